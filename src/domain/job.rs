@@ -1,0 +1,126 @@
+//! What is told about files, fine-tuning jobs, their events and checkpoints.
+
+use serde::{Deserialize, Serialize};
+
+use super::{FileId, JobId, Recipe};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobStatus {
+    ValidatingFiles,
+    Queued,
+    Running,
+    Paused,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+impl JobStatus {
+    pub const ALL: [Self; 7] = [
+        Self::ValidatingFiles,
+        Self::Queued,
+        Self::Running,
+        Self::Paused,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ValidatingFiles => "validating_files",
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    pub fn from_text(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FileView {
+    pub id: FileId,
+    pub bytes: u64,
+    /// Unix seconds.
+    pub created_at: i64,
+    pub filename: String,
+    pub purpose: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobView {
+    pub id: JobId,
+    pub status: JobStatus,
+    /// Unix seconds.
+    pub created_at: i64,
+    pub finished_at: Option<i64>,
+    pub estimated_finish: Option<i64>,
+    /// The base model's served name.
+    pub model: String,
+    /// The name it will be served under; `fine_tuned_model` once it succeeded.
+    pub name: String,
+    /// The generation it published.
+    pub generation: Option<super::Generation>,
+    pub training_file: FileId,
+    pub validation_file: Option<FileId>,
+    pub recipe: Recipe,
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+    pub trained_tokens: Option<u64>,
+    pub step: u64,
+    pub total_steps: u64,
+    /// Of the newest step.
+    pub train_loss: Option<f64>,
+    /// Trainable and all parameters, as PEFT's `print_trainable_parameters` counts them.
+    pub trainable_parameters: Option<(u64, u64)>,
+    /// `(code, message, param)`.
+    pub error: Option<(String, String, Option<String>)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    Info,
+    Warn,
+    Error,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobEventKind {
+    Message,
+    Metrics,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobEvent {
+    /// Grows by one with every event of every job; the paging cursor.
+    pub seq: i64,
+    pub job: JobId,
+    /// Unix seconds.
+    pub created_at: i64,
+    pub level: Level,
+    pub kind: JobEventKind,
+    pub message: String,
+    /// `{step, train_loss, learning_rate, grad_norm, tokens, tokens_per_second, loss_scale, skipped}` for metrics.
+    pub data: serde_json::Value,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckpointView {
+    pub id: String,
+    pub job: JobId,
+    pub created_at: i64,
+    pub step: u64,
+    pub metrics: serde_json::Value,
+}

@@ -1,0 +1,20 @@
+//! domain: the plain values every layer speaks.
+//! No tensors, no files, no sockets, no clocks: only names, requests, answers, events and reasons.
+
+mod adapter;
+mod chat;
+mod event;
+mod ids;
+mod job;
+mod reason;
+mod recipe;
+mod request;
+
+pub use adapter::{AdapterView, Tier};
+pub use chat::{Message, Role};
+pub use event::{Event, FinishReason, TokenInfo, TopToken, Usage};
+pub use ids::{AdapterName, FileId, Generation, JobId, NameError, Pin};
+pub use job::{CheckpointView, FileView, JobEvent, JobEventKind, JobStatus, JobView, Level};
+pub use reason::{BadRow, Reason};
+pub use recipe::{Method, Recipe, Schedule, Targets};
+pub use request::{AdapterChoice, Ask, Input, Sampling};

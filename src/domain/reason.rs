@@ -1,0 +1,103 @@
+//! Every way a request can be refused or fail, named once. `api::fault` turns each into a status; nothing else does.
+
+use super::Generation;
+
+/// A row of a training file that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadRow {
+    /// Counted from 1.
+    pub line: usize,
+    pub why: String,
+}
+
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum Reason {
+    /// A field of the request has a wrong type, value or name.
+    #[error("{field}: {why}")]
+    BadField { field: String, why: String },
+    /// The body cannot be read at all.
+    #[error("{0}")]
+    BadBody(String),
+    #[error("the body did not arrive within {seconds} s")]
+    BodyTimeout { seconds: u64 },
+    #[error("{} unusable rows in the training file; first: line {}: {}", .total, .first.first().map_or(0, |r| r.line), .first.first().map_or("", |r| r.why.as_str()))]
+    BadRows {
+        /// The first 20.
+        first: Vec<BadRow>,
+        total: usize,
+    },
+    /// Two places of one request name different adapters.
+    #[error("{0}")]
+    AdapterConflict(String),
+    #[error("adapter `{0}` does not exist")]
+    NoSuchAdapter(String),
+    #[error("model `{0}` does not exist")]
+    NoSuchModel(String),
+    #[error("adapter `{name}` has no generation `{generation}`")]
+    NoSuchGeneration { name: String, generation: String },
+    #[error("fine-tuning job `{0}` does not exist")]
+    NoSuchJob(String),
+    #[error("file `{0}` does not exist")]
+    NoSuchFile(String),
+    #[error("there is no route {0}")]
+    NoSuchRoute(String),
+    #[error("{0} is not allowed here")]
+    MethodNotAllowed(String),
+    #[error("adapter `{name}` is at generation {}, not at {expected}", .actual.map_or("none".to_owned(), |g| g.to_string()))]
+    GenerationMismatch {
+        name: String,
+        expected: String,
+        actual: Option<Generation>,
+    },
+    #[error("adapter `{0}` already exists")]
+    AdapterExists(String),
+    /// The adapter's files cannot be served; `field` names the config key or tensor.
+    #[error("{field}: {why}")]
+    AdapterInvalid { field: String, why: String },
+    #[error("path `{0}` lies outside the adapter root")]
+    PathForbidden(String),
+    #[error("path `{0}` does not exist under the adapter root")]
+    PathNotFound(String),
+    #[error(
+        "the prompt has {tokens} tokens; with {wanted} to generate it exceeds the context of {limit}"
+    )]
+    PromptTooLong {
+        tokens: usize,
+        wanted: usize,
+        limit: usize,
+    },
+    #[error("the body is larger than {limit} bytes")]
+    TooLarge { limit: usize },
+    /// The job or adapter is in a state that forbids what was asked.
+    #[error("{0}")]
+    WrongState(String),
+    #[error("too many requests are waiting; try again in {retry_after} s")]
+    Overloaded { retry_after: u64 },
+    /// The reader of a stream lagged so far behind that its answer was given up.
+    #[error("the reader fell {events} events behind")]
+    SlowReader { events: usize },
+    #[error("the server is shutting down")]
+    Draining,
+    #[error("no space is left: {0}")]
+    StorageFull(String),
+    #[error("storage failed: {0}")]
+    Storage(String),
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl Reason {
+    pub fn field(field: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::BadField {
+            field: field.into(),
+            why: why.into(),
+        }
+    }
+
+    pub fn adapter(field: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::AdapterInvalid {
+            field: field.into(),
+            why: why.into(),
+        }
+    }
+}

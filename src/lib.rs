@@ -1,0 +1,6 @@
+//! adapterd: one quantized base model, many adapters in one batch, and a trainer that registers new ones live.
+//!
+//! A folder is a small crate and its `mod.rs` is its door. Imports go one way:
+//! `app · cli → api → gateway → {scheduler | trainer} → {model | registry} → adapter → kernels → device → text → domain`.
+
+pub mod domain;
