@@ -4,3 +4,4 @@
 //! `app · cli → api → gateway → {scheduler | trainer} → {model | registry} → adapter → kernels → device → text → domain`.
 
 pub mod domain;
+pub mod text;

@@ -1,0 +1,30 @@
+//! text: from characters to token ids and back, chat templates, stop strings.
+//! Shared by serving and training; knows no model and no request.
+
+mod bytes;
+mod decoder;
+mod json;
+mod special;
+mod stop;
+mod template;
+mod tokenizer;
+pub mod vocabulary;
+
+pub use decoder::Decoder;
+pub use special::Specials;
+pub use stop::{Checked, StopMatcher};
+pub use template::ChatTemplate;
+pub use tokenizer::Tokenizer;
+
+/// Why text cannot be read or written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    /// A file that is missing or cannot be read, with its name.
+    #[error("{0}")]
+    File(String),
+    /// The template refused the messages (`raise_exception`) or is malformed.
+    #[error("chat template: {0}")]
+    Template(String),
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+}

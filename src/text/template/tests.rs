@@ -1,0 +1,189 @@
+use super::*;
+
+fn render(source: &str, messages: &[(Role, &str)], prompt: bool) -> Result<String, TextError> {
+    let messages: Vec<_> = messages
+        .iter()
+        .map(|(role, text)| Message::new(*role, *text))
+        .collect();
+    ChatTemplate::new(source, Some("<s>"), Some("</s>"))?.render(&messages, prompt)
+}
+
+/// Renders without messages.
+fn value(source: &str) -> String {
+    render(source, &[], false).unwrap()
+}
+
+const CHAT: &[(Role, &str)] = &[
+    (Role::System, "Be brief."),
+    (Role::User, " Hi "),
+    (Role::Assistant, "Hello."),
+];
+
+#[test]
+fn blocks_leave_no_blank_lines() {
+    let source = "{% for m in messages %}\n    {% if m.role == 'user' %}\n<|{{ m['role'] }}|>\n{{ m.content | trim }}\n    {% endif %}\n{% endfor %}\n";
+    assert_eq!(render(source, CHAT, false).unwrap(), "<|user|>\nHi\n");
+}
+
+#[test]
+fn a_begin_token_stands_only_where_the_template_writes_it() {
+    let source = "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{{ eos_token }}{% endfor %}{{ unk_token }}";
+    assert_eq!(
+        render(source, CHAT, false).unwrap(),
+        "<s>[system]Be brief.</s>[user] Hi </s>[assistant]Hello.</s>"
+    );
+}
+
+#[test]
+fn the_generation_prompt_is_added_when_asked_for() {
+    let source = "{{ messages[-1].content }}{% if add_generation_prompt %}<|assistant|>{% endif %}";
+    assert_eq!(render(source, CHAT, false).unwrap(), "Hello.");
+    assert_eq!(render(source, CHAT, true).unwrap(), "Hello.<|assistant|>");
+}
+
+#[test]
+fn a_template_that_raises_says_why() {
+    let source = "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}";
+    assert_eq!(
+        render(source, CHAT, true),
+        Err(TextError::Template("System role not supported".into()))
+    );
+    assert!(matches!(
+        render("{% if %}", CHAT, true),
+        Err(TextError::Template(_))
+    ));
+    assert!(matches!(
+        render("{{ messages[0].content.nothing.more }}", CHAT, true),
+        Err(TextError::Template(_))
+    ));
+}
+
+#[test]
+fn python_idioms_of_published_templates_work() {
+    for (source, expected) in [
+        ("{{ ' a b '.strip().split(' ')[1] }}", "b"),
+        (
+            "{{ 'x</think>y'.split('</think>')[-1].lstrip('\\n') }}",
+            "y",
+        ),
+        (
+            "{{ 'abc'.startswith('ab') and not 'abc'.endswith('b') }}",
+            "True",
+        ),
+        (
+            "{{ 'prefix-x'.removeprefix('prefix-') ~ 'y.txt'.removesuffix('.txt') }}",
+            "xy",
+        ),
+        ("{{ 'a' + 'b' + 1 | string }}", "ab1"),
+        (
+            "{% set ns = namespace(n=0) %}{% for i in [1, 2, 3] %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}",
+            "6",
+        ),
+        (
+            "{% for i in [1, 2, 3, 4] %}{% if i == 2 %}{% continue %}{% endif %}{% if i == 4 %}{% break %}{% endif %}{{ i }}{% endfor %}",
+            "13",
+        ),
+        (
+            "{% for i in [1, 2, 3][::-1] %}{{ loop.index0 }}{{ i }}{{ ',' if not loop.last }}{% endfor %}",
+            "03,12,21",
+        ),
+        (
+            "{{ {'a': 1}.get('b', 2) }}{% for k, v in {'x': 1, 'b': 2}.items() %}{{ k }}{{ v }}{% endfor %}",
+            "2x1b2",
+        ),
+        (
+            "{{ tools is none }} {{ tools is defined }} {{ nothing is defined }}",
+            "True True False",
+        ),
+        ("{% if tools %}yes{% else %}no{% endif %}", "no"),
+        (
+            "{{ {'b': [1, 2.0], 'a': '\"é<'} | tojson }}",
+            r#"{"b": [1, 2.0], "a": "\"é<"}"#,
+        ),
+        (
+            "{{ [1, {'a': 2}] | tojson(indent=2) }}",
+            "[\n  1,\n  {\n    \"a\": 2\n  }\n]",
+        ),
+        (
+            "{%- macro twice(x) -%}{{ x }}{{ x }}{%- endmacro -%}{{ twice('ab') }}",
+            "abab",
+        ),
+        (
+            "{{ 'a' if true else 'b' }}{{ none }}{{ ['x', 'y'] | join('-') }}{{ 'q' in ['q'] }}",
+            "aNonex-yTrue",
+        ),
+        ("{% set content = '<b>&' %}{{ content }}", "<b>&"),
+        ("{% generation %}answer{% endgeneration %}", "answer"),
+        ("a\n{%- generation %}\nb\n{%- endgeneration -%}\n c", "abc"),
+    ] {
+        assert_eq!(value(source), expected, "{source}");
+    }
+    assert_eq!(value("{{ strftime_now('%Y') }}").len(), 4);
+    assert!(render("{{ strftime_now('%Q') }}", &[], false).is_err());
+}
+
+#[test]
+fn an_endless_template_is_stopped() {
+    let source = "{% for a in range(10000) %}{% for b in range(10000) %}{% for c in range(10000) %}{% endfor %}{% endfor %}{% endfor %}";
+    assert_eq!(
+        render(source, &[], false),
+        Err(TextError::Template("rendering takes too long".into()))
+    );
+}
+
+#[test]
+fn a_developer_message_is_a_system_message_to_templates_that_do_not_know_it() {
+    let chat = &[(Role::Developer, "x")];
+    assert_eq!(
+        render("{{ messages[0].role }}", chat, false).unwrap(),
+        "system"
+    );
+    assert_eq!(
+        render("{{ messages[0].role }}{# developer #}", chat, false).unwrap(),
+        "developer"
+    );
+}
+
+#[test]
+fn a_model_without_a_template_gets_the_plain_one() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("tokenizer_config.json"),
+        r#"{"bos_token": "<s>", "eos_token": {"content": "</s>"}}"#,
+    )
+    .unwrap();
+    let template = ChatTemplate::from_folder(dir.path()).unwrap();
+    let chat: Vec<_> = CHAT
+        .iter()
+        .map(|(role, text)| Message::new(*role, *text))
+        .collect();
+    let rendered = template.render(&chat, true).unwrap();
+    assert_eq!(
+        rendered,
+        "<s>### System:\nBe brief.\n\n### User:\n Hi \n\n### Assistant:\nHello.</s>\n\n### Assistant:\n"
+    );
+    let asked = template.render(&chat[..2], true).unwrap();
+    assert!(
+        rendered.starts_with(&asked),
+        "what asks for an answer is the beginning of the text with the answer"
+    );
+}
+
+#[test]
+fn the_template_is_found_in_every_place_transformers_writes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let found = |dir: &Path| ChatTemplate::from_folder(dir).map(|t| t.source().to_owned());
+    let config = dir.path().join("tokenizer_config.json");
+    std::fs::write(&config, r#"{"chat_template": "one"}"#).unwrap();
+    assert_eq!(found(dir.path()).unwrap(), "one");
+    std::fs::write(&config, r#"{"chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "two"}]}"#).unwrap();
+    assert_eq!(found(dir.path()).unwrap(), "two");
+    std::fs::write(
+        &config,
+        r#"{"chat_template": [{"name": "tool_use", "template": "t"}]}"#,
+    )
+    .unwrap();
+    assert!(matches!(found(dir.path()), Err(TextError::File(_))));
+    std::fs::write(dir.path().join("chat_template.jinja"), "three").unwrap();
+    assert_eq!(found(dir.path()).unwrap(), "three");
+}

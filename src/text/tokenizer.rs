@@ -1,0 +1,227 @@
+//! Text to token ids and back.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use tokenizers::{AddedToken, Tokenizer as Engine};
+
+use super::bytes::{Pieces, take_text};
+use super::{Decoder, Specials, TextError};
+
+/// A tokenizer with its special tokens. Cheap to clone; shared between threads.
+#[derive(Clone)]
+pub struct Tokenizer {
+    inner: Arc<Inner>,
+    /// Ids from here on have no row in the model's embedding.
+    rows: usize,
+}
+
+struct Inner {
+    engine: Engine,
+    pieces: Arc<Pieces>,
+    specials: Specials,
+    bos: Option<u32>,
+    eos: Vec<u32>,
+    digest: OnceLock<[u8; 32]>,
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json` and the special tokens of the files beside it. Whether a text gets a begin or end token is
+    /// for `tokenizer.json` alone to say, as transformers has it.
+    pub fn from_folder(dir: &Path) -> Result<Self, TextError> {
+        let path = dir.join("tokenizer.json");
+        let json = std::fs::read(&path).map_err(|e| {
+            let hint = if dir.join("tokenizer.model").exists() {
+                " (tokenizer.model alone is not enough: convert it with transformers)"
+            } else {
+                ""
+            };
+            TextError::File(format!("{}: {e}{hint}", path.display()))
+        })?;
+        Self::from_json(&json, Specials::from_folder(dir)?)
+    }
+
+    /// From the content of a `tokenizer.json`.
+    pub fn from_json(json: &[u8], specials: Specials) -> Result<Self, TextError> {
+        let engine = Engine::from_bytes(json)
+            .map_err(|e| TextError::Tokenizer(format!("tokenizer.json: {e}")))?;
+        Self::of(engine, specials)
+    }
+
+    pub(super) fn of(mut engine: Engine, specials: Specials) -> Result<Self, TextError> {
+        // Cutting and padding are for batches of training libraries, never for a prompt.
+        engine
+            .with_truncation(None)
+            .map_err(|e| TextError::Tokenizer(e.to_string()))?;
+        engine.with_padding(None);
+        add(&mut engine, &specials);
+        let id = |name: &str| {
+            specials
+                .named
+                .get(name)
+                .and_then(|token| engine.token_to_id(token))
+        };
+        let bos = id("bos_token").or_else(|| {
+            specials
+                .bos_id
+                .filter(|_| !specials.named.contains_key("bos_token"))
+        });
+        let mut eos: Vec<u32> = id("eos_token")
+            .into_iter()
+            .chain(specials.eos_ids.iter().copied())
+            .collect();
+        eos.sort_unstable();
+        eos.dedup();
+        let pieces = Arc::new(Pieces::of(&engine)?);
+        let inner = Arc::new(Inner {
+            engine,
+            pieces,
+            specials,
+            bos,
+            eos,
+            digest: OnceLock::new(),
+        });
+        Ok(Self {
+            inner,
+            rows: usize::MAX,
+        })
+    }
+
+    /// The same tokenizer for a model with `rows` embeddings: a text that needs an id beyond them cannot be encoded.
+    pub fn within(self, rows: usize) -> Self {
+        Self { rows, ..self }
+    }
+
+    /// `add_special`: with begin and end tokens as the tokenizer's post-processor adds them. Special tokens written in
+    /// the text are recognised as such.
+    pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TextError> {
+        let encoding = self
+            .inner
+            .engine
+            .encode_fast(text, add_special)
+            .map_err(|e| TextError::Tokenizer(e.to_string()))?;
+        let ids = encoding.get_ids();
+        match ids.iter().find(|id| **id as usize >= self.rows) {
+            Some(id) => {
+                let token = self.inner.engine.id_to_token(*id).unwrap_or_default();
+                Err(TextError::Tokenizer(format!(
+                    "token `{token}` ({id}) is beyond the model's {} embeddings",
+                    self.rows
+                )))
+            }
+            None => Ok(ids.to_vec()),
+        }
+    }
+
+    /// A whole text: a space that encoding put before it is taken off again. Fails on an id outside the vocabulary.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TextError> {
+        let pieces = &self.inner.pieces;
+        if let Some(id) = ids.iter().find(|id| **id as usize >= pieces.len()) {
+            return Err(TextError::Tokenizer(format!(
+                "{id} is not below the vocabulary size {}",
+                pieces.len()
+            )));
+        }
+        let kept = ids
+            .iter()
+            .filter(|id| !(skip_special && pieces.is_special(**id)));
+        let mut bytes: Vec<u8> = kept.flat_map(|id| pieces.get(*id)).copied().collect();
+        let mut text = take_text(&mut bytes);
+        text.push_str(&String::from_utf8_lossy(&bytes));
+        let spaces = text
+            .bytes()
+            .take(pieces.stripped)
+            .take_while(|b| *b == b' ')
+            .count();
+        Ok(text.split_off(spaces))
+    }
+
+    /// The exact bytes one token stands for, be they part of a character; none for an id outside the vocabulary.
+    pub fn token_bytes(&self, id: u32) -> Vec<u8> {
+        self.inner.pieces.get(id).to_vec()
+    }
+
+    pub fn is_special(&self, id: u32) -> bool {
+        self.inner.pieces.is_special(id)
+    }
+
+    /// The id of a token by its string.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.inner.engine.token_to_id(token)
+    }
+
+    /// The token that begins a text.
+    pub fn bos(&self) -> Option<u32> {
+        self.inner.bos
+    }
+
+    /// Ids that end an answer (of the tokenizer and the generation config), ascending.
+    pub fn eos(&self) -> &[u32] {
+        &self.inner.eos
+    }
+
+    /// Largest id + 1.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.pieces.len()
+    }
+
+    pub fn specials(&self) -> &Specials {
+        &self.inner.specials
+    }
+
+    /// The definition as `tokenizer.json` holds it.
+    pub fn to_json(&self) -> Result<String, TextError> {
+        self.inner
+            .engine
+            .to_string(false)
+            .map_err(|e| TextError::Tokenizer(e.to_string()))
+    }
+
+    /// BLAKE3 of the definition, in the one form the library writes it, and of the ids that begin and end a text.
+    pub fn digest(&self) -> [u8; 32] {
+        *self.inner.digest.get_or_init(|| {
+            let mut hasher = blake3::Hasher::new();
+            hasher.update(self.to_json().unwrap_or_default().as_bytes());
+            hasher.update(format!("\n{:?} {:?}", self.inner.bos, self.inner.eos).as_bytes());
+            *hasher.finalize().as_bytes()
+        })
+    }
+
+    /// An incremental detokenizer for one answer; it skips special tokens.
+    pub fn decoder(&self) -> Decoder {
+        Decoder::new(self.inner.pieces.clone())
+    }
+}
+
+/// Makes tokens known that only the files beside `tokenizer.json` name. A token that would need an id of its own
+/// is added only where those files give that id, since it has to meet its embedding.
+fn add(engine: &mut Engine, specials: &Specials) {
+    for (id, token) in &specials.added {
+        let next = engine.get_vocab_size(true) as u32;
+        if *id == next && engine.token_to_id(&token.content).is_none() {
+            let added = AddedToken::from(token.content.clone(), token.special)
+                .lstrip(token.lstrip)
+                .rstrip(token.rstrip)
+                .single_word(token.single_word)
+                .normalized(token.normalized);
+            engine.add_tokens(&[added]);
+        }
+    }
+    let special = specials
+        .added
+        .values()
+        .filter(|t| t.special)
+        .map(|t| &t.content);
+    for token in special
+        .chain(specials.named.values())
+        .chain(&specials.others)
+    {
+        let known = engine.get_added_vocabulary().is_special_token(token);
+        if !known && engine.token_to_id(token).is_some() {
+            engine.add_special_tokens(&[AddedToken::from(token.clone(), true).normalized(false)]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
