@@ -1,0 +1,362 @@
+//! Attention over packed records: block-diagonal and causal. The backward recomputes the weights from each row's saved
+//! log-sum-exp (Dao et al., arXiv 2205.14135), so nothing of size length² outlives a block of queries.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+
+use super::super::gemm::{self, Place, View};
+use super::super::pool::{self, Shared};
+use super::super::simd::{exp, exp_shifted, max, simd_fn};
+use super::super::values::{self, Values};
+use super::{Attend, first_seen};
+
+/// Queries whose weights are held at a time.
+const QUERIES: usize = 64;
+
+/// q [T, H·d], k and v [T, G·d]: [T, H·d]. Row t attends within the range that holds it, to rows up to itself; ranges
+/// ascend without overlap, and rows outside all of them give 0. Tracked to all three.
+pub fn packed(
+    q: &Tensor,
+    k: &Tensor,
+    v: &Tensor,
+    ranges: &[Range<usize>],
+    attend: Attend,
+) -> Result<Tensor> {
+    let op = Packed {
+        ranges: ranges.to_vec(),
+        attend,
+        log_sums: OnceLock::new(),
+    };
+    q.contiguous()?
+        .apply_op3(&k.contiguous()?, &v.contiguous()?, op)
+}
+
+struct Packed {
+    ranges: Vec<Range<usize>>,
+    attend: Attend,
+    /// Log-sum-exp of each row and query head, [T, H]: what the backward needs of the forward.
+    log_sums: OnceLock<Vec<f32>>,
+}
+
+#[derive(Clone, Copy)]
+struct Sizes {
+    heads: usize,
+    groups: usize,
+    dim: usize,
+}
+
+impl Sizes {
+    fn heads_of(self, group: usize) -> Range<usize> {
+        let share = self.heads / self.groups;
+        group * share..(group + 1) * share
+    }
+
+    /// Some rows of one query head.
+    fn queries<'a>(self, values: &'a [f32], rows: &Range<usize>, head: usize) -> (usize, View<'a>) {
+        self.view(values, rows, head, self.heads)
+    }
+
+    /// Some rows of one key head.
+    fn keys<'a>(self, values: &'a [f32], rows: &Range<usize>, group: usize) -> (usize, View<'a>) {
+        self.view(values, rows, group, self.groups)
+    }
+
+    fn view<'a>(
+        self,
+        values: &'a [f32],
+        rows: &Range<usize>,
+        head: usize,
+        heads: usize,
+    ) -> (usize, View<'a>) {
+        let start = (rows.start * heads + head) * self.dim;
+        (
+            start,
+            View::new(
+                &values[start..],
+                (rows.len(), self.dim),
+                (heads * self.dim, 1),
+            ),
+        )
+    }
+}
+
+/// A block of queries of one record.
+struct Block {
+    queries: Range<usize>,
+    /// Every row that one of the queries sees.
+    keys: Range<usize>,
+}
+
+impl Packed {
+    fn check(&self, q: &Shape, k: &Shape, v: &Shape) -> Result<Sizes> {
+        let ((tokens, q_row), (key_tokens, k_row)) = (q.dims2()?, k.dims2()?);
+        let dim = self.attend.dim.max(1);
+        let (heads, groups) = (q_row / dim, k_row / dim);
+        let whole = q_row == heads * dim && k_row == groups * dim;
+        if v != k || key_tokens != tokens || !whole || groups == 0 || !heads.is_multiple_of(groups)
+        {
+            bail!(
+                "attention of queries {q:?} over keys {k:?} and values {v:?} with heads of {dim}"
+            );
+        }
+        let mut end = 0;
+        for range in &self.ranges {
+            if range.start < end || range.end < range.start || range.end > tokens {
+                bail!("record {range:?} of {tokens} packed rows");
+            }
+            end = range.end;
+        }
+        Ok(Sizes { heads, groups, dim })
+    }
+
+    fn blocks_of(&self, range: &Range<usize>) -> impl Iterator<Item = Block> {
+        let (range, window) = (range.clone(), self.attend.window);
+        range.clone().step_by(QUERIES).map(move |start| {
+            let queries = start..(start + QUERIES).min(range.end);
+            let first = range.start + first_seen(start - range.start, window);
+            Block {
+                keys: first..queries.end,
+                queries,
+            }
+        })
+    }
+
+    /// The columns of a block that its row `query` sees.
+    fn seen(&self, block: &Block, range: &Range<usize>, query: usize) -> Range<usize> {
+        let first = range.start + first_seen(query - range.start, self.attend.window);
+        first - block.keys.start..query + 1 - block.keys.start
+    }
+
+    fn forward(
+        &self,
+        q: &[f32],
+        k: &[f32],
+        v: &[f32],
+        sizes: Sizes,
+        tokens: usize,
+    ) -> (Vec<f32>, Vec<f32>) {
+        let Sizes { heads, groups, dim } = sizes;
+        let mut out = vec![0.0; tokens * heads * dim];
+        let mut log_sums = vec![0.0; tokens * heads];
+        let blocks: Vec<(&Range<usize>, Block)> = self
+            .ranges
+            .iter()
+            .flat_map(|range| self.blocks_of(range).map(move |block| (range, block)))
+            .collect();
+        let (shared_out, shared_sums) = (Shared::new(&mut out), Shared::new(&mut log_sums));
+        pool::for_each(blocks.len() * groups, |i| {
+            let (range, block) = &blocks[i / groups];
+            let group = i % groups;
+            let (_, keys) = sizes.keys(k, &block.keys, group);
+            let (_, values) = sizes.keys(v, &block.keys, group);
+            let columns = block.keys.len();
+            let mut weights = vec![0.0; block.queries.len() * columns];
+            for head in sizes.heads_of(group) {
+                let (start, queries) = sizes.queries(q, &block.queries, head);
+                gemm::product(
+                    queries,
+                    keys.transposed(),
+                    &mut weights,
+                    columns,
+                    0.0,
+                    self.attend.scale,
+                );
+                for (row, query) in weights.chunks_exact_mut(columns).zip(block.queries.clone()) {
+                    let at = query * heads + head;
+                    // SAFETY: one tile has this head's rows of this block.
+                    let log_sum = unsafe { &mut shared_sums.part(at..at + 1)[0] };
+                    *log_sum = softmax(row, self.seen(block, range, query));
+                }
+                let weights = View::dense(&weights, block.queries.len(), columns);
+                let place = Place {
+                    start,
+                    row: heads * dim,
+                    keep: 0.0,
+                };
+                // SAFETY: as above.
+                unsafe { gemm::product_into(weights, values, &shared_out, place, 1.0) };
+            }
+        });
+        (out, log_sums)
+    }
+
+    /// With P the weights, dP = dO·Vᵀ and dS = P ∘ (dP − rowsum(dO ∘ O)): dV = Pᵀ·dO, dQ = scale·dS·K, dK = scale·dSᵀ·Q.
+    fn backward(&self, inputs: [&[f32]; 5], sizes: Sizes, grads: [&mut [f32]; 3]) {
+        let [q, k, v, out, dout] = inputs;
+        let [dq, dk, dv] = grads.map(Shared::new);
+        let Sizes { heads, groups, dim } = sizes;
+        let Some(log_sums) = self.log_sums.get() else {
+            return;
+        };
+        pool::for_each(self.ranges.len() * groups, |i| {
+            let (range, group) = (&self.ranges[i / groups], i % groups);
+            let longest = self
+                .blocks_of(range)
+                .map(|b| b.keys.len() * b.queries.len())
+                .max()
+                .unwrap_or(0);
+            let (mut weights, mut slopes) = (vec![0.0; longest], vec![0.0; longest]);
+            for block in self.blocks_of(range) {
+                pool::give_way();
+                let columns = block.keys.len();
+                let size = block.queries.len() * columns;
+                let (weights, slopes) = (&mut weights[..size], &mut slopes[..size]);
+                let (key_start, keys) = sizes.keys(k, &block.keys, group);
+                let (_, values) = sizes.keys(v, &block.keys, group);
+                let (query_row, key_row) = (heads * dim, groups * dim);
+                for head in sizes.heads_of(group) {
+                    let (query_start, queries) = sizes.queries(q, &block.queries, head);
+                    let (_, slope_out) = sizes.queries(dout, &block.queries, head);
+                    gemm::product(
+                        queries,
+                        keys.transposed(),
+                        weights,
+                        columns,
+                        0.0,
+                        self.attend.scale,
+                    );
+                    gemm::product(slope_out, values.transposed(), slopes, columns, 0.0, 1.0);
+                    let rows = weights
+                        .chunks_exact_mut(columns)
+                        .zip(slopes.chunks_exact_mut(columns));
+                    for ((weights, slopes), query) in rows.zip(block.queries.clone()) {
+                        let at = query * heads + head;
+                        let own = at * dim..(at + 1) * dim;
+                        let seen = self.seen(&block, range, query);
+                        recompute(
+                            weights,
+                            slopes,
+                            seen,
+                            log_sums[at],
+                            &out[own.clone()],
+                            &dout[own],
+                        );
+                    }
+                    let weights = View::dense(weights, block.queries.len(), columns);
+                    let slopes = View::dense(slopes, block.queries.len(), columns);
+                    let at_keys = || Place {
+                        start: key_start,
+                        row: key_row,
+                        keep: 1.0,
+                    };
+                    let at_queries = Place {
+                        start: query_start,
+                        row: query_row,
+                        keep: 0.0,
+                    };
+                    // SAFETY: one tile has all rows of this record for this group of heads.
+                    unsafe {
+                        gemm::product_into(weights.transposed(), slope_out, &dv, at_keys(), 1.0);
+                        gemm::product_into(
+                            slopes.transposed(),
+                            queries,
+                            &dk,
+                            at_keys(),
+                            self.attend.scale,
+                        );
+                        gemm::product_into(slopes, keys, &dq, at_queries, self.attend.scale);
+                    }
+                }
+            }
+        });
+    }
+}
+
+simd_fn! {
+    /// Turns the scores of the seen columns into weights, the rest into 0; returns the log of the sum of exponentials.
+    fn softmax(row: &mut [f32], seen: Range<usize>) -> f32 {
+        row[..seen.start].fill(0.0);
+        row[seen.end..].fill(0.0);
+        let scores = &mut row[seen];
+        let top = max(scores);
+        let sum = exp_shifted::<FUSED>(scores, top);
+        let by = 1.0 / sum;
+        scores.iter_mut().for_each(|weight| *weight *= by);
+        top + sum.ln()
+    }
+}
+
+simd_fn! {
+    /// Turns scores into weights again, and the weights' gradients into those of the scores.
+    fn recompute(
+        weights: &mut [f32],
+        slopes: &mut [f32],
+        seen: Range<usize>,
+        log_sum: f32,
+        out: &[f32],
+        dout: &[f32],
+    ) {
+        let mean = super::super::simd::dot::<FUSED>(out, dout);
+        for row in [&mut *weights, &mut *slopes] {
+            row[..seen.start].fill(0.0);
+            row[seen.end..].fill(0.0);
+        }
+        for (weight, slope) in weights[seen.clone()].iter_mut().zip(&mut slopes[seen]) {
+            *weight = exp::<FUSED>(*weight - log_sum);
+            *slope = *weight * (*slope - mean);
+        }
+    }
+}
+
+impl CustomOp3 for Packed {
+    fn name(&self) -> &'static str {
+        "packed-attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        q_layout: &Layout,
+        k: &CpuStorage,
+        k_layout: &Layout,
+        v: &CpuStorage,
+        v_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let sizes = self.check(q_layout.shape(), k_layout.shape(), v_layout.shape())?;
+        let (q, k, v) = (
+            values::slice(q, q_layout)?,
+            values::slice(k, k_layout)?,
+            values::slice(v, v_layout)?,
+        );
+        let (out, log_sums) = self.forward(q, k, v, sizes, q_layout.dims()[0]);
+        // An operation runs forward once: candle makes a new one for each use.
+        self.log_sums.get_or_init(|| log_sums);
+        values::result(out, q_layout.shape())
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        out: &Tensor,
+        dout: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let sizes = self.check(q.shape(), k.shape(), v.shape())?;
+        let dout = dout.contiguous()?;
+        let mut grads = [q, k, v].map(|t| vec![0.0; t.elem_count()]);
+        {
+            let inputs = (
+                Values::of(q)?,
+                Values::of(k)?,
+                Values::of(v)?,
+                Values::of(out)?,
+                Values::of(&dout)?,
+            );
+            let [dq, dk, dv] = &mut grads;
+            let inputs = [&*inputs.0, &*inputs.1, &*inputs.2, &*inputs.3, &*inputs.4];
+            self.backward(inputs, sizes, [dq, dk, dv]);
+        }
+        let [dq, dk, dv] = grads;
+        Ok((
+            Some(values::tensor(dq, q.shape())?),
+            Some(values::tensor(dk, k.shape())?),
+            Some(values::tensor(dv, v.shape())?),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests;

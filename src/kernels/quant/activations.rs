@@ -1,0 +1,99 @@
+//! Activations rounded to int8, 32 values at a time, for products with packed weights.
+
+use super::super::pool;
+use super::super::simd::simd_fn;
+
+/// Values that share a scale.
+pub(super) const BLOCK: usize = 32;
+/// Values a tile rounds.
+const TILE: usize = 1 << 15;
+
+/// x [m, k] as whole numbers in ±127 with a scale a block: x ≈ scale · q.
+pub(super) struct Rounded {
+    pub q: Vec<i8>,
+    pub scales: Vec<f32>,
+    /// Sum of each block's numbers.
+    pub sums: Vec<i32>,
+    /// Blocks of a row.
+    pub blocks: usize,
+}
+
+impl Rounded {
+    /// `k` is a multiple of the block. A row's numbers depend on that row alone.
+    pub fn of(x: &[f32], k: usize) -> Self {
+        let blocks = x.len() / BLOCK;
+        let mut scales = vec![0.0; blocks];
+        let mut sums = vec![0; blocks];
+        let mut q = vec![0; x.len()];
+        let (all_scales, all_sums) = (pool::Shared::new(&mut scales), pool::Shared::new(&mut sums));
+        pool::over_rows(&mut q, BLOCK, TILE / BLOCK, |part, q| {
+            // SAFETY: each tile has its own blocks.
+            let (scales, sums) =
+                unsafe { (all_scales.part(part.clone()), all_sums.part(part.clone())) };
+            round(&x[part.start * BLOCK..part.end * BLOCK], q, scales, sums);
+        });
+        Self {
+            q,
+            scales,
+            sums,
+            blocks: k / BLOCK,
+        }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.scales.len() / self.blocks.max(1)
+    }
+}
+
+simd_fn! {
+    fn round(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+        // Adding and subtracting 1.5·2²³ rounds to the nearest integer, ties to even; the low bits are the integer.
+        const MAGIC: f32 = 12_582_912.0;
+        let (x, _) = x.as_chunks::<BLOCK>();
+        let (q, _) = q.as_chunks_mut::<BLOCK>();
+        for ((x, q), (scale, sum)) in x.iter().zip(q).zip(scales.iter_mut().zip(sums)) {
+            let mut largest = 0f32;
+            for x in x {
+                largest = if x.abs() > largest { x.abs() } else { largest };
+            }
+            let by = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+            let mut total = 0;
+            for (x, q) in x.iter().zip(q.iter_mut()) {
+                let whole = (x * by + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i32;
+                total += whole;
+                *q = whole as i8;
+            }
+            *scale = largest / 127.0;
+            *sum = total;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::testing::noise;
+    use super::*;
+
+    #[test]
+    fn rounding_stays_within_half_a_step() {
+        let x: Vec<f32> = noise(&[6 * 64], 3.0, 1).to_vec1().unwrap();
+        let rounded = Rounded::of(&x, 64);
+        assert_eq!((rounded.rows(), rounded.blocks), (6, 2));
+        for (at, x) in x.iter().enumerate() {
+            let scale = rounded.scales[at / BLOCK];
+            assert!((x - scale * f32::from(rounded.q[at])).abs() <= 0.501 * scale);
+        }
+        for (block, q) in rounded.q.chunks(BLOCK).enumerate() {
+            assert_eq!(
+                q.iter().map(|q| i32::from(*q)).sum::<i32>(),
+                rounded.sums[block]
+            );
+        }
+    }
+
+    #[test]
+    fn zeros_stay_zeros() {
+        let rounded = Rounded::of(&[0.0; 32], 32);
+        assert!(rounded.q.iter().all(|q| *q == 0) && rounded.scales == [0.0]);
+    }
+}

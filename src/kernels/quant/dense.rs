@@ -1,0 +1,171 @@
+//! Weights stored as plain numbers: f32, and f16 or bf16 widened a few rows at a time.
+
+use std::ops::Range;
+
+use candle_core::{DType, Result, Tensor};
+use half::{bf16, f16};
+
+use super::super::gemm::{self, View};
+use super::super::pool;
+use super::super::simd::simd_fn;
+use super::{Format, Packed, ROWS};
+
+pub(super) fn pack(weight: &Tensor, format: Format) -> Result<Box<dyn Packed>> {
+    let (n, k) = weight.dims2()?;
+    let flat = weight.flatten_all()?;
+    Ok(match format {
+        Format::F16 => Box::new(Half {
+            values: flat.to_dtype(DType::F16)?.to_vec1::<f16>()?,
+            n,
+            k,
+        }),
+        Format::Bf16 => Box::new(Half {
+            values: flat.to_dtype(DType::BF16)?.to_vec1::<bf16>()?,
+            n,
+            k,
+        }),
+        _ => Box::new(Single {
+            values: flat.to_dtype(DType::F32)?.to_vec1::<f32>()?,
+            n,
+            k,
+        }),
+    })
+}
+
+struct Single {
+    values: Vec<f32>,
+    n: usize,
+    k: usize,
+}
+
+impl Packed for Single {
+    fn bytes(&self) -> u64 {
+        size_of_val(&self.values[..]) as u64
+    }
+
+    fn product(&self, x: &[f32], m: usize, y: &mut [f32]) -> Result<()> {
+        let w = View::dense(&self.values, self.n, self.k);
+        gemm::parallel(View::dense(x, m, self.k), w.transposed(), y, 0.0, 1.0);
+        Ok(())
+    }
+
+    fn unpack(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        out.copy_from_slice(&self.values[rows.start * self.k..rows.end * self.k]);
+        Ok(())
+    }
+
+    fn plain(&self) -> Option<&[f32]> {
+        Some(&self.values)
+    }
+}
+
+/// Two bytes a value.
+struct Half<T> {
+    values: Vec<T>,
+    n: usize,
+    k: usize,
+}
+
+trait Widen: Copy + Send + Sync {
+    fn widen(from: &[Self], to: &mut [f32]);
+}
+
+simd_fn! {
+    fn widen_f16(from: &[f16], to: &mut [f32]) {
+        for (from, to) in from.iter().zip(to) {
+            *to = single(from.to_bits());
+        }
+    }
+}
+
+simd_fn! {
+    fn widen_bf16(from: &[bf16], to: &mut [f32]) {
+        for (from, to) in from.iter().zip(to) {
+            *to = f32::from_bits(u32::from(from.to_bits()) << 16);
+        }
+    }
+}
+
+/// The f32 of an f16's bits, without branches, so that loops over it vectorise: shifting the exponent into place and
+/// multiplying by 2¹¹² rebiases normal and subnormal numbers alike; infinities and NaNs get their exponent set.
+#[inline(always)]
+pub fn single(bits: u16) -> f32 {
+    let sign = u32::from(bits & 0x8000) << 16;
+    let magnitude = u32::from(bits & 0x7fff) << 13;
+    let finite = f32::from_bits(magnitude) * f32::from_bits((112 + 127) << 23);
+    let special = f32::from_bits(magnitude | 0x7f80_0000);
+    let value = if magnitude >= 0x7c00 << 13 {
+        special
+    } else {
+        finite
+    };
+    f32::from_bits(value.to_bits() | sign)
+}
+
+impl Widen for f16 {
+    fn widen(from: &[Self], to: &mut [f32]) {
+        widen_f16(from, to);
+    }
+}
+
+impl Widen for bf16 {
+    fn widen(from: &[Self], to: &mut [f32]) {
+        widen_bf16(from, to);
+    }
+}
+
+impl<T: Widen> Packed for Half<T> {
+    fn bytes(&self) -> u64 {
+        size_of_val(&self.values[..]) as u64
+    }
+
+    fn product(&self, x: &[f32], m: usize, y: &mut [f32]) -> Result<()> {
+        let (n, k) = (self.n, self.k);
+        let y = pool::Shared::new(y);
+        pool::for_each(n.div_ceil(ROWS), |i| {
+            let rows = i * ROWS..((i + 1) * ROWS).min(n);
+            let mut wide = vec![0.0; rows.len() * k];
+            T::widen(&self.values[rows.start * k..rows.end * k], &mut wide);
+            let w = View::dense(&wide, rows.len(), k).transposed();
+            // SAFETY: these columns of the [m, n] result belong to this tile alone.
+            unsafe {
+                gemm::product_into(
+                    View::dense(x, m, k),
+                    w,
+                    &y,
+                    gemm::Place {
+                        start: rows.start,
+                        row: n,
+                        keep: 0.0,
+                    },
+                    1.0,
+                )
+            };
+        });
+        Ok(())
+    }
+
+    fn unpack(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        T::widen(&self.values[rows.start * self.k..rows.end * self.k], out);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_f16_widens_exactly() {
+        let all: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
+        let mut wide = vec![0.0; all.len()];
+        widen_f16(&all, &mut wide);
+        for (from, to) in all.iter().zip(&wide) {
+            let want = from.to_f32();
+            assert!(
+                *to == want || (to.is_nan() && want.is_nan()),
+                "{from}: {to}"
+            );
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! quant: frozen weights in the format they are stored in, and products with them.
+//!
+//! The door is [`Matrix`]: it multiplies, gives rows back as f32, and multiplies by its transpose for a backward pass;
+//! [`frozen`] is the same as a tracked operation. Nobody outside knows how a format is laid out, and nothing here ever
+//! holds a dense copy of a whole matrix.
+
+mod activations;
+mod blocks;
+mod dense;
+mod format;
+mod frozen;
+mod q8_0;
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+use candle_core::quantized::QTensor;
+use candle_core::{DType, Result, Tensor, bail};
+
+pub(super) use dense::single;
+pub use format::Format;
+pub use frozen::frozen;
+
+use super::gemm::{self, View};
+use super::pool;
+use super::values::{self, Values};
+
+/// Rows unpacked at a time when a product needs plain numbers: 64 rows of 4,096 are 1 MiB, which stays in cache.
+const ROWS: usize = 64;
+
+/// What a family of formats must be able to do. Sizes are checked by [`Matrix`].
+trait Packed: Send + Sync {
+    fn bytes(&self) -> u64;
+
+    /// Writes x·Wᵀ to `y`: x is [m, k], y is [m, n].
+    fn product(&self, x: &[f32], m: usize, y: &mut [f32]) -> Result<()>;
+
+    /// Writes those rows of W to `out`, [rows, k].
+    fn unpack(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()>;
+
+    /// All of W as it lies in memory, where that is plain f32.
+    fn plain(&self) -> Option<&[f32]> {
+        None
+    }
+}
+
+/// A frozen weight W, [n outputs, k inputs].
+pub struct Matrix {
+    packed: Box<dyn Packed>,
+    format: Format,
+    n: usize,
+    k: usize,
+}
+
+impl Matrix {
+    /// A weight as a GGUF file holds it.
+    pub fn from_qtensor(weight: QTensor) -> Result<Self> {
+        let (n, k) = weight.shape().dims2()?;
+        let Some(format) = Format::from_ggml(weight.dtype()) else {
+            bail!("{:?} is not a weight format", weight.dtype());
+        };
+        if format.is_dense() {
+            return Self::dense(&weight.dequantize(&candle_core::Device::Cpu)?, format);
+        }
+        let packed: Box<dyn Packed> = match format {
+            Format::Q8_0 => Box::new(q8_0::Q8_0::pack(&weight, n, k)?),
+            _ => Box::new(blocks::Blocks::new(weight, n, k)),
+        };
+        Ok(Self {
+            packed,
+            format,
+            n,
+            k,
+        })
+    }
+
+    /// Rounds `weight` [n, k], of any float type, to `format`. Fails where rows are not whole blocks.
+    pub fn quantize(weight: &Tensor, format: Format) -> Result<Self> {
+        let (_, k) = weight.dims2()?;
+        if !k.is_multiple_of(format.block()) {
+            bail!(
+                "rows of {k} values cannot be stored as {format}, in blocks of {}",
+                format.block()
+            );
+        }
+        if format.is_dense() {
+            return Self::dense(weight, format);
+        }
+        let weight = weight.to_dtype(DType::F32)?;
+        Self::from_qtensor(QTensor::quantize(&weight, format.ggml())?)
+    }
+
+    fn dense(weight: &Tensor, format: Format) -> Result<Self> {
+        let (n, k) = weight.dims2()?;
+        Ok(Self {
+            packed: dense::pack(weight, format)?,
+            format,
+            n,
+            k,
+        })
+    }
+
+    /// (n outputs, k inputs)
+    pub fn dims(&self) -> (usize, usize) {
+        (self.n, self.k)
+    }
+
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Memory this weight holds.
+    pub fn bytes(&self) -> u64 {
+        self.packed.bytes()
+    }
+
+    /// x·Wᵀ for x [.., k]: [.., n], untracked.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let x = x.contiguous()?;
+        let mut shape = x.dims().to_vec();
+        let Some(last) = shape.last_mut() else {
+            bail!("a weight got a scalar")
+        };
+        *last = self.n;
+        let y = self.product(&Values::of(&x)?)?;
+        values::tensor(y, shape)
+    }
+
+    /// dy·W for dy [.., n]: [.., k], the gradient of [`forward`](Self::forward)'s input. Untracked.
+    pub fn backward_input(&self, dy: &Tensor) -> Result<Tensor> {
+        let dy = dy.contiguous()?;
+        let mut shape = dy.dims().to_vec();
+        let Some(last) = shape.last_mut() else {
+            bail!("a weight got a scalar")
+        };
+        *last = self.k;
+        let dx = self.transposed_product(&Values::of(&dy)?)?;
+        values::tensor(dx, shape)
+    }
+
+    /// Rows as f32, [rows, k] flat.
+    pub fn rows(&self, rows: Range<usize>) -> Result<Vec<f32>> {
+        if rows.start > rows.end || rows.end > self.n {
+            bail!("rows {rows:?} of a weight of {}", self.n);
+        }
+        let mut out = vec![0.0; rows.len() * self.k];
+        self.packed.unpack(rows.clone(), &mut out)?;
+        Ok(out)
+    }
+
+    /// The rows with these numbers as f32, [ids, k]: an embedding.
+    pub fn gather(&self, ids: &[u32]) -> Result<Tensor> {
+        let mut out = vec![0.0; ids.len() * self.k];
+        for (id, row) in ids.iter().zip(out.chunks_exact_mut(self.k.max(1))) {
+            let id = *id as usize;
+            if id >= self.n {
+                bail!("row {id} of a weight of {}", self.n);
+            }
+            self.packed.unpack(id..id + 1, row)?;
+        }
+        values::tensor(out, (ids.len(), self.k))
+    }
+
+    /// x·Wᵀ on slices: x is [m, k], the result [m, n].
+    pub(super) fn product(&self, x: &[f32]) -> Result<Vec<f32>> {
+        let m = self.rows_in(x, self.k)?;
+        let mut y = vec![0.0; m * self.n];
+        self.packed.product(x, m, &mut y)?;
+        Ok(y)
+    }
+
+    /// dy·W on slices, by blocks of rows: dy is [m, n], the result [m, k].
+    pub(super) fn transposed_product(&self, dy: &[f32]) -> Result<Vec<f32>> {
+        let m = self.rows_in(dy, self.n)?;
+        let (n, k) = (self.n, self.k);
+        let mut dx = vec![0.0; m * k];
+        if let Some(w) = self.packed.plain() {
+            gemm::parallel(
+                View::dense(dy, m, n),
+                View::dense(w, n, k),
+                &mut dx,
+                0.0,
+                1.0,
+            );
+            return Ok(dx);
+        }
+        let step = (ROWS * pool::threads()).min(n.max(1));
+        let mut block = vec![0.0; step * k];
+        for start in (0..n).step_by(step) {
+            let rows = start..(start + step).min(n);
+            let block = &mut block[..rows.len() * k];
+            self.unpack_in_parallel(rows.clone(), block)?;
+            let part = View::new(&dy[start..], (m, rows.len()), (n, 1));
+            gemm::parallel(part, View::dense(block, rows.len(), k), &mut dx, 1.0, 1.0);
+        }
+        Ok(dx)
+    }
+
+    fn unpack_in_parallel(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        let tile = pool::rows_of(1 << 14, self.k);
+        let failure = std::sync::Mutex::new(None);
+        pool::over_rows(out, self.k, tile, |part, out| {
+            let part = rows.start + part.start..rows.start + part.end;
+            if let Err(error) = self.packed.unpack(part, out) {
+                failure
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .get_or_insert(error);
+            }
+        });
+        match failure
+            .into_inner()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn rows_in(&self, values: &[f32], width: usize) -> Result<usize> {
+        if width == 0 || !values.len().is_multiple_of(width) {
+            bail!(
+                "{} values are not rows of {width} for a weight [{}, {}]",
+                values.len(),
+                self.n,
+                self.k
+            );
+        }
+        Ok(values.len() / width)
+    }
+}
+
+impl std::fmt::Debug for Matrix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Matrix[{}, {}; {}]", self.n, self.k, self.format)
+    }
+}

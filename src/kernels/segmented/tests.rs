@@ -1,0 +1,295 @@
+use half::bf16;
+use proptest::prelude::*;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::{LowRank, Rows, RowsMut, Segment, Values, lora, lora_with};
+use crate::kernels::simd::{self, Tier};
+
+fn tiers() -> impl Iterator<Item = Tier> {
+    [Tier::Portable, Tier::Avx2, Tier::Avx512]
+        .into_iter()
+        .filter(|tier| *tier <= simd::tier())
+}
+
+fn numbers(rng: &mut ChaCha8Rng, count: usize) -> Vec<f32> {
+    (0..count).map(|_| rng.random_range(-1.0..1.0)).collect()
+}
+
+fn weights(
+    rng: &mut ChaCha8Rng,
+    rank: usize,
+    inputs: usize,
+    outputs: usize,
+    short: bool,
+) -> LowRank {
+    let mut values = |count| match short {
+        false => Values::F32(numbers(rng, count)),
+        true => Values::Bf16(
+            numbers(rng, count)
+                .into_iter()
+                .map(bf16::from_f32)
+                .collect(),
+        ),
+    };
+    let (a, b) = (values(rank * inputs), values(rank * outputs));
+    LowRank::new(rank, inputs, outputs, 0.5, a, &b).unwrap()
+}
+
+/// In f64, straight from the definition.
+fn expected(x: &[f32], y: &[f32], weights: &LowRank) -> Vec<f32> {
+    let (a, b) = (weights.a().to_f32(), weights.b().to_f32());
+    let (rank, inputs) = (weights.rank(), weights.inputs());
+    let hidden: Vec<f64> = (0..rank)
+        .map(|r| {
+            (0..inputs)
+                .map(|k| f64::from(x[k]) * f64::from(a[r * inputs + k]))
+                .sum::<f64>()
+        })
+        .collect();
+    let add = |n: usize| {
+        (0..rank)
+            .map(|r| hidden[r] * f64::from(b[n * rank + r]))
+            .sum::<f64>()
+    };
+    y.iter()
+        .enumerate()
+        .map(|(n, y)| (f64::from(*y) + f64::from(weights.scale()) * add(n)) as f32)
+        .collect()
+}
+
+#[derive(Debug, Clone)]
+struct Case {
+    seed: u64,
+    inputs: usize,
+    outputs: usize,
+    /// (rows, rank, 16-bit) of each segment; rank 0 leaves base rows.
+    segments: Vec<(usize, usize, bool)>,
+}
+
+fn cases() -> impl Strategy<Value = Case> {
+    let segment = (1usize..22, 0usize..20, any::<bool>());
+    (
+        any::<u64>(),
+        1usize..90,
+        1usize..150,
+        prop::collection::vec(segment, 1..6),
+    )
+        .prop_map(|(seed, inputs, outputs, segments)| Case {
+            seed,
+            inputs,
+            outputs,
+            segments,
+        })
+}
+
+struct Batch {
+    x: Vec<f32>,
+    y: Vec<f32>,
+    weights: Vec<Option<LowRank>>,
+}
+
+fn batch(case: &Case) -> Batch {
+    let mut rng = ChaCha8Rng::seed_from_u64(case.seed);
+    let rows: usize = case.segments.iter().map(|segment| segment.0).sum();
+    let (x, y) = (
+        numbers(&mut rng, rows * case.inputs),
+        numbers(&mut rng, rows * case.outputs),
+    );
+    let weights = case.segments.iter().map(|(_, rank, short)| {
+        (*rank > 0).then(|| weights(&mut rng, *rank, case.inputs, case.outputs, *short))
+    });
+    Batch {
+        weights: weights.collect(),
+        x,
+        y,
+    }
+}
+
+fn run(tier: Tier, case: &Case, batch: &Batch) -> Vec<f32> {
+    let (mut y, mut at, mut segments) = (batch.y.clone(), 0, Vec::new());
+    for ((rows, ..), weights) in case.segments.iter().zip(&batch.weights) {
+        segments.extend(weights.as_ref().map(|weights| Segment {
+            rows: at..at + rows,
+            weights,
+        }));
+        at += rows;
+    }
+    let x = Rows {
+        data: &batch.x,
+        stride: case.inputs,
+    };
+    lora_with(
+        tier,
+        x,
+        RowsMut {
+            data: &mut y,
+            stride: case.outputs,
+        },
+        &segments,
+    )
+    .unwrap();
+    y
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn every_tier_agrees_with_the_definition_and_leaves_base_rows_alone(case in cases()) {
+        let batch = batch(&case);
+        for tier in tiers() {
+            let got = run(tier, &case, &batch);
+            let mut row = 0;
+            for ((rows, ..), weights) in case.segments.iter().zip(&batch.weights) {
+                for row in row..row + rows {
+                    let y = &batch.y[row * case.outputs..][..case.outputs];
+                    let got = &got[row * case.outputs..][..case.outputs];
+                    match weights {
+                        None => prop_assert_eq!(y, got),
+                        Some(weights) => {
+                            let want = expected(&batch.x[row * case.inputs..][..case.inputs], y, weights);
+                            for (want, got) in want.iter().zip(got) {
+                                prop_assert!((want - got).abs() <= 1e-4 * (1.0 + want.abs()), "{:?}: {} {}", tier, want, got);
+                            }
+                        }
+                    }
+                }
+                row += rows;
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_is_the_same_bit_for_bit_alone_and_in_any_batch(case in cases()) {
+        let batch = batch(&case);
+        for tier in tiers() {
+            let together = run(tier, &case, &batch);
+            let mut row = 0;
+            for ((rows, ..), weights) in case.segments.iter().zip(&batch.weights) {
+                for row in row..row + rows {
+                    let Some(weights) = weights else { continue };
+                    let mut alone = batch.y[row * case.outputs..][..case.outputs].to_vec();
+                    let x = Rows { data: &batch.x[row * case.inputs..][..case.inputs], stride: case.inputs };
+                    let y = RowsMut { data: &mut alone, stride: case.outputs };
+                    lora_with(tier, x, y, &[Segment { rows: 0..1, weights }]).unwrap();
+                    prop_assert_eq!(&alone, &together[row * case.outputs..][..case.outputs]);
+                }
+                row += rows;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_batch_large_enough_for_many_threads_equals_the_same_rows_in_small_calls() {
+    let case = Case {
+        seed: 7,
+        inputs: 128,
+        outputs: 192,
+        segments: vec![(100, 16, false), (1, 8, true), (77, 64, false)],
+    };
+    let batch = batch(&case);
+    let together = run(simd::tier(), &case, &batch);
+    let weights = batch.weights[2].as_ref().unwrap();
+    for row in 101..178 {
+        let mut alone = batch.y[row * 192..][..192].to_vec();
+        let x = Rows {
+            data: &batch.x[row * 128..][..128],
+            stride: 128,
+        };
+        lora(
+            x,
+            RowsMut {
+                data: &mut alone,
+                stride: 192,
+            },
+            &[Segment {
+                rows: 0..1,
+                weights,
+            }],
+        )
+        .unwrap();
+        assert_eq!(alone, together[row * 192..][..192]);
+    }
+}
+
+#[test]
+fn rows_may_lie_apart() {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let weights = weights(&mut rng, 4, 20, 33, false);
+    let (x, mut y) = (numbers(&mut rng, 2 * 25 + 20), vec![0f32; 2 * 40 + 33]);
+    let segment = Segment {
+        rows: 1..3,
+        weights: &weights,
+    };
+    lora(
+        Rows {
+            data: &x,
+            stride: 25,
+        },
+        RowsMut {
+            data: &mut y,
+            stride: 40,
+        },
+        &[segment],
+    )
+    .unwrap();
+    assert!(
+        y[..40].iter().chain(&y[73..80]).all(|value| *value == 0.0),
+        "rows and gaps outside stay as they were"
+    );
+    let want = expected(&x[50..70], &[0.0; 33], &weights);
+    assert!(
+        want.iter()
+            .zip(&y[80..])
+            .all(|(want, got)| (want - got).abs() < 1e-4)
+    );
+}
+
+#[test]
+fn segments_outside_the_batch_or_out_of_order_are_refused_before_anything_changes() {
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let weights = weights(&mut rng, 2, 8, 8, false);
+    let x = vec![1f32; 4 * 8];
+    let out_of_order = [
+        [0..5, 5..5],
+        [2..4, 0..1],
+        [0..2, 1..3],
+        [0..usize::MAX, 0..0],
+    ];
+    for ranges in out_of_order {
+        let mut y = vec![0f32; 4 * 8];
+        let segments: Vec<_> = ranges
+            .into_iter()
+            .map(|rows| Segment {
+                rows,
+                weights: &weights,
+            })
+            .collect();
+        assert!(
+            lora(
+                Rows {
+                    data: &x,
+                    stride: 8
+                },
+                RowsMut {
+                    data: &mut y,
+                    stride: 8
+                },
+                &segments
+            )
+            .is_err()
+        );
+        assert!(y.iter().all(|value| *value == 0.0));
+    }
+}
+
+#[test]
+fn sizes_that_disagree_make_no_weights() {
+    let values = |count| Values::F32(vec![0.0; count]);
+    assert!(LowRank::new(2, 3, 4, 1.0, values(6), &values(8)).is_some());
+    assert!(LowRank::new(2, 3, 4, 1.0, values(5), &values(8)).is_none());
+    assert!(LowRank::new(2, 3, 4, 1.0, values(6), &values(6)).is_none());
+    assert!(LowRank::new(0, 3, 4, 1.0, values(0), &values(0)).is_none());
+}
