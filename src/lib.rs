@@ -3,6 +3,7 @@
 //! A folder is a small crate and its `mod.rs` is its door. Imports go one way:
 //! `app · cli → api → gateway → {scheduler | trainer} → {model | registry} → adapter → kernels → device → text → domain`.
 
+pub mod adapter;
 pub mod device;
 pub mod domain;
 pub mod kernels;

@@ -1,0 +1,62 @@
+//! The catalogue: one row for each kind of adapter.
+
+use super::kinds::Lora;
+use super::peft::{ConfigFile, LoraSettings, Tensors};
+use super::{AdapterFault, Fit, SiteMap};
+use crate::kernels::segmented::LowRank;
+
+/// Every kind that is served.
+pub static CATALOGUE: [&dyn AdapterKind; 1] = [&Lora];
+
+/// A way to change the base: how its folder is recognised and checked.
+pub trait AdapterKind: Sync {
+    /// As shown to users: `lora`.
+    fn name(&self) -> &'static str;
+
+    /// The value of `peft_type` that marks a folder of this kind.
+    fn peft_type(&self) -> &'static str;
+
+    /// Checks everything, then returns everything; a fault names the key or tensor.
+    fn read(&self, folder: &Folder<'_>, fit: &Fit<'_>) -> Result<Parts, AdapterFault>;
+}
+
+/// A folder, parsed but not yet understood.
+pub struct Folder<'a> {
+    pub config: ConfigFile,
+    pub weights: Tensors<'a>,
+}
+
+/// What an adapter changes, by the place it acts on. A kind fills in the places it knows.
+#[derive(Debug, Clone, Default)]
+pub struct Parts {
+    /// The largest rank of any site.
+    pub rank: usize,
+    /// `y += scale · B A x` on linear layers.
+    pub low_rank: SiteMap<LowRank>,
+    /// What it takes to train a LoRA adapter further.
+    pub lora: Option<LoraSettings>,
+}
+
+/// The row whose folders carry this `peft_type`.
+pub fn kind_of(config: &ConfigFile) -> Result<&'static dyn AdapterKind, AdapterFault> {
+    const FIELD: &str = "peft_type";
+    let Some(name) = config.text(FIELD)? else {
+        return Err(AdapterFault::new(FIELD, "is missing"));
+    };
+    let known = || {
+        CATALOGUE
+            .iter()
+            .map(|kind| kind.peft_type())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    CATALOGUE
+        .into_iter()
+        .find(|kind| kind.peft_type() == name)
+        .ok_or_else(|| {
+            AdapterFault::new(
+                FIELD,
+                format!("`{name}` is not supported; served are: {}", known()),
+            )
+        })
+}

@@ -1,0 +1,275 @@
+//! What every kind of adapter must do, checked for each row of the catalogue.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Value, json};
+
+use super::catalogue::CATALOGUE;
+use super::peft::{CONFIG_FILE, Files, PROVENANCE_FILE, WEIGHTS_FILE, read};
+use super::testing::{BASE_DIGEST, fit, sites, specimen};
+use super::{Adapt, Adapter, AdapterFault, Routed};
+
+const LAYERS: usize = 2;
+
+/// One good folder of each kind.
+fn specimens() -> Vec<(&'static str, Files)> {
+    vec![("lora", specimen(LAYERS, 5))]
+}
+
+fn refusal(files: &Files) -> AdapterFault {
+    read(files, &fit(&sites(LAYERS)))
+        .map(|_| ())
+        .expect_err("the folder should be refused")
+}
+
+fn accepted(files: &Files) -> Adapter {
+    read(files, &fit(&sites(LAYERS))).unwrap()
+}
+
+fn with_key(files: &Files, key: &str, value: Value) -> Files {
+    let mut config: Value = serde_json::from_slice(&files[CONFIG_FILE]).unwrap();
+    config[key] = value;
+    let mut files = files.clone();
+    files.insert(CONFIG_FILE.to_owned(), serde_json::to_vec(&config).unwrap());
+    files
+}
+
+type Arrays = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
+fn with_tensors(files: &Files, change: impl FnOnce(&mut Arrays)) -> Files {
+    let read = SafeTensors::deserialize(&files[WEIGHTS_FILE]).unwrap();
+    let mut arrays: Arrays = read
+        .iter()
+        .map(|(name, view)| {
+            (
+                name.to_owned(),
+                (view.dtype(), view.shape().to_vec(), view.data().to_vec()),
+            )
+        })
+        .collect();
+    change(&mut arrays);
+    let views = arrays.iter().map(|(name, (dtype, shape, data))| {
+        (
+            name.as_str(),
+            TensorView::new(*dtype, shape.clone(), data).unwrap(),
+        )
+    });
+    let bytes = safetensors::serialize(views, None::<HashMap<String, String>>).unwrap();
+    let mut files = files.clone();
+    files.insert(WEIGHTS_FILE.to_owned(), bytes);
+    files
+}
+
+fn tensor_names(files: &Files) -> Vec<String> {
+    SafeTensors::deserialize(&files[WEIGHTS_FILE])
+        .unwrap()
+        .names()
+        .into_iter()
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn every_kind_has_a_specimen_that_reads() {
+    let specimens = specimens();
+    for kind in CATALOGUE {
+        let (_, files) = specimens
+            .iter()
+            .find(|(name, _)| *name == kind.name())
+            .unwrap_or_else(|| panic!("no specimen of {}", kind.name()));
+        let adapter = accepted(files);
+        assert_eq!(adapter.kind(), kind.name());
+        assert!(adapter.rank() > 0 && adapter.bytes() > 0);
+        assert_eq!(adapter.generation(), accepted(files).generation());
+    }
+}
+
+#[test]
+fn a_missing_tensor_is_refused_by_name() {
+    for (_, files) in specimens() {
+        for name in tensor_names(&files) {
+            let fault = refusal(&with_tensors(&files, |arrays| drop(arrays.remove(&name))));
+            assert_eq!(fault.field, name);
+        }
+    }
+}
+
+#[test]
+fn a_tensor_too_many_is_refused_by_name() {
+    for (_, files) in specimens() {
+        for extra in [
+            "base_model.model.model.layers.9.self_attn.q_proj.lora_A.weight",
+            "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector",
+            "base_model.model.model.embed_tokens.lora_embedding_A",
+            "base_model.model.lm_head.weight",
+            "noise",
+        ] {
+            let fault = refusal(&with_tensors(&files, |arrays| {
+                arrays.insert(extra.to_owned(), (Dtype::F32, vec![1], vec![0; 4]));
+            }));
+            assert_eq!(fault.field, extra);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_shape_or_type_is_refused_by_name() {
+    for (_, files) in specimens() {
+        for name in tensor_names(&files) {
+            let fault = refusal(&with_tensors(&files, |arrays| {
+                let array = arrays.get_mut(&name).unwrap();
+                array.1.reverse();
+                array.1.push(1);
+            }));
+            assert_eq!(fault.field, name);
+            let fault = refusal(&with_tensors(&files, |arrays| {
+                arrays.get_mut(&name).unwrap().0 = Dtype::I32
+            }));
+            assert_eq!(fault.field, name);
+        }
+    }
+}
+
+#[test]
+fn a_number_that_is_not_finite_is_refused_by_name() {
+    for (_, files) in specimens() {
+        for name in tensor_names(&files) {
+            let fault = refusal(&with_tensors(&files, |arrays| {
+                let data = &mut arrays.get_mut(&name).unwrap().2;
+                let last = data.len() - 4;
+                data[last..].copy_from_slice(&f32::NAN.to_le_bytes());
+            }));
+            assert_eq!(fault.field, name);
+        }
+    }
+}
+
+#[test]
+fn a_file_cut_anywhere_or_of_another_format_is_refused() {
+    for (_, files) in specimens() {
+        let weights = &files[WEIGHTS_FILE];
+        for cut in [0, 1, 7, 8, 20, weights.len() / 2, weights.len() - 1] {
+            let mut files = files.clone();
+            files.insert(WEIGHTS_FILE.to_owned(), weights[..cut].to_vec());
+            assert_eq!(refusal(&files).field, WEIGHTS_FILE);
+        }
+        let mut pickled = files.clone();
+        pickled.insert(WEIGHTS_FILE.to_owned(), b"\x80\x02}q\x00.".to_vec());
+        assert!(refusal(&pickled).why.contains("pickle"));
+        pickled.remove(WEIGHTS_FILE);
+        assert_eq!(refusal(&pickled).field, WEIGHTS_FILE);
+        pickled.insert("adapter_model.bin".to_owned(), b"PK".to_vec());
+        assert_eq!(refusal(&pickled).field, "adapter_model.bin");
+    }
+}
+
+#[test]
+fn keys_that_matter_and_are_not_supported_are_refused_by_name() {
+    for (_, files) in specimens() {
+        for (key, value) in [
+            ("peft_type", json!("IA3")),
+            ("peft_type", json!(null)),
+            ("peft_type", json!(3)),
+            ("task_type", json!("SEQ_CLS")),
+            ("some_future_switch", json!(true)),
+            ("some_future_number", json!(1)),
+        ] {
+            assert_eq!(refusal(&with_key(&files, key, value)).field, key);
+        }
+        for (key, value) in [
+            ("some_future_switch", json!(null)),
+            ("another", json!(false)),
+            ("peft_version", json!("99.0")),
+        ] {
+            accepted(&with_key(&files, key, value));
+        }
+    }
+}
+
+#[test]
+fn an_adapter_of_another_base_is_refused() {
+    for (_, files) in specimens() {
+        let with_digest = |digest: [u8; 32]| {
+            let mut files = files.clone();
+            let text = format!(
+                r#"{{"base_digest": "{}"}}"#,
+                blake3::Hash::from_bytes(digest).to_hex()
+            );
+            files.insert(PROVENANCE_FILE.to_owned(), text.into_bytes());
+            files
+        };
+        accepted(&with_digest(BASE_DIGEST));
+        assert_eq!(refusal(&with_digest([8; 32])).field, "base_digest");
+        let mut broken = files.clone();
+        broken.insert(PROVENANCE_FILE.to_owned(), b"[".to_vec());
+        assert_eq!(refusal(&broken).field, PROVENANCE_FILE);
+        assert!(
+            read(&files, &fit(&sites(LAYERS + 1))).is_err(),
+            "another number of layers is another base"
+        );
+    }
+}
+
+#[test]
+fn rows_of_a_mixed_batch_equal_the_same_rows_alone_and_base_rows_stay() {
+    let adapters: Vec<Arc<Adapter>> = (1..4)
+        .map(|seed| Arc::new(accepted(&specimen(LAYERS, seed))))
+        .collect();
+    for shape in sites(LAYERS) {
+        let values = |count: usize, step: f32| {
+            (0..count)
+                .map(|i| (i as f32 * step).sin())
+                .collect::<Vec<_>>()
+        };
+        let x = Tensor::from_vec(
+            values(9 * shape.inputs, 0.7),
+            (9, shape.inputs),
+            &Device::Cpu,
+        )
+        .unwrap();
+        let y = Tensor::from_vec(
+            values(9 * shape.outputs, 0.3),
+            (9, shape.outputs),
+            &Device::Cpu,
+        )
+        .unwrap();
+        let ranges = [0..2, 3..4, 4..8];
+        let together = Routed {
+            segments: ranges
+                .iter()
+                .cloned()
+                .zip(adapters.iter().cloned())
+                .collect(),
+        };
+        let mixed = together
+            .apply(shape.site, &x, y.copy().unwrap())
+            .unwrap()
+            .to_vec2::<f32>()
+            .unwrap();
+        let before = y.to_vec2::<f32>().unwrap();
+        for (row, (mixed, before)) in mixed.iter().zip(&before).enumerate() {
+            let Some(owner) = ranges.iter().position(|range| range.contains(&row)) else {
+                assert_eq!(mixed, before, "a base row");
+                continue;
+            };
+            let alone = Routed {
+                segments: vec![(0..1, adapters[owner].clone())],
+            };
+            let (x, y) = (
+                x.narrow(0, row, 1).unwrap(),
+                y.narrow(0, row, 1).unwrap().copy().unwrap(),
+            );
+            let alone = alone
+                .apply(shape.site, &x, y)
+                .unwrap()
+                .to_vec2::<f32>()
+                .unwrap();
+            assert_eq!(&alone[0], mixed);
+            assert_ne!(mixed, before);
+        }
+    }
+}

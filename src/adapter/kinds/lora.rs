@@ -1,0 +1,148 @@
+//! LoRA (Hu et al., 2021, arXiv:2106.09685) as PEFT stores it: `y += s · B A x` on chosen linear layers, with
+//! s = alpha/r, or alpha/√r when rank-stabilised (Kalajdzievski, 2023, arXiv:2312.03732).
+
+use std::collections::HashSet;
+
+use crate::adapter::catalogue::{AdapterKind, Folder, Parts};
+use crate::adapter::peft::{LoraSettings, LoraSite, tensor_names};
+use crate::adapter::{AdapterFault, Fit, SiteMap};
+use crate::kernels::segmented::LowRank;
+
+pub struct Lora;
+
+impl AdapterKind for Lora {
+    fn name(&self) -> &'static str {
+        "lora"
+    }
+
+    fn peft_type(&self) -> &'static str {
+        "LORA"
+    }
+
+    fn read(&self, folder: &Folder<'_>, fit: &Fit<'_>) -> Result<Parts, AdapterFault> {
+        let settings = LoraSettings::parse(&folder.config)?;
+        let sites = settings.sites(fit.sites)?;
+        check_ranks(folder, &sites, fit.max_rank)?;
+        refuse_surplus(folder, &settings, &sites, fit)?;
+        let mut low_rank = SiteMap::default();
+        for site in &sites {
+            low_rank.insert(site.shape.site, read_site(folder, site)?);
+        }
+        let rank = sites.iter().map(|site| site.rank).max().unwrap_or(0);
+        Ok(Parts {
+            rank,
+            low_rank,
+            lora: Some(settings),
+        })
+    }
+}
+
+/// Ranks are checked before any tensor: where A and B agree with each other but not with the configuration, the
+/// configuration is at fault.
+fn check_ranks(folder: &Folder<'_>, sites: &[LoraSite], most: usize) -> Result<(), AdapterFault> {
+    for LoraSite {
+        shape,
+        rank,
+        rank_key,
+        ..
+    } in sites
+    {
+        let path = shape.site.path();
+        if *rank > most {
+            let why = format!("gives `{path}` rank {rank}; at most {most} is served");
+            return Err(AdapterFault::new(*rank_key, why));
+        }
+        let [a, b] =
+            tensor_names(shape.site).map(|name| folder.weights.shape(&name).unwrap_or_default());
+        if let ([a_rank, inputs], [outputs, b_rank]) = (&a[..], &b[..])
+            && (a_rank, *inputs, *outputs) == (b_rank, shape.inputs, shape.outputs)
+            && a_rank != rank
+        {
+            return Err(AdapterFault::new(
+                *rank_key,
+                format!("gives `{path}` rank {rank}, but its tensors have {a_rank}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn read_site(folder: &Folder<'_>, site: &LoraSite) -> Result<LowRank, AdapterFault> {
+    let LoraSite {
+        shape, rank, scale, ..
+    } = *site;
+    let [a_name, b_name] = tensor_names(shape.site);
+    if [&a_name, &b_name]
+        .iter()
+        .all(|name| folder.weights.shape(name).is_none())
+    {
+        let why = format!(
+            "chooses `{}`, but the file has neither {a_name} nor {b_name}",
+            shape.site.path()
+        );
+        return Err(AdapterFault::new("target_modules", why));
+    }
+    let matrix = |name: &str, dims| {
+        let missing = || {
+            AdapterFault::new(
+                name,
+                "is missing although the configuration adapts this layer",
+            )
+        };
+        folder.weights.matrix(name, dims).ok_or_else(missing)?
+    };
+    let a = matrix(&a_name, [rank, shape.inputs])?;
+    let b = matrix(&b_name, [shape.outputs, rank])?;
+    let sizes_disagree = || AdapterFault::new(&a_name, "is empty");
+    LowRank::new(rank, shape.inputs, shape.outputs, scale as f32, a, &b).ok_or_else(sizes_disagree)
+}
+
+/// A tensor without a place would mean that the adapter is only half applied.
+fn refuse_surplus(
+    folder: &Folder<'_>,
+    settings: &LoraSettings,
+    sites: &[LoraSite],
+    fit: &Fit<'_>,
+) -> Result<(), AdapterFault> {
+    let wanted: HashSet<String> = sites
+        .iter()
+        .flat_map(|site| tensor_names(site.shape.site))
+        .collect();
+    // The first by name, so that the same folder always gives the same answer.
+    let Some(name) = folder
+        .weights
+        .names()
+        .into_iter()
+        .filter(|name| !wanted.contains(*name))
+        .min()
+    else {
+        return Ok(());
+    };
+    // Of a layer this base has: the configuration leaves it out.
+    if let Some(shape) = fit
+        .sites
+        .iter()
+        .find(|shape| tensor_names(shape.site).iter().any(|known| known == name))
+        && let Some(key) = settings.selection.left_out_by(shape.site)?
+    {
+        return Err(AdapterFault::new(
+            key,
+            format!(
+                "leaves out `{}`, but the file has {name}",
+                shape.site.path()
+            ),
+        ));
+    }
+    let why = if name.contains("lora_embedding_") || name.contains("embed_tokens") {
+        "is not supported: embeddings cannot be adapted"
+    } else if name.contains("lm_head") {
+        "is not supported: the output head cannot be adapted"
+    } else if name.contains("lora_magnitude_vector") {
+        "is not supported: DoRA adapters are not served"
+    } else if name.contains(".lora_") {
+        "belongs to no layer of this base"
+    } else {
+        "is no part of a LoRA adapter"
+    };
+    Err(AdapterFault::new(name, why))
+}

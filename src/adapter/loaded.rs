@@ -1,0 +1,78 @@
+//! One adapter in memory.
+
+use candle_core::{Device, Tensor};
+
+use super::Site;
+use super::catalogue::Parts;
+use super::peft::LoraSettings;
+use crate::domain::Generation;
+use crate::kernels::segmented::LowRank;
+
+/// A checked, immutable adapter. Its weights have the precision its file stored them in, except f16, which is widened
+/// to f32 without loss.
+#[derive(Debug)]
+pub struct Adapter {
+    generation: Generation,
+    kind: &'static str,
+    bytes: u64,
+    parts: Parts,
+}
+
+impl Adapter {
+    pub(super) fn new(generation: Generation, kind: &'static str, parts: Parts) -> Self {
+        let bytes = parts
+            .low_rank
+            .iter()
+            .map(|(_, weights)| weights.bytes())
+            .sum();
+        Self {
+            generation,
+            kind,
+            bytes,
+            parts,
+        }
+    }
+
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// `lora`, …
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// The largest rank of any site.
+    pub fn rank(&self) -> usize {
+        self.parts.rank
+    }
+
+    /// Of the weights in memory.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What this adapter adds at a linear layer.
+    pub fn low_rank(&self, site: Site) -> Option<&LowRank> {
+        self.parts.low_rank.get(site)
+    }
+
+    /// The sites it changes, in the order of the layers.
+    pub fn sites(&self) -> impl Iterator<Item = Site> {
+        self.parts.low_rank.iter().map(|(site, _)| site)
+    }
+
+    /// What it takes to train this adapter further, where it is a LoRA.
+    pub fn lora(&self) -> Option<&LoraSettings> {
+        self.parts.lora.as_ref()
+    }
+
+    /// A [r, in], B [out, r] in f32 and the scale of a LoRA site, on the CPU.
+    pub fn lora_site(&self, site: Site) -> Option<(Tensor, Tensor, f64)> {
+        let weights = self.low_rank(site)?;
+        let (rank, inputs, outputs) = (weights.rank(), weights.inputs(), weights.outputs());
+        let a = Tensor::from_vec(weights.a().to_f32(), (rank, inputs), &Device::Cpu).ok()?;
+        let b = Tensor::from_vec(weights.b().to_f32(), (outputs, rank), &Device::Cpu).ok()?;
+        Some((a, b, f64::from(weights.scale())))
+    }
+}

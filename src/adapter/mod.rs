@@ -1,0 +1,19 @@
+//! adapter: kinds of adapters, PEFT folders, and which rows of a batch each adapter touches.
+//! Knows no names, versions or owners of adapters, and nothing of the model beyond its sites.
+
+mod catalogue;
+#[cfg(test)]
+mod conformance;
+mod fault;
+mod kinds;
+mod loaded;
+pub mod peft;
+mod route;
+mod site;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use fault::{AdapterFault, Fit};
+pub use loaded::Adapter;
+pub use route::{Adapt, Routed, Unadapted};
+pub use site::{Module, Site, SiteMap, SiteShape};

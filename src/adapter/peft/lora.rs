@@ -1,0 +1,244 @@
+//! What a PEFT LoRA configuration says: rank and scale of every site, and which keys would change the result in a way
+//! that is not supported here. Those are refused by name; nothing is ever applied in part.
+
+#[cfg(test)]
+mod tests;
+
+use serde_json::Value;
+
+use super::config::{self, ConfigFile};
+use super::targets::{Patterns, Selection};
+use crate::adapter::{AdapterFault, SiteShape};
+use crate::domain::Targets;
+
+/// The keys that give an adapter its numbers; enough to write it again or to train it further.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoraSettings {
+    pub rank: usize,
+    pub alpha: f64,
+    /// Scale by alpha/√rank instead of alpha/rank.
+    pub use_rslora: bool,
+    /// Used in training only.
+    pub dropout: f64,
+    pub selection: Selection,
+    /// Ranks of modules that differ; the first pattern that matches wins.
+    pub rank_pattern: Vec<(String, usize)>,
+    pub alpha_pattern: Vec<(String, f64)>,
+}
+
+/// One site a configuration adapts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LoraSite {
+    pub shape: SiteShape,
+    pub rank: usize,
+    /// The key that says so: `r` or `rank_pattern`.
+    pub rank_key: &'static str,
+    pub scale: f64,
+}
+
+impl LoraSettings {
+    pub fn parse(file: &ConfigFile) -> Result<Self, AdapterFault> {
+        refuse_unsupported(file)?;
+        let need = |key: &str| AdapterFault::new(key, "is missing");
+        Ok(Self {
+            rank: positive("r", file.count("r")?.ok_or_else(|| need("r"))?)?,
+            alpha: alpha(
+                "lora_alpha",
+                file.number("lora_alpha")?
+                    .ok_or_else(|| need("lora_alpha"))?,
+            )?,
+            use_rslora: file.flag("use_rslora")?,
+            dropout: file.number("lora_dropout")?.unwrap_or(0.0),
+            selection: selection(file)?,
+            rank_pattern: file.patterns("rank_pattern", |key, value| {
+                positive(key, config::count(key, value)?)
+            })?,
+            alpha_pattern: file.patterns("alpha_pattern", |key, value| {
+                alpha(key, config::finite(key, value)?)
+            })?,
+        })
+    }
+
+    /// The sites of a base this configuration adapts, each with its rank and scale, in the order of `sites`.
+    pub fn sites(&self, sites: &[SiteShape]) -> Result<Vec<LoraSite>, AdapterFault> {
+        let ranks = Patterns::new("rank_pattern", &self.rank_pattern)?;
+        let alphas = Patterns::new("alpha_pattern", &self.alpha_pattern)?;
+        let chosen = self.selection.sites(sites)?.into_iter();
+        chosen
+            .map(|shape| {
+                let path = shape.site.path();
+                let (rank, rank_key) = ranks
+                    .get(&path)?
+                    .map_or((self.rank, "r"), |rank| (rank, "rank_pattern"));
+                let alpha = alphas.get(&path)?.unwrap_or(self.alpha);
+                let scale = scale(alpha, rank, self.use_rslora);
+                Ok(LoraSite {
+                    shape,
+                    rank,
+                    rank_key,
+                    scale,
+                })
+            })
+            .collect()
+    }
+}
+
+/// alpha/r, or alpha/√r with rank-stabilised LoRA.
+pub fn scale(alpha: f64, rank: usize, use_rslora: bool) -> f64 {
+    let rank = rank as f64;
+    alpha / if use_rslora { rank.sqrt() } else { rank }
+}
+
+fn positive(field: &str, rank: usize) -> Result<usize, AdapterFault> {
+    if rank == 0 {
+        Err(AdapterFault::new(field, "is 0; a rank is at least 1"))
+    } else {
+        Ok(rank)
+    }
+}
+
+fn alpha(field: &str, alpha: f64) -> Result<f64, AdapterFault> {
+    if alpha > 0.0 && alpha <= f64::from(f32::MAX) {
+        return Ok(alpha);
+    }
+    Err(AdapterFault::new(
+        field,
+        format!("is {alpha}; an alpha is a positive number"),
+    ))
+}
+
+fn selection(file: &ConfigFile) -> Result<Selection, AdapterFault> {
+    let targets = targets(file, "target_modules")?.ok_or_else(|| {
+        AdapterFault::new(
+            "target_modules",
+            "is missing; the adapted modules must be named",
+        )
+    })?;
+    let layers = match file.get("layers_to_transform") {
+        None => Vec::new(),
+        Some(Value::Array(items)) => items
+            .iter()
+            .map(|item| config::count("layers_to_transform", item))
+            .collect::<Result<_, _>>()?,
+        Some(one) => vec![config::count("layers_to_transform", one)?],
+    };
+    let layers_pattern = match file.get("layers_pattern") {
+        Some(Value::String(text)) if text.is_empty() => Vec::new(),
+        Some(Value::String(text)) => vec![text.clone()],
+        _ => file.texts("layers_pattern")?.unwrap_or_default(),
+    };
+    for key in ["layers_to_transform", "layers_pattern"] {
+        if matches!(targets, Targets::Pattern(_)) && file.get(key).is_some() {
+            return Err(AdapterFault::new(
+                key,
+                "cannot be combined with a `target_modules` that is a string",
+            ));
+        }
+    }
+    if !layers_pattern.is_empty() && file.get("layers_to_transform").is_none() {
+        return Err(AdapterFault::new(
+            "layers_pattern",
+            "needs `layers_to_transform`",
+        ));
+    }
+    Ok(Selection {
+        targets,
+        exclude: self::targets(file, "exclude_modules")?,
+        layers,
+        layers_pattern,
+    })
+}
+
+/// A list of names, or a pattern. Empty `exclude_modules` excludes nothing.
+fn targets(file: &ConfigFile, key: &str) -> Result<Option<Targets>, AdapterFault> {
+    match file.get(key) {
+        None => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Ok(None),
+        Some(Value::String(text)) => Ok(Some(Targets::Pattern(text.clone()))),
+        Some(Value::Array(_)) => Ok(file
+            .texts(key)?
+            .filter(|names| !names.is_empty())
+            .map(Targets::List)),
+        Some(_) => Err(AdapterFault::new(
+            key,
+            "is neither a list of names nor a pattern",
+        )),
+    }
+}
+
+/// Keys that say how an adapter was made or by whom, or that are read elsewhere; none changes what it computes.
+const HARMLESS: [&str; 25] = [
+    "peft_type",
+    "auto_mapping",
+    "peft_version",
+    "base_model_name_or_path",
+    "revision",
+    "inference_mode",
+    "r",
+    "lora_alpha",
+    "lora_dropout",
+    "use_rslora",
+    "target_modules",
+    "exclude_modules",
+    "layers_to_transform",
+    "layers_pattern",
+    "rank_pattern",
+    "alpha_pattern",
+    "megatron_core",
+    "loftq_config",
+    "eva_config",
+    "corda_config",
+    "lora_ga_config",
+    "qalora_group_size",
+    "runtime_config",
+    "ensure_weight_tying",
+    "ephemeral_gpu_offload",
+];
+
+fn refuse_unsupported(file: &ConfigFile) -> Result<(), AdapterFault> {
+    for (key, value) in file.keys() {
+        let why = match key.as_str() {
+            _ if HARMLESS.contains(&key.as_str()) => continue,
+            "task_type" => match value.as_str() {
+                None if value.is_null() => continue,
+                Some("CAUSAL_LM") => continue,
+                _ => "is not supported: only CAUSAL_LM adapters are served",
+            },
+            "bias" => match value.as_str() {
+                None if value.is_null() => continue,
+                Some("none") => continue,
+                _ => "is not supported: an adapter may not change biases",
+            },
+            // These change the base's own weights when PEFT sets the adapter up.
+            "init_lora_weights" => match value.as_str().map(str::to_ascii_lowercase) {
+                Some(name)
+                    if ["pissa", "corda", "olora", "loftq", "lora_ga"]
+                        .iter()
+                        .any(|start| name.starts_with(start)) =>
+                {
+                    "is not supported: this initialisation changes the base; convert the adapter to plain LoRA"
+                }
+                _ => continue,
+            },
+            _ if is_neutral(value) => continue,
+            "use_dora" => "is not supported: DoRA adapters are not served",
+            "fan_in_fan_out" => "is not supported: the layers of this base keep [out, in]",
+            "modules_to_save" => "is not supported: whole modules cannot be replaced",
+            "lora_bias" => "is not supported: lora_B has no bias here",
+            _ => "is not supported and would change the result",
+        };
+        return Err(AdapterFault::new(key, why));
+    }
+    Ok(())
+}
+
+/// What every key that is off looks like, whichever version of PEFT wrote it.
+fn is_neutral(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(keys) => keys.is_empty(),
+        Value::Bool(true) | Value::Number(_) => false,
+    }
+}

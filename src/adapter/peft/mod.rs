@@ -1,0 +1,37 @@
+//! peft: adapter folders as PEFT writes them, to checked weights and back.
+//! Every byte is judged before anything is returned; what cannot be honoured exactly is refused by name.
+
+mod config;
+mod generation;
+mod lora;
+mod provenance;
+mod read;
+mod targets;
+mod tensors;
+mod write;
+
+use std::collections::BTreeMap;
+
+use super::Site;
+
+pub use config::ConfigFile;
+pub use generation::generation;
+pub use lora::{LoraSettings, LoraSite, scale};
+pub use provenance::Provenance;
+pub use read::read;
+pub use targets::{Selection, target_sites};
+pub use tensors::Tensors;
+pub use write::{Lora, write};
+
+pub const CONFIG_FILE: &str = "adapter_config.json";
+pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+pub const PROVENANCE_FILE: &str = "adapterd.json";
+
+/// A folder's files by name. Names other than the three above are ignored.
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+/// The names of A and B of a site in a weights file.
+pub fn tensor_names(site: Site) -> [String; 2] {
+    let path = site.path();
+    ["A", "B"].map(|matrix| format!("base_model.model.{path}.lora_{matrix}.weight"))
+}

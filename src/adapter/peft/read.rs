@@ -1,0 +1,39 @@
+//! A folder's files to an adapter, or the one reason why not.
+
+use super::{
+    CONFIG_FILE, ConfigFile, Files, PROVENANCE_FILE, Provenance, Tensors, WEIGHTS_FILE, generation,
+};
+use crate::adapter::catalogue::{Folder, kind_of};
+use crate::adapter::{Adapter, AdapterFault, Fit};
+
+/// Pickled weights run code when they are opened. The name alone is enough to say so.
+const PICKLED: [&str; 2] = ["adapter_model.bin", "adapter_model.pt"];
+
+/// Checks every key, tensor and number against the base; a fault names the first that does not fit.
+pub fn read(files: &Files, fit: &Fit<'_>) -> Result<Adapter, AdapterFault> {
+    let Some(weights) = files.get(WEIGHTS_FILE) else {
+        return Err(
+            match PICKLED.into_iter().find(|name| files.contains_key(*name)) {
+                Some(name) => AdapterFault::new(
+                    name,
+                    format!("holds pickled weights; only {WEIGHTS_FILE} is read"),
+                ),
+                None => AdapterFault::new(WEIGHTS_FILE, "is missing"),
+            },
+        );
+    };
+    let config = files
+        .get(CONFIG_FILE)
+        .ok_or_else(|| AdapterFault::new(CONFIG_FILE, "is missing"))?;
+    let config = ConfigFile::parse(CONFIG_FILE, config)?;
+    if let Some(provenance) = files.get(PROVENANCE_FILE) {
+        Provenance::parse(provenance)?.check_base(&fit.base_digest)?;
+    }
+    let kind = kind_of(&config)?;
+    let folder = Folder {
+        config,
+        weights: Tensors::parse(WEIGHTS_FILE, weights)?,
+    };
+    let parts = kind.read(&folder, fit)?;
+    Ok(Adapter::new(generation(files), kind.name(), parts))
+}

@@ -1,0 +1,107 @@
+//! Which rows of a flat batch each adapter changes, and how a step applies that.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
+
+use super::{Adapter, Site};
+use crate::kernels::segmented::{self, Rows, RowsMut, Segment};
+
+/// How a step changes the output of a linear layer: `y` [T, out] is what the base made of `x` [T, in].
+/// Serving implements it by segmented kernels (`Routed`), training by tracked tensors.
+pub trait Adapt {
+    fn apply(&self, site: Site, x: &Tensor, y: Tensor) -> Result<Tensor>;
+}
+
+/// The base alone.
+pub struct Unadapted;
+
+impl Adapt for Unadapted {
+    fn apply(&self, _: Site, _: &Tensor, y: Tensor) -> Result<Tensor> {
+        Ok(y)
+    }
+}
+
+/// Row ranges of a flat batch in ascending order, each with its adapter; rows in no range are base rows.
+#[derive(Default)]
+pub struct Routed {
+    pub segments: Vec<(Range<usize>, Arc<Adapter>)>,
+}
+
+impl Routed {
+    /// Every row is a base row.
+    pub fn base() -> Self {
+        Self::default()
+    }
+}
+
+impl Adapt for Routed {
+    /// Changes `y` in place: it must not share its storage with a tensor that is still needed. Untracked.
+    fn apply(&self, site: Site, x: &Tensor, y: Tensor) -> Result<Tensor> {
+        let segments: Vec<Segment<'_>> = self
+            .segments
+            .iter()
+            .filter_map(|(rows, adapter)| {
+                Some(Segment {
+                    rows: rows.clone(),
+                    weights: adapter.low_rank(site)?,
+                })
+            })
+            .collect();
+        if segments.is_empty() {
+            return Ok(y);
+        }
+        y.inplace_op2(
+            x,
+            &AddLowRank {
+                segments: &segments,
+            },
+        )?;
+        Ok(y)
+    }
+}
+
+struct AddLowRank<'a> {
+    segments: &'a [Segment<'a>],
+}
+
+impl InplaceOp2 for AddLowRank<'_> {
+    fn name(&self) -> &'static str {
+        "add-low-rank"
+    }
+
+    fn cpu_fwd(
+        &self,
+        y: &mut CpuStorage,
+        y_layout: &Layout,
+        x: &CpuStorage,
+        x_layout: &Layout,
+    ) -> Result<()> {
+        let (CpuStorage::F32(y), CpuStorage::F32(x)) = (y, x) else {
+            bail!("adapters compute in f32, on both sides of a linear layer")
+        };
+        let x = Rows {
+            data: &x[x_layout.start_offset()..],
+            stride: row_stride(x_layout)?,
+        };
+        let stride = row_stride(y_layout)?;
+        let y = RowsMut {
+            data: &mut y[y_layout.start_offset()..],
+            stride,
+        };
+        segmented::lora(x, y, self.segments).map_err(candle_core::Error::wrap)
+    }
+}
+
+/// Distance between rows of a [T, width] layout whose numbers lie side by side within a row.
+fn row_stride(layout: &Layout) -> Result<usize> {
+    match (layout.dims(), layout.stride()) {
+        // A stride says nothing where there is only one row or column.
+        ([1, width], [_, step]) if *step == 1 || *width == 1 => Ok(*width),
+        ([_, width], [stride, step]) if (*step == 1 || *width == 1) && stride >= width => {
+            Ok(*stride)
+        }
+        _ => bail!("adapters need rows of contiguous numbers, not {layout:?}"),
+    }
+}

@@ -1,0 +1,90 @@
+//! Small bases and adapters for tests of this layer and of those above it.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::peft::{Files, Lora, LoraSettings, Selection};
+use super::{Fit, Module, Site, SiteShape};
+use crate::domain::Targets;
+
+pub const BASE_DIGEST: [u8; 32] = [7; 32];
+
+/// A decoder of hidden size 16 with two query heads for each key head and an inner width of 24.
+pub fn sites(layers: usize) -> Vec<SiteShape> {
+    let width = |module| match module {
+        Module::Q | Module::O => (16, 16),
+        Module::K | Module::V => (16, 8),
+        Module::Gate | Module::Up => (16, 24),
+        Module::Down => (24, 16),
+    };
+    let all = (0..layers).flat_map(|layer| Module::ALL.map(|module| Site { layer, module }));
+    all.map(|site| SiteShape {
+        site,
+        inputs: width(site.module).0,
+        outputs: width(site.module).1,
+    })
+    .collect()
+}
+
+pub fn fit(sites: &[SiteShape]) -> Fit<'_> {
+    Fit {
+        sites,
+        base_digest: BASE_DIGEST,
+        max_rank: 64,
+    }
+}
+
+pub fn settings(targets: Targets) -> LoraSettings {
+    LoraSettings {
+        rank: 4,
+        alpha: 8.0,
+        use_rslora: false,
+        dropout: 0.0,
+        selection: Selection::of(targets),
+        rank_pattern: Vec::new(),
+        alpha_pattern: Vec::new(),
+    }
+}
+
+/// Random A and B for every site the settings choose.
+pub fn weights(
+    settings: &LoraSettings,
+    sites: &[SiteShape],
+    seed: u64,
+) -> BTreeMap<Site, (Tensor, Tensor)> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut matrix = |rows: usize, columns: usize| {
+        let values: Vec<f32> = (0..rows * columns)
+            .map(|_| rng.random_range(-1.0..1.0))
+            .collect();
+        Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
+    };
+    let chosen = settings.sites(sites).unwrap().into_iter();
+    chosen
+        .map(|site| {
+            (
+                site.shape.site,
+                (
+                    matrix(site.rank, site.shape.inputs),
+                    matrix(site.shape.outputs, site.rank),
+                ),
+            )
+        })
+        .collect()
+}
+
+/// The files of a LoRA adapter of rank 4 on every site of `sites(layers)`.
+pub fn specimen(layers: usize, seed: u64) -> Files {
+    let settings = settings(Targets::Pattern("all-linear".into()));
+    let weights = weights(&settings, &sites(layers), seed);
+    Lora {
+        settings: &settings,
+        base_name: "tiny",
+        weights: &weights,
+    }
+    .files()
+    .unwrap()
+}
