@@ -7,4 +7,5 @@ pub mod adapter;
 pub mod device;
 pub mod domain;
 pub mod kernels;
+pub mod model;
 pub mod text;

@@ -1,0 +1,163 @@
+//! A base, opened: weights, tokenizer and template from wherever they lie.
+
+use std::path::{Path, PathBuf};
+
+use super::Model;
+use super::hub;
+use super::weights::{Folder, Gguf, Quant, Source, WeightError};
+use crate::text::{ChatTemplate, TextError, Tokenizer};
+
+/// Where a base comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Part of the program.
+    Embedded,
+    /// A Hugging Face model folder.
+    Folder(PathBuf),
+    Gguf(PathBuf),
+    /// `owner/name` on the Hugging Face hub.
+    Hub(String),
+}
+
+/// How keys and values are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KvKind {
+    /// f32 where every matrix is f32, else f16.
+    Auto,
+    F32,
+    F16,
+    Q8,
+}
+
+/// Everything serving and training share.
+pub struct Base {
+    /// Served name: the folder's or file's name, the hub id, or `adapterd-base`.
+    pub name: String,
+    /// BLAKE3 of the weight files as stored; ties adapters to their base.
+    pub digest: [u8; 32],
+    pub tokenizer: Tokenizer,
+    pub template: ChatTemplate,
+    pub model: Model,
+}
+
+/// Why there is no base.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Weights(#[from] WeightError),
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// The hub cannot be reached, or has no such model.
+    #[error("{id}: {why}; pass a local folder or a .gguf file instead")]
+    Hub { id: String, why: String },
+    #[error(
+        "this program was built without its embedded base; pass --model with a folder, a .gguf file or a hub id"
+    )]
+    NothingEmbedded,
+}
+
+/// Empty in a tree whose base has not been made yet.
+static EMBEDDED: &[u8] = include_bytes!("../../adapters/base/model.gguf");
+
+impl Base {
+    /// `quant`: `None` is Q8_0 for folders and the own types of a GGUF file.
+    pub fn open(origin: &Origin, quant: Option<Quant>, kv: KvKind) -> Result<Self, OpenError> {
+        let stored = quant.unwrap_or(Quant::AsStored);
+        match origin {
+            Origin::Embedded if EMBEDDED.is_empty() => Err(OpenError::NothingEmbedded),
+            Origin::Embedded => Self::of_gguf(
+                "adapterd-base".to_owned(),
+                Gguf::from_static(EMBEDDED, stored)?,
+                kv,
+            ),
+            Origin::Gguf(path) => {
+                let name = path.file_stem().map_or_else(
+                    || "base".to_owned(),
+                    |stem| stem.to_string_lossy().into_owned(),
+                );
+                Self::of_gguf(name, Gguf::open(path, stored)?, kv)
+            }
+            Origin::Folder(dir) => Self::of_folder(folder_name(dir), dir, quant, kv),
+            Origin::Hub(id) => {
+                let dir = hub::folder(id).map_err(|why| OpenError::Hub {
+                    id: id.clone(),
+                    why,
+                })?;
+                Self::of_folder(id.clone(), &dir, quant, kv)
+            }
+        }
+    }
+
+    fn of_gguf(name: String, mut source: Gguf, kv: KvKind) -> Result<Self, OpenError> {
+        let tokenizer = source.tokenizer()?.within(source.spec().vocab);
+        let template = source.template()?;
+        let model = Model::from_source(&mut source, kv)?;
+        Ok(Self {
+            name,
+            digest: source.digest(),
+            tokenizer,
+            template,
+            model,
+        })
+    }
+
+    fn of_folder(
+        name: String,
+        dir: &Path,
+        quant: Option<Quant>,
+        kv: KvKind,
+    ) -> Result<Self, OpenError> {
+        let mut source = Folder::open(dir, quant.unwrap_or(Quant::Q8_0))?;
+        let tokenizer = Tokenizer::from_folder(dir)?.within(source.spec().vocab);
+        let template = ChatTemplate::from_folder(dir)?;
+        let model = Model::from_source(&mut source, kv)?;
+        Ok(Self {
+            name,
+            digest: source.digest(),
+            tokenizer,
+            template,
+            model,
+        })
+    }
+}
+
+/// The last part of the path, links and dots resolved.
+fn folder_name(dir: &Path) -> String {
+    let whole = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    whole.file_name().map_or_else(
+        || "base".to_owned(),
+        |name| name.to_string_lossy().into_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_served_under_its_own_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let inner = dir.path().join("my-model");
+        std::fs::create_dir(&inner).unwrap();
+        assert_eq!(folder_name(&inner), "my-model");
+        assert_eq!(
+            folder_name(&inner.join("..").join("my-model").join(".")),
+            "my-model"
+        );
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_error_that_names_it() {
+        let missing = Origin::Folder("/nowhere/at/all".into());
+        let error = Base::open(&missing, None, KvKind::Auto).err().unwrap();
+        assert!(error.to_string().contains("/nowhere/at/all"));
+        let missing = Origin::Gguf("/nowhere/x.gguf".into());
+        assert!(
+            Base::open(&missing, None, KvKind::Auto)
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("x.gguf")
+        );
+    }
+}

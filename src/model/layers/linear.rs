@@ -1,0 +1,56 @@
+//! A linear layer of a block: the place where adapters act.
+
+use candle_core::{Result, Tensor};
+
+use super::weight::{Bias, Weight};
+use super::{At, Step};
+use crate::adapter::{Module, Site, SiteShape};
+use crate::model::weights::WeightError;
+
+pub(in crate::model) struct Linear {
+    weight: Weight,
+    bias: Option<Bias>,
+    shape: SiteShape,
+}
+
+impl Linear {
+    pub fn new(
+        at: &mut At<'_>,
+        module: Module,
+        (outputs, inputs): (usize, usize),
+        bias: bool,
+    ) -> std::result::Result<Self, WeightError> {
+        let site = Site {
+            layer: at.layer(),
+            module,
+        };
+        let weight = at.matrix(&format!("{}.weight", site.path()), (outputs, inputs))?;
+        let bias = match bias {
+            true => {
+                let path = format!("{}.bias", site.path());
+                let vector = at.vector(&path, outputs)?;
+                Some(Bias::new(vector).map_err(|e| WeightError::new(path, e.to_string()))?)
+            }
+            false => None,
+        };
+        Ok(Self {
+            weight,
+            bias,
+            shape: SiteShape {
+                site,
+                inputs,
+                outputs,
+            },
+        })
+    }
+
+    pub fn shape(&self) -> SiteShape {
+        self.shape
+    }
+
+    /// x [T, inputs]: [T, outputs], as the step's adapters change it.
+    pub fn forward(&self, x: &Tensor, step: &Step<'_>) -> Result<Tensor> {
+        let y = self.weight.project(x, self.bias.as_ref(), step.learns())?;
+        step.adapt.apply(self.shape.site, x, y)
+    }
+}

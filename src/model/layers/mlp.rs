@@ -1,0 +1,35 @@
+//! The gated feed-forward block: down(silu(gate(x)) · up(x)).
+
+use candle_core::{Result, Tensor};
+
+use super::{At, Linear, Step};
+use crate::adapter::Module;
+use crate::kernels::activation::swiglu;
+use crate::model::weights::WeightError;
+
+pub(in crate::model) struct GatedMlp {
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+}
+
+impl GatedMlp {
+    pub fn silu(at: &mut At<'_>, bias: bool) -> std::result::Result<Self, WeightError> {
+        let (hidden, inner) = (at.spec().hidden, at.spec().intermediate);
+        Ok(Self {
+            gate: Linear::new(at, Module::Gate, (inner, hidden), bias)?,
+            up: Linear::new(at, Module::Up, (inner, hidden), bias)?,
+            down: Linear::new(at, Module::Down, (hidden, inner), bias)?,
+        })
+    }
+
+    pub fn forward(&self, x: &Tensor, step: &Step<'_>) -> Result<Tensor> {
+        let gate = self.gate.forward(x, step)?;
+        let up = self.up.forward(x, step)?;
+        self.down.forward(&swiglu(&gate, &up)?, step)
+    }
+
+    pub fn linears(&self) -> [&Linear; 3] {
+        [&self.gate, &self.up, &self.down]
+    }
+}

@@ -1,0 +1,21 @@
+//! layers: what decoders are wired from. Each is written once, for every architecture and for both lives of a model:
+//! a [`Step`] says whether rows attend over a cache or over the record they are packed in.
+
+mod attention;
+mod block;
+mod embedding;
+mod linear;
+mod mlp;
+mod norm;
+mod weight;
+
+pub(super) use attention::Attention;
+pub(super) use block::Block;
+pub(super) use embedding::Embedding;
+pub(super) use linear::Linear;
+pub(super) use mlp::GatedMlp;
+pub(super) use norm::Norm;
+pub(super) use weight::Weight;
+
+use super::step::Step;
+use super::supply::At;

@@ -1,0 +1,21 @@
+//! model: specs, weights, shared layers, architectures, KV cache, sampling. Opens a base and runs it; decides nothing about requests.
+
+mod arch;
+mod base;
+mod batch;
+mod cache;
+mod decoder;
+mod hub;
+mod layers;
+pub mod sample;
+pub mod spec;
+mod step;
+mod supply;
+pub mod weights;
+
+pub use base::{Base, KvKind, OpenError, Origin};
+pub use batch::{Batch, Pack, Sequence};
+pub use cache::Cache;
+pub use decoder::Model;
+pub use supply::{Initial, seeded};
+pub use weights::Quant;

@@ -1,0 +1,365 @@
+//! Writing GGUF files as llama.cpp lays them out.
+
+use std::collections::BTreeMap;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{DType, Tensor};
+use serde_json::Value as Json;
+
+use super::super::convert::fitting;
+use super::super::names;
+use super::file::{ALIGNMENT, MAGIC, Value, code};
+use super::source::{interleaved, stored};
+use super::vocabulary::WHOLE;
+use crate::kernels::quant::Format;
+use crate::model::spec::{Arch, Scaling, Spec};
+use crate::model::weights::WeightError;
+use crate::text::vocabulary::{Kind, scheme_of};
+use crate::text::{ChatTemplate, Tokenizer};
+
+/// What goes into a file.
+pub struct Contents<'a> {
+    pub name: &'a str,
+    pub spec: &'a Spec,
+    /// By the names of Hugging Face checkpoints; matrices [outputs, inputs].
+    pub tensors: &'a BTreeMap<String, Tensor>,
+    /// Byte-level.
+    pub tokenizer: &'a Tokenizer,
+    pub template: &'a ChatTemplate,
+    /// Of the matrices; norms and biases stay f32. Rows that do not fit take the next finer format.
+    pub format: Format,
+}
+
+/// Writes beside `path` first, so that a file of that name is always whole.
+pub fn write(path: &Path, contents: &Contents<'_>) -> Result<(), WeightError> {
+    let metadata = metadata(contents)?;
+    let mut tensors = Vec::new();
+    for (name, shape) in names::expected(contents.spec) {
+        tensors.push(encode(contents, &name, &shape)?);
+    }
+    if let Scaling::Divisors(by) = &contents.spec.rope.scaling {
+        let bytes = by.iter().flat_map(|d| d.to_le_bytes()).collect();
+        tensors.push(Encoded {
+            name: super::header::DIVISORS.to_owned(),
+            shape: vec![by.len()],
+            dtype: GgmlDType::F32,
+            bytes,
+        });
+    }
+    let failed = |e: std::io::Error| WeightError::new(path.display().to_string(), e.to_string());
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut beside = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let mut out = BufWriter::new(beside.as_file_mut());
+    assemble(&mut out, &metadata, &tensors)
+        .and_then(|()| out.flush())
+        .map_err(failed)?;
+    drop(out);
+    beside.as_file().sync_all().map_err(failed)?;
+    beside.persist(path).map_err(|e| failed(e.error))?;
+    Ok(())
+}
+
+struct Encoded {
+    name: String,
+    shape: Vec<usize>,
+    dtype: GgmlDType,
+    bytes: Vec<u8>,
+}
+
+fn encode(contents: &Contents<'_>, name: &str, shape: &[usize]) -> Result<Encoded, WeightError> {
+    let tensor = contents
+        .tensors
+        .get(name)
+        .ok_or_else(|| WeightError::new(name, "is missing"))?;
+    if tensor.dims() != shape {
+        return Err(WeightError::new(
+            name,
+            format!("has shape {:?}, not {shape:?}", tensor.dims()),
+        ));
+    }
+    let wrong = |e: candle_core::Error| WeightError::new(name, e.to_string());
+    let (dtype, unit) = match shape {
+        &[_, width] => {
+            let dtype = fitting(contents.format.ggml(), GgmlDType::F32, width);
+            (dtype, width / dtype.block_size() * dtype.type_size())
+        }
+        _ => (GgmlDType::F32, GgmlDType::F32.type_size()),
+    };
+    let dense = tensor.to_dtype(DType::F32).map_err(wrong)?;
+    let mut bytes = QTensor::quantize(&dense, dtype)
+        .and_then(|q| Ok(q.data()?.into_owned()))
+        .map_err(wrong)?;
+    let turned = name.contains(".q_proj.") || name.contains(".k_proj.");
+    if turned && matches!(contents.spec.arch, Arch::Llama | Arch::Mistral) {
+        bytes = interleaved(&bytes, unit, contents.spec.head_dim);
+    }
+    Ok(Encoded {
+        name: stored(name),
+        shape: shape.to_vec(),
+        dtype,
+        bytes,
+    })
+}
+
+fn metadata(contents: &Contents<'_>) -> Result<BTreeMap<String, Value>, WeightError> {
+    let spec = contents.spec;
+    let arch = match spec.arch {
+        Arch::Mistral => Arch::Llama.as_str(),
+        arch => arch.as_str(),
+    };
+    let int = |n: usize| Value::Int(n as i128);
+    let mut all = BTreeMap::new();
+    let mut put = |key: &str, value: Value| all.insert(key.to_owned(), value);
+    put("general.architecture", Value::Text(arch.to_owned()));
+    put("general.name", Value::Text(contents.name.to_owned()));
+    put("general.type", Value::Text("model".to_owned()));
+    put("general.quantization_version", int(2));
+    for (key, value) in [
+        ("context_length", int(spec.context)),
+        ("embedding_length", int(spec.hidden)),
+        ("block_count", int(spec.layers)),
+        ("feed_forward_length", int(spec.intermediate)),
+        ("attention.head_count", int(spec.heads)),
+        ("attention.head_count_kv", int(spec.kv_heads)),
+        ("attention.key_length", int(spec.head_dim)),
+        ("attention.value_length", int(spec.head_dim)),
+        (
+            "attention.layer_norm_rms_epsilon",
+            Value::Float(spec.norm_eps),
+        ),
+        ("rope.dimension_count", int(spec.head_dim)),
+        ("rope.freq_base", Value::Float(spec.rope.theta)),
+        ("vocab_size", int(spec.vocab)),
+    ] {
+        put(&format!("{arch}.{key}"), value);
+    }
+    match &spec.rope.scaling {
+        Scaling::None | Scaling::Divisors(_) => {}
+        Scaling::Linear { factor } => {
+            put(
+                &format!("{arch}.rope.scaling.type"),
+                Value::Text("linear".to_owned()),
+            );
+            put(
+                &format!("{arch}.rope.scaling.factor"),
+                Value::Float(*factor),
+            );
+        }
+        other => {
+            return Err(WeightError::new(
+                "rope",
+                format!("{other:?} cannot be written"),
+            ));
+        }
+    }
+    if spec.windows.iter().any(Option::is_some) {
+        return Err(WeightError::new("sliding_window", "cannot be written"));
+    }
+    vocabulary(contents, &mut all)?;
+    Ok(all)
+}
+
+/// Pieces, kinds and merges for other readers, and the whole definition where no name of a splitting scheme says it all.
+fn vocabulary(
+    contents: &Contents<'_>,
+    all: &mut BTreeMap<String, Value>,
+) -> Result<(), WeightError> {
+    let wrong = |why: String| WeightError::new("tokenizer", why);
+    let text = contents
+        .tokenizer
+        .to_json()
+        .map_err(|e| wrong(e.to_string()))?;
+    let json: Json = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+    let model = &json["model"];
+    if model["type"] != "BPE" || model["byte_fallback"] == true {
+        return Err(wrong("only a byte-level BPE can be written".into()));
+    }
+    // Rows of the embedding beyond the vocabulary have to have a name.
+    let size = contents.spec.vocab.max(contents.tokenizer.vocab_size());
+    let mut tokens: Vec<String> = (0..size).map(|id| format!("[PAD{id}]")).collect();
+    let mut kinds = vec![Kind::Unused; size];
+    let mut set = |id: Option<u64>, token: &str, kind: Kind| {
+        if let Some(id) = id.filter(|id| (*id as usize) < size) {
+            tokens[id as usize] = token.to_owned();
+            kinds[id as usize] = kind;
+        }
+    };
+    for (token, id) in model["vocab"].as_object().into_iter().flatten() {
+        set(id.as_u64(), token, Kind::Normal);
+    }
+    for added in json["added_tokens"].as_array().into_iter().flatten() {
+        let kind = if added["special"] == true {
+            Kind::Control
+        } else {
+            Kind::UserDefined
+        };
+        set(
+            added["id"].as_u64(),
+            added["content"].as_str().unwrap_or_default(),
+            kind,
+        );
+    }
+    let merges = model["merges"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|merge| match merge {
+            Json::String(pair) => pair.clone(),
+            pair => format!(
+                "{} {}",
+                pair[0].as_str().unwrap_or_default(),
+                pair[1].as_str().unwrap_or_default()
+            ),
+        });
+    let scheme = scheme(&json);
+    let ids = contents.tokenizer;
+    let mut put = |key: &str, value: Value| all.insert(format!("tokenizer.ggml.{key}"), value);
+    put("model", Value::Text("gpt2".to_owned()));
+    put("pre", Value::Text(scheme.unwrap_or("default").to_owned()));
+    put("merges", Value::Texts(merges.collect()));
+    put(
+        "token_type",
+        Value::Ints(kinds.iter().map(|kind| *kind as i64).collect()),
+    );
+    put("tokens", Value::Texts(tokens));
+    let begins = ids.bos().filter(|bos| {
+        ids.encode("", true)
+            .is_ok_and(|framed| framed.first() == Some(bos))
+    });
+    put("add_bos_token", Value::Bool(begins.is_some()));
+    let named = |name: &str| {
+        ids.specials()
+            .named
+            .get(name)
+            .and_then(|token| ids.id(token))
+    };
+    let ends = named("eos_token").or(ids.eos().first().copied());
+    for (key, id) in [
+        ("bos_token_id", ids.bos()),
+        ("eos_token_id", ends),
+        ("padding_token_id", named("pad_token")),
+    ] {
+        if let Some(id) = id {
+            put(key, Value::Int(id.into()));
+        }
+    }
+    if scheme.is_none() {
+        all.insert(WHOLE.to_owned(), Value::Text(text));
+    }
+    all.insert(
+        "tokenizer.chat_template".to_owned(),
+        Value::Text(contents.template.source().to_owned()),
+    );
+    Ok(())
+}
+
+/// The name of the splitting scheme, if the tokenizer is one that a name describes completely.
+fn scheme(json: &Json) -> Option<&'static str> {
+    if !json["normalizer"].is_null() || json["model"]["ignore_merges"] == true {
+        return None;
+    }
+    let pre = &json["pre_tokenizer"];
+    match pre["pretokenizers"].as_array() {
+        None if pre["type"] == "ByteLevel"
+            && pre["use_regex"] == true
+            && pre["add_prefix_space"] == false =>
+        {
+            Some("gpt-2")
+        }
+        Some(steps) if steps.len() == 2 && steps[1]["use_regex"] == false => {
+            scheme_of(steps[0]["pattern"]["Regex"].as_str()?)
+        }
+        _ => None,
+    }
+}
+
+fn assemble(
+    out: &mut impl Write,
+    metadata: &BTreeMap<String, Value>,
+    tensors: &[Encoded],
+) -> std::io::Result<()> {
+    let mut head = MAGIC.to_vec();
+    head.extend(3u32.to_le_bytes());
+    head.extend((tensors.len() as u64).to_le_bytes());
+    head.extend((metadata.len() as u64).to_le_bytes());
+    for (key, value) in metadata {
+        text(&mut head, key);
+        self::value(&mut head, value);
+    }
+    let mut offset = 0usize;
+    for tensor in tensors {
+        text(&mut head, &tensor.name);
+        head.extend((tensor.shape.len() as u32).to_le_bytes());
+        for n in tensor.shape.iter().rev() {
+            head.extend((*n as u64).to_le_bytes());
+        }
+        let number =
+            code(tensor.dtype).ok_or_else(|| std::io::Error::other("a type that no file holds"))?;
+        head.extend(number.to_le_bytes());
+        head.extend((offset as u64).to_le_bytes());
+        offset = (offset + tensor.bytes.len()).next_multiple_of(ALIGNMENT);
+    }
+    head.resize(head.len().next_multiple_of(ALIGNMENT), 0);
+    out.write_all(&head)?;
+    for tensor in tensors {
+        out.write_all(&tensor.bytes)?;
+        let padding = tensor.bytes.len().next_multiple_of(ALIGNMENT) - tensor.bytes.len();
+        out.write_all(&[0; ALIGNMENT][..padding])?;
+    }
+    Ok(())
+}
+
+fn text(out: &mut Vec<u8>, text: &str) {
+    out.extend((text.len() as u64).to_le_bytes());
+    out.extend(text.as_bytes());
+}
+
+/// Numbers in the widths other readers expect: u32, f32, i32.
+fn value(out: &mut Vec<u8>, value: &Value) {
+    let mut list = |kind: u32, length: usize| {
+        out.extend(9u32.to_le_bytes());
+        out.extend(kind.to_le_bytes());
+        out.extend((length as u64).to_le_bytes());
+    };
+    match value {
+        Value::Int(n) => {
+            out.extend(4u32.to_le_bytes());
+            out.extend((*n as u32).to_le_bytes());
+        }
+        Value::Float(f) => {
+            out.extend(6u32.to_le_bytes());
+            out.extend((*f as f32).to_le_bytes());
+        }
+        Value::Bool(on) => {
+            out.extend(7u32.to_le_bytes());
+            out.push(u8::from(*on));
+        }
+        Value::Text(s) => {
+            out.extend(8u32.to_le_bytes());
+            text(out, s);
+        }
+        Value::Ints(items) => {
+            list(5, items.len());
+            items
+                .iter()
+                .for_each(|n| out.extend((*n as i32).to_le_bytes()));
+        }
+        Value::Floats(items) => {
+            list(6, items.len());
+            items.iter().for_each(|f| out.extend(f.to_le_bytes()));
+        }
+        Value::Bools(items) => {
+            list(7, items.len());
+            items.iter().for_each(|on| out.push(u8::from(*on)));
+        }
+        Value::Texts(items) => {
+            list(8, items.len());
+            items.iter().for_each(|s| text(out, s));
+        }
+    }
+}
