@@ -8,4 +8,5 @@ pub mod device;
 pub mod domain;
 pub mod kernels;
 pub mod model;
+pub mod registry;
 pub mod text;

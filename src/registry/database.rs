@@ -1,0 +1,142 @@
+//! The database file that the registry and the trainer share, and its schema.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, SqlitePool, Transaction};
+
+use super::fault;
+use crate::domain::Reason;
+
+/// Every change of the schema, oldest first. A row that has been released is never edited: add one.
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("adapters", include_str!("migrations/001_adapters.sql")),
+    ("training", include_str!("migrations/002_training.sql")),
+];
+
+/// Opens the file, creating it where there is none, and brings its schema up to date. A commit is on disk when it
+/// returns (write-ahead log, synchronous=FULL).
+pub async fn open_database(file: &Path) -> Result<SqlitePool, Reason> {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5));
+    let pool = SqlitePoolOptions::new()
+        .max_connections(4)
+        .acquire_timeout(Duration::from_secs(10))
+        .connect_with(options)
+        .await
+        .map_err(|error| Reason::Storage(format!("cannot open {}: {error}", file.display())))?;
+    migrate(&pool, MIGRATIONS).await?;
+    Ok(pool)
+}
+
+/// A transaction that may write. It takes the write lock at once: one that upgrades later can fail halfway.
+pub async fn begin(pool: &SqlitePool) -> Result<Transaction<'static, Sqlite>, Reason> {
+    pool.begin_with("BEGIN IMMEDIATE").await.map_err(fault::sql)
+}
+
+async fn migrate(pool: &SqlitePool, migrations: &'static [(&str, &str)]) -> Result<(), Reason> {
+    let mut transaction = begin(pool).await?;
+    sqlx::raw_sql(
+        "CREATE TABLE IF NOT EXISTS schema_version (
+             version INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL DEFAULT (unixepoch())
+         ) STRICT",
+    )
+    .execute(&mut *transaction)
+    .await
+    .map_err(fault::sql)?;
+    let found: i64 = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM schema_version")
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(fault::sql)?;
+    let known = migrations.len() as i64;
+    if found > known {
+        return Err(Reason::Storage(format!(
+            "the database has schema version {found}; this program knows up to {known}: start the newer program"
+        )));
+    }
+    for (version, (name, sql)) in (1..).zip(migrations) {
+        if version > found {
+            sqlx::raw_sql(*sql)
+                .execute(&mut *transaction)
+                .await
+                .map_err(fault::sql)?;
+            sqlx::query("INSERT INTO schema_version (version, name) VALUES (?, ?)")
+                .bind(version)
+                .bind(*name)
+                .execute(&mut *transaction)
+                .await
+                .map_err(fault::sql)?;
+        }
+    }
+    transaction.commit().await.map_err(fault::sql)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn commits_are_synchronous_and_references_are_enforced() {
+        let dir = tempfile::tempdir().unwrap();
+        let pool = open_database(&dir.path().join("state.db")).await.unwrap();
+        let pragma = async |name: &'static str| {
+            sqlx::query_scalar::<_, i64>(name)
+                .fetch_one(&pool)
+                .await
+                .unwrap()
+        };
+        assert_eq!(pragma("PRAGMA synchronous").await, 2);
+        assert_eq!(pragma("PRAGMA foreign_keys").await, 1);
+        let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+        assert_eq!(journal, "wal");
+    }
+
+    #[tokio::test]
+    async fn a_schema_is_brought_up_to_date_once_and_a_newer_one_is_refused() {
+        const MORE: &[(&str, &str)] = &[
+            MIGRATIONS[0],
+            MIGRATIONS[1],
+            ("more", "CREATE TABLE more (x INTEGER) STRICT"),
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("state.db");
+        let pool = open_database(&file).await.unwrap();
+        for _ in 0..2 {
+            migrate(&pool, MORE).await.unwrap();
+        }
+        sqlx::query("INSERT INTO more (x) VALUES (1)")
+            .execute(&pool)
+            .await
+            .unwrap();
+        pool.close().await;
+        let refusal = open_database(&file).await.unwrap_err();
+        assert!(refusal.to_string().contains("newer"), "{refusal}");
+    }
+
+    #[tokio::test]
+    async fn a_migration_that_fails_leaves_nothing_behind() {
+        const BROKEN: &[(&str, &str)] = &[
+            MIGRATIONS[0],
+            MIGRATIONS[1],
+            ("broken", "CREATE TABLE half (x INTEGER); CREATE nonsense"),
+        ];
+        let dir = tempfile::tempdir().unwrap();
+        let pool = open_database(&dir.path().join("state.db")).await.unwrap();
+        assert!(migrate(&pool, BROKEN).await.is_err());
+        assert!(
+            sqlx::query("SELECT * FROM half")
+                .fetch_all(&pool)
+                .await
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,37 @@
+//! Failures of disk and database as reasons.
+
+use std::io;
+
+use crate::domain::Reason;
+
+pub(super) fn sql(error: sqlx::Error) -> Reason {
+    // Extended result codes carry the primary one in their lowest byte.
+    let primary = error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .and_then(|code| code.parse::<u32>().ok())
+        .map(|code| code & 0xff);
+    match (primary, &error) {
+        (Some(5 | 6), _) | (_, sqlx::Error::PoolTimedOut) => Reason::Overloaded { retry_after: 1 },
+        (Some(13), _) => Reason::StorageFull(error.to_string()),
+        _ => Reason::Storage(error.to_string()),
+    }
+}
+
+/// `what` was being done: `writing adapter_model.safetensors`.
+pub(super) fn io(what: &str, error: &io::Error) -> Reason {
+    let text = format!("{what}: {error}");
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Reason::StorageFull(text),
+        _ => Reason::Storage(text),
+    }
+}
+
+/// Of a task on another thread that panicked or was stopped.
+pub(super) fn join(error: tokio::task::JoinError) -> Reason {
+    if error.is_cancelled() {
+        Reason::Draining
+    } else {
+        Reason::Internal("a task of the registry panicked".into())
+    }
+}

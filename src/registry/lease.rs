@@ -1,0 +1,184 @@
+//! Leases: a version in memory for the life of a request, loaded first where needed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::future::{BoxFuture, FutureExt, Shared as SharedFuture};
+
+use super::snapshot::Held as HeldVersion;
+use super::{Registry, blocking, fault, resident};
+use crate::adapter::Adapter;
+use crate::domain::{AdapterChoice, AdapterName, Generation, Reason};
+
+/// A load that takes longer has met a disk that does not answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Holds one version, loaded, for the life of a request. Dropping it gives it back.
+pub struct Lease {
+    name: AdapterName,
+    held: resident::Held,
+}
+
+impl Lease {
+    pub fn name(&self) -> &AdapterName {
+        &self.name
+    }
+
+    pub fn generation(&self) -> Generation {
+        self.held.adapter().generation()
+    }
+
+    pub fn adapter(&self) -> &Arc<Adapter> {
+        self.held.adapter()
+    }
+}
+
+#[cfg(test)]
+impl Lease {
+    /// Of an adapter no registry knows, for tests of what holds leases.
+    pub fn apart(name: AdapterName, adapter: Adapter) -> Self {
+        let residency = resident::Residency::new(u64::MAX);
+        let (room, _) = residency
+            .reserve(adapter.bytes())
+            .expect("there is no limit");
+        let held = residency.admit(room, Arc::new(adapter));
+        Self { name, held }
+    }
+}
+
+/// Loads under way, each shared by all who wait for it.
+#[derive(Default)]
+pub(super) struct Loading {
+    running: Mutex<HashMap<Generation, Load>>,
+}
+
+type Load = SharedFuture<BoxFuture<'static, Result<Arc<resident::Held>, Reason>>>;
+
+impl Registry {
+    /// What a request needs: one snapshot load finds the version; it is loaded from disk where it is not in memory.
+    /// The base needs nothing (`None`).
+    pub async fn lease(&self, choice: &AdapterChoice) -> Result<Option<Lease>, Reason> {
+        let AdapterChoice::Named { name, pin } = choice else {
+            return Ok(None);
+        };
+        let version = self.snapshot().find(name)?.choose(pin.as_ref())?.clone();
+        match self.hold(&version).await {
+            Ok(held) => Ok(Some(Lease {
+                name: name.clone(),
+                held,
+            })),
+            Err(reason) => {
+                // The files may be gone because the name is.
+                self.snapshot().find(name)?.find(version.generation())?;
+                Err(reason)
+            }
+        }
+    }
+
+    /// Takes hold of a version, loading it once however many ask.
+    pub(super) async fn hold(&self, version: &Arc<HeldVersion>) -> Result<resident::Held, Reason> {
+        self.check_base(version)?;
+        let generation = version.generation();
+        if let Some(held) = self.shared.residency.hold(generation) {
+            return Ok(held);
+        }
+        let load = {
+            let mut running = self
+                .shared
+                .loading
+                .running
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            // A load may have ended while we waited for the lock.
+            if let Some(held) = self.shared.residency.hold(generation) {
+                return Ok(held);
+            }
+            running
+                .entry(generation)
+                .or_insert_with(|| self.start_load(version.clone()))
+                .clone()
+        };
+        let late = |_| {
+            Reason::Storage(format!(
+                "loading adapter {generation} took longer than {PATIENCE:?}"
+            ))
+        };
+        let loaded = tokio::time::timeout(PATIENCE, load).await.map_err(late)??;
+        // `loaded` keeps the version in memory, so this finds it.
+        self.shared.residency.hold(generation).ok_or_else(|| {
+            Reason::Internal(format!(
+                "adapter {} left memory while it was held",
+                loaded.adapter().generation()
+            ))
+        })
+    }
+
+    /// On a task of its own: a waiter that goes away must not stop it for the others.
+    fn start_load(&self, version: Arc<HeldVersion>) -> Load {
+        let registry = self.clone();
+        let task = tokio::spawn(async move {
+            let outcome = registry.load_version(&version).await;
+            let mut running = registry
+                .shared
+                .loading
+                .running
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            running.remove(&version.generation());
+            outcome.map(Arc::new)
+        });
+        async move { task.await.map_err(fault::join)? }
+            .boxed()
+            .shared()
+    }
+
+    async fn load_version(&self, version: &HeldVersion) -> Result<resident::Held, Reason> {
+        let _turn = self
+            .shared
+            .loads
+            .acquire()
+            .await
+            .map_err(|_| Reason::Draining)?;
+        let started = Instant::now();
+        let generation = version.generation();
+        let (room, evicted) = self.shared.residency.reserve(version.version.bytes)?;
+        let shared = self.shared.clone();
+        let adapter = blocking(move || shared.read(&shared.store.read(generation)?)).await;
+        self.announce(&evicted);
+        let held = self.shared.residency.admit(room, Arc::new(adapter?));
+        tracing::debug!(%generation, seconds = started.elapsed().as_secs_f64(), "loaded an adapter");
+        self.announce(&[generation]);
+        Ok(held)
+    }
+
+    /// A version registered for another base is not applied to this one, even where its shapes would fit.
+    pub(super) fn check_base(&self, version: &HeldVersion) -> Result<(), Reason> {
+        if version.base_digest == self.shared.base.digest {
+            return Ok(());
+        }
+        let why = format!(
+            "was registered for base `{}`, which is not the one being served",
+            version.base_name
+        );
+        Err(Reason::adapter("adapter", why))
+    }
+
+    /// Brings pinned versions into memory in the background; one that cannot be loaded is logged and stays on disk.
+    pub(super) fn load_pinned(&self) {
+        let pinned: Vec<_> = self
+            .snapshot()
+            .entries()
+            .filter(|entry| entry.pinned)
+            .cloned()
+            .collect();
+        for entry in pinned {
+            let registry = self.clone();
+            tokio::spawn(async move {
+                if let Err(reason) = registry.hold(&entry.current).await {
+                    tracing::warn!(adapter = %entry.name, %reason, "a pinned adapter cannot be loaded");
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! registry: which adapter versions exist, what names point to, and which are loaded.
+//! Knows no sockets and judges no callers.
+//!
+//! A version is immutable and named by the hash of its content. A name moves from version to version by one
+//! transaction, after the content is on disk for good; readers see it by one snapshot load. A request holds its version
+//! for its life, whatever happens to the name meanwhile.
+
+mod database;
+mod fault;
+mod folder;
+mod lease;
+mod manage;
+mod names;
+mod publish;
+mod resident;
+mod snapshot;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use sqlx::SqlitePool;
+use tokio::sync::{Semaphore, broadcast};
+
+use crate::adapter::peft::{self, WEIGHTS_FILE};
+use crate::adapter::{Adapter, AdapterFault, Fit, SiteShape};
+use crate::domain::{AdapterName, AdapterView, Generation, Reason, Tier};
+use resident::Residency;
+use snapshot::{Entry, Snapshot};
+use store::{Store, Unwatched, Witness};
+
+pub use crate::adapter::peft::Files;
+pub use database::{begin, open_database};
+pub use lease::Lease;
+
+/// `None`: no condition. `Some(None)`: the name must not exist. `Some(Some(g))`: it must point to `g`.
+pub type Expected = Option<Option<Generation>>;
+
+/// What the registry needs to know of the base.
+pub struct BaseIdentity {
+    /// As served; no adapter may have this name.
+    pub name: String,
+    pub digest: [u8; 32],
+    pub sites: Vec<SiteShape>,
+}
+
+pub struct Config {
+    /// Contents go to `dir/adapters/<generation>/`, staging to `dir/staging/`.
+    pub dir: PathBuf,
+    /// The only tree a request's path may name.
+    pub root: PathBuf,
+    /// For all adapters in memory, leased ones included.
+    pub resident_bytes: u64,
+    pub max_rank: usize,
+    /// Of one weights file.
+    pub max_file_bytes: u64,
+}
+
+/// How large the files of an adapter may be.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    weights: u64,
+}
+
+impl Sizes {
+    /// Configurations and records of origin are short texts.
+    const TEXT: u64 = 4 << 20;
+
+    fn of(self, name: &str) -> u64 {
+        if name == WEIGHTS_FILE {
+            self.weights
+        } else {
+            Self::TEXT
+        }
+    }
+}
+
+/// Loads at the same time: enough to overlap disk and checking, few enough to leave the processor to requests.
+const LOADS: usize = 2;
+/// Changes a slow follower may lag behind before it has to look again.
+const CHANGES: usize = 256;
+
+/// Cheap handle.
+#[derive(Clone)]
+pub struct Registry {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    base: BaseIdentity,
+    max_rank: usize,
+    root: PathBuf,
+    sizes: Sizes,
+    pool: SqlitePool,
+    store: Store,
+    snapshot: ArcSwap<Snapshot>,
+    residency: Residency,
+    loading: lease::Loading,
+    loads: Semaphore,
+    /// Held by whoever changes names or stored contents.
+    write: tokio::sync::Mutex<()>,
+    changes: broadcast::Sender<AdapterView>,
+}
+
+impl Registry {
+    /// Removes what interrupted publications left, reads what exists, and starts loading what is pinned.
+    pub async fn open(
+        pool: SqlitePool,
+        base: BaseIdentity,
+        config: Config,
+    ) -> Result<Self, Reason> {
+        Self::open_watched(pool, base, config, Arc::new(Unwatched)).await
+    }
+
+    async fn open_watched(
+        pool: SqlitePool,
+        base: BaseIdentity,
+        config: Config,
+        witness: Arc<dyn Witness>,
+    ) -> Result<Self, Reason> {
+        let sizes = Sizes {
+            weights: config.max_file_bytes,
+        };
+        let mut connection = pool.acquire().await.map_err(fault::sql)?;
+        let snapshot = Snapshot::new(names::read(&mut connection, None).await?);
+        drop(connection);
+        let (snapshot, store) = blocking(move || {
+            std::fs::create_dir_all(&config.dir).map_err(|error| fault::io("creating the data directory", &error))?;
+            let store = Store::open(&config.dir, sizes, witness)?;
+            let removed = store.sweep(|generation| snapshot.knows(generation))?;
+            if removed > 0 {
+                tracing::info!(removed, "removed what interrupted publications had left");
+            }
+            for entry in snapshot.entries() {
+                for held in entry.had.iter().filter(|held| !store.holds(held.generation())) {
+                    tracing::error!(adapter = %entry.name, generation = %held.generation(), "its files are missing");
+                }
+            }
+            Ok((snapshot, store))
+        })
+        .await?;
+        let residency = Residency::new(config.resident_bytes);
+        residency.set_pinned(snapshot.pinned());
+        let registry = Self {
+            shared: Arc::new(Shared {
+                base,
+                max_rank: config.max_rank,
+                root: config.root,
+                sizes,
+                pool,
+                store,
+                snapshot: ArcSwap::from_pointee(snapshot),
+                residency,
+                loading: lease::Loading::default(),
+                loads: Semaphore::new(LOADS),
+                write: tokio::sync::Mutex::default(),
+                changes: broadcast::channel(CHANGES).0,
+            }),
+        };
+        registry.load_pinned();
+        Ok(registry)
+    }
+
+    /// Every name, in alphabetical order.
+    pub async fn list(&self) -> Vec<AdapterView> {
+        self.snapshot()
+            .entries()
+            .map(|entry| self.view(entry))
+            .collect()
+    }
+
+    pub async fn show(&self, name: &AdapterName) -> Result<AdapterView, Reason> {
+        self.snapshot().find(name).map(|entry| self.view(entry))
+    }
+
+    /// All generations a name has had, the newest publication first.
+    pub async fn history(&self, name: &AdapterName) -> Result<Vec<Generation>, Reason> {
+        self.snapshot()
+            .find(name)
+            .map(|entry| entry.had.iter().map(|held| held.generation()).collect())
+    }
+
+    /// The stored files of the version a name points to.
+    pub async fn files(&self, name: &AdapterName) -> Result<Files, Reason> {
+        let generation = self.snapshot().find(name)?.generation();
+        let store = self.shared.store.clone();
+        blocking(move || store.read(generation)).await
+    }
+
+    /// The adapter files of a folder beneath the root: regular files of bounded size, no links that lead outside.
+    pub async fn read_folder(&self, path: &str) -> Result<Files, Reason> {
+        let (shared, path) = (self.shared.clone(), path.to_owned());
+        blocking(move || folder::read(&shared.root, &path, shared.sizes)).await
+    }
+
+    /// Checks files against the base without storing anything.
+    pub async fn inspect(&self, files: Files) -> Result<Adapter, Reason> {
+        let shared = self.shared.clone();
+        blocking(move || shared.read(&files)).await
+    }
+
+    /// Fires after every change of a name or of where its weights are; `show` tells what holds now, or that the name is
+    /// gone.
+    pub fn changes(&self) -> broadcast::Receiver<AdapterView> {
+        self.shared.changes.subscribe()
+    }
+
+    /// Names whose current version is in memory: generation, bytes, pinned.
+    pub fn resident(&self) -> Vec<(AdapterName, Generation, u64, bool)> {
+        let snapshot = self.snapshot();
+        let loaded = snapshot
+            .entries()
+            .filter(|entry| self.shared.residency.is_resident(entry.generation()));
+        loaded
+            .map(|entry| {
+                (
+                    entry.name.clone(),
+                    entry.generation(),
+                    entry.current.version.bytes,
+                    entry.pinned,
+                )
+            })
+            .collect()
+    }
+
+    /// Bytes of adapters in memory (leased, loading and not yet released ones included), and the budget.
+    pub fn resident_bytes(&self) -> (u64, u64) {
+        (self.shared.residency.used(), self.shared.residency.budget())
+    }
+
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.snapshot.load_full()
+    }
+
+    fn view(&self, entry: &Entry) -> AdapterView {
+        let resident = self.shared.residency.is_resident(entry.generation());
+        entry.view(if resident { Tier::Resident } else { Tier::Disk })
+    }
+
+    /// Tells followers about every name that points to one of `generations`.
+    fn announce(&self, generations: &[Generation]) {
+        let snapshot = self.snapshot();
+        for entry in snapshot
+            .entries()
+            .filter(|entry| generations.contains(&entry.generation()))
+        {
+            // Nobody following is fine.
+            let _ = self.shared.changes.send(self.view(entry));
+        }
+    }
+}
+
+impl Shared {
+    fn fit(&self) -> Fit<'_> {
+        Fit {
+            sites: &self.base.sites,
+            base_digest: self.base.digest,
+            max_rank: self.max_rank,
+        }
+    }
+
+    fn read(&self, files: &Files) -> Result<Adapter, Reason> {
+        for (name, bytes) in files.iter().filter(|(name, _)| store::is_ours(name)) {
+            let limit = self.sizes.of(name);
+            if bytes.len() as u64 > limit {
+                return Err(Reason::adapter(
+                    name,
+                    format!("is larger than {limit} bytes"),
+                ));
+            }
+        }
+        peft::read(files, &self.fit())
+            .map_err(|AdapterFault { field, why }| Reason::AdapterInvalid { field, why })
+    }
+}
+
+/// Runs disk work off the async threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Reason> + Send + 'static,
+) -> Result<T, Reason> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(fault::join)?
+}

@@ -1,0 +1,297 @@
+//! Names and versions in the database. Every function works inside a caller's transaction.
+
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+use super::fault;
+use super::snapshot::{Entry, Held, Version};
+use crate::domain::{AdapterName, Generation, Reason};
+
+/// All names, or the one given.
+pub(super) async fn read(
+    db: &mut SqliteConnection,
+    only: Option<&AdapterName>,
+) -> Result<Vec<Entry>, Reason> {
+    let only = only.map(AdapterName::as_str);
+    let mut had: HashMap<String, Vec<Arc<Held>>> = HashMap::new();
+    let rows = sqlx::query(
+        "SELECT name, generation, kind, rank, bytes, created_at, source, evaluation, base_name, base_digest
+         FROM adapter_history JOIN adapter_versions USING (generation)
+         WHERE ?1 IS NULL OR name = ?1 ORDER BY sequence DESC",
+    )
+    .bind(only)
+    .fetch_all(&mut *db)
+    .await
+    .map_err(fault::sql)?;
+    for row in rows {
+        had.entry(column(&row, "name")?)
+            .or_default()
+            .push(Arc::new(held(&row)?));
+    }
+    let rows = sqlx::query(
+        "SELECT name, generation, pinned,
+                (SELECT generation FROM adapter_lineage AS before WHERE before.name = adapter_names.name
+                 ORDER BY depth DESC LIMIT 1) AS previous
+         FROM adapter_names WHERE ?1 IS NULL OR name = ?1 ORDER BY name",
+    )
+    .bind(only)
+    .fetch_all(&mut *db)
+    .await
+    .map_err(fault::sql)?;
+    rows.iter()
+        .map(|row| {
+            let name: String = column(row, "name")?;
+            let had = had.remove(&name).unwrap_or_default();
+            let generation: Generation = parsed(row, "generation")?;
+            let current = had
+                .iter()
+                .find(|held| held.generation() == generation)
+                .cloned();
+            let previous: Option<String> = column(row, "previous")?;
+            Ok(Entry {
+                current: current.ok_or_else(|| damaged(&name, "its current version is missing"))?,
+                previous: previous.map(|text| parse(&text)).transpose()?,
+                name: parse(&name)?,
+                pinned: column(row, "pinned")?,
+                had,
+            })
+        })
+        .collect()
+}
+
+/// One name that exists.
+pub(super) async fn read_one(
+    db: &mut SqliteConnection,
+    name: &AdapterName,
+) -> Result<Entry, Reason> {
+    let missing = || damaged(name.as_str(), "its row is missing");
+    read(db, Some(name)).await?.pop().ok_or_else(missing)
+}
+
+/// Records a version and that `name` has had it; a version or pair that is known is brought up to date.
+pub(super) async fn record(
+    db: &mut SqliteConnection,
+    name: &AdapterName,
+    held: &Held,
+) -> Result<(), Reason> {
+    let Held {
+        version,
+        source,
+        evaluation,
+        base_name,
+        base_digest,
+    } = held;
+    sqlx::query(
+        "INSERT INTO adapter_versions (generation, kind, rank, bytes, created_at) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT (generation) DO NOTHING",
+    )
+    .bind(version.generation.to_string())
+    .bind(&version.kind)
+    .bind(version.rank as i64)
+    .bind(version.bytes as i64)
+    .bind(version.created_at)
+    .execute(&mut *db)
+    .await
+    .map_err(fault::sql)?;
+    // The sequence moves too: a version published again is the newest publication.
+    sqlx::query(
+        "INSERT INTO adapter_history (sequence, name, generation, source, evaluation, base_name, base_digest)
+         VALUES ((SELECT coalesce(max(sequence), 0) + 1 FROM adapter_history), ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (name, generation) DO UPDATE SET sequence = excluded.sequence, source = excluded.source,
+             evaluation = excluded.evaluation, base_name = excluded.base_name, base_digest = excluded.base_digest",
+    )
+    .bind(name.as_str())
+    .bind(version.generation.to_string())
+    .bind(source)
+    .bind(evaluation.as_ref().map(ToString::to_string))
+    .bind(base_name)
+    .bind(&base_digest[..])
+    .execute(&mut *db)
+    .await
+    .map_err(fault::sql)?;
+    Ok(())
+}
+
+/// Points `name` to a version it has had, from `from` (`None`: the name is new); what it pointed to becomes the one
+/// before. Fails where the name is elsewhere by now.
+pub(super) async fn point(
+    db: &mut SqliteConnection,
+    name: &AdapterName,
+    from: Option<Generation>,
+    to: Generation,
+) -> Result<(), Reason> {
+    let moved = match from {
+        None => sqlx::query(
+            "INSERT INTO adapter_names (name, generation) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(name.as_str())
+        .bind(to.to_string()),
+        Some(from) => {
+            sqlx::query(
+                "INSERT INTO adapter_lineage (name, depth, generation)
+                 VALUES (?1, (SELECT coalesce(max(depth), 0) + 1 FROM adapter_lineage WHERE name = ?1), ?2)",
+            )
+            .bind(name.as_str())
+            .bind(from.to_string())
+            .execute(&mut *db)
+            .await
+            .map_err(fault::sql)?;
+            swap(name, from, to)
+        }
+    };
+    expect_one(moved.execute(&mut *db).await, name)
+}
+
+/// Takes back the last `point`: `to` is the version before `from`.
+pub(super) async fn step_back(
+    db: &mut SqliteConnection,
+    name: &AdapterName,
+    from: Generation,
+    to: Generation,
+) -> Result<(), Reason> {
+    let newest = "DELETE FROM adapter_lineage WHERE name = ?1 AND generation = ?2
+                  AND depth = (SELECT max(depth) FROM adapter_lineage WHERE name = ?1)";
+    let removed = sqlx::query(newest)
+        .bind(name.as_str())
+        .bind(to.to_string())
+        .execute(&mut *db)
+        .await;
+    expect_one(removed, name)?;
+    expect_one(swap(name, from, to).execute(&mut *db).await, name)
+}
+
+fn swap(
+    name: &AdapterName,
+    from: Generation,
+    to: Generation,
+) -> sqlx::query::Query<'static, sqlx::Sqlite, sqlx::sqlite::SqliteArguments> {
+    sqlx::query("UPDATE adapter_names SET generation = ? WHERE name = ? AND generation = ?")
+        .bind(to.to_string())
+        .bind(name.to_string())
+        .bind(from.to_string())
+}
+
+pub(super) async fn set_pinned(
+    db: &mut SqliteConnection,
+    name: &AdapterName,
+    pinned: bool,
+) -> Result<(), Reason> {
+    let query = sqlx::query("UPDATE adapter_names SET pinned = ? WHERE name = ?")
+        .bind(pinned)
+        .bind(name.as_str());
+    expect_one(query.execute(&mut *db).await, name)
+}
+
+/// Forgets the name. Returns the versions that no name has had any more.
+pub(super) async fn remove(
+    db: &mut SqliteConnection,
+    name: &AdapterName,
+) -> Result<Vec<Generation>, Reason> {
+    for sql in [
+        "DELETE FROM adapter_lineage WHERE name = ?",
+        "DELETE FROM adapter_names WHERE name = ?",
+        "DELETE FROM adapter_history WHERE name = ?",
+    ] {
+        sqlx::query(sql)
+            .bind(name.as_str())
+            .execute(&mut *db)
+            .await
+            .map_err(fault::sql)?;
+    }
+    let orphans: Vec<String> = sqlx::query_scalar(
+        "DELETE FROM adapter_versions WHERE NOT EXISTS
+             (SELECT 1 FROM adapter_history WHERE adapter_history.generation = adapter_versions.generation)
+         RETURNING generation",
+    )
+    .fetch_all(&mut *db)
+    .await
+    .map_err(fault::sql)?;
+    orphans.iter().map(|text| parse(text)).collect()
+}
+
+/// One line of the record of who did what; it is written with the change or not at all.
+pub(super) struct Audit<'a> {
+    pub action: &'static str,
+    pub name: &'a AdapterName,
+    pub generation: Option<Generation>,
+    pub previous: Option<Generation>,
+    pub source: Option<&'a str>,
+}
+
+pub(super) async fn audit(db: &mut SqliteConnection, line: Audit<'_>) -> Result<(), Reason> {
+    sqlx::query(
+        "INSERT INTO adapter_audit (at, action, name, generation, previous, source)
+         VALUES (unixepoch(), ?, ?, ?, ?, ?)",
+    )
+    .bind(line.action)
+    .bind(line.name.as_str())
+    .bind(line.generation.map(|generation| generation.to_string()))
+    .bind(line.previous.map(|generation| generation.to_string()))
+    .bind(line.source)
+    .execute(db)
+    .await
+    .map_err(fault::sql)?;
+    Ok(())
+}
+
+fn expect_one(
+    outcome: Result<sqlx::sqlite::SqliteQueryResult, sqlx::Error>,
+    name: &AdapterName,
+) -> Result<(), Reason> {
+    match outcome.map_err(fault::sql)?.rows_affected() {
+        1 => Ok(()),
+        _ => Err(Reason::WrongState(format!(
+            "adapter `{name}` has been changed by another process; try again"
+        ))),
+    }
+}
+
+fn held(row: &SqliteRow) -> Result<Held, Reason> {
+    let name: String = column(row, "name")?;
+    let evaluation: Option<String> = column(row, "evaluation")?;
+    let digest: Vec<u8> = column(row, "base_digest")?;
+    Ok(Held {
+        version: Version {
+            generation: parsed(row, "generation")?,
+            kind: column(row, "kind")?,
+            rank: column::<i64>(row, "rank")? as usize,
+            bytes: column::<i64>(row, "bytes")? as u64,
+            created_at: column(row, "created_at")?,
+        },
+        source: column(row, "source")?,
+        evaluation: evaluation
+            .map(|text| serde_json::from_str(&text))
+            .transpose()
+            .map_err(|_| damaged(&name, "its evaluation is no JSON"))?,
+        base_name: column(row, "base_name")?,
+        base_digest: digest
+            .try_into()
+            .map_err(|_| damaged(&name, "its base digest is not 32 bytes"))?,
+    })
+}
+
+fn column<'r, T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>>(
+    row: &'r SqliteRow,
+    name: &str,
+) -> Result<T, Reason> {
+    row.try_get(name).map_err(fault::sql)
+}
+
+fn parsed<T: FromStr<Err: std::fmt::Display>>(row: &SqliteRow, name: &str) -> Result<T, Reason> {
+    parse(&column::<String>(row, name)?)
+}
+
+fn parse<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Reason> {
+    text.parse()
+        .map_err(|error| Reason::Storage(format!("the database is damaged: {error}")))
+}
+
+fn damaged(name: &str, what: &str) -> Reason {
+    Reason::Storage(format!(
+        "the database is damaged: of adapter `{name}`, {what}"
+    ))
+}

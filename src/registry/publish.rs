@@ -1,0 +1,213 @@
+//! Publication: a content becomes durable, then a name moves to it, then everyone sees it.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+
+use super::snapshot::{Entry, Held, Version};
+use super::store::{Staged, Step};
+use super::{Expected, Files, Registry, blocking, database, fault, names};
+use crate::adapter::Adapter;
+use crate::adapter::peft::WEIGHTS_FILE;
+use crate::domain::{AdapterName, AdapterView, Generation, Reason};
+
+/// A publication, checked.
+struct Candidate {
+    name: AdapterName,
+    expected: Expected,
+    held: Held,
+    adapter: Arc<Adapter>,
+    staged: Staged,
+}
+
+impl Registry {
+    /// Checks everything, stores the version durably, moves the name. Content the name already points to is a success
+    /// that changes nothing. Once begun it is carried through, even if the caller goes away.
+    ///
+    /// `source` tells where the files came from: `upload`, `path:…`, `job:ftjob-…`, `bundled`.
+    pub async fn publish(
+        &self,
+        name: &AdapterName,
+        files: Files,
+        expected: Expected,
+        source: &str,
+        evaluation: Option<Value>,
+    ) -> Result<AdapterView, Reason> {
+        let (registry, name, source) = (self.clone(), name.clone(), source.to_owned());
+        let task = async move {
+            if name.as_str() == registry.shared.base.name {
+                return Err(Reason::field(
+                    "name",
+                    format!("`{name}` is the name of the base model"),
+                ));
+            }
+            registry.snapshot().check(&name, expected)?;
+            let (adapter, files) = registry.check(files).await?;
+            if let Some(entry) = registry.already(&name, expected, &adapter)? {
+                return Ok(registry.view(&entry));
+            }
+            let generation = adapter.generation();
+            let store = registry.shared.store.clone();
+            let staged = blocking(move || store.stage(generation, &files)).await?;
+            let held = registry.held(&adapter, source, evaluation);
+            registry
+                .commit(Candidate {
+                    name,
+                    expected,
+                    held,
+                    adapter: Arc::new(adapter),
+                    staged,
+                })
+                .await
+        };
+        tokio::spawn(task).await.map_err(fault::join)?
+    }
+
+    async fn check(&self, files: Files) -> Result<(Adapter, Files), Reason> {
+        let shared = self.shared.clone();
+        blocking(move || {
+            let adapter = shared.read(&files)?;
+            let (bytes, budget) = (adapter.bytes(), shared.residency.budget());
+            if bytes > budget {
+                let why = format!(
+                    "takes {bytes} bytes in memory; all adapters together may take {budget}"
+                );
+                return Err(Reason::adapter(WEIGHTS_FILE, why));
+            }
+            Ok((adapter, files))
+        })
+        .await
+    }
+
+    /// The entry, if the name already points to this content.
+    fn already(
+        &self,
+        name: &AdapterName,
+        expected: Expected,
+        adapter: &Adapter,
+    ) -> Result<Option<Arc<Entry>>, Reason> {
+        let snapshot = self.snapshot();
+        snapshot.check(name, expected)?;
+        let same = |entry: &&Arc<Entry>| {
+            entry.generation() == adapter.generation()
+                && entry.current.base_digest == self.shared.base.digest
+        };
+        Ok(snapshot.get(name).filter(same).cloned())
+    }
+
+    fn held(&self, adapter: &Adapter, source: String, evaluation: Option<Value>) -> Held {
+        let version = Version {
+            generation: adapter.generation(),
+            kind: adapter.kind().to_owned(),
+            rank: adapter.rank(),
+            bytes: adapter.bytes(),
+            created_at: now(),
+        };
+        let (base_name, base_digest) = (self.shared.base.name.clone(), self.shared.base.digest);
+        Held {
+            version,
+            source,
+            evaluation,
+            base_name,
+            base_digest,
+        }
+    }
+
+    async fn commit(&self, candidate: Candidate) -> Result<AdapterView, Reason> {
+        let Candidate {
+            name,
+            expected,
+            held,
+            adapter,
+            staged,
+        } = candidate;
+        let _writing = self.shared.write.lock().await;
+        if let Some(entry) = self.already(&name, expected, &adapter)? {
+            return Ok(self.view(&entry));
+        }
+        let before = self.snapshot().get(&name).cloned();
+        let generation = adapter.generation();
+        // A pinned name must not end up on disk only. For others a place in memory is welcome but not needed.
+        let room = match self.shared.residency.reserve(adapter.bytes()) {
+            Err(reason) if before.as_ref().is_some_and(|entry| entry.pinned) => return Err(reason),
+            room => room.ok(),
+        };
+        let room = room.map(|(room, evicted)| {
+            self.announce(&evicted);
+            room
+        });
+        let store = self.shared.store.clone();
+        blocking(move || store.place(staged)).await?;
+        let entry = match self.record(&name, &held, before.as_deref()).await {
+            Ok(entry) => entry,
+            Err(reason) => {
+                self.forget(generation).await;
+                return Err(reason);
+            }
+        };
+        if let Some(room) = room {
+            drop(self.shared.residency.admit(room, adapter));
+        }
+        self.replace(&name, Some(entry));
+        let view = self.show(&name).await?;
+        let _ = self.shared.changes.send(view.clone());
+        tracing::info!(adapter = %name, %generation, source = view.source, "published");
+        Ok(view)
+    }
+
+    /// The one transaction of a publication.
+    async fn record(
+        &self,
+        name: &AdapterName,
+        held: &Held,
+        before: Option<&Entry>,
+    ) -> Result<Entry, Reason> {
+        let from = before.map(Entry::generation);
+        let mut transaction = database::begin(&self.shared.pool).await?;
+        names::record(&mut transaction, name, held).await?;
+        // The same content for another base: the name stays where it is.
+        if from != Some(held.generation()) {
+            names::point(&mut transaction, name, from, held.generation()).await?;
+        }
+        let line = names::Audit {
+            action: "publish",
+            name,
+            generation: Some(held.generation()),
+            previous: from,
+            source: Some(&held.source),
+        };
+        names::audit(&mut transaction, line).await?;
+        let entry = names::read_one(&mut transaction, name).await?;
+        self.shared.store.reached(Step::Prepared);
+        transaction.commit().await.map_err(fault::sql)?;
+        self.shared.store.reached(Step::Committed);
+        Ok(entry)
+    }
+
+    /// After a transaction that failed: the content stays only if a name has it anyway.
+    async fn forget(&self, generation: Generation) {
+        if self.snapshot().knows(generation) {
+            return;
+        }
+        let store = self.shared.store.clone();
+        if let Err(reason) = blocking(move || store.discard(generation)).await {
+            tracing::warn!(%generation, %reason, "a content without a name is left until the next start");
+        }
+    }
+
+    /// Lets readers see what has been committed. Only under the write lock.
+    pub(super) fn replace(&self, name: &AdapterName, entry: Option<Entry>) {
+        let next = self.snapshot().with(name, entry);
+        self.shared.residency.set_pinned(next.pinned());
+        self.shared.snapshot.store(Arc::new(next));
+    }
+}
+
+/// Unix seconds.
+fn now() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,286 @@
+//! What exists, as one immutable value: names, what they point to, and what they have pointed to. Pure.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use super::Expected;
+use crate::domain::{AdapterName, AdapterView, Generation, Pin, Reason, Tier};
+
+/// A stored content.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Version {
+    pub generation: Generation,
+    pub kind: String,
+    pub rank: usize,
+    /// In memory.
+    pub bytes: u64,
+    /// Unix seconds.
+    pub created_at: i64,
+}
+
+/// A version as one name holds it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Held {
+    pub version: Version,
+    pub source: String,
+    pub evaluation: Option<serde_json::Value>,
+    /// The base it was registered for.
+    pub base_name: String,
+    pub base_digest: [u8; 32],
+}
+
+impl Held {
+    pub fn generation(&self) -> Generation {
+        self.version.generation
+    }
+}
+
+/// One name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    pub name: AdapterName,
+    pub pinned: bool,
+    pub current: Arc<Held>,
+    /// Where a rollback leads.
+    pub previous: Option<Generation>,
+    /// Every version the name has had, the newest publication first.
+    pub had: Vec<Arc<Held>>,
+}
+
+impl Entry {
+    pub fn generation(&self) -> Generation {
+        self.current.generation()
+    }
+
+    pub fn find(&self, generation: Generation) -> Result<&Arc<Held>, Reason> {
+        self.had
+            .iter()
+            .find(|held| held.generation() == generation)
+            .ok_or_else(|| self.no_such(&generation.to_string()))
+    }
+
+    /// What a request for this name means: what it points to, or the pinned version.
+    pub fn choose(&self, pin: Option<&Pin>) -> Result<&Arc<Held>, Reason> {
+        let Some(pin) = pin else {
+            return Ok(&self.current);
+        };
+        self.had
+            .iter()
+            .find(|held| pin.matches(&held.generation()))
+            .ok_or_else(|| self.no_such(pin.as_str()))
+    }
+
+    fn no_such(&self, generation: &str) -> Reason {
+        Reason::NoSuchGeneration {
+            name: self.name.to_string(),
+            generation: generation.to_owned(),
+        }
+    }
+
+    pub fn view(&self, tier: Tier) -> AdapterView {
+        let Held {
+            version,
+            source,
+            evaluation,
+            base_name,
+            ..
+        } = &*self.current;
+        AdapterView {
+            id: self.name.clone(),
+            object: "adapter".to_owned(),
+            generation: version.generation,
+            previous_generation: self.previous,
+            kind: version.kind.clone(),
+            rank: version.rank,
+            bytes: version.bytes,
+            tier,
+            pinned: self.pinned,
+            created_at: version.created_at,
+            base: base_name.clone(),
+            source: source.clone(),
+            evaluation: evaluation.clone(),
+        }
+    }
+}
+
+/// Everything, at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    names: BTreeMap<AdapterName, Arc<Entry>>,
+}
+
+impl Snapshot {
+    pub fn new(entries: impl IntoIterator<Item = Entry>) -> Self {
+        Self {
+            names: entries
+                .into_iter()
+                .map(|entry| (entry.name.clone(), Arc::new(entry)))
+                .collect(),
+        }
+    }
+
+    /// The same with one name replaced, or without it.
+    pub fn with(&self, name: &AdapterName, entry: Option<Entry>) -> Self {
+        let mut names = self.names.clone();
+        match entry {
+            Some(entry) => names.insert(name.clone(), Arc::new(entry)),
+            None => names.remove(name),
+        };
+        Self { names }
+    }
+
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.names.values()
+    }
+
+    pub fn get(&self, name: &AdapterName) -> Option<&Arc<Entry>> {
+        self.names.get(name)
+    }
+
+    pub fn find(&self, name: &AdapterName) -> Result<&Arc<Entry>, Reason> {
+        self.get(name)
+            .ok_or_else(|| Reason::NoSuchAdapter(name.to_string()))
+    }
+
+    /// Of an existing name, under a caller's condition.
+    pub fn find_at(&self, name: &AdapterName, expected: Expected) -> Result<&Arc<Entry>, Reason> {
+        let entry = self.find(name)?;
+        self.check(name, expected)?;
+        Ok(entry)
+    }
+
+    /// Compares what a caller believes of a name with what is.
+    pub fn check(&self, name: &AdapterName, expected: Expected) -> Result<(), Reason> {
+        let actual = self.get(name).map(|entry| entry.generation());
+        match expected {
+            None => Ok(()),
+            Some(wanted) if wanted == actual => Ok(()),
+            Some(None) => Err(Reason::AdapterExists(name.to_string())),
+            Some(Some(wanted)) => Err(Reason::GenerationMismatch {
+                name: name.to_string(),
+                expected: wanted.to_string(),
+                actual,
+            }),
+        }
+    }
+
+    /// The versions that pinned names point to.
+    pub fn pinned(&self) -> HashSet<Generation> {
+        self.entries()
+            .filter(|entry| entry.pinned)
+            .map(|entry| entry.generation())
+            .collect()
+    }
+
+    /// Bytes of the pinned versions, as if `name` were pinned at `held` too.
+    pub fn pinned_bytes_with(&self, name: &AdapterName, held: &Version) -> u64 {
+        let others = self
+            .entries()
+            .filter(|entry| entry.pinned && entry.name != *name)
+            .map(|entry| &entry.current.version);
+        let distinct: BTreeMap<Generation, u64> = others
+            .chain([held])
+            .map(|version| (version.generation, version.bytes))
+            .collect();
+        distinct.values().sum()
+    }
+
+    pub fn knows(&self, generation: Generation) -> bool {
+        self.entries()
+            .any(|entry| entry.had.iter().any(|held| held.generation() == generation))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(byte: u8) -> Arc<Held> {
+        let version = Version {
+            generation: Generation::new([byte; 32]),
+            kind: "lora".into(),
+            rank: 4,
+            bytes: 10,
+            created_at: 0,
+        };
+        let base_name = "base".to_owned();
+        Arc::new(Held {
+            version,
+            source: "upload".into(),
+            evaluation: None,
+            base_name,
+            base_digest: [0; 32],
+        })
+    }
+
+    fn entry(name: &str, had: &[u8]) -> Entry {
+        let had: Vec<_> = had.iter().map(|byte| held(*byte)).collect();
+        Entry {
+            name: name.parse().unwrap(),
+            pinned: false,
+            current: had[0].clone(),
+            previous: None,
+            had,
+        }
+    }
+
+    #[test]
+    fn a_condition_holds_or_tells_what_is_there() {
+        let snapshot = Snapshot::new([entry("legal", &[1])]);
+        let (legal, new) = ("legal".parse().unwrap(), "new".parse().unwrap());
+        let at = |byte| Some(Some(Generation::new([byte; 32])));
+        assert_eq!(snapshot.check(&legal, None), Ok(()));
+        assert_eq!(snapshot.check(&legal, at(1)), Ok(()));
+        assert_eq!(snapshot.check(&new, Some(None)), Ok(()));
+        assert!(matches!(
+            snapshot.check(&legal, Some(None)),
+            Err(Reason::AdapterExists(_))
+        ));
+        assert!(matches!(
+            snapshot.check(&legal, at(2)),
+            Err(Reason::GenerationMismatch {
+                actual: Some(_),
+                ..
+            })
+        ));
+        assert!(matches!(
+            snapshot.check(&new, at(2)),
+            Err(Reason::GenerationMismatch { actual: None, .. })
+        ));
+    }
+
+    #[test]
+    fn a_pin_finds_any_version_the_name_has_had() {
+        let entry = entry("legal", &[1, 2]);
+        let pin = |digits: &str| {
+            entry
+                .choose(Some(&digits.parse().unwrap()))
+                .map(|held| held.generation())
+        };
+        assert_eq!(pin("02020202"), Ok(Generation::new([2; 32])));
+        assert!(matches!(
+            pin("03030303"),
+            Err(Reason::NoSuchGeneration { .. })
+        ));
+        assert_eq!(
+            entry.choose(None).unwrap().generation(),
+            Generation::new([1; 32])
+        );
+    }
+
+    #[test]
+    fn a_version_that_two_pinned_names_share_counts_once() {
+        let [mut a, mut b] = [entry("a", &[1]), entry("b", &[1])];
+        (a.pinned, b.pinned) = (true, true);
+        let snapshot = Snapshot::new([a, b, entry("c", &[2])]);
+        assert_eq!(
+            snapshot.pinned_bytes_with(&"c".parse().unwrap(), &held(2).version),
+            20
+        );
+        assert_eq!(
+            snapshot.pinned_bytes_with(&"a".parse().unwrap(), &held(3).version),
+            20
+        );
+        assert_eq!(snapshot.pinned().len(), 1);
+    }
+}

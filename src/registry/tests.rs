@@ -1,0 +1,137 @@
+mod crash;
+mod life;
+mod residency;
+mod stress;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::store::{Unwatched, Witness};
+use super::*;
+use crate::adapter::testing::{BASE_DIGEST, sites, specimen};
+use crate::domain::AdapterChoice;
+
+const LAYERS: usize = 1;
+
+/// A registry on a folder of its own, for a base of one layer.
+struct Home {
+    dir: tempfile::TempDir,
+}
+
+impl Home {
+    fn new() -> Self {
+        Self {
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    async fn open(&self) -> Registry {
+        open(self.dir.path(), 1 << 30, BASE_DIGEST, Arc::new(Unwatched)).await
+    }
+
+    /// With room for `adapters` of the specimen's size.
+    async fn open_small(&self, adapters: u64) -> Registry {
+        open(
+            self.dir.path(),
+            adapters * size(),
+            BASE_DIGEST,
+            Arc::new(Unwatched),
+        )
+        .await
+    }
+
+    fn contents(&self) -> usize {
+        std::fs::read_dir(self.dir.path().join("adapters"))
+            .unwrap()
+            .count()
+    }
+
+    fn staged(&self) -> usize {
+        std::fs::read_dir(self.dir.path().join("staging"))
+            .unwrap()
+            .count()
+    }
+}
+
+async fn open(
+    dir: &Path,
+    resident_bytes: u64,
+    digest: [u8; 32],
+    witness: Arc<dyn Witness>,
+) -> Registry {
+    let pool = open_database(&dir.join("state.db")).await.unwrap();
+    let base = BaseIdentity {
+        name: "base".into(),
+        digest,
+        sites: sites(LAYERS),
+    };
+    let root = dir.join("incoming");
+    let config = Config {
+        dir: dir.to_owned(),
+        root,
+        resident_bytes,
+        max_rank: 64,
+        max_file_bytes: 1 << 20,
+    };
+    Registry::open_watched(pool, base, config, witness)
+        .await
+        .unwrap()
+}
+
+fn name(text: &str) -> AdapterName {
+    text.parse().unwrap()
+}
+
+fn files(seed: u64) -> Files {
+    specimen(LAYERS, seed)
+}
+
+fn generation(seed: u64) -> Generation {
+    peft::generation(&files(seed))
+}
+
+/// Bytes of one specimen in memory.
+fn size() -> u64 {
+    let sites = sites(LAYERS);
+    peft::read(
+        &files(0),
+        &Fit {
+            sites: &sites,
+            base_digest: BASE_DIGEST,
+            max_rank: 64,
+        },
+    )
+    .unwrap()
+    .bytes()
+}
+
+fn at(seed: u64) -> Expected {
+    Some(Some(generation(seed)))
+}
+
+fn choice(text: &str) -> AdapterChoice {
+    match text.split_once('@') {
+        None => AdapterChoice::Named {
+            name: name(text),
+            pin: None,
+        },
+        Some((text, pin)) => AdapterChoice::Named {
+            name: name(text),
+            pin: Some(pin.parse().unwrap()),
+        },
+    }
+}
+
+async fn publish(registry: &Registry, text: &str, seed: u64) -> AdapterView {
+    registry
+        .publish(&name(text), files(seed), None, "upload", None)
+        .await
+        .unwrap()
+}
+
+async fn lease(registry: &Registry, text: &str) -> Result<Lease, Reason> {
+    registry
+        .lease(&choice(text))
+        .await
+        .map(|lease| lease.expect("a named adapter"))
+}
