@@ -9,4 +9,5 @@ pub mod domain;
 pub mod kernels;
 pub mod model;
 pub mod registry;
+pub mod scheduler;
 pub mod text;

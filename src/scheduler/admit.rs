@@ -1,0 +1,331 @@
+//! The one door into the scheduler: an unchecked draft becomes `Admitted`, or a reason that names the field.
+
+use crate::domain::{Reason, Sampling};
+use crate::registry::Lease;
+
+/// Stop strings of one request.
+const MAX_STOPS: usize = 16;
+/// Bytes of one stop string: so much text at most is held back while it may still become one.
+const MAX_STOP_BYTES: usize = 1024;
+/// Alternatives reported with a token.
+const MAX_ALTERNATIVES: u8 = 20;
+
+/// A request in tokens, not yet checked.
+pub struct Draft {
+    pub prompt: Vec<u32>,
+    pub sampling: Sampling,
+    /// Answers to the prompt.
+    pub n: u32,
+    /// Report the log-probability of every prompt token.
+    pub prompt_logprobs: bool,
+    /// The adapter, held for the request's life; `None` is the base.
+    pub lease: Option<Lease>,
+}
+
+/// What a request must keep to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Positions of one sequence: prompt and answer.
+    pub context: usize,
+    /// Token ids lie below this.
+    pub vocab: usize,
+    /// Answers of one request.
+    pub max_n: u32,
+    /// Positions the whole cache holds: no sequence can be longer.
+    pub kv_tokens: usize,
+}
+
+/// A request the engine can run: every value in range, and small enough to run alone.
+pub struct Admitted {
+    pub(super) prompt: Vec<u32>,
+    /// Resolved: `max_tokens` is present and fits, `stop_token_ids` ascend.
+    pub(super) sampling: Sampling,
+    pub(super) n: u32,
+    pub(super) prompt_logprobs: bool,
+    pub(super) lease: Option<Lease>,
+}
+
+impl Admitted {
+    pub fn check(draft: Draft, limits: &Limits) -> Result<Self, Reason> {
+        let Draft {
+            prompt,
+            mut sampling,
+            n,
+            prompt_logprobs,
+            lease,
+        } = draft;
+        if prompt.is_empty() {
+            return Err(Reason::field("prompt", "needs at least one token"));
+        }
+        known_ids("prompt", prompt.iter().copied(), limits.vocab)?;
+        if n == 0 || n > limits.max_n {
+            return Err(Reason::field(
+                "n",
+                format!("{n} is not between 1 and {}", limits.max_n),
+            ));
+        }
+        check_choice(&sampling, limits.vocab)?;
+        check_end(&sampling, limits.vocab)?;
+        let max_tokens = room_for_answer(prompt.len(), sampling.max_tokens, limits)?;
+        if sampling.min_tokens > max_tokens {
+            return Err(Reason::field(
+                "min_tokens",
+                format!(
+                    "{} is more than the {max_tokens} tokens the answer may have",
+                    sampling.min_tokens
+                ),
+            ));
+        }
+        sampling.max_tokens = Some(max_tokens);
+        sampling.stop_token_ids.sort_unstable();
+        sampling.stop_token_ids.dedup();
+        Ok(Self {
+            prompt,
+            sampling,
+            n,
+            prompt_logprobs,
+            lease,
+        })
+    }
+}
+
+/// How tokens are chosen.
+fn check_choice(sampling: &Sampling, vocab: usize) -> Result<(), Reason> {
+    let at_least_zero = |v: f32| v.is_finite() && v >= 0.0;
+    let within = |low: f32, high: f32| move |v: f32| (low..=high).contains(&v);
+    number(
+        "temperature",
+        sampling.temperature,
+        "a finite number of at least 0",
+        at_least_zero,
+    )?;
+    number("top_p", sampling.top_p, "above 0 and at most 1", |v| {
+        v > 0.0 && v <= 1.0
+    })?;
+    number("min_p", sampling.min_p, "between 0 and 1", within(0.0, 1.0))?;
+    number(
+        "presence_penalty",
+        sampling.presence_penalty,
+        "between -2 and 2",
+        within(-2.0, 2.0),
+    )?;
+    number(
+        "frequency_penalty",
+        sampling.frequency_penalty,
+        "between -2 and 2",
+        within(-2.0, 2.0),
+    )?;
+    number(
+        "repetition_penalty",
+        sampling.repetition_penalty,
+        "a finite number above 0",
+        |v| v.is_finite() && v > 0.0 && v.recip().is_finite(),
+    )?;
+    known_ids(
+        "logit_bias",
+        sampling.logit_bias.iter().map(|bias| bias.0),
+        vocab,
+    )?;
+    for &(_, bias) in &sampling.logit_bias {
+        number(
+            "logit_bias",
+            bias,
+            "between -100 and 100",
+            within(-100.0, 100.0),
+        )?;
+    }
+    if sampling.logprobs.is_some_and(|k| k > MAX_ALTERNATIVES) {
+        return Err(Reason::field(
+            "logprobs",
+            format!("at most {MAX_ALTERNATIVES} alternatives are reported"),
+        ));
+    }
+    Ok(())
+}
+
+/// When an answer ends.
+fn check_end(sampling: &Sampling, vocab: usize) -> Result<(), Reason> {
+    known_ids(
+        "stop_token_ids",
+        sampling.stop_token_ids.iter().copied(),
+        vocab,
+    )?;
+    if sampling.stop.len() > MAX_STOPS {
+        return Err(Reason::field(
+            "stop",
+            format!("at most {MAX_STOPS} strings, not {}", sampling.stop.len()),
+        ));
+    }
+    for stop in &sampling.stop {
+        if stop.is_empty() || stop.len() > MAX_STOP_BYTES {
+            return Err(Reason::field(
+                "stop",
+                format!("each string has 1 to {MAX_STOP_BYTES} bytes"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// How many tokens the answer may have: those wanted, or all that are left.
+fn room_for_answer(prompt: usize, wanted: Option<usize>, limits: &Limits) -> Result<usize, Reason> {
+    let limit = limits.context.min(limits.kv_tokens);
+    let left = limit.checked_sub(prompt);
+    match (left, wanted) {
+        (Some(left), Some(wanted)) if wanted <= left => Ok(wanted),
+        (Some(left), None) if left > 0 => Ok(left),
+        _ => Err(Reason::PromptTooLong {
+            tokens: prompt,
+            wanted: wanted.unwrap_or(1),
+            limit,
+        }),
+    }
+}
+
+fn number(field: &str, value: f32, range: &str, fits: impl Fn(f32) -> bool) -> Result<(), Reason> {
+    if fits(value) {
+        Ok(())
+    } else {
+        Err(Reason::field(field, format!("{value} is not {range}")))
+    }
+}
+
+fn known_ids(field: &str, mut ids: impl Iterator<Item = u32>, vocab: usize) -> Result<(), Reason> {
+    match ids.find(|&id| id as usize >= vocab) {
+        Some(id) => Err(Reason::field(
+            field,
+            format!("token id {id} is not below {vocab}"),
+        )),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        context: 100,
+        vocab: 50,
+        max_n: 4,
+        kv_tokens: 80,
+    };
+
+    fn draft() -> Draft {
+        Draft {
+            prompt: vec![1, 2, 3],
+            sampling: Sampling::default(),
+            n: 1,
+            prompt_logprobs: false,
+            lease: None,
+        }
+    }
+
+    fn with(change: impl FnOnce(&mut Sampling)) -> Draft {
+        let mut draft = draft();
+        change(&mut draft.sampling);
+        draft
+    }
+
+    /// The field a draft is refused for.
+    fn refused(draft: Draft) -> String {
+        match Admitted::check(draft, &LIMITS) {
+            Err(Reason::BadField { field, .. }) => field,
+            Err(other) => format!("{other:?}"),
+            Ok(_) => "nothing".into(),
+        }
+    }
+
+    #[test]
+    fn every_value_out_of_range_is_refused_by_name() {
+        for bad in [-0.1, f32::NAN, f32::INFINITY] {
+            assert_eq!(refused(with(|s| s.temperature = bad)), "temperature");
+        }
+        for bad in [0.0, 1.01, f32::NAN] {
+            assert_eq!(refused(with(|s| s.top_p = bad)), "top_p");
+        }
+        for bad in [-0.1, 1.1, f32::NAN] {
+            assert_eq!(refused(with(|s| s.min_p = bad)), "min_p");
+        }
+        for bad in [-2.1, 2.1, f32::NAN] {
+            assert_eq!(
+                refused(with(|s| s.presence_penalty = bad)),
+                "presence_penalty"
+            );
+            assert_eq!(
+                refused(with(|s| s.frequency_penalty = bad)),
+                "frequency_penalty"
+            );
+        }
+        for bad in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e-45] {
+            assert_eq!(
+                refused(with(|s| s.repetition_penalty = bad)),
+                "repetition_penalty"
+            );
+        }
+        for bad in [(50, 0.0), (1, 101.0), (1, f32::NAN)] {
+            assert_eq!(refused(with(|s| s.logit_bias = vec![bad])), "logit_bias");
+        }
+        assert_eq!(refused(with(|s| s.logprobs = Some(21))), "logprobs");
+        assert_eq!(
+            refused(with(|s| s.stop_token_ids = vec![50])),
+            "stop_token_ids"
+        );
+        assert_eq!(refused(with(|s| s.stop = vec!["x".into(); 17])), "stop");
+        assert_eq!(refused(with(|s| s.stop = vec![String::new()])), "stop");
+        assert_eq!(refused(with(|s| s.stop = vec!["x".repeat(1025)])), "stop");
+        assert_eq!(
+            refused(with(|s| (s.max_tokens, s.min_tokens) = (Some(3), 4))),
+            "min_tokens"
+        );
+        assert_eq!(
+            refused(Draft {
+                prompt: vec![],
+                ..draft()
+            }),
+            "prompt"
+        );
+        assert_eq!(
+            refused(Draft {
+                prompt: vec![50],
+                ..draft()
+            }),
+            "prompt"
+        );
+        assert_eq!(refused(Draft { n: 0, ..draft() }), "n");
+        assert_eq!(refused(Draft { n: 5, ..draft() }), "n");
+        assert_eq!(refused(draft()), "nothing");
+    }
+
+    #[test]
+    fn an_answer_without_a_limit_fills_what_is_left() {
+        let admitted = Admitted::check(draft(), &LIMITS).unwrap();
+        assert_eq!(admitted.sampling.max_tokens, Some(77));
+    }
+
+    #[test]
+    fn what_can_never_fit_is_refused_with_its_size() {
+        let too_long = |prompt: usize, max_tokens| {
+            let mut draft = with(|s| s.max_tokens = max_tokens);
+            draft.prompt = vec![1; prompt];
+            Admitted::check(draft, &LIMITS).err()
+        };
+        let reason = |tokens, wanted| {
+            Some(Reason::PromptTooLong {
+                tokens,
+                wanted,
+                limit: 80,
+            })
+        };
+        assert_eq!(too_long(80, None), reason(80, 1));
+        assert_eq!(too_long(81, Some(0)), reason(81, 0));
+        assert_eq!(too_long(40, Some(41)), reason(40, 41));
+        assert_eq!(too_long(40, Some(usize::MAX)), reason(40, usize::MAX));
+        assert_eq!(too_long(40, Some(40)), None);
+        assert_eq!(
+            too_long(80, Some(0)),
+            None,
+            "a prompt that fills the context can be scored"
+        );
+    }
+}

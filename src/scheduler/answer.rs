@@ -1,0 +1,129 @@
+//! One answer on its way: the tokens it has, how many of them are in the cache, and how it goes on.
+
+use std::time::Instant;
+
+use super::blocks::{Pool, Table};
+use super::policy::Key;
+use super::request::Request;
+use super::voice::{Voice, describe, silent};
+use crate::domain::{FinishReason, TokenInfo};
+use crate::model::sample::{Chosen, Sampler};
+use crate::text::Tokenizer;
+
+pub struct Answer {
+    pub key: Key,
+    /// Tokens chosen so far.
+    said: Vec<u32>,
+    /// Leading tokens of prompt and answer whose keys and values are in `table`.
+    pub computed: usize,
+    pub table: Table,
+    pub sampler: Sampler,
+    voice: Voice,
+    /// How often it was passed in the queue.
+    pub overtaken: u32,
+    /// When its newest token was chosen.
+    last: Option<Instant>,
+}
+
+/// What one more token means.
+pub struct Said {
+    pub text: String,
+    pub token: TokenInfo,
+    pub finish: Option<FinishReason>,
+    /// Seconds since the token before.
+    pub gap: Option<f64>,
+}
+
+impl Answer {
+    pub fn new(key: Key, request: &Request, pool: &Pool, tokenizer: &Tokenizer) -> Self {
+        Self {
+            key,
+            said: Vec::new(),
+            computed: 0,
+            table: pool.table(),
+            sampler: Sampler::new(&request.sampling, &request.prompt, key.answer),
+            voice: Voice::new(tokenizer, &request.sampling.stop),
+            overtaken: 0,
+            last: None,
+        }
+    }
+
+    /// Tokens of prompt and answer.
+    pub fn known(&self, request: &Request) -> usize {
+        request.prompt.len() + self.said.len()
+    }
+
+    pub fn pending(&self, request: &Request) -> usize {
+        self.known(request) - self.computed
+    }
+
+    /// Its prompt is not in the cache yet.
+    pub fn opening(&self, request: &Request) -> bool {
+        self.computed < request.prompt.len()
+    }
+
+    /// Appends the next `count` tokens to compute.
+    pub fn next_tokens(&self, request: &Request, count: usize, out: &mut Vec<u32>) {
+        let all = request.prompt.iter().chain(&self.said);
+        out.extend(all.skip(self.computed).take(count));
+    }
+
+    /// Gives its blocks back. Everything it said, and its random state, stay.
+    pub fn preempt(&mut self) {
+        self.table.clear();
+        self.computed = 0;
+    }
+
+    /// Ids that must not be chosen next.
+    pub fn forbidden<'r>(&self, request: &'r Request) -> &'r [u32] {
+        if self.said.len() < request.sampling.min_tokens {
+            &request.ends
+        } else {
+            &[]
+        }
+    }
+
+    pub fn say(
+        &mut self,
+        chosen: Chosen,
+        request: &Request,
+        tokenizer: &Tokenizer,
+        now: Instant,
+    ) -> Said {
+        let id = chosen.id;
+        self.said.push(id);
+        let gap = self
+            .last
+            .replace(now)
+            .map(|last| now.duration_since(last).as_secs_f64());
+        let token = describe(tokenizer, id, chosen.score);
+        if request.ends.binary_search(&id).is_ok() {
+            let text = self.voice.close().text;
+            return Said {
+                text,
+                token: silent(token),
+                finish: Some(FinishReason::Stop),
+                gap,
+            };
+        }
+        let mut heard = self
+            .voice
+            .say(id, self.said.len() > request.sampling.min_tokens);
+        let mut finish = heard.stopped.then_some(FinishReason::Stop);
+        if finish.is_none() && self.said.len() >= request.max_tokens() {
+            let last = self.voice.close();
+            heard.text.push_str(&last.text);
+            finish = Some(if last.stopped {
+                FinishReason::Stop
+            } else {
+                FinishReason::Length
+            });
+        }
+        Said {
+            text: heard.text,
+            token,
+            finish,
+            gap,
+        }
+    }
+}

@@ -1,0 +1,352 @@
+//! The engine: owns the cache, the requests and their answers, and makes one step at a time. No thread and no channel
+//! of its own, so that a test can drive it step by step.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc::Sender;
+
+use super::admit::Admitted;
+use super::answer::Answer;
+use super::blocks::Pool;
+use super::forward::{Forward, with_numbers};
+use super::gate::Seat;
+use super::observe::Observe;
+use super::pace::Pace;
+use super::policy::{self, Key, Plan, Room};
+use super::request::Request;
+use super::step::Step;
+use crate::device::Turns;
+use crate::domain::{Event, Reason};
+use crate::model::sample::Scratch;
+use crate::text::Tokenizer;
+
+mod settle;
+
+/// Tokens of prompts that a step may compute at least, whatever else it does.
+const MIN_CHUNK: usize = 16;
+
+/// Sizes of an engine, resolved.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Answers that run at once.
+    pub rows: usize,
+    /// Tokens of one step, at least `rows`.
+    pub step_tokens: usize,
+    /// Rows of one step whose logits may be wanted for scoring prompts.
+    pub scored: usize,
+    pub blocks: usize,
+    pub block_size: usize,
+}
+
+pub struct Engine<F: Forward> {
+    forward: F,
+    cache: F::Cache,
+    tokenizer: Tokenizer,
+    shape: Shape,
+    pool: Pool,
+    turns: Turns,
+    observe: Arc<dyn Observe>,
+    requests: BTreeMap<u64, Request>,
+    /// Sorted by key, as is `waiting`: the oldest first.
+    running: Vec<Answer>,
+    waiting: Vec<Answer>,
+    /// The number of the next request.
+    next: u64,
+    /// Requests that are over.
+    ended: u64,
+    /// Grows when a request comes, begins or ends.
+    changes: u64,
+    pace: Pace,
+    scratch: Scratch,
+}
+
+impl<F: Forward> Engine<F> {
+    pub fn new(
+        forward: F,
+        tokenizer: Tokenizer,
+        shape: Shape,
+        turns: Turns,
+        observe: Arc<dyn Observe>,
+    ) -> candle_core::Result<Self> {
+        Ok(Self {
+            cache: forward.new_cache(shape.blocks, shape.block_size)?,
+            forward,
+            tokenizer,
+            pool: Pool::new(shape.blocks, shape.block_size),
+            shape,
+            turns,
+            observe,
+            requests: BTreeMap::new(),
+            running: Vec::new(),
+            waiting: Vec::new(),
+            next: 0,
+            ended: 0,
+            changes: 0,
+            pace: Pace::default(),
+            scratch: Scratch::default(),
+        })
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    pub fn ended(&self) -> u64 {
+        self.ended
+    }
+
+    /// Differs from an earlier value where the set of waiting or of running requests may.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    pub fn requests(&self) -> impl Iterator<Item = &Request> {
+        self.requests.values()
+    }
+
+    /// Puts a request at the end of the queue.
+    pub fn accept(&mut self, admitted: Admitted, events: Sender<Event>, seat: Seat) {
+        let number = self.next;
+        self.next += 1;
+        self.changes += 1;
+        let request = Request::new(admitted, events, seat, &self.tokenizer);
+        let (n, speaks) = (request.n, request.max_tokens() > 0);
+        self.requests.insert(number, request);
+        // A request that only scores its prompt computes it once, whatever n is.
+        let answers = if speaks { 0..n } else { 0..1 };
+        for answer in answers {
+            let key = Key {
+                request: number,
+                answer,
+            };
+            let request = &self.requests[&number];
+            self.waiting
+                .push(Answer::new(key, request, &self.pool, &self.tokenizer));
+        }
+        if !speaks && self.requests[&number].scored().is_none() {
+            self.end_silent(number);
+        }
+    }
+
+    /// Makes one step, where there is anything to do.
+    pub fn turn(&mut self) {
+        self.drop_deserted();
+        let plan = policy::plan(&self.running_view(), &self.waiting_view(), self.room());
+        let work = self.apply(&plan);
+        if work.is_empty() {
+            return;
+        }
+        let step = Step::assemble(&work, &self.running, &self.requests);
+        let turn = self.turns.serving();
+        let started = Instant::now();
+        // The blocks written by a step that fails belong to its own requests, which end here; nothing else is harmed.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.compute(&step)));
+        drop(turn);
+        let fault = match outcome {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(panic) => Some(panic_text(&*panic)),
+        };
+        if let Some(fault) = fault {
+            tracing::error!(
+                fault,
+                rows = step.parts.len(),
+                "a step failed; its requests end"
+            );
+            for part in &step.parts {
+                self.fail(
+                    part.key.request,
+                    Reason::Internal("the model failed to compute a step".into()),
+                );
+            }
+        }
+        let seconds = started.elapsed().as_secs_f64();
+        self.pace.learn(step.batch.tokens.len(), seconds);
+        self.observe
+            .step(seconds, step.parts.len(), step.adapters());
+    }
+
+    /// Ends every request with this reason.
+    pub fn abort(&mut self, reason: &Reason) {
+        for number in self.requests.keys().copied().collect::<Vec<_>>() {
+            self.fail(number, reason.clone());
+        }
+    }
+
+    fn compute(&mut self, step: &Step) -> candle_core::Result<()> {
+        let logits = self
+            .forward
+            .serve(&step.batch, &mut self.cache, &step.routed)?;
+        let rows = step.batch.logit_rows.len();
+        if logits.dims().first() != Some(&rows) {
+            candle_core::bail!("asked for {rows} rows of logits, got {:?}", logits.dims());
+        }
+        with_numbers(&logits, |numbers| {
+            self.settle(step, numbers, numbers.len() / rows.max(1))
+        })
+    }
+
+    fn drop_deserted(&mut self) {
+        let deserted = |(&number, request): (&u64, &Request)| request.deserted().then_some(number);
+        for number in self
+            .requests
+            .iter()
+            .filter_map(deserted)
+            .collect::<Vec<_>>()
+        {
+            self.remove(number);
+        }
+    }
+
+    fn room(&self) -> Room {
+        let Shape {
+            rows, step_tokens, ..
+        } = self.shape;
+        let generating = |answer: &Answer| !answer.opening(&self.requests[&answer.key.request]);
+        let tokens = if self.running.iter().any(generating) {
+            self.pace.budget(rows + MIN_CHUNK, step_tokens)
+        } else {
+            step_tokens
+        };
+        Room {
+            rows,
+            tokens,
+            scored: self.shape.scored,
+            free_blocks: self.pool.free(),
+        }
+    }
+
+    fn running_view(&self) -> Vec<policy::Running> {
+        // With a free block for each, nobody is preempted, and what that would free does not matter.
+        let scarce = self.pool.free() < self.running.len();
+        let view = |answer: &Answer| {
+            let request = &self.requests[&answer.key.request];
+            policy::Running {
+                key: answer.key,
+                pending: answer.pending(request),
+                opening: answer.opening(request),
+                growth: self
+                    .pool
+                    .blocks_for(answer.computed + 1)
+                    .saturating_sub(answer.table.len()),
+                exclusive: if scarce { answer.table.exclusive() } else { 0 },
+                scoring: request.scored().is_some(),
+            }
+        };
+        self.running.iter().map(view).collect()
+    }
+
+    fn waiting_view(&self) -> Vec<policy::Waiting> {
+        let view = |answer: &Answer| {
+            let request = &self.requests[&answer.key.request];
+            let known = answer.known(request);
+            let twin = self.twin(answer.key).is_some();
+            let shared = if twin { self.shareable(request) } else { 0 };
+            policy::Waiting {
+                key: answer.key,
+                pending: known - shared * self.pool.block_size(),
+                blocks: self.pool.blocks_for(known + 1) - shared,
+                follows: request.n > 1
+                    && !twin
+                    && (self.shareable(request) > 0 || request.scored().is_some()),
+                overtaken: answer.overtaken,
+                scoring: request.scored().is_some(),
+            }
+        };
+        self.waiting.iter().map(view).collect()
+    }
+
+    /// Full blocks of the prompt that answers to it may share. The last token is each answer's own: it chooses.
+    fn shareable(&self, request: &Request) -> usize {
+        (request.prompt.len() - 1) / self.pool.block_size()
+    }
+
+    /// A running answer to the same prompt, with all of it in the cache.
+    fn twin(&self, key: Key) -> Option<usize> {
+        let request = self
+            .requests
+            .get(&key.request)
+            .filter(|request| request.n > 1)?;
+        self.running
+            .iter()
+            .position(|a| a.key.request == key.request && !a.opening(request))
+    }
+
+    /// Moves answers as planned and takes the blocks they need. Returns the work that can be done, ascending.
+    fn apply(&mut self, plan: &Plan) -> Vec<(Key, usize)> {
+        for &key in &plan.preempt {
+            if let Some(mut answer) = take(&mut self.running, key) {
+                answer.preempt();
+                put(&mut self.waiting, answer);
+            }
+        }
+        for &key in &plan.overtaken {
+            if let Ok(at) = self.waiting.binary_search_by_key(&key, |a| a.key) {
+                self.waiting[at].overtaken += 1;
+            }
+        }
+        for &key in &plan.admit {
+            self.admit(key);
+        }
+        let mut work = plan.work.clone();
+        work.sort_unstable();
+        work.retain(|&(key, tokens)| {
+            let Ok(at) = self.running.binary_search_by_key(&key, |a| a.key) else {
+                return false;
+            };
+            let answer = &mut self.running[at];
+            answer.table.grow(answer.computed + tokens).is_ok()
+        });
+        work
+    }
+
+    fn admit(&mut self, key: Key) {
+        let twin = self.twin(key);
+        let Some(mut answer) = take(&mut self.waiting, key) else {
+            return;
+        };
+        let Some(request) = self.requests.get(&key.request) else {
+            return;
+        };
+        if let Some(twin) = twin {
+            let shared = self.shareable(request);
+            answer.table = self.running[twin].table.fork(shared);
+            answer.computed = shared * self.pool.block_size();
+        }
+        if answer.table.grow(answer.known(request) + 1).is_err() {
+            answer.preempt();
+            return put(&mut self.waiting, answer);
+        }
+        answer.overtaken = 0;
+        put(&mut self.running, answer);
+        if let Some(request) = self.requests.get_mut(&key.request) {
+            request.begin();
+            self.changes += 1;
+        }
+    }
+}
+
+fn take(answers: &mut Vec<Answer>, key: Key) -> Option<Answer> {
+    let at = answers
+        .binary_search_by_key(&key, |answer| answer.key)
+        .ok()?;
+    Some(answers.remove(at))
+}
+
+fn put(answers: &mut Vec<Answer>, answer: Answer) {
+    let at = answers.partition_point(|other| other.key < answer.key);
+    answers.insert(at, answer);
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panic: {}", text.unwrap_or("of an unknown kind"))
+}

@@ -1,0 +1,42 @@
+//! What the engine needs of a model.
+
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
+
+use crate::adapter::Routed;
+use crate::model::{Base, Batch, Cache};
+
+pub trait Forward {
+    type Cache;
+    fn new_cache(&self, blocks: usize, block_size: usize) -> Result<Self::Cache>;
+    /// Logits [wanted rows, vocab] of one ragged batch; its keys and values are in the cache afterwards.
+    fn serve(&self, batch: &Batch, cache: &mut Self::Cache, adapters: &Routed) -> Result<Tensor>;
+}
+
+impl Forward for Arc<Base> {
+    type Cache = Cache;
+
+    fn new_cache(&self, blocks: usize, block_size: usize) -> Result<Cache> {
+        self.model.new_cache(blocks, block_size)
+    }
+
+    fn serve(&self, batch: &Batch, cache: &mut Cache, adapters: &Routed) -> Result<Tensor> {
+        self.model.serve(batch, cache, adapters)
+    }
+}
+
+/// Lends the numbers of a contiguous f32 tensor on the CPU, without copying them.
+pub fn with_numbers<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> Result<T> {
+    let (storage, layout) = tensor.storage_and_layout();
+    match (&*storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(CpuStorage::F32(numbers)), Some((start, end))) => {
+            Ok(read(&numbers[start..end]))
+        }
+        (_, None) => bail!("logits are not contiguous"),
+        _ => {
+            drop(storage);
+            Ok(read(&tensor.flatten_all()?.to_vec1::<f32>()?))
+        }
+    }
+}

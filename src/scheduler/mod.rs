@@ -1,0 +1,25 @@
+//! scheduler: one engine thread that owns the key/value cache and answers every request, many in one step.
+//! It takes only what `Admitted::check` has passed. It knows no names, templates or protocols, and judges no callers.
+//!
+//! `queue → policy::plan (pure) → one ragged batch, sorted by adapter → model → sampled tokens → event streams`
+
+mod actor;
+mod admit;
+mod answer;
+mod blocks;
+mod engine;
+mod forward;
+mod gate;
+mod observe;
+mod pace;
+mod policy;
+mod request;
+mod step;
+mod voice;
+
+#[cfg(test)]
+mod tests;
+
+pub use actor::{Config, Scheduler};
+pub use admit::{Admitted, Draft, Limits};
+pub use observe::{Load, Observe, Unobserved};

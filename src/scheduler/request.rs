@@ -1,0 +1,177 @@
+//! What the answers of one request share: the prompt, the adapter, the reader.
+
+use std::time::Instant;
+
+use tokio::sync::mpsc::Sender;
+
+use super::admit::Admitted;
+use super::gate::Seat;
+use super::voice::describe;
+use crate::domain::{Event, FinishReason, Reason, Sampling, TokenInfo, Usage};
+use crate::model::sample::Score;
+use crate::registry::Lease;
+use crate::text::Tokenizer;
+
+pub struct Request {
+    pub prompt: Vec<u32>,
+    pub sampling: Sampling,
+    pub n: u32,
+    pub lease: Option<Lease>,
+    /// Ids that end an answer, ascending.
+    pub ends: Vec<u32>,
+    /// What is known of each prompt token so far; taken when it is sent.
+    scores: Option<Vec<TokenInfo>>,
+    events: Sender<Event>,
+    unfinished: u32,
+    generated: usize,
+    arrived: Instant,
+    answered: bool,
+    seat: Seat,
+}
+
+/// The reader has gone, or was too slow and has been told so. The request ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gone;
+
+impl Request {
+    pub fn new(
+        admitted: Admitted,
+        events: Sender<Event>,
+        seat: Seat,
+        tokenizer: &Tokenizer,
+    ) -> Self {
+        let Admitted {
+            prompt,
+            sampling,
+            n,
+            prompt_logprobs,
+            lease,
+        } = admitted;
+        let mut ends = sampling.stop_token_ids.clone();
+        if !sampling.ignore_eos {
+            ends.extend_from_slice(tokenizer.eos());
+        }
+        ends.sort_unstable();
+        ends.dedup();
+        let scores = prompt_logprobs.then(|| vec![describe(tokenizer, prompt[0], None)]);
+        Self {
+            prompt,
+            sampling,
+            n,
+            lease,
+            ends,
+            scores,
+            events,
+            unfinished: n,
+            generated: 0,
+            arrived: Instant::now(),
+            answered: false,
+            seat,
+        }
+    }
+
+    /// Tokens an answer may have.
+    pub fn max_tokens(&self) -> usize {
+        // Admission resolved it.
+        self.sampling.max_tokens.unwrap_or(0)
+    }
+
+    pub fn deserted(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    /// Prompt positions whose scores are known, where scores are wanted and not all are.
+    pub fn scored(&self) -> Option<usize> {
+        self.scores
+            .as_ref()
+            .map(Vec::len)
+            .filter(|&known| known < self.prompt.len())
+    }
+
+    /// The score of the next prompt position.
+    pub fn add_score(&mut self, score: Score, tokenizer: &Tokenizer) {
+        if let Some(scores) = &mut self.scores {
+            let id = self.prompt[scores.len()];
+            scores.push(describe(tokenizer, id, Some(score)));
+        }
+    }
+
+    /// Sends the scores of the prompt once all are known.
+    pub fn tell_scores(&mut self) -> Result<(), Gone> {
+        match self
+            .scores
+            .take_if(|scores| scores.len() == self.prompt.len())
+        {
+            Some(tokens) => self.tell(Event::Prompt { tokens }),
+            None => Ok(()),
+        }
+    }
+
+    /// An answer took its row.
+    pub fn begin(&mut self) {
+        self.seat.leave_queue();
+    }
+
+    pub fn has_begun(&self) -> bool {
+        !self.seat.in_queue()
+    }
+
+    /// Sends a token of an answer with the text it made final. Returns the seconds since arrival for the first of all.
+    pub fn tell_token(
+        &mut self,
+        choice: u32,
+        text: String,
+        token: TokenInfo,
+        now: Instant,
+    ) -> Result<Option<f64>, Gone> {
+        self.generated += 1;
+        self.tell(Event::Delta {
+            choice,
+            text,
+            tokens: vec![token],
+        })?;
+        let first = !std::mem::replace(&mut self.answered, true);
+        Ok(first.then(|| now.duration_since(self.arrived).as_secs_f64()))
+    }
+
+    /// Ends one answer; true when it was the last and the reader knows that all is done.
+    pub fn finish(&mut self, choice: u32, reason: FinishReason) -> Result<bool, Gone> {
+        self.tell(Event::Finish { choice, reason })?;
+        self.unfinished -= 1;
+        if self.unfinished > 0 {
+            return Ok(false);
+        }
+        // Nothing follows, so the slot kept for a last word is free to use.
+        let _ = self.events.try_send(Event::Done {
+            usage: self.usage(),
+        });
+        Ok(true)
+    }
+
+    pub fn fail(&self, reason: Reason) {
+        let _ = self.events.try_send(Event::Failed(reason));
+    }
+
+    pub fn usage(&self) -> Usage {
+        Usage {
+            prompt: self.prompt.len(),
+            cached: 0,
+            generated: self.generated,
+        }
+    }
+
+    pub fn seconds(&self) -> f64 {
+        self.arrived.elapsed().as_secs_f64()
+    }
+
+    /// Never waits. One slot stays free for a last word.
+    fn tell(&self, event: Event) -> Result<(), Gone> {
+        if self.events.capacity() <= 1 {
+            self.fail(Reason::SlowReader {
+                events: self.events.max_capacity(),
+            });
+            return Err(Gone);
+        }
+        self.events.try_send(event).map_err(|_| Gone)
+    }
+}

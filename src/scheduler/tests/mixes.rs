@@ -1,0 +1,186 @@
+//! Random mixes of requests: whatever else runs, each gets exactly what it gets alone, and everything comes back.
+
+use proptest::prelude::*;
+
+use super::super::admit::Draft;
+use super::super::engine::Shape;
+use super::toy::*;
+use crate::domain::Sampling;
+
+#[derive(Debug, Clone)]
+struct Ask {
+    prompt: Vec<u32>,
+    sampling: Sampling,
+    n: u32,
+    scored: bool,
+    adapter: Option<u64>,
+    /// The turn it arrives at.
+    arrives: usize,
+    /// The turn its reader leaves at.
+    leaves: Option<usize>,
+}
+
+impl Ask {
+    fn draft(&self) -> Draft {
+        Draft {
+            n: self.n,
+            prompt_logprobs: self.scored,
+            lease: self.adapter.map(lease),
+            ..draft(&self.prompt, self.sampling.clone())
+        }
+    }
+}
+
+fn sampling() -> impl Strategy<Value = Sampling> {
+    let stop = prop_oneof![3 => Just(vec![]), 1 => Just(vec!["a".to_owned(), "bc".to_owned(), "é".to_owned()])];
+    let penalty = prop_oneof![Just(1.0f32), Just(1.3f32)];
+    (
+        0usize..30,
+        any::<bool>(),
+        any::<u64>(),
+        stop,
+        prop::option::of(0u8..3),
+        any::<bool>(),
+        penalty,
+    )
+        .prop_map(
+            |(max_tokens, greedy, seed, stop, logprobs, ignore_eos, repetition_penalty)| Sampling {
+                temperature: if greedy { 0.0 } else { 1.0 },
+                seed: Some(seed),
+                max_tokens: Some(max_tokens),
+                min_tokens: max_tokens / 4,
+                stop,
+                logprobs,
+                ignore_eos,
+                repetition_penalty,
+                ..Sampling::default()
+            },
+        )
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let prompt = prop::collection::vec(0u32..30, 1..40);
+    let n = prop_oneof![2 => Just(1u32), 1 => 2u32..5];
+    let leaves = prop_oneof![3 => Just(None), 1 => (0usize..30).prop_map(Some)];
+    let adapter = prop::option::of(0u64..3);
+    let what = (prompt, sampling(), n, any::<bool>(), adapter);
+    (what, 0usize..20, leaves).prop_map(
+        |((prompt, sampling, n, scored, adapter), arrives, leaves)| Ask {
+            prompt,
+            sampling,
+            n,
+            scored,
+            adapter,
+            arrives,
+            leaves,
+        },
+    )
+}
+
+fn shape() -> impl Strategy<Value = Shape> {
+    (1usize..7, 0usize..20, 1usize..9, 1usize..9, 0usize..12).prop_map(
+        |(rows, more_tokens, scored, block_size, more_blocks)| Shape {
+            rows,
+            step_tokens: rows + more_tokens,
+            scored,
+            // The longest request just fits.
+            blocks: 70usize.div_ceil(block_size) + more_blocks,
+            block_size,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    #[test]
+    fn every_request_gets_what_it_gets_alone(asks in prop::collection::vec(ask(), 1..10), shape in shape()) {
+        let mut bench = Bench::new(shape);
+        let mut readers: Vec<_> = asks.iter().map(|_| None).collect();
+        for turn in 0..50 {
+            for (ask, reader) in asks.iter().zip(&mut readers) {
+                if ask.arrives == turn {
+                    *reader = Some(bench.ask(ask.draft()));
+                }
+                if ask.leaves.is_some_and(|after| ask.arrives + after == turn) {
+                    *reader = None;
+                }
+            }
+            bench.engine.turn();
+        }
+        bench.finish();
+        for (ask, reader) in asks.iter().zip(&mut readers) {
+            if let Some(reader) = reader {
+                prop_assert_eq!(read(reader), Bench::new(AMPLE).answer(ask.draft()));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_preempted_answer_goes_on_where_it_was() {
+    // Two answers that outgrow the cache together: the younger must give way, and both say all they have to say.
+    let shape = Shape {
+        rows: 2,
+        step_tokens: 64,
+        scored: 8,
+        blocks: 12,
+        block_size: 4,
+    };
+    let sampled = |seed| Sampling {
+        temperature: 1.0,
+        seed: Some(seed),
+        ..greedy(34)
+    };
+    let prompts = [[1, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1]];
+    let mut bench = Bench::new(shape);
+    let mut readers: Vec<_> = prompts
+        .iter()
+        .zip(0..)
+        .map(|(p, seed)| bench.ask(draft(p, sampled(seed))))
+        .collect();
+    let mut fewest_free = usize::MAX;
+    let mut steps = 0;
+    while !bench.engine.is_idle() {
+        bench.engine.turn();
+        fewest_free = fewest_free.min(bench.engine.pool().free());
+        steps += 1;
+    }
+    bench.check_returned();
+    assert_eq!(fewest_free, 0, "the cache was full at some time");
+    assert!(steps > 35, "one had to wait for the other");
+    for ((prompt, seed), reader) in prompts.iter().zip(0..).zip(&mut readers) {
+        assert_eq!(
+            read(reader),
+            Bench::new(AMPLE).answer(draft(prompt, sampled(seed)))
+        );
+    }
+}
+
+#[test]
+fn a_large_request_is_served_though_small_ones_keep_coming() {
+    let shape = Shape {
+        rows: 4,
+        step_tokens: 64,
+        scored: 8,
+        blocks: 20,
+        block_size: 4,
+    };
+    let mut bench = Bench::new(shape);
+    let small = || draft(&[1, 2, 3], greedy(8));
+    let _crowd: Vec<_> = (0..4).map(|_| bench.ask(small())).collect();
+    let mut large = bench.ask(draft(&[5; 70], greedy(5)));
+    let mut later = Vec::new();
+    for turn in 0..200 {
+        later.push(bench.ask(small()));
+        bench.engine.turn();
+        if !large.is_empty() {
+            assert!(turn < 100, "it waits for a bounded time");
+            drop(later);
+            bench.finish();
+            assert_eq!(read(&mut large).answers[0].ids(), continuation(&[5; 70], 5));
+            return;
+        }
+    }
+    panic!("the large request starved");
+}

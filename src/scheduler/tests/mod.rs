@@ -1,0 +1,5 @@
+mod mixes;
+mod real;
+mod single;
+mod thread;
+mod toy;
