@@ -1,0 +1,238 @@
+//! How a job comes to be: everything about it is checked before anything of it is kept.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::disk;
+use super::files::blocking;
+use super::plan::{Data, Parent, Plan, settle};
+use super::recipe::Wishes;
+use super::service::Trainer;
+use super::store::{self, JobRow, NewEvent};
+use crate::adapter::peft::Lora;
+use crate::domain::{
+    AdapterChoice, AdapterName, FileId, JobId, JobStatus, JobView, Level, Reason, Recipe,
+};
+use crate::registry::begin;
+
+/// A caller that is told to come back later waits this long (seconds).
+const COME_BACK: u64 = 60;
+
+/// A job as asked for.
+#[derive(Debug, Clone)]
+pub struct NewJob {
+    pub name: AdapterName,
+    pub training_file: FileId,
+    pub validation_file: Option<FileId>,
+    pub wishes: Wishes,
+    pub metadata: serde_json::Map<String, serde_json::Value>,
+    /// What was asked for and has no effect: becomes the job's first warnings.
+    pub notes: Vec<String>,
+}
+
+impl Trainer {
+    /// Checks every setting and every row, then records the job; it is queued when this returns.
+    ///
+    /// # Errors
+    /// `BadField` naming the setting, `BadRows` with the lines at fault, `Overloaded` when too many jobs wait.
+    pub async fn create(&self, job: NewJob) -> Result<JobView, Reason> {
+        let shared = &self.shared;
+        if job.name.as_str() == shared.base.name {
+            return Err(Reason::field("suffix", "is the name of the base model"));
+        }
+        if store::queued(&shared.pool).await? >= self.max_queued {
+            return Err(Reason::Overloaded {
+                retry_after: COME_BACK,
+            });
+        }
+        let training = self.content(&job.training_file, "training_file").await?;
+        let validation = match &job.validation_file {
+            Some(file) => Some(self.content(file, "validation_file").await?),
+            None => None,
+        };
+        let parent = self.parent(job.wishes.from.as_deref()).await?;
+        let recipe = settle(
+            &job.wishes,
+            parent.as_ref().map(|parent| parent.adapter.as_ref()),
+            &shared.base,
+        )?;
+        if recipe.rank > self.max_rank {
+            return Err(Reason::field(
+                "rank",
+                format!(
+                    "{} is above {}, the most that is served",
+                    recipe.rank, self.max_rank
+                ),
+            ));
+        }
+        let plan = self
+            .plan(recipe, parent.clone(), training, validation)
+            .await?;
+        let id = JobId::new(&Uuid::new_v4().simple().to_string());
+        if let Some(parent) = &parent {
+            self.keep_parent(&id, &plan, parent).await?;
+        }
+        self.record(id, job, &plan).await
+    }
+
+    async fn content(&self, id: &FileId, field: &str) -> Result<Vec<u8>, Reason> {
+        match self.shared.uploads.content(id).await {
+            Err(Reason::NoSuchFile(id)) => {
+                Err(Reason::field(field, format!("file `{id}` does not exist")))
+            }
+            content => content,
+        }
+    }
+
+    /// The adapter `from` names: a registered one, else a folder under the adapter root.
+    async fn parent(&self, from: Option<&str>) -> Result<Option<Parent>, Reason> {
+        let Some(from) = from else { return Ok(None) };
+        let Some(choice) = registered(from) else {
+            return self.folder(from).await.map(Some);
+        };
+        match self.shared.registry.lease(&choice).await {
+            Ok(Some(lease)) => Ok(Some(Parent {
+                adapter: lease.adapter().clone(),
+                generation: Some(lease.generation()),
+            })),
+            Ok(None) => Err(Reason::field(
+                "from",
+                "names the base; leave it out to start anew",
+            )),
+            Err(reason @ Reason::NoSuchAdapter(_)) => match self.folder(from).await {
+                Err(Reason::PathNotFound(_)) => Err(Reason::field("from", reason.to_string())),
+                adapter => adapter.map(Some),
+            },
+            Err(reason @ Reason::NoSuchGeneration { .. }) => {
+                Err(Reason::field("from", reason.to_string()))
+            }
+            Err(reason) => Err(reason),
+        }
+    }
+
+    async fn folder(&self, path: &str) -> Result<Parent, Reason> {
+        let files = self.shared.registry.read_folder(path).await?;
+        let adapter = self.shared.registry.inspect(files).await?;
+        Ok(Parent {
+            adapter: Arc::new(adapter),
+            generation: None,
+        })
+    }
+
+    async fn plan(
+        &self,
+        recipe: Recipe,
+        parent: Option<Parent>,
+        training: Vec<u8>,
+        validation: Option<Vec<u8>>,
+    ) -> Result<Plan, Reason> {
+        let base = self.shared.base.clone();
+        blocking(move || {
+            let data = Data {
+                training: &training,
+                validation: validation.as_deref(),
+            };
+            Ok(Plan::new(&base, recipe, parent, data)?)
+        })
+        .await
+    }
+
+    /// The adapter a job continues from is kept with the job: it may be unregistered before the job runs.
+    async fn keep_parent(&self, id: &JobId, plan: &Plan, parent: &Parent) -> Result<(), Reason> {
+        let weights = plan
+            .sites
+            .iter()
+            .filter_map(|site| {
+                parent
+                    .adapter
+                    .lora_site(site.shape.site)
+                    .map(|(a, b, _)| (site.shape.site, (a, b)))
+            })
+            .collect();
+        let files = Lora {
+            settings: &plan.settings,
+            base_name: &self.shared.base.name,
+            weights: &weights,
+        }
+        .files()
+        .map_err(|fault| Reason::Internal(fault.to_string()))?;
+        let folder = self.shared.job_folder(id);
+        blocking(move || {
+            disk::create_folder(&folder)?;
+            let files = files
+                .iter()
+                .map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+            Ok(disk::publish_folder(&folder, "parent", files)?)
+        })
+        .await
+    }
+
+    async fn record(&self, id: JobId, job: NewJob, plan: &Plan) -> Result<JobView, Reason> {
+        let shared = &self.shared;
+        let row = JobRow {
+            view: JobView {
+                id: id.clone(),
+                status: JobStatus::Queued,
+                created_at: store::now(),
+                finished_at: None,
+                estimated_finish: None,
+                model: shared.base.name.clone(),
+                name: job.name.to_string(),
+                generation: None,
+                training_file: job.training_file,
+                validation_file: job.validation_file,
+                recipe: plan.recipe.clone(),
+                metadata: job.metadata,
+                trained_tokens: None,
+                step: 0,
+                total_steps: plan.total_steps,
+                train_loss: None,
+                trainable_parameters: Some(plan.parameters(&shared.base.model)),
+                error: None,
+            },
+            data_digest: plan.identity.data_digest.clone(),
+            parent: plan.parent.as_ref().and_then(|parent| parent.generation),
+            publishing: None,
+        };
+        let rows = plan.train.len();
+        let held_out = plan.held_out.len();
+        let mut events = vec![NewEvent::message(
+            Level::Info,
+            format!(
+                "created: {rows} rows to train on, {held_out} held out, {} steps",
+                plan.total_steps
+            ),
+        )];
+        events.extend(
+            job.notes
+                .into_iter()
+                .map(|note| NewEvent::message(Level::Warn, note)),
+        );
+        let mut creation = begin(&shared.pool).await?;
+        if !store::insert_job(&mut *creation, &row).await? {
+            return Err(Reason::field(
+                "training_file",
+                "a file of this job has just been deleted",
+            ));
+        }
+        let told = store::append(&mut creation, &id, &events).await?;
+        creation.commit().await.map_err(store::failed)?;
+        told.into_iter()
+            .for_each(|event| drop(shared.live.send(event)));
+        shared.news.notify_one();
+        Ok(row.view)
+    }
+}
+
+/// `name` or `name@generation`; anything else is a path.
+fn registered(from: &str) -> Option<AdapterChoice> {
+    let (name, pin) = match from.split_once('@') {
+        Some((name, pin)) => (name, Some(pin.parse().ok()?)),
+        None => (from, None),
+    };
+    Some(AdapterChoice::Named {
+        name: name.parse().ok()?,
+        pin,
+    })
+}

@@ -1,0 +1,122 @@
+//! How the rows of one step are laid out in forwards.
+//!
+//! Rows attend only to themselves wherever they lie, and the loss is the mean over the step's tokens, so packing changes
+//! how many forwards a step takes and never what it learns.
+
+use super::{Example, Sequence};
+use crate::domain::Recipe;
+use crate::model::Pack;
+
+/// One forward: its tokens, the rows of its hidden states that predict trained tokens, and those tokens.
+#[derive(Debug, Clone, Default)]
+pub struct Forward {
+    pub pack: Pack,
+    /// Ascending indices into `pack.tokens`.
+    pub rows: Vec<u32>,
+    /// The token each of `rows` is to predict.
+    pub targets: Vec<u32>,
+}
+
+impl Forward {
+    /// The last token predicts nothing that is trained, so it is left out.
+    fn push(&mut self, sequence: &Sequence) {
+        let start = self.pack.tokens.len();
+        let fed = sequence.tokens.len() - 1;
+        self.pack.tokens.extend_from_slice(&sequence.tokens[..fed]);
+        self.pack.ranges.push(start..start + fed);
+        for at in sequence.spans.iter().cloned().flatten() {
+            self.rows.push((start + at - 1) as u32);
+            self.targets.push(sequence.tokens[at]);
+        }
+    }
+}
+
+/// Lays `examples` out: with `pack`, several records share a row of up to `max_seq` tokens (first fit); without, a row is
+/// a record. `micro_batch` rows make a forward.
+pub fn forwards(examples: &[&Example], recipe: &Recipe) -> Vec<Forward> {
+    let room = if recipe.pack { recipe.max_seq } else { 0 };
+    let mut rows: Vec<(usize, Vec<&Sequence>)> = Vec::new();
+    for example in examples {
+        let tokens = example.tokens();
+        match rows.iter_mut().find(|(used, _)| used + tokens <= room) {
+            Some((used, row)) => {
+                *used += tokens;
+                row.extend(&example.sequences);
+            }
+            None => rows.push((tokens, example.sequences.iter().collect())),
+        }
+    }
+    rows.chunks(recipe.micro_batch)
+        .map(|rows| {
+            let mut forward = Forward::default();
+            rows.iter()
+                .flat_map(|(_, row)| row)
+                .for_each(|sequence| forward.push(sequence));
+            forward
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trainer::recipe::{Wishes, resolve};
+
+    fn example(first: u32, tokens: usize, asked: usize) -> Example {
+        let tokens: Vec<u32> = (first..).take(tokens).collect();
+        let span = asked..tokens.len();
+        Example {
+            line: 1,
+            sequences: vec![Sequence {
+                tokens,
+                spans: vec![span],
+            }],
+        }
+    }
+
+    fn recipe(pack: bool, micro_batch: usize) -> Recipe {
+        let wishes = Wishes {
+            pack: Some(pack),
+            batch_size: Some(micro_batch * 2),
+            micro_batch: Some(micro_batch),
+            max_seq: Some(10),
+            ..Wishes::default()
+        };
+        resolve(&wishes, None, 512).unwrap()
+    }
+
+    #[test]
+    fn every_trained_token_is_predicted_from_the_token_before_it() {
+        let (a, b) = (example(100, 5, 3), example(200, 4, 1));
+        let forwards = forwards(&[&a, &b], &recipe(true, 1));
+        assert_eq!(forwards.len(), 1);
+        let forward = &forwards[0];
+        assert_eq!(forward.pack.ranges, [0..4, 4..7]);
+        assert_eq!(forward.targets, [103, 104, 201, 202, 203]);
+        for (&row, &target) in forward.rows.iter().zip(&forward.targets) {
+            assert_eq!(forward.pack.tokens[row as usize] + 1, target);
+        }
+    }
+
+    #[test]
+    fn packing_changes_the_number_of_forwards_and_not_what_is_learned() {
+        let examples = [
+            example(0, 6, 2),
+            example(50, 6, 2),
+            example(80, 4, 2),
+            example(90, 4, 1),
+        ];
+        let examples: Vec<&Example> = examples.iter().collect();
+        let learned = |forwards: &[Forward]| {
+            let mut targets: Vec<u32> = forwards.iter().flat_map(|f| f.targets.clone()).collect();
+            targets.sort_unstable();
+            targets
+        };
+        let packed = forwards(&examples, &recipe(true, 1));
+        let apart = forwards(&examples, &recipe(false, 1));
+        assert_eq!((packed.len(), apart.len()), (2, 4));
+        assert!(packed.iter().all(|f| f.pack.tokens.len() <= 10));
+        assert_eq!(learned(&packed), learned(&apart));
+        assert_eq!(forwards(&examples, &recipe(false, 2)).len(), 2);
+    }
+}

@@ -1,0 +1,195 @@
+//! Follows the running job for everybody outside: stores its events, moves its row along, and brings in interruptions.
+//!
+//! Events are stored in groups: a commit a step would wait for the disk more than it trains. A group is closed twice a
+//! second, before every checkpoint and with every message that is more than a number.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sqlx::SqlitePool;
+use tokio::runtime::Handle;
+use tokio::sync::broadcast;
+
+use super::checkpoint::Progress;
+use super::evaluate::Score;
+use super::fault::Fault;
+use super::run::{StepReport, Watch};
+use super::store::{self, Far, NewEvent};
+use crate::device::Turns;
+use crate::domain::{JobEvent, JobId, Level, Reason};
+use crate::registry::begin;
+
+const GROUP: Duration = Duration::from_millis(500);
+/// Events of one group at most: very small steps are told in time, too.
+const GROUP_SIZE: usize = 256;
+
+/// What a follower needs of its surroundings.
+pub struct Outside<'a> {
+    pub runtime: &'a Handle,
+    pub pool: &'a SqlitePool,
+    pub live: &'a broadcast::Sender<JobEvent>,
+    pub turns: &'a Turns,
+    /// Set from outside to interrupt this job.
+    pub interrupted: &'a AtomicBool,
+}
+
+pub struct Follower<'a> {
+    outside: Outside<'a>,
+    job: &'a JobId,
+    pending: Vec<NewEvent>,
+    far: Option<Far>,
+    stored: Instant,
+    /// When this run began, and after which step.
+    began: (Instant, u64),
+}
+
+impl<'a> Follower<'a> {
+    pub fn new(outside: Outside<'a>, job: &'a JobId) -> Self {
+        Self {
+            outside,
+            job,
+            pending: Vec::new(),
+            far: None,
+            stored: Instant::now(),
+            began: (Instant::now(), 0),
+        }
+    }
+
+    /// Stores what is pending and tells those who listen.
+    pub fn store(&mut self) -> Result<(), Reason> {
+        self.stored = Instant::now();
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let Outside {
+            runtime,
+            pool,
+            live,
+            ..
+        } = &self.outside;
+        let told = runtime.block_on(async {
+            let mut group = begin(pool).await?;
+            let told = store::append(&mut group, self.job, &self.pending).await?;
+            if let Some(far) = &self.far {
+                store::progress(&mut *group, self.job, far).await?;
+            }
+            group.commit().await.map_err(store::failed)?;
+            Ok::<_, Reason>(told)
+        })?;
+        self.pending.clear();
+        // Nobody listening is no fault.
+        told.into_iter().for_each(|event| drop(live.send(event)));
+        Ok(())
+    }
+
+    pub fn tell(&mut self, event: NewEvent) -> Result<(), Reason> {
+        self.pending.push(event);
+        self.store()
+    }
+
+    fn finish_at(&self, report: &StepReport) -> Option<i64> {
+        let (since, first) = self.began;
+        let done = report.step.checked_sub(first).filter(|done| *done > 0)?;
+        let left = report.total.saturating_sub(report.step);
+        let seconds = since.elapsed().as_secs_f64() / done as f64 * left as f64;
+        Some(store::now() + seconds.ceil() as i64)
+    }
+}
+
+impl Watch for Follower<'_> {
+    fn go_on(&mut self) -> bool {
+        self.outside.turns.give_way();
+        !self.outside.interrupted.load(Ordering::Relaxed)
+    }
+
+    fn started(&mut self, progress: &Progress, total: u64) -> Result<(), Fault> {
+        self.began = (Instant::now(), progress.step);
+        Ok(self.tell(NewEvent::message(
+            Level::Info,
+            format!("training: step {} of {total}", progress.step),
+        ))?)
+    }
+
+    fn stepped(&mut self, report: &StepReport) -> Result<(), Fault> {
+        self.far = Some(Far {
+            step: report.step,
+            tokens: report.total_tokens,
+            train_loss: report
+                .stepped
+                .loss
+                .is_finite()
+                .then_some(report.stepped.loss),
+            estimated_finish: self.finish_at(report),
+        });
+        self.pending.push(metrics(report));
+        if self.stored.elapsed() >= GROUP || self.pending.len() >= GROUP_SIZE {
+            self.store()?;
+        }
+        Ok(())
+    }
+
+    fn evaluated(&mut self, step: u64, score: &Score) -> Result<(), Fault> {
+        let message = match step {
+            0 => format!("before training: held-out loss {:.4}", score.loss),
+            _ => format!("step {step}: held-out loss {:.4}", score.loss),
+        };
+        let data = json!({ "step": step, "valid_loss": score.loss, "valid_mean_token_accuracy": score.accuracy });
+        Ok(self.tell(NewEvent::about(Level::Info, message, data))?)
+    }
+
+    fn note(&mut self, level: Level, message: String) -> Result<(), Fault> {
+        Ok(self.tell(NewEvent::message(level, message))?)
+    }
+
+    fn saving(&mut self) -> Result<(), Fault> {
+        Ok(self.store()?)
+    }
+
+    fn saved(&mut self, progress: &Progress, kept: &[u64]) -> Result<(), Fault> {
+        let metrics = checkpoint_metrics(progress);
+        let Outside { runtime, pool, .. } = &self.outside;
+        runtime.block_on(async {
+            let mut group = begin(pool).await?;
+            store::keep_checkpoints(&mut group, self.job, (progress.step, &metrics), kept).await?;
+            group.commit().await.map_err(store::failed)
+        })?;
+        Ok(())
+    }
+}
+
+fn metrics(report: &StepReport) -> NewEvent {
+    let stepped = &report.stepped;
+    let data = json!({
+        "step": report.step,
+        "train_loss": stepped.loss,
+        "learning_rate": stepped.learning_rate,
+        "grad_norm": stepped.grad_norm,
+        "tokens": stepped.tokens,
+        "tokens_per_second": report.tokens_per_second,
+        "loss_scale": 1.0,
+        "skipped": report.skipped,
+    });
+    NewEvent::metrics(
+        report.step,
+        format!(
+            "step {}/{}: loss {:.4}",
+            report.step, report.total, stepped.loss
+        ),
+        data,
+    )
+}
+
+fn checkpoint_metrics(progress: &Progress) -> Value {
+    let score = progress
+        .held_out
+        .filter(|_| progress.evaluated == progress.step);
+    json!({
+        "step": progress.step,
+        "train_loss": progress.losses.last().copied().flatten(),
+        "valid_loss": score.map(|score| score.loss),
+        "valid_mean_token_accuracy": score.map(|score| score.accuracy),
+        "full_valid_loss": score.map(|score| score.loss),
+        "full_valid_mean_token_accuracy": score.map(|score| score.accuracy),
+    })
+}

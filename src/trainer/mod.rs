@@ -1,0 +1,48 @@
+//! trainer: turns uploaded records into adapters, in the background, on the resident base.
+//!
+//! Knows no request and no wire, and judges no caller. One job's way: `recipe` (what is wished) → `plan` (rows, layers,
+//! parent) → `run` (steps, checkpoints, scores) → `publish` (files) → the registry. `worker` is a thin thread around
+//! it, `service` the handle that others hold, `local` the same way without a daemon.
+
+mod checkpoint;
+mod clip;
+mod create;
+pub mod data;
+mod disk;
+mod evaluate;
+mod fault;
+mod files;
+mod follower;
+mod learner;
+mod local;
+mod optimizer;
+mod plan;
+pub mod pretrain;
+mod publish;
+mod recipe;
+mod rng;
+mod run;
+mod schedule;
+mod service;
+mod step;
+mod store;
+#[cfg(test)]
+mod testing;
+mod trainable;
+mod worker;
+
+pub use checkpoint::Progress;
+pub use clip::{clip, norm};
+pub use create::NewJob;
+pub use evaluate::Score;
+pub use fault::Fault;
+pub use local::{Trained, train};
+pub use optimizer::{AdamW, Moments, Settings};
+pub use plan::{Data, Parent};
+pub use recipe::{DEFAULT_LEARNING_RATE, Inherited, Wishes, resolve};
+pub use run::{StepReport, Watch};
+pub use schedule::LearningRate;
+pub use service::{Config, Trainer};
+pub use step::Stepped;
+pub use store::Page;
+pub use worker::STACK;

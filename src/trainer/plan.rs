@@ -1,0 +1,217 @@
+//! Everything decided before a job runs: which layers, from where, on which rows.
+
+use std::sync::Arc;
+
+use super::checkpoint::Identity;
+use super::data::{Example, Order, Renderer, parse, refusal, split};
+use super::learner::Learner;
+use super::recipe::{Inherited, Wishes, resolve};
+use super::trainable::Trainable;
+use crate::adapter::peft::{LoraSettings, LoraSite, Selection};
+use crate::adapter::{Adapter, AdapterFault, SiteShape};
+use crate::domain::{BadRow, Generation, Reason, Recipe};
+use crate::model::Base;
+
+/// The bytes a job learns from and is measured on.
+#[derive(Clone, Copy)]
+pub struct Data<'a> {
+    pub training: &'a [u8],
+    /// Held-out rows of their own; without, `eval_split` takes some of the training rows.
+    pub validation: Option<&'a [u8]>,
+}
+
+/// The adapter a job continues from.
+#[derive(Clone)]
+pub struct Parent {
+    pub adapter: Arc<Adapter>,
+    /// Of the registered version; `None` for a folder that was never registered.
+    pub generation: Option<Generation>,
+}
+
+/// A job, ready to run on its base.
+pub struct Plan {
+    pub recipe: Recipe,
+    pub settings: LoraSettings,
+    pub sites: Vec<LoraSite>,
+    pub parent: Option<Parent>,
+    pub train: Vec<Example>,
+    pub held_out: Vec<Example>,
+    pub identity: Identity,
+    pub total_steps: u64,
+}
+
+/// Turns wishes into a recipe for `base`, with the shape of `parent` where the job continues one.
+pub fn settle(wishes: &Wishes, parent: Option<&Adapter>, base: &Base) -> Result<Recipe, Reason> {
+    let inherited = parent.map(lora_of).transpose()?;
+    if let (Some(wished), Some(settings)) = (&wishes.targets, inherited) {
+        let sites = base.model.sites();
+        let chosen = sites_of(
+            &LoraSettings {
+                selection: Selection::of(wished.clone()),
+                ..settings.clone()
+            },
+            sites,
+        )?;
+        if chosen != sites_of(settings, sites)? {
+            let why = "contradicts `from`: the adapter it continues changes other layers; leave it out to inherit";
+            return Err(Reason::field("targets", why));
+        }
+    }
+    let inherited = inherited.map(|settings| Inherited {
+        rank: settings.rank,
+        alpha: settings.alpha,
+        use_rslora: settings.use_rslora,
+        targets: settings.selection.targets.clone(),
+    });
+    resolve(wishes, inherited.as_ref(), base.model.context())
+}
+
+fn lora_of(parent: &Adapter) -> Result<&LoraSettings, Reason> {
+    parent.lora().ok_or_else(|| {
+        Reason::field(
+            "from",
+            format!("a {} adapter cannot be trained further here", parent.kind()),
+        )
+    })
+}
+
+fn sites_of(settings: &LoraSettings, sites: &[SiteShape]) -> Result<Vec<LoraSite>, Reason> {
+    settings
+        .sites(sites)
+        .map_err(|AdapterFault { field, why }| {
+            let field = if field == "target_modules" {
+                "targets".to_owned()
+            } else {
+                field
+            };
+            Reason::field(field, why)
+        })
+}
+
+impl Plan {
+    /// Reads and renders all rows. Costs time in proportion to the data; not for an async thread.
+    ///
+    /// # Errors
+    /// `BadRows` with every unusable row's line, `BadField` for settings that do not fit the base or the data.
+    pub fn new(
+        base: &Base,
+        recipe: Recipe,
+        parent: Option<Parent>,
+        data: Data<'_>,
+    ) -> Result<Self, Reason> {
+        let settings = match &parent {
+            Some(parent) => LoraSettings {
+                dropout: recipe.dropout,
+                ..lora_of(&parent.adapter)?.clone()
+            },
+            None => LoraSettings {
+                rank: recipe.rank,
+                alpha: recipe.alpha,
+                use_rslora: recipe.use_rslora,
+                dropout: recipe.dropout,
+                selection: Selection::of(recipe.targets.clone()),
+                rank_pattern: Vec::new(),
+                alpha_pattern: Vec::new(),
+            },
+        };
+        let sites = sites_of(&settings, base.model.sites())?;
+        let renderer = Renderer {
+            tokenizer: &base.tokenizer,
+            template: &base.template,
+            max_seq: recipe.max_seq,
+        };
+        let (train, held_out) = rows(&renderer, &recipe, data)?;
+        let total_steps = Order::new(&recipe, train.len()).total_steps(&recipe);
+        let identity = Identity {
+            base_digest: hex(base.digest),
+            tokenizer_digest: hex(base.tokenizer.digest()),
+            data_digest: digest(data),
+            recipe: recipe.clone(),
+        };
+        Ok(Self {
+            recipe,
+            settings,
+            sites,
+            parent,
+            train,
+            held_out,
+            identity,
+            total_steps,
+        })
+    }
+
+    /// What this job trains, before its first step.
+    pub fn trainable(&self) -> Result<Trainable, candle_core::Error> {
+        match &self.parent {
+            Some(parent) => Trainable::continuing(&self.sites, &parent.adapter),
+            None => Trainable::fresh(&self.sites, self.recipe.seed),
+        }
+    }
+
+    /// Trainable and all parameters, as PEFT counts them.
+    pub fn parameters(&self, learner: &dyn Learner) -> (u64, u64) {
+        let per_site =
+            |site: &LoraSite| (site.rank * (site.shape.inputs + site.shape.outputs)) as u64;
+        let trainable = self.sites.iter().map(per_site).sum();
+        (trainable, learner.parameters() + trainable)
+    }
+}
+
+fn rows(
+    renderer: &Renderer<'_>,
+    recipe: &Recipe,
+    data: Data<'_>,
+) -> Result<(Vec<Example>, Vec<Example>), Reason> {
+    let train = read(renderer, data.training, "training_file")?;
+    let Some(validation) = data.validation else {
+        let (kept, held_out) = split(train.len(), recipe.eval_split, recipe.seed);
+        let take = |rows: Vec<usize>| rows.into_iter().map(|row| train[row].clone()).collect();
+        return Ok((take(kept), take(held_out)));
+    };
+    if recipe.eval_split > 0.0 {
+        let why = "a validation file is given, so no rows are split off; leave one of the two out";
+        return Err(Reason::field("eval_split", why));
+    }
+    Ok((train, read(renderer, validation, "validation_file")?))
+}
+
+fn read(renderer: &Renderer<'_>, bytes: &[u8], field: &str) -> Result<Vec<Example>, Reason> {
+    let parsed = parse(bytes);
+    let mut bad = parsed.bad;
+    let examples = match renderer.examples(&parsed.rows) {
+        Ok(examples) => examples,
+        Err(more) => {
+            bad.extend(more);
+            Vec::new()
+        }
+    };
+    if !bad.is_empty() {
+        bad.sort_by_key(|row| row.line);
+        let named = |row: BadRow| match field {
+            "training_file" => row,
+            _ => BadRow {
+                why: format!("{field}: {}", row.why),
+                ..row
+            },
+        };
+        return Err(refusal(bad.into_iter().map(named).collect()));
+    }
+    if examples.is_empty() {
+        return Err(Reason::field(field, "has no rows"));
+    }
+    Ok(examples)
+}
+
+/// Both files, each with its length, so that no byte can move from one to the other unseen.
+fn digest(data: Data<'_>) -> String {
+    let mut hasher = blake3::Hasher::new_derive_key("adapterd training data 1");
+    for part in [Some(data.training), data.validation].into_iter().flatten() {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().to_string()
+}
+
+fn hex(digest: [u8; 32]) -> String {
+    blake3::Hash::from_bytes(digest).to_string()
+}

@@ -1,0 +1,24 @@
+//! pretrain: how the embedded base and the data of the ready-made adapters come to be.
+//!
+//! Makes a seeded corpus of general skills, learns a tokenizer and a small decoder from it, and writes them as one GGUF
+//! file. It knows no job and no adapter; the demonstration tasks (`domains`) are no part of the corpus.
+
+mod domains;
+mod export;
+mod init;
+mod lesson;
+mod network;
+mod optimizer;
+mod parts;
+mod pass;
+mod probe;
+mod record;
+mod run;
+mod skills;
+mod state;
+mod tokenizer;
+mod words;
+
+pub use domains::write_all as write_domains;
+pub use export::export_folder;
+pub use run::{Plan, Report, run};

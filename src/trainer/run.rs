@@ -1,0 +1,370 @@
+//! A job from its first step, or from its newest checkpoint, to its last. Shared by the worker and by training without
+//! a daemon; what happens on the way is told to a [`Watch`].
+
+use std::time::Instant;
+
+use super::checkpoint::{Checkpoints, Found, Progress, Tensors};
+use super::data::{Example, Order};
+use super::evaluate::{Score, evaluate};
+use super::fault::Fault;
+use super::learner::Learner;
+use super::optimizer::{AdamW, Settings};
+use super::schedule::LearningRate;
+use super::step::{Place, Pupil, Stepped};
+use super::trainable::Trainable;
+use crate::adapter::{Adapt, Unadapted};
+use crate::domain::{Level, Recipe};
+
+/// Steps in a row that may be skipped before a job counts as diverged.
+const PATIENCE: u32 = 3;
+/// Without `save_every`, a checkpoint is written when the last one is this old.
+const SAVE_AFTER: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// One job, ready to run.
+pub struct Course<'a> {
+    pub learner: &'a dyn Learner,
+    pub recipe: &'a Recipe,
+    pub train: &'a [Example],
+    /// May be empty: then nothing is evaluated.
+    pub held_out: &'a [Example],
+    /// `None`: nothing is saved and an interrupted job is lost.
+    pub checkpoints: Option<&'a Checkpoints>,
+}
+
+/// What one step did, for whoever follows the job.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepReport {
+    /// Counted from 1.
+    pub step: u64,
+    pub total: u64,
+    pub stepped: Stepped,
+    pub tokens_per_second: f64,
+    /// Steps skipped so far.
+    pub skipped: u64,
+    /// Tokens read so far.
+    pub total_tokens: u64,
+}
+
+/// Follows a job and may interrupt it. A fault it returns ends the job.
+pub trait Watch {
+    /// Asked before each forward: `false` interrupts the job. What this waits for, the job waits for.
+    fn go_on(&mut self) -> bool {
+        true
+    }
+
+    fn started(&mut self, _progress: &Progress, _total: u64) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn stepped(&mut self, _report: &StepReport) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn evaluated(&mut self, _step: u64, _score: &Score) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn note(&mut self, _level: Level, _message: String) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// Before a checkpoint is written: what was told of the steps up to it must not be lost from here on.
+    fn saving(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// A checkpoint has been written; `kept` are the steps that still have one.
+    fn saved(&mut self, _progress: &Progress, _kept: &[u64]) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// How a run ended.
+pub enum Ending {
+    Finished(Finished),
+    /// The watch said stop. With checkpoints, the state after the last whole step is saved.
+    Interrupted,
+}
+
+pub struct Finished {
+    pub trainable: Trainable,
+    pub progress: Progress,
+}
+
+/// Trains `trainable` to the end of the course, going on from the newest checkpoint where there is one.
+pub fn run(
+    course: &Course<'_>,
+    trainable: Trainable,
+    watch: &mut dyn Watch,
+) -> Result<Ending, Fault> {
+    let names: Vec<String> = trainable.variables().map(|(name, _)| name).collect();
+    let (pupil, progress) = start(course, trainable, &names, watch)?;
+    let mut order = Order::new(course.recipe, course.train.len());
+    let total = order.total_steps(course.recipe);
+    let rate = LearningRate::of(course.recipe, total);
+    watch.started(&progress, total)?;
+    let saved_step = progress.step;
+    let mut run = Run {
+        course,
+        watch,
+        pupil,
+        progress,
+        names,
+        saved: Instant::now(),
+        saved_step,
+    };
+    if !run.score_before()? {
+        return run.interrupted();
+    }
+    loop {
+        // What is due after a step comes first: a job may have been interrupted just there.
+        if !run.evaluate_if_due(total)? {
+            return run.interrupted();
+        }
+        run.save_if_due(total)?;
+        if run.progress.step >= total {
+            break;
+        }
+        let batch: Vec<&Example> = order
+            .batch(run.progress.step)
+            .iter()
+            .map(|&row| &course.train[row])
+            .collect();
+        if !run.step(&batch, &rate)? {
+            return run.interrupted();
+        }
+    }
+    Ok(Ending::Finished(Finished {
+        trainable: run.pupil.trainable,
+        progress: run.progress,
+    }))
+}
+
+/// The state to begin with: the newest whole checkpoint's, or a fresh one.
+fn start(
+    course: &Course<'_>,
+    trainable: Trainable,
+    names: &[String],
+    watch: &mut dyn Watch,
+) -> Result<(Pupil, Progress), Fault> {
+    let recipe = course.recipe;
+    let settings = Settings {
+        beta1: recipe.adam_beta1,
+        beta2: recipe.adam_beta2,
+        epsilon: recipe.adam_epsilon,
+        weight_decay: recipe.weight_decay,
+    };
+    let values = trainable.values()?;
+    let sizes: Vec<usize> = values.iter().map(Vec::len).collect();
+    let (found, damaged) = match course.checkpoints {
+        Some(checkpoints) => checkpoints.newest(names, &sizes)?,
+        None => (None, Vec::new()),
+    };
+    for why in damaged {
+        watch.note(Level::Warn, why)?;
+    }
+    Ok(match found {
+        Some(Found { progress, tensors }) => {
+            watch.note(
+                Level::Info,
+                format!("continuing after step {}", progress.step),
+            )?;
+            trainable.set(&tensors.values)?;
+            let optimizer = AdamW::restore(settings, progress.updates, tensors.moments);
+            (
+                Pupil {
+                    trainable,
+                    optimizer,
+                    values: tensors.values,
+                },
+                progress,
+            )
+        }
+        None => (
+            Pupil {
+                trainable,
+                optimizer: AdamW::new(settings, sizes),
+                values,
+            },
+            Progress::default(),
+        ),
+    })
+}
+
+struct Run<'a, 'w> {
+    course: &'a Course<'a>,
+    watch: &'w mut dyn Watch,
+    pupil: Pupil,
+    progress: Progress,
+    names: Vec<String>,
+    saved: Instant,
+    /// Of the newest checkpoint; 0 where there is none.
+    saved_step: u64,
+}
+
+impl Run<'_, '_> {
+    /// Scores the base, and the adapter the job continues, before the first step. `false`: interrupted.
+    fn score_before(&mut self) -> Result<bool, Fault> {
+        if self.course.held_out.is_empty() || self.progress.base.is_some() {
+            return Ok(true);
+        }
+        let Some(base) = self.score(Of::Base)? else {
+            return Ok(false);
+        };
+        self.watch.evaluated(0, &base)?;
+        if self.course.recipe.from.is_some() {
+            let Some(parent) = self.score(Of::Adapter)? else {
+                return Ok(false);
+            };
+            self.progress.parent = Some(parent);
+        }
+        self.progress.base = Some(base);
+        Ok(true)
+    }
+
+    fn score(&mut self, of: Of) -> Result<Option<Score>, Fault> {
+        let resting = self.pupil.trainable.resting();
+        let adapters: &dyn Adapt = match of {
+            Of::Base => &Unadapted,
+            Of::Adapter => &resting,
+        };
+        let Course {
+            learner,
+            recipe,
+            held_out,
+            ..
+        } = self.course;
+        evaluate(*learner, recipe, adapters, held_out, &mut || {
+            self.watch.go_on()
+        })
+    }
+
+    /// One step; `false`: interrupted before it was whole.
+    fn step(&mut self, batch: &[&Example], rate: &LearningRate) -> Result<bool, Fault> {
+        let Course {
+            learner, recipe, ..
+        } = self.course;
+        let place = Place {
+            done: self.progress.step,
+            learning_rate: rate.at(self.progress.step),
+        };
+        let began = Instant::now();
+        let Some(stepped) = self
+            .pupil
+            .step(*learner, recipe, batch, place, &mut || self.watch.go_on())?
+        else {
+            return Ok(false);
+        };
+        let progress = &mut self.progress;
+        progress.step += 1;
+        progress.tokens += stepped.tokens;
+        progress.updates = self.pupil.optimizer.updates();
+        progress
+            .losses
+            .push(stepped.loss.is_finite().then_some(stepped.loss));
+        if stepped.applied {
+            progress.skipped_in_a_row = 0;
+        } else {
+            progress.skipped += 1;
+            progress.skipped_in_a_row += 1;
+        }
+        self.watch.stepped(&StepReport {
+            step: self.progress.step,
+            total: rate.total,
+            stepped,
+            tokens_per_second: stepped.tokens as f64 / began.elapsed().as_secs_f64().max(1e-9),
+            skipped: self.progress.skipped,
+            total_tokens: self.progress.tokens,
+        })?;
+        if !stepped.applied {
+            self.skipped(&stepped)?;
+        }
+        Ok(true)
+    }
+
+    fn skipped(&mut self, stepped: &Stepped) -> Result<(), Fault> {
+        let (step, times) = (self.progress.step, self.progress.skipped_in_a_row);
+        let what = if stepped.loss.is_finite() {
+            "gradients are"
+        } else {
+            "loss is"
+        };
+        self.watch.note(
+            Level::Warn,
+            format!("step {step} was skipped: its {what} not finite"),
+        )?;
+        if times >= PATIENCE {
+            return Err(Fault::Diverged {
+                step,
+                learning_rate: stepped.learning_rate,
+                times,
+            });
+        }
+        Ok(())
+    }
+
+    /// Scores the held-out rows where that is due after the steps done so far. `false`: interrupted.
+    fn evaluate_if_due(&mut self, total: u64) -> Result<bool, Fault> {
+        let step = self.progress.step;
+        let due = step == total
+            || self
+                .course
+                .recipe
+                .eval_every
+                .is_some_and(|every| step.is_multiple_of(every));
+        if self.course.held_out.is_empty() || !due || step == self.progress.evaluated {
+            return Ok(true);
+        }
+        let Some(score) = self.score(Of::Adapter)? else {
+            return Ok(false);
+        };
+        self.watch.evaluated(step, &score)?;
+        self.progress.held_out = Some(score);
+        self.progress.evaluated = step;
+        Ok(true)
+    }
+
+    fn save_if_due(&mut self, total: u64) -> Result<(), Fault> {
+        let step = self.progress.step;
+        let due = match self.course.recipe.save_every {
+            Some(every) => step.is_multiple_of(every),
+            None => self.saved.elapsed() >= SAVE_AFTER,
+        };
+        if due || step == total {
+            self.save()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn save(&mut self) -> Result<(), Fault> {
+        let Some(checkpoints) = self.course.checkpoints else {
+            return Ok(());
+        };
+        if self.saved_step == self.progress.step {
+            return Ok(());
+        }
+        self.watch.saving()?;
+        let tensors = Tensors {
+            values: self.pupil.values.clone(),
+            moments: self.pupil.optimizer.moments().to_vec(),
+        };
+        let kept = checkpoints.save(&self.progress, &self.names, &tensors)?;
+        self.saved = Instant::now();
+        self.saved_step = self.progress.step;
+        self.watch.saved(&self.progress, &kept)
+    }
+
+    fn interrupted(mut self) -> Result<Ending, Fault> {
+        self.save()?;
+        Ok(Ending::Interrupted)
+    }
+}
+
+enum Of {
+    Base,
+    Adapter,
+}
+
+#[cfg(test)]
+mod tests;

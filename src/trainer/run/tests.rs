@@ -1,0 +1,328 @@
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::*;
+use crate::trainer::checkpoint::Identity;
+use crate::trainer::data::Sequence;
+use crate::trainer::recipe::Wishes;
+use crate::trainer::testing::{POISON, Toy, examples, recipe};
+
+/// Writes down what happens, and interrupts or kills the job where told to.
+#[derive(Default)]
+struct Diary {
+    /// Loss of each step; a step told twice must be the same.
+    losses: BTreeMap<u64, u64>,
+    scores: Vec<(u64, Score)>,
+    notes: Vec<String>,
+    asked: u32,
+    /// Say no from this question on.
+    stop_at: Option<u32>,
+    /// Fail after this step, as a crash would end it.
+    die_after: Option<u64>,
+    skipped: u64,
+}
+
+impl Watch for Diary {
+    fn go_on(&mut self) -> bool {
+        self.asked += 1;
+        self.stop_at.is_none_or(|stop| self.asked < stop)
+    }
+
+    fn stepped(&mut self, report: &StepReport) -> Result<(), Fault> {
+        let bits = report.stepped.loss.to_bits();
+        assert_eq!(
+            *self.losses.entry(report.step).or_insert(bits),
+            bits,
+            "step {} told twice differs",
+            report.step
+        );
+        self.skipped = report.skipped;
+        match self.die_after {
+            Some(step) if step == report.step => Err(std::io::Error::other("killed").into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn evaluated(&mut self, step: u64, score: &Score) -> Result<(), Fault> {
+        self.scores.push((step, *score));
+        Ok(())
+    }
+
+    fn note(&mut self, _level: Level, message: String) -> Result<(), Fault> {
+        self.notes.push(message);
+        Ok(())
+    }
+}
+
+fn wishes() -> Wishes {
+    Wishes {
+        steps: Some(12),
+        batch_size: Some(4),
+        micro_batch: Some(2),
+        pack: Some(false),
+        dropout: Some(0.2),
+        learning_rate: Some(0.05),
+        save_every: Some(3),
+        eval_every: Some(5),
+        ..Wishes::default()
+    }
+}
+
+fn checkpoints(folder: &Path, recipe: &Recipe) -> Checkpoints {
+    let text = || "x".to_owned();
+    let identity = Identity {
+        base_digest: text(),
+        tokenizer_digest: text(),
+        data_digest: text(),
+        recipe: recipe.clone(),
+    };
+    Checkpoints {
+        folder: folder.to_owned(),
+        identity,
+    }
+}
+
+fn go(
+    recipe: &Recipe,
+    train: &[Example],
+    saved: Option<&Checkpoints>,
+    diary: &mut Diary,
+) -> Result<Ending, Fault> {
+    let toy = Toy::new();
+    let held_out = examples(3);
+    let course = Course {
+        learner: &toy,
+        recipe,
+        train,
+        held_out: &held_out,
+        checkpoints: saved,
+    };
+    run(&course, toy.trainable(), diary)
+}
+
+fn finished(ending: Result<Ending, Fault>) -> (Vec<Vec<u32>>, Progress) {
+    match ending {
+        Ok(Ending::Finished(Finished {
+            trainable,
+            progress,
+        })) => {
+            let values = trainable.values().unwrap();
+            (
+                values
+                    .iter()
+                    .map(|values| values.iter().map(|v| v.to_bits()).collect())
+                    .collect(),
+                progress,
+            )
+        }
+        Ok(Ending::Interrupted) => panic!("interrupted"),
+        Err(fault) => panic!("{fault}"),
+    }
+}
+
+#[test]
+fn training_lowers_the_loss_and_scores_before_and_after() {
+    let recipe = recipe(Wishes {
+        steps: Some(60),
+        dropout: None,
+        ..wishes()
+    });
+    let mut diary = Diary::default();
+    let (_, progress) = finished(go(&recipe, &examples(8), None, &mut diary));
+    assert_eq!(progress.step, 60);
+    let loss = |step| f64::from_bits(diary.losses[&step]);
+    assert!(loss(60) < 0.7 * loss(1), "{} then {}", loss(1), loss(60));
+    assert_eq!(
+        diary
+            .scores
+            .iter()
+            .map(|(step, _)| *step)
+            .collect::<Vec<_>>(),
+        [0, 5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60]
+    );
+    assert!(progress.held_out.unwrap().loss < progress.base.unwrap().loss);
+}
+
+#[test]
+fn an_interrupted_job_ends_as_an_undisturbed_one_bit_for_bit() {
+    let (recipe, train) = (recipe(wishes()), examples(10));
+    let mut undisturbed = Diary::default();
+    let expected = finished(go(&recipe, &train, None, &mut undisturbed));
+    for stop in (1..undisturbed.asked).step_by(4) {
+        let folder = tempfile::tempdir().unwrap();
+        let saved = checkpoints(folder.path(), &recipe);
+        let mut diary = Diary {
+            stop_at: Some(stop),
+            ..Diary::default()
+        };
+        assert!(matches!(
+            go(&recipe, &train, Some(&saved), &mut diary),
+            Ok(Ending::Interrupted)
+        ));
+        diary.stop_at = None;
+        assert_eq!(
+            finished(go(&recipe, &train, Some(&saved), &mut diary)),
+            expected,
+            "interrupted at {stop}"
+        );
+        assert_eq!(diary.losses, undisturbed.losses);
+    }
+}
+
+#[test]
+fn a_killed_job_ends_as_an_undisturbed_one_bit_for_bit() {
+    let (recipe, train) = (recipe(wishes()), examples(10));
+    let mut undisturbed = Diary::default();
+    let expected = finished(go(&recipe, &train, None, &mut undisturbed));
+    for step in [1, 3, 5, 8, 12] {
+        let folder = tempfile::tempdir().unwrap();
+        let saved = checkpoints(folder.path(), &recipe);
+        let mut diary = Diary {
+            die_after: Some(step),
+            ..Diary::default()
+        };
+        assert!(go(&recipe, &train, Some(&saved), &mut diary).is_err());
+        diary.die_after = None;
+        assert_eq!(
+            finished(go(&recipe, &train, Some(&saved), &mut diary)),
+            expected,
+            "killed after {step}"
+        );
+        assert_eq!(diary.losses, undisturbed.losses);
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_costs_steps_and_nothing_else() {
+    let (recipe, train) = (recipe(wishes()), examples(10));
+    let expected = finished(go(&recipe, &train, None, &mut Diary::default()));
+    let folder = tempfile::tempdir().unwrap();
+    let saved = checkpoints(folder.path(), &recipe);
+    let mut diary = Diary {
+        die_after: Some(11),
+        ..Diary::default()
+    };
+    assert!(go(&recipe, &train, Some(&saved), &mut diary).is_err());
+    std::fs::write(folder.path().join("step-0000000009/state.json"), b"{}").unwrap();
+    diary.die_after = None;
+    assert_eq!(
+        finished(go(&recipe, &train, Some(&saved), &mut diary)),
+        expected
+    );
+    assert!(
+        diary
+            .notes
+            .iter()
+            .any(|note| note.contains("step 9 is damaged")),
+        "{:?}",
+        diary.notes
+    );
+    assert!(
+        diary.notes.contains(&"continuing after step 6".to_owned()),
+        "{:?}",
+        diary.notes
+    );
+}
+
+#[test]
+fn packing_and_accumulation_change_forwards_and_not_the_losses() {
+    let losses = |pack, micro_batch| {
+        let wishes = Wishes {
+            dropout: None,
+            pack: Some(pack),
+            micro_batch: Some(micro_batch),
+            ..wishes()
+        };
+        let mut diary = Diary::default();
+        finished(go(&recipe(wishes), &examples(10), None, &mut diary));
+        diary
+            .losses
+            .into_values()
+            .map(f64::from_bits)
+            .collect::<Vec<_>>()
+    };
+    let plain = losses(false, 4);
+    for other in [losses(false, 1), losses(true, 4), losses(true, 1)] {
+        for (a, b) in plain.iter().zip(&other) {
+            assert!((a - b).abs() < 1e-5 * a, "{plain:?} {other:?}");
+        }
+    }
+}
+
+fn poisoned(rows: usize, every: usize) -> Vec<Example> {
+    let mut train = examples(rows);
+    let span = 2..3;
+    for example in train.iter_mut().step_by(every) {
+        example.sequences = vec![Sequence {
+            tokens: vec![1, POISON, 3],
+            spans: vec![span.clone()],
+        }];
+    }
+    train
+}
+
+#[test]
+fn a_step_that_is_not_finite_is_skipped_counted_and_told() {
+    let recipe = recipe(Wishes {
+        shuffle: Some(false),
+        batch_size: Some(1),
+        micro_batch: Some(1),
+        ..wishes()
+    });
+    let mut diary = Diary::default();
+    let (values, progress) = finished(go(&recipe, &poisoned(4, 4), None, &mut diary));
+    assert_eq!(
+        (
+            progress.skipped,
+            progress.updates,
+            progress.step,
+            diary.skipped
+        ),
+        (3, 9, 12, 3)
+    );
+    assert_eq!(
+        progress.losses.iter().filter(|loss| loss.is_none()).count(),
+        3
+    );
+    assert!(
+        values
+            .iter()
+            .flatten()
+            .all(|bits| f32::from_bits(*bits).is_finite())
+    );
+    assert!(
+        diary
+            .notes
+            .iter()
+            .any(|note| note.contains("step 1 was skipped")),
+        "{:?}",
+        diary.notes
+    );
+}
+
+#[test]
+fn three_such_steps_in_a_row_end_the_job_as_diverged() {
+    let recipe = recipe(Wishes {
+        shuffle: Some(false),
+        batch_size: Some(1),
+        micro_batch: Some(1),
+        ..wishes()
+    });
+    let mut train = examples(8);
+    train[4..7].clone_from_slice(&poisoned(3, 1));
+    let fault = go(&recipe, &train, None, &mut Diary::default())
+        .err()
+        .unwrap();
+    assert!(
+        matches!(
+            fault,
+            Fault::Diverged {
+                step: 7,
+                times: 3,
+                ..
+            }
+        ),
+        "{fault}"
+    );
+    assert_eq!(fault.code(), "diverged");
+}

@@ -1,0 +1,118 @@
+//! What a step must not do silently: lose a gradient, or give one to what is frozen.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use candle_core::{Tensor, TensorId};
+
+use super::*;
+use crate::adapter::Unadapted;
+use crate::adapter::peft::{LoraSettings, Selection};
+use crate::domain::Targets;
+use crate::model::{Base, KvKind, Origin, Pack, Quant};
+
+fn base(quant: Quant) -> Base {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models/llama");
+    Base::open(&Origin::Folder(folder), Some(quant), KvKind::Auto).unwrap()
+}
+
+/// An adapter of every linear layer whose B is not zero: where B is zero, as in a fresh adapter, A has no gradient.
+fn trainable(base: &Base) -> Trainable {
+    let settings = LoraSettings {
+        rank: 4,
+        alpha: 8.0,
+        use_rslora: false,
+        dropout: 0.0,
+        selection: Selection::of(Targets::Pattern("all-linear".into())),
+        rank_pattern: Vec::new(),
+        alpha_pattern: Vec::new(),
+    };
+    let trainable = Trainable::fresh(&settings.sites(base.model.sites()).unwrap(), 1).unwrap();
+    let mut values = trainable.values().unwrap();
+    values
+        .iter_mut()
+        .skip(1)
+        .step_by(2)
+        .flatten()
+        .enumerate()
+        .for_each(|(i, b)| *b = (i % 7) as f32 * 0.01 - 0.03);
+    trainable.set(&values).unwrap();
+    trainable
+}
+
+fn pack() -> (Pack, Vec<u32>) {
+    let tokens: Vec<u32> = (0..24).map(|i| 3 + i * 5 % 200).collect();
+    let targets = tokens.iter().map(|id| id + 1).collect();
+    (
+        Pack {
+            tokens,
+            ranges: vec![0..10, 10..24],
+        },
+        targets,
+    )
+}
+
+#[test]
+fn every_trainable_tensor_gets_a_gradient_and_nothing_else_does() {
+    for quant in [Quant::F32, Quant::Q8_0] {
+        let base = base(quant);
+        let trainable = trainable(&base);
+        let (pack, targets) = pack();
+        let hidden = base.model.learn(&pack, &trainable.learning(None)).unwrap();
+        let loss = base
+            .model
+            .token_losses(&hidden, &targets)
+            .unwrap()
+            .mean_all()
+            .unwrap();
+        let gradients = loss.backward().unwrap();
+        for (name, var) in trainable.variables() {
+            let gradient = gradients
+                .get(var)
+                .unwrap_or_else(|| panic!("{name} has no gradient"));
+            let values = gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert!(
+                values.iter().all(|g| g.is_finite()) && values.iter().any(|g| *g != 0.0),
+                "{name}: {quant:?}"
+            );
+        }
+        let found: BTreeSet<String> = gradients.get_ids().map(text).collect();
+        let wanted: BTreeSet<String> = trainable
+            .variables()
+            .map(|(_, var)| text(&var.id()))
+            .collect();
+        assert_eq!(found, wanted, "{quant:?}");
+    }
+}
+
+fn text(id: &TensorId) -> String {
+    format!("{id:?}")
+}
+
+#[test]
+fn a_fresh_adapter_changes_nothing_and_rest_leaves_no_graph() {
+    let base = base(Quant::F32);
+    let settings = trainable(&base);
+    let (pack, _) = pack();
+    let plain = base.model.learn(&pack, &Unadapted).unwrap();
+    let mut values = settings.values().unwrap();
+    values
+        .iter_mut()
+        .skip(1)
+        .step_by(2)
+        .for_each(|b| b.fill(0.0));
+    settings.set(&values).unwrap();
+    let resting = base.model.learn(&pack, &settings.resting()).unwrap();
+    assert!(!resting.track_op() && !plain.track_op());
+    let far = |a: &Tensor, b: &Tensor| {
+        (a - b)
+            .unwrap()
+            .abs()
+            .unwrap()
+            .max_all()
+            .unwrap()
+            .to_scalar::<f32>()
+            .unwrap()
+    };
+    assert_eq!(far(&plain, &resting), 0.0);
+}

@@ -1,0 +1,400 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use super::*;
+use crate::domain::{AdapterChoice, FileId, JobEventKind, JobView, Recipe};
+use crate::model::{KvKind, Origin, Quant};
+use crate::registry::{BaseIdentity, open_database};
+use crate::trainer::{Config, NewJob, Trainer, Wishes};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn base() -> Arc<Base> {
+    static BASE: OnceLock<Arc<Base>> = OnceLock::new();
+    let open = || {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models/llama");
+        Arc::new(Base::open(&Origin::Folder(folder), Some(Quant::F32), KvKind::Auto).unwrap())
+    };
+    BASE.get_or_init(open).clone()
+}
+
+/// A trainer with a registry and a folder of its own.
+struct Shop {
+    trainer: Trainer,
+    registry: Registry,
+    pool: SqlitePool,
+    folder: tempfile::TempDir,
+}
+
+impl Shop {
+    async fn open() -> Self {
+        Self::at(tempfile::tempdir().unwrap()).await
+    }
+
+    async fn at(folder: tempfile::TempDir) -> Self {
+        let (base, dir) = (base(), folder.path());
+        let pool = open_database(&dir.join("state.db")).await.unwrap();
+        let identity = BaseIdentity {
+            name: base.name.clone(),
+            digest: base.digest,
+            sites: base.model.sites().to_vec(),
+        };
+        let config = crate::registry::Config {
+            dir: dir.join("registry"),
+            root: dir.join("incoming"),
+            resident_bytes: 1 << 30,
+            max_rank: 64,
+            max_file_bytes: 1 << 20,
+        };
+        let registry = Registry::open(pool.clone(), identity, config)
+            .await
+            .unwrap();
+        let config = Config {
+            dir: dir.join("training"),
+            max_file_bytes: 1 << 20,
+            max_queued: 3,
+            max_rank: 64,
+        };
+        let trainer = Trainer::open(
+            pool.clone(),
+            base,
+            registry.clone(),
+            Turns::default(),
+            config,
+        )
+        .await
+        .unwrap();
+        Self {
+            trainer,
+            registry,
+            pool,
+            folder,
+        }
+    }
+
+    /// Ends this process's part and begins again on the same folder.
+    async fn reopen(self) -> Self {
+        self.trainer.shutdown().await;
+        self.pool.close().await;
+        Self::at(self.folder).await
+    }
+
+    async fn file(&self, text: &str) -> FileId {
+        self.trainer
+            .put_file("rows.jsonl", "fine-tune", text.as_bytes().to_vec())
+            .await
+            .unwrap()
+            .id
+    }
+
+    async fn rows(&self) -> FileId {
+        let rows = (0..12).map(|i| {
+            format!(r#"{{"instruction":"Write the number {i} in brackets.","output":"[{i}]"}}"#)
+        });
+        self.file(&rows.collect::<Vec<_>>().join("\n")).await
+    }
+
+    async fn create(&self, name: &str, file: &FileId, wishes: Wishes) -> Result<JobView, Reason> {
+        let job = NewJob {
+            name: name.parse().unwrap(),
+            training_file: file.clone(),
+            validation_file: None,
+            wishes,
+            metadata: serde_json::Map::new(),
+            notes: vec!["`user` has no effect".into()],
+        };
+        self.trainer.create(job).await
+    }
+
+    async fn status(&self, id: &JobId) -> JobStatus {
+        self.trainer.job(id).await.unwrap().status
+    }
+
+    /// Waits until the job has the status, by its events.
+    async fn until(&self, id: &JobId, wanted: JobStatus) -> JobView {
+        let mut live = self.trainer.watch();
+        let reached = async {
+            loop {
+                let job = self.trainer.job(id).await.unwrap();
+                if job.status == wanted {
+                    return job;
+                }
+                assert!(!job.status.is_final(), "{:?}: {:?}", job.status, job.error);
+                // Woken by events; statuses that change without one are looked for again.
+                let _ = tokio::time::timeout(Duration::from_millis(200), live.recv()).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, reached)
+            .await
+            .expect("the status is reached")
+    }
+
+    /// Waits until the job has told of a step.
+    async fn until_stepped(&self, id: &JobId) {
+        let mut live = self.trainer.watch();
+        let told = async {
+            while self.losses(id).await.is_empty() {
+                let _ = tokio::time::timeout(Duration::from_millis(200), live.recv()).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, told)
+            .await
+            .expect("a step is told");
+    }
+
+    /// Loss of every step told, each once.
+    async fn losses(&self, id: &JobId) -> BTreeMap<u64, f64> {
+        let events = self.trainer.events(id, None, 100_000).await.unwrap().items;
+        let mut losses = BTreeMap::new();
+        for event in events
+            .iter()
+            .filter(|event| event.kind == JobEventKind::Metrics)
+        {
+            let step = event.data["step"].as_u64().unwrap();
+            let again = losses.insert(step, event.data["train_loss"].as_f64().unwrap());
+            assert!(again.is_none(), "step {step} is told twice");
+        }
+        losses
+    }
+
+    async fn messages(&self, id: &JobId) -> String {
+        let events = self.trainer.events(id, None, 100_000).await.unwrap().items;
+        events
+            .iter()
+            .map(|event| event.message.as_str())
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+}
+
+fn short() -> Wishes {
+    Wishes {
+        rank: Some(4),
+        steps: Some(12),
+        batch_size: Some(4),
+        dropout: Some(0.1),
+        learning_rate: Some(1e-2),
+        ..Wishes::default()
+    }
+}
+
+/// Far more steps than any test waits for.
+fn endless() -> Wishes {
+    Wishes {
+        steps: Some(1_000_000),
+        ..short()
+    }
+}
+
+#[tokio::test]
+async fn a_job_trains_scores_publishes_and_its_name_answers() {
+    let shop = Shop::open().await;
+    let wishes = Wishes {
+        eval_split: Some(3.0),
+        eval_every: Some(6),
+        ..short()
+    };
+    let queued = shop
+        .create("numbers", &shop.rows().await, wishes)
+        .await
+        .unwrap();
+    assert_eq!((queued.status, queued.total_steps), (JobStatus::Queued, 12));
+    let done = shop.until(&queued.id, JobStatus::Succeeded).await;
+    assert_eq!(done.step, 12);
+    assert!(
+        done.finished_at.is_some() && done.train_loss.is_some() && done.trained_tokens.is_some()
+    );
+    assert!(
+        done.trainable_parameters
+            .is_some_and(|(trainable, all)| 0 < trainable && trainable < all)
+    );
+
+    let losses = shop.losses(&queued.id).await;
+    assert_eq!(
+        losses.keys().copied().collect::<Vec<_>>(),
+        (1..=12).collect::<Vec<_>>()
+    );
+    assert!(losses[&12] < losses[&1]);
+    assert_eq!(done.train_loss, Some(losses[&12]));
+    let messages = shop.messages(&queued.id).await;
+    assert!(
+        messages.contains("`user` has no effect") && messages.contains("served as `numbers`"),
+        "{messages}"
+    );
+
+    let view = shop
+        .registry
+        .show(&"numbers".parse().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(Some(view.generation), done.generation);
+    assert_eq!(view.source, format!("job:{}", queued.id));
+    let evaluation = view.evaluation.unwrap();
+    assert!(
+        evaluation["adapter"]["loss"].as_f64() < evaluation["base"]["loss"].as_f64(),
+        "{evaluation}"
+    );
+    let choice = AdapterChoice::Named {
+        name: "numbers".parse().unwrap(),
+        pin: None,
+    };
+    assert!(shop.registry.lease(&choice).await.unwrap().is_some());
+    // The folder goes after the end is told, since a crash in between must still find its checkpoints.
+    let folder = shop
+        .folder
+        .path()
+        .join("training/jobs")
+        .join(queued.id.as_str());
+    let gone = async {
+        while folder.exists() {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), gone)
+        .await
+        .expect("nothing is left behind");
+    let checkpoints = shop
+        .trainer
+        .checkpoints(&queued.id, None, 10)
+        .await
+        .unwrap()
+        .items;
+    assert_eq!(checkpoints[0].step, 12);
+}
+
+#[tokio::test]
+async fn a_paused_and_restarted_job_ends_as_an_undisturbed_one() {
+    let shop = Shop::open().await;
+    let rows = shop.rows().await;
+    let wishes = Wishes {
+        steps: Some(400),
+        save_every: Some(7),
+        ..short()
+    };
+    let calm = shop.create("calm", &rows, wishes.clone()).await.unwrap().id;
+    let calm_view = shop.until(&calm, JobStatus::Succeeded).await;
+
+    let id = shop.create("disturbed", &rows, wishes).await.unwrap().id;
+    shop.until_stepped(&id).await;
+    assert_eq!(
+        shop.trainer.pause(&id).await.unwrap().status,
+        JobStatus::Paused
+    );
+    assert_eq!(
+        shop.trainer.pause(&id).await.unwrap().status,
+        JobStatus::Paused
+    );
+    assert!(shop.trainer.job(&id).await.unwrap().step < 400);
+    let losses = shop.losses(&calm).await;
+    let shop = shop.reopen().await;
+    assert_eq!(
+        shop.status(&id).await,
+        JobStatus::Paused,
+        "a pause outlives the process"
+    );
+    shop.trainer.resume(&id).await.unwrap();
+    let told = shop.losses(&id).await.len();
+    let mut live = shop.trainer.watch();
+    while shop.losses(&id).await.len() <= told && !shop.status(&id).await.is_final() {
+        let _ = tokio::time::timeout(Duration::from_millis(200), live.recv()).await;
+    }
+    let shop = shop.reopen().await;
+    let view = shop.until(&id, JobStatus::Succeeded).await;
+    assert_eq!(shop.losses(&id).await, losses);
+    assert_eq!(
+        view.generation, calm_view.generation,
+        "the same bytes are published"
+    );
+}
+
+#[tokio::test]
+async fn a_cancelled_job_stays_cancelled_and_publishes_nothing() {
+    let shop = Shop::open().await;
+    let rows = shop.rows().await;
+    let running = shop.create("endless", &rows, endless()).await.unwrap().id;
+    let waiting = shop.create("after", &rows, short()).await.unwrap().id;
+    shop.until_stepped(&running).await;
+    assert_eq!(
+        shop.status(&waiting).await,
+        JobStatus::Queued,
+        "one job runs at a time"
+    );
+    assert_eq!(
+        shop.trainer.cancel(&running).await.unwrap().status,
+        JobStatus::Cancelled
+    );
+    assert_eq!(
+        shop.trainer.cancel(&running).await.unwrap().status,
+        JobStatus::Cancelled
+    );
+    shop.until(&waiting, JobStatus::Succeeded).await;
+    assert_eq!(shop.status(&running).await, JobStatus::Cancelled);
+    assert!(
+        shop.registry
+            .show(&"endless".parse().unwrap())
+            .await
+            .is_err()
+    );
+    for refused in [
+        shop.trainer.cancel(&waiting).await,
+        shop.trainer.pause(&waiting).await,
+        shop.trainer.resume(&running).await,
+    ] {
+        assert!(matches!(refused, Err(Reason::WrongState(_))), "{refused:?}");
+    }
+    assert!(matches!(
+        shop.trainer.cancel(&JobId::new("x")).await,
+        Err(Reason::NoSuchJob(_))
+    ));
+}
+
+#[tokio::test]
+async fn publishing_that_a_crash_cut_short_is_not_done_twice() {
+    let shop = Shop::open().await;
+    let rows = shop.rows().await;
+    let id = shop.create("numbers", &rows, short()).await.unwrap().id;
+    let first = shop
+        .until(&id, JobStatus::Succeeded)
+        .await
+        .generation
+        .unwrap();
+    // The state a crash leaves between publishing and recording that it is done; meanwhile the name has moved on.
+    let other = shop
+        .create(
+            "numbers",
+            &rows,
+            Wishes {
+                seed: Some(7),
+                ..short()
+            },
+        )
+        .await
+        .unwrap()
+        .id;
+    let second = shop
+        .until(&other, JobStatus::Succeeded)
+        .await
+        .generation
+        .unwrap();
+    assert_ne!(first, second);
+    sqlx::query("UPDATE jobs SET status = 'running', generation = NULL WHERE id = ?")
+        .bind(id.as_str())
+        .execute(&shop.pool)
+        .await
+        .unwrap();
+    let shop = shop.reopen().await;
+    assert_eq!(
+        shop.until(&id, JobStatus::Succeeded).await.generation,
+        Some(first)
+    );
+    let name = "numbers".parse().unwrap();
+    assert_eq!(
+        shop.registry.show(&name).await.unwrap().generation,
+        second,
+        "the name is not moved back"
+    );
+    assert_eq!(shop.registry.history(&name).await.unwrap().len(), 2);
+}
+
+mod asking;

@@ -1,0 +1,208 @@
+//! What may be asked of the trainer, and what it keeps of it.
+
+use super::*;
+
+#[tokio::test]
+async fn what_cannot_be_trained_is_refused_before_anything_is_kept() {
+    let shop = Shop::open().await;
+    let rows = shop.rows().await;
+    let bad = shop
+        .file("{\"instruction\":\"a\",\"output\":\"b\"}\n\n{\"instruction\":\"a\"}\nnonsense\n")
+        .await;
+    let refused = shop.create("x", &bad, short()).await.unwrap_err();
+    let Reason::BadRows { first, total } = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!(
+        (first.iter().map(|row| row.line).collect::<Vec<_>>(), total),
+        (vec![3, 4], 2)
+    );
+
+    let field = |reason: Reason| match reason {
+        Reason::BadField { field, .. } => field,
+        other => panic!("{other}"),
+    };
+    for (expected, wishes) in [
+        (
+            "rank",
+            Wishes {
+                rank: Some(65),
+                ..short()
+            },
+        ),
+        (
+            "targets",
+            Wishes {
+                targets: Some(crate::domain::Targets::List(vec!["nothing".into()])),
+                ..short()
+            },
+        ),
+        (
+            "max_seq",
+            Wishes {
+                max_seq: Some(513),
+                ..short()
+            },
+        ),
+        (
+            "from",
+            Wishes {
+                from: Some("stranger".into()),
+                rank: None,
+                ..short()
+            },
+        ),
+    ] {
+        assert_eq!(
+            field(shop.create("x", &rows, wishes).await.unwrap_err()),
+            expected
+        );
+    }
+    let gone = FileId::new("gone");
+    assert_eq!(
+        field(shop.create("x", &gone, short()).await.unwrap_err()),
+        "training_file"
+    );
+    let short_rows = shop
+        .create(
+            "x",
+            &rows,
+            Wishes {
+                max_seq: Some(8),
+                ..short()
+            },
+        )
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(short_rows, Reason::BadRows { total: 12, .. }),
+        "{short_rows}"
+    );
+    assert!(shop.trainer.list(None, 10).await.unwrap().items.is_empty());
+}
+
+#[tokio::test]
+async fn a_job_continues_from_an_adapter_and_inherits_its_shape() {
+    let shop = Shop::open().await;
+    let rows = shop.rows().await;
+    let wishes = Wishes {
+        use_rslora: Some(true),
+        targets: Some(crate::domain::Targets::List(vec![
+            "q_proj".into(),
+            "down_proj".into(),
+        ])),
+        ..short()
+    };
+    let parent = shop.create("parent", &rows, wishes).await.unwrap().id;
+    let parent = shop.until(&parent, JobStatus::Succeeded).await;
+
+    let from = |wishes| Wishes {
+        rank: None,
+        from: Some("parent".into()),
+        ..wishes
+    };
+    let refused = shop
+        .create(
+            "child",
+            &rows,
+            Wishes {
+                alpha: Some(3.0),
+                ..from(short())
+            },
+        )
+        .await;
+    assert!(
+        matches!(&refused, Err(Reason::BadField { field, .. }) if field == "alpha"),
+        "{refused:?}"
+    );
+    let all = Some(crate::domain::Targets::Pattern("all-linear".into()));
+    let refused = shop
+        .create(
+            "child",
+            &rows,
+            Wishes {
+                targets: all,
+                ..from(short())
+            },
+        )
+        .await;
+    assert!(
+        matches!(&refused, Err(Reason::BadField { field, .. }) if field == "targets"),
+        "{refused:?}"
+    );
+
+    let child = shop.create("child", &rows, from(short())).await.unwrap();
+    assert!(child.recipe.use_rslora && child.recipe.rank == 4);
+    // A list of targets is a set: the parent's folder holds it sorted.
+    let set = |recipe: &Recipe| match &recipe.targets {
+        crate::domain::Targets::List(list) => list.iter().cloned().collect::<BTreeSet<_>>(),
+        pattern => panic!("{pattern:?}"),
+    };
+    assert_eq!(set(&child.recipe), set(&parent.recipe));
+    let child_id = child.id;
+    shop.until(&child_id, JobStatus::Succeeded).await;
+    let (before, after) = (shop.losses(&parent.id).await, shop.losses(&child_id).await);
+    assert!(
+        after[&1] < before[&1],
+        "it begins where its parent ended: {} and {}",
+        after[&1],
+        before[&1]
+    );
+    let files = shop
+        .registry
+        .files(&"child".parse().unwrap())
+        .await
+        .unwrap();
+    let provenance = peft::Provenance::parse(&files[peft::PROVENANCE_FILE]).unwrap();
+    assert_eq!(provenance.parent_generation, parent.generation);
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_and_a_needed_file_stays() {
+    let shop = Shop::open().await;
+    let rows = shop.rows().await;
+    let running = shop.create("a", &rows, endless()).await.unwrap().id;
+    shop.until(&running, JobStatus::Running).await;
+    for name in ["b", "c", "d"] {
+        shop.create(name, &rows, short()).await.unwrap();
+    }
+    assert!(matches!(
+        shop.create("e", &rows, short()).await,
+        Err(Reason::Overloaded { .. })
+    ));
+    assert!(matches!(
+        shop.trainer.delete_file(&rows).await,
+        Err(Reason::WrongState(_))
+    ));
+    shop.trainer.shutdown().await;
+    assert_eq!(
+        shop.status(&running).await,
+        JobStatus::Queued,
+        "it goes on at the next start"
+    );
+}
+
+#[tokio::test]
+async fn uploads_come_back_as_they_were_and_leftovers_are_swept() {
+    let shop = Shop::open().await;
+    let file = shop.file("some bytes").await;
+    let stray = shop.folder.path().join("training/files/.file-x.part");
+    std::fs::write(&stray, b"half").unwrap();
+    let shop = shop.reopen().await;
+    assert!(!stray.exists());
+    assert_eq!(
+        shop.trainer.file_content(&file).await.unwrap(),
+        b"some bytes"
+    );
+    assert_eq!(shop.trainer.file(&file).await.unwrap().bytes, 10);
+    shop.trainer.delete_file(&file).await.unwrap();
+    assert!(matches!(
+        shop.trainer.file_content(&file).await,
+        Err(Reason::NoSuchFile(_))
+    ));
+    let large = shop
+        .trainer
+        .put_file("x", "fine-tune", vec![0; (1 << 20) + 1])
+        .await;
+    assert!(matches!(large, Err(Reason::TooLarge { .. })), "{large:?}");
+}
