@@ -4,10 +4,13 @@
 //! `app · cli → api → gateway → {scheduler | trainer} → {model | registry} → adapter → kernels → device → text → domain`.
 
 pub mod adapter;
+pub mod api;
 pub mod device;
 pub mod domain;
+pub mod gateway;
 pub mod kernels;
 pub mod model;
+pub mod pb;
 pub mod registry;
 pub mod scheduler;
 pub mod text;

@@ -1,0 +1,197 @@
+//! The `Adapters` service.
+
+use futures::stream::{BoxStream, StreamExt};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Doors;
+use super::status::status;
+use super::views;
+use crate::domain::{AdapterView, Reason};
+use crate::gateway::Files;
+use crate::pb;
+use crate::pb::adapters_server::Adapters;
+use crate::pb::register_adapter_request::Part;
+
+/// An adapter folder has three files that matter; more than this is something else.
+const MAX_FILES: usize = 64;
+
+/// Text fields have no "absent" in proto3: empty is absent.
+fn given(text: &str) -> Option<&str> {
+    (!text.is_empty()).then_some(text)
+}
+
+fn answer(outcome: Result<AdapterView, Reason>) -> Result<Response<pb::Adapter>, Status> {
+    outcome
+        .map(|view| Response::new(views::adapter(view)))
+        .map_err(status)
+}
+
+#[tonic::async_trait]
+impl Adapters for Doors {
+    type WatchStream = BoxStream<'static, Result<pb::AdapterChange, Status>>;
+
+    async fn list(
+        &self,
+        _request: Request<pb::ListAdaptersRequest>,
+    ) -> Result<Response<pb::ListAdaptersResponse>, Status> {
+        let adapters = self
+            .gateway
+            .adapters()
+            .await
+            .into_iter()
+            .map(views::adapter)
+            .collect();
+        Ok(Response::new(pb::ListAdaptersResponse { adapters }))
+    }
+
+    async fn get(
+        &self,
+        request: Request<pb::GetAdapterRequest>,
+    ) -> Result<Response<pb::Adapter>, Status> {
+        answer(self.gateway.adapter(&request.into_inner().name).await)
+    }
+
+    async fn register(
+        &self,
+        request: Request<Streaming<pb::RegisterAdapterRequest>>,
+    ) -> Result<Response<pb::Adapter>, Status> {
+        let _turn = self.upload_turn().await?;
+        let mut parts = request.into_inner();
+        let header = match self
+            .next_part(&mut parts)
+            .await?
+            .and_then(|message| message.part)
+        {
+            Some(Part::Header(header)) => header,
+            _ => return Err(status(Reason::field("header", "must come first"))),
+        };
+        let (mut files, mut taken) = (Files::new(), 0);
+        while let Some(message) = self.next_part(&mut parts).await? {
+            let piece = match message.part {
+                Some(Part::File(piece)) => piece,
+                Some(Part::Header(_)) => {
+                    return Err(status(Reason::field("header", "appears twice")));
+                }
+                None => return Err(status(Reason::field("part", "is required"))),
+            };
+            if piece.name.is_empty() {
+                return Err(status(Reason::field("file.name", "is required")));
+            }
+            taken += piece.data.len();
+            if taken > self.config.max_adapter_bytes {
+                return Err(status(Reason::TooLarge {
+                    limit: self.config.max_adapter_bytes,
+                }));
+            }
+            files
+                .entry(piece.name)
+                .or_default()
+                .extend_from_slice(&piece.data);
+            if files.len() > MAX_FILES {
+                return Err(status(Reason::field(
+                    "file.name",
+                    format!("more than {MAX_FILES} files"),
+                )));
+            }
+        }
+        answer(
+            self.gateway
+                .register(&header.name, files, given(&header.expected_generation))
+                .await,
+        )
+    }
+
+    async fn promote(
+        &self,
+        request: Request<pb::PromoteAdapterRequest>,
+    ) -> Result<Response<pb::Adapter>, Status> {
+        let ask = request.into_inner();
+        answer(
+            self.gateway
+                .promote(&ask.name, &ask.generation, given(&ask.expected_generation))
+                .await,
+        )
+    }
+
+    async fn rollback(
+        &self,
+        request: Request<pb::RollbackAdapterRequest>,
+    ) -> Result<Response<pb::Adapter>, Status> {
+        let ask = request.into_inner();
+        answer(
+            self.gateway
+                .rollback(&ask.name, given(&ask.expected_generation))
+                .await,
+        )
+    }
+
+    async fn pin(
+        &self,
+        request: Request<pb::PinAdapterRequest>,
+    ) -> Result<Response<pb::Adapter>, Status> {
+        let ask = request.into_inner();
+        answer(
+            self.gateway
+                .pin(&ask.name, !ask.unpin, given(&ask.expected_generation))
+                .await,
+        )
+    }
+
+    async fn load(
+        &self,
+        request: Request<pb::LoadAdapterRequest>,
+    ) -> Result<Response<pb::Adapter>, Status> {
+        let ask = request.into_inner();
+        answer(
+            self.gateway
+                .load_adapter(&ask.name, given(&ask.expected_generation))
+                .await,
+        )
+    }
+
+    async fn unload(
+        &self,
+        request: Request<pb::UnloadAdapterRequest>,
+    ) -> Result<Response<pb::Adapter>, Status> {
+        let ask = request.into_inner();
+        answer(
+            self.gateway
+                .unload_adapter(&ask.name, given(&ask.expected_generation))
+                .await,
+        )
+    }
+
+    async fn delete(
+        &self,
+        request: Request<pb::DeleteAdapterRequest>,
+    ) -> Result<Response<pb::DeleteAdapterResponse>, Status> {
+        let ask = request.into_inner();
+        let removed = self
+            .gateway
+            .remove_adapter(&ask.name, given(&ask.expected_generation))
+            .await;
+        removed
+            .map(|()| Response::new(pb::DeleteAdapterResponse {}))
+            .map_err(status)
+    }
+
+    async fn watch(
+        &self,
+        request: Request<pb::WatchAdaptersRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let name = request.into_inner().name;
+        let changes = self
+            .gateway
+            .watch_adapters(given(&name).map(str::to_owned))
+            .await;
+        let told = ReceiverStream::new(changes).map(|change| {
+            let change = change.map_err(status)?;
+            Ok(pb::AdapterChange {
+                adapter: Some(views::adapter(change.adapter)),
+                deleted: change.deleted,
+            })
+        });
+        Ok(Response::new(told.boxed()))
+    }
+}

@@ -1,0 +1,193 @@
+//! The `Inference` service.
+
+use futures::stream::{self, BoxStream, StreamExt};
+use tokio::sync::mpsc;
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Request, Response, Status};
+
+use super::Doors;
+use super::generate::Telling;
+use super::status::status;
+use crate::domain::{Ask, Event, Input, Message, Reason, Role, Sampling};
+use crate::gateway::Claims;
+use crate::pb;
+use crate::pb::generate_request::Input as Asked;
+use crate::pb::inference_server::Inference;
+use crate::pb::tokenize_request::Input as Tokenized;
+
+#[tonic::async_trait]
+impl Inference for Doors {
+    type GenerateStream = BoxStream<'static, Result<pb::GenerateEvent, Status>>;
+
+    async fn generate(
+        &self,
+        request: Request<pb::GenerateRequest>,
+    ) -> Result<Response<Self::GenerateStream>, Status> {
+        let (metadata, _, body) = request.into_parts();
+        let claims = claims(&metadata, body.model, body.adapter).map_err(status)?;
+        let input = match body.input {
+            Some(Asked::Prompt(text)) => Input::Text(text),
+            Some(Asked::Messages(chat)) => conversation(chat).map_err(status)?,
+            Some(Asked::TokenIds(tokens)) => Input::Tokens(tokens.ids),
+            None => {
+                return Err(status(Reason::field(
+                    "input",
+                    "is required: prompt, messages or token_ids",
+                )));
+            }
+        };
+        let asked = body.sampling.unwrap_or_default();
+        let (n, prompt_logprobs) = (asked.n.unwrap_or(1), asked.prompt_logprobs);
+        let ask = Ask {
+            input,
+            sampling: sampling(asked).map_err(status)?,
+            n,
+            prompt_logprobs,
+        };
+        let mut answers = self.gateway.ask(&claims, vec![ask]).await.map_err(status)?;
+        let generation = answers
+            .generation
+            .map_or_else(|| "none".to_owned(), |generation| generation.to_string());
+        let Some(answer) = answers.each.pop() else {
+            return Err(status(Reason::Internal("a prompt went unanswered".into())));
+        };
+        let mut response = Response::new(told(answer.events, Telling::new(generation.clone())));
+        if let Ok(value) = MetadataValue::try_from(&generation) {
+            response.metadata_mut().insert("adapter-generation", value);
+        }
+        Ok(response)
+    }
+
+    async fn tokenize(
+        &self,
+        request: Request<pb::TokenizeRequest>,
+    ) -> Result<Response<pb::TokenizeResponse>, Status> {
+        let (metadata, _, body) = request.into_parts();
+        let claims = claims(&metadata, body.model, body.adapter).map_err(status)?;
+        let input = match (body.input, body.add_special_tokens) {
+            (Some(Tokenized::Prompt(text)), _) => Input::Text(text),
+            (Some(Tokenized::Messages(_)), Some(true)) => {
+                let why = "is for `prompt`; a chat template writes its own";
+                return Err(status(Reason::field("add_special_tokens", why)));
+            }
+            (Some(Tokenized::Messages(chat)), _) => conversation(chat).map_err(status)?,
+            (None, _) => {
+                return Err(status(Reason::field(
+                    "input",
+                    "is required: prompt or messages",
+                )));
+            }
+        };
+        let special = body.add_special_tokens.unwrap_or(true);
+        let tokens = self
+            .gateway
+            .tokenize(&claims, input, special)
+            .await
+            .map_err(status)?;
+        let count = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
+        Ok(Response::new(pb::TokenizeResponse { tokens, count }))
+    }
+}
+
+/// The answer as messages; dropping the stream drops the receiver, which ends the work.
+fn told(
+    events: mpsc::Receiver<Event>,
+    telling: Telling,
+) -> BoxStream<'static, Result<pb::GenerateEvent, Status>> {
+    let batches = stream::unfold(Some((events, telling)), |state| async move {
+        let (mut events, mut telling) = state?;
+        let event = events.recv().await.unwrap_or_else(|| {
+            Event::Failed(Reason::Internal(
+                "the answer ended before it was complete".into(),
+            ))
+        });
+        let last = matches!(event, Event::Done { .. } | Event::Failed(_));
+        let batch = match telling.on(event) {
+            Ok(messages) => messages.into_iter().map(Ok).collect(),
+            Err(reason) => vec![Err(status(reason))],
+        };
+        Some((stream::iter(batch), (!last).then_some((events, telling))))
+    });
+    batches.flatten().boxed()
+}
+
+/// What a call says about the adapter. Text fields have no "absent" in proto3: empty is absent.
+fn claims(metadata: &MetadataMap, model: String, field: String) -> Result<Claims, Reason> {
+    let given = |text: String| (!text.is_empty()).then_some(text);
+    let headers = metadata
+        .get_all("adapter")
+        .iter()
+        .map(|value| {
+            let text = value
+                .to_str()
+                .map_err(|_| Reason::field("adapter", "the metadata is not text"))?;
+            Ok(text.trim().to_owned())
+        })
+        .collect::<Result<_, Reason>>()?;
+    Ok(Claims {
+        model: given(model),
+        field: given(field),
+        headers,
+    })
+}
+
+fn conversation(chat: pb::ChatMessages) -> Result<Input, Reason> {
+    if chat.messages.is_empty() {
+        return Err(Reason::field("messages", "needs at least one message"));
+    }
+    let message = |(at, message): (usize, pb::ChatMessage)| {
+        let role = match message.role.as_str() {
+            "system" => Role::System,
+            "developer" => Role::Developer,
+            "user" => Role::User,
+            "assistant" => Role::Assistant,
+            _ => {
+                let why = "must be `system`, `developer`, `user` or `assistant`";
+                return Err(Reason::field(format!("messages[{at}].role"), why));
+            }
+        };
+        let name = (!message.name.is_empty()).then_some(message.name);
+        Ok(Message {
+            name,
+            ..Message::new(role, message.content)
+        })
+    };
+    chat.messages
+        .into_iter()
+        .enumerate()
+        .map(message)
+        .collect::<Result<_, _>>()
+        .map(Input::Chat)
+}
+
+/// Ranges are judged where every protocol's requests meet; here only what the domain's types cannot hold.
+fn sampling(asked: pb::Sampling) -> Result<Sampling, Reason> {
+    let off = Sampling::default();
+    let logprobs = asked.logprobs.map(|count| {
+        u8::try_from(count)
+            .map_err(|_| Reason::field("logprobs", "reports at most 20 alternatives"))
+    });
+    if asked.max_tokens == Some(0) && !asked.prompt_logprobs {
+        return Err(Reason::field(
+            "max_tokens",
+            "must be at least 1, or 0 together with `prompt_logprobs`",
+        ));
+    }
+    Ok(Sampling {
+        temperature: asked.temperature.unwrap_or(off.temperature),
+        top_p: asked.top_p.unwrap_or(off.top_p),
+        top_k: asked.top_k.unwrap_or(off.top_k),
+        min_p: asked.min_p.unwrap_or(off.min_p),
+        presence_penalty: asked.presence_penalty.unwrap_or(off.presence_penalty),
+        frequency_penalty: asked.frequency_penalty.unwrap_or(off.frequency_penalty),
+        repetition_penalty: asked.repetition_penalty.unwrap_or(off.repetition_penalty),
+        logit_bias: asked.logit_bias.into_iter().collect(),
+        seed: asked.seed,
+        logprobs: logprobs.transpose()?,
+        max_tokens: asked.max_tokens.map(|tokens| tokens as usize),
+        min_tokens: asked.min_tokens.unwrap_or(0) as usize,
+        stop: asked.stop,
+        stop_token_ids: asked.stop_token_ids,
+        ignore_eos: asked.ignore_eos,
+    })
+}

@@ -1,0 +1,184 @@
+//! The gRPC listener: a cap on connections, health that follows the gateway's, reflection, and a drain.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::stream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use super::{Config, Doors};
+use crate::gateway::Gateway;
+use crate::pb;
+use crate::pb::adapters_server::AdaptersServer;
+use crate::pb::inference_server::InferenceServer;
+use crate::pb::training_server::TrainingServer;
+
+const SERVICES: [&str; 4] = [
+    "",
+    "adapterd.v1.Inference",
+    "adapterd.v1.Adapters",
+    "adapterd.v1.Training",
+];
+/// How often health is looked at.
+const PULSE: Duration = Duration::from_millis(500);
+/// After an accept that failed (out of descriptors, say), before the next.
+const BREATH: Duration = Duration::from_millis(50);
+/// A peer that does not answer a ping is gone.
+const PING: Duration = Duration::from_secs(30);
+const PONG: Duration = Duration::from_secs(20);
+
+/// Serves until `stop`, then returns when every running call has ended. The caller sets the deadline for that.
+///
+/// # Errors
+/// When the transport fails as a whole, or the compiled descriptors cannot be read.
+pub async fn serve(
+    listener: TcpListener,
+    gateway: Gateway,
+    config: Config,
+    stop: CancellationToken,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let watching = tokio::spawn(report(reporter, gateway.clone(), stop.clone()));
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let most = config.max_message_bytes;
+    let seats = Arc::new(Semaphore::new(config.connections.max(1)));
+    let streams = config.streams;
+    let doors = Doors::new(gateway, config);
+    let served = Server::builder()
+        .max_concurrent_streams(streams)
+        .http2_keepalive_interval(Some(PING))
+        .http2_keepalive_timeout(Some(PONG))
+        .add_service(health)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(InferenceServer::new(doors.clone()).max_decoding_message_size(most))
+        .add_service(AdaptersServer::new(doors.clone()).max_decoding_message_size(most))
+        .add_service(TrainingServer::new(doors).max_decoding_message_size(most))
+        .serve_with_incoming_shutdown(accepted(listener, seats), stop.clone().cancelled_owned())
+        .await;
+    watching.abort();
+    Ok(served?)
+}
+
+/// Keeps the health service at what the gateway says, and at "not serving" from the stop on.
+async fn report(reporter: HealthReporter, gateway: Gateway, stop: CancellationToken) {
+    let mut said = None;
+    loop {
+        let stopped = stop.is_cancelled();
+        let serving = !stopped && gateway.health().ready;
+        if said != Some(serving) {
+            said = Some(serving);
+            let status = if serving {
+                ServingStatus::Serving
+            } else {
+                ServingStatus::NotServing
+            };
+            for service in SERVICES {
+                reporter.set_service_status(service, status).await;
+            }
+        }
+        if stopped {
+            return;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PULSE) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+fn accepted(
+    listener: TcpListener,
+    seats: Arc<Semaphore>,
+) -> impl futures::Stream<Item = io::Result<Seated>> {
+    stream::unfold((listener, seats), |(listener, seats)| async move {
+        let seat = seats.clone().acquire_owned().await.ok()?;
+        loop {
+            match listener.accept().await {
+                Ok((socket, _)) => {
+                    // Streams of small messages must not wait for each other.
+                    let _ = socket.set_nodelay(true);
+                    return Some((
+                        Ok(Seated {
+                            socket,
+                            _seat: seat,
+                        }),
+                        (listener, seats),
+                    ));
+                }
+                Err(fault) => {
+                    tracing::warn!(%fault, "cannot accept a connection");
+                    tokio::time::sleep(BREATH).await;
+                }
+            }
+        }
+    })
+}
+
+/// A connection that gives its seat back when it closes.
+struct Seated {
+    socket: TcpStream,
+    _seat: OwnedSemaphorePermit,
+}
+
+impl Connected for Seated {
+    type ConnectInfo = TcpConnectInfo;
+
+    fn connect_info(&self) -> TcpConnectInfo {
+        self.socket.connect_info()
+    }
+}
+
+impl AsyncRead for Seated {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Seated {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, buffers)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+}

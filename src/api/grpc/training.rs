@@ -1,0 +1,293 @@
+//! The `Training` service, and how uploads are read.
+
+use futures::stream::{BoxStream, StreamExt};
+use tokio::sync::SemaphorePermit;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Doors;
+use super::status::status;
+use super::views;
+use crate::domain::{JobId, JobView, Reason, Schedule, Targets};
+use crate::gateway::{JobAsk, Wishes};
+use crate::pb;
+use crate::pb::submit_data_request::Part;
+use crate::pb::training_server::Training;
+
+const DEFAULT_PAGE: u32 = 20;
+const MAX_PAGE: u32 = 100;
+const MAX_METADATA: usize = 16;
+
+impl Doors {
+    /// A turn at holding an upload in memory.
+    pub(super) async fn upload_turn(&self) -> Result<SemaphorePermit<'_>, Status> {
+        let patience = self.config.upload_patience;
+        let turn = tokio::time::timeout(patience, self.uploads.acquire()).await;
+        let turn = turn.map_err(|_| {
+            status(Reason::Overloaded {
+                retry_after: patience.as_secs().max(1),
+            })
+        })?;
+        turn.map_err(|_| status(Reason::Draining))
+    }
+
+    /// The next piece of an upload; a sender who pauses too long has lost its turn.
+    pub(super) async fn next_part<T>(&self, parts: &mut Streaming<T>) -> Result<Option<T>, Status> {
+        let patience = self.config.upload_patience;
+        let next = tokio::time::timeout(patience, parts.message()).await;
+        next.map_err(|_| {
+            status(Reason::BodyTimeout {
+                seconds: patience.as_secs(),
+            })
+        })?
+    }
+}
+
+fn answer(outcome: Result<JobView, Reason>) -> Result<Response<pb::Job>, Status> {
+    outcome
+        .map(|view| Response::new(views::job(view)))
+        .map_err(status)
+}
+
+#[tonic::async_trait]
+impl Training for Doors {
+    type WatchJobStream = BoxStream<'static, Result<pb::JobEvent, Status>>;
+
+    async fn submit_data(
+        &self,
+        request: Request<Streaming<pb::SubmitDataRequest>>,
+    ) -> Result<Response<pb::DataFile>, Status> {
+        let _turn = self.upload_turn().await?;
+        let mut parts = request.into_inner();
+        let header = match self
+            .next_part(&mut parts)
+            .await?
+            .and_then(|message| message.part)
+        {
+            Some(Part::Header(header)) => header,
+            _ => return Err(status(Reason::field("header", "must come first"))),
+        };
+        let mut bytes = Vec::new();
+        while let Some(message) = self.next_part(&mut parts).await? {
+            match message.part {
+                Some(Part::Data(data)) => bytes.extend_from_slice(&data),
+                Some(Part::Header(_)) => {
+                    return Err(status(Reason::field("header", "appears twice")));
+                }
+                None => return Err(status(Reason::field("part", "is required"))),
+            }
+            if bytes.len() > self.config.max_file_bytes {
+                return Err(status(Reason::TooLarge {
+                    limit: self.config.max_file_bytes,
+                }));
+            }
+        }
+        let filename = if header.filename.is_empty() {
+            "data.jsonl"
+        } else {
+            header.filename.as_str()
+        };
+        let file = self
+            .gateway
+            .put_file(filename, "fine-tune", bytes)
+            .await
+            .map_err(status)?;
+        Ok(Response::new(views::file(file)))
+    }
+
+    async fn create_job(
+        &self,
+        request: Request<pb::CreateJobRequest>,
+    ) -> Result<Response<pb::Job>, Status> {
+        let ask = job_ask(request.into_inner()).map_err(status)?;
+        answer(self.gateway.create_job(ask).await)
+    }
+
+    async fn list_jobs(
+        &self,
+        request: Request<pb::ListJobsRequest>,
+    ) -> Result<Response<pb::ListJobsResponse>, Status> {
+        let ask = request.into_inner();
+        let limit = if ask.limit == 0 {
+            DEFAULT_PAGE
+        } else {
+            ask.limit.min(MAX_PAGE)
+        };
+        let after = (!ask.after.is_empty()).then(|| JobId::from_text(ask.after));
+        let page = self
+            .gateway
+            .jobs(after.as_ref(), limit as usize)
+            .await
+            .map_err(status)?;
+        let jobs = page.items.into_iter().map(views::job).collect();
+        Ok(Response::new(pb::ListJobsResponse {
+            jobs,
+            has_more: page.has_more,
+        }))
+    }
+
+    async fn get_job(
+        &self,
+        request: Request<pb::GetJobRequest>,
+    ) -> Result<Response<pb::Job>, Status> {
+        answer(
+            self.gateway
+                .job(&JobId::from_text(request.into_inner().id))
+                .await,
+        )
+    }
+
+    async fn cancel_job(
+        &self,
+        request: Request<pb::CancelJobRequest>,
+    ) -> Result<Response<pb::Job>, Status> {
+        answer(
+            self.gateway
+                .cancel_job(&JobId::from_text(request.into_inner().id))
+                .await,
+        )
+    }
+
+    async fn pause_job(
+        &self,
+        request: Request<pb::PauseJobRequest>,
+    ) -> Result<Response<pb::Job>, Status> {
+        answer(
+            self.gateway
+                .pause_job(&JobId::from_text(request.into_inner().id))
+                .await,
+        )
+    }
+
+    async fn resume_job(
+        &self,
+        request: Request<pb::ResumeJobRequest>,
+    ) -> Result<Response<pb::Job>, Status> {
+        answer(
+            self.gateway
+                .resume_job(&JobId::from_text(request.into_inner().id))
+                .await,
+        )
+    }
+
+    async fn watch_job(
+        &self,
+        request: Request<pb::WatchJobRequest>,
+    ) -> Result<Response<Self::WatchJobStream>, Status> {
+        let ask = request.into_inner();
+        let events = self
+            .gateway
+            .watch_job(JobId::from_text(ask.id), ask.after)
+            .await
+            .map_err(status)?;
+        let told = ReceiverStream::new(events).map(|event| event.map(views::event).map_err(status));
+        Ok(Response::new(told.boxed()))
+    }
+}
+
+/// Text fields have no "absent" in proto3: empty is absent.
+fn job_ask(ask: pb::CreateJobRequest) -> Result<JobAsk, Reason> {
+    let given = |text: String| (!text.is_empty()).then_some(text);
+    if ask.training_file.is_empty() {
+        return Err(Reason::field("training_file", "is required"));
+    }
+    if ask.metadata.len() > MAX_METADATA {
+        return Err(Reason::field(
+            "metadata",
+            format!("has more than {MAX_METADATA} entries"),
+        ));
+    }
+    Ok(JobAsk {
+        model: given(ask.model),
+        name: given(ask.name),
+        training_file: ask.training_file,
+        validation_file: given(ask.validation_file),
+        wishes: wishes(ask.recipe.unwrap_or_default())?,
+        learning_rate_multiplier: None,
+        metadata: ask
+            .metadata
+            .into_iter()
+            .map(|(key, value)| (key, value.into()))
+            .collect(),
+        notes: Vec::new(),
+    })
+}
+
+fn wishes(recipe: pb::Recipe) -> Result<Wishes, Reason> {
+    let size = |number: Option<u32>| number.map(|number| number as usize);
+    let schedule = recipe.schedule.map(|text| match text.as_str() {
+        "linear" => Ok(Schedule::Linear),
+        "cosine" => Ok(Schedule::Cosine),
+        "constant" => Ok(Schedule::Constant),
+        _ => Err(Reason::field(
+            "schedule",
+            "must be `linear`, `cosine` or `constant`",
+        )),
+    });
+    Ok(Wishes {
+        method: recipe.method,
+        rank: size(recipe.rank),
+        alpha: recipe.alpha,
+        use_rslora: recipe.use_rslora,
+        dropout: recipe.dropout,
+        targets: targets(recipe.targets),
+        epochs: recipe.epochs,
+        steps: recipe.steps,
+        batch_size: size(recipe.batch_size),
+        micro_batch: size(recipe.micro_batch),
+        accumulate: size(recipe.accumulate),
+        learning_rate: recipe.lr,
+        schedule: schedule.transpose()?,
+        warmup: recipe.warmup,
+        max_seq: size(recipe.max_seq),
+        seed: recipe.seed,
+        eval_split: recipe.eval_split,
+        eval_every: recipe.eval_every,
+        save_every: recipe.save_every,
+        weight_decay: recipe.weight_decay,
+        adam_beta1: recipe.adam_beta1,
+        adam_beta2: recipe.adam_beta2,
+        adam_epsilon: recipe.adam_epsilon,
+        max_grad_norm: recipe.max_grad_norm,
+        from: recipe.from,
+        shuffle: recipe.no_shuffle.then_some(false),
+        pack: recipe.no_pack.then_some(false),
+    })
+}
+
+/// One entry that is no plain module name is a pattern.
+fn targets(mut modules: Vec<String>) -> Option<Targets> {
+    let plain = |text: &str| {
+        text.chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '.'))
+    };
+    match modules.as_slice() {
+        [] => None,
+        [one] if !plain(one) => modules.pop().map(Targets::Pattern),
+        _ => Some(Targets::List(modules)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_target_may_be_a_pattern() {
+        let of = |texts: &[&str]| targets(texts.iter().map(|text| (*text).to_owned()).collect());
+        assert_eq!(of(&[]), None);
+        assert_eq!(
+            of(&["all-linear"]),
+            Some(Targets::Pattern("all-linear".into()))
+        );
+        assert_eq!(
+            of(&[".*q_proj$"]),
+            Some(Targets::Pattern(".*q_proj$".into()))
+        );
+        assert_eq!(of(&["q_proj"]), Some(Targets::List(vec!["q_proj".into()])));
+        assert_eq!(
+            of(&["q_proj", "v_proj"]),
+            Some(Targets::List(vec!["q_proj".into(), "v_proj".into()]))
+        );
+    }
+}

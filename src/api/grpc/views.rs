@@ -1,0 +1,166 @@
+//! The gateway's views as messages.
+
+use crate::domain::{
+    AdapterView, FileView, JobEvent, JobEventKind, JobView, Level, Method, Recipe, Schedule,
+    Targets, Tier,
+};
+use crate::pb;
+
+pub(super) fn adapter(view: AdapterView) -> pb::Adapter {
+    pb::Adapter {
+        id: view.id.to_string(),
+        generation: view.generation.to_string(),
+        previous_generation: view
+            .previous_generation
+            .map(|generation| generation.to_string())
+            .unwrap_or_default(),
+        kind: view.kind,
+        rank: u32::try_from(view.rank).unwrap_or(u32::MAX),
+        bytes: view.bytes,
+        tier: match view.tier {
+            Tier::Disk => "disk",
+            Tier::Resident => "resident",
+        }
+        .to_owned(),
+        pinned: view.pinned,
+        created_at: view.created_at,
+        base: view.base,
+        source: view.source,
+        evaluation_json: view
+            .evaluation
+            .map(|value| value.to_string())
+            .unwrap_or_default(),
+    }
+}
+
+pub(super) fn file(view: FileView) -> pb::DataFile {
+    pb::DataFile {
+        id: view.id.to_string(),
+        bytes: view.bytes,
+        created_at: view.created_at,
+        filename: view.filename,
+        purpose: view.purpose,
+    }
+}
+
+pub(super) fn job(view: JobView) -> pb::Job {
+    let text = |value: serde_json::Value| match value {
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    };
+    let (trainable, all) = view.trainable_parameters.unzip();
+    pb::Job {
+        id: view.id.to_string(),
+        status: view.status.as_str().to_owned(),
+        created_at: view.created_at,
+        finished_at: view.finished_at,
+        estimated_finish: view.estimated_finish,
+        model: view.model,
+        name: view.name,
+        generation: view
+            .generation
+            .map(|generation| generation.to_string())
+            .unwrap_or_default(),
+        training_file: view.training_file.to_string(),
+        validation_file: view
+            .validation_file
+            .map(|file| file.to_string())
+            .unwrap_or_default(),
+        recipe: Some(recipe(view.recipe)),
+        metadata: view
+            .metadata
+            .into_iter()
+            .map(|(key, value)| (key, text(value)))
+            .collect(),
+        trained_tokens: view.trained_tokens,
+        step: view.step,
+        total_steps: view.total_steps,
+        train_loss: view.train_loss,
+        trainable_parameters: trainable,
+        all_parameters: all,
+        error: view.error.map(|(code, message, param)| pb::JobError {
+            code,
+            message,
+            param: param.unwrap_or_default(),
+        }),
+    }
+}
+
+fn recipe(recipe: Recipe) -> pb::Recipe {
+    let small = |number: usize| Some(u32::try_from(number).unwrap_or(u32::MAX));
+    let method = match recipe.method {
+        Method::Lora => "lora",
+    };
+    let schedule = match recipe.schedule {
+        Schedule::Linear => "linear",
+        Schedule::Cosine => "cosine",
+        Schedule::Constant => "constant",
+    };
+    pb::Recipe {
+        method: Some(method.to_owned()),
+        rank: small(recipe.rank),
+        alpha: Some(recipe.alpha),
+        use_rslora: Some(recipe.use_rslora),
+        dropout: Some(recipe.dropout),
+        targets: match recipe.targets {
+            Targets::List(modules) => modules,
+            Targets::Pattern(pattern) => vec![pattern],
+        },
+        epochs: recipe.epochs,
+        steps: recipe.steps,
+        batch_size: small(recipe.batch_size),
+        micro_batch: small(recipe.micro_batch),
+        accumulate: small(recipe.batch_size.div_ceil(recipe.micro_batch.max(1))),
+        lr: Some(recipe.learning_rate),
+        schedule: Some(schedule.to_owned()),
+        warmup: Some(recipe.warmup),
+        max_seq: small(recipe.max_seq),
+        seed: Some(recipe.seed),
+        eval_split: Some(recipe.eval_split),
+        eval_every: recipe.eval_every,
+        save_every: recipe.save_every,
+        weight_decay: Some(recipe.weight_decay),
+        adam_beta1: Some(recipe.adam_beta1),
+        adam_beta2: Some(recipe.adam_beta2),
+        adam_epsilon: Some(recipe.adam_epsilon),
+        max_grad_norm: Some(recipe.max_grad_norm),
+        from: recipe.from,
+        no_shuffle: !recipe.shuffle,
+        no_pack: !recipe.pack,
+    }
+}
+
+pub(super) fn event(event: JobEvent) -> pb::JobEvent {
+    let metrics = matches!(event.kind, JobEventKind::Metrics).then(|| {
+        let number = |name: &str| event.data[name].as_f64().unwrap_or(0.0);
+        let count = |name: &str| event.data[name].as_u64().unwrap_or(0);
+        pb::StepMetrics {
+            step: count("step"),
+            train_loss: number("train_loss"),
+            learning_rate: number("learning_rate"),
+            grad_norm: number("grad_norm"),
+            tokens: count("tokens"),
+            tokens_per_second: number("tokens_per_second"),
+            loss_scale: number("loss_scale"),
+            skipped: event.data["skipped"].as_bool().unwrap_or(false),
+        }
+    });
+    pb::JobEvent {
+        seq: event.seq,
+        created_at: event.created_at,
+        level: match event.level {
+            Level::Info => "info",
+            Level::Warn => "warn",
+            Level::Error => "error",
+        }
+        .to_owned(),
+        r#type: match event.kind {
+            JobEventKind::Message => "message",
+            JobEventKind::Metrics => "metrics",
+        }
+        .to_owned(),
+        message: event.message,
+        metrics,
+        data_json: event.data.to_string(),
+    }
+}

@@ -1,0 +1,253 @@
+//! `/v1/adapters`.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::archive;
+use super::call::{Call, Request};
+use super::dispatch::Outcome;
+use super::multipart::parts;
+use super::respond::{bytes_response, json_response};
+use super::shape::{Field, NAME, Shape};
+use crate::api::fault::Fault;
+use crate::domain::{AdapterView, Reason};
+use crate::gateway::Files;
+
+const EXPECTED: &[Field] = &[Field::new(
+    "expected_generation",
+    NAME,
+    "Change nothing unless the name is at this generation; `none`: unless the name does not exist.",
+)];
+
+pub(super) const CONDITION: Shape = Shape {
+    name: "Condition",
+    about: "When a change may happen.",
+    fields: &[EXPECTED],
+};
+
+pub(super) const PROMOTION: Shape = Shape {
+    name: "Promotion",
+    about: "Where a name is to point.",
+    fields: &[
+        EXPECTED,
+        &[Field::new(
+            "generation",
+            NAME,
+            "At least 8 hex digits of a generation the name has had.",
+        )
+        .required()],
+    ],
+};
+
+pub(super) const FOLDER: Shape = Shape {
+    name: "AdapterFolder",
+    about: "An adapter folder on the server.",
+    fields: &[&[Field::new("path", NAME, "A folder under the adapter root.").required()]],
+};
+
+#[derive(Debug, Default, Deserialize)]
+struct Condition {
+    expected_generation: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Promotion {
+    expected_generation: Option<String>,
+    generation: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Folder {
+    path: String,
+}
+
+fn shown(view: &AdapterView) -> Result<Value, Reason> {
+    serde_json::to_value(view).map_err(|fault| Reason::Internal(fault.to_string()))
+}
+
+fn answer(view: &AdapterView) -> Outcome {
+    Ok(json_response(200, &shown(view)?))
+}
+
+pub(super) async fn list(call: Call) -> Outcome {
+    let adapters = call.request.gateway().adapters().await;
+    let data = adapters.iter().map(shown).collect::<Result<Vec<_>, _>>()?;
+    Ok(json_response(200, &json!({"object": "list", "data": data})))
+}
+
+pub(super) async fn show(call: Call) -> Outcome {
+    answer(
+        &call
+            .request
+            .gateway()
+            .adapter(call.request.param("name"))
+            .await?,
+    )
+}
+
+pub(super) async fn content(call: Call) -> Outcome {
+    let files = call
+        .request
+        .gateway()
+        .adapter_files(call.request.param("name"))
+        .await?;
+    Ok(bytes_response(
+        200,
+        "application/x-tar",
+        archive::pack(&files)?,
+    ))
+}
+
+pub(super) async fn put(call: Call) -> Outcome {
+    let condition: Condition = call.request.query(&CONDITION)?;
+    let expected = condition.expected_generation.as_deref();
+    let content_type = call.request.content_type().to_ascii_lowercase();
+    let app = call.request.app.clone();
+    let limit = app.config.max_adapter_bytes;
+    let name = call.request.param("name").to_owned();
+    let view = match content_type.as_str() {
+        "application/json" => {
+            let (request, folder) = call.read::<Folder>(&FOLDER).await?;
+            request
+                .gateway()
+                .register_folder(("name", &name), &folder.path, false, expected)
+                .await?
+        }
+        "application/x-tar" | "application/tar" => {
+            let _turn = super::upload_turn(&app).await?;
+            let (request, body) = call.upload(limit).await?;
+            let files = archive::unpack(&body)?;
+            drop(body);
+            request.gateway().register(&name, files, expected).await?
+        }
+        "multipart/form-data" => {
+            let _turn = super::upload_turn(&app).await?;
+            let (request, files) = uploaded(call, limit).await?;
+            request.gateway().register(&name, files, expected).await?
+        }
+        other => {
+            let other: String = other.chars().take(80).collect();
+            let why = format!(
+                "is `{other}`; send application/x-tar, multipart/form-data or application/json"
+            );
+            return Err(Reason::field("content-type", why).into());
+        }
+    };
+    answer(&view)
+}
+
+/// A part a file, called by its file name or, without one, by its part name.
+async fn uploaded(call: Call, limit: usize) -> Result<(Request, Files), Fault> {
+    let (request, parts) = parts(call, limit).await?;
+    let mut files = Files::new();
+    for part in parts {
+        let name = part.filename.unwrap_or(part.name);
+        // Some clients send the folder along.
+        let name = name.rsplit('/').next().unwrap_or("").to_owned();
+        if name.is_empty() {
+            return Err(Reason::BadBody("a part has neither a filename nor a name".into()).into());
+        }
+        if files.contains_key(&name) {
+            return Err(Reason::field(name, "appears twice").into());
+        }
+        files.insert(name, part.bytes);
+    }
+    Ok((request, files))
+}
+
+pub(super) async fn delete(call: Call) -> Outcome {
+    let condition: Condition = call.request.query(&CONDITION)?;
+    let name = call.request.param("name");
+    call.request
+        .gateway()
+        .remove_adapter(name, condition.expected_generation.as_deref())
+        .await?;
+    Ok(json_response(
+        200,
+        &json!({"id": name, "object": "adapter", "deleted": true}),
+    ))
+}
+
+pub(super) async fn promote(call: Call) -> Outcome {
+    let (request, to) = call.read::<Promotion>(&PROMOTION).await?;
+    let expected = to.expected_generation.as_deref();
+    answer(
+        &request
+            .gateway()
+            .promote(request.param("name"), &to.generation, expected)
+            .await?,
+    )
+}
+
+/// The body of a verb that takes nothing but a condition.
+async fn conditional(call: Call) -> Result<(Request, Option<String>), Fault> {
+    let (request, condition) = call.read_or_empty::<Condition>(&CONDITION).await?;
+    Ok((request, condition.expected_generation))
+}
+
+pub(super) async fn rollback(call: Call) -> Outcome {
+    let (request, expected) = conditional(call).await?;
+    answer(
+        &request
+            .gateway()
+            .rollback(request.param("name"), expected.as_deref())
+            .await?,
+    )
+}
+
+pub(super) async fn pin(call: Call) -> Outcome {
+    let (request, expected) = conditional(call).await?;
+    answer(
+        &request
+            .gateway()
+            .pin(request.param("name"), true, expected.as_deref())
+            .await?,
+    )
+}
+
+pub(super) async fn unpin(call: Call) -> Outcome {
+    let (request, expected) = conditional(call).await?;
+    answer(
+        &request
+            .gateway()
+            .pin(request.param("name"), false, expected.as_deref())
+            .await?,
+    )
+}
+
+pub(super) async fn load(call: Call) -> Outcome {
+    let (request, expected) = conditional(call).await?;
+    answer(
+        &request
+            .gateway()
+            .load_adapter(request.param("name"), expected.as_deref())
+            .await?,
+    )
+}
+
+pub(super) async fn unload(call: Call) -> Outcome {
+    let (request, expected) = conditional(call).await?;
+    answer(
+        &request
+            .gateway()
+            .unload_adapter(request.param("name"), expected.as_deref())
+            .await?,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::http::shape::tests::conforms;
+
+    #[test]
+    fn every_field_is_read_and_every_wrong_type_is_named() {
+        conforms(&CONDITION, |body| {
+            CONDITION.take::<Condition>(body).map(drop)
+        });
+        conforms(&PROMOTION, |body| {
+            PROMOTION.take::<Promotion>(body).map(drop)
+        });
+        conforms(&FOLDER, |body| FOLDER.take::<Folder>(body).map(drop));
+    }
+}

@@ -1,0 +1,164 @@
+//! Adapter folders as tar archives.
+
+use std::io::Read;
+use std::path::Component;
+
+use crate::domain::Reason;
+use crate::gateway::Files;
+
+/// A PEFT folder holds three files that matter; more than this is something else.
+const MAX_ENTRIES: usize = 64;
+
+/// The regular files of an archive, at its top or all in one directory.
+pub(super) fn unpack(bytes: &[u8]) -> Result<Files, Reason> {
+    let broken =
+        |why: String| Reason::BadBody(format!("the body is not a usable tar archive: {why}"));
+    let mut archive = tar::Archive::new(bytes);
+    let (mut files, mut folder, mut seen) = (Files::new(), None, 0);
+    for entry in archive
+        .entries()
+        .map_err(|fault| broken(fault.to_string()))?
+    {
+        let mut entry = entry.map_err(|fault| broken(fault.to_string()))?;
+        seen += 1;
+        if seen > MAX_ENTRIES {
+            return Err(broken(format!("it has more than {MAX_ENTRIES} entries")));
+        }
+        let path = entry
+            .path()
+            .map_err(|fault| broken(fault.to_string()))?
+            .into_owned();
+        let shown = path.display().to_string();
+        let mut parts = Vec::new();
+        for part in path.components() {
+            match part {
+                Component::CurDir => {}
+                Component::Normal(name) => parts.push(
+                    name.to_str()
+                        .map(str::to_owned)
+                        .ok_or_else(|| broken("a name is not UTF-8".to_owned()))?,
+                ),
+                Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+                    return Err(broken(format!("`{shown}` leaves the archive")));
+                }
+            }
+        }
+        let kind = entry.header().entry_type();
+        if kind.is_dir() {
+            continue;
+        }
+        if !kind.is_file() {
+            return Err(broken(format!("`{shown}` is not a regular file")));
+        }
+        let (place, name) = match parts.as_slice() {
+            [name] => (None, name.clone()),
+            [place, name] => (Some(place.clone()), name.clone()),
+            _ => return Err(broken(format!("`{shown}` is deeper than one directory"))),
+        };
+        // What archivers of some systems add of their own.
+        if name.starts_with('.') {
+            continue;
+        }
+        if *folder.get_or_insert_with(|| place.clone()) != place {
+            return Err(broken("its files are not all in one directory".to_owned()));
+        }
+        let mut content =
+            Vec::with_capacity(usize::try_from(entry.size()).unwrap_or(0).min(bytes.len()));
+        entry
+            .read_to_end(&mut content)
+            .map_err(|fault| broken(fault.to_string()))?;
+        if files.insert(name, content).is_some() {
+            return Err(broken(format!("`{shown}` appears twice")));
+        }
+    }
+    if files.is_empty() {
+        return Err(broken("it holds no files".to_owned()));
+    }
+    Ok(files)
+}
+
+/// The files at the top of an archive; the same files make the same bytes.
+pub(super) fn pack(files: &Files) -> Result<Vec<u8>, Reason> {
+    let failed =
+        |fault: std::io::Error| Reason::Internal(format!("cannot write an archive: {fault}"));
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        header.set_mtime(0);
+        archive
+            .append_data(&mut header, name, content.as_slice())
+            .map_err(failed)?;
+    }
+    archive.into_inner().map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files() -> Files {
+        Files::from([
+            ("a.json".to_owned(), b"{}".to_vec()),
+            ("b.safetensors".to_owned(), vec![0; 5000]),
+        ])
+    }
+
+    fn archive(entries: &[(&str, tar::EntryType)]) -> Vec<u8> {
+        let mut archive = tar::Builder::new(Vec::new());
+        for (name, kind) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(0);
+            header.set_entry_type(*kind);
+            // Written raw: the builder itself would refuse the paths under test.
+            header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+            if *kind == tar::EntryType::Symlink {
+                header.set_link_name("/etc/passwd").unwrap();
+            }
+            header.set_cksum();
+            archive.append(&header, std::io::empty()).unwrap();
+        }
+        archive.into_inner().unwrap()
+    }
+
+    #[test]
+    fn what_is_packed_unpacks_the_same() {
+        assert_eq!(unpack(&pack(&files()).unwrap()).unwrap(), files());
+    }
+
+    #[test]
+    fn files_may_lie_in_one_directory() {
+        use tar::EntryType::{Directory, Regular};
+        let found = unpack(&archive(&[
+            ("./legal/", Directory),
+            ("./legal/a.json", Regular),
+            ("./legal/._a", Regular),
+        ]));
+        assert_eq!(found.unwrap().into_keys().collect::<Vec<_>>(), ["a.json"]);
+    }
+
+    #[test]
+    fn odd_entries_are_refused() {
+        use tar::EntryType::{Fifo, Link, Regular, Symlink};
+        for entries in [
+            &[("../a.json", Regular)][..],
+            &[("/etc/a.json", Regular)],
+            &[("a.json", Symlink)],
+            &[("a.json", Link)],
+            &[("a.json", Fifo)],
+            &[("x/y/a.json", Regular)],
+            &[("x/a.json", Regular), ("y/b.json", Regular)],
+            &[("a.json", Regular), ("./a.json", Regular)],
+            &[],
+        ] {
+            assert!(
+                matches!(unpack(&archive(entries)), Err(Reason::BadBody(_))),
+                "{entries:?}"
+            );
+        }
+        let half = &pack(&files()).unwrap()[..3000];
+        assert!(matches!(unpack(half), Err(Reason::BadBody(_))));
+        assert!(matches!(unpack(b"not a tar"), Err(Reason::BadBody(_))));
+    }
+}

@@ -1,0 +1,241 @@
+//! `POST /v1/completions`: raw prompts, also as token ids, and scoring of texts by `echo` with `logprobs`.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::call::Call;
+use super::completions_view::TextView;
+use super::dispatch::Outcome;
+use super::respond::{completion_headers, json_response};
+use super::sampling::{BOOKKEEPING, CHOICE, Delivery, SAMPLING, SamplingAsk};
+use super::shape::{FLAG, Field, Kind, Shape, TEXT, TOKEN_ID};
+use super::{gather, sse};
+use crate::domain::{Ask, Input, Reason, Sampling};
+
+/// Prompts of one request; the gateway counts them with `n`.
+const PROMPTS: usize = 4096;
+/// Tokens of one prompt; far above any context, which is checked later.
+const TOKENS: usize = 4 << 20;
+
+const IDS: Kind = Kind::List {
+    of: &TOKEN_ID,
+    min: 1,
+    max: TOKENS,
+};
+
+const PROMPT: Kind = Kind::Either(&[
+    TEXT,
+    IDS,
+    Kind::List {
+        of: &TEXT,
+        min: 1,
+        max: PROMPTS,
+    },
+    Kind::List {
+        of: &IDS,
+        min: 1,
+        max: PROMPTS,
+    },
+]);
+
+pub(super) const COMPLETION: Shape = Shape {
+    name: "CompletionRequest",
+    about: "Text to continue, or to score.",
+    fields: &[
+        CHOICE,
+        &[
+            Field::new(
+                "prompt",
+                PROMPT,
+                "Text, token ids, or a list of either. Ids are taken as they are.",
+            )
+            .required(),
+            Field::new("echo", FLAG, "Return the prompt before the answer."),
+            Field::new(
+                "logprobs",
+                Kind::Integer { min: 0, max: 20 },
+                "Alternatives to report with each token.",
+            ),
+            Field::new("suffix", Kind::Unbuilt("infilling is not available"), ""),
+            Field::new("best_of", Kind::Unbuilt("is not available; use `n`"), ""),
+        ],
+        SAMPLING,
+        BOOKKEEPING,
+    ],
+};
+
+/// What OpenAI generates when nothing is said.
+const DEFAULT_MAX_TOKENS: usize = 16;
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Prompt {
+    Text(String),
+    Tokens(Vec<u32>),
+    Texts(Vec<String>),
+    TokenLists(Vec<Vec<u32>>),
+}
+
+#[derive(Debug, Deserialize)]
+struct CompletionAsk {
+    model: Option<String>,
+    adapter: Option<String>,
+    prompt: Prompt,
+    echo: Option<bool>,
+    logprobs: Option<u8>,
+    #[serde(flatten)]
+    sampling: SamplingAsk,
+}
+
+/// A completion request, read and settled.
+#[derive(Debug)]
+struct Completion {
+    model: Option<String>,
+    adapter: Option<String>,
+    prompts: Vec<Input>,
+    echo: bool,
+    n: u32,
+    sampling: Sampling,
+    delivery: Delivery,
+}
+
+impl Completion {
+    fn read(body: Value) -> Result<Self, Reason> {
+        let ask: CompletionAsk = COMPLETION.take(body)?;
+        let prompts = match ask.prompt {
+            Prompt::Text(text) => vec![Input::Text(text)],
+            Prompt::Tokens(ids) => vec![Input::Tokens(ids)],
+            Prompt::Texts(texts) => texts.into_iter().map(Input::Text).collect(),
+            Prompt::TokenLists(lists) => lists.into_iter().map(Input::Tokens).collect(),
+        };
+        let echo = ask.echo.unwrap_or(false);
+        let max_tokens = ask.sampling.max_tokens.unwrap_or(DEFAULT_MAX_TOKENS);
+        if max_tokens == 0 && !echo {
+            return Err(Reason::field(
+                "max_tokens",
+                "must be at least 1, or 0 together with `echo`",
+            ));
+        }
+        Ok(Self {
+            model: ask.model,
+            adapter: ask.adapter,
+            prompts,
+            echo,
+            n: ask.sampling.n(),
+            delivery: ask.sampling.delivery()?,
+            sampling: ask.sampling.settle(Some(max_tokens), ask.logprobs)?,
+        })
+    }
+
+    fn asks(&self) -> Vec<Ask> {
+        let prompt_logprobs = self.echo && self.sampling.logprobs.is_some();
+        let ask = |input: &Input| Ask {
+            input: input.clone(),
+            sampling: self.sampling.clone(),
+            n: self.n,
+            prompt_logprobs,
+        };
+        self.prompts.iter().map(ask).collect()
+    }
+}
+
+pub(super) async fn create(call: Call) -> Outcome {
+    let (request, body) = call.open().await?;
+    let completion = Completion::read(body)?;
+    let asks = completion.asks();
+    let claims = request.claims(completion.model, completion.adapter);
+    let answers = request.gateway().ask(&claims, asks).await?;
+    let echoes = if completion.echo {
+        let mut echoes = Vec::with_capacity(answers.each.len());
+        for (input, answer) in completion.prompts.into_iter().zip(&answers.each) {
+            echoes.push(match input {
+                Input::Text(text) => text,
+                _ => request.gateway().detokenize(answer.prompt.clone()).await?,
+            });
+        }
+        Some(echoes)
+    } else {
+        None
+    };
+    let logprobs = completion.sampling.logprobs;
+    let fingerprint = request.fingerprint();
+    let (view, each) = TextView::new(
+        answers,
+        echoes,
+        fingerprint,
+        completion.n,
+        logprobs,
+        completion.delivery,
+    );
+    let generation = view.generation();
+    let response = if completion.delivery.stream {
+        sse::response(each, view.stream())
+    } else {
+        json_response(200, &view.whole(gather::all(each, completion.n).await?))
+    };
+    Ok(completion_headers(response, generation))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::http::shape::tests::conforms;
+
+    fn inputs(prompt: Value) -> Vec<Input> {
+        Completion::read(json!({"prompt": prompt})).unwrap().prompts
+    }
+
+    fn field_of(body: Value) -> String {
+        match Completion::read(body) {
+            Err(Reason::BadField { field, .. }) => field,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_field_is_read_and_every_wrong_type_is_named() {
+        conforms(&COMPLETION, |body| Completion::read(body).map(drop));
+    }
+
+    #[test]
+    fn a_prompt_is_text_or_ids_or_lists_of_either() {
+        let text = |text: &str| Input::Text(text.into());
+        assert_eq!(inputs(json!("a")), [text("a")]);
+        assert_eq!(inputs(json!([1, 2])), [Input::Tokens(vec![1, 2])]);
+        assert_eq!(inputs(json!(["a", "b"])), [text("a"), text("b")]);
+        assert_eq!(
+            inputs(json!([[1], [2, 3]])),
+            [Input::Tokens(vec![1]), Input::Tokens(vec![2, 3])]
+        );
+        assert_eq!(field_of(json!({"prompt": [1, "a"]})), "prompt[1]");
+        assert_eq!(field_of(json!({"prompt": [[1], []]})), "prompt[1]");
+        assert_eq!(field_of(json!({"prompt": [-1]})), "prompt[0]");
+        assert_eq!(field_of(json!({"prompt": []})), "prompt");
+    }
+
+    #[test]
+    fn nothing_is_generated_only_to_score() {
+        assert_eq!(
+            field_of(json!({"prompt": "a", "max_tokens": 0})),
+            "max_tokens"
+        );
+        let scoring =
+            Completion::read(json!({"prompt": "a", "max_tokens": 0, "echo": true, "logprobs": 1}))
+                .unwrap();
+        let asks = scoring.asks();
+        assert!(asks[0].prompt_logprobs);
+        assert_eq!(
+            (asks[0].sampling.max_tokens, asks[0].sampling.logprobs),
+            (Some(0), Some(1))
+        );
+        assert_eq!(
+            Completion::read(json!({"prompt": "a"}))
+                .unwrap()
+                .sampling
+                .max_tokens,
+            Some(16)
+        );
+    }
+}

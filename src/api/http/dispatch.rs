@@ -1,0 +1,171 @@
+//! From the route table to a router, and what happens around every handler: request ids, path parameters, faults
+//! turned into answers, panics contained, counting.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use axum::response::Response;
+use axum::routing::{MethodFilter, on};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use uuid::Uuid;
+
+use super::App;
+use super::call::{Call, Request};
+use super::respond::fault_response;
+use super::routes::{Row, Verb, rows};
+use crate::api::fault::Fault;
+use crate::domain::Reason;
+
+pub(super) type Outcome = Result<Response, Fault>;
+pub(super) type Handler = fn(Call) -> BoxFuture<'static, Outcome>;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The metrics label of requests that match no row.
+const NO_ROUTE: &str = "none";
+
+pub(super) fn router(app: Arc<App>) -> Router {
+    let mut router = Router::new();
+    for row in rows() {
+        let app = app.clone();
+        let filter = match row.verb {
+            Verb::Get => MethodFilter::GET,
+            Verb::Post => MethodFilter::POST,
+            Verb::Put => MethodFilter::PUT,
+            Verb::Delete => MethodFilter::DELETE,
+        };
+        let handler = move |request: axum::extract::Request| answer(app.clone(), row, request);
+        router = router.route(row.path, on(filter, handler));
+    }
+    let (lost, refused) = (app.clone(), app);
+    router
+        .fallback(move |request: axum::extract::Request| {
+            stray(lost.clone(), request, |parts| {
+                Reason::NoSuchRoute(parts.uri.path().chars().take(200).collect())
+            })
+        })
+        .method_not_allowed_fallback(move |request: axum::extract::Request| {
+            stray(refused.clone(), request, |parts| {
+                Reason::MethodNotAllowed(parts.method.to_string())
+            })
+        })
+        // Each handler has its own limit, and says so in our words.
+        .layer(DefaultBodyLimit::disable())
+}
+
+async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Request) -> Response {
+    let began = Instant::now();
+    let (mut parts, body) = request.into_parts();
+    let id = request_id(&parts.headers);
+    let outcome = async {
+        let params = params(row, &mut parts).await?;
+        let Parts { headers, uri, .. } = parts;
+        let request = Request {
+            app: app.clone(),
+            headers,
+            uri,
+            params,
+        };
+        (row.handler)(Call { request, body }).await
+    };
+    // A panic is a fault of ours, never the end of the daemon.
+    let outcome = AssertUnwindSafe(outcome)
+        .catch_unwind()
+        .await
+        .unwrap_or_else(|_| {
+            tracing::error!(
+                route = row.path,
+                request = id.to_str().unwrap_or(""),
+                "a handler panicked"
+            );
+            Err(Reason::Internal("the request failed inside the server".into()).into())
+        });
+    finish(&app, row.path, began, id, outcome)
+}
+
+async fn stray(
+    app: Arc<App>,
+    request: axum::extract::Request,
+    why: impl FnOnce(&Parts) -> Reason,
+) -> Response {
+    let (parts, _) = request.into_parts();
+    let id = request_id(&parts.headers);
+    finish(&app, NO_ROUTE, Instant::now(), id, Err(why(&parts).into()))
+}
+
+fn finish(
+    app: &App,
+    route: &'static str,
+    began: Instant,
+    id: HeaderValue,
+    outcome: Outcome,
+) -> Response {
+    let took = began.elapsed();
+    let mut response = outcome.unwrap_or_else(|fault| {
+        if fault.row().status >= 500 {
+            tracing::error!(route, fault = %fault.reason, "a request failed");
+        }
+        fault_response(&fault)
+    });
+    let code = response.status().as_u16();
+    app.telemetry.answered(route, code, took);
+    tracing::info!(
+        route,
+        code,
+        ms = took.as_millis() as u64,
+        id = id.to_str().unwrap_or(""),
+        "answered"
+    );
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+async fn params(row: &Row, parts: &mut Parts) -> Result<Vec<(String, String)>, Fault> {
+    if !row.path.contains('{') {
+        return Ok(Vec::new());
+    }
+    match Path::<Vec<(String, String)>>::from_request_parts(parts, &()).await {
+        Ok(Path(params)) => Ok(params),
+        Err(_) => Err(bad_path(&parts.uri).into()),
+    }
+}
+
+fn bad_path(uri: &Uri) -> Reason {
+    Reason::NoSuchRoute(uri.path().chars().take(200).collect())
+}
+
+/// The caller's own id, if it is harmless to repeat in headers and logs; otherwise a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let given = headers.get(&REQUEST_ID).filter(|value| {
+        let bytes = value.as_bytes();
+        (1..=128).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+    });
+    given.cloned().unwrap_or_else(|| {
+        let fresh = format!("req_{}", Uuid::new_v4().simple());
+        HeaderValue::from_str(&fresh).unwrap_or(HeaderValue::from_static("req_0"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id_for(value: &[u8]) -> HeaderValue {
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_ID, HeaderValue::from_bytes(value).unwrap());
+        request_id(&headers)
+    }
+
+    #[test]
+    fn a_callers_id_is_kept_only_if_it_is_harmless() {
+        assert_eq!(id_for(b"trace-7/a"), "trace-7/a");
+        for bad in [&b""[..], b"two words", b"caf\xc3\xa9", &[b'a'; 129]] {
+            assert!(id_for(bad).to_str().unwrap().starts_with("req_"));
+        }
+    }
+}

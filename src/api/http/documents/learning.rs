@@ -1,0 +1,159 @@
+//! Answers about files and fine-tuning jobs.
+
+use super::super::shape::{ANY_NUMBER, COUNT, Field, Kind, Shape, TEXT};
+use super::{CREATED_AT, FIRST_ID, HAS_MORE, ID, LAST_ID, LIST, list_of, shape};
+
+pub(in super::super) const FILE: Shape = shape(
+    "File",
+    "An uploaded file.",
+    &[&[
+        ID,
+        Field::new("object", Kind::Choice(&["file"]), "").required(),
+        Field::new("bytes", COUNT, "").required(),
+        CREATED_AT,
+        Field::new("expires_at", COUNT, "Never."),
+        Field::new("filename", TEXT, "").required(),
+        Field::new("purpose", TEXT, "").required(),
+        Field::new("status", Kind::Choice(&["processed"]), "").required(),
+        Field::new("status_details", TEXT, ""),
+    ]],
+);
+pub(in super::super) const FILES: Shape = shape(
+    "FileList",
+    "",
+    &[&[
+        LIST,
+        Field::new("data", list_of(&Kind::Object(&FILE)), "").required(),
+        FIRST_ID,
+        LAST_ID,
+        HAS_MORE,
+    ]],
+);
+const JOB_ERROR: Shape = shape(
+    "JobError",
+    "Why a job failed.",
+    &[&[
+        Field::new("code", TEXT, "").required(),
+        Field::new("message", TEXT, "").required(),
+        Field::new("param", TEXT, ""),
+    ]],
+);
+const PARAMETERS: Shape = shape(
+    "ParameterCount",
+    "As PEFT counts them.",
+    &[&[
+        Field::new("trainable", COUNT, "").required(),
+        Field::new("all", COUNT, "").required(),
+    ]],
+);
+const PROGRESS: Shape = shape(
+    "JobProgress",
+    "What OpenAI's job has no place for.",
+    &[&[
+        Field::new("name", TEXT, "The name it will be served under.").required(),
+        Field::new("generation", TEXT, "What it published."),
+        Field::new("step", COUNT, "").required(),
+        Field::new("total_steps", COUNT, "").required(),
+        Field::new("train_loss", ANY_NUMBER, "Of the newest step."),
+        Field::new("parameters", Kind::Object(&PARAMETERS), ""),
+        Field::new("recipe", Kind::Any, "Every setting, resolved.").required(),
+    ]],
+);
+const STATUSES: Kind = Kind::Choice(&[
+    "validating_files",
+    "queued",
+    "running",
+    "paused",
+    "succeeded",
+    "failed",
+    "cancelled",
+]);
+pub(in super::super) const JOB: Shape = shape(
+    "FineTuningJob",
+    "A fine-tuning job.",
+    &[&[
+        ID,
+        Field::new("object", Kind::Choice(&["fine_tuning.job"]), "").required(),
+        CREATED_AT,
+        Field::new("finished_at", COUNT, "Unix seconds."),
+        Field::new("estimated_finish", COUNT, "Unix seconds."),
+        Field::new("model", TEXT, "The base.").required(),
+        Field::new(
+            "fine_tuned_model",
+            TEXT,
+            "The served name, once it succeeded.",
+        ),
+        Field::new("organization_id", TEXT, "").required(),
+        Field::new("status", STATUSES, "").required(),
+        Field::new("training_file", TEXT, "").required(),
+        Field::new("validation_file", TEXT, ""),
+        Field::new("result_files", list_of(&TEXT), "").required(),
+        Field::new("trained_tokens", COUNT, ""),
+        Field::new("seed", COUNT, "").required(),
+        Field::new("hyperparameters", Kind::Any, "").required(),
+        Field::new("method", Kind::Any, "").required(),
+        Field::new("integrations", list_of(&Kind::Any), "").required(),
+        Field::new("metadata", Kind::Any, "").required(),
+        Field::new("error", Kind::Object(&JOB_ERROR), ""),
+        Field::new("adapterd", Kind::Object(&PROGRESS), "").required(),
+    ]],
+);
+pub(in super::super) const JOBS: Shape = shape(
+    "FineTuningJobList",
+    "",
+    &[&[
+        LIST,
+        Field::new("data", list_of(&Kind::Object(&JOB)), "").required(),
+        FIRST_ID,
+        LAST_ID,
+        HAS_MORE,
+    ]],
+);
+const EVENT: Shape = shape(
+    "FineTuningJobEvent",
+    "One event; each optimizer step is one of type `metrics`.",
+    &[&[
+        ID,
+        Field::new("object", Kind::Choice(&["fine_tuning.job.event"]), "").required(),
+        CREATED_AT,
+        Field::new("level", Kind::Choice(&["info", "warn", "error"]), "").required(),
+        Field::new("message", TEXT, "").required(),
+        Field::new("type", Kind::Choice(&["message", "metrics"]), "").required(),
+        Field::new("data", Kind::Any, "The step's numbers, for `metrics`."),
+    ]],
+);
+pub(in super::super) const EVENTS: Shape = shape(
+    "FineTuningJobEventList",
+    "",
+    &[&[
+        LIST,
+        Field::new("data", list_of(&Kind::Object(&EVENT)), "").required(),
+        FIRST_ID,
+        LAST_ID,
+        HAS_MORE,
+    ]],
+);
+const CHECKPOINT: Shape = shape(
+    "FineTuningJobCheckpoint",
+    "",
+    &[&[
+        ID,
+        Field::new("object", Kind::Choice(&["fine_tuning.job.checkpoint"]), "").required(),
+        CREATED_AT,
+        Field::new("fine_tuning_job_id", TEXT, "").required(),
+        Field::new("fine_tuned_model_checkpoint", TEXT, "").required(),
+        Field::new("step_number", COUNT, "").required(),
+        Field::new("metrics", Kind::Any, "").required(),
+    ]],
+);
+pub(in super::super) const CHECKPOINTS: Shape = shape(
+    "FineTuningJobCheckpointList",
+    "",
+    &[&[
+        LIST,
+        Field::new("data", list_of(&Kind::Object(&CHECKPOINT)), "").required(),
+        FIRST_ID,
+        LAST_ID,
+        HAS_MORE,
+    ]],
+);

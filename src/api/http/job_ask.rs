@@ -1,0 +1,279 @@
+//! What a request for a fine-tuning job holds. The same settings may stand in three places (OpenAI's current one,
+//! its deprecated one, and our own); they are merged, and a setting given twice must be given alike.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::job_fields::JOB;
+use crate::domain::{Reason, Schedule, Targets};
+use crate::gateway::{JobAsk, Wishes};
+
+#[derive(Debug, Deserialize)]
+struct Ask {
+    model: Option<String>,
+    training_file: String,
+    validation_file: Option<String>,
+    suffix: Option<String>,
+    metadata: Option<Map<String, Value>>,
+    integrations: Option<Vec<Value>>,
+}
+
+/// The merged settings.
+#[derive(Debug, Deserialize)]
+struct Settings {
+    method: Option<String>,
+    rank: Option<usize>,
+    alpha: Option<f64>,
+    use_rslora: Option<bool>,
+    dropout: Option<f64>,
+    targets: Option<Targets>,
+    epochs: Option<f64>,
+    steps: Option<u64>,
+    batch_size: Option<usize>,
+    micro_batch: Option<usize>,
+    accumulate: Option<usize>,
+    lr: Option<f64>,
+    schedule: Option<Schedule>,
+    warmup: Option<f64>,
+    max_seq: Option<usize>,
+    seed: Option<u64>,
+    eval_split: Option<f64>,
+    eval_every: Option<u64>,
+    save_every: Option<u64>,
+    weight_decay: Option<f64>,
+    adam_beta1: Option<f64>,
+    adam_beta2: Option<f64>,
+    adam_epsilon: Option<f64>,
+    max_grad_norm: Option<f64>,
+    from: Option<String>,
+    no_shuffle: Option<bool>,
+    no_pack: Option<bool>,
+    learning_rate_multiplier: Option<f64>,
+}
+
+impl From<&Settings> for Wishes {
+    fn from(asked: &Settings) -> Self {
+        Self {
+            method: asked.method.clone(),
+            rank: asked.rank,
+            alpha: asked.alpha,
+            use_rslora: asked.use_rslora,
+            dropout: asked.dropout,
+            targets: asked.targets.clone(),
+            epochs: asked.epochs,
+            steps: asked.steps,
+            batch_size: asked.batch_size,
+            micro_batch: asked.micro_batch,
+            accumulate: asked.accumulate,
+            learning_rate: asked.lr,
+            schedule: asked.schedule,
+            warmup: asked.warmup,
+            max_seq: asked.max_seq,
+            seed: asked.seed,
+            eval_split: asked.eval_split,
+            eval_every: asked.eval_every,
+            save_every: asked.save_every,
+            weight_decay: asked.weight_decay,
+            adam_beta1: asked.adam_beta1,
+            adam_beta2: asked.adam_beta2,
+            adam_epsilon: asked.adam_epsilon,
+            max_grad_norm: asked.max_grad_norm,
+            from: asked.from.clone(),
+            shuffle: asked.no_shuffle.map(|no| !no),
+            pack: asked.no_pack.map(|no| !no),
+        }
+    }
+}
+
+/// Where each setting was written, so that a later complaint names the place.
+#[derive(Debug, Default)]
+pub(super) struct Places(Vec<(String, String)>);
+
+impl Places {
+    /// `reason`, with a setting's name replaced by the path it was written at.
+    pub fn explain(&self, reason: Reason) -> Reason {
+        let Reason::BadField { field, why } = reason else {
+            return reason;
+        };
+        let name = match field.as_str() {
+            "learning_rate" => "lr",
+            "shuffle" => "no_shuffle",
+            "pack" => "no_pack",
+            other => other,
+        };
+        let place = self.0.iter().find(|(setting, _)| setting == name);
+        Reason::BadField {
+            field: place.map_or_else(|| name.to_owned(), |(_, path)| path.clone()),
+            why,
+        }
+    }
+}
+
+pub(super) fn read(body: Value) -> Result<(JobAsk, Places), Reason> {
+    JOB.check(&body)?;
+    let mut merged = Map::new();
+    let mut places = Places::default();
+    let method = &body["method"]["supervised"]["hyperparameters"];
+    for (path, settings) in [
+        ("method.supervised.hyperparameters.", method),
+        ("hyperparameters.", &body["hyperparameters"]),
+        ("adapterd.", &body["adapterd"]),
+    ] {
+        for (name, value) in settings.as_object().into_iter().flatten() {
+            merge(
+                &mut merged,
+                &mut places,
+                format!("{path}{name}"),
+                name,
+                value,
+            )?;
+        }
+    }
+    merge(
+        &mut merged,
+        &mut places,
+        "seed".to_owned(),
+        "seed",
+        &body["seed"],
+    )?;
+    let ours = |fault: serde_json::Error| Reason::Internal(format!("job settings: {fault}"));
+    let settings: Settings = serde_json::from_value(Value::Object(merged)).map_err(ours)?;
+    let ask: Ask = serde_json::from_value(body).map_err(ours)?;
+    let mut notes = Vec::new();
+    if ask
+        .integrations
+        .is_some_and(|integrations| !integrations.is_empty())
+    {
+        notes.push("`integrations` was ignored: none is available".to_owned());
+    }
+    let job = JobAsk {
+        model: ask.model,
+        name: ask.suffix,
+        training_file: ask.training_file,
+        validation_file: ask.validation_file,
+        wishes: Wishes::from(&settings),
+        learning_rate_multiplier: settings.learning_rate_multiplier,
+        metadata: ask.metadata.unwrap_or_default(),
+        notes,
+    };
+    Ok((job, places))
+}
+
+fn merge(
+    merged: &mut Map<String, Value>,
+    places: &mut Places,
+    path: String,
+    name: &str,
+    value: &Value,
+) -> Result<(), Reason> {
+    if value.is_null() || value == "auto" {
+        return Ok(());
+    }
+    let name = if name == "n_epochs" { "epochs" } else { name };
+    if let Some(before) = merged.get(name) {
+        if before != value {
+            let place = places
+                .0
+                .iter()
+                .find(|(setting, _)| setting == name)
+                .map_or(name, |(_, path)| path);
+            return Err(Reason::field(path, format!("differs from `{place}`")));
+        }
+        return Ok(());
+    }
+    merged.insert(name.to_owned(), value.clone());
+    places.0.push((name.to_owned(), path));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::job_fields::{HYPERPARAMETERS, SETTINGS};
+    use super::*;
+    use crate::api::http::shape::tests::conforms;
+
+    fn with(field: &str, value: Value) -> Result<JobAsk, Reason> {
+        read(json!({"training_file": "file-1", field: value})).map(|(ask, _)| ask)
+    }
+
+    #[test]
+    fn every_field_is_read_and_every_wrong_type_is_named() {
+        conforms(&JOB, |body| read(body).map(drop));
+        for (place, shape) in [
+            ("hyperparameters", &HYPERPARAMETERS),
+            ("adapterd", &SETTINGS),
+        ] {
+            conforms(shape, |settings| match with(place, settings) {
+                Err(Reason::BadField { field, why }) => {
+                    let field = field
+                        .strip_prefix(&format!("{place}."))
+                        .unwrap_or(&field)
+                        .to_owned();
+                    Err(Reason::BadField { field, why })
+                }
+                other => other.map(drop),
+            });
+        }
+    }
+
+    #[test]
+    fn openai_clients_settings_arrive_from_both_of_their_places() {
+        let hyper = json!({"n_epochs": 3, "batch_size": "auto", "learning_rate_multiplier": 0.5});
+        for body in [
+            with("hyperparameters", hyper.clone()),
+            with(
+                "method",
+                json!({"type": "supervised", "supervised": {"hyperparameters": hyper}}),
+            ),
+        ] {
+            let ask = body.unwrap();
+            assert_eq!(
+                (ask.wishes.epochs, ask.wishes.batch_size),
+                (Some(3.0), None)
+            );
+            assert_eq!(ask.learning_rate_multiplier, Some(0.5));
+        }
+    }
+
+    #[test]
+    fn a_setting_given_twice_must_be_given_alike() {
+        let body = |rank| json!({"training_file": "f", "hyperparameters": {"rank": 8}, "adapterd": {"rank": rank}});
+        assert_eq!(read(body(8)).unwrap().0.wishes.rank, Some(8));
+        assert!(
+            matches!(read(body(4)), Err(Reason::BadField { field, .. }) if field == "adapterd.rank")
+        );
+        let epochs = with("hyperparameters", json!({"n_epochs": 1, "epochs": 2}));
+        assert!(matches!(epochs, Err(Reason::BadField { .. })));
+    }
+
+    #[test]
+    fn a_later_complaint_names_the_place_it_came_from() {
+        let (_, places) =
+            read(json!({"training_file": "f", "adapterd": {"lr": 1, "no_pack": true}})).unwrap();
+        let about = |field: &str| match places.explain(Reason::field(field, "no")) {
+            Reason::BadField { field, .. } => field,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            (about("learning_rate"), about("pack"), about("rank")),
+            (
+                "adapterd.lr".to_owned(),
+                "adapterd.no_pack".to_owned(),
+                "rank".to_owned()
+            )
+        );
+    }
+
+    #[test]
+    fn integrations_are_noted() {
+        let ask = with(
+            "integrations",
+            json!([{"type": "wandb", "wandb": {"project": "x"}}]),
+        )
+        .unwrap();
+        assert_eq!(ask.notes.len(), 1);
+        assert!(with("integrations", json!(null)).unwrap().notes.is_empty());
+    }
+}

@@ -1,0 +1,103 @@
+//! How fine-tuning jobs, their events and their checkpoints look.
+
+use serde_json::{Value, json};
+
+use crate::domain::{CheckpointView, JobEvent, JobStatus, JobView, Reason, Recipe};
+
+const EVENT: &str = "ftevent-";
+
+pub(super) fn job(job: &JobView) -> Result<Value, Reason> {
+    let recipe =
+        serde_json::to_value(&job.recipe).map_err(|fault| Reason::Internal(fault.to_string()))?;
+    let hyperparameters = hyperparameters(&job.recipe);
+    let error = job
+        .error
+        .as_ref()
+        .map(|(code, message, param)| json!({"code": code, "message": message, "param": param}));
+    let parameters = job
+        .trainable_parameters
+        .map(|(trainable, all)| json!({"trainable": trainable, "all": all}));
+    Ok(json!({
+        "id": job.id,
+        "object": "fine_tuning.job",
+        "created_at": job.created_at,
+        "finished_at": job.finished_at,
+        "estimated_finish": job.estimated_finish,
+        "model": job.model,
+        "fine_tuned_model": (job.status == JobStatus::Succeeded).then_some(&job.name),
+        "organization_id": "adapterd",
+        "status": job.status,
+        "training_file": job.training_file,
+        "validation_file": job.validation_file,
+        "result_files": [],
+        "trained_tokens": job.trained_tokens,
+        "seed": job.recipe.seed,
+        "hyperparameters": hyperparameters,
+        "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
+        "integrations": [],
+        "metadata": job.metadata,
+        "error": error,
+        "adapterd": {
+            "name": job.name,
+            "generation": job.generation,
+            "step": job.step,
+            "total_steps": job.total_steps,
+            "train_loss": job.train_loss,
+            "parameters": parameters,
+            "recipe": recipe,
+        },
+    }))
+}
+
+/// OpenAI's three. Clients expect whole epochs to be integers; a job counted in steps has no number of epochs.
+fn hyperparameters(recipe: &Recipe) -> Value {
+    let epochs = match recipe.epochs {
+        Some(epochs) if epochs.fract() == 0.0 => json!(epochs as u64),
+        Some(epochs) => json!(epochs),
+        None => json!("auto"),
+    };
+    json!({"n_epochs": epochs, "batch_size": recipe.batch_size, "learning_rate_multiplier": "auto"})
+}
+
+pub(super) fn event(event: &JobEvent) -> Value {
+    json!({
+        "id": format!("{EVENT}{}", event.seq),
+        "object": "fine_tuning.job.event",
+        "created_at": event.created_at,
+        "level": event.level,
+        "message": event.message,
+        "type": event.kind,
+        "data": event.data,
+    })
+}
+
+/// The number in an event's id.
+pub(super) fn event_number(id: &str) -> Result<i64, Reason> {
+    let number = id
+        .strip_prefix(EVENT)
+        .and_then(|number| number.parse().ok());
+    number.ok_or_else(|| Reason::field("after", format!("is not the id of an event (`{EVENT}…`)")))
+}
+
+pub(super) fn checkpoint(checkpoint: &CheckpointView) -> Value {
+    json!({
+        "id": checkpoint.id,
+        "object": "fine_tuning.job.checkpoint",
+        "created_at": checkpoint.created_at,
+        "fine_tuning_job_id": checkpoint.job,
+        "fine_tuned_model_checkpoint": format!("{}:step-{}", checkpoint.job, checkpoint.step),
+        "step_number": checkpoint.step,
+        "metrics": checkpoint.metrics,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_events_id_leads_back_to_its_number() {
+        assert_eq!(event_number("ftevent-12"), Ok(12));
+        assert!(event_number("12x").is_err() && event_number("ftevent-").is_err());
+    }
+}

@@ -1,0 +1,95 @@
+//! `/v1/fine_tuning/jobs`.
+
+use serde::Deserialize;
+
+use super::call::Call;
+use super::dispatch::Outcome;
+use super::job_ask;
+use super::job_view::{checkpoint, event, event_number, job};
+use super::paging::{PAGE, PageAsk};
+use super::respond::{json_response, page};
+use super::shape::Shape;
+use crate::api::fault::Fault;
+use crate::domain::{JobId, JobView};
+
+/// Clients send `{}` or nothing.
+pub(super) const NOTHING: Shape = Shape {
+    name: "Nothing",
+    about: "No settings.",
+    fields: &[],
+};
+
+#[derive(Debug, Deserialize)]
+struct Nothing {}
+
+fn id(request: &super::call::Request) -> JobId {
+    JobId::from_text(request.param("id"))
+}
+
+fn answer(view: &JobView) -> Outcome {
+    Ok(json_response(200, &job(view)?))
+}
+
+pub(super) async fn create(call: Call) -> Outcome {
+    let (request, body) = call.open().await?;
+    let (ask, places) = job_ask::read(body)?;
+    let created = request.gateway().create_job(ask).await;
+    answer(&created.map_err(|reason| Fault::from(places.explain(reason)))?)
+}
+
+pub(super) async fn list(call: Call) -> Outcome {
+    let ask: PageAsk = call.request.query(&PAGE)?;
+    let after = ask.after.as_ref().map(JobId::from_text);
+    let jobs = call
+        .request
+        .gateway()
+        .jobs(after.as_ref(), ask.limit())
+        .await?;
+    let data = jobs.items.iter().map(job).collect::<Result<_, _>>()?;
+    Ok(json_response(200, &page(data, jobs.has_more)))
+}
+
+pub(super) async fn show(call: Call) -> Outcome {
+    answer(&call.request.gateway().job(&id(&call.request)).await?)
+}
+
+pub(super) async fn cancel(call: Call) -> Outcome {
+    let (request, _) = call.read_or_empty::<Nothing>(&NOTHING).await?;
+    answer(&request.gateway().cancel_job(&id(&request)).await?)
+}
+
+pub(super) async fn pause(call: Call) -> Outcome {
+    let (request, _) = call.read_or_empty::<Nothing>(&NOTHING).await?;
+    answer(&request.gateway().pause_job(&id(&request)).await?)
+}
+
+pub(super) async fn resume(call: Call) -> Outcome {
+    let (request, _) = call.read_or_empty::<Nothing>(&NOTHING).await?;
+    answer(&request.gateway().resume_job(&id(&request)).await?)
+}
+
+pub(super) async fn events(call: Call) -> Outcome {
+    let ask: PageAsk = call.request.query(&PAGE)?;
+    let after = ask.after.as_deref().map(event_number).transpose()?;
+    let events = call
+        .request
+        .gateway()
+        .job_events(&id(&call.request), after, ask.limit())
+        .await?;
+    Ok(json_response(
+        200,
+        &page(events.items.iter().map(event).collect(), events.has_more),
+    ))
+}
+
+pub(super) async fn checkpoints(call: Call) -> Outcome {
+    let ask: PageAsk = call.request.query(&PAGE)?;
+    let gateway = call.request.gateway();
+    let found = gateway
+        .job_checkpoints(&id(&call.request), ask.after.as_deref(), ask.limit())
+        .await?;
+    Ok(json_response(
+        200,
+        &page(found.items.iter().map(checkpoint).collect(), found.has_more),
+    ))
+}

@@ -1,0 +1,86 @@
+//! Responses and the parts that several of them share.
+
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use crate::api::fault::Fault;
+use crate::domain::{Generation, Usage};
+
+pub(super) const ADAPTER_GENERATION: HeaderName = HeaderName::from_static("adapter-generation");
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+pub(super) fn json_response(status: u16, value: &Value) -> Response {
+    bytes_response(status, "application/json", value.to_string())
+}
+
+pub(super) fn bytes_response(
+    status: u16,
+    content_type: &'static str,
+    body: impl Into<Body>,
+) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// Says which generation answered.
+pub(super) fn completion_headers(
+    mut response: Response,
+    generation: Option<Generation>,
+) -> Response {
+    let text = generation.map_or_else(|| "none".to_owned(), |generation| generation.to_string());
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        response.headers_mut().insert(ADAPTER_GENERATION, value);
+    }
+    response
+}
+
+/// `{"error": …}`, as OpenAI's clients read it.
+pub(super) fn error_body(fault: &Fault) -> Value {
+    let row = fault.row();
+    let mut error = json!({"message": fault.message(), "type": row.kind, "param": fault.param, "code": row.code});
+    if let crate::domain::Reason::BadRows { first, .. } = &fault.reason {
+        let rows = first
+            .iter()
+            .map(|row| json!({"line": row.line, "message": row.why}));
+        error["rows"] = rows.collect();
+    }
+    json!({ "error": error })
+}
+
+pub(super) fn fault_response(fault: &Fault) -> Response {
+    let row = fault.row();
+    let mut response = json_response(row.status, &error_body(fault));
+    let headers = response.headers_mut();
+    if let Some(seconds) = row.retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if row.never_retry {
+        headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+    }
+    response
+}
+
+pub(super) fn usage(usage: Usage) -> Value {
+    json!({
+        "prompt_tokens": usage.prompt,
+        "completion_tokens": usage.generated,
+        "total_tokens": usage.prompt + usage.generated,
+        "prompt_tokens_details": {"cached_tokens": usage.cached},
+    })
+}
+
+/// A page of a listing.
+pub(super) fn page(data: Vec<Value>, has_more: bool) -> Value {
+    let (first, last) = (
+        data.first().map(|item| item["id"].clone()),
+        data.last().map(|item| item["id"].clone()),
+    );
+    json!({"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": has_more})
+}

@@ -1,0 +1,170 @@
+//! The route table. A row is an endpoint: the router, the errors, the metrics' labels and the OpenAPI document are
+//! all made from it.
+
+use super::dispatch::Handler;
+use super::documents as answers;
+use super::shape::Shape;
+use super::{
+    adapters, chat, completions, docs, files, health, job_fields, jobs, models, paging, tokens,
+    vllm,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verb {
+    Get,
+    Post,
+    Put,
+    Delete,
+}
+
+/// What a request carries.
+#[derive(Clone, Copy)]
+pub(super) enum Sent {
+    Nothing,
+    Json(&'static Shape),
+    /// May be left out.
+    Optional(&'static Shape),
+    Form(&'static Shape),
+    /// An adapter: an archive, a form, or the JSON that names a folder.
+    Folder(&'static Shape),
+}
+
+/// What an answer carries.
+#[derive(Clone, Copy)]
+pub(super) enum Given {
+    Json(&'static Shape),
+    /// An object, or a stream of the second.
+    Stream(&'static Shape, &'static Shape),
+    /// Bytes of this type.
+    Raw(&'static str),
+}
+
+pub(super) struct Row {
+    pub verb: Verb,
+    pub path: &'static str,
+    pub handler: Handler,
+    pub tag: &'static str,
+    pub about: &'static str,
+    pub query: Option<&'static Shape>,
+    pub sent: Sent,
+    pub given: Given,
+}
+
+impl Row {
+    const fn query(mut self, shape: &'static Shape) -> Self {
+        self.query = Some(shape);
+        self
+    }
+
+    const fn sends(mut self, sent: Sent) -> Self {
+        self.sent = sent;
+        self
+    }
+
+    const fn tag(mut self, tag: &'static str) -> Self {
+        self.tag = tag;
+        self
+    }
+}
+
+/// `row!(Get "/path" handler, answer, "what it does")`
+macro_rules! row {
+    ($verb:ident $path:literal $handler:path, $given:expr, $about:literal) => {
+        Row {
+            verb: Verb::$verb,
+            path: $path,
+            handler: |call| Box::pin($handler(call)),
+            tag: "",
+            about: $about,
+            query: None,
+            sent: Sent::Nothing,
+            given: $given,
+        }
+    };
+}
+
+use Given::{Json, Raw, Stream};
+use Sent::{Folder, Form, Optional};
+
+static ASK: &[Row] = &[
+    row!(Post "/v1/chat/completions" chat::create, Stream(&answers::CHAT, &answers::CHAT_CHUNK), "Continue a conversation.")
+        .sends(Sent::Json(&chat::CHAT)).tag("Inference"),
+    row!(Post "/v1/completions" completions::create, Stream(&answers::TEXT_COMPLETION, &answers::TEXT_COMPLETION), "Continue or score a text.")
+        .sends(Sent::Json(&completions::COMPLETION)).tag("Inference"),
+    row!(Post "/tokenize" tokens::tokenize, Json(&answers::TOKENS), "Turn text into token ids.")
+        .sends(Sent::Json(&tokens::TOKENIZE)).tag("Inference"),
+    row!(Post "/detokenize" tokens::detokenize, Json(&answers::PROMPT), "Turn token ids into text.")
+        .sends(Sent::Json(&tokens::DETOKENIZE)).tag("Inference"),
+    row!(Get "/v1/models" models::list, Json(&answers::MODELS), "The base and every adapter.").tag("Models"),
+    row!(Get "/v1/models/{*id}" models::show, Json(&answers::MODEL), "One of them.").tag("Models"),
+];
+
+static LEARN: &[Row] = &[
+    row!(Post "/v1/files" files::create, Json(&answers::FILE), "Upload training records.")
+        .sends(Form(&files::UPLOAD)).tag("Files"),
+    row!(Get "/v1/files" files::list, Json(&answers::FILES), "Uploaded files, newest first.")
+        .query(&files::LIST).tag("Files"),
+    row!(Get "/v1/files/{id}" files::show, Json(&answers::FILE), "One file's description.").tag("Files"),
+    row!(Get "/v1/files/{id}/content" files::content, Raw("application/octet-stream"), "One file's bytes.").tag("Files"),
+    row!(Delete "/v1/files/{id}" files::delete, Json(&answers::DELETED), "Delete a file.").tag("Files"),
+    row!(Post "/v1/fine_tuning/jobs" jobs::create, Json(&answers::JOB), "Check the records and queue a job.")
+        .sends(Sent::Json(&job_fields::JOB)).tag("Fine-tuning"),
+    row!(Get "/v1/fine_tuning/jobs" jobs::list, Json(&answers::JOBS), "Jobs, newest first.")
+        .query(&paging::PAGE).tag("Fine-tuning"),
+    row!(Get "/v1/fine_tuning/jobs/{id}" jobs::show, Json(&answers::JOB), "One job.").tag("Fine-tuning"),
+    row!(Post "/v1/fine_tuning/jobs/{id}/cancel" jobs::cancel, Json(&answers::JOB), "End a job for good.")
+        .sends(Optional(&jobs::NOTHING)).tag("Fine-tuning"),
+    row!(Post "/v1/fine_tuning/jobs/{id}/pause" jobs::pause, Json(&answers::JOB), "Stop a job at a checkpoint.")
+        .sends(Optional(&jobs::NOTHING)).tag("Fine-tuning"),
+    row!(Post "/v1/fine_tuning/jobs/{id}/resume" jobs::resume, Json(&answers::JOB), "Queue a paused job again.")
+        .sends(Optional(&jobs::NOTHING)).tag("Fine-tuning"),
+    row!(Get "/v1/fine_tuning/jobs/{id}/events" jobs::events, Json(&answers::EVENTS), "A job's events, newest first.")
+        .query(&paging::PAGE).tag("Fine-tuning"),
+    row!(Get "/v1/fine_tuning/jobs/{id}/checkpoints" jobs::checkpoints, Json(&answers::CHECKPOINTS), "A job's checkpoints.")
+        .query(&paging::PAGE).tag("Fine-tuning"),
+];
+
+static MANAGE: &[Row] = &[
+    row!(Get "/v1/adapters" adapters::list, Json(&answers::ADAPTERS), "Every adapter.").tag("Adapters"),
+    row!(Get "/v1/adapters/{name}" adapters::show, Json(&answers::ADAPTER), "One adapter.").tag("Adapters"),
+    row!(Get "/v1/adapters/{name}/content" adapters::content, Raw("application/x-tar"), "Its folder.").tag("Adapters"),
+    row!(Put "/v1/adapters/{name}" adapters::put, Json(&answers::ADAPTER), "Create a name, or move it to a new folder.")
+        .query(&adapters::CONDITION).sends(Folder(&adapters::FOLDER)).tag("Adapters"),
+    row!(Delete "/v1/adapters/{name}" adapters::delete, Json(&answers::DELETED), "Take a name away; running requests finish.")
+        .query(&adapters::CONDITION).tag("Adapters"),
+    row!(Post "/v1/adapters/{name}/promote" adapters::promote, Json(&answers::ADAPTER), "Move a name to a generation it had.")
+        .sends(Sent::Json(&adapters::PROMOTION)).tag("Adapters"),
+    row!(Post "/v1/adapters/{name}/rollback" adapters::rollback, Json(&answers::ADAPTER), "Move a name back.")
+        .sends(Optional(&adapters::CONDITION)).tag("Adapters"),
+    row!(Post "/v1/adapters/{name}/pin" adapters::pin, Json(&answers::ADAPTER), "Keep it resident.")
+        .sends(Optional(&adapters::CONDITION)).tag("Adapters"),
+    row!(Post "/v1/adapters/{name}/unpin" adapters::unpin, Json(&answers::ADAPTER), "Let it be evicted again.")
+        .sends(Optional(&adapters::CONDITION)).tag("Adapters"),
+    row!(Post "/v1/adapters/{name}/load" adapters::load, Json(&answers::ADAPTER), "Make it resident now.")
+        .sends(Optional(&adapters::CONDITION)).tag("Adapters"),
+    row!(Post "/v1/adapters/{name}/unload" adapters::unload, Json(&answers::ADAPTER), "Drop it until it is asked for.")
+        .sends(Optional(&adapters::CONDITION)).tag("Adapters"),
+    row!(Post "/v1/load_lora_adapter" vllm::load, Raw("text/plain"), "Serve a folder, as vLLM does.")
+        .sends(Sent::Json(&vllm::LOAD)).tag("Adapters"),
+    row!(Post "/v1/unload_lora_adapter" vllm::unload, Raw("text/plain"), "Take a name away, as vLLM does.")
+        .sends(Sent::Json(&vllm::UNLOAD)).tag("Adapters"),
+    row!(Get "/v1/lora_adapters" vllm::list, Json(&answers::LORAS), "Every adapter and the resident bytes.").tag("Adapters"),
+];
+
+static OPERATE: &[Row] = &[
+    row!(Get "/livez" health::live, Json(&answers::HEALTH), "The engine runs.").tag("Operations"),
+    row!(Get "/readyz" health::ready, Json(&answers::HEALTH), "New requests are taken.")
+        .tag("Operations"),
+    row!(Get "/startupz" health::started, Json(&answers::HEALTH), "Start-up is over.")
+        .tag("Operations"),
+    row!(Get "/health" health::ready, Json(&answers::HEALTH), "As `/readyz`.").tag("Operations"),
+    row!(Get "/metrics" health::metrics, Raw("text/plain"), "Prometheus metrics.")
+        .tag("Operations"),
+    row!(Get "/openapi.json" docs::openapi, Raw("application/json"), "This document.")
+        .tag("Operations"),
+    row!(Get "/docs" docs::page, Raw("text/html"), "This document, to read.").tag("Operations"),
+];
+
+pub(super) fn rows() -> impl Iterator<Item = &'static Row> {
+    [ASK, LEARN, MANAGE, OPERATE].into_iter().flatten()
+}

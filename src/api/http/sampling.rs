@@ -1,0 +1,274 @@
+//! The fields chat and text completions share: how to sample, what to return, and what clients send for their own
+//! bookkeeping.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::shape::{ANY_INTEGER, COUNT, FLAG, Field, Kind, NAME, Shape, TEXT, TOKEN_ID};
+use crate::domain::{Reason, Sampling};
+
+const STREAM_OPTIONS: Shape = Shape {
+    name: "StreamOptions",
+    about: "What a stream carries besides text.",
+    fields: &[&[Field::new(
+        "include_usage",
+        FLAG,
+        "Ends the stream with a chunk that counts tokens.",
+    )]],
+};
+
+const STOP: Kind = Kind::Text { min: 1, max: 1024 };
+const ONE: Kind = Kind::Number { min: 0.0, max: 1.0 };
+const PENALTY: Kind = Kind::Number {
+    min: -2.0,
+    max: 2.0,
+};
+const BIAS: Kind = Kind::Number {
+    min: -100.0,
+    max: 100.0,
+};
+
+/// Which model and adapter.
+pub(super) const CHOICE: &[Field] = &[
+    Field::new(
+        "model",
+        TEXT,
+        "The base's name, an adapter's name, or `BASE:adapter`; absent means the base.",
+    ),
+    Field::new(
+        "adapter",
+        Kind::Adapter,
+        "An adapter's name, optionally `name@GENERATION`; `none` is the base.",
+    ),
+];
+
+pub(super) const SAMPLING: &[Field] = &[
+    Field::new(
+        "temperature",
+        Kind::Number { min: 0.0, max: 2.0 },
+        "0 is greedy. Default 1.",
+    ),
+    Field::new(
+        "top_p",
+        Kind::Above { low: 0.0, max: 1.0 },
+        "Keep the likeliest tokens that reach this probability.",
+    ),
+    Field::new(
+        "top_k",
+        Kind::Integer {
+            min: -1,
+            max: u32::MAX as i64,
+        },
+        "Keep this many tokens; 0 or -1 keeps all.",
+    ),
+    Field::new(
+        "min_p",
+        ONE,
+        "Keep tokens at least this likely, relative to the likeliest.",
+    ),
+    Field::new("max_tokens", COUNT, "Tokens to generate at most."),
+    Field::new(
+        "min_tokens",
+        COUNT,
+        "Tokens to generate before an end token may be chosen.",
+    ),
+    Field::new(
+        "stop",
+        Kind::Either(&[
+            STOP,
+            Kind::List {
+                of: &STOP,
+                min: 0,
+                max: 16,
+            },
+        ]),
+        "Strings that end an answer; they are not part of it.",
+    ),
+    Field::new(
+        "stop_token_ids",
+        Kind::List {
+            of: &TOKEN_ID,
+            min: 0,
+            max: 128,
+        },
+        "Tokens that end an answer.",
+    ),
+    Field::new("ignore_eos", FLAG, "Go on past end tokens."),
+    Field::new("seed", ANY_INTEGER, "Makes a sampled answer repeatable."),
+    Field::new(
+        "n",
+        Kind::Integer { min: 1, max: 128 },
+        "Answers to the same prompt.",
+    ),
+    Field::new(
+        "presence_penalty",
+        PENALTY,
+        "Against tokens already generated.",
+    ),
+    Field::new(
+        "frequency_penalty",
+        PENALTY,
+        "Against tokens by how often they were generated.",
+    ),
+    Field::new(
+        "repetition_penalty",
+        Kind::Above {
+            low: 0.0,
+            max: 100.0,
+        },
+        "Over prompt and answer; 1 is off.",
+    ),
+    Field::new(
+        "logit_bias",
+        Kind::Map {
+            of: &BIAS,
+            max: 1024,
+        },
+        "Token id to what is added to its logit.",
+    ),
+    Field::new(
+        "stream",
+        FLAG,
+        "Send the answer piece by piece, as server-sent events.",
+    ),
+    Field::new(
+        "stream_options",
+        Kind::Object(&STREAM_OPTIONS),
+        "With `stream` only.",
+    ),
+    Field::new(
+        "return_token_ids",
+        FLAG,
+        "Also return `token_ids` and `prompt_token_ids`.",
+    ),
+];
+
+const PAIR: Kind = Kind::Text { min: 0, max: 512 };
+
+/// Accepted and without effect.
+pub(super) const BOOKKEEPING: &[Field] = &[
+    Field::new("user", TEXT, "Ignored."),
+    Field::new("metadata", Kind::Map { of: &PAIR, max: 16 }, "Ignored."),
+    Field::new("store", FLAG, "Ignored."),
+    Field::new("service_tier", NAME, "Ignored."),
+    Field::new("prompt_cache_key", TEXT, "Ignored."),
+    Field::new("reasoning_effort", NAME, "Ignored."),
+];
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct StreamOptions {
+    include_usage: Option<bool>,
+}
+
+/// The shared fields as sent.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct SamplingAsk {
+    temperature: Option<f32>,
+    top_p: Option<f32>,
+    top_k: Option<i64>,
+    min_p: Option<f32>,
+    pub max_tokens: Option<usize>,
+    min_tokens: Option<usize>,
+    stop: Option<OneOrMany>,
+    stop_token_ids: Option<Vec<u32>>,
+    ignore_eos: Option<bool>,
+    seed: Option<i64>,
+    n: Option<u32>,
+    presence_penalty: Option<f32>,
+    frequency_penalty: Option<f32>,
+    repetition_penalty: Option<f32>,
+    logit_bias: Option<BTreeMap<String, f32>>,
+    stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
+    return_token_ids: Option<bool>,
+}
+
+impl SamplingAsk {
+    pub fn n(&self) -> u32 {
+        self.n.unwrap_or(1)
+    }
+
+    pub fn delivery(&self) -> Result<Delivery, Reason> {
+        let stream = self.stream.unwrap_or(false);
+        if self.stream_options.is_some() && !stream {
+            return Err(Reason::field("stream_options", "needs `stream` to be true"));
+        }
+        let include_usage = self
+            .stream_options
+            .as_ref()
+            .and_then(|options| options.include_usage);
+        let token_ids = self.return_token_ids.unwrap_or(false);
+        Ok(Delivery {
+            stream,
+            usage: include_usage.unwrap_or(false),
+            token_ids,
+        })
+    }
+
+    /// `max_tokens` and `logprobs` as the endpoint read them.
+    pub fn settle(
+        self,
+        max_tokens: Option<usize>,
+        logprobs: Option<u8>,
+    ) -> Result<Sampling, Reason> {
+        let off = Sampling::default();
+        let min_tokens = self.min_tokens.unwrap_or(0);
+        if max_tokens.is_some_and(|max| min_tokens > max) {
+            return Err(Reason::field("min_tokens", "is more than `max_tokens`"));
+        }
+        Ok(Sampling {
+            temperature: self.temperature.unwrap_or(off.temperature),
+            top_p: self.top_p.unwrap_or(off.top_p),
+            top_k: self
+                .top_k
+                .map_or(off.top_k, |k| u32::try_from(k).unwrap_or(0)),
+            min_p: self.min_p.unwrap_or(off.min_p),
+            presence_penalty: self.presence_penalty.unwrap_or(off.presence_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(off.frequency_penalty),
+            repetition_penalty: self.repetition_penalty.unwrap_or(off.repetition_penalty),
+            logit_bias: self
+                .logit_bias
+                .unwrap_or_default()
+                .into_iter()
+                .map(bias)
+                .collect::<Result<_, _>>()?,
+            // Negative seeds are as good as any.
+            seed: self.seed.map(i64::cast_unsigned),
+            logprobs,
+            max_tokens,
+            min_tokens,
+            stop: match self.stop {
+                None => Vec::new(),
+                Some(OneOrMany::One(stop)) => vec![stop],
+                Some(OneOrMany::Many(stops)) => stops,
+            },
+            stop_token_ids: self.stop_token_ids.unwrap_or_default(),
+            ignore_eos: self.ignore_eos.unwrap_or(false),
+        })
+    }
+}
+
+fn bias((token, bias): (String, f32)) -> Result<(u32, f32), Reason> {
+    let id = token.parse().map_err(|_| {
+        let token: String = token.chars().take(80).collect();
+        Reason::field(format!("logit_bias.{token}"), "the key must be a token id")
+    })?;
+    Ok((id, bias))
+}
+
+/// How the caller wants the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Delivery {
+    pub stream: bool,
+    /// The last chunk of a stream counts tokens.
+    pub usage: bool,
+    pub token_ids: bool,
+}

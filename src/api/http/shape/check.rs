@@ -1,0 +1,224 @@
+//! Walking a value along its table; the first thing that does not fit is named by its path.
+
+use serde_json::Value;
+
+use super::path::Path;
+use super::{Kind, Shape};
+use crate::domain::Reason;
+
+impl Shape {
+    pub fn check(&self, value: &Value) -> Result<(), Reason> {
+        if !value.is_object() {
+            return Err(Reason::BadBody(format!(
+                "the body must be a JSON object, not {}",
+                type_of(value)
+            )));
+        }
+        self.check_at(value, &Path::Root)
+    }
+
+    fn check_at(&self, value: &Value, path: &Path<'_>) -> Result<(), Reason> {
+        let Value::Object(map) = value else {
+            return Err(Reason::field(
+                path.to_string(),
+                format!("must be an object, not {}", type_of(value)),
+            ));
+        };
+        let stranger = map
+            .keys()
+            .find(|name| self.all().all(|field| field.name != name.as_str()));
+        if let Some(name) = stranger {
+            let at = Path::Key(path, name).to_string();
+            return Err(Reason::field(at, "is not a field of this request"));
+        }
+        for field in self.all() {
+            let at = Path::Key(path, field.name);
+            match map.get(field.name) {
+                None | Some(Value::Null) if field.required => {
+                    return Err(Reason::field(at.to_string(), "is required"));
+                }
+                None | Some(Value::Null) => {}
+                Some(value) => field.kind.check(value, &at)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Kind {
+    pub(super) fn check(&self, value: &Value, path: &Path<'_>) -> Result<(), Reason> {
+        let wrong = |why: String| Err(Reason::field(path.to_string(), why));
+        if !self.takes(value) {
+            return wrong(format!(
+                "must be {}, not {}",
+                self.describe(),
+                type_of(value)
+            ));
+        }
+        match self {
+            Self::Flag | Self::Any => Ok(()),
+            Self::Integer { min, max } => {
+                // `takes` let integers through; those beyond i64 are above any `max`.
+                let fits = value
+                    .as_i64()
+                    .is_some_and(|number| (*min..=*max).contains(&number));
+                if fits {
+                    Ok(())
+                } else {
+                    wrong(format!("must be {}", self.describe()))
+                }
+            }
+            Self::Number { min, max } => {
+                let fits = value
+                    .as_f64()
+                    .is_some_and(|number| number >= *min && number <= *max);
+                if fits {
+                    Ok(())
+                } else {
+                    wrong(format!("must be {}", self.describe()))
+                }
+            }
+            Self::Above { low, max } => {
+                let fits = value
+                    .as_f64()
+                    .is_some_and(|number| number > *low && number <= *max);
+                if fits {
+                    Ok(())
+                } else {
+                    wrong(format!("must be {}", self.describe()))
+                }
+            }
+            Self::Text { min, max } => match value.as_str().map_or(0, str::len) {
+                length if length < *min => wrong("must not be empty".to_owned()),
+                length if length > *max => wrong(format!("is {length} bytes long; at most {max}")),
+                _ => Ok(()),
+            },
+            Self::Choice(choices) => {
+                let known = value.as_str().is_some_and(|text| choices.contains(&text));
+                if known {
+                    Ok(())
+                } else {
+                    wrong(format!("must be {}", self.describe()))
+                }
+            }
+            Self::List { of, min, max } => {
+                let items = value.as_array().map_or(&[][..], Vec::as_slice);
+                if items.len() < *min || items.len() > *max {
+                    let most = if *max == usize::MAX {
+                        String::new()
+                    } else {
+                        format!(" and at most {max}")
+                    };
+                    return wrong(format!("has {} entries; at least {min}{most}", items.len()));
+                }
+                items
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(at, item)| of.check(item, &Path::Index(path, at)))
+            }
+            Self::Map { of, max } => {
+                let Value::Object(map) = value else {
+                    return Ok(());
+                };
+                if map.len() > *max {
+                    return wrong(format!("has {} entries; at most {max}", map.len()));
+                }
+                map.iter()
+                    .try_for_each(|(key, value)| of.check(value, &Path::Key(path, key)))
+            }
+            Self::Object(shape) => shape.check_at(value, path),
+            Self::Either(kinds) => match kinds.iter().find(|kind| kind.takes(value)) {
+                Some(kind) => kind.check(value, path),
+                None => Ok(()),
+            },
+            Self::Unbuilt(why) => wrong((*why).to_owned()),
+            Self::OnlyType(only, why) => {
+                let known = value.get("type").and_then(Value::as_str) == Some(only)
+                    && value.as_object().is_some_and(|map| map.len() == 1);
+                if known {
+                    Ok(())
+                } else {
+                    wrong((*why).to_owned())
+                }
+            }
+            Self::Adapter => match value {
+                Value::Object(_) => {
+                    wrong("blends of adapters are not available yet; name one adapter".to_owned())
+                }
+                _ => Ok(()),
+            },
+        }
+    }
+
+    /// Whether the JSON type fits; values are judged afterwards.
+    pub(super) fn takes(&self, value: &Value) -> bool {
+        match self {
+            Self::Flag => value.is_boolean(),
+            Self::Integer { .. } => value.is_i64() || value.is_u64(),
+            Self::Number { .. } | Self::Above { .. } => value.is_number(),
+            Self::Text { .. } | Self::Choice(_) => value.is_string(),
+            Self::List { of, .. } => value
+                .as_array()
+                .is_some_and(|items| items.first().is_none_or(|item| of.takes_type(item))),
+            Self::Map { .. } | Self::Object(_) => value.is_object(),
+            Self::Either(kinds) => kinds.iter().any(|kind| kind.takes(value)),
+            Self::Adapter => value.is_string() || value.is_object(),
+            Self::Unbuilt(_) | Self::OnlyType(..) | Self::Any => true,
+        }
+    }
+
+    /// Inside a list the first entry chooses between kinds of lists; where there is no choice, the entry itself is
+    /// the better thing to complain about.
+    fn takes_type(&self, value: &Value) -> bool {
+        match self {
+            Self::Object(_) | Self::Either(_) | Self::Choice(_) => true,
+            other => other.takes(value),
+        }
+    }
+
+    pub(super) fn describe(&self) -> String {
+        match self {
+            Self::Flag => "true or false".to_owned(),
+            Self::Integer { min, max } => match (*min, *max) {
+                (i64::MIN, i64::MAX) => "an integer".to_owned(),
+                (min, i64::MAX) => format!("an integer from {min}"),
+                (min, max) => format!("an integer from {min} to {max}"),
+            },
+            Self::Number { min, max } if min.is_infinite() && max.is_infinite() => {
+                "a number".to_owned()
+            }
+            Self::Number { min, max } if max.is_infinite() => format!("a number from {min}"),
+            Self::Number { min, max } => format!("a number from {min} to {max}"),
+            Self::Above { low, max } if max.is_infinite() => format!("a number above {low}"),
+            Self::Above { low, max } => format!("a number above {low}, up to {max}"),
+            Self::Text { .. } | Self::Adapter => "a string".to_owned(),
+            Self::Choice(choices) => choices
+                .iter()
+                .map(|choice| format!("`{choice}`"))
+                .collect::<Vec<_>>()
+                .join(" or "),
+            Self::List { of, .. } => format!("a list of which each entry is {}", of.describe()),
+            Self::Map { of, .. } => format!("an object of which each value is {}", of.describe()),
+            Self::Object(_) => "an object".to_owned(),
+            Self::Either(kinds) => kinds
+                .iter()
+                .map(Self::describe)
+                .collect::<Vec<_>>()
+                .join(", or "),
+            Self::Unbuilt(_) | Self::OnlyType(..) => "null".to_owned(),
+            Self::Any => "anything".to_owned(),
+        }
+    }
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(number) if number.is_f64() => "a fraction",
+        Value::Number(_) => "an integer",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}

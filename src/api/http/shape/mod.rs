@@ -1,0 +1,140 @@
+//! Tables of fields. One table says what a JSON object may hold; the check of requests, the OpenAPI document and the
+//! tests are made from it, so a field cannot be accepted in one and unknown to another.
+
+mod check;
+mod json;
+mod path;
+mod schema;
+#[cfg(test)]
+pub(super) mod tests;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::domain::Reason;
+
+pub(super) use schema::{kind_schema, shape_schema};
+
+/// An object with known fields.
+pub(super) struct Shape {
+    /// Its name in the OpenAPI document.
+    pub name: &'static str,
+    pub about: &'static str,
+    /// Groups, so that objects can share some of their fields.
+    pub fields: &'static [&'static [Field]],
+}
+
+pub(super) struct Field {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub required: bool,
+    pub about: &'static str,
+}
+
+/// What a value may be. `null` counts as absent.
+pub(super) enum Kind {
+    Flag,
+    Integer {
+        min: i64,
+        max: i64,
+    },
+    Number {
+        min: f64,
+        max: f64,
+    },
+    /// A number above `low`, up to `max`.
+    Above {
+        low: f64,
+        max: f64,
+    },
+    /// Lengths are in bytes.
+    Text {
+        min: usize,
+        max: usize,
+    },
+    Choice(&'static [&'static str]),
+    List {
+        of: &'static Kind,
+        min: usize,
+        max: usize,
+    },
+    /// Any keys.
+    Map {
+        of: &'static Kind,
+        max: usize,
+    },
+    Object(&'static Shape),
+    /// The first kind that fits the JSON type decides.
+    Either(&'static [Kind]),
+    /// A value for which the text says why it cannot be taken; only `null` passes.
+    Unbuilt(&'static str),
+    /// As `Unbuilt`, but this one value, or an object with this `type`, means what happens anyway.
+    OnlyType(&'static str, &'static str),
+    /// Which adapter; blends are explained rather than mistyped.
+    Adapter,
+    /// Anything (answers only).
+    Any,
+}
+
+pub(super) const FLAG: Kind = Kind::Flag;
+pub(super) const NAME: Kind = Kind::Text { min: 1, max: 512 };
+pub(super) const TEXT: Kind = Kind::Text {
+    min: 0,
+    max: usize::MAX,
+};
+pub(super) const COUNT: Kind = Kind::Integer {
+    min: 0,
+    max: i64::MAX,
+};
+pub(super) const ANY_INTEGER: Kind = Kind::Integer {
+    min: i64::MIN,
+    max: i64::MAX,
+};
+pub(super) const ANY_NUMBER: Kind = Kind::Number {
+    min: f64::NEG_INFINITY,
+    max: f64::INFINITY,
+};
+pub(super) const TOKEN_ID: Kind = Kind::Integer {
+    min: 0,
+    max: u32::MAX as i64,
+};
+
+/// Strictly read JSON, to be held against a table.
+pub(super) fn parse(body: &[u8]) -> Result<Value, Reason> {
+    json::read(body)
+}
+
+impl Field {
+    pub const fn new(name: &'static str, kind: Kind, about: &'static str) -> Self {
+        Self {
+            name,
+            kind,
+            required: false,
+            about,
+        }
+    }
+
+    pub const fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+}
+
+impl Shape {
+    pub fn all(&self) -> impl Iterator<Item = &'static Field> {
+        self.fields.iter().flat_map(|group| group.iter())
+    }
+
+    /// The body, if it is this object and nothing else; otherwise the path that is not.
+    pub fn read<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Reason> {
+        self.take(parse(body)?)
+    }
+
+    /// As [`Self::read`], of a value already parsed.
+    pub fn take<T: DeserializeOwned>(&self, value: Value) -> Result<T, Reason> {
+        self.check(&value)?;
+        // The tables and the types agree (a test reads an example of every field), so this is a fault of ours.
+        serde_json::from_value(value)
+            .map_err(|fault| Reason::Internal(format!("{}: {fault}", self.name)))
+    }
+}

@@ -1,0 +1,103 @@
+//! JSON Schema (2020-12, as OpenAPI 3.1 uses it) of the tables.
+
+use serde_json::{Map, Value, json};
+
+use super::{Kind, Shape};
+
+/// The object's own schema; objects inside are references under `#/components/schemas`, collected in `named`.
+pub(in super::super) fn shape_schema(
+    shape: &'static Shape,
+    named: &mut Map<String, Value>,
+) -> Value {
+    if !named.contains_key(shape.name) {
+        // Reserved first: a shape may contain itself.
+        named.insert(shape.name.to_owned(), Value::Null);
+        let mut properties = Map::new();
+        for field in shape.all() {
+            let mut schema = kind_schema(&field.kind, named);
+            if let Value::Object(map) = &mut schema
+                && !field.about.is_empty()
+            {
+                map.insert("description".to_owned(), json!(field.about));
+            }
+            properties.insert(field.name.to_owned(), schema);
+        }
+        let required: Vec<&str> = shape
+            .all()
+            .filter(|field| field.required)
+            .map(|field| field.name)
+            .collect();
+        let mut schema = json!({
+            "type": "object",
+            "description": shape.about,
+            "properties": properties,
+            "additionalProperties": false,
+        });
+        if !required.is_empty() {
+            schema["required"] = json!(required);
+        }
+        named.insert(shape.name.to_owned(), schema);
+    }
+    json!({"$ref": format!("#/components/schemas/{}", shape.name)})
+}
+
+pub(in super::super) fn kind_schema(kind: &'static Kind, named: &mut Map<String, Value>) -> Value {
+    match kind {
+        Kind::Flag => json!({"type": "boolean"}),
+        Kind::Integer { min, max } => bounded(
+            "integer",
+            (*min > i64::MIN).then(|| json!(min)),
+            (*max < i64::MAX).then(|| json!(max)),
+        ),
+        Kind::Number { min, max } => bounded(
+            "number",
+            min.is_finite().then(|| json!(min)),
+            max.is_finite().then(|| json!(max)),
+        ),
+        Kind::Above { low, max } => {
+            let mut schema = bounded("number", None, max.is_finite().then(|| json!(max)));
+            schema["exclusiveMinimum"] = json!(low);
+            schema
+        }
+        Kind::Text { min, .. } => match min {
+            0 => json!({"type": "string"}),
+            min => json!({"type": "string", "minLength": min}),
+        },
+        Kind::Choice(choices) => json!({"type": "string", "enum": choices}),
+        Kind::List { of, min, max } => {
+            let mut schema = json!({"type": "array", "items": kind_schema(of, named)});
+            if *min > 0 {
+                schema["minItems"] = json!(min);
+            }
+            if *max < usize::MAX {
+                schema["maxItems"] = json!(max);
+            }
+            schema
+        }
+        Kind::Map { of, .. } => {
+            json!({"type": "object", "additionalProperties": kind_schema(of, named)})
+        }
+        Kind::Object(shape) => shape_schema(shape, named),
+        Kind::Either(kinds) => {
+            let any: Vec<Value> = kinds.iter().map(|kind| kind_schema(kind, named)).collect();
+            json!({"anyOf": any})
+        }
+        Kind::Unbuilt(_) => json!({"type": "null"}),
+        Kind::OnlyType(only, _) => {
+            json!({"type": "object", "properties": {"type": {"const": only}}, "required": ["type"], "additionalProperties": false})
+        }
+        Kind::Adapter => json!({"type": "string"}),
+        Kind::Any => json!({}),
+    }
+}
+
+fn bounded(kind: &str, min: Option<Value>, max: Option<Value>) -> Value {
+    let mut schema = json!({"type": kind});
+    if let Some(min) = min {
+        schema["minimum"] = min;
+    }
+    if let Some(max) = max {
+        schema["maximum"] = max;
+    }
+    schema
+}

@@ -1,0 +1,197 @@
+//! Server-sent events: chunks as they come, comments while nothing does, an error object if it fails midway.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::Response;
+use futures::stream::{self, StreamExt};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::gather;
+use super::respond::{bytes_response, error_body};
+use crate::api::fault::Fault;
+use crate::domain::Event;
+
+/// Shorter than the idle limits of common proxies.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// Turns events into a protocol's chunks.
+pub(super) trait Chunks: Send + 'static {
+    fn on(&mut self, prompt: usize, event: Event) -> Vec<Value>;
+
+    /// What follows the last answer.
+    fn end(&mut self) -> Vec<Value>;
+}
+
+/// Streams the answers. Dropping the response's body drops their receivers, which ends the work.
+pub(super) fn response(each: Vec<mpsc::Receiver<Event>>, chunks: impl Chunks) -> Response {
+    paced(each, chunks, KEEP_ALIVE)
+}
+
+fn paced(each: Vec<mpsc::Receiver<Event>>, chunks: impl Chunks, pace: Duration) -> Response {
+    let state = State {
+        events: gather::merged(each),
+        chunks,
+        pace,
+        ready: VecDeque::new(),
+        over: false,
+    };
+    let body = stream::unfold(state, |mut state| async move {
+        let text = state.next().await?;
+        Some((Ok::<Bytes, Infallible>(text), state))
+    });
+    let mut response = bytes_response(200, "text/event-stream", Body::from_stream(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // Asks proxies not to collect the stream before they pass it on.
+    headers.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
+    response
+}
+
+struct State<S, C> {
+    events: S,
+    chunks: C,
+    /// How long silence may last.
+    pace: Duration,
+    ready: VecDeque<Bytes>,
+    over: bool,
+}
+
+impl<S, C> State<S, C>
+where
+    S: futures::Stream<Item = (usize, Event)> + Unpin,
+    C: Chunks,
+{
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(text) = self.ready.pop_front() {
+                return Some(text);
+            }
+            if self.over {
+                return None;
+            }
+            match tokio::time::timeout(self.pace, self.events.next()).await {
+                Err(_) => return Some(Bytes::from_static(b": keep-alive\n\n")),
+                Ok(Some((_, Event::Failed(reason)))) => {
+                    self.over = true;
+                    self.ready
+                        .push_back(frame(&error_body(&Fault::from(reason))));
+                }
+                Ok(Some((prompt, event))) => {
+                    let chunks = self.chunks.on(prompt, event);
+                    self.ready.extend(chunks.iter().map(frame));
+                }
+                Ok(None) => {
+                    self.over = true;
+                    let last = self.chunks.end();
+                    self.ready.extend(last.iter().map(frame));
+                    self.ready
+                        .push_back(Bytes::from_static(b"data: [DONE]\n\n"));
+                }
+            }
+        }
+    }
+}
+
+fn frame(chunk: &Value) -> Bytes {
+    Bytes::from(format!("data: {chunk}\n\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::{Reason, Usage};
+
+    struct Plain;
+
+    impl Chunks for Plain {
+        fn on(&mut self, prompt: usize, event: Event) -> Vec<Value> {
+            match event {
+                Event::Delta { text, .. } => vec![json!([prompt, text])],
+                _ => Vec::new(),
+            }
+        }
+
+        fn end(&mut self) -> Vec<Value> {
+            vec![json!("end")]
+        }
+    }
+
+    async fn body_of(each: Vec<mpsc::Receiver<Event>>) -> String {
+        let body = axum::body::to_bytes(response(each, Plain).into_body(), usize::MAX)
+            .await
+            .unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    fn delta(text: &str) -> Event {
+        Event::Delta {
+            choice: 0,
+            text: text.into(),
+            tokens: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_with_done() {
+        let (out, events) = mpsc::channel(4);
+        for event in [
+            delta("a\nb"),
+            Event::Done {
+                usage: Usage::default(),
+            },
+        ] {
+            out.send(event).await.unwrap();
+        }
+        assert_eq!(
+            body_of(vec![events]).await,
+            "data: [0,\"a\\nb\"]\n\ndata: \"end\"\n\ndata: [DONE]\n\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_failure_midway_is_an_error_object_and_no_done() {
+        let (out, events) = mpsc::channel(4);
+        out.send(delta("a")).await.unwrap();
+        out.send(Event::Failed(Reason::Draining)).await.unwrap();
+        let body = body_of(vec![events]).await;
+        assert!(
+            body.contains(r#""code":"draining""#) && !body.contains("[DONE]"),
+            "{body}"
+        );
+    }
+
+    #[tokio::test]
+    async fn silence_is_filled_with_comments() {
+        let (out, events) = mpsc::channel(4);
+        let mut body = paced(vec![events], Plain, Duration::from_millis(1))
+            .into_body()
+            .into_data_stream();
+        for _ in 0..2 {
+            assert_eq!(body.next().await.unwrap().unwrap(), ": keep-alive\n\n");
+        }
+        out.send(Event::Done {
+            usage: Usage::default(),
+        })
+        .await
+        .unwrap();
+        let rest: Vec<_> = body.map(|part| part.unwrap()).collect().await;
+        assert_eq!(rest.last().unwrap(), "data: [DONE]\n\n");
+    }
+
+    #[tokio::test]
+    async fn dropping_the_body_drops_the_receivers() {
+        let (out, events) = mpsc::channel(4);
+        drop(response(vec![events], Plain));
+        out.closed().await;
+    }
+}

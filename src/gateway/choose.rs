@@ -1,0 +1,299 @@
+//! Which adapter a request means, decided from what its places say. Pure.
+
+use crate::domain::{AdapterChoice, AdapterName, Pin, Reason};
+
+/// What the places of one request say, as written. Absent means absent; empty text is a mistake.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claims {
+    pub model: Option<String>,
+    /// The body's `adapter`.
+    pub field: Option<String>,
+    /// Every `adapter` header or metadata entry.
+    pub headers: Vec<String>,
+}
+
+/// The choice, and how to say that it does not exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Chosen {
+    pub choice: AdapterChoice,
+    /// The `model` text, where nothing else named the adapter.
+    pub by_model: Option<String>,
+}
+
+impl Chosen {
+    /// An adapter that only `model` named is missing as a model.
+    pub fn explain(&self, reason: Reason) -> Reason {
+        match (reason, &self.by_model) {
+            (Reason::NoSuchAdapter(_) | Reason::NoSuchGeneration { .. }, Some(model)) => {
+                Reason::NoSuchModel(model.clone())
+            }
+            (reason, _) => reason,
+        }
+    }
+}
+
+/// The rules of "Choosing an adapter": any place may name one, two may not disagree, and nothing falls back to the
+/// base. `exists` tells a model name that means nothing from one that contradicts.
+pub(super) fn choose(
+    claims: &Claims,
+    base: &str,
+    exists: impl Fn(&AdapterName) -> bool,
+) -> Result<Chosen, Reason> {
+    let model = claims
+        .model
+        .as_deref()
+        .map_or(Ok(None), |model| read_model(model, base))?;
+    let mut said: Option<AdapterChoice> = None;
+    for text in claims.headers.iter().chain(&claims.field) {
+        let next = read(text)?;
+        said = Some(match said {
+            None => next,
+            Some(before) => agree(before, next)?,
+        });
+    }
+    let Some(model_choice) = model else {
+        return Ok(Chosen {
+            choice: said.unwrap_or_default(),
+            by_model: None,
+        });
+    };
+    let Some(said) = said else {
+        return Ok(Chosen {
+            choice: model_choice,
+            by_model: claims.model.clone(),
+        });
+    };
+    let unknown = matches!(&model_choice, AdapterChoice::Named { name, .. } if !exists(name));
+    match agree(said, model_choice) {
+        Err(Reason::AdapterConflict(_)) if unknown => Err(Reason::NoSuchModel(
+            claims.model.clone().unwrap_or_default(),
+        )),
+        agreed => Ok(Chosen {
+            choice: agreed?,
+            by_model: None,
+        }),
+    }
+}
+
+/// `None`: the base's own name, which leaves the choice to the other places.
+fn read_model(model: &str, base: &str) -> Result<Option<AdapterChoice>, Reason> {
+    if model == base {
+        return Ok(None);
+    }
+    let name = model
+        .strip_prefix(base)
+        .and_then(|rest| rest.strip_prefix(':'))
+        .unwrap_or(model);
+    read(name)
+        .map(Some)
+        .map_err(|_| Reason::NoSuchModel(model.chars().take(200).collect()))
+}
+
+fn read(text: &str) -> Result<AdapterChoice, Reason> {
+    if text.is_empty() {
+        return Err(Reason::field(
+            "adapter",
+            "is empty; leave it out or say `none` for the base",
+        ));
+    }
+    if text == "none" {
+        return Ok(AdapterChoice::Base);
+    }
+    if text.contains(['=', ',']) {
+        return Err(Reason::field(
+            "adapter",
+            "blends of adapters are not available yet; name one adapter",
+        ));
+    }
+    let (name, pin) = match text.split_once('@') {
+        None => (text, None),
+        Some((name, pin)) => {
+            let pin = pin
+                .parse::<Pin>()
+                .map_err(|wrong| Reason::field("adapter", wrong.to_string()))?;
+            (name, Some(pin))
+        }
+    };
+    // What cannot be a name cannot have been registered.
+    let name = name
+        .parse()
+        .map_err(|_| Reason::NoSuchAdapter(text.chars().take(200).collect()))?;
+    Ok(AdapterChoice::Named { name, pin })
+}
+
+/// Two mentions of one name agree; a pinned one is the more exact.
+fn agree(one: AdapterChoice, other: AdapterChoice) -> Result<AdapterChoice, Reason> {
+    use AdapterChoice::{Base, Named};
+    let conflict = |one: String, other: String| {
+        Err(Reason::AdapterConflict(format!(
+            "the request names two different adapters: `{one}` and `{other}`"
+        )))
+    };
+    match (one, other) {
+        (Base, Base) => Ok(Base),
+        (
+            Named { name, pin },
+            Named {
+                name: again,
+                pin: other,
+            },
+        ) if name == again => match (pin, other) {
+            (Some(a), Some(b)) if a.as_str().starts_with(b.as_str()) => {
+                Ok(Named { name, pin: Some(a) })
+            }
+            (Some(a), Some(b)) if b.as_str().starts_with(a.as_str()) => {
+                Ok(Named { name, pin: Some(b) })
+            }
+            (Some(a), Some(b)) => conflict(
+                format!("{name}@{}", a.as_str()),
+                format!("{name}@{}", b.as_str()),
+            ),
+            (a, b) => Ok(Named { name, pin: a.or(b) }),
+        },
+        (one, other) => conflict(show(&one), show(&other)),
+    }
+}
+
+fn show(choice: &AdapterChoice) -> String {
+    match choice {
+        AdapterChoice::Base => "none".to_owned(),
+        AdapterChoice::Named { name, pin: None } => name.to_string(),
+        AdapterChoice::Named {
+            name,
+            pin: Some(pin),
+        } => format!("{name}@{}", pin.as_str()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: &str = "org/tiny";
+
+    fn claims(model: Option<&str>, field: Option<&str>, headers: &[&str]) -> Claims {
+        Claims {
+            model: model.map(Into::into),
+            field: field.map(Into::into),
+            headers: headers.iter().map(|h| (*h).to_owned()).collect(),
+        }
+    }
+
+    fn known(name: &AdapterName) -> bool {
+        ["legal", "medical"].contains(&name.as_str())
+    }
+
+    fn chosen(
+        model: Option<&str>,
+        field: Option<&str>,
+        headers: &[&str],
+    ) -> Result<Chosen, Reason> {
+        choose(&claims(model, field, headers), BASE, known)
+    }
+
+    fn name_of(result: Result<Chosen, Reason>) -> String {
+        show(&result.expect("one choice").choice)
+    }
+
+    #[test]
+    fn nothing_said_means_the_base() {
+        assert_eq!(name_of(chosen(None, None, &[])), "none");
+        assert_eq!(name_of(chosen(Some(BASE), None, &[])), "none");
+        assert_eq!(name_of(chosen(Some(BASE), Some("none"), &["none"])), "none");
+        assert_eq!(name_of(chosen(Some("org/tiny:none"), None, &[])), "none");
+    }
+
+    #[test]
+    fn every_place_can_name_an_adapter() {
+        assert_eq!(name_of(chosen(None, Some("legal"), &[])), "legal");
+        assert_eq!(name_of(chosen(None, None, &["legal"])), "legal");
+        assert_eq!(name_of(chosen(Some("legal"), None, &[])), "legal");
+        assert_eq!(name_of(chosen(Some("org/tiny:legal"), None, &[])), "legal");
+        assert_eq!(name_of(chosen(Some(BASE), None, &["legal"])), "legal");
+        assert_eq!(
+            name_of(chosen(Some("legal"), Some("legal"), &["legal"])),
+            "legal"
+        );
+        assert_eq!(
+            name_of(chosen(Some("legal@12345678"), None, &[])),
+            "legal@12345678"
+        );
+        assert_eq!(
+            name_of(chosen(None, Some("legal"), &["legal@12345678"])),
+            "legal@12345678"
+        );
+        assert_eq!(
+            name_of(chosen(None, Some("legal@1234567890"), &["legal@12345678"])),
+            "legal@1234567890"
+        );
+    }
+
+    #[test]
+    fn two_names_are_a_conflict() {
+        for (model, field, headers) in [
+            (Some("legal"), Some("medical"), &[][..]),
+            (Some("legal"), None, &["medical"][..]),
+            (None, Some("legal"), &["medical"][..]),
+            (None, None, &["legal", "medical"][..]),
+            (None, Some("none"), &["legal"][..]),
+            (Some("legal"), Some("none"), &[][..]),
+            (Some("org/tiny:none"), Some("legal"), &[][..]),
+            (None, Some("legal@11111111"), &["legal@22222222"][..]),
+        ] {
+            let result = chosen(model, field, headers);
+            assert!(
+                matches!(result, Err(Reason::AdapterConflict(_))),
+                "{model:?} {field:?} {headers:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_model_is_a_missing_model_whatever_else_is_said() {
+        assert!(matches!(
+            chosen(Some("gpt-4o"), None, &["legal"]),
+            Err(Reason::NoSuchModel(_))
+        ));
+        assert!(matches!(
+            chosen(Some("GPT/4"), None, &[]),
+            Err(Reason::NoSuchModel(_))
+        ));
+        assert!(matches!(
+            chosen(Some(""), None, &[]),
+            Err(Reason::NoSuchModel(_))
+        ));
+        let later = chosen(Some("gpt-4o"), None, &[]).expect("left to the registry");
+        assert!(matches!(
+            later.explain(Reason::NoSuchAdapter("gpt-4o".into())),
+            Reason::NoSuchModel(_)
+        ));
+        let field = chosen(None, Some("gpt-4o"), &[]).expect("left to the registry");
+        assert!(matches!(
+            field.explain(Reason::NoSuchAdapter("gpt-4o".into())),
+            Reason::NoSuchAdapter(_)
+        ));
+    }
+
+    #[test]
+    fn what_cannot_be_a_name_is_an_unknown_adapter() {
+        assert!(matches!(
+            chosen(None, Some("Legal!"), &[]),
+            Err(Reason::NoSuchAdapter(_))
+        ));
+        assert!(matches!(
+            chosen(None, None, &["../legal"]),
+            Err(Reason::NoSuchAdapter(_))
+        ));
+    }
+
+    #[test]
+    fn blends_empty_texts_and_bad_pins_name_the_field() {
+        for text in ["legal=0.7,medical=0.3", "", "legal@12", "legal@xyzxyzxyz"] {
+            let result = chosen(None, None, &[text]);
+            assert!(
+                matches!(result, Err(Reason::BadField { field, .. }) if field == "adapter"),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! From a request to running answers: choose, lease, tokenize, check, submit. All prompts of a request are checked
+//! before any is submitted, and all run on one generation.
+
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::choose::{Chosen, choose};
+use super::{Claims, Gateway, unix_now};
+use crate::domain::{AdapterChoice, AdapterName, Ask, Event, Generation, Pin, Reason};
+use crate::registry::Lease;
+use crate::scheduler::{Admitted, Draft};
+
+/// The answers to one request, one for each prompt, in order.
+pub struct Answers {
+    /// Unique, without a protocol's prefix.
+    pub id: String,
+    /// Unix seconds.
+    pub created: i64,
+    /// What answers: the adapter's name, or the base's.
+    pub model: String,
+    /// `None` for the base.
+    pub generation: Option<Generation>,
+    pub each: Vec<Answer>,
+}
+
+/// One prompt's answer. Dropping `events` ends the work.
+pub struct Answer {
+    pub prompt: Vec<u32>,
+    pub events: mpsc::Receiver<Event>,
+}
+
+impl Gateway {
+    /// Submits every prompt of a request, or none.
+    pub async fn ask(&self, claims: &Claims, asks: Vec<Ask>) -> Result<Answers, Reason> {
+        let parts = self.parts();
+        let answers = asks
+            .iter()
+            .fold(0usize, |sum, ask| sum.saturating_add(ask.n as usize));
+        if answers > self.inner.config.max_answers {
+            let most = self.inner.config.max_answers;
+            return Err(Reason::field(
+                "n",
+                format!("prompts times n is {answers}; at most {most} at once"),
+            ));
+        }
+        let first = self.lease(claims).await?;
+        let named = first
+            .as_ref()
+            .map(|lease| (lease.name().clone(), lease.generation()));
+        let limits = parts.scheduler.limits();
+        let mut ready = Vec::with_capacity(asks.len());
+        let mut lease = first;
+        for ask in asks {
+            let prompt = self.encode(ask.input).await?;
+            let own = match (lease.take(), &named) {
+                (None, Some((name, generation))) => self.lease_exactly(name, *generation).await?,
+                (lease, _) => lease,
+            };
+            let (n, prompt_logprobs) = (ask.n, ask.prompt_logprobs);
+            let draft = Draft {
+                prompt: prompt.clone(),
+                sampling: ask.sampling,
+                n,
+                prompt_logprobs,
+                lease: own,
+            };
+            ready.push((prompt, Admitted::check(draft, &limits)?));
+        }
+        // A refusal midway drops the receivers of those already submitted, which cancels them.
+        let each = ready
+            .into_iter()
+            .map(|(prompt, request)| {
+                Ok(Answer {
+                    prompt,
+                    events: parts.scheduler.submit(request)?,
+                })
+            })
+            .collect::<Result<Vec<_>, Reason>>()?;
+        let (model, generation) = match named {
+            Some((name, generation)) => (name.to_string(), Some(generation)),
+            None => (parts.base.name.clone(), None),
+        };
+        Ok(Answers {
+            id: Uuid::new_v4().simple().to_string(),
+            created: unix_now(),
+            model,
+            generation,
+            each,
+        })
+    }
+
+    /// The adapter a request means, held at the generation it has now. `None` is the base.
+    pub(super) async fn lease(&self, claims: &Claims) -> Result<Option<Lease>, Reason> {
+        let chosen = self.choose(claims).await?;
+        self.parts()
+            .registry
+            .lease(&chosen.choice)
+            .await
+            .map_err(|reason| chosen.explain(reason))
+    }
+
+    pub(super) async fn choose(&self, claims: &Claims) -> Result<Chosen, Reason> {
+        // Only a contradiction asks what exists; the common request costs no listing.
+        let may_contradict =
+            claims.model.is_some() && (claims.field.is_some() || !claims.headers.is_empty());
+        let known = if may_contradict {
+            self.parts().registry.list().await
+        } else {
+            Vec::new()
+        };
+        choose(claims, &self.parts().base.name, |name| {
+            known.iter().any(|view| view.id == *name)
+        })
+    }
+
+    /// Another lease on a generation already held, whatever the name has moved to since.
+    async fn lease_exactly(
+        &self,
+        name: &AdapterName,
+        generation: Generation,
+    ) -> Result<Option<Lease>, Reason> {
+        let pin = generation
+            .to_string()
+            .parse::<Pin>()
+            .map_err(|wrong| Reason::Internal(wrong.to_string()))?;
+        self.parts()
+            .registry
+            .lease(&AdapterChoice::Named {
+                name: name.clone(),
+                pin: Some(pin),
+            })
+            .await
+    }
+}

@@ -1,0 +1,63 @@
+//! The models a client can name: the base and every adapter.
+
+use super::{Claims, Gateway};
+use crate::domain::{AdapterChoice, Generation, Reason};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelView {
+    pub id: String,
+    /// Unix seconds.
+    pub created: i64,
+    /// The base's name, for an adapter.
+    pub parent: Option<String>,
+    /// The base's name.
+    pub root: String,
+    pub generation: Option<Generation>,
+    /// Tokens of prompt and answer together.
+    pub context: usize,
+}
+
+impl Gateway {
+    /// The base first, then adapters by name.
+    pub async fn models(&self) -> Vec<ModelView> {
+        let base = &self.parts().base;
+        let context = self.parts().scheduler.limits().context;
+        let own = ModelView {
+            id: base.name.clone(),
+            created: self.inner.opened_at,
+            parent: None,
+            root: base.name.clone(),
+            generation: None,
+            context,
+        };
+        let mut adapters = self.parts().registry.list().await;
+        adapters.sort_by(|a, b| a.id.cmp(&b.id));
+        let adapters = adapters.into_iter().map(|view| ModelView {
+            id: view.id.to_string(),
+            created: view.created_at,
+            parent: Some(base.name.clone()),
+            root: base.name.clone(),
+            generation: Some(view.generation),
+            context,
+        });
+        std::iter::once(own).chain(adapters).collect()
+    }
+
+    /// One model by any text the `model` field takes.
+    pub async fn model(&self, id: &str) -> Result<ModelView, Reason> {
+        let claims = Claims {
+            model: Some(id.to_owned()),
+            ..Claims::default()
+        };
+        let wanted = match self.choose(&claims).await?.choice {
+            AdapterChoice::Base => self.base_name().to_owned(),
+            AdapterChoice::Named { name, .. } => name.to_string(),
+        };
+        let found = self
+            .models()
+            .await
+            .into_iter()
+            .find(|model| model.id == wanted);
+        found.ok_or_else(|| Reason::NoSuchModel(id.to_owned()))
+    }
+}

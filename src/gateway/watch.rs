@@ -1,0 +1,141 @@
+//! Following what changes: the events of a job, the state of adapters. The store is the truth; broadcasts only say
+//! when to look, so a slow follower misses nothing.
+
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::mpsc;
+
+use super::Gateway;
+use crate::domain::{AdapterView, JobEvent, JobId, Reason};
+
+/// Events held for a follower that reads slowly; then the follower waits for itself.
+const AHEAD: usize = 64;
+/// A job that ends without an event is noticed after this long.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const PAGE: usize = 100;
+
+/// An adapter after a change.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdapterChange {
+    pub adapter: AdapterView,
+    /// The name is gone; `adapter` is its last state.
+    pub deleted: bool,
+}
+
+impl Gateway {
+    /// Every event of a job numbered above `after`, oldest first, until the job has ended. Dropping the receiver
+    /// ends the following.
+    pub async fn watch_job(
+        &self,
+        id: JobId,
+        after: i64,
+    ) -> Result<mpsc::Receiver<Result<JobEvent, Reason>>, Reason> {
+        self.job(&id).await?;
+        let (out, follower) = mpsc::channel(AHEAD);
+        let gateway = self.clone();
+        tokio::spawn(async move {
+            if let Err(reason) = gateway.follow_job(&id, after, &out).await {
+                // A follower that has gone need not hear why.
+                let _ = out.send(Err(reason)).await;
+            }
+        });
+        Ok(follower)
+    }
+
+    async fn follow_job(
+        &self,
+        id: &JobId,
+        mut last: i64,
+        out: &mpsc::Sender<Result<JobEvent, Reason>>,
+    ) -> Result<(), Reason> {
+        let mut live = self.parts().trainer.watch();
+        loop {
+            // Asked before reading: events are stored before the status they lead to.
+            let ended = self.job(id).await?.status.is_final();
+            for event in self.events_since(id, last).await? {
+                last = event.seq;
+                if out.send(Ok(event)).await.is_err() {
+                    return Ok(());
+                }
+            }
+            if ended {
+                return Ok(());
+            }
+            tokio::select! {
+                () = out.closed() => return Ok(()),
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+                news = live.recv() => match news {
+                    Ok(_) | Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return Err(Reason::Draining),
+                },
+            }
+        }
+    }
+
+    async fn events_since(&self, id: &JobId, last: i64) -> Result<Vec<JobEvent>, Reason> {
+        let mut found: Vec<JobEvent> = Vec::new();
+        loop {
+            let page = self
+                .job_events(id, found.last().map(|event| event.seq), PAGE)
+                .await?;
+            let reached = page.items.iter().any(|event| event.seq <= last);
+            found.extend(page.items.into_iter().filter(|event| event.seq > last));
+            if reached || !page.has_more {
+                found.reverse();
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Every adapter (or the one named) as it is, then each change, until the receiver is dropped.
+    pub async fn watch_adapters(
+        &self,
+        name: Option<String>,
+    ) -> mpsc::Receiver<Result<AdapterChange, Reason>> {
+        let (out, follower) = mpsc::channel(AHEAD);
+        let gateway = self.clone();
+        tokio::spawn(async move { gateway.follow_adapters(name.as_deref(), &out).await });
+        follower
+    }
+
+    async fn follow_adapters(
+        &self,
+        name: Option<&str>,
+        out: &mpsc::Sender<Result<AdapterChange, Reason>>,
+    ) {
+        let wanted = |view: &AdapterView| name.is_none_or(|name| view.id.as_str() == name);
+        let mut changes = self.parts().registry.changes();
+        let mut pending = self.adapters().await;
+        loop {
+            for adapter in pending.drain(..).filter(|view| wanted(view)) {
+                // Asked now: a burst of changes ends in the state that holds.
+                let change = match self.parts().registry.show(&adapter.id).await {
+                    Ok(adapter) => AdapterChange {
+                        adapter,
+                        deleted: false,
+                    },
+                    Err(Reason::NoSuchAdapter(_)) => AdapterChange {
+                        adapter,
+                        deleted: true,
+                    },
+                    Err(reason) => {
+                        let _ = out.send(Err(reason)).await;
+                        return;
+                    }
+                };
+                if out.send(Ok(change)).await.is_err() {
+                    return;
+                }
+            }
+            tokio::select! {
+                () = out.closed() => return,
+                change = changes.recv() => match change {
+                    Ok(view) => pending.push(view),
+                    Err(RecvError::Lagged(_)) => pending = self.adapters().await,
+                    Err(RecvError::Closed) => return,
+                },
+            }
+        }
+    }
+}
