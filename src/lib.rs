@@ -5,6 +5,8 @@
 
 pub mod adapter;
 pub mod api;
+pub mod app;
+pub mod cli;
 pub mod device;
 pub mod domain;
 pub mod gateway;

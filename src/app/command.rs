@@ -1,0 +1,188 @@
+//! The command line, and where each command goes.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use super::demo::{self, DemoArgs};
+use super::doctor::{self, DoctorArgs};
+use super::local::Local;
+use super::offline::{self, ConfigCommand, DataCommand};
+use super::pretrain::{self, PretrainCommand};
+use super::serve::{self, ServeArgs};
+use crate::cli::{self, Connection, Failure};
+
+/// One quantized base model, many adapters in one batch, and a trainer that registers new ones live.
+#[derive(Debug, Parser)]
+#[command(name = "adapterd", version, arg_required_else_help = true, after_help = AFTER)]
+struct Arguments {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER: &str = "Start with `adapterd demo` for a tour, or `adapterd serve` and then `adapterd chat --adapter legal`.\n\
+Exit codes: 0 done, 1 what was asked failed, 2 wrong usage or settings, 3 no daemon answered.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Serve(Box<ServeArgs>),
+    /// A guided tour: ask base and adapters, train a new one live, compare
+    Demo(DemoArgs),
+    #[command(flatten)]
+    Client(cli::Command),
+    /// Make the demonstration base from nothing: corpus, tokenizer, training, export
+    #[command(subcommand)]
+    Pretrain(PretrainCommand),
+    /// Look into data files
+    #[command(subcommand)]
+    Data(DataCommand),
+    /// Look into settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Check this machine: processor, memory, disk, ports, base model
+    Doctor(DoctorArgs),
+    /// Print a completion script
+    Completions { shell: clap_complete::Shell },
+}
+
+/// Parses the process's arguments, runs the command and says how it ended.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("adapterd: {error}");
+            return ExitCode::from(1);
+        }
+    };
+    match runtime.block_on(run(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("adapterd: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+async fn run(
+    Arguments {
+        connection,
+        command,
+    }: Arguments,
+) -> Result<(), Failure> {
+    match command {
+        Command::Serve(args) => serve::run(&args).await,
+        Command::Demo(args) => demo::run(&args, connection.json).await,
+        Command::Client(command) if is_local(&command) => {
+            let local = Local::start(&[]).await?;
+            let here = Connection {
+                server: local.url(),
+                ..connection
+            };
+            let done = cli::run(command, &here).await;
+            local.stop().await;
+            done
+        }
+        Command::Client(command) => cli::run(command, &connection).await,
+        Command::Pretrain(command) => pretrain::run(&command),
+        Command::Data(command) => offline::data(&command, connection.json),
+        Command::Config(command) => offline::config(&command, connection.json),
+        Command::Doctor(args) => doctor::run(&args, connection.json).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Arguments::command(),
+                "adapterd",
+                &mut std::io::stdout(),
+            );
+            Ok(())
+        }
+    }
+}
+
+fn is_local(command: &cli::Command) -> bool {
+    match command {
+        cli::Command::Chat(args) => args.local,
+        cli::Command::Generate(args) => args.local,
+        _ => false,
+    }
+}
+
+/// Where settings may be given on the command line; each flag is one setting.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct SettingFlags {
+    /// A TOML file with settings
+    #[arg(long, value_name = "FILE", env = "ADAPTERD_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// A folder, a .gguf file, a Hugging Face id, or `embedded`
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// auto, none, f32, f16, bf16, q8_0, q4_k, q4_0
+    #[arg(long, value_name = "FORMAT")]
+    pub quant: Option<String>,
+    /// Type of cached keys and values: auto, f32, f16
+    #[arg(long, value_name = "TYPE")]
+    pub kv: Option<String>,
+    /// cpu, cuda[:N] or auto
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+    /// Where HTTP listens [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<String>,
+    /// Where gRPC listens [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "ADDR")]
+    pub grpc: Option<String>,
+    /// Where adapters, jobs and files are kept [default: adapterd in the XDG state directory]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Compute threads [default: one for each core]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+}
+
+impl SettingFlags {
+    /// The flags given, by the keys they set.
+    pub fn pairs(&self) -> Vec<(&'static str, String)> {
+        [
+            ("model.path", self.model.clone()),
+            ("model.quant", self.quant.clone()),
+            ("model.kv", self.kv.clone()),
+            ("model.device", self.device.clone()),
+            ("server.http", self.http.clone()),
+            ("server.grpc", self.grpc.clone()),
+            (
+                "storage.data_dir",
+                self.data_dir.as_ref().map(|dir| dir.display().to_string()),
+            ),
+            (
+                "engine.threads",
+                self.threads.map(|threads| threads.to_string()),
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| value.map(|value| (key, value)))
+        .collect()
+    }
+
+    pub fn load(&self) -> Result<super::settings::Settings, Failure> {
+        super::settings::load(self.config.as_deref(), std::env::vars(), &self.pairs())
+            .map_err(super::told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+}

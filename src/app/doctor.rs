@@ -1,0 +1,169 @@
+//! doctor: looks at this machine and says what would keep the daemon from running well.
+
+use std::net::TcpListener;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::command::SettingFlags;
+use super::settings::Settings;
+use crate::cli::{Failure, Output, Table};
+use crate::model::Base;
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    flags: SettingFlags,
+}
+
+struct Finding {
+    subject: &'static str,
+    fine: bool,
+    said: String,
+}
+
+impl Finding {
+    fn of(subject: &'static str, result: Result<String, String>) -> Self {
+        let (fine, said) = match result {
+            Ok(said) => (true, said),
+            Err(said) => (false, said),
+        };
+        Self {
+            subject,
+            fine,
+            said,
+        }
+    }
+}
+
+/// Prints every finding; an error if one of them would stop the daemon.
+pub async fn run(args: &DoctorArgs, json: bool) -> Result<(), Failure> {
+    let settings = args.flags.load()?;
+    let data_dir = settings.data_dir();
+    let values = &settings.values;
+    let mut findings = vec![
+        Finding::of("processor", Ok(processor())),
+        Finding::of("memory", memory()),
+        Finding::of("data directory", writable(&data_dir)),
+        Finding::of("http address", free(values.server.http)),
+        Finding::of("grpc address", free(values.server.grpc)),
+    ];
+    findings.push(Finding::of("base model", base(&settings).await));
+
+    let report: Vec<_> = findings
+        .iter()
+        .map(|f| json!({"subject": f.subject, "ok": f.fine, "message": f.said}))
+        .collect();
+    Output::new(json).show(&json!({"findings": report}), |_| {
+        let mut table = Table::default();
+        for finding in &findings {
+            let mark = if finding.fine { "ok" } else { "PROBLEM" };
+            table.row(vec![
+                mark.into(),
+                finding.subject.into(),
+                finding.said.clone(),
+            ]);
+        }
+        table.render()
+    })?;
+    match findings.iter().filter(|f| !f.fine).count() {
+        0 => Ok(()),
+        problems => Err(Failure::Failed(format!("{problems} problem(s) found"))),
+    }
+}
+
+fn processor() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let features = features();
+    format!(
+        "{cores} cores; {}",
+        if features.is_empty() {
+            "portable code only"
+        } else {
+            &features
+        }
+    )
+}
+
+#[cfg(target_arch = "x86_64")]
+fn features() -> String {
+    let all = [
+        ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+        ("fma", std::arch::is_x86_feature_detected!("fma")),
+        ("f16c", std::arch::is_x86_feature_detected!("f16c")),
+        ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+        (
+            "avx512vnni",
+            std::arch::is_x86_feature_detected!("avx512vnni"),
+        ),
+        (
+            "avx512bf16",
+            std::arch::is_x86_feature_detected!("avx512bf16"),
+        ),
+    ];
+    all.iter()
+        .filter(|(_, has)| *has)
+        .map(|(name, _)| *name)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn features() -> String {
+    String::new()
+}
+
+fn memory() -> Result<String, String> {
+    let text = match std::fs::read_to_string("/proc/meminfo") {
+        Ok(text) => text,
+        Err(_) => return Ok("unknown on this system".into()),
+    };
+    let of = |name: &str| -> Option<u64> {
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    };
+    match (of("MemAvailable:"), of("MemTotal:")) {
+        (Some(free), Some(total)) if free < 512 * 1024 => Err(format!(
+            "{} MiB available of {} MiB",
+            free / 1024,
+            total / 1024
+        )),
+        (Some(free), Some(total)) => Ok(format!(
+            "{} MiB available of {} MiB",
+            free / 1024,
+            total / 1024
+        )),
+        _ => Ok("unknown on this system".into()),
+    }
+}
+
+fn writable(dir: &Path) -> Result<String, String> {
+    let shown = dir.display();
+    std::fs::create_dir_all(dir).map_err(|error| format!("{shown}: {error}"))?;
+    tempfile::tempfile_in(dir).map_err(|error| format!("{shown}: {error}"))?;
+    Ok(format!("{shown} can be written"))
+}
+
+fn free(address: std::net::SocketAddr) -> Result<String, String> {
+    TcpListener::bind(address)
+        .map(|_| format!("{address} is free"))
+        .map_err(|error| format!("{address}: {error}"))
+}
+
+async fn base(settings: &Settings) -> Result<String, String> {
+    let model = &settings.values.model;
+    let (origin, quant, kv) = (model.origin()?, model.quant()?, model.kv()?);
+    let opened = tokio::task::spawn_blocking(move || Base::open(&origin, quant, kv))
+        .await
+        .map_err(|error| error.to_string())?
+        .map_err(|error| error.to_string())?;
+    let model = &opened.model;
+    Ok(format!(
+        "{}: {:.1} M parameters, {} layers, {} of weights, context {}",
+        opened.name,
+        model.parameters() as f64 / 1e6,
+        model.layers(),
+        crate::cli::size(model.weight_bytes()),
+        model.context(),
+    ))
+}

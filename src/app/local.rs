@@ -1,0 +1,49 @@
+//! A daemon inside this process, on free ports and in a directory that vanishes: for `demo` and `--local`.
+
+use tempfile::TempDir;
+
+use super::serve::Daemon;
+use super::settings;
+use crate::cli::{Client, Failure};
+
+pub struct Local {
+    daemon: Daemon,
+    client: Client,
+    /// Held for its drop.
+    _data_dir: TempDir,
+}
+
+impl Local {
+    /// `flags` are settings such as `("model.path", …)`, over the defaults; the environment counts as for `serve`.
+    pub async fn start(flags: &[(&str, String)]) -> Result<Self, Failure> {
+        let data_dir = tempfile::tempdir()?;
+        let mut all = vec![
+            ("server.http", "127.0.0.1:0".to_owned()),
+            ("server.grpc", "127.0.0.1:0".to_owned()),
+            ("storage.data_dir", data_dir.path().display().to_string()),
+            ("telemetry.log", "warn".to_owned()),
+        ];
+        all.extend(flags.iter().cloned());
+        let settings = settings::load(None, std::env::vars(), &all).map_err(super::told)?;
+        super::telemetry::start_log(&settings.values.telemetry);
+        let daemon = Daemon::start(&settings).await.map_err(Failure::failed)?;
+        let client = Client::new(&format!("http://{}", daemon.http()), None)?;
+        Ok(Self {
+            daemon,
+            client,
+            _data_dir: data_dir,
+        })
+    }
+
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.daemon.http())
+    }
+
+    pub async fn stop(self) {
+        self.daemon.stop().await;
+    }
+}

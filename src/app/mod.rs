@@ -1,0 +1,30 @@
+//! app: settings, assembly, drain, telemetry, and the commands that run in this process.
+//! Sees every layer; nobody sees it.
+
+mod bundled;
+mod command;
+mod demo;
+mod doctor;
+mod doors;
+mod local;
+mod offline;
+mod pretrain;
+mod serve;
+mod settings;
+mod telemetry;
+
+pub use command::main;
+
+use crate::cli::Failure;
+
+/// All mistakes in the settings, one a line.
+fn told(problems: Vec<settings::Problem>) -> Failure {
+    let lines: Vec<String> = problems
+        .iter()
+        .map(|problem| format!("  {problem}"))
+        .collect();
+    Failure::Usage(format!(
+        "the settings cannot be used:\n{}",
+        lines.join("\n")
+    ))
+}

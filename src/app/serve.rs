@@ -1,0 +1,241 @@
+//! serve: the order in which the parts start, what a signal does, and the order in which they end.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::command::SettingFlags;
+use super::doors::Doors;
+use super::settings::Settings;
+use super::telemetry::{self, Metrics};
+use super::{bundled, doors};
+use crate::api::{grpc, http};
+use crate::cli::Failure;
+use crate::device::Turns;
+use crate::gateway::{self, Gateway};
+use crate::kernels::pool;
+use crate::model::{Base, Origin};
+use crate::registry::{self, BaseIdentity, Registry};
+use crate::scheduler::{self, Scheduler};
+use crate::trainer::{self, Trainer};
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    flags: SettingFlags,
+}
+
+/// Runs the daemon until a signal; a second signal ends it at once.
+pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
+    let settings = args.flags.load()?;
+    telemetry::start_log(&settings.values.telemetry);
+    let daemon = Daemon::start(&settings).await.map_err(Failure::failed)?;
+    stop_signal().await?;
+    tracing::info!("stopping: running requests end first; a second signal ends at once");
+    tokio::select! {
+        () = daemon.stop() => Ok(()),
+        again = stop_signal() => again.and(Err(Failure::failed("ended before running requests had"))),
+    }
+}
+
+#[cfg(unix)]
+async fn stop_signal() -> Result<(), Failure> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
+    }
+}
+
+#[cfg(not(unix))]
+async fn stop_signal() -> Result<(), Failure> {
+    Ok(tokio::signal::ctrl_c().await?)
+}
+
+/// Every part, running.
+pub struct Daemon {
+    gateway: Gateway,
+    scheduler: Scheduler,
+    trainer: Trainer,
+    stop: CancellationToken,
+    servers: Vec<JoinHandle<()>>,
+    http: SocketAddr,
+    drain: Duration,
+    /// Held for its drop: one daemon a data directory.
+    _lock: std::fs::File,
+}
+
+impl Daemon {
+    /// Returns when both doors are open and the first request would be answered.
+    pub async fn start(settings: &Settings) -> anyhow::Result<Self> {
+        let began = Instant::now();
+        let values = &settings.values;
+        let data_dir = settings.data_dir();
+        let lock = claim(&data_dir)?;
+        // Addresses first: a port that is taken should not cost a model load.
+        let http_listener = listen(values.server.http).await?;
+        let grpc_listener = listen(values.server.grpc).await?;
+
+        let turns = Turns::default();
+        if values.engine.threads > 0 {
+            pool::configure(values.engine.threads);
+        }
+        let base = Arc::new(open_base(settings).await?);
+        let metrics = Arc::new(Metrics::new(values.telemetry.adapter_labels)?);
+
+        let database = registry::open_database(&data_dir.join("adapterd.sqlite")).await?;
+        let identity = BaseIdentity {
+            name: base.name.clone(),
+            digest: base.digest,
+            sites: base.model.sites().to_vec(),
+        };
+        let root = settings.adapter_root();
+        std::fs::create_dir_all(&root)?;
+        let config = registry::Config {
+            dir: data_dir.clone(),
+            root,
+            resident_bytes: values.adapters.resident_bytes,
+            max_rank: values.adapters.max_rank,
+            max_file_bytes: values.limits.max_adapter_bytes,
+        };
+        let registry = Registry::open(database.clone(), identity, config).await?;
+        if values.adapters.bundled && values.model.origin() == Ok(Origin::Embedded) {
+            bundled::offer(&registry, &data_dir).await?;
+        }
+
+        let config = scheduler::Config {
+            rows: values.engine.rows,
+            step_tokens: values.engine.step_tokens,
+            kv_bytes: values.engine.kv_bytes,
+            block_size: values.engine.block_size,
+            queue: values.limits.queue,
+            max_n: values.limits.max_n,
+        };
+        let scheduler = Scheduler::start(base.clone(), turns.clone(), config, metrics.clone())?;
+        let config = trainer::Config {
+            dir: data_dir,
+            max_file_bytes: values.limits.max_file_bytes,
+            max_queued: values.training.max_queued,
+            max_rank: values.adapters.max_rank,
+        };
+        let trainer =
+            Trainer::open(database, base.clone(), registry.clone(), turns, config).await?;
+
+        let gateway = Gateway::new(
+            gateway::Parts {
+                base: base.clone(),
+                registry: registry.clone(),
+                scheduler: scheduler.clone(),
+                trainer: trainer.clone(),
+            },
+            gateway::Config::default(),
+        );
+        let stop = CancellationToken::new();
+        let (http, grpc_address) = (http_listener.local_addr()?, grpc_listener.local_addr()?);
+        let doors = Arc::new(Doors {
+            metrics: metrics.clone(),
+            base: base.clone(),
+            registry,
+            scheduler: scheduler.clone(),
+            max_adapters: values.engine.rows,
+            jobs: Mutex::default(),
+        });
+        let config = http::Config {
+            connections: values.server.max_connections,
+            max_json_bytes: values.limits.max_body_bytes,
+            max_file_bytes: values.limits.max_file_bytes as usize,
+            max_adapter_bytes: values.limits.max_adapter_bytes as usize,
+            ..http::Config::default()
+        };
+        let app = http::App::new(gateway.clone(), config, doors.clone());
+        let servers = vec![
+            tokio::spawn(http::serve(http_listener, app, stop.clone())),
+            tokio::spawn(serve_grpc(grpc_listener, gateway.clone(), stop.clone())),
+            tokio::spawn(doors::follow_jobs(
+                doors,
+                metrics,
+                trainer.clone(),
+                stop.clone(),
+            )),
+        ];
+        tracing::info!(
+            model = %base.name,
+            %http,
+            grpc = %grpc_address,
+            seconds = began.elapsed().as_secs_f32(),
+            "ready"
+        );
+        let drain = Duration::from_secs(values.server.drain_seconds);
+        Ok(Self {
+            gateway,
+            scheduler,
+            trainer,
+            stop,
+            servers,
+            http,
+            drain,
+            _lock: lock,
+        })
+    }
+
+    pub const fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Takes no more requests, lets running ones end, saves the running job, then ends.
+    pub async fn stop(self) {
+        self.gateway.close();
+        self.stop.cancel();
+        self.scheduler.drain(self.drain).await;
+        self.trainer.shutdown().await;
+        let ended = futures::future::join_all(self.servers);
+        if tokio::time::timeout(Duration::from_secs(5), ended)
+            .await
+            .is_err()
+        {
+            tracing::warn!("some connections were still open");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+async fn serve_grpc(listener: TcpListener, gateway: Gateway, stop: CancellationToken) {
+    if let Err(error) = grpc::serve(listener, gateway, grpc::Config::default(), stop).await {
+        tracing::error!(%error, "gRPC ended");
+    }
+}
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| anyhow::anyhow!("cannot listen on {address}: {error}"))
+}
+
+/// Two daemons on one data directory would undo each other's work.
+fn claim(data_dir: &Path) -> anyhow::Result<std::fs::File> {
+    std::fs::create_dir_all(data_dir)
+        .map_err(|error| anyhow::anyhow!("data directory {}: {error}", data_dir.display()))?;
+    let file = std::fs::File::create(data_dir.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(anyhow::anyhow!(
+            "another adapterd uses {}; stop it or choose another --data-dir",
+            data_dir.display()
+        )),
+        Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+async fn open_base(settings: &Settings) -> anyhow::Result<Base> {
+    let model = &settings.values.model;
+    let origin = model.origin().map_err(anyhow::Error::msg)?;
+    let quant = model.quant().map_err(anyhow::Error::msg)?;
+    let kv = model.kv().map_err(anyhow::Error::msg)?;
+    Ok(tokio::task::spawn_blocking(move || Base::open(&origin, quant, kv)).await??)
+}

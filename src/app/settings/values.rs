@@ -1,0 +1,330 @@
+//! The settings themselves, with their defaults and what each may be.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{KvKind, Origin, Quant};
+
+/// Every section and key of a settings file.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Values {
+    pub server: Server,
+    pub model: Model,
+    pub engine: Engine,
+    pub adapters: Adapters,
+    pub training: Training,
+    pub storage: Storage,
+    pub auth: Auth,
+    pub limits: Limits,
+    pub telemetry: Telemetry,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    pub http: SocketAddr,
+    pub grpc: SocketAddr,
+    /// Connections open at once; further ones wait in the kernel's queue.
+    pub max_connections: usize,
+    /// Seconds that running requests get to end after a signal to stop.
+    pub drain_seconds: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            http: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            grpc: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            max_connections: 1024,
+            drain_seconds: 30,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// A folder, a `.gguf` file, a Hugging Face id, or `embedded`.
+    pub path: String,
+    /// `auto` quantizes safetensors to q8_0 and keeps a GGUF's own types.
+    pub quant: String,
+    pub kv: String,
+    pub device: String,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self {
+            path: "embedded".into(),
+            quant: "auto".into(),
+            kv: "auto".into(),
+            device: "auto".into(),
+        }
+    }
+}
+
+impl Model {
+    pub fn origin(&self) -> Result<Origin, String> {
+        if self.path == "embedded" {
+            return Ok(Origin::Embedded);
+        }
+        let path = PathBuf::from(&self.path);
+        if path.is_dir() {
+            return Ok(Origin::Folder(path));
+        }
+        if path.is_file() {
+            return match path
+                .extension()
+                .is_some_and(|e| e.eq_ignore_ascii_case("gguf"))
+            {
+                true => Ok(Origin::Gguf(path)),
+                false => Err(format!("`{}` is a file, but not a `.gguf` one", self.path)),
+            };
+        }
+        let parts: Vec<&str> = self.path.split('/').collect();
+        let hub_id = parts.len() == 2
+            && parts.iter().all(|part| {
+                !part.is_empty()
+                    && !part.starts_with('.')
+                    && part
+                        .chars()
+                        .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+            });
+        match hub_id {
+            true => Ok(Origin::Hub(self.path.clone())),
+            false => Err(format!(
+                "`{}` is no folder or file here, and no `OWNER/NAME` of a model hub",
+                self.path
+            )),
+        }
+    }
+
+    /// `None` lets the file's kind decide.
+    pub fn quant(&self) -> Result<Option<Quant>, String> {
+        Ok(Some(match self.quant.as_str() {
+            "auto" => return Ok(None),
+            "none" => Quant::AsStored,
+            "f32" => Quant::F32,
+            "f16" => Quant::F16,
+            "bf16" => Quant::Bf16,
+            "q8_0" => Quant::Q8_0,
+            "q4_k" => Quant::Q4K,
+            "q4_0" => Quant::Q4_0,
+            "int8" => return Err("`int8` is not available in this version".into()),
+            other => {
+                return Err(format!(
+                    "`{other}` is none of auto, none, f32, f16, bf16, q8_0, q4_k, q4_0"
+                ));
+            }
+        }))
+    }
+
+    pub fn kv(&self) -> Result<KvKind, String> {
+        match self.kv.as_str() {
+            "auto" => Ok(KvKind::Auto),
+            "f32" => Ok(KvKind::F32),
+            "f16" => Ok(KvKind::F16),
+            "q8" => Ok(KvKind::Q8),
+            other => Err(format!("`{other}` is none of auto, f32, f16, q8")),
+        }
+    }
+
+    pub fn check_device(&self) -> Result<(), String> {
+        match self.device.as_str() {
+            "auto" | "cpu" => Ok(()),
+            other if other == "cuda" || other.starts_with("cuda:") => {
+                Err(format!("`{other}`: this binary was built without CUDA"))
+            }
+            other => Err(format!("`{other}` is none of cpu, cuda[:N], auto")),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Engine {
+    /// Compute threads; 0 is one for each core.
+    pub threads: usize,
+    /// Answers that run at once.
+    pub rows: usize,
+    /// Tokens of one step over all requests.
+    pub step_tokens: usize,
+    pub kv_bytes: u64,
+    pub block_size: usize,
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            rows: 64,
+            step_tokens: 512,
+            kv_bytes: 512 << 20,
+            block_size: 16,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Adapters {
+    /// The only tree a path in a request may name; empty is `incoming/` in the data directory.
+    pub root: PathBuf,
+    /// Publish the ready-made adapters at the first start on the embedded base.
+    pub bundled: bool,
+    pub resident_bytes: u64,
+    pub max_rank: usize,
+}
+
+impl Default for Adapters {
+    fn default() -> Self {
+        Self {
+            root: PathBuf::new(),
+            bundled: true,
+            resident_bytes: 1 << 30,
+            max_rank: 256,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// Jobs that may wait.
+    pub max_queued: usize,
+}
+
+impl Default for Training {
+    fn default() -> Self {
+        Self { max_queued: 100 }
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Storage {
+    /// Empty is `adapterd` in the XDG state directory.
+    pub data_dir: PathBuf,
+}
+
+/// Keys come with a later version; the section is reserved.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Requests that may wait for the engine; more get a 429.
+    pub queue: usize,
+    /// `n` of one request.
+    pub max_n: u32,
+    pub max_body_bytes: usize,
+    pub max_file_bytes: u64,
+    pub max_adapter_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            queue: 256,
+            max_n: 16,
+            max_body_bytes: 8 << 20,
+            max_file_bytes: 512 << 20,
+            max_adapter_bytes: 2 << 30,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    /// A tracing filter: `info`, `adapterd=debug,warn`, …
+    pub log: String,
+    pub format: LogFormat,
+    /// Adapters with metric labels of their own; the rest are `other`.
+    pub adapter_labels: usize,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self {
+            log: "info".into(),
+            format: LogFormat::Text,
+            adapter_labels: 64,
+        }
+    }
+}
+
+impl Values {
+    /// Everything that is wrong with the values themselves: `(key, why)`.
+    pub fn mistakes(&self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        let mut say = |key: &str, why: String| found.push((key.to_owned(), why));
+        if let Err(why) = self.model.origin() {
+            say("model.path", why);
+        }
+        if let Err(why) = self.model.quant() {
+            say("model.quant", why);
+        }
+        if let Err(why) = self.model.kv() {
+            say("model.kv", why);
+        }
+        if let Err(why) = self.model.check_device() {
+            say("model.device", why);
+        }
+        for (key, value, least, most) in [
+            (
+                "server.max_connections",
+                self.server.max_connections,
+                1,
+                1 << 20,
+            ),
+            ("engine.threads", self.engine.threads, 0, 1024),
+            ("engine.rows", self.engine.rows, 1, 4096),
+            ("engine.step_tokens", self.engine.step_tokens, 1, 1 << 16),
+            ("engine.block_size", self.engine.block_size, 1, 1024),
+            ("adapters.max_rank", self.adapters.max_rank, 1, 4096),
+            ("limits.queue", self.limits.queue, 1, 1 << 20),
+            ("limits.max_n", self.limits.max_n as usize, 1, 1024),
+            (
+                "limits.max_body_bytes",
+                self.limits.max_body_bytes,
+                1024,
+                1 << 32,
+            ),
+        ] {
+            if !(least..=most).contains(&value) {
+                say(key, format!("{value} is not within {least} to {most}"));
+            }
+        }
+        if self.server.http == self.server.grpc && self.server.http.port() != 0 {
+            say(
+                "server.grpc",
+                format!("{} is taken by server.http", self.server.grpc),
+            );
+        }
+        if self
+            .telemetry
+            .log
+            .parse::<tracing_subscriber::EnvFilter>()
+            .is_err()
+        {
+            say(
+                "telemetry.log",
+                format!("`{}` is not a log filter", self.telemetry.log),
+            );
+        }
+        found
+    }
+}

@@ -1,0 +1,387 @@
+//! The Prometheus metrics, by the names users rely on.
+
+use std::fmt::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+use super::labels::Labels;
+use crate::domain::{JobEvent, JobEventKind, JobStatus, Usage};
+use crate::scheduler::{Load, Observe};
+
+/// What is read at the moment of a scrape rather than counted on the way.
+pub struct Gauges {
+    pub load: Load,
+    /// `(name, pinned, bytes)` of adapters in memory.
+    pub resident: Vec<(String, bool, u64)>,
+    pub max_adapters: usize,
+    pub jobs: Vec<(JobStatus, u64)>,
+    /// `(part, bytes)`
+    pub memory: Vec<(&'static str, u64)>,
+}
+
+/// Every metric of the process.
+pub struct Metrics {
+    registry: Registry,
+    adapters: Labels,
+    requests: IntCounterVec,
+    tokens: IntCounterVec,
+    first_token: Histogram,
+    inter_token: Histogram,
+    request_duration: Histogram,
+    batch_rows: Histogram,
+    batch_adapters: Histogram,
+    step_seconds: Histogram,
+    queue_depth: Gauge,
+    kv_blocks: IntGaugeVec,
+    adapter_loaded: IntGaugeVec,
+    jobs: IntGaugeVec,
+    memory: IntGaugeVec,
+    train: Train,
+}
+
+struct Train {
+    step: GaugeVec,
+    loss: GaugeVec,
+    learning_rate: GaugeVec,
+    tokens_total: IntCounterVec,
+    tokens_per_second: GaugeVec,
+    loss_scale: GaugeVec,
+    skipped_steps_total: IntCounterVec,
+}
+
+const LATENCY: &[f64] = &[
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
+const COUNTS: &[f64] = &[
+    1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0,
+];
+
+impl Metrics {
+    /// `adapter_labels`: adapters with labels of their own.
+    pub fn new(adapter_labels: usize) -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let histogram = |name: &str, help: &str, buckets: &[f64]| {
+            let made =
+                Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
+            registry.register(Box::new(made.clone()))?;
+            Ok::<_, prometheus::Error>(made)
+        };
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let made = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(made.clone()))?;
+            Ok::<_, prometheus::Error>(made)
+        };
+        let int_gauges = |name: &str, help: &str, labels: &[&str]| {
+            let made = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(made.clone()))?;
+            Ok::<_, prometheus::Error>(made)
+        };
+        let job_gauge = |name: &str, help: &str| {
+            let made = GaugeVec::new(Opts::new(name, help), &["job"])?;
+            registry.register(Box::new(made.clone()))?;
+            Ok::<_, prometheus::Error>(made)
+        };
+        let queue_depth = Gauge::new("adapterd_queue_depth", "Requests that wait for the engine")?;
+        registry.register(Box::new(queue_depth.clone()))?;
+        Ok(Self {
+            adapters: Labels::new(adapter_labels),
+            requests: counters(
+                "adapterd_requests_total",
+                "Requests answered",
+                &["route", "code"],
+            )?,
+            tokens: counters(
+                "adapterd_tokens_total",
+                "Tokens by what they were",
+                &["adapter", "kind"],
+            )?,
+            first_token: histogram(
+                "adapterd_time_to_first_token_seconds",
+                "From arrival to the first token",
+                LATENCY,
+            )?,
+            inter_token: histogram(
+                "adapterd_inter_token_latency_seconds",
+                "Between two tokens of one answer",
+                LATENCY,
+            )?,
+            request_duration: histogram(
+                "adapterd_request_duration_seconds",
+                "From arrival to the end of the answer",
+                LATENCY,
+            )?,
+            batch_rows: histogram("adapterd_batch_rows", "Rows of a step", COUNTS)?,
+            batch_adapters: histogram(
+                "adapterd_batch_adapters",
+                "Different adapters of a step",
+                COUNTS,
+            )?,
+            step_seconds: histogram("adapterd_step_seconds", "Duration of a step", LATENCY)?,
+            queue_depth,
+            kv_blocks: int_gauges(
+                "adapterd_kv_blocks",
+                "Blocks of the key/value cache",
+                &["state"],
+            )?,
+            adapter_loaded: int_gauges(
+                "adapterd_adapter_loaded",
+                "1 for each adapter in memory",
+                &["adapter", "tier", "pinned"],
+            )?,
+            jobs: int_gauges("adapterd_jobs", "Fine-tuning jobs", &["state"])?,
+            memory: int_gauges(
+                "adapterd_memory_bytes",
+                "Memory by what it holds",
+                &["part"],
+            )?,
+            train: Train {
+                step: job_gauge("adapterd_train_step", "Optimizer steps done")?,
+                loss: job_gauge("adapterd_train_loss", "Token mean of the newest step")?,
+                learning_rate: job_gauge("adapterd_train_learning_rate", "Of the newest step")?,
+                tokens_total: counters(
+                    "adapterd_train_tokens_total",
+                    "Tokens trained on",
+                    &["job"],
+                )?,
+                tokens_per_second: job_gauge(
+                    "adapterd_train_tokens_per_second",
+                    "Of the newest step",
+                )?,
+                loss_scale: job_gauge("adapterd_train_loss_scale", "Of the newest step")?,
+                skipped_steps_total: counters(
+                    "adapterd_train_skipped_steps_total",
+                    "Steps left out for a loss or gradient that was not finite",
+                    &["job"],
+                )?,
+            },
+            registry,
+        })
+    }
+
+    /// Counts an answered request. `route` is a pattern of the route table, never a caller's path.
+    pub fn answered(&self, route: &str, code: u16) {
+        self.requests
+            .with_label_values(&[route, code.to_string().as_str()])
+            .inc();
+    }
+
+    /// Follows a job by its events.
+    pub fn trained(&self, event: &JobEvent) {
+        if event.kind != JobEventKind::Metrics {
+            return;
+        }
+        let job = [event.job.as_str()];
+        let number = |field: &str| event.data[field].as_f64();
+        let set = |gauge: &GaugeVec, field: &str| {
+            if let Some(value) = number(field) {
+                gauge.with_label_values(&job).set(value);
+            }
+        };
+        set(&self.train.step, "step");
+        set(&self.train.loss, "train_loss");
+        set(&self.train.learning_rate, "learning_rate");
+        set(&self.train.tokens_per_second, "tokens_per_second");
+        set(&self.train.loss_scale, "loss_scale");
+        let tokens = event.data["tokens"].as_u64().unwrap_or(0);
+        self.train
+            .tokens_total
+            .with_label_values(&job)
+            .inc_by(tokens);
+        let skipped = event.data["skipped"].as_bool().unwrap_or(false);
+        self.train
+            .skipped_steps_total
+            .with_label_values(&job)
+            .inc_by(skipped.into());
+    }
+
+    /// A finished job's series go, so that a long life does not collect them.
+    pub fn job_ended(&self, job: &str) {
+        let train = &self.train;
+        let gauges = [
+            &train.step,
+            &train.loss,
+            &train.learning_rate,
+            &train.tokens_per_second,
+            &train.loss_scale,
+        ];
+        // Removing what was never set is no mistake: a job may end before its first step.
+        for gauge in gauges {
+            let _ = gauge.remove_label_values(&[job]);
+        }
+        for counter in [&train.tokens_total, &train.skipped_steps_total] {
+            let _ = counter.remove_label_values(&[job]);
+        }
+    }
+
+    /// The text exposition, with `now`'s gauges.
+    pub fn render(&self, now: &Gauges) -> prometheus::Result<String> {
+        self.queue_depth.set(now.load.waiting as f64);
+        let kv = |state: &str, blocks: usize| {
+            self.kv_blocks
+                .with_label_values(&[state])
+                .set(blocks as i64);
+        };
+        kv("used", now.load.kv_used);
+        kv("free", now.load.kv_total.saturating_sub(now.load.kv_used));
+        self.adapter_loaded.reset();
+        for (name, pinned, _) in &now.resident {
+            let pinned = if *pinned { "true" } else { "false" };
+            self.adapter_loaded
+                .with_label_values(&[self.adapters.of(name), "resident", pinned])
+                .set(1);
+        }
+        for (status, count) in &now.jobs {
+            self.jobs
+                .with_label_values(&[status.as_str()])
+                .set(*count as i64);
+        }
+        for (part, bytes) in &now.memory {
+            self.memory.with_label_values(&[*part]).set(*bytes as i64);
+        }
+        let mut bytes = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut bytes)?;
+        let mut text = String::from_utf8_lossy(&bytes).into_owned();
+        gateway_names(&mut text, now);
+        Ok(text)
+    }
+}
+
+/// The names that inference gateways read from any engine. One series each, so that stale label sets never linger.
+fn gateway_names(text: &mut String, now: &Gauges) {
+    let load = &now.load;
+    let usage = load.kv_used as f64 / load.kv_total.max(1) as f64;
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |d| d.as_secs_f64());
+    // The protocol's `running` means loaded and ready, busy or not.
+    let mut ready: Vec<&str> = now
+        .resident
+        .iter()
+        .map(|(name, ..)| name.as_str())
+        .collect();
+    ready.extend(load.running_adapters.iter().map(String::as_str));
+    ready.sort_unstable();
+    ready.dedup();
+    let rows = [
+        (
+            "vllm:num_requests_waiting",
+            String::new(),
+            load.waiting as f64,
+        ),
+        (
+            "vllm:num_requests_running",
+            String::new(),
+            load.running as f64,
+        ),
+        ("vllm:kv_cache_usage_perc", String::new(), usage),
+        (
+            "vllm:cache_config_info",
+            format!(
+                "{{block_size=\"{}\",num_gpu_blocks=\"{}\"}}",
+                load.block_size, load.kv_total
+            ),
+            1.0,
+        ),
+        (
+            "vllm:lora_requests_info",
+            format!(
+                "{{max_lora=\"{}\",running_lora_adapters=\"{}\",waiting_lora_adapters=\"{}\"}}",
+                now.max_adapters,
+                ready.join(","),
+                load.waiting_adapters.join(",")
+            ),
+            seconds,
+        ),
+    ];
+    for (name, labels, value) in rows {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "# TYPE {name} gauge\n{name}{labels} {value}");
+    }
+}
+
+impl Observe for Metrics {
+    fn step(&self, seconds: f64, rows: usize, adapters: usize) {
+        self.step_seconds.observe(seconds);
+        self.batch_rows.observe(rows as f64);
+        self.batch_adapters.observe(adapters as f64);
+    }
+
+    fn first_token(&self, seconds: f64) {
+        self.first_token.observe(seconds);
+    }
+
+    fn inter_token(&self, seconds: f64) {
+        self.inter_token.observe(seconds);
+    }
+
+    fn request(&self, seconds: f64, adapter: Option<&str>, usage: Usage) {
+        self.request_duration.observe(seconds);
+        let adapter = adapter.map_or("none", |name| self.adapters.of(name));
+        for (kind, count) in [
+            ("prompt", usage.prompt),
+            ("generated", usage.generated),
+            ("cached", usage.cached),
+        ] {
+            self.tokens
+                .with_label_values(&[adapter, kind])
+                .inc_by(count as u64);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scrape_holds_what_gateways_read() {
+        let metrics = Metrics::new(4).unwrap();
+        metrics.answered("/v1/chat/completions", 200);
+        metrics.request(
+            0.5,
+            Some("legal"),
+            Usage {
+                prompt: 7,
+                cached: 0,
+                generated: 3,
+            },
+        );
+        let load = Load {
+            waiting: 2,
+            running: 1,
+            kv_used: 5,
+            kv_total: 10,
+            block_size: 16,
+            running_adapters: vec!["legal".into()],
+            waiting_adapters: vec!["medical".into()],
+        };
+        let now = Gauges {
+            load,
+            resident: vec![("finance".into(), true, 10)],
+            max_adapters: 8,
+            jobs: vec![(JobStatus::Queued, 1)],
+            memory: vec![("weights", 3)],
+        };
+        let text = metrics.render(&now).unwrap();
+        for line in [
+            "adapterd_requests_total{code=\"200\",route=\"/v1/chat/completions\"} 1",
+            "adapterd_tokens_total{adapter=\"legal\",kind=\"prompt\"} 7",
+            "adapterd_kv_blocks{state=\"free\"} 5",
+            "adapterd_adapter_loaded{adapter=\"finance\",pinned=\"true\",tier=\"resident\"} 1",
+            "vllm:num_requests_waiting 2",
+            "vllm:kv_cache_usage_perc 0.5",
+            "vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"10\"} 1",
+            "adapterd_jobs{state=\"queued\"} 1",
+            "adapterd_memory_bytes{part=\"weights\"} 3",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+        }
+        assert!(text.contains(
+            "vllm:lora_requests_info{max_lora=\"8\",running_lora_adapters=\"finance,legal\",waiting_lora_adapters=\"medical\"}"
+        ));
+    }
+}

@@ -1,0 +1,215 @@
+//! `adapter …`: the registry from the command line.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::output::{Table, cell, line, short, size, when};
+use super::{Client, Failure, Output};
+
+/// A change that only happens if the name is still where the caller saw it.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Condition {
+    /// Refuse unless the name is at this generation (`none`: unless it does not exist)
+    #[arg(long, value_name = "GENERATION")]
+    expected_generation: Option<String>,
+}
+
+impl Condition {
+    fn body(&self) -> Value {
+        match &self.expected_generation {
+            Some(generation) => json!({"expected_generation": generation}),
+            None => json!({}),
+        }
+    }
+
+    fn query(&self) -> Vec<(&'static str, String)> {
+        self.expected_generation
+            .iter()
+            .map(|g| ("expected_generation", g.clone()))
+            .collect()
+    }
+}
+
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum AdapterCommand {
+    /// Every adapter, with its generation and where its weights are
+    List,
+    /// All that is known about one adapter
+    Show { name: String },
+    /// Bring an adapter's weights into memory now
+    Load {
+        name: String,
+        #[command(flatten)]
+        condition: Condition,
+    },
+    /// Upload a PEFT folder and serve it under a name, or move the name to it
+    Register {
+        /// A folder with adapter_config.json and adapter_model.safetensors
+        dir: PathBuf,
+        #[arg(long)]
+        name: String,
+        #[command(flatten)]
+        condition: Condition,
+    },
+    /// Free an adapter's memory; the next request loads it again
+    Unload {
+        name: String,
+        #[command(flatten)]
+        condition: Condition,
+    },
+    /// Move a name to a generation it has had
+    Promote {
+        name: String,
+        #[arg(long)]
+        generation: String,
+        #[command(flatten)]
+        condition: Condition,
+    },
+    /// Move a name back to the generation before
+    Rollback {
+        name: String,
+        #[command(flatten)]
+        condition: Condition,
+    },
+    /// Keep an adapter in memory whatever else is loaded
+    Pin {
+        name: String,
+        /// Let it be evicted again
+        #[arg(long)]
+        off: bool,
+        #[command(flatten)]
+        condition: Condition,
+    },
+    /// Take the name away; requests that run finish
+    Remove {
+        name: String,
+        #[command(flatten)]
+        condition: Condition,
+    },
+    /// Write an adapter's PEFT folder
+    Export {
+        name: String,
+        /// A folder that does not exist yet, or an empty one
+        dir: PathBuf,
+    },
+}
+
+pub async fn run(client: &Client, command: AdapterCommand, output: Output) -> Result<(), Failure> {
+    let act = async |name: &str, verb: &str, body: Value| {
+        let adapter = client.post(&["v1", "adapters", name, verb], &body).await?;
+        output.show(&adapter, details)
+    };
+    match command {
+        AdapterCommand::List => output.show(&client.get(&["v1", "adapters"], &[]).await?, listing),
+        AdapterCommand::Show { name } => {
+            output.show(&client.get(&["v1", "adapters", &name], &[]).await?, details)
+        }
+        AdapterCommand::Load { name, condition } => act(&name, "load", condition.body()).await,
+        AdapterCommand::Unload { name, condition } => act(&name, "unload", condition.body()).await,
+        AdapterCommand::Rollback { name, condition } => {
+            act(&name, "rollback", condition.body()).await
+        }
+        AdapterCommand::Promote {
+            name,
+            generation,
+            condition,
+        } => {
+            let mut body = condition.body();
+            body["generation"] = json!(generation);
+            act(&name, "promote", body).await
+        }
+        AdapterCommand::Pin {
+            name,
+            off,
+            condition,
+        } => act(&name, if off { "unpin" } else { "pin" }, condition.body()).await,
+        AdapterCommand::Register {
+            dir,
+            name,
+            condition,
+        } => {
+            let path = ["v1", "adapters", &name];
+            let body = pack(&dir)?;
+            let adapter = client
+                .put(&path, &condition.query(), "application/x-tar", body)
+                .await?;
+            output.show(&adapter, details)
+        }
+        AdapterCommand::Remove { name, condition } => {
+            let gone = client
+                .delete(&["v1", "adapters", &name], &condition.query())
+                .await?;
+            output.show(&gone, |_| format!("{name} is gone"))
+        }
+        AdapterCommand::Export { name, dir } => export(client, &name, &dir, output).await,
+    }
+}
+
+fn listing(adapters: &Value) -> String {
+    let mut table = Table::new(&[
+        "NAME",
+        "GENERATION",
+        "KIND",
+        "RANK",
+        "SIZE",
+        "TIER",
+        "PINNED",
+        "SOURCE",
+    ]);
+    for adapter in adapters["data"].as_array().into_iter().flatten() {
+        table.row(vec![
+            cell(adapter, "id"),
+            short(&adapter["generation"]),
+            cell(adapter, "kind"),
+            cell(adapter, "rank"),
+            size(adapter["bytes"].as_u64().unwrap_or(0)),
+            cell(adapter, "tier"),
+            cell(adapter, "pinned"),
+            cell(adapter, "source"),
+        ]);
+    }
+    table.render()
+}
+
+fn details(adapter: &Value) -> String {
+    let mut table = Table::default();
+    for (field, value) in adapter.as_object().into_iter().flatten() {
+        let text = match field.as_str() {
+            "bytes" => size(value.as_u64().unwrap_or(0)),
+            "created_at" => when(value),
+            _ => cell(adapter, field),
+        };
+        table.row(vec![format!("{field}:"), text]);
+    }
+    table.render()
+}
+
+/// A folder's files as a tar, without its sub-folders.
+fn pack(dir: &Path) -> Result<Vec<u8>, Failure> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let entries = std::fs::read_dir(dir)
+        .map_err(|error| Failure::Usage(format!("{}: {error}", dir.display())))?;
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            archive.append_path_with_name(entry.path(), entry.file_name())?;
+        }
+    }
+    Ok(archive.into_inner()?)
+}
+
+async fn export(client: &Client, name: &str, dir: &Path, output: Output) -> Result<(), Failure> {
+    if dir.exists() && std::fs::read_dir(dir)?.next().is_some() {
+        return Err(Failure::Usage(format!("{} is not empty", dir.display())));
+    }
+    let bytes = client.bytes(&["v1", "adapters", name, "content"]).await?;
+    std::fs::create_dir_all(dir)?;
+    tar::Archive::new(bytes.as_slice()).unpack(dir)?;
+    let done = json!({"id": name, "path": dir});
+    output.show(&done, |_| format!("{name} is in {}", dir.display()))?;
+    match output.is_json() {
+        true => Ok(()),
+        false => line("PEFT loads it with PeftModel.from_pretrained(model, that folder)"),
+    }
+}

@@ -1,0 +1,199 @@
+//! `chat` and `generate`: words in, words out.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use futures::StreamExt;
+use serde_json::{Map, Value, json};
+
+use super::{Client, Failure, Output, output, sse};
+
+/// What both commands let a user choose about an answer.
+#[derive(Debug, Clone, clap::Args)]
+pub struct AnswerArgs {
+    /// The adapter to answer with; the base model without it
+    #[arg(long, value_name = "NAME[@GENERATION]")]
+    adapter: Option<String>,
+    /// Stop after this many tokens
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+    /// 0 always takes the likeliest token
+    #[arg(long, default_value_t = 0.0, value_name = "T")]
+    temperature: f32,
+    #[arg(long, value_name = "P")]
+    top_p: Option<f32>,
+    /// Makes a sampled answer repeatable
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Stop before this text; may be given several times
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
+}
+
+impl AnswerArgs {
+    fn fields(&self) -> Map<String, Value> {
+        let mut fields = Map::new();
+        fields.insert("temperature".into(), json!(self.temperature));
+        fields.insert("stream".into(), json!(true));
+        fields.insert("stream_options".into(), json!({"include_usage": true}));
+        let optional = [
+            ("adapter", self.adapter.as_ref().map(|v| json!(v))),
+            ("max_tokens", self.max_tokens.map(|v| json!(v))),
+            ("top_p", self.top_p.map(|v| json!(v))),
+            ("seed", self.seed.map(|v| json!(v))),
+            ("stop", (!self.stop.is_empty()).then(|| json!(self.stop))),
+        ];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                fields.insert(name.into(), value);
+            }
+        }
+        fields
+    }
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct ChatArgs {
+    /// A first message that sets the scene
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    /// Start an engine in this process instead of talking to a daemon
+    #[arg(long)]
+    pub local: bool,
+    #[command(flatten)]
+    answer: AnswerArgs,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct GenerateArgs {
+    /// The text to continue, without a chat template; `-` reads it from standard input
+    #[arg(long, value_name = "TEXT")]
+    prompt: String,
+    /// Start an engine in this process instead of talking to a daemon
+    #[arg(long)]
+    pub local: bool,
+    #[command(flatten)]
+    answer: AnswerArgs,
+}
+
+struct Answer {
+    text: String,
+    usage: Value,
+    generation: Value,
+    finish_reason: Value,
+}
+
+/// Streams one answer; `piece` finds the new text in a choice.
+async fn ask(
+    client: &Client,
+    path: &[&str],
+    body: &Value,
+    output: Output,
+    piece: impl Fn(&Value) -> Option<&str>,
+) -> Result<Answer, Failure> {
+    let response = client.stream(path, body).await?;
+    let mut chunks = std::pin::pin!(sse::chunks(response));
+    let mut answer = Answer {
+        text: String::new(),
+        usage: Value::Null,
+        generation: Value::Null,
+        finish_reason: Value::Null,
+    };
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk?;
+        if !chunk["usage"].is_null() {
+            answer.usage = chunk["usage"].clone();
+        }
+        answer.generation = chunk["adapter_generation"].clone();
+        let choice = &chunk["choices"][0];
+        if !choice["finish_reason"].is_null() {
+            answer.finish_reason = choice["finish_reason"].clone();
+        }
+        if let Some(text) = piece(choice) {
+            answer.text.push_str(text);
+            if !output.is_json() {
+                let mut out = std::io::stdout().lock();
+                out.write_all(text.as_bytes())?;
+                out.flush()?;
+            }
+        }
+    }
+    if !output.is_json() {
+        output::line("")?;
+    }
+    Ok(answer)
+}
+
+impl Answer {
+    fn as_json(&self) -> Value {
+        json!({
+            "text": self.text,
+            "finish_reason": self.finish_reason,
+            "adapter_generation": self.generation,
+            "usage": self.usage,
+        })
+    }
+}
+
+pub async fn generate(client: &Client, args: &GenerateArgs, output: Output) -> Result<(), Failure> {
+    let prompt = match args.prompt.as_str() {
+        "-" => std::io::read_to_string(std::io::stdin())?,
+        text => text.to_owned(),
+    };
+    let mut body = args.answer.fields();
+    body.insert("prompt".into(), json!(prompt));
+    let body = Value::Object(body);
+    let path = ["v1", "completions"];
+    let answer = ask(client, &path, &body, output, |choice| {
+        choice["text"].as_str()
+    })
+    .await?;
+    match output.is_json() {
+        true => output.show(&answer.as_json(), |_| String::new()),
+        false => Ok(()),
+    }
+}
+
+pub async fn chat(client: &Client, args: &ChatArgs, output: Output) -> Result<(), Failure> {
+    let mut messages: Vec<Value> = Vec::new();
+    if let Some(system) = &args.system {
+        messages.push(json!({"role": "system", "content": system}));
+    }
+    let interactive = std::io::stdin().is_terminal() && !output.is_json();
+    if interactive {
+        let adapter = args.answer.adapter.as_deref().unwrap_or("the base model");
+        output::line(&format!(
+            "Talking to {adapter}. An empty line or Ctrl-D ends."
+        ))?;
+    }
+    loop {
+        if interactive {
+            let mut out = std::io::stdout().lock();
+            out.write_all(b"> ")?;
+            out.flush()?;
+        }
+        let mut said = String::new();
+        if std::io::stdin().lock().read_line(&mut said)? == 0 {
+            return Ok(());
+        }
+        let said = said.trim_end_matches(['\n', '\r']);
+        if said.is_empty() {
+            match interactive {
+                true => return Ok(()),
+                false => continue,
+            }
+        }
+        messages.push(json!({"role": "user", "content": said}));
+        let mut body = args.answer.fields();
+        body.insert("messages".into(), json!(messages));
+        let body = Value::Object(body);
+        let path = ["v1", "chat", "completions"];
+        let answer = ask(client, &path, &body, output, |choice| {
+            choice["delta"]["content"].as_str()
+        })
+        .await?;
+        if output.is_json() {
+            output::line(&answer.as_json().to_string())?;
+        }
+        messages.push(json!({"role": "assistant", "content": answer.text}));
+    }
+}

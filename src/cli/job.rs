@@ -1,0 +1,216 @@
+//! `job …`: fine-tuning jobs from the command line.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use super::output::{Table, cell, line, when};
+use super::{Client, Failure, Output};
+
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum JobCommand {
+    /// Jobs, newest first
+    List {
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+    },
+    /// All that is known about one job
+    Show { id: String },
+    /// What happened so far, oldest first
+    Logs {
+        id: String,
+        /// Also every step's loss and learning rate
+        #[arg(long)]
+        metrics: bool,
+    },
+    /// Follow a job to its end; Ctrl-C leaves it running
+    Watch { id: String },
+    /// Stop a job for good
+    Cancel { id: String },
+    /// Stop a job at its next step and keep its progress
+    Pause { id: String },
+    /// Go on with a paused job
+    Resume { id: String },
+}
+
+pub async fn run(client: &Client, command: JobCommand, output: Output) -> Result<(), Failure> {
+    let act = async |id: &str, verb: &str| {
+        let path = ["v1", "fine_tuning", "jobs", id, verb];
+        output.show(&client.post(&path, &json!({})).await?, details)
+    };
+    match command {
+        JobCommand::List { limit } => {
+            let query = [("limit", limit.to_string())];
+            output.show(
+                &client.get(&["v1", "fine_tuning", "jobs"], &query).await?,
+                listing,
+            )
+        }
+        JobCommand::Show { id } => output.show(&get(client, &id).await?, details),
+        JobCommand::Logs { id, metrics } => logs(client, &id, metrics, output).await,
+        JobCommand::Watch { id } => follow(client, &id, output).await,
+        JobCommand::Cancel { id } => act(&id, "cancel").await,
+        JobCommand::Pause { id } => act(&id, "pause").await,
+        JobCommand::Resume { id } => act(&id, "resume").await,
+    }
+}
+
+async fn get(client: &Client, id: &str) -> Result<Value, Failure> {
+    client.get(&["v1", "fine_tuning", "jobs", id], &[]).await
+}
+
+fn progress(job: &Value) -> (u64, u64) {
+    let count = |field: &str| job["adapterd"][field].as_u64().unwrap_or(0);
+    (count("step"), count("total_steps"))
+}
+
+fn listing(jobs: &Value) -> String {
+    let mut table = Table::new(&["ID", "NAME", "STATUS", "STEP", "LOSS", "CREATED"]);
+    for job in jobs["data"].as_array().into_iter().flatten() {
+        let (step, total) = progress(job);
+        table.row(vec![
+            cell(job, "id"),
+            cell(&job["adapterd"], "name"),
+            cell(job, "status"),
+            format!("{step}/{total}"),
+            job["adapterd"]["train_loss"]
+                .as_f64()
+                .map_or("-".into(), |loss| format!("{loss:.4}")),
+            when(&job["created_at"]),
+        ]);
+    }
+    table.render()
+}
+
+fn details(job: &Value) -> String {
+    let mut table = Table::default();
+    let mut put = |name: &str, value: String| table.row(vec![format!("{name}:"), value]);
+    for field in [
+        "id",
+        "status",
+        "model",
+        "fine_tuned_model",
+        "training_file",
+        "trained_tokens",
+    ] {
+        put(field, cell(job, field));
+    }
+    for field in ["created_at", "finished_at"] {
+        put(field, when(&job[field]));
+    }
+    for (field, value) in job["adapterd"].as_object().into_iter().flatten() {
+        match value.as_object() {
+            Some(inner) => inner
+                .iter()
+                .filter(|(_, value)| !value.is_null())
+                .for_each(|(name, _)| put(&format!("{field}.{name}"), cell(value, name))),
+            None => put(field, cell(&job["adapterd"], field)),
+        }
+    }
+    if let Some(message) = job["error"]["message"].as_str() {
+        put("error", message.to_owned());
+    }
+    table.render()
+}
+
+/// Every event of a job, oldest first.
+async fn events(client: &Client, id: &str) -> Result<Vec<Value>, Failure> {
+    let mut all = Vec::new();
+    let mut query = vec![("limit", "100".to_owned())];
+    loop {
+        let page = client
+            .get(&["v1", "fine_tuning", "jobs", id, "events"], &query)
+            .await?;
+        let found = page["data"].as_array().cloned().unwrap_or_default();
+        let last = found
+            .last()
+            .and_then(|event| event["id"].as_str())
+            .map(str::to_owned);
+        all.extend(found);
+        match (page["has_more"].as_bool(), last) {
+            (Some(true), Some(last)) => {
+                query.truncate(1);
+                query.push(("after", last));
+            }
+            _ => break,
+        }
+    }
+    all.reverse();
+    Ok(all)
+}
+
+async fn logs(client: &Client, id: &str, metrics: bool, output: Output) -> Result<(), Failure> {
+    let mut found = events(client, id).await?;
+    found.retain(|event| metrics || event["type"] != "metrics");
+    output.show(&json!({"object": "list", "data": found}), |list| {
+        list["data"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|event| {
+                format!(
+                    "{}  {:5}  {}\n",
+                    when(&event["created_at"]),
+                    cell(event, "level"),
+                    cell(event, "message")
+                )
+            })
+            .collect()
+    })
+}
+
+/// Shows a job's progress until it ends. An error when it ends in anything but success.
+pub async fn follow(client: &Client, id: &str, output: Output) -> Result<(), Failure> {
+    let bar = match output.shows_progress() {
+        true => ProgressBar::new(0),
+        false => ProgressBar::hidden(),
+    };
+    if let Ok(style) = ProgressStyle::with_template(
+        "{prefix} [{bar:30}] {pos}/{len}  {msg}  {elapsed} (about {eta} left)",
+    ) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    let watching = async {
+        loop {
+            let job = get(client, id).await?;
+            let (step, total) = progress(&job);
+            let status = cell(&job, "status");
+            bar.set_length(total);
+            bar.set_position(step);
+            bar.set_prefix(status.clone());
+            if let Some(loss) = job["adapterd"]["train_loss"].as_f64() {
+                bar.set_message(format!("loss {loss:.4}"));
+            }
+            if matches!(status.as_str(), "succeeded" | "failed" | "cancelled") {
+                return Ok::<Value, Failure>(job);
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    };
+    let job = tokio::select! {
+        ended = watching => ended?,
+        _ = tokio::signal::ctrl_c() => {
+            bar.finish_and_clear();
+            return match output.is_json() {
+                true => Ok(()),
+                false => line(&format!("{id} goes on; `adapterd job watch {id}` comes back to it")),
+            };
+        }
+    };
+    bar.finish_and_clear();
+    output.show(&job, |job| match job["fine_tuned_model"].as_str() {
+        Some(name) => {
+            format!("{id} succeeded: `{name}` answers now (`adapterd chat --adapter {name}`)")
+        }
+        None => format!("{id} {}", cell(job, "status")),
+    })?;
+    match job["status"].as_str() {
+        Some("succeeded") => Ok(()),
+        _ => Err(Failure::failed(
+            job["error"]["message"]
+                .as_str()
+                .unwrap_or("the job did not succeed"),
+        )),
+    }
+}

@@ -1,0 +1,77 @@
+//! cli: the command line as a client of a running daemon.
+//! Speaks HTTP only: it opens no model and no database, so it works against a remote daemon as it does here.
+
+mod adapter;
+mod chat;
+mod client;
+mod failure;
+mod job;
+mod output;
+mod sse;
+mod train;
+
+pub use adapter::AdapterCommand;
+pub use chat::{ChatArgs, GenerateArgs};
+pub use client::{Client, Upload};
+pub use failure::Failure;
+pub use job::JobCommand;
+pub use output::{Output, Table, size};
+pub use train::{TrainArgs, create_job};
+
+/// Where the daemon is and how to print; the same on every client command.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Connection {
+    /// The daemon to talk to.
+    #[arg(
+        long,
+        global = true,
+        env = "ADAPTERD_SERVER",
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL",
+        help_heading = "Connection"
+    )]
+    pub server: String,
+    /// Sent as a bearer token.
+    #[arg(
+        long,
+        global = true,
+        env = "ADAPTERD_API_KEY",
+        hide_env_values = true,
+        value_name = "KEY",
+        help_heading = "Connection"
+    )]
+    pub api_key: Option<String>,
+    /// Print JSON for programs instead of text for people.
+    #[arg(long, global = true, help_heading = "Connection")]
+    pub json: bool,
+}
+
+/// The commands that need a daemon.
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum Command {
+    /// Talk to the model, turn by turn; from a pipe, one user message a line
+    Chat(ChatArgs),
+    /// Continue one prompt and print the answer
+    Generate(GenerateArgs),
+    /// Train a new adapter from a data file and serve it under a name
+    Train(Box<TrainArgs>),
+    /// Look after fine-tuning jobs
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Look after adapters
+    #[command(subcommand)]
+    Adapter(AdapterCommand),
+}
+
+/// Runs one command against the daemon that `connection` names.
+pub async fn run(command: Command, connection: &Connection) -> Result<(), Failure> {
+    let client = Client::new(&connection.server, connection.api_key.as_deref())?;
+    let output = Output::new(connection.json);
+    match command {
+        Command::Chat(args) => chat::chat(&client, &args, output).await,
+        Command::Generate(args) => chat::generate(&client, &args, output).await,
+        Command::Train(args) => train::train(&client, &args, output).await,
+        Command::Job(command) => job::run(&client, command, output).await,
+        Command::Adapter(command) => adapter::run(&client, command, output).await,
+    }
+}
