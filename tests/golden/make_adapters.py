@@ -1,0 +1,177 @@
+"""Writes PEFT LoRA folders for the models under `models/` to `adapters/`, and what PEFT answers with them.
+
+    python make_adapters.py          # after make_models.py
+
+A and B are random and large enough to change every answer. `expected/adapters/NAME.{json,safetensors}`: the first prompt
+of `make_models.py`, log-probabilities at every position and 64 greedy tokens, computed by PEFT from the folder on disk.
+`adapters/refused.json` and `adapters/accepted.json` change single keys of `adapters/llama-plain/adapter_config.json`: the
+first list must be refused for the named field, the second must load and give the same answers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from dataclasses import dataclass
+
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from transformers import PreTrainedTokenizerFast
+
+import oracle
+from make_models import PROMPTS
+from oracle import ADAPTERS, MODELS, read_json, write_json
+
+
+@dataclass(frozen=True)
+class Made:
+    base: str
+    seed: int
+    config: dict
+    # Keys of the written config to restore, where PEFT resolves them before saving.
+    as_given: tuple[str, ...] = ()
+
+
+MADE = {
+    "llama-plain": Made("llama", 31, dict(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj", "down_proj"])),
+    "llama-rslora": Made("llama", 32, dict(
+        r=16, lora_alpha=6, use_rslora=True, target_modules=["k_proj", "self_attn.o_proj"], lora_dropout=0.1,
+    )),
+    # Two keys fit layer 0's q_proj and its gate_proj: the first in the file decides, where PEFT sorts all keys.
+    "llama-patterns": Made("llama", 33, dict(
+        r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "gate_proj", "down_proj"],
+        rank_pattern={r".*\.0\.mlp\.gate_proj": 3, "gate_proj": 5, "layers.0.self_attn.q_proj": 6, "q_proj": 10},
+        alpha_pattern={"down_proj": 20, "model.layers.1.self_attn.q_proj": 1, "0.self_attn.v_proj": 2.5},
+    )),
+    "llama-rslora-patterns": Made("llama", 34, dict(
+        r=4, lora_alpha=4, use_rslora=True, target_modules=["q_proj", "v_proj"], rank_pattern={"v_proj": 9},
+        alpha_pattern={"layers.1.self_attn.q_proj": 12},
+    )),
+    "llama-regex": Made("llama", 35, dict(
+        r=5, lora_alpha=7, target_modules=r".*\.layers\.(0\.self_attn\.(q|v)_proj|1\.mlp\.(up|down)_proj)",
+    )),
+    "llama-all-linear": Made("llama", 36, dict(r=4, lora_alpha=8, target_modules="all-linear"), ("target_modules",)),
+    "llama-layers": Made("llama", 37, dict(
+        r=64, lora_alpha=32, target_modules=["q_proj"], layers_to_transform=[1], layers_pattern="layers",
+    )),
+    "llama-excluding": Made("llama", 38, dict(
+        r=2, lora_alpha=4, target_modules=["q_proj", "v_proj", "up_proj"], exclude_modules=["layers.0.mlp.up_proj"],
+    )),
+    "qwen2-plain": Made("qwen2", 39, dict(r=8, lora_alpha=16, target_modules=["q_proj", "k_proj", "v_proj", "up_proj"])),
+}
+
+REFUSED: list[tuple[str, dict]] = [
+    ("use_dora", {"use_dora": True}),
+    ("modules_to_save", {"modules_to_save": ["lm_head"]}),
+    ("bias", {"bias": "all"}),
+    ("bias", {"bias": "lora_only"}),
+    ("bias", {"bias": 7}),
+    ("lora_bias", {"lora_bias": True}),
+    ("fan_in_fan_out", {"fan_in_fan_out": True}),
+    ("layer_replication", {"layer_replication": [[0, 2], [0, 2]]}),
+    ("trainable_token_indices", {"trainable_token_indices": [1, 2]}),
+    ("target_parameters", {"target_parameters": ["mlp.experts.gate_up_proj"]}),
+    ("use_qalora", {"use_qalora": True}),
+    ("use_bdlora", {"use_bdlora": {"target_modules_bd_a": ["q_proj"]}}),
+    ("alora_invocation_tokens", {"alora_invocation_tokens": [5, 6]}),
+    ("arrow_config", {"arrow_config": {"top_k": 2}}),
+    # These initializations change the base weights while training.
+    ("init_lora_weights", {"init_lora_weights": "pissa"}),
+    ("init_lora_weights", {"init_lora_weights": "olora"}),
+    ("brand_new_scaling", {"brand_new_scaling": 2}),
+    ("peft_type", {"peft_type": "LOHA"}),
+    ("peft_type", {"peft_type": None}),
+    ("r", {"r": 0}),
+    ("r", {"r": -8}),
+    ("r", {"r": "8"}),
+    ("r", {"r": 16}),
+    ("r", {"r": 1e30}),
+    ("lora_alpha", {"lora_alpha": "16"}),
+    ("lora_alpha", {"lora_alpha": None}),
+    ("rank_pattern", {"rank_pattern": {"q_proj": 0}}),
+    ("rank_pattern", {"rank_pattern": {"q_proj": 4}}),
+    ("rank_pattern", {"rank_pattern": ["q_proj", 4]}),
+    ("alpha_pattern", {"alpha_pattern": {"q_proj": "2"}}),
+    ("target_modules", {"target_modules": ["no_such_module"]}),
+    ("target_modules", {"target_modules": ["q_proj"]}),
+    ("target_modules", {"target_modules": ["q_proj", "v_proj", "down_proj", "o_proj"]}),
+    ("target_modules", {"target_modules": "(unclosed"}),
+    ("target_modules", {"target_modules": None}),
+    ("layers_to_transform", {"layers_to_transform": [0]}),
+    ("layers_to_transform", {"layers_to_transform": [7]}),
+    ("use_rslora", {"use_rslora": "yes"}),
+]
+
+ACCEPTED: list[dict] = [
+    {"key_of_a_later_version": None},
+    {"peft_version": "99.0.0"},
+    {"task_type": None, "auto_mapping": None, "revision": "main"},
+    {"inference_mode": False},
+    {"lora_dropout": 0.25},
+    {"init_lora_weights": "gaussian"},
+    {"init_lora_weights": False},
+    {"loftq_config": {}, "eva_config": None, "corda_config": None},
+    {"megatron_config": None, "megatron_core": "megatron.core"},
+    {"qalora_group_size": 16, "use_qalora": False},
+    {"runtime_config": {"ephemeral_gpu_offload": False}},
+    {"target_modules": ["mlp.down_proj", "v_proj", "self_attn.q_proj"]},
+    {"target_modules": r"model\.layers\.\d+\.(self_attn\.[qv]_proj|mlp\.down_proj)"},
+    {"layers_to_transform": [0, 1], "layers_pattern": None},
+    {"rank_pattern": {"q_proj": 8}, "alpha_pattern": {"q_proj": 16}},
+    {"base_model_name_or_path": "somewhere/else"},
+]
+
+
+def make(name: str, made: Made) -> None:
+    folder = ADAPTERS / name
+    shutil.rmtree(folder, ignore_errors=True)
+    model = get_peft_model(oracle.load(MODELS / made.base), LoraConfig(task_type=TaskType.CAUSAL_LM, **made.config))
+    source = torch.Generator().manual_seed(made.seed)
+    for path, module in sorted(model.named_modules()):
+        if not hasattr(module, "lora_A") or "default" not in module.lora_A:
+            continue
+        a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
+        with torch.no_grad():
+            a.copy_(torch.randn(a.shape, generator=source) / a.shape[1] ** 0.5)
+            b.copy_(torch.randn(b.shape, generator=source) * 0.5 / a.shape[0] ** 0.5 / module.scaling["default"])
+    model.peft_config["default"].base_model_name_or_path = made.base
+    model.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink()
+    config = read_json(folder / "adapter_config.json")
+    if isinstance(config["target_modules"], list):
+        config["target_modules"].sort()  # saved from a set
+    config |= {key: made.config[key] for key in made.as_given}
+    write_json(folder / "adapter_config.json", config)
+
+    again = PeftModel.from_pretrained(oracle.load(MODELS / made.base), folder).eval()
+    ids = PreTrainedTokenizerFast.from_pretrained(MODELS / made.base)(PROMPTS[0])["input_ids"]
+    oracle.write_expected(f"adapters/{name}", again, [(PROMPTS[0], ids)], oracle.GREEDY_STEPS, base=made.base, adapter=name)
+    ours, base = oracle.logprobs(again, ids), oracle.logprobs(oracle.load(MODELS / made.base), ids)
+    assert torch.equal(ours, oracle.logprobs(model.eval(), ids)), f"{name} is not what was saved"
+    print(f"made {name}: log-probabilities move by {(ours - base).abs().mean():.2f} on average")
+
+
+def accepted_alike() -> None:
+    """Every accepted variant gives the same answers in PEFT, where PEFT knows its keys."""
+    plain = ADAPTERS / "llama-plain"
+    expected = oracle.logprobs(PeftModel.from_pretrained(oracle.load(MODELS / "llama"), plain).eval(), list(range(9)))
+    for change in ACCEPTED:
+        folder = ADAPTERS / "variant"
+        shutil.copytree(plain, folder)
+        write_json(folder / "adapter_config.json", read_json(folder / "adapter_config.json") | change)
+        found = oracle.logprobs(PeftModel.from_pretrained(oracle.load(MODELS / "llama"), folder).eval(), list(range(9)))
+        shutil.rmtree(folder)
+        assert torch.equal(found, expected), change
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    for name, made in MADE.items():
+        make(name, made)
+    accepted_alike()
+    write_json(ADAPTERS / "refused.json", [{"field": field, "set": change} for field, change in REFUSED])
+    write_json(ADAPTERS / "accepted.json", [{"set": change} for change in ACCEPTED])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+//! The integration suite: one binary, a module a subject.
+
+#[path = "suite/adapters.rs"]
+mod adapters;
+#[path = "suite/base.rs"]
+mod base;
+#[path = "suite/calls.rs"]
+mod calls;
+#[path = "suite/chat.rs"]
+mod chat;
+#[path = "suite/completions.rs"]
+mod completions;
+#[path = "suite/crash.rs"]
+mod crash;
+#[path = "suite/doors.rs"]
+mod doors;
+#[path = "suite/engine.rs"]
+mod engine;
+#[path = "suite/golden_adapters.rs"]
+mod golden_adapters;
+#[path = "suite/golden_forward.rs"]
+mod golden_forward;
+#[path = "suite/harness.rs"]
+mod harness;
+#[path = "suite/layers.rs"]
+mod layers;
+#[path = "suite/learning.rs"]
+mod learning;
+#[path = "suite/managing.rs"]
+mod managing;
+#[path = "suite/text.rs"]
+mod text;
+#[path = "suite/training.rs"]
+mod training;
+#[path = "suite/weights.rs"]
+mod weights;

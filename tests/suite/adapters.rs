@@ -1,0 +1,131 @@
+//! Folders that PEFT saved, read as PEFT reads them.
+
+use std::path::Path;
+
+use adapterd::adapter::peft::{self, CONFIG_FILE, Files, WEIGHTS_FILE};
+use adapterd::adapter::{Adapter, AdapterFault, Fit, Module, Site, SiteShape};
+use serde_json::Value;
+
+use super::golden_forward::golden;
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// The linear layers of `models/NAME`, from its configuration.
+fn sites(model: &str) -> Vec<SiteShape> {
+    let config = json(&golden(&format!("models/{model}")).join("config.json"));
+    let number = |key: &str| config[key].as_u64().unwrap() as usize;
+    let (hidden, inner) = (number("hidden_size"), number("intermediate_size"));
+    let head = config["head_dim"]
+        .as_u64()
+        .map_or(hidden / number("num_attention_heads"), |width| {
+            width as usize
+        });
+    let (queries, keys) = (
+        head * number("num_attention_heads"),
+        head * number("num_key_value_heads"),
+    );
+    let width = |module| match module {
+        Module::Q => (hidden, queries),
+        Module::K | Module::V => (hidden, keys),
+        Module::O => (queries, hidden),
+        Module::Gate | Module::Up => (hidden, inner),
+        Module::Down => (inner, hidden),
+    };
+    let all = (0..number("num_hidden_layers"))
+        .flat_map(|layer| Module::ALL.map(|module| Site { layer, module }));
+    all.map(|site| SiteShape {
+        site,
+        inputs: width(site.module).0,
+        outputs: width(site.module).1,
+    })
+    .collect()
+}
+
+pub fn files(folder: &str) -> Files {
+    let folder = golden(&format!("adapters/{folder}"));
+    let read = |name: &str| (name.to_owned(), std::fs::read(folder.join(name)).unwrap());
+    [CONFIG_FILE, WEIGHTS_FILE].map(read).into()
+}
+
+fn read(files: &Files, model: &str) -> Result<Adapter, AdapterFault> {
+    peft::read(
+        files,
+        &Fit {
+            sites: &sites(model),
+            base_digest: [0; 32],
+            max_rank: 64,
+        },
+    )
+}
+
+/// `adapters/llama-plain` with some keys of its configuration replaced.
+fn changed(set: &Value) -> Files {
+    let mut files = files("llama-plain");
+    let mut config: Value = serde_json::from_slice(&files[CONFIG_FILE]).unwrap();
+    for (key, value) in set.as_object().unwrap() {
+        config[key] = value.clone();
+    }
+    files.insert(CONFIG_FILE.to_owned(), serde_json::to_vec(&config).unwrap());
+    files
+}
+
+#[test]
+fn every_folder_of_peft_reads_with_the_sites_its_configuration_names() {
+    for (folder, model) in [
+        ("llama-plain", "llama"),
+        ("llama-all-linear", "llama"),
+        ("llama-regex", "llama"),
+        ("llama-layers", "llama"),
+        ("llama-excluding", "llama"),
+        ("llama-rslora", "llama"),
+        ("llama-patterns", "llama"),
+        ("llama-rslora-patterns", "llama"),
+        ("qwen2-plain", "qwen2"),
+    ] {
+        let adapter =
+            read(&files(folder), model).unwrap_or_else(|fault| panic!("{folder}: {fault}"));
+        let pairs = safetensors::SafeTensors::deserialize(&files(folder)[WEIGHTS_FILE])
+            .unwrap()
+            .len()
+            / 2;
+        assert_eq!(adapter.sites().count(), pairs, "{folder}");
+    }
+}
+
+#[test]
+fn changes_that_matter_are_refused_for_the_key_that_makes_them() {
+    for case in json(&golden("adapters/refused.json")).as_array().unwrap() {
+        let wanted = case["field"].as_str().unwrap();
+        let fault = read(&changed(&case["set"]), "llama")
+            .map(|_| ())
+            .expect_err(&case.to_string());
+        let within = fault
+            .field
+            .strip_prefix(wanted)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        assert!(within, "{case} was refused for {fault}");
+    }
+}
+
+#[test]
+fn changes_that_do_not_matter_give_the_same_adapter() {
+    let plain = read(&files("llama-plain"), "llama").unwrap();
+    for case in json(&golden("adapters/accepted.json")).as_array().unwrap() {
+        let adapter =
+            read(&changed(&case["set"]), "llama").unwrap_or_else(|fault| panic!("{case}: {fault}"));
+        assert!(adapter.sites().eq(plain.sites()), "{case}");
+        for site in plain.sites() {
+            let values = |adapter: &Adapter| {
+                let (a, b, scale) = adapter.lora_site(site).unwrap();
+                (
+                    a.to_vec2::<f32>().unwrap(),
+                    b.to_vec2::<f32>().unwrap(),
+                    scale,
+                )
+            };
+            assert_eq!(values(&adapter), values(&plain), "{case}");
+        }
+    }
+}

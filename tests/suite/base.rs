@@ -1,0 +1,60 @@
+//! Bases opened from where they lie.
+
+use std::path::{Path, PathBuf};
+
+use adapterd::domain::{Message, Role};
+use adapterd::model::{Base, KvKind, Origin, Quant};
+
+fn golden(part: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(part)
+}
+
+fn open(origin: Origin, quant: Option<Quant>) -> Base {
+    Base::open(&origin, quant, KvKind::Auto).expect("a base")
+}
+
+#[test]
+fn a_folder_and_a_file_of_one_model_speak_alike() {
+    let folder = open(Origin::Folder(golden("models/llama")), None);
+    let file = open(Origin::Gguf(golden("gguf/llama-q8_0.gguf")), None);
+    assert_eq!(
+        (folder.name.as_str(), file.name.as_str()),
+        ("llama", "llama-q8_0")
+    );
+    assert_eq!(folder.model.vocab(), file.model.vocab());
+    assert_eq!(folder.model.sites(), file.model.sites());
+    let chat = [Message::new(Role::User, "Copy the name: Zoë")];
+    let (a, b) = (
+        folder.template.render(&chat, true).unwrap(),
+        file.template.render(&chat, true).unwrap(),
+    );
+    assert_eq!(a, b);
+    assert_eq!(
+        folder.tokenizer.encode(&a, false).unwrap(),
+        file.tokenizer.encode(&b, false).unwrap()
+    );
+    assert!(!folder.tokenizer.eos().is_empty() && !file.tokenizer.eos().is_empty());
+}
+
+#[test]
+fn a_digest_names_the_stored_weights_not_the_format_they_are_held_in() {
+    let digest = |quant| open(Origin::Folder(golden("models/qwen2")), quant).digest;
+    assert_eq!(digest(None), digest(Some(Quant::F32)));
+    assert_ne!(
+        digest(None),
+        open(Origin::Folder(golden("models/qwen3")), None).digest
+    );
+}
+
+#[test]
+fn a_folder_is_quantized_unless_told_to_keep_what_is_stored() {
+    let bytes = |quant| {
+        open(Origin::Folder(golden("models/mistral")), quant)
+            .model
+            .weight_bytes()
+    };
+    assert!(bytes(None) < bytes(Some(Quant::Bf16)));
+    assert!(bytes(Some(Quant::Bf16)) < bytes(Some(Quant::F32)));
+}

@@ -1,0 +1,151 @@
+//! Text completions over HTTP: scoring, prompts of ids, several prompts.
+
+use serde_json::{Value, json};
+
+use crate::harness::{BASE, Daemon, chunks};
+
+const COMPLETE: &str = "/v1/completions";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_text_can_be_scored_without_generating() {
+    let daemon = Daemon::start().await;
+    let text = " The clerk is Ada.";
+    let body = json!({"prompt": text, "max_tokens": 0, "echo": true, "logprobs": 2});
+    let (status, body) = daemon.post(COMPLETE, body).await;
+    assert_eq!(status, 200, "{body}");
+    let choice = &body["choices"][0];
+    assert_eq!(choice["text"], text);
+    let numbers = choice["logprobs"]["token_logprobs"].as_array().unwrap();
+    assert_eq!(
+        numbers.len() as u64,
+        body["usage"]["prompt_tokens"].as_u64().unwrap()
+    );
+    assert!(numbers[0].is_null() && numbers[1..].iter().all(|n| n.as_f64().unwrap() <= 0.0));
+    assert_eq!(body["usage"]["completion_tokens"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scores_are_those_of_the_reference() {
+    let daemon = Daemon::start().await;
+    let path = crate::harness::golden("expected/models/llama.json");
+    let expected: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let prompt = &expected["prompts"][0];
+    let steps = 16;
+    let body = json!({"prompt": prompt["ids"], "max_tokens": steps, "temperature": 0, "ignore_eos": true, "logprobs": 1,
+        "return_token_ids": true});
+    let (status, body) = daemon.post(COMPLETE, body).await;
+    assert_eq!(status, 200, "{body}");
+    let greedy = prompt["greedy"]["ids"].as_array().unwrap();
+    assert_eq!(
+        body["choices"][0]["token_ids"].as_array().unwrap()[..],
+        greedy[..steps]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn several_prompts_are_answered_in_order_on_one_generation() {
+    let daemon = Daemon::with_adapters().await;
+    let alone = json!({"model": "legal", "prompt": "Ada", "max_tokens": 6, "temperature": 0, "return_token_ids": true});
+    let (_, alone) = daemon.post(COMPLETE, alone).await;
+    let ids = alone["choices"][0]["prompt_token_ids"].clone();
+    let both = json!({"model": "legal", "prompt": ["The clerk", "Ada"], "max_tokens": 6, "temperature": 0, "n": 2});
+    let (status, both) = daemon.post(COMPLETE, both).await;
+    assert_eq!(status, 200, "{both}");
+    let choices = both["choices"].as_array().unwrap();
+    assert_eq!(
+        choices
+            .iter()
+            .map(|c| c["index"].as_u64().unwrap())
+            .collect::<Vec<_>>(),
+        [0, 1, 2, 3]
+    );
+    assert_eq!(choices[2]["text"], alone["choices"][0]["text"]);
+    let by_ids = json!({"model": "legal", "prompt": [ids], "max_tokens": 6, "temperature": 0});
+    let (_, by_ids) = daemon.post(COMPLETE, by_ids).await;
+    assert_eq!(by_ids["choices"][0]["text"], alone["choices"][0]["text"]);
+    assert_eq!(by_ids["adapter_generation"], both["adapter_generation"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_streamed_echo_begins_with_the_prompt() {
+    let daemon = Daemon::start().await;
+    let body = json!({"model": BASE, "prompt": "The clerk", "max_tokens": 4, "temperature": 0, "echo": true, "logprobs": 0});
+    let (_, whole) = daemon.post(COMPLETE, body.clone()).await;
+    let mut streamed = body;
+    streamed["stream"] = json!(true);
+    let response = daemon
+        .client
+        .post(format!("{}{COMPLETE}", daemon.http))
+        .json(&streamed)
+        .send()
+        .await
+        .unwrap();
+    let (pieces, done) = chunks(&response.text().await.unwrap());
+    assert!(done);
+    let joined = |key: &str| -> Vec<Value> {
+        let lists = pieces
+            .iter()
+            .filter_map(|piece| piece["choices"][0]["logprobs"][key].as_array());
+        lists.flatten().cloned().collect()
+    };
+    let text: String = pieces
+        .iter()
+        .map(|piece| piece["choices"][0]["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(text, whole["choices"][0]["text"].as_str().unwrap());
+    for key in ["tokens", "token_logprobs", "text_offset"] {
+        assert_eq!(
+            Value::Array(joined(key)),
+            whole["choices"][0]["logprobs"][key],
+            "{key}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_beyond_the_vocabulary_are_refused() {
+    let daemon = Daemon::start().await;
+    for body in [
+        json!({"prompt": [1, 100_000]}),
+        json!({"prompt": "a", "logit_bias": {"100000": 1}}),
+        json!({"prompt": "a", "stop_token_ids": [100_000]}),
+    ] {
+        let (status, answer) = daemon.post(COMPLETE, body.clone()).await;
+        assert_eq!(status, 400, "{body}: {answer}");
+        let param = answer["error"]["param"].as_str().unwrap();
+        assert!(
+            body.as_object()
+                .unwrap()
+                .keys()
+                .any(|key| param.starts_with(key.as_str())),
+            "{body}: {param}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_come_back_as_the_text_they_were() {
+    let daemon = Daemon::start().await;
+    let text = "Ada pays 7 euros.";
+    let (_, tokens) = daemon
+        .post(
+            "/tokenize",
+            json!({"prompt": text, "add_special_tokens": false}),
+        )
+        .await;
+    assert_eq!(
+        tokens["count"].as_u64().unwrap() as usize,
+        tokens["tokens"].as_array().unwrap().len()
+    );
+    let (_, back) = daemon
+        .post("/detokenize", json!({"tokens": tokens["tokens"]}))
+        .await;
+    assert_eq!(back["prompt"], text);
+    let (status, _) = daemon
+        .post(
+            "/tokenize",
+            json!({"messages": [{"role": "user", "content": text}]}),
+        )
+        .await;
+    assert_eq!(status, 200);
+}

@@ -1,0 +1,236 @@
+//! The forward pass against what transformers answers for small models of every family.
+
+use std::path::{Path, PathBuf};
+
+use adapterd::adapter::Unadapted;
+use adapterd::model::weights::{Folder, Gguf, Quant, Source};
+use adapterd::model::{Batch, Cache, KvKind, Model, Pack, Sequence};
+use candle_core::{Device, Tensor};
+
+const BLOCK: usize = 16;
+/// Blocks of one sequence: enough for a prompt and its 64 greedy tokens.
+const BLOCKS: usize = 32;
+
+pub fn golden(part: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(part)
+}
+
+pub struct Prompt {
+    pub ids: Vec<u32>,
+    pub log_probs: Vec<Vec<f32>>,
+    pub greedy: Vec<u32>,
+    /// Distance from each greedy token to the second best.
+    pub gaps: Vec<f32>,
+}
+
+fn numbers<T: serde::de::DeserializeOwned>(value: &serde_json::Value) -> Vec<T> {
+    serde_json::from_value(value.clone()).expect("numbers")
+}
+
+/// What `expected/{name}.json` and its tensors say.
+pub fn expected(name: &str) -> Vec<Prompt> {
+    let text = std::fs::read_to_string(golden(&format!("expected/{name}.json")))
+        .expect("expected answers");
+    let answers: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let tensors = candle_core::safetensors::load(
+        golden(&format!("expected/{name}.safetensors")),
+        &Device::Cpu,
+    );
+    let tensors = tensors.expect("expected tensors");
+    let prompts = answers["prompts"].as_array().expect("prompts");
+    let prompt = |prompt: &serde_json::Value| Prompt {
+        ids: numbers(&prompt["ids"]),
+        log_probs: rows(&tensors[prompt["logprobs"].as_str().expect("a tensor's name")]),
+        greedy: numbers(&prompt["greedy"]["ids"]),
+        gaps: numbers(&prompt["greedy"]["gaps"]),
+    };
+    prompts.iter().map(prompt).collect()
+}
+
+pub fn rows(tensor: &Tensor) -> Vec<Vec<f32>> {
+    tensor.to_vec2().expect("a matrix of f32")
+}
+
+pub fn log_softmax(logits: &[f32]) -> Vec<f32> {
+    let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|l| f64::from(l - top).exp()).sum();
+    logits
+        .iter()
+        .map(|l| (f64::from(l - top) - sum.ln()) as f32)
+        .collect()
+}
+
+pub fn argmax(row: &[f32]) -> u32 {
+    let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1));
+    best.expect("a row of logits").0 as u32
+}
+
+/// Largest and mean distance over all positions and tokens.
+pub fn distance(found: &[Vec<f32>], wanted: &[Vec<f32>]) -> (f32, f32) {
+    assert_eq!(found.len(), wanted.len());
+    let (mut largest, mut sum, mut count) = (0f32, 0f64, 0usize);
+    for (found, wanted) in found.iter().flatten().zip(wanted.iter().flatten()) {
+        let off = (found - wanted).abs();
+        largest = largest.max(off);
+        sum += f64::from(off);
+        count += 1;
+    }
+    (largest, (sum / count as f64) as f32)
+}
+
+/// One sequence, served a piece at a time.
+struct Stream<'a> {
+    model: &'a Model,
+    cache: Cache,
+    done: usize,
+}
+
+impl<'a> Stream<'a> {
+    fn new(model: &'a Model) -> Self {
+        let cache = model.new_cache(BLOCKS, BLOCK).expect("a cache");
+        Self {
+            model,
+            cache,
+            done: 0,
+        }
+    }
+
+    /// Log-probabilities after each of these tokens.
+    fn push(&mut self, tokens: &[u32]) -> Vec<Vec<f32>> {
+        // Blocks in an order of their own, as a busy cache deals them out.
+        let table = (0..BLOCKS as u32)
+            .map(|block| (block * 7 + 3) % BLOCKS as u32)
+            .collect();
+        let range = 0..tokens.len();
+        let batch = Batch {
+            tokens: tokens.to_vec(),
+            logit_rows: range.clone().collect(),
+            sequences: vec![Sequence {
+                range,
+                start: self.done,
+                table,
+            }],
+        };
+        self.done += tokens.len();
+        let logits = self
+            .model
+            .serve(&batch, &mut self.cache, &Unadapted)
+            .expect("a step");
+        rows(&logits).iter().map(|row| log_softmax(row)).collect()
+    }
+}
+
+fn learned(model: &Model, ids: &[u32]) -> Vec<Vec<f32>> {
+    let pack = Pack {
+        tokens: ids.to_vec(),
+        ranges: vec![0..ids.len()],
+    };
+    let hidden = model.learn(&pack, &Unadapted).expect("a forward");
+    rows(&model.log_probs(&hidden).expect("log-probabilities"))
+}
+
+/// Holds a model to f32 answers: log-probabilities in both lives, and the greedy continuation.
+fn assert_answers(name: &str, model: &Model, prompts: &[Prompt]) {
+    for (at, prompt) in prompts.iter().enumerate() {
+        let (off, _) = distance(&learned(model, &prompt.ids), &prompt.log_probs);
+        assert!(off <= 1e-3, "{name}, prompt {at}: learning is off by {off}");
+
+        let mut stream = Stream::new(model);
+        let (first, rest) = prompt.ids.split_at(prompt.ids.len() / 2);
+        let mut served = Vec::new();
+        for piece in [first, rest].into_iter().filter(|piece| !piece.is_empty()) {
+            served.extend(stream.push(piece));
+        }
+        let (off, _) = distance(&served, &prompt.log_probs);
+        assert!(off <= 1e-3, "{name}, prompt {at}: serving is off by {off}");
+
+        let mut next = argmax(served.last().expect("a prompt"));
+        for (step, (wanted, gap)) in prompt.greedy.iter().zip(&prompt.gaps).enumerate() {
+            if next != *wanted {
+                assert!(
+                    *gap < 1e-4,
+                    "{name}, prompt {at}: token {step} is {next}, not {wanted}; gap {gap}"
+                );
+                break;
+            }
+            next = argmax(&stream.push(&[next])[0]);
+        }
+    }
+}
+
+pub fn folder(name: &str, quant: Quant, kv: KvKind) -> Model {
+    let mut folder = Folder::open(&golden(&format!("models/{name}")), quant).expect(name);
+    model(&mut folder, kv)
+}
+
+fn model(source: &mut dyn Source, kv: KvKind) -> Model {
+    Model::from_source(source, kv).expect("a model")
+}
+
+const FOLDERS: [&str; 10] = [
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "qwen2-window",
+    "llama-llama3",
+    "llama-linear",
+    "llama-yarn",
+    "llama-dynamic",
+    "llama-linear-old",
+];
+
+#[test]
+fn every_family_answers_as_transformers_does() {
+    for name in FOLDERS {
+        let answers = name.strip_suffix("-old").unwrap_or(name);
+        let model = folder(name, Quant::F32, KvKind::Auto);
+        assert_answers(name, &model, &expected(&format!("models/{answers}")));
+    }
+}
+
+#[test]
+fn weights_rounded_to_eight_bits_stay_close() {
+    for name in ["llama", "mistral", "qwen2", "qwen3"] {
+        let model = folder(name, Quant::Q8_0, KvKind::Auto);
+        for prompt in expected(&format!("models/{name}")) {
+            let (_, mean) = distance(&learned(&model, &prompt.ids), &prompt.log_probs);
+            assert!(mean <= 0.05, "{name}: learning is off by {mean} on average");
+            let (_, mean) = distance(&Stream::new(&model).push(&prompt.ids), &prompt.log_probs);
+            assert!(mean <= 0.05, "{name}: serving is off by {mean} on average");
+        }
+    }
+}
+
+const FILES: [&str; 9] = [
+    "llama-f32",
+    "llama-q8_0",
+    "llama-llama3-bf16",
+    "llama-yarn-q8_0",
+    "mistral-q8_0",
+    "qwen2-f16",
+    "qwen2-q8_0",
+    "qwen3-q8_0",
+    "kquants",
+];
+
+#[test]
+fn gguf_files_answer_as_transformers_does_with_their_weights() {
+    for name in FILES {
+        let path = golden(&format!("gguf/{name}.gguf"));
+        let answers = expected(&format!("gguf/{name}"));
+        let mut plain = Gguf::open(&path, Quant::F32).expect(name);
+        assert_answers(name, &model(&mut plain, KvKind::Auto), &answers);
+
+        let mut own = Gguf::open(&path, Quant::AsStored).expect(name);
+        let own = model(&mut own, KvKind::F32);
+        for prompt in &answers {
+            let (_, mean) = distance(&learned(&own, &prompt.ids), &prompt.log_probs);
+            assert!(mean <= 0.05, "{name}: learning is off by {mean} on average");
+            let (_, mean) = distance(&Stream::new(&own).push(&prompt.ids), &prompt.log_probs);
+            assert!(mean <= 0.05, "{name}: serving is off by {mean} on average");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Files and fine-tuning jobs over HTTP, from an upload to an answer by the new adapter.
+
+use std::time::Instant;
+
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+
+use crate::harness::{Daemon, PATIENCE, answer};
+
+fn rows(count: usize) -> Vec<u8> {
+    let row = |i| json!({"instruction": "Copy the name.", "input": format!("The clerk is Ada {i}."), "output": "Ada"});
+    (0..count)
+        .map(|i| format!("{}\n", row(i)))
+        .collect::<String>()
+        .into_bytes()
+}
+
+async fn upload(daemon: &Daemon, bytes: Vec<u8>) -> (u16, Value) {
+    let form = Form::new()
+        .text("purpose", "fine-tune")
+        .part("file", Part::bytes(bytes).file_name("rows.jsonl"));
+    answer(
+        daemon
+            .client
+            .post(format!("{}/v1/files", daemon.http))
+            .multipart(form),
+    )
+    .await
+}
+
+async fn ended(daemon: &Daemon, id: &str) -> Value {
+    let began = Instant::now();
+    loop {
+        let (_, job) = daemon.get(&format!("/v1/fine_tuning/jobs/{id}")).await;
+        if ["succeeded", "failed", "cancelled"].contains(&job["status"].as_str().unwrap()) {
+            return job;
+        }
+        assert!(began.elapsed() < PATIENCE, "{job}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_ends_as_a_model_that_answers() {
+    let daemon = Daemon::start().await;
+    let (status, file) = upload(&daemon, rows(12)).await;
+    assert_eq!(status, 200, "{file}");
+    let body = json!({
+        "model": "llama", "training_file": file["id"], "suffix": "clerk", "seed": 5,
+        "method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": "auto", "batch_size": 4}}},
+        "adapterd": {"steps": 3, "rank": 4, "lr": 0.001, "save_every": 2},
+        "metadata": {"why": "test"}, "integrations": [{"type": "wandb", "wandb": {"project": "p"}}],
+    });
+    let (status, job) = daemon.post("/v1/fine_tuning/jobs", body).await;
+    assert_eq!(status, 200, "{job}");
+    assert!(job["fine_tuned_model"].is_null() && job["metadata"]["why"] == "test");
+    let id = job["id"].as_str().unwrap();
+    let job = ended(&daemon, id).await;
+    assert_eq!(
+        (&job["status"], &job["fine_tuned_model"]),
+        (&json!("succeeded"), &json!("clerk")),
+        "{job}"
+    );
+    let (_, events) = daemon
+        .get(&format!("/v1/fine_tuning/jobs/{id}/events?limit=100"))
+        .await;
+    let events = events["data"].as_array().unwrap();
+    let steps: Vec<i64> = events
+        .iter()
+        .filter(|event| event["type"] == "metrics" && event["data"]["train_loss"].is_number())
+        .map(|event| event["data"]["step"].as_i64().unwrap())
+        .collect();
+    assert_eq!(steps, [3, 2, 1], "newest first");
+    assert!(events.iter().any(|event| event["level"] == "warn"
+        && event["message"].as_str().unwrap().contains("integrations")));
+    let (_, checkpoints) = daemon
+        .get(&format!("/v1/fine_tuning/jobs/{id}/checkpoints"))
+        .await;
+    assert!(!checkpoints["data"].as_array().unwrap().is_empty());
+    let ask =
+        json!({"model": "clerk", "messages": [{"role": "user", "content": "x"}], "max_tokens": 2});
+    let (status, said) = daemon.post("/v1/chat/completions", ask).await;
+    assert_eq!(
+        (status, &said["adapter_generation"]),
+        (200, &job["adapterd"]["generation"]),
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_come_in_pages_without_a_gap() {
+    let daemon = Daemon::start().await;
+    let (_, file) = upload(&daemon, rows(8)).await;
+    let body = json!({"model": "llama", "training_file": file["id"], "suffix": "paged", "adapterd": {"steps": 4, "rank": 2}});
+    let (_, job) = daemon.post("/v1/fine_tuning/jobs", body).await;
+    let id = job["id"].as_str().unwrap();
+    ended(&daemon, id).await;
+    let (_, whole) = daemon
+        .get(&format!("/v1/fine_tuning/jobs/{id}/events?limit=100"))
+        .await;
+    let whole = whole["data"].as_array().unwrap();
+    let (mut seen, mut after) = (Vec::new(), String::new());
+    loop {
+        let (_, page) = daemon
+            .get(&format!("/v1/fine_tuning/jobs/{id}/events?limit=2{after}"))
+            .await;
+        let data = page["data"].as_array().unwrap();
+        seen.extend(data.iter().map(|event| event["id"].clone()));
+        if page["has_more"] == false {
+            break;
+        }
+        after = format!("&after={}", data.last().unwrap()["id"].as_str().unwrap());
+    }
+    assert_eq!(
+        seen,
+        whole
+            .iter()
+            .map(|event| event["id"].clone())
+            .collect::<Vec<_>>()
+    );
+    assert_eq!(
+        daemon
+            .get(&format!("/v1/fine_tuning/jobs/{id}/events?after=x"))
+            .await
+            .0,
+        400
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_rows_are_told_by_line_before_anything_runs() {
+    let daemon = Daemon::start().await;
+    let mut data = rows(3);
+    data.extend_from_slice(b"not json\n{\"instruction\": \"x\"}\n");
+    let (_, file) = upload(&daemon, data).await;
+    let body = json!({"model": "llama", "training_file": file["id"], "suffix": "x"});
+    let (status, body) = daemon.post("/v1/fine_tuning/jobs", body).await;
+    assert_eq!(
+        (status, &body["error"]["param"]),
+        (400, &json!("training_file")),
+        "{body}"
+    );
+    let lines: Vec<i64> = body["error"]["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["line"].as_i64().unwrap())
+        .collect();
+    assert_eq!(lines, [4, 5]);
+    assert_eq!(
+        daemon.get("/v1/fine_tuning/jobs").await.1["data"],
+        json!([])
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_setting_out_of_range_is_named_where_it_was_written() {
+    let daemon = Daemon::start().await;
+    let (_, file) = upload(&daemon, rows(4)).await;
+    for (settings, param) in [
+        (json!({"adapterd": {"rank": 0}}), "adapterd.rank"),
+        (json!({"adapterd": {"rank": 100_000}}), "adapterd.rank"),
+        (json!({"adapterd": {"lr": -1}}), "adapterd.lr"),
+        (json!({"adapterd": {"method": "magic"}}), "adapterd.method"),
+        (
+            json!({"hyperparameters": {"n_epochs": 0}}),
+            "hyperparameters.n_epochs",
+        ),
+        (json!({"adapterd": {"rnak": 4}}), "adapterd.rnak"),
+        (json!({"suffix": "Not A Name"}), "suffix"),
+        (json!({"suffix": "llama"}), "suffix"),
+        (json!({"method": {"type": "dpo"}}), "method.type"),
+    ] {
+        let mut body = json!({"model": "llama", "training_file": file["id"]});
+        body.as_object_mut()
+            .unwrap()
+            .extend(settings.as_object().unwrap().clone());
+        let (status, answer) = daemon.post("/v1/fine_tuning/jobs", body).await;
+        assert_eq!(
+            (status, &answer["error"]["param"]),
+            (400, &json!(param)),
+            "{settings}: {answer}"
+        );
+    }
+    let missing = json!({"model": "llama", "training_file": "file-none"});
+    let (status, answer) = daemon.post("/v1/fine_tuning/jobs", missing).await;
+    assert_eq!(
+        (status, &answer["error"]["param"]),
+        (400, &json!("training_file"))
+    );
+    let unknown = json!({"model": "gpt-4o", "training_file": file["id"]});
+    assert_eq!(
+        daemon.post("/v1/fine_tuning/jobs", unknown).await.1["error"]["code"],
+        "model_not_found"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_are_kept_listed_and_deleted() {
+    let daemon = Daemon::start().await;
+    let mut ids = Vec::new();
+    for count in 1..=3 {
+        let (_, file) = upload(&daemon, rows(count)).await;
+        assert_eq!(
+            (&file["object"], &file["purpose"], &file["filename"]),
+            (&json!("file"), &json!("fine-tune"), &json!("rows.jsonl"))
+        );
+        ids.push(file["id"].as_str().unwrap().to_owned());
+    }
+    let (_, page) = daemon.get("/v1/files?limit=2").await;
+    assert_eq!(
+        (page["data"][0]["id"].as_str(), &page["has_more"]),
+        (Some(ids[2].as_str()), &json!(true))
+    );
+    let (_, page) = daemon
+        .get(&format!("/v1/files?limit=2&after={}", ids[1]))
+        .await;
+    assert_eq!(
+        (page["data"][0]["id"].as_str(), &page["has_more"]),
+        (Some(ids[0].as_str()), &json!(false))
+    );
+    let content = daemon
+        .client
+        .get(format!("{}/v1/files/{}/content", daemon.http, ids[0]))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(content.bytes().await.unwrap(), rows(1));
+    assert_eq!(
+        daemon.delete(&format!("/v1/files/{}", ids[0])).await.1["deleted"],
+        true
+    );
+    assert_eq!(daemon.get(&format!("/v1/files/{}", ids[0])).await.0, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_that_are_not_one_are_refused_by_field() {
+    let daemon = Daemon::start().await;
+    let url = format!("{}/v1/files", daemon.http);
+    let file = || Part::bytes(rows(1)).file_name("rows.jsonl");
+    for (form, param) in [
+        (Form::new().part("file", file()), "purpose"),
+        (Form::new().text("purpose", "fine-tune"), "file"),
+        (
+            Form::new().text("purpose", "batch").part("file", file()),
+            "purpose",
+        ),
+        (
+            Form::new()
+                .text("purpose", "fine-tune")
+                .text("file", "no filename"),
+            "file",
+        ),
+        (
+            Form::new()
+                .text("purpose", "fine-tune")
+                .part("file", file())
+                .text("extra", "x"),
+            "extra",
+        ),
+    ] {
+        let (status, body) = answer(daemon.client.post(&url).multipart(form)).await;
+        assert_eq!(
+            (status, &body["error"]["param"]),
+            (400, &json!(param)),
+            "{body}"
+        );
+    }
+    assert_eq!(daemon.post("/v1/files", json!({})).await.0, 400);
+    let (status, body) = upload(&daemon, vec![b'x'; 2 << 20]).await;
+    assert_eq!(
+        (status, &body["error"]["code"]),
+        (413, &json!("request_too_large"))
+    );
+}

@@ -1,0 +1,232 @@
+//! Training runs against PEFT and torch's AdamW (`tests/golden/training`), from the same first A and B.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use adapterd::adapter::{Adapter, Fit, Routed, peft};
+use adapterd::domain::Schedule;
+use adapterd::model::{Base, KvKind, Origin, Pack, Quant};
+use adapterd::trainer::{Data, Fault, Parent, StepReport, Trained, Watch, Wishes, train};
+use candle_core::Tensor;
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Expected {
+    prompt: Prompt,
+    runs: BTreeMap<String, Run>,
+}
+
+#[derive(Deserialize)]
+struct Prompt {
+    ids: Vec<u32>,
+}
+
+#[derive(Deserialize)]
+struct Run {
+    schedule: Schedule,
+    warmup_steps: u64,
+    steps: u64,
+    batch_size: usize,
+    learning_rate: f64,
+    beta1: f64,
+    beta2: f64,
+    epsilon: f64,
+    weight_decay: f64,
+    max_grad_norm: f64,
+    losses: Vec<f64>,
+    grad_norms: Vec<f64>,
+    learning_rates: Vec<f64>,
+}
+
+impl Run {
+    fn wishes(&self) -> Wishes {
+        Wishes {
+            schedule: Some(self.schedule),
+            warmup: Some(self.warmup_steps as f64),
+            steps: Some(self.steps),
+            batch_size: Some(self.batch_size),
+            learning_rate: Some(self.learning_rate),
+            adam_beta1: Some(self.beta1),
+            adam_beta2: Some(self.beta2),
+            adam_epsilon: Some(self.epsilon),
+            weight_decay: Some(self.weight_decay),
+            max_grad_norm: Some(self.max_grad_norm),
+            shuffle: Some(false),
+            from: Some("initial".into()),
+            ..Wishes::default()
+        }
+    }
+}
+
+fn golden(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(path)
+}
+
+fn expected() -> Expected {
+    serde_json::from_slice(&std::fs::read(golden("training/expected.json")).unwrap()).unwrap()
+}
+
+fn base() -> Base {
+    Base::open(
+        &Origin::Folder(golden("models/llama")),
+        Some(Quant::F32),
+        KvKind::Auto,
+    )
+    .unwrap()
+}
+
+fn adapter(base: &Base, files: &peft::Files) -> Adapter {
+    let fit = Fit {
+        sites: base.model.sites(),
+        base_digest: base.digest,
+        max_rank: 64,
+    };
+    peft::read(files, &fit).unwrap()
+}
+
+fn folder(path: &str) -> peft::Files {
+    let files = [peft::CONFIG_FILE, peft::WEIGHTS_FILE];
+    files
+        .map(|name| {
+            (
+                name.to_owned(),
+                std::fs::read(golden(path).join(name)).unwrap(),
+            )
+        })
+        .into()
+}
+
+#[derive(Default)]
+struct Steps(Vec<StepReport>);
+
+impl Watch for Steps {
+    fn stepped(&mut self, report: &StepReport) -> Result<(), Fault> {
+        self.0.push(*report);
+        Ok(())
+    }
+}
+
+fn go(base: &Base, wishes: &Wishes) -> (Trained, Vec<StepReport>) {
+    let rows = std::fs::read(golden("training/rows.jsonl")).unwrap();
+    let initial = Arc::new(adapter(base, &folder("training/initial")));
+    let parent = Some(Parent {
+        adapter: initial,
+        generation: None,
+    });
+    let mut steps = Steps::default();
+    let data = Data {
+        training: &rows,
+        validation: None,
+    };
+    let trained = train(base, wishes, parent, data, None, &mut steps).unwrap();
+    (trained.expect("nothing interrupts it"), steps.0)
+}
+
+fn near(found: f64, wanted: f64, share: f64) -> bool {
+    (found - wanted).abs() <= share * wanted.abs()
+}
+
+#[test]
+fn every_step_of_every_run_is_that_of_peft_and_torch() {
+    let base = base();
+    for (name, run) in expected().runs {
+        let (_, steps) = go(
+            &base,
+            &Wishes {
+                pack: Some(false),
+                ..run.wishes()
+            },
+        );
+        assert_eq!(steps.len(), run.losses.len());
+        for (at, report) in steps.iter().enumerate() {
+            let stepped = &report.stepped;
+            let (loss, norm) = (run.losses[at], run.grad_norms[at]);
+            assert!(
+                near(stepped.loss, loss, 1e-4),
+                "{name}, step {}: loss {} is not {loss}",
+                at + 1,
+                stepped.loss
+            );
+            assert!(
+                near(stepped.grad_norm, norm, 1e-3),
+                "{name}, step {}: norm {} is not {norm}",
+                at + 1,
+                stepped.grad_norm
+            );
+            assert!(
+                near(stepped.learning_rate, run.learning_rates[at], 1e-12),
+                "{name}, step {}",
+                at + 1
+            );
+        }
+    }
+}
+
+#[test]
+fn packing_and_accumulation_leave_the_losses_where_they_are() {
+    let base = base();
+    let run = &expected().runs["cosine"];
+    for (pack, micro_batch) in [(true, 1), (true, 4), (false, 1), (false, 2)] {
+        let wishes = Wishes {
+            pack: Some(pack),
+            micro_batch: Some(micro_batch),
+            ..run.wishes()
+        };
+        for (report, loss) in go(&base, &wishes).1.iter().zip(&run.losses) {
+            assert!(
+                near(report.stepped.loss, *loss, 1e-4),
+                "pack {pack}, micro-batch {micro_batch}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_trained_adapter_answers_as_the_one_peft_trained() {
+    let (base, expected) = (base(), expected());
+    let file = std::fs::read(golden("training/expected.safetensors")).unwrap();
+    let wanted = candle_core::safetensors::load_buffer(&file, &candle_core::Device::Cpu).unwrap();
+    let ids = &expected.prompt.ids;
+    for (name, run) in &expected.runs {
+        let (trained, _) = go(
+            &base,
+            &Wishes {
+                pack: Some(false),
+                ..run.wishes()
+            },
+        );
+        let routed = Routed {
+            segments: vec![(0..ids.len(), Arc::new(adapter(&base, &trained.files)))],
+        };
+        let all = 0..ids.len();
+        let hidden = base
+            .model
+            .learn(
+                &Pack {
+                    tokens: ids.clone(),
+                    ranges: vec![all],
+                },
+                &routed,
+            )
+            .unwrap();
+        let found = base.model.log_probs(&hidden).unwrap();
+        let far = farthest(&found, &wanted[&format!("logprobs.{name}")]);
+        assert!(far < 1e-3, "{name}: log-probabilities are {far} away");
+    }
+}
+
+fn farthest(a: &Tensor, b: &Tensor) -> f32 {
+    (a - b)
+        .unwrap()
+        .abs()
+        .unwrap()
+        .flatten_all()
+        .unwrap()
+        .max(0)
+        .unwrap()
+        .to_scalar()
+        .unwrap()
+}
