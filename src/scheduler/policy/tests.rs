@@ -232,7 +232,8 @@ proptest! {
     #[test]
     fn every_generating_answer_goes_on_or_is_preempted_youngest_first((running, waiting, room) in backlog()) {
         let plan = plan(&running, &waiting, room);
-        for answer in running.iter().filter(|a| a.pending == 1) {
+        // One last token of a prompt that is scored may have to wait for room among the logits; it does not generate yet.
+        for answer in running.iter().filter(|a| !a.opening) {
             prop_assert!(plan.work.contains(&(answer.key, 1)) || plan.preempt.contains(&answer.key));
         }
         let youngest: Vec<Key> = running.iter().rev().take(plan.preempt.len()).map(|a| a.key).collect();
