@@ -110,8 +110,10 @@ impl Residency {
     }
 
     /// Puts a loaded version into the room that was set aside for it, and holds it.
-    pub fn admit(&self, room: Room, adapter: Arc<Adapter>) -> Held {
+    pub fn admit(&self, mut room: Room, adapter: Arc<Adapter>) -> Held {
         let mut state = self.lock();
+        // Under one lock: nobody may see the bytes counted twice, and evict for it.
+        state.used -= std::mem::take(&mut room.bytes);
         let (generation, now) = (adapter.generation(), state.tick());
         if !state.slots.contains_key(&generation) {
             state.used += adapter.bytes();
@@ -131,9 +133,6 @@ impl Residency {
             slot.retired = false;
             slot.adapter.clone()
         });
-        drop(state);
-        // Only now: the bytes stay counted throughout.
-        drop(room);
         Held {
             adapter: held,
             residency: self.clone(),

@@ -222,6 +222,5 @@ fn sixteen_adapters_of_ranks_4_to_64_and_the_base_answer_together_as_each_alone(
             effect == 0.0,
             "sequence {at}: an adapter changes the answer, the base does not"
         );
-        eprintln!("DBG {at} {off}");
     }
 }
