@@ -58,14 +58,12 @@ impl Adapters for Doors {
     ) -> Result<Response<pb::Adapter>, Status> {
         let _turn = self.upload_turn().await?;
         let mut parts = request.into_inner();
-        let header = match self
-            .next_part(&mut parts)
-            .await?
-            .and_then(|message| message.part)
-        {
-            Some(Part::Header(header)) => header,
-            _ => return Err(status(Reason::field("header", "must come first"))),
-        };
+        let header = self
+            .opening(&mut parts, |message| match message.part {
+                Some(Part::Header(header)) => Some(header),
+                _ => None,
+            })
+            .await?;
         let (mut files, mut taken) = (Files::new(), 0);
         while let Some(message) = self.next_part(&mut parts).await? {
             let piece = match message.part {

@@ -41,6 +41,18 @@ impl Doors {
             })
         })?
     }
+
+    /// The header that opens an upload; `read` finds it in the first message.
+    pub(super) async fn opening<T, H>(
+        &self,
+        parts: &mut Streaming<T>,
+        read: impl FnOnce(T) -> Option<H>,
+    ) -> Result<H, Status> {
+        let first = self.next_part(parts).await?;
+        first
+            .and_then(read)
+            .ok_or_else(|| status(Reason::field("header", "must come first")))
+    }
 }
 
 fn answer(outcome: Result<JobView, Reason>) -> Result<Response<pb::Job>, Status> {
@@ -59,14 +71,12 @@ impl Training for Doors {
     ) -> Result<Response<pb::DataFile>, Status> {
         let _turn = self.upload_turn().await?;
         let mut parts = request.into_inner();
-        let header = match self
-            .next_part(&mut parts)
-            .await?
-            .and_then(|message| message.part)
-        {
-            Some(Part::Header(header)) => header,
-            _ => return Err(status(Reason::field("header", "must come first"))),
-        };
+        let header = self
+            .opening(&mut parts, |message| match message.part {
+                Some(Part::Header(header)) => Some(header),
+                _ => None,
+            })
+            .await?;
         let mut bytes = Vec::new();
         while let Some(message) = self.next_part(&mut parts).await? {
             match message.part {
