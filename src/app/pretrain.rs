@@ -12,7 +12,7 @@ use crate::trainer::pretrain::{self, Plan, Report};
 
 #[derive(Debug, Subcommand)]
 pub enum PretrainCommand {
-    /// Train the base from scratch: about an hour on two cores; stop and start it as you like, it goes on from its checkpoint
+    /// Train the base from scratch: about forty minutes on two cores; stop and start it as you like, it goes on from its checkpoint
     Base(BaseArgs),
     /// Write model.gguf anew from the model.safetensors and tokenizer.json of a folder
     Export { folder: PathBuf },
@@ -27,8 +27,8 @@ pub struct BaseArgs {
     pub out: PathBuf,
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Tokens of the last stage
-    #[arg(long, default_value_t = 4_800_000)]
+    /// Tokens to train on
+    #[arg(long, default_value_t = 9_000_000)]
     pub tokens: u64,
     /// Threads to compute on; all cores unless said
     #[arg(long)]
