@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use super::bench::{self, BenchCommand};
 use super::demo::{self, DemoArgs};
 use super::doctor::{self, DoctorArgs};
 use super::local::Local;
@@ -32,6 +33,9 @@ enum Command {
     Serve(Box<ServeArgs>),
     /// A guided tour: ask base and adapters, train a new one live, compare
     Demo(DemoArgs),
+    /// Measure serving or training on this machine
+    #[command(subcommand)]
+    Bench(BenchCommand),
     #[command(flatten)]
     Client(cli::Command),
     /// Make the demonstration base from nothing: corpus, tokenizer, training, export
@@ -80,6 +84,7 @@ async fn run(
     match command {
         Command::Serve(args) => serve::run(&args).await,
         Command::Demo(args) => demo::run(&args, connection.json).await,
+        Command::Bench(command) => bench::run(&command, &connection).await,
         Command::Client(command) if is_local(&command) => {
             let local = Local::start(&[]).await?;
             let here = Connection {

@@ -1,10 +1,12 @@
-//! A daemon inside this process, on free ports and in a directory that vanishes: for `demo` and `--local`.
+//! A daemon inside this process, on free ports and in a directory that vanishes: for `demo`,
+//! `bench` and `--local`.
 
 use tempfile::TempDir;
 
 use super::serve::Daemon;
 use super::settings;
 use crate::cli::{Client, Failure};
+use crate::model::Base;
 
 pub struct Local {
     daemon: Daemon,
@@ -37,6 +39,10 @@ impl Local {
 
     pub const fn client(&self) -> &Client {
         &self.client
+    }
+
+    pub fn base(&self) -> &Base {
+        self.daemon.base()
     }
 
     pub fn url(&self) -> String {

@@ -1,6 +1,7 @@
 //! app: settings, assembly, drain, telemetry, and the commands that run in this process.
 //! Sees every layer; nobody sees it.
 
+mod bench;
 mod bundled;
 mod command;
 mod demo;

@@ -60,6 +60,7 @@ async fn stop_signal() -> Result<(), Failure> {
 
 /// Every part, running.
 pub struct Daemon {
+    base: Arc<Base>,
     gateway: Gateway,
     scheduler: Scheduler,
     trainer: Trainer,
@@ -173,6 +174,7 @@ impl Daemon {
         );
         let drain = Duration::from_secs(values.server.drain_seconds);
         Ok(Self {
+            base,
             gateway,
             scheduler,
             trainer,
@@ -182,6 +184,10 @@ impl Daemon {
             drain,
             _lock: lock,
         })
+    }
+
+    pub fn base(&self) -> &Base {
+        &self.base
     }
 
     pub const fn http(&self) -> SocketAddr {

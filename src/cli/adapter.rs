@@ -129,11 +129,7 @@ pub async fn run(client: &Client, command: AdapterCommand, output: Output) -> Re
             name,
             condition,
         } => {
-            let path = ["v1", "adapters", &name];
-            let body = pack(&dir)?;
-            let adapter = client
-                .put(&path, &condition.query(), "application/x-tar", body)
-                .await?;
+            let adapter = register(client, &name, &dir, &condition.query()).await?;
             output.show(&adapter, details)
         }
         AdapterCommand::Remove { name, condition } => {
@@ -183,6 +179,19 @@ fn details(adapter: &Value) -> String {
         table.row(vec![format!("{field}:"), text]);
     }
     table.render()
+}
+
+/// Uploads a PEFT folder and serves it under `name`; `query` may hold a condition.
+pub async fn register(
+    client: &Client,
+    name: &str,
+    dir: &Path,
+    query: &[(&str, String)],
+) -> Result<Value, Failure> {
+    let path = ["v1", "adapters", name];
+    client
+        .put(&path, query, "application/x-tar", pack(dir)?)
+        .await
 }
 
 /// A folder's files as a tar, without its sub-folders.

@@ -10,12 +10,13 @@ mod output;
 mod sse;
 mod train;
 
-pub use adapter::AdapterCommand;
+pub use adapter::{AdapterCommand, register};
 pub use chat::{ChatArgs, GenerateArgs};
 pub use client::{Client, Upload};
 pub use failure::Failure;
 pub use job::JobCommand;
 pub use output::{Output, Table, size};
+pub use sse::chunks;
 pub use train::{TrainArgs, create_job};
 
 /// Where the daemon is and how to print; the same on every client command.

@@ -6,6 +6,7 @@ mod decoder;
 mod json;
 mod special;
 mod stop;
+pub mod synthetic;
 mod template;
 mod tokenizer;
 pub mod vocabulary;

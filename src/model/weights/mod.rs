@@ -11,6 +11,7 @@ mod folder;
 pub mod gguf;
 mod names;
 mod rope;
+pub mod synthetic;
 #[cfg(test)]
 mod testing;
 

@@ -1,0 +1,59 @@
+//! bench: measures what a client of the daemon sees. Drives a daemon of its own, or one that runs, over HTTP alone,
+//! so the numbers hold every layer from the socket to the kernels.
+
+mod load;
+mod mix;
+mod numbers;
+mod serving;
+mod shapes;
+mod target;
+mod training;
+
+use clap::{Subcommand, ValueEnum};
+
+use self::serving::ServingArgs;
+use self::shapes::Shape;
+use self::training::TrainingArgs;
+use crate::cli::{Connection, Failure, Output};
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum BenchCommand {
+    /// Streams of answers: tokens a second, time to the first token, gaps between tokens
+    Serve(ServingArgs),
+    /// Optimizer steps: tokens a second, time of a step
+    Train(TrainingArgs),
+}
+
+/// What is measured. Unless told otherwise, the base that is part of the program.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Subject {
+    /// A folder, a .gguf file, a Hugging Face id, or `embedded`
+    #[arg(long, value_name = "MODEL", conflicts_with = "synthetic")]
+    model: Option<String>,
+    /// Random weights of a real shape, written to a temporary folder (2 bytes a parameter)
+    #[arg(long, value_name = "SHAPE")]
+    synthetic: Option<Shape>,
+    /// auto, none, f32, f16, bf16, q8_0, q4_k, q4_0
+    #[arg(long, value_name = "FORMAT")]
+    quant: Option<String>,
+    /// Type of cached keys and values: auto, f32, f16
+    #[arg(long, value_name = "TYPE")]
+    kv: Option<String>,
+    /// Compute threads [default: one for each core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+pub async fn run(command: &BenchCommand, connection: &Connection) -> Result<(), Failure> {
+    let output = Output::new(connection.json);
+    match command {
+        BenchCommand::Serve(args) => serving::run(args, connection, output).await,
+        BenchCommand::Train(args) => training::run(args, output).await,
+    }
+}
+
+/// A choice as it is written on the command line.
+fn spelled(choice: impl ValueEnum) -> String {
+    let value = choice.to_possible_value();
+    value.map_or_else(String::new, |value| value.get_name().to_owned())
+}
