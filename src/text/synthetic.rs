@@ -41,6 +41,7 @@ fn tokenizer(vocab: usize) -> Value {
         .into_iter()
         .map(|(spelled, byte)| (spelled.to_string(), json!(byte)))
         .collect();
+    entries.insert(END.to_owned(), json!(FIRST_WORD - 1));
     entries
         .extend((FIRST_WORD..vocab).map(|id| (format!("Ġ{}", word(id - FIRST_WORD)), json!(id))));
     json!({
