@@ -5,14 +5,15 @@ use std::time::Instant;
 
 use adapterd::adapter::Unadapted;
 use adapterd::kernels::quant::{Format, Matrix};
-use adapterd::model::spec::{Arch, Biases, Rope, Scaling, Spec};
+use adapterd::model::arch::LLAMA;
+use adapterd::model::spec::{Biases, Rope, Scaling, Spec};
 use adapterd::model::weights::{Source, WeightError};
 use adapterd::model::{Batch, KvKind, Model, Pack, Sequence};
 use candle_core::{Result, Tensor};
 
 fn spec() -> Spec {
     Spec {
-        arch: Arch::Llama,
+        arch: &LLAMA,
         hidden: 256,
         layers: 5,
         heads: 8,

@@ -2,7 +2,6 @@
 
 use candle_core::{Result, Tensor, Var};
 
-use super::arch;
 use super::layers::{Block, Embedding, Norm, Weight};
 use super::spec::Spec;
 use super::step::{Mode, Step};
@@ -73,12 +72,7 @@ impl Model {
 
     fn build(supply: &mut dyn Supply) -> std::result::Result<Self, WeightError> {
         let spec = supply.spec().clone();
-        let Some(block) = arch::block_of(spec.arch) else {
-            return Err(WeightError::new(
-                "model_type",
-                format!("{} has no wiring", spec.arch),
-            ));
-        };
+        let block = spec.arch.block;
         let mut at = At::new(supply);
         let outside = (spec.vocab, spec.hidden);
         let embedding = Embedding::new(at.matrix("model.embed_tokens.weight", outside)?);

@@ -1,6 +1,6 @@
 //! model: specs, weights, shared layers, architectures, KV cache, sampling. Opens a base and runs it; decides nothing about requests.
 
-mod arch;
+pub mod arch;
 mod base;
 mod batch;
 mod cache;

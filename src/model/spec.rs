@@ -3,39 +3,12 @@
 
 use std::f64::consts::PI;
 
-/// The families whose wiring is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Arch {
-    Llama,
-    Mistral,
-    Qwen2,
-    Qwen3,
-}
-
-impl Arch {
-    pub const ALL: [Self; 4] = [Self::Llama, Self::Mistral, Self::Qwen2, Self::Qwen3];
-
-    /// `model_type` in a `config.json`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Llama => "llama",
-            Self::Mistral => "mistral",
-            Self::Qwen2 => "qwen2",
-            Self::Qwen3 => "qwen3",
-        }
-    }
-}
-
-impl std::fmt::Display for Arch {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+use super::arch::Family;
 
 /// A decoder-only transformer with pre-norm, rotary positions, grouped-query attention and a gated SiLU feed-forward.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spec {
-    pub arch: Arch,
+    pub arch: &'static Family,
     pub hidden: usize,
     pub layers: usize,
     /// Query heads; a multiple of `kv_heads`.
@@ -66,6 +39,17 @@ pub struct Biases {
     pub qkv: bool,
     pub o: bool,
     pub mlp: bool,
+}
+
+impl Biases {
+    /// Those of either.
+    pub const fn or(self, other: Self) -> Self {
+        Self {
+            qkv: self.qkv || other.qkv,
+            o: self.o || other.o,
+            mlp: self.mlp || other.mlp,
+        }
+    }
 }
 
 /// Rotary positions: pair `i` of a head (elements `i` and `i + head_dim/2`) turns by `position · frequency[i]`.

@@ -4,17 +4,18 @@ use super::*;
 use crate::adapter::{Module, Site, Unadapted};
 use crate::kernels::quant::{Format, Matrix};
 use crate::model::Sequence;
-use crate::model::spec::{Arch, Biases, Rope, Scaling};
+use crate::model::arch::{CATALOGUE, Family, LLAMA, MISTRAL, QWEN2, QWEN3};
+use crate::model::spec::{Biases, Rope, Scaling};
 
 /// A small decoder of a family, with everything that family can have.
-fn spec(arch: Arch) -> Spec {
+fn spec(arch: &'static Family) -> Spec {
     Spec {
         arch,
         hidden: 32,
         layers: 2,
         heads: 4,
         kv_heads: 2,
-        head_dim: if arch == Arch::Qwen3 { 16 } else { 8 },
+        head_dim: if arch == &QWEN3 { 16 } else { 8 },
         intermediate: 64,
         vocab: 61,
         norm_eps: 1e-5,
@@ -22,13 +23,13 @@ fn spec(arch: Arch) -> Spec {
             theta: 10_000.0,
             scaling: Scaling::None,
         },
-        windows: vec![if arch == Arch::Mistral { Some(5) } else { None }; 2],
+        windows: vec![if arch == &MISTRAL { Some(5) } else { None }; 2],
         bias: Biases {
-            qkv: arch == Arch::Qwen2,
+            qkv: arch == &QWEN2,
             ..Biases::default()
         },
-        head_norm: arch == Arch::Qwen3,
-        tied: arch != Arch::Llama,
+        head_norm: arch == &QWEN3,
+        tied: arch != &LLAMA,
         context: 64,
     }
 }
@@ -82,7 +83,7 @@ impl Source for Values {
     }
 }
 
-fn pair(arch: Arch, format: Format) -> (Model, Model) {
+fn pair(arch: &'static Family, format: Format) -> (Model, Model) {
     let spec = spec(arch);
     let learning = Model::learning(&spec, &mut lively(3)).expect("a model that learns");
     let tensors = learning
@@ -124,7 +125,7 @@ fn assert_rows(found: &[Vec<f32>], wanted: &[Vec<f32>], tolerance: f32, what: &s
 
 #[test]
 fn serving_in_any_pieces_says_what_learning_says() -> Result<()> {
-    for arch in Arch::ALL {
+    for arch in CATALOGUE {
         let (_, model) = pair(arch, Format::F32);
         let prompts = [tokens(13, 1), tokens(22, 2)];
         let pack = Pack {
@@ -163,7 +164,7 @@ fn serving_in_any_pieces_says_what_learning_says() -> Result<()> {
                 &rows(&found),
                 &expected,
                 1e-4,
-                &format!("{arch}, pieces {step:?}"),
+                &format!("{arch:?}, pieces {step:?}"),
             );
         }
     }
@@ -172,7 +173,7 @@ fn serving_in_any_pieces_says_what_learning_says() -> Result<()> {
 
 #[test]
 fn only_wanted_logits_are_computed_in_their_order() -> Result<()> {
-    let (_, model) = pair(Arch::Qwen3, Format::F32);
+    let (_, model) = pair(&QWEN3, Format::F32);
     let mut cache = model.new_cache(4, 8)?;
     let mut batch = Batch {
         tokens: tokens(9, 4),
@@ -197,7 +198,7 @@ fn only_wanted_logits_are_computed_in_their_order() -> Result<()> {
 
 #[test]
 fn a_frozen_model_computes_what_the_learning_one_does() -> Result<()> {
-    for arch in Arch::ALL {
+    for arch in CATALOGUE {
         let (learning, frozen) = pair(arch, Format::F32);
         let pack = Pack {
             tokens: tokens(20, 5),
@@ -207,7 +208,7 @@ fn a_frozen_model_computes_what_the_learning_one_does() -> Result<()> {
             learning.learn(&pack, &Unadapted)?,
             frozen.learn(&pack, &Unadapted)?,
         );
-        assert_rows(&rows(&b), &rows(&a.detach()), 1e-5, arch.as_str());
+        assert_rows(&rows(&b), &rows(&a.detach()), 1e-5, arch.name);
         assert!(a.track_op() && !b.track_op(), "only what learns is tracked");
         assert_eq!(learning.parameters(), frozen.parameters());
         let counted: usize = learning
@@ -222,7 +223,7 @@ fn a_frozen_model_computes_what_the_learning_one_does() -> Result<()> {
 
 #[test]
 fn every_parameter_gets_the_gradient_that_differences_show() -> Result<()> {
-    for arch in Arch::ALL {
+    for arch in CATALOGUE {
         let (model, _) = pair(arch, Format::F32);
         let pack = Pack {
             tokens: tokens(11, 6),
@@ -238,10 +239,10 @@ fn every_parameter_gets_the_gradient_that_differences_show() -> Result<()> {
         for (name, var) in model.variables() {
             let grad = grads
                 .get(var)
-                .unwrap_or_else(|| panic!("{arch}: {name} has no gradient"));
+                .unwrap_or_else(|| panic!("{arch:?}: {name} has no gradient"));
             let direction = grad.detach();
             let length = direction.sqr()?.sum_all()?.sqrt()?.to_scalar::<f32>()?;
-            assert!(length > 0.0, "{arch}: {name} has a zero gradient");
+            assert!(length > 0.0, "{arch:?}: {name} has a zero gradient");
             // Along its own gradient, the loss changes by the gradient's length.
             let start = var.as_tensor().copy()?;
             let step = 1e-2;
@@ -254,7 +255,7 @@ fn every_parameter_gets_the_gradient_that_differences_show() -> Result<()> {
             let measured = measured / (2.0 * step);
             assert!(
                 (measured - length).abs() <= 0.03 * length + 2e-4,
-                "{arch}: {name}: {length} against {measured}"
+                "{arch:?}: {name}: {length} against {measured}"
             );
         }
     }
@@ -279,7 +280,7 @@ impl Adapt for OneSite {
 
 #[test]
 fn on_a_frozen_base_only_the_adapter_gets_gradients() -> Result<()> {
-    let (_, model) = pair(Arch::Qwen2, Format::Q8_0);
+    let (_, model) = pair(&QWEN2, Format::Q8_0);
     let shape = model
         .sites()
         .iter()
@@ -321,8 +322,8 @@ fn on_a_frozen_base_only_the_adapter_gets_gradients() -> Result<()> {
 
 #[test]
 fn the_cache_follows_what_the_base_computes_in() -> Result<()> {
-    let (_, single) = pair(Arch::Llama, Format::F32);
-    let (_, packed) = pair(Arch::Llama, Format::Q8_0);
+    let (_, single) = pair(&LLAMA, Format::F32);
+    let (_, packed) = pair(&LLAMA, Format::Q8_0);
     assert_eq!(single.block_bytes(16), (2 * 2 * 16 * 2 * 8 * 4) as u64);
     assert_eq!(packed.block_bytes(16), single.block_bytes(16) / 2);
     assert!(packed.weight_bytes() < single.weight_bytes());
@@ -331,7 +332,7 @@ fn the_cache_follows_what_the_base_computes_in() -> Result<()> {
 
 #[test]
 fn log_probs_are_normalised() -> Result<()> {
-    let (_, model) = pair(Arch::Mistral, Format::F32);
+    let (_, model) = pair(&MISTRAL, Format::F32);
     let pack = Pack {
         tokens: tokens(6, 1),
         ranges: vec![0..6],
@@ -352,7 +353,7 @@ fn log_probs_are_normalised() -> Result<()> {
 
 #[test]
 fn tokens_outside_the_vocabulary_are_an_error() -> Result<()> {
-    let (learning, frozen) = pair(Arch::Llama, Format::F32);
+    let (learning, frozen) = pair(&LLAMA, Format::F32);
     let pack = Pack {
         tokens: vec![61],
         ranges: vec![0..1],
@@ -363,7 +364,7 @@ fn tokens_outside_the_vocabulary_are_an_error() -> Result<()> {
 
 #[test]
 fn the_same_seed_starts_the_same_model() -> Result<()> {
-    let spec = spec(Arch::Llama);
+    let spec = spec(&LLAMA);
     let start = |seed| {
         Model::initial(&spec, seed).expect("a model").variables()[1]
             .1

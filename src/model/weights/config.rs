@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 
 use super::WeightError;
 use super::fields::Fields;
-use crate::model::spec::{Arch, Biases, Rope, Scaling, Spec};
+use crate::model::arch::{CATALOGUE, Family};
+use crate::model::spec::{Rope, Scaling, Spec};
 
 /// Keys that say nothing about the result: bookkeeping, training-time settings, token ids (the tokenizer's affair),
 /// and defaults of text generation, which requests set for themselves.
@@ -91,7 +92,7 @@ fn must_be(key: &str) -> Option<Value> {
 }
 
 /// The largest number believed for any size, so that arithmetic on sizes cannot overflow.
-pub(super) const LARGEST: usize = 1 << 28;
+pub(in crate::model) const LARGEST: usize = 1 << 28;
 /// The largest number of layers believed.
 pub(super) const MOST_LAYERS: usize = 4096;
 
@@ -113,23 +114,21 @@ fn spec(map: &Map<String, Value>) -> Result<Spec, WeightError> {
     let hidden = fields.size("hidden_size", LARGEST)?;
     let layers = fields.size("num_hidden_layers", MOST_LAYERS)?;
     let heads = fields.size("num_attention_heads", LARGEST)?;
-    let kv_heads = match (fields.present("num_key_value_heads"), arch) {
-        (false, Arch::Mistral) => 8,
-        (false, Arch::Qwen2 | Arch::Qwen3) => 32,
-        _ => fields.size_or("num_key_value_heads", heads, LARGEST)?,
+    let defaults = &arch.defaults;
+    let kv_heads = match defaults
+        .kv_heads
+        .filter(|_| !fields.present("num_key_value_heads"))
+    {
+        Some(default) => default,
+        None => fields.size_or("num_key_value_heads", heads, LARGEST)?,
     };
-    let head_dim = match (fields.present("head_dim"), arch) {
-        (false, Arch::Qwen3) => 128,
-        _ => fields.size_or("head_dim", hidden / heads, LARGEST)?,
+    let head_dim = match defaults.head_dim.filter(|_| !fields.present("head_dim")) {
+        Some(default) => default,
+        None => fields.size_or("head_dim", hidden / heads, LARGEST)?,
     };
-    let context_default = match arch {
-        Arch::Llama => 2048,
-        Arch::Mistral => 131_072,
-        Arch::Qwen2 | Arch::Qwen3 => 32_768,
-    };
-    let context = fields.size_or("max_position_embeddings", context_default, LARGEST)?;
+    let context = fields.size_or("max_position_embeddings", defaults.context, LARGEST)?;
     let rope = super::rope::from_config(&mut fields, context)?;
-    let bias = biases(&mut fields, arch)?;
+    let switched = (arch.switches)(&mut fields)?;
     let spec = Spec {
         arch,
         hidden,
@@ -141,9 +140,9 @@ fn spec(map: &Map<String, Value>) -> Result<Spec, WeightError> {
         vocab: fields.size("vocab_size", LARGEST)?,
         norm_eps: fields.number_or("rms_norm_eps", 1e-6)?,
         rope,
-        windows: windows(&mut fields, arch, layers)?,
-        bias,
-        head_norm: arch == Arch::Qwen3,
+        windows: (arch.windows)(&mut fields, layers)?,
+        bias: switched.or(arch.biases),
+        head_norm: arch.head_norm,
         tied: fields.flag_or("tie_word_embeddings", false)?,
         context,
     };
@@ -152,52 +151,51 @@ fn spec(map: &Map<String, Value>) -> Result<Spec, WeightError> {
     Ok(spec)
 }
 
-fn arch(fields: &mut Fields<'_>) -> Result<Arch, WeightError> {
-    let known = || Arch::ALL.map(|a| a.as_str()).join(", ");
-    let class = |a: Arch| match a {
-        Arch::Llama => "LlamaForCausalLM",
-        Arch::Mistral => "MistralForCausalLM",
-        Arch::Qwen2 => "Qwen2ForCausalLM",
-        Arch::Qwen3 => "Qwen3ForCausalLM",
-    };
-    let classes = fields.strings("architectures")?;
-    let by_class = match classes.as_deref() {
-        None | Some([]) => None,
-        Some(names) => match Arch::ALL
-            .into_iter()
-            .find(|a| names.iter().any(|n| n == class(*a)))
-        {
-            Some(arch) => Some(arch),
-            None => {
-                let named = names.join(", ");
-                let wanted = Arch::ALL.map(class).join(", ");
-                return Err(fields.wrong(
-                    "architectures",
-                    format!("`{named}` is not supported; known: {wanted}"),
-                ));
-            }
-        },
+fn arch(fields: &mut Fields<'_>) -> Result<&'static Family, WeightError> {
+    let classes = fields.strings("architectures")?.unwrap_or_default();
+    let by_class = match classes.as_slice() {
+        [] => None,
+        names => Some(named(fields, "architectures", names, |family| {
+            family.class
+        })?),
     };
     let by_type = match fields.text("model_type")? {
         None => None,
-        Some(name) => match Arch::ALL.into_iter().find(|a| a.as_str() == name) {
-            Some(arch) => Some(arch),
-            None => {
-                return Err(fields.wrong(
-                    "model_type",
-                    format!("`{name}` is not supported; known: {}", known()),
-                ));
-            }
-        },
+        Some(name) => Some(named(fields, "model_type", &[name.to_owned()], |family| {
+            family.name
+        })?),
     };
     match (by_type, by_class) {
         (Some(a), Some(b)) if a != b => Err(fields.wrong(
             "model_type",
-            format!("`{a}` contradicts architectures `{}`", class(b)),
+            format!("`{}` contradicts architectures `{}`", a.name, b.class),
         )),
         (Some(arch), _) | (None, Some(arch)) => Ok(arch),
-        (None, None) => Err(fields.wrong("model_type", format!("is missing; known: {}", known()))),
+        (None, None) => Err(fields.wrong(
+            "model_type",
+            format!("is missing; known: {}", known(|family| family.name)),
+        )),
     }
+}
+
+/// The family whose `name` is one of `names`.
+fn named(
+    fields: &Fields<'_>,
+    key: &str,
+    names: &[String],
+    name: fn(&Family) -> &'static str,
+) -> Result<&'static Family, WeightError> {
+    let found = CATALOGUE
+        .into_iter()
+        .find(|family| names.iter().any(|n| n == name(family)));
+    found.ok_or_else(|| {
+        let (names, known) = (names.join(", "), known(name));
+        fields.wrong(key, format!("`{names}` is not supported; known: {known}"))
+    })
+}
+
+fn known(name: fn(&Family) -> &'static str) -> String {
+    CATALOGUE.map(name).join(", ")
 }
 
 fn activation(fields: &mut Fields<'_>) -> Result<(), WeightError> {
@@ -207,80 +205,6 @@ fn activation(fields: &mut Fields<'_>) -> Result<(), WeightError> {
             "hidden_act",
             format!("`{other}` is not supported; known: silu"),
         )),
-    }
-}
-
-/// Llama and Qwen3 switch the biases of all four attention products together; Qwen2 always has them on q, k and v.
-fn biases(fields: &mut Fields<'_>, arch: Arch) -> Result<Biases, WeightError> {
-    Ok(match arch {
-        Arch::Llama => {
-            let attention = fields.flag_or("attention_bias", false)?;
-            Biases {
-                qkv: attention,
-                o: attention,
-                mlp: fields.flag_or("mlp_bias", false)?,
-            }
-        }
-        Arch::Mistral => Biases::default(),
-        Arch::Qwen2 => Biases {
-            qkv: true,
-            o: false,
-            mlp: false,
-        },
-        Arch::Qwen3 => {
-            let attention = fields.flag_or("attention_bias", false)?;
-            Biases {
-                qkv: attention,
-                o: attention,
-                mlp: false,
-            }
-        }
-    })
-}
-
-fn windows(
-    fields: &mut Fields<'_>,
-    arch: Arch,
-    layers: usize,
-) -> Result<Vec<Option<usize>>, WeightError> {
-    let full = vec![None; layers];
-    match arch {
-        Arch::Llama => Ok(full),
-        Arch::Mistral => {
-            let default = (!fields.present("sliding_window")).then_some(4096);
-            let window = fields.size_or_none("sliding_window", LARGEST)?.or(default);
-            Ok(vec![window; layers])
-        }
-        Arch::Qwen2 | Arch::Qwen3 => {
-            let on = fields.flag_or("use_sliding_window", false)?;
-            let default = (!fields.present("sliding_window")).then_some(4096);
-            let window = fields
-                .size_or_none("sliding_window", LARGEST)?
-                .or(default)
-                .filter(|_| on);
-            let first = fields.count_or("max_window_layers", 28)?;
-            let Some(kinds) = fields.strings("layer_types")? else {
-                return Ok((0..layers).map(|i| window.filter(|_| i >= first)).collect());
-            };
-            if kinds.len() != layers {
-                let why = format!("has {} entries for {layers} layers", kinds.len());
-                return Err(fields.wrong("layer_types", why));
-            }
-            kinds
-                .iter()
-                .map(|kind| match (kind.as_str(), window) {
-                    ("full_attention", _) => Ok(None),
-                    ("sliding_attention", Some(window)) => Ok(Some(window)),
-                    ("sliding_attention", None) => Err(fields.wrong(
-                        "layer_types",
-                        "has sliding_attention but no sliding_window is in use",
-                    )),
-                    (other, _) => {
-                        Err(fields.wrong("layer_types", format!("`{other}` is not supported")))
-                    }
-                })
-                .collect()
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::WeightError;
 
 /// A JSON object being read key by key. Every getter marks its key as read and fails with the key named.
-pub(super) struct Fields<'a> {
+pub(in crate::model) struct Fields<'a> {
     map: &'a Map<String, Value>,
     read: BTreeSet<String>,
     /// Put before a key in errors: the file, or the file and the enclosing key.

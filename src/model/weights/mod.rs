@@ -15,7 +15,9 @@ pub mod synthetic;
 #[cfg(test)]
 mod testing;
 
+pub(super) use config::LARGEST;
 pub use convert::Quant;
+pub(super) use fields::Fields;
 pub use folder::Folder;
 pub use gguf::Gguf;
 

@@ -11,7 +11,8 @@ use super::toy::*;
 use crate::adapter::Routed;
 use crate::domain::{Sampling, TokenInfo};
 use crate::kernels::testing::noise;
-use crate::model::spec::{Arch, Biases, Rope, Scaling, Spec};
+use crate::model::arch::LLAMA;
+use crate::model::spec::{Biases, Rope, Scaling, Spec};
 use crate::model::{Batch, Cache, Model};
 
 #[derive(Clone)]
@@ -32,7 +33,7 @@ impl Forward for Real {
 /// A decoder with random weights, of the shapes that `lease` has adapters for.
 fn model() -> Real {
     let spec = Spec {
-        arch: Arch::Llama,
+        arch: &LLAMA,
         hidden: 16,
         layers: 1,
         heads: 4,

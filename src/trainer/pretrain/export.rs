@@ -11,7 +11,8 @@ use super::run::Failure;
 use super::state;
 use super::tokenizer::{BEGIN, CHAT_TEMPLATE, END, SPECIAL};
 use crate::kernels::quant::Format;
-use crate::model::spec::{Arch, Biases, Rope, Scaling, Spec};
+use crate::model::arch::LLAMA;
+use crate::model::spec::{Biases, Rope, Scaling, Spec};
 use crate::model::weights::gguf::{Contents, write};
 use crate::text::{ChatTemplate, Specials, Tokenizer};
 
@@ -75,7 +76,7 @@ fn misfit(why: impl std::fmt::Display) -> Failure {
 
 fn spec(shape: &Shape) -> Spec {
     Spec {
-        arch: Arch::Llama,
+        arch: &LLAMA,
         hidden: shape.width,
         layers: shape.layers,
         heads: shape.heads,

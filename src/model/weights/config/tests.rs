@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::model::spec::Biases;
 
 /// A config in today's layout; `change` edits it.
 fn today(arch: &str, change: impl FnOnce(&mut Map<String, Value>)) -> Result<Spec, WeightError> {

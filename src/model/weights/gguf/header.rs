@@ -6,7 +6,8 @@ use super::super::WeightError;
 use super::super::config::{LARGEST, MOST_LAYERS, check};
 use super::super::fields::Fields;
 use super::file::{Container, Value};
-use crate::model::spec::{Arch, Biases, Rope, Scaling, Spec};
+use crate::model::arch::CATALOGUE;
+use crate::model::spec::{Biases, Rope, Scaling, Spec};
 
 /// Keys under the architecture's name that do not change a result.
 const HARMLESS: &[&str] = &[
@@ -28,14 +29,15 @@ pub(super) fn spec(file: &Container, divisors: Option<Vec<f32>>) -> Result<Spec,
             ));
         }
     };
-    // A Mistral model is stored as one of Llama's architecture.
-    let Some(arch) = [Arch::Llama, Arch::Qwen2, Arch::Qwen3]
+    let Some(arch) = CATALOGUE
         .into_iter()
-        .find(|a| a.as_str() == name)
+        .find(|family| family.gguf.name == name)
     else {
+        let mut known = CATALOGUE.map(|family| family.gguf.name).to_vec();
+        known.dedup();
         return Err(WeightError::new(
             "GGUF metadata general.architecture",
-            format!("`{name}` is not supported; known: llama, qwen2, qwen3"),
+            format!("`{name}` is not supported; known: {}", known.join(", ")),
         ));
     };
     let parts = file.metadata.get("split.count");
@@ -71,7 +73,7 @@ pub(super) fn spec(file: &Container, divisors: Option<Vec<f32>>) -> Result<Spec,
     let intermediate = same(&mut fields, "feed_forward_length", layers)?
         .ok_or_else(|| fields.wrong("feed_forward_length", "is missing"))?;
     let window = fields.count("attention.sliding_window")?.filter(|n| *n > 0);
-    if window.is_some() && arch != Arch::Llama {
+    if window.is_some() && !arch.gguf.one_window {
         return Err(fields.wrong(
             "attention.sliding_window",
             "does not say which layers it applies to",
@@ -95,12 +97,12 @@ pub(super) fn spec(file: &Container, divisors: Option<Vec<f32>>) -> Result<Spec,
         norm_eps,
         rope,
         windows: vec![window; layers],
-        bias: Biases {
-            qkv: arch == Arch::Qwen2 || has("attn_q.bias"),
+        bias: arch.biases.or(Biases {
+            qkv: has("attn_q.bias"),
             o: has("attn_output.bias"),
             mlp: has("ffn_down.bias"),
-        },
-        head_norm: arch == Arch::Qwen3,
+        }),
+        head_norm: arch.head_norm,
         tied: !file.tensors.contains_key("output.weight"),
         context,
     };

@@ -14,7 +14,7 @@ use super::file::{Container, Info};
 use super::header::{self, DIVISORS};
 use super::vocabulary;
 use crate::kernels::quant::Matrix;
-use crate::model::spec::{Arch, Spec};
+use crate::model::spec::Spec;
 use crate::text::{ChatTemplate, TextError, Tokenizer};
 
 /// An opened file: every tensor is there with the right shape.
@@ -119,8 +119,7 @@ impl Gguf {
             .filter(|info| info.shape.len() == dims);
         let info = info.ok_or_else(|| WeightError::new(path, "is not a tensor of this base"))?;
         let mut raw = raw(&self.blob, path, info)?;
-        if self.spec.arch == Arch::Llama && (path.contains(".q_proj.") || path.contains(".k_proj."))
-        {
+        if self.spec.arch.gguf.paired && (path.contains(".q_proj.") || path.contains(".k_proj.")) {
             let unit = if dims == 2 {
                 raw.row_bytes()
             } else {

@@ -14,7 +14,7 @@ use super::file::{ALIGNMENT, MAGIC, Value, code};
 use super::source::{interleaved, stored};
 use super::vocabulary::WHOLE;
 use crate::kernels::quant::Format;
-use crate::model::spec::{Arch, Scaling, Spec};
+use crate::model::spec::{Scaling, Spec};
 use crate::model::weights::WeightError;
 use crate::text::vocabulary::{Kind, scheme_of};
 use crate::text::{ChatTemplate, Tokenizer};
@@ -95,7 +95,7 @@ fn encode(contents: &Contents<'_>, name: &str, shape: &[usize]) -> Result<Encode
         .and_then(|q| Ok(q.data()?.into_owned()))
         .map_err(wrong)?;
     let turned = name.contains(".q_proj.") || name.contains(".k_proj.");
-    if turned && matches!(contents.spec.arch, Arch::Llama | Arch::Mistral) {
+    if turned && contents.spec.arch.gguf.paired {
         bytes = interleaved(&bytes, unit, contents.spec.head_dim);
     }
     Ok(Encoded {
@@ -108,10 +108,7 @@ fn encode(contents: &Contents<'_>, name: &str, shape: &[usize]) -> Result<Encode
 
 fn metadata(contents: &Contents<'_>) -> Result<BTreeMap<String, Value>, WeightError> {
     let spec = contents.spec;
-    let arch = match spec.arch {
-        Arch::Mistral => Arch::Llama.as_str(),
-        arch => arch.as_str(),
-    };
+    let arch = spec.arch.gguf.name;
     let int = |n: usize| Value::Int(n as i128);
     let mut all = BTreeMap::new();
     let mut put = |key: &str, value: Value| all.insert(key.to_owned(), value);
