@@ -129,7 +129,7 @@ pub struct SettingFlags {
     /// A folder, a .gguf file, a Hugging Face id, or `embedded`
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
-    /// auto, none, f32, f16, bf16, q8_0, q4_k, q4_0
+    /// auto, none (as stored), or a format: f32, f16, bf16, q8_0, q6_k, q5_k, q4_k, q4_0, …
     #[arg(long, value_name = "FORMAT")]
     pub quant: Option<String>,
     /// Type of cached keys and values: auto, f32, f16

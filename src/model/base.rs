@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Model;
 use super::hub;
 use super::weights::{Folder, Gguf, Quant, Source, WeightError};
+use crate::kernels::quant::Format;
 use crate::text::{ChatTemplate, TextError, Tokenizer};
 
 /// Where a base comes from.
@@ -107,7 +108,7 @@ impl Base {
         quant: Option<Quant>,
         kv: KvKind,
     ) -> Result<Self, OpenError> {
-        let mut source = Folder::open(dir, quant.unwrap_or(Quant::Q8_0))?;
+        let mut source = Folder::open(dir, quant.unwrap_or(Quant::To(Format::Q8_0)))?;
         let tokenizer = Tokenizer::from_folder(dir)?.within(source.spec().vocab);
         let template = ChatTemplate::from_folder(dir)?;
         let model = Model::from_source(&mut source, kv)?;

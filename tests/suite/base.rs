@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use adapterd::domain::{Message, Role};
+use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, Quant};
 
 fn golden(part: &str) -> PathBuf {
@@ -41,7 +42,7 @@ fn a_folder_and_a_file_of_one_model_speak_alike() {
 #[test]
 fn a_digest_names_the_stored_weights_not_the_format_they_are_held_in() {
     let digest = |quant| open(Origin::Folder(golden("models/qwen2")), quant).digest;
-    assert_eq!(digest(None), digest(Some(Quant::F32)));
+    assert_eq!(digest(None), digest(Some(Quant::To(Format::F32))));
     assert_ne!(
         digest(None),
         open(Origin::Folder(golden("models/qwen3")), None).digest
@@ -55,6 +56,6 @@ fn a_folder_is_quantized_unless_told_to_keep_what_is_stored() {
             .model
             .weight_bytes()
     };
-    assert!(bytes(None) < bytes(Some(Quant::Bf16)));
-    assert!(bytes(Some(Quant::Bf16)) < bytes(Some(Quant::F32)));
+    assert!(bytes(None) < bytes(Some(Quant::To(Format::Bf16))));
+    assert!(bytes(Some(Quant::To(Format::Bf16))) < bytes(Some(Quant::To(Format::F32))));
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use adapterd::device::Turns;
 use adapterd::domain::{JobEventKind, JobStatus, JobView};
+use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, Quant};
 use adapterd::registry::{self, BaseIdentity, Registry, open_database};
 use adapterd::trainer::{self, NewJob, Trainer, Wishes};
@@ -36,8 +37,14 @@ struct Shop {
 
 async fn open(folder: &Path) -> Shop {
     let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models/llama");
-    let base =
-        Arc::new(Base::open(&Origin::Folder(model), Some(Quant::Q8_0), KvKind::Auto).unwrap());
+    let base = Arc::new(
+        Base::open(
+            &Origin::Folder(model),
+            Some(Quant::To(Format::Q8_0)),
+            KvKind::Auto,
+        )
+        .unwrap(),
+    );
     let pool = open_database(&folder.join("state.db")).await.unwrap();
     let sites = base.model.sites().to_vec();
     let identity = BaseIdentity {

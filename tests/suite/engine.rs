@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use adapterd::device::Turns;
 use adapterd::domain::{AdapterChoice, Event, Sampling, TokenInfo};
+use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, weights::Quant};
 use adapterd::registry::{BaseIdentity, Config as RegistryConfig, Registry, open_database};
 use adapterd::scheduler::{Admitted, Config, Draft, Scheduler, Unobserved};
@@ -42,7 +43,7 @@ struct House {
 impl House {
     async fn open() -> Self {
         let origin = Origin::Folder(golden("models/llama"));
-        let base = Base::open(&origin, Some(Quant::F32), KvKind::F32).expect("a base");
+        let base = Base::open(&origin, Some(Quant::To(Format::F32)), KvKind::F32).expect("a base");
         let dir = TempDir::new().expect("a directory");
         let pool = open_database(&dir.path().join("state.db"))
             .await

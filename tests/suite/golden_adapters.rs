@@ -6,6 +6,7 @@ use std::sync::Arc;
 use adapterd::adapter::peft::{self, Lora, LoraSettings, Selection};
 use adapterd::adapter::{Adapter, Fit, Routed};
 use adapterd::domain::Targets;
+use adapterd::kernels::quant::Format;
 use adapterd::model::weights::{Gguf, Quant};
 use adapterd::model::{Batch, Cache, KvKind, Model, Sequence};
 use candle_core::{Device, Tensor};
@@ -115,20 +116,21 @@ const OF_LLAMA: [&str; 8] = [
 
 #[test]
 fn every_adapter_answers_as_peft_does() {
-    let llama = folder("llama", Quant::F32, KvKind::Auto);
+    let llama = folder("llama", Quant::To(Format::F32), KvKind::Auto);
     for adapter in OF_LLAMA {
         assert_answers("llama", &llama, adapter);
     }
     assert_answers(
         "qwen2",
-        &folder("qwen2", Quant::F32, KvKind::Auto),
+        &folder("qwen2", Quant::To(Format::F32), KvKind::Auto),
         "qwen2-plain",
     );
 }
 
 #[test]
 fn adapters_fit_the_gguf_twin_whose_query_and_key_rows_are_stored_in_another_order() {
-    let mut file = Gguf::open(&golden("gguf/llama-f32.gguf"), Quant::F32).expect("a GGUF file");
+    let mut file =
+        Gguf::open(&golden("gguf/llama-f32.gguf"), Quant::To(Format::F32)).expect("a GGUF file");
     let llama = Model::from_source(&mut file, KvKind::Auto).expect("a model");
     for adapter in OF_LLAMA {
         assert_answers("llama-f32.gguf", &llama, adapter);
@@ -179,7 +181,7 @@ fn random(model: &Model, rank: usize, seed: u64) -> Arc<Adapter> {
 
 #[test]
 fn sixteen_adapters_of_ranks_4_to_64_and_the_base_answer_together_as_each_alone() {
-    let model = folder("llama", Quant::F32, KvKind::Auto);
+    let model = folder("llama", Quant::To(Format::F32), KvKind::Auto);
     let mut adapters: Vec<_> = (1..=16)
         .map(|i| Some(random(&model, 4 * i, i as u64)))
         .collect();

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use adapterd::adapter::Unadapted;
+use adapterd::kernels::quant::Format;
 use adapterd::model::weights::{Folder, Gguf, Quant, Source};
 use adapterd::model::{Batch, Cache, KvKind, Model, Pack, Sequence};
 use candle_core::{Device, Tensor};
@@ -186,7 +187,7 @@ const FOLDERS: [&str; 10] = [
 fn every_family_answers_as_transformers_does() {
     for name in FOLDERS {
         let answers = name.strip_suffix("-old").unwrap_or(name);
-        let model = folder(name, Quant::F32, KvKind::Auto);
+        let model = folder(name, Quant::To(Format::F32), KvKind::Auto);
         assert_answers(name, &model, &expected(&format!("models/{answers}")));
     }
 }
@@ -194,7 +195,7 @@ fn every_family_answers_as_transformers_does() {
 #[test]
 fn weights_rounded_to_eight_bits_stay_close() {
     for name in ["llama", "mistral", "qwen2", "qwen3"] {
-        let model = folder(name, Quant::Q8_0, KvKind::Auto);
+        let model = folder(name, Quant::To(Format::Q8_0), KvKind::Auto);
         for prompt in expected(&format!("models/{name}")) {
             let (_, mean) = distance(&learned(&model, &prompt.ids), &prompt.log_probs);
             assert!(mean <= 0.05, "{name}: learning is off by {mean} on average");
@@ -221,7 +222,7 @@ fn gguf_files_answer_as_transformers_does_with_their_weights() {
     for name in FILES {
         let path = golden(&format!("gguf/{name}.gguf"));
         let answers = expected(&format!("gguf/{name}"));
-        let mut plain = Gguf::open(&path, Quant::F32).expect(name);
+        let mut plain = Gguf::open(&path, Quant::To(Format::F32)).expect(name);
         assert_answers(name, &model(&mut plain, KvKind::Auto), &answers);
 
         let mut own = Gguf::open(&path, Quant::AsStored).expect(name);

@@ -9,6 +9,7 @@ use adapterd::api::{grpc, http};
 use adapterd::device::Turns;
 use adapterd::domain::AdapterName;
 use adapterd::gateway::{self, Files, Gateway};
+use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, Quant};
 use adapterd::registry::{self, BaseIdentity, Registry};
 use adapterd::scheduler::{self, Scheduler, Unobserved};
@@ -92,7 +93,7 @@ impl Daemon {
     pub async fn start_in(dir: TempDir) -> Self {
         let base = Base::open(
             &Origin::Folder(golden("models/llama")),
-            Some(Quant::F32),
+            Some(Quant::To(Format::F32)),
             KvKind::F32,
         )
         .unwrap();

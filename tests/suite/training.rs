@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use adapterd::adapter::{Adapter, Fit, Routed, peft};
 use adapterd::domain::Schedule;
+use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, Pack, Quant};
 use adapterd::trainer::{Data, Fault, Parent, StepReport, Trained, Watch, Wishes, train};
 use candle_core::Tensor;
@@ -72,7 +73,7 @@ fn expected() -> Expected {
 fn base() -> Base {
     Base::open(
         &Origin::Folder(golden("models/llama")),
-        Some(Quant::F32),
+        Some(Quant::To(Format::F32)),
         KvKind::Auto,
     )
     .unwrap()

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use adapterd::kernels::quant::Format;
 use adapterd::model::arch::{LLAMA, MISTRAL};
 use adapterd::model::spec::Scaling;
 use adapterd::model::weights::{Folder, Gguf, Quant, Source};
@@ -16,7 +17,7 @@ fn gguf(name: &str) -> Gguf {
 }
 
 fn folder(name: &str) -> Folder {
-    Folder::open(&golden().join("models").join(name), Quant::F32).unwrap()
+    Folder::open(&golden().join("models").join(name), Quant::To(Format::F32)).unwrap()
 }
 
 const TWINS: [(&str, &str, f32); 8] = [

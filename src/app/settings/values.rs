@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kernels::quant::Format;
 use crate::model::{KvKind, Origin, Quant};
 
 /// Every section and key of a settings file.
@@ -104,22 +105,21 @@ impl Model {
 
     /// `None` lets the file's kind decide.
     pub fn quant(&self) -> Result<Option<Quant>, String> {
-        Ok(Some(match self.quant.as_str() {
-            "auto" => return Ok(None),
-            "none" => Quant::AsStored,
-            "f32" => Quant::F32,
-            "f16" => Quant::F16,
-            "bf16" => Quant::Bf16,
-            "q8_0" => Quant::Q8_0,
-            "q4_k" => Quant::Q4K,
-            "q4_0" => Quant::Q4_0,
-            "int8" => return Err("`int8` is not available in this version".into()),
-            other => {
-                return Err(format!(
-                    "`{other}` is none of auto, none, f32, f16, bf16, q8_0, q4_k, q4_0"
-                ));
-            }
-        }))
+        match self.quant.as_str() {
+            "auto" => Ok(None),
+            "none" => Ok(Some(Quant::AsStored)),
+            "int8" => Err("`int8` is not available in this version".into()),
+            name => match Format::from_name(name) {
+                Some(format) => Ok(Some(Quant::To(format))),
+                None => {
+                    let known: Vec<_> = Format::all().map(Format::name).collect();
+                    Err(format!(
+                        "`{name}` is none of auto, none, {}",
+                        known.join(", ")
+                    ))
+                }
+            },
+        }
     }
 
     pub fn kv(&self) -> Result<KvKind, String> {

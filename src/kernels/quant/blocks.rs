@@ -15,17 +15,15 @@ use super::Packed;
 /// Multiply-adds that training does between two chances to give way.
 const SLICE: usize = 1 << 26;
 
-pub(super) struct Blocks {
+struct Blocks {
     weight: QTensor,
     n: usize,
     k: usize,
 }
 
-impl Blocks {
-    /// The caller has checked the shape.
-    pub(super) fn new(weight: QTensor, n: usize, k: usize) -> Self {
-        Self { weight, n, k }
-    }
+/// The caller has checked the shape.
+pub(super) fn pack(weight: QTensor, n: usize, k: usize) -> Result<Box<dyn Packed>> {
+    Ok(Box::new(Blocks { weight, n, k }))
 }
 
 impl Packed for Blocks {

@@ -2,34 +2,35 @@
 
 use std::ops::Range;
 
-use candle_core::{DType, Result, Tensor};
+use candle_core::quantized::QTensor;
+use candle_core::{DType, Device, Result, Tensor};
 use half::{bf16, f16};
 
 use super::super::gemm::{self, View};
 use super::super::pool;
 use super::super::simd::simd_fn;
-use super::{Format, Packed, ROWS};
+use super::{Packed, ROWS};
 
-pub(super) fn pack(weight: &Tensor, format: Format) -> Result<Box<dyn Packed>> {
-    let (n, k) = weight.dims2()?;
-    let flat = weight.flatten_all()?;
-    Ok(match format {
-        Format::F16 => Box::new(Half {
-            values: flat.to_dtype(DType::F16)?.to_vec1::<f16>()?,
-            n,
-            k,
-        }),
-        Format::Bf16 => Box::new(Half {
-            values: flat.to_dtype(DType::BF16)?.to_vec1::<bf16>()?,
-            n,
-            k,
-        }),
-        _ => Box::new(Single {
-            values: flat.to_dtype(DType::F32)?.to_vec1::<f32>()?,
-            n,
-            k,
-        }),
-    })
+pub(super) fn pack_f32(weight: QTensor, n: usize, k: usize) -> Result<Box<dyn Packed>> {
+    let values = values(&weight, DType::F32)?.to_vec1::<f32>()?;
+    Ok(Box::new(Single { values, n, k }))
+}
+
+pub(super) fn pack_f16(weight: QTensor, n: usize, k: usize) -> Result<Box<dyn Packed>> {
+    let values = values(&weight, DType::F16)?.to_vec1::<f16>()?;
+    Ok(Box::new(Half { values, n, k }))
+}
+
+pub(super) fn pack_bf16(weight: QTensor, n: usize, k: usize) -> Result<Box<dyn Packed>> {
+    let values = values(&weight, DType::BF16)?.to_vec1::<bf16>()?;
+    Ok(Box::new(Half { values, n, k }))
+}
+
+fn values(weight: &QTensor, dtype: DType) -> Result<Tensor> {
+    weight
+        .dequantize(&Device::Cpu)?
+        .flatten_all()?
+        .to_dtype(dtype)
 }
 
 struct Single {

@@ -1,6 +1,9 @@
 //! The catalogue of weight formats.
 
-use candle_core::quantized::GgmlDType;
+use candle_core::Result;
+use candle_core::quantized::{GgmlDType, QTensor};
+
+use super::{Packed, blocks, dense, q8_0};
 
 /// How the values of a frozen weight are stored. The block formats are those of GGUF files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,26 +28,87 @@ struct Row {
     format: Format,
     name: &'static str,
     ggml: GgmlDType,
+    /// Its number in GGUF files.
+    code: u32,
+    /// Where in a block half-precision scales lie, by byte; all else in a block is small integers.
+    scales: &'static [usize],
+    /// Taken where rows are not whole blocks: shorter blocks, at least the precision.
+    shorter: Format,
+    pack: Pack,
 }
 
-const CATALOGUE: [Row; 13] = [
-    row(Format::F32, "f32", GgmlDType::F32),
-    row(Format::F16, "f16", GgmlDType::F16),
-    row(Format::Bf16, "bf16", GgmlDType::BF16),
-    row(Format::Q8_0, "q8_0", GgmlDType::Q8_0),
-    row(Format::Q5_1, "q5_1", GgmlDType::Q5_1),
-    row(Format::Q5_0, "q5_0", GgmlDType::Q5_0),
-    row(Format::Q4_1, "q4_1", GgmlDType::Q4_1),
-    row(Format::Q4_0, "q4_0", GgmlDType::Q4_0),
-    row(Format::Q6K, "q6_k", GgmlDType::Q6K),
-    row(Format::Q5K, "q5_k", GgmlDType::Q5K),
-    row(Format::Q4K, "q4_k", GgmlDType::Q4K),
-    row(Format::Q3K, "q3_k", GgmlDType::Q3K),
-    row(Format::Q2K, "q2_k", GgmlDType::Q2K),
-];
+/// From stored bytes [n, k] to what products are computed with.
+type Pack = fn(QTensor, usize, usize) -> Result<Box<dyn Packed>>;
 
-const fn row(format: Format, name: &'static str, ggml: GgmlDType) -> Row {
-    Row { format, name, ggml }
+const CATALOGUE: [Row; 13] = {
+    use Format::*;
+    [
+        row(F32, "f32", GgmlDType::F32, 0, &[], F32, dense::pack_f32),
+        row(F16, "f16", GgmlDType::F16, 1, &[], F16, dense::pack_f16),
+        row(
+            Bf16,
+            "bf16",
+            GgmlDType::BF16,
+            30,
+            &[],
+            Bf16,
+            dense::pack_bf16,
+        ),
+        row(Q8_0, "q8_0", GgmlDType::Q8_0, 8, &[0], Q8_0, q8_0::pack),
+        row(
+            Q5_1,
+            "q5_1",
+            GgmlDType::Q5_1,
+            7,
+            &[0, 2],
+            Q5_1,
+            blocks::pack,
+        ),
+        row(Q5_0, "q5_0", GgmlDType::Q5_0, 6, &[0], Q5_0, blocks::pack),
+        row(
+            Q4_1,
+            "q4_1",
+            GgmlDType::Q4_1,
+            3,
+            &[0, 2],
+            Q4_1,
+            blocks::pack,
+        ),
+        row(Q4_0, "q4_0", GgmlDType::Q4_0, 2, &[0], Q4_0, blocks::pack),
+        row(Q6K, "q6_k", GgmlDType::Q6K, 14, &[208], Q8_0, blocks::pack),
+        row(Q5K, "q5_k", GgmlDType::Q5K, 13, &[0, 2], Q5_1, blocks::pack),
+        row(Q4K, "q4_k", GgmlDType::Q4K, 12, &[0, 2], Q5_0, blocks::pack),
+        row(Q3K, "q3_k", GgmlDType::Q3K, 11, &[108], Q4_0, blocks::pack),
+        row(
+            Q2K,
+            "q2_k",
+            GgmlDType::Q2K,
+            10,
+            &[80, 82],
+            Q4_0,
+            blocks::pack,
+        ),
+    ]
+};
+
+const fn row(
+    format: Format,
+    name: &'static str,
+    ggml: GgmlDType,
+    code: u32,
+    scales: &'static [usize],
+    shorter: Format,
+    pack: Pack,
+) -> Row {
+    Row {
+        format,
+        name,
+        ggml,
+        code,
+        scales,
+        shorter,
+        pack,
+    }
 }
 
 impl Format {
@@ -67,10 +131,41 @@ impl Format {
 
     /// `None` for the two types that only hold activations.
     pub fn from_ggml(ggml: GgmlDType) -> Option<Self> {
-        CATALOGUE
-            .iter()
-            .find(|row| row.ggml == ggml)
-            .map(|row| row.format)
+        Self::all().find(|format| format.ggml() == ggml)
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::all().find(|format| format.name() == name)
+    }
+
+    /// Its number in GGUF files.
+    pub fn code(self) -> u32 {
+        self.row().code
+    }
+
+    pub fn from_code(code: u32) -> Option<Self> {
+        Self::all().find(|format| format.code() == code)
+    }
+
+    /// Byte offsets of the half-precision scales in a block; none where values are plain numbers.
+    pub fn scales(self) -> &'static [usize] {
+        self.row().scales
+    }
+
+    /// The format itself where rows of `width` are whole blocks, else one of shorter blocks and no less precision.
+    pub fn fitting(self, width: usize) -> Option<Self> {
+        [self, self.row().shorter, Self::Q8_0]
+            .into_iter()
+            .find(|format| width.is_multiple_of(format.block()))
+    }
+
+    pub(super) fn pack(self, weight: QTensor, n: usize, k: usize) -> Result<Box<dyn Packed>> {
+        (self.row().pack)(weight, n, k)
+    }
+
+    /// Bits a value takes, scales included.
+    pub fn bits(self) -> f64 {
+        8.0 * self.bytes_of_block() as f64 / self.block() as f64
     }
 
     /// Values of a block; rows are a multiple of it long.

@@ -60,13 +60,7 @@ impl Matrix {
         let Some(format) = Format::from_ggml(weight.dtype()) else {
             bail!("{:?} is not a weight format", weight.dtype());
         };
-        if format.is_dense() {
-            return Self::dense(&weight.dequantize(&candle_core::Device::Cpu)?, format);
-        }
-        let packed: Box<dyn Packed> = match format {
-            Format::Q8_0 => Box::new(q8_0::Q8_0::pack(&weight, n, k)?),
-            _ => Box::new(blocks::Blocks::new(weight, n, k)),
-        };
+        let packed = format.pack(weight, n, k)?;
         Ok(Self {
             packed,
             format,
@@ -84,21 +78,8 @@ impl Matrix {
                 format.block()
             );
         }
-        if format.is_dense() {
-            return Self::dense(weight, format);
-        }
         let weight = weight.to_dtype(DType::F32)?;
         Self::from_qtensor(QTensor::quantize(&weight, format.ggml())?)
-    }
-
-    fn dense(weight: &Tensor, format: Format) -> Result<Self> {
-        let (n, k) = weight.dims2()?;
-        Ok(Self {
-            packed: dense::pack(weight, format)?,
-            format,
-            n,
-            k,
-        })
     }
 
     /// (n outputs, k inputs)

@@ -2,31 +2,26 @@
 
 use std::borrow::Cow;
 
-use candle_core::quantized::{GgmlDType, QStorage, QTensor};
+use candle_core::quantized::{QStorage, QTensor};
 use candle_core::{Device, Tensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::WeightError;
-use crate::kernels::quant::Matrix;
+use crate::kernels::quant::{Format, Matrix};
 
 /// The format a base's matrices are held in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Quant {
     AsStored,
-    F32,
-    F16,
-    Bf16,
-    Q8_0,
-    Q4K,
-    Q4_0,
+    To(Format),
 }
 
 /// One tensor as it lies in its file. Rows are `width` values wide and independent of each other.
 pub(super) struct Raw<'a> {
     pub name: &'a str,
     pub bytes: Cow<'a, [u8]>,
-    pub dtype: GgmlDType,
+    pub format: Format,
     pub rows: usize,
     pub width: usize,
 }
@@ -36,7 +31,7 @@ const CHUNK_VALUES: usize = 1 << 18;
 
 impl Raw<'_> {
     pub fn row_bytes(&self) -> usize {
-        self.width / self.dtype.block_size() * self.dtype.type_size()
+        self.width / self.format.block() * self.format.bytes_of_block()
     }
 
     fn wrong(&self, why: impl Into<String>) -> WeightError {
@@ -50,26 +45,26 @@ impl Raw<'_> {
     /// Rows `range` as f32. The bytes are known to be whole rows.
     fn dense(&self, range: std::ops::Range<usize>) -> Result<Vec<f32>, WeightError> {
         let bytes = &self.bytes[range.start * self.row_bytes()..range.end * self.row_bytes()];
-        Ok(match self.dtype {
-            GgmlDType::F32 => bytes
+        Ok(match self.format {
+            Format::F32 => bytes
                 .as_chunks()
                 .0
                 .iter()
                 .map(|b| f32::from_le_bytes(*b))
                 .collect(),
-            GgmlDType::F16 => bytes
+            Format::F16 => bytes
                 .as_chunks()
                 .0
                 .iter()
                 .map(|b| f16::from_le_bytes(*b).to_f32())
                 .collect(),
-            GgmlDType::BF16 => bytes
+            Format::Bf16 => bytes
                 .as_chunks()
                 .0
                 .iter()
                 .map(|b| bf16::from_le_bytes(*b).to_f32())
                 .collect(),
-            _ => qtensor(Cow::Borrowed(bytes), self.dtype, range.len(), self.width)
+            _ => qtensor(Cow::Borrowed(bytes), self.format, range.len(), self.width)
                 .and_then(|q| q.dequantize(&Device::Cpu))
                 .and_then(|t| t.flatten_all()?.to_vec1())
                 .map_err(|e| self.candle(e))?,
@@ -81,15 +76,9 @@ impl Raw<'_> {
         let bad = |what: &str| Err(self.wrong(format!("has {what} that are not finite numbers")));
         let finite16 =
             |block: &[u8], at: usize| f16::from_le_bytes([block[at], block[at + 1]]).is_finite();
-        let all = |scales: &'static [usize]| {
-            self.bytes
-                .par_chunks_exact(self.dtype.type_size())
-                .all(|block| scales.iter().all(|at| finite16(block, *at)))
-        };
-        // A block format holds small integers and half-precision scales; only the scales can be bad. Positions within a
-        // block are those of ggml.
-        let fine = match self.dtype {
-            GgmlDType::F32 => {
+        // A block format holds small integers and half-precision scales; only the scales can be bad.
+        let fine = match self.format {
+            Format::F32 => {
                 let exponent = 0x7f80_0000;
                 !self.bytes.par_chunks(1 << 16).any(|part| {
                     part.as_chunks()
@@ -98,28 +87,17 @@ impl Raw<'_> {
                         .any(|b| u32::from_le_bytes(*b) & exponent == exponent)
                 })
             }
-            GgmlDType::F16 => !self.any_half(0x7c00),
-            GgmlDType::BF16 => !self.any_half(0x7f80),
-            GgmlDType::Q4_0 | GgmlDType::Q5_0 | GgmlDType::Q8_0 => all(&[0]),
-            GgmlDType::Q4_1
-            | GgmlDType::Q5_1
-            | GgmlDType::Q8_1
-            | GgmlDType::Q4K
-            | GgmlDType::Q5K => all(&[0, 2]),
-            GgmlDType::Q2K => all(&[80, 82]),
-            GgmlDType::Q3K => all(&[108]),
-            GgmlDType::Q6K => all(&[208]),
-            GgmlDType::Q8K => self
+            Format::F16 => !self.any_half(0x7c00),
+            Format::Bf16 => !self.any_half(0x7f80),
+            blocks => self
                 .bytes
-                .par_chunks_exact(self.dtype.type_size())
-                .all(|block| {
-                    f32::from_le_bytes([block[0], block[1], block[2], block[3]]).is_finite()
-                }),
+                .par_chunks_exact(blocks.bytes_of_block())
+                .all(|block| blocks.scales().iter().all(|at| finite16(block, *at))),
         };
-        match (fine, self.dtype) {
+        match (fine, self.format.is_dense()) {
             (true, _) => Ok(()),
-            (false, GgmlDType::F32 | GgmlDType::F16 | GgmlDType::BF16) => bad("values"),
-            (false, _) => bad("scales"),
+            (false, true) => bad("values"),
+            (false, false) => bad("scales"),
         }
     }
 
@@ -132,15 +110,15 @@ impl Raw<'_> {
         })
     }
 
-    /// The matrix in `dtype`, or in the nearest format that its row width allows.
-    pub fn into_matrix(self, wanted: GgmlDType) -> Result<Matrix, WeightError> {
+    /// The matrix in `wanted`, or in the nearest format that its row width allows.
+    pub fn into_matrix(self, wanted: Format) -> Result<Matrix, WeightError> {
         self.check_finite()?;
-        let target = fitting(wanted, self.dtype, self.width);
+        let target = wanted.fitting(self.width).unwrap_or(self.format);
         if target != wanted {
-            tracing::info!(tensor = self.name, width = self.width, wanted = ?wanted, used = ?target, "row width does not fit the format");
+            tracing::info!(tensor = self.name, width = self.width, %wanted, used = %target, "row width does not fit the format");
         }
         let (name, rows, width) = (self.name, self.rows, self.width);
-        let made = if target == self.dtype {
+        let made = if target == self.format {
             qtensor(self.bytes, target, rows, width)
         } else {
             qtensor(Cow::Owned(self.quantized(target)?), target, rows, width)
@@ -149,7 +127,7 @@ impl Raw<'_> {
             .map_err(|e| WeightError::new(name, e.to_string()))
     }
 
-    fn quantized(&self, target: GgmlDType) -> Result<Vec<u8>, WeightError> {
+    fn quantized(&self, target: Format) -> Result<Vec<u8>, WeightError> {
         let at_once = (CHUNK_VALUES / self.width).max(1);
         let chunks: Vec<_> = (0..self.rows)
             .step_by(at_once)
@@ -160,12 +138,14 @@ impl Raw<'_> {
             .map(|range| {
                 let rows = range.len();
                 let dense = self.dense(range)?;
-                if target == GgmlDType::F16 && dense.iter().any(|v| v.abs() > f16::MAX.to_f32()) {
+                if target == Format::F16 && dense.iter().any(|v| v.abs() > f16::MAX.to_f32()) {
                     return Err(self.wrong("has values beyond the range of f16; use bf16"));
                 }
                 let encode = || {
                     let tensor = Tensor::from_vec(dense, (rows, self.width), &Device::Cpu)?;
-                    Ok(QTensor::quantize(&tensor, target)?.data()?.into_owned())
+                    Ok(QTensor::quantize(&tensor, target.ggml())?
+                        .data()?
+                        .into_owned())
                 };
                 encode().map_err(|e| self.candle(e))
             })
@@ -184,48 +164,30 @@ impl Raw<'_> {
 
 fn qtensor(
     bytes: Cow<'_, [u8]>,
-    dtype: GgmlDType,
+    format: Format,
     rows: usize,
     width: usize,
 ) -> candle_core::Result<QTensor> {
     let storage = if (bytes.as_ptr() as usize).is_multiple_of(align_of::<f32>()) {
-        QStorage::from_data(bytes, &Device::Cpu, dtype)?
+        QStorage::from_data(bytes, &Device::Cpu, format.ggml())?
     } else {
         // candle reads blocks in place and insists on their alignment; a tensor may lie anywhere in its file.
         let mut words = vec![0f32; bytes.len().div_ceil(size_of::<f32>())];
         let aligned = &mut bytemuck::cast_slice_mut(&mut words)[..bytes.len()];
         aligned.copy_from_slice(&bytes);
-        QStorage::from_data(Cow::Borrowed(aligned), &Device::Cpu, dtype)?
+        QStorage::from_data(Cow::Borrowed(aligned), &Device::Cpu, format.ggml())?
     };
     QTensor::new(storage, (rows, width))
 }
 
-/// What `quant` means for one matrix. The embedding and the head keep more bits than the 4-bit formats give: every
-/// token passes through them, and they hold the rarest rows.
-pub(super) fn wanted(quant: Quant, stored: GgmlDType, edge: bool) -> GgmlDType {
-    match (quant, edge) {
-        (Quant::AsStored, _) => stored,
-        (Quant::F32, _) => GgmlDType::F32,
-        (Quant::F16, _) => GgmlDType::F16,
-        (Quant::Bf16, _) => GgmlDType::BF16,
-        (Quant::Q8_0, _) => GgmlDType::Q8_0,
-        (Quant::Q4K | Quant::Q4_0, true) => GgmlDType::Q6K,
-        (Quant::Q4K, false) => GgmlDType::Q4K,
-        (Quant::Q4_0, false) => GgmlDType::Q4_0,
+/// What `quant` means for one matrix. The embedding and the head (`edge`) keep more bits than the formats below six give:
+/// every token passes through them, and they hold the rarest rows.
+pub(super) fn wanted(quant: Quant, stored: Format, edge: bool) -> Format {
+    match quant {
+        Quant::AsStored => stored,
+        Quant::To(format) if edge && format.bits() < Format::Q6K.bits() => Format::Q6K,
+        Quant::To(format) => format,
     }
-}
-
-/// The nearest format with at least the precision of `wanted` whose blocks divide a row.
-pub(super) fn fitting(wanted: GgmlDType, stored: GgmlDType, width: usize) -> GgmlDType {
-    let fits = |dtype: GgmlDType| width.is_multiple_of(dtype.block_size());
-    let next = match wanted {
-        GgmlDType::Q4K => GgmlDType::Q5_0,
-        _ => GgmlDType::Q8_0,
-    };
-    [wanted, next]
-        .into_iter()
-        .find(|d| fits(*d))
-        .unwrap_or(stored)
 }
 
 #[cfg(test)]

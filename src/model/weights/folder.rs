@@ -6,13 +6,13 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use candle_core::Tensor;
-use candle_core::quantized::GgmlDType;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 use super::blob::Blob;
 use super::convert::{Quant, Raw, wanted};
 use super::{Source, WeightError, config, names};
+use crate::kernels::quant::Format;
 use crate::kernels::quant::Matrix;
 use crate::model::spec::Spec;
 
@@ -30,7 +30,7 @@ pub struct Folder {
 struct Entry {
     file: usize,
     bytes: Range<usize>,
-    dtype: GgmlDType,
+    format: Format,
     shape: Vec<usize>,
 }
 
@@ -147,7 +147,7 @@ impl Folder {
         Ok(Raw {
             name: path,
             bytes: self.bytes(entry).into(),
-            dtype: entry.dtype,
+            format: entry.format,
             rows,
             width,
         })
@@ -162,7 +162,7 @@ impl Source for Folder {
     fn matrix(&mut self, path: &str) -> Result<Matrix, WeightError> {
         let raw = self.raw(path, 2)?;
         let edge = path == names::EMBEDDING || path == names::HEAD;
-        let target = wanted(self.quant, raw.dtype, edge);
+        let target = wanted(self.quant, raw.format, edge);
         let made = raw.into_matrix(target);
         if let Some(entry) = self.tensors.get(path) {
             self.files[entry.file].release(entry.bytes.clone());
@@ -248,10 +248,10 @@ fn read_header(
         .map_err(|e| WeightError::new(&shown, format!("is not a safetensors file: {e}")))?;
     let data = 8 + header;
     for (name, info) in metadata.tensors() {
-        let dtype = match info.dtype {
-            Dtype::F32 => GgmlDType::F32,
-            Dtype::F16 => GgmlDType::F16,
-            Dtype::BF16 => GgmlDType::BF16,
+        let format = match info.dtype {
+            Dtype::F32 => Format::F32,
+            Dtype::F16 => Format::F16,
+            Dtype::BF16 => Format::Bf16,
             _ if names::ignorable(&name) => continue,
             other => {
                 return Err(WeightError::new(
@@ -264,7 +264,7 @@ fn read_header(
         let entry = Entry {
             file,
             bytes,
-            dtype,
+            format,
             shape: info.shape.clone(),
         };
         if tensors.insert(name.clone(), entry).is_some() {

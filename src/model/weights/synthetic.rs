@@ -111,13 +111,14 @@ mod tests {
     use super::super::testing::config;
     use super::super::{Folder, Quant, Source};
     use super::*;
+    use crate::kernels::quant::Format;
 
     #[test]
     fn a_synthetic_folder_opens_as_a_base_of_its_shape() {
         let dir = tempfile::tempdir().unwrap();
         let config = config("llama", serde_json::json!({}));
         write(dir.path(), &config, 7).unwrap();
-        let mut folder = Folder::open(dir.path(), Quant::Q8_0).unwrap();
+        let mut folder = Folder::open(dir.path(), Quant::To(Format::Q8_0)).unwrap();
         assert_eq!(folder.spec().hidden, 64);
         assert!(folder.matrix("model.layers.1.mlp.down_proj.weight").is_ok());
         let norm = folder.vector("model.norm.weight").unwrap();

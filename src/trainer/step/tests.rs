@@ -9,6 +9,7 @@ use super::*;
 use crate::adapter::Unadapted;
 use crate::adapter::peft::{LoraSettings, Selection};
 use crate::domain::Targets;
+use crate::kernels::quant::Format;
 use crate::model::{Base, KvKind, Origin, Pack, Quant};
 
 fn base(quant: Quant) -> Base {
@@ -54,7 +55,7 @@ fn pack() -> (Pack, Vec<u32>) {
 
 #[test]
 fn every_trainable_tensor_gets_a_gradient_and_nothing_else_does() {
-    for quant in [Quant::F32, Quant::Q8_0] {
+    for quant in [Quant::To(Format::F32), Quant::To(Format::Q8_0)] {
         let base = base(quant);
         let trainable = trainable(&base);
         let (pack, targets) = pack();
@@ -91,7 +92,7 @@ fn text(id: &TensorId) -> String {
 
 #[test]
 fn a_fresh_adapter_changes_nothing_and_rest_leaves_no_graph() {
-    let base = base(Quant::F32);
+    let base = base(Quant::To(Format::F32));
     let settings = trainable(&base);
     let (pack, _) = pack();
     let plain = base.model.learn(&pack, &Unadapted).unwrap();

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use super::*;
 use crate::domain::{AdapterChoice, FileId, JobEventKind, JobView, Recipe};
+use crate::kernels::quant::Format;
 use crate::model::{KvKind, Origin, Quant};
 use crate::registry::{BaseIdentity, open_database};
 use crate::trainer::{Config, NewJob, Trainer, Wishes};
@@ -14,7 +15,14 @@ fn base() -> Arc<Base> {
     static BASE: OnceLock<Arc<Base>> = OnceLock::new();
     let open = || {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models/llama");
-        Arc::new(Base::open(&Origin::Folder(folder), Some(Quant::F32), KvKind::Auto).unwrap())
+        Arc::new(
+            Base::open(
+                &Origin::Folder(folder),
+                Some(Quant::To(Format::F32)),
+                KvKind::Auto,
+            )
+            .unwrap(),
+        )
     };
     BASE.get_or_init(open).clone()
 }

@@ -90,8 +90,12 @@ impl Kernel {
     }
 }
 
+pub(super) fn pack(weight: QTensor, n: usize, k: usize) -> Result<Box<dyn Packed>> {
+    Ok(Box::new(Q8_0::pack(&weight, n, k)?))
+}
+
 impl Q8_0 {
-    pub fn pack(weight: &QTensor, n: usize, k: usize) -> Result<Self> {
+    fn pack(weight: &QTensor, n: usize, k: usize) -> Result<Self> {
         let data = weight.data()?;
         let blocks = k / BLOCK;
         if data.len() != n * blocks * STORED || !k.is_multiple_of(BLOCK) {

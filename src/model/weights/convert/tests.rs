@@ -2,23 +2,6 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::*;
 
-const ALL: [GgmlDType; 14] = [
-    GgmlDType::F32,
-    GgmlDType::F16,
-    GgmlDType::BF16,
-    GgmlDType::Q4_0,
-    GgmlDType::Q4_1,
-    GgmlDType::Q5_0,
-    GgmlDType::Q5_1,
-    GgmlDType::Q8_0,
-    GgmlDType::Q2K,
-    GgmlDType::Q3K,
-    GgmlDType::Q4K,
-    GgmlDType::Q5K,
-    GgmlDType::Q6K,
-    GgmlDType::Q8K,
-];
-
 fn random(rows: usize, width: usize) -> Vec<f32> {
     let mut rng = StdRng::seed_from_u64(11);
     (0..rows * width)
@@ -31,7 +14,7 @@ fn raw(values: &[f32], width: usize) -> Raw<'static> {
     Raw {
         name: "t",
         bytes: bytes.into(),
-        dtype: GgmlDType::F32,
+        format: Format::F32,
         rows: values.len() / width,
         width,
     }
@@ -46,17 +29,12 @@ fn quantizing_by_chunks_equals_quantizing_at_once() {
     let (rows, width) = (1_200, 256);
     let values = random(rows, width);
     let whole = Tensor::from_vec(values.clone(), (rows, width), &Device::Cpu).unwrap();
-    for dtype in [
-        GgmlDType::Q8_0,
-        GgmlDType::Q4K,
-        GgmlDType::Q4_0,
-        GgmlDType::Q6K,
-    ] {
-        let at_once = QTensor::quantize(&whole, dtype).unwrap();
+    for format in [Format::Q8_0, Format::Q4K, Format::Q4_0, Format::Q6K] {
+        let at_once = QTensor::quantize(&whole, format.ggml()).unwrap();
         assert_eq!(
-            raw(&values, width).quantized(dtype).unwrap(),
+            raw(&values, width).quantized(format).unwrap(),
             &*at_once.data().unwrap(),
-            "{dtype:?}"
+            "{format}"
         );
     }
 }
@@ -66,15 +44,15 @@ fn each_format_deviates_no_more_than_its_bits_explain() {
     let values = random(8, 256);
     for (quant, bound) in [
         (Quant::AsStored, 0.0),
-        (Quant::F32, 0.0),
-        (Quant::F16, 3e-4),
-        (Quant::Bf16, 2e-3),
-        (Quant::Q8_0, 5e-3),
-        (Quant::Q4K, 0.05),
-        (Quant::Q4_0, 0.06),
+        (Quant::To(Format::F32), 0.0),
+        (Quant::To(Format::F16), 3e-4),
+        (Quant::To(Format::Bf16), 2e-3),
+        (Quant::To(Format::Q8_0), 5e-3),
+        (Quant::To(Format::Q4K), 0.05),
+        (Quant::To(Format::Q4_0), 0.06),
     ] {
         let matrix = raw(&values, 256)
-            .into_matrix(wanted(quant, GgmlDType::F32, false))
+            .into_matrix(wanted(quant, Format::F32, false))
             .unwrap();
         let found = deviation(&matrix.rows(0..8).unwrap(), &values);
         assert!(found <= bound, "{quant:?} deviates by {found}");
@@ -83,41 +61,49 @@ fn each_format_deviates_no_more_than_its_bits_explain() {
 
 #[test]
 fn a_row_width_that_a_format_cannot_hold_takes_the_nearest_that_can() {
-    assert_eq!(fitting(GgmlDType::Q4K, GgmlDType::F32, 512), GgmlDType::Q4K);
-    assert_eq!(fitting(GgmlDType::Q4K, GgmlDType::F32, 96), GgmlDType::Q5_0);
-    assert_eq!(fitting(GgmlDType::Q6K, GgmlDType::F32, 96), GgmlDType::Q8_0);
-    assert_eq!(
-        fitting(GgmlDType::Q8_0, GgmlDType::BF16, 40),
-        GgmlDType::BF16
-    );
-    assert_eq!(fitting(GgmlDType::Q4_0, GgmlDType::F32, 40), GgmlDType::F32);
-    assert_eq!(fitting(GgmlDType::F32, GgmlDType::BF16, 41), GgmlDType::F32);
+    assert_eq!(Format::Q4K.fitting(512), Some(Format::Q4K));
+    assert_eq!(Format::Q4K.fitting(96), Some(Format::Q5_0));
+    assert_eq!(Format::Q6K.fitting(96), Some(Format::Q8_0));
+    assert_eq!(Format::F32.fitting(41), Some(Format::F32));
+    assert_eq!(Format::Q8_0.fitting(40), None);
+    let kept = raw(&random(2, 40), 40).into_matrix(Format::Q4_0).unwrap();
+    assert_eq!(kept.format(), Format::F32);
+}
+
+#[test]
+fn embedding_and_head_keep_at_least_six_bits() {
+    for format in Format::all() {
+        let edge = wanted(Quant::To(format), Format::F32, true);
+        assert!(edge.bits() >= Format::Q6K.bits(), "{format}");
+        assert_eq!(wanted(Quant::To(format), Format::F32, false), format);
+    }
+    assert_eq!(wanted(Quant::AsStored, Format::Q4_0, true), Format::Q4_0);
 }
 
 #[test]
 fn a_bad_scale_is_found_in_every_format() {
     let values = random(2, 256);
-    for dtype in ALL {
-        let bytes = if dtype == GgmlDType::F32 {
+    for format in Format::all() {
+        let bytes = if format == Format::F32 {
             raw(&values, 256).bytes.into_owned()
         } else {
-            raw(&values, 256).quantized(dtype).unwrap()
+            raw(&values, 256).quantized(format).unwrap()
         };
         let of = |bytes: Vec<u8>| Raw {
             name: "t",
             bytes: bytes.into(),
-            dtype,
+            format,
             rows: 2,
             width: 256,
         };
         of(bytes.clone())
             .check_finite()
-            .unwrap_or_else(|e| panic!("{dtype:?}: {e}"));
+            .unwrap_or_else(|e| panic!("{format}: {e}"));
         // Values whose largest is infinite have an infinite scale, wherever the format keeps it.
         let mut infinite = values.clone();
         infinite[300] = f32::INFINITY;
         if let Ok(tensor) = Tensor::from_vec(infinite, (2, 256), &Device::Cpu)
-            .and_then(|t| QTensor::quantize(&t, dtype))
+            .and_then(|t| QTensor::quantize(&t, format.ggml()))
         {
             let bad = tensor.data().unwrap().into_owned();
             let dense = tensor
@@ -129,7 +115,7 @@ fn a_bad_scale_is_found_in_every_format() {
                 .unwrap();
             assert!(
                 dense.iter().all(|v| v.is_finite()) || of(bad).check_finite().is_err(),
-                "{dtype:?}"
+                "{format}"
             );
         }
     }
@@ -139,8 +125,8 @@ fn a_bad_scale_is_found_in_every_format() {
 fn a_value_too_large_for_f16_is_refused_rather_than_made_infinite() {
     let mut values = random(1, 64);
     values[3] = 1e6;
-    assert!(raw(&values, 64).into_matrix(GgmlDType::F16).is_err());
-    assert!(raw(&values, 64).into_matrix(GgmlDType::BF16).is_ok());
+    assert!(raw(&values, 64).into_matrix(Format::F16).is_err());
+    assert!(raw(&values, 64).into_matrix(Format::Bf16).is_ok());
 }
 
 #[test]
@@ -152,12 +138,12 @@ fn bytes_that_lie_unaligned_are_read_all_the_same() {
     let raw = Raw {
         name: "t",
         bytes: Cow::Borrowed(&shifted[1..]),
-        dtype: GgmlDType::F32,
+        format: Format::F32,
         rows: 2,
         width: 64,
     };
     assert_eq!(
-        raw.into_matrix(GgmlDType::F32).unwrap().rows(0..2).unwrap(),
+        raw.into_matrix(Format::F32).unwrap().rows(0..2).unwrap(),
         values
     );
 }

@@ -1,3 +1,4 @@
+use crate::kernels::quant::Format;
 use serde_json::json;
 
 use super::super::testing::{self, Weights};
@@ -10,7 +11,7 @@ fn llama() -> (serde_json::Value, Weights) {
 }
 
 fn refused(dir: &Path) -> WeightError {
-    Folder::open(dir, Quant::F32)
+    Folder::open(dir, Quant::To(Format::F32))
         .err()
         .expect("the folder must be refused")
 }
@@ -25,7 +26,7 @@ fn every_family_loads_with_the_tensors_its_spec_calls_for() {
         let config = testing::config(arch, json!({}));
         let weights = testing::weights(&testing::spec(&config), 3);
         let dir = testing::folder(&config, &weights);
-        let mut folder = Folder::open(dir.path(), Quant::F32).unwrap();
+        let mut folder = Folder::open(dir.path(), Quant::To(Format::F32)).unwrap();
         for (name, (shape, expected)) in &weights {
             if shape.len() == 2 {
                 assert_eq!(
@@ -79,8 +80,8 @@ fn shards_hold_what_one_file_holds() {
     let index = json!({"metadata": {"total_size": 1}, "weight_map": map});
     std::fs::write(dir.path().join(INDEX), index.to_string()).unwrap();
     let (mut a, mut b) = (
-        Folder::open(whole.path(), Quant::F32).unwrap(),
-        Folder::open(dir.path(), Quant::F32).unwrap(),
+        Folder::open(whole.path(), Quant::To(Format::F32)).unwrap(),
+        Folder::open(dir.path(), Quant::To(Format::F32)).unwrap(),
     );
     for name in [
         names::EMBEDDING,
@@ -118,7 +119,7 @@ fn half_precision_files_keep_their_type_or_take_the_one_asked_for() {
                 _ => half::bf16::from_f32(*v).to_f32(),
             })
             .collect();
-        for quant in [Quant::AsStored, Quant::F32] {
+        for quant in [Quant::AsStored, Quant::To(Format::F32)] {
             let mut folder = Folder::open(dir.path(), quant).unwrap();
             assert_eq!(values(&mut folder, name), expected, "{dtype:?} {quant:?}");
         }
@@ -155,11 +156,11 @@ fn what_is_missing_extra_or_misshapen_is_named() {
         ))
     });
     assert!(
-        Folder::open(dir.path(), Quant::F32).is_ok(),
+        Folder::open(dir.path(), Quant::To(Format::F32)).is_ok(),
         "a buffer that is computed anew does no harm"
     );
     let dir = change(&|w| w.get_mut(name).unwrap().1[5] = f32::NAN);
-    let error = Folder::open(dir.path(), Quant::Q8_0)
+    let error = Folder::open(dir.path(), Quant::To(Format::Q8_0))
         .unwrap()
         .matrix(name)
         .err()
@@ -167,7 +168,7 @@ fn what_is_missing_extra_or_misshapen_is_named() {
     assert_eq!(error.what, name);
     let norm = "model.layers.0.input_layernorm.weight";
     let dir = change(&|w| w.get_mut(norm).unwrap().1[5] = f32::INFINITY);
-    let error = Folder::open(dir.path(), Quant::Q8_0)
+    let error = Folder::open(dir.path(), Quant::To(Format::Q8_0))
         .unwrap()
         .vector(norm)
         .err()
@@ -214,7 +215,7 @@ fn a_header_as_long_as_a_pickles_first_byte_is_no_pickle() {
     padded.resize(8 + longer, b' ');
     padded.extend(&whole[8 + header..]);
     std::fs::write(&path, padded).unwrap();
-    assert!(Folder::open(dir.path(), Quant::F32).is_ok());
+    assert!(Folder::open(dir.path(), Quant::To(Format::F32)).is_ok());
 }
 
 #[test]
@@ -223,17 +224,22 @@ fn a_tied_head_is_stored_once_under_either_name_or_twice() {
     let weights = testing::weights(&testing::spec(&config), 5);
     let embedding = weights[names::EMBEDDING].clone();
     let dir = testing::folder(&config, &weights);
-    let folder = Folder::open(dir.path(), Quant::F32).unwrap();
+    let folder = Folder::open(dir.path(), Quant::To(Format::F32)).unwrap();
     assert!(folder.spec().tied && !folder.has(names::HEAD));
 
     let mut twice = weights.clone();
     twice.insert(names::HEAD.into(), embedding.clone());
     let dir = testing::folder(&config, &twice);
-    assert!(Folder::open(dir.path(), Quant::F32).unwrap().spec().tied);
+    assert!(
+        Folder::open(dir.path(), Quant::To(Format::F32))
+            .unwrap()
+            .spec()
+            .tied
+    );
 
     twice.get_mut(names::HEAD).unwrap().1[0] += 1.0;
     let dir = testing::folder(&config, &twice);
-    let folder = Folder::open(dir.path(), Quant::F32).unwrap();
+    let folder = Folder::open(dir.path(), Quant::To(Format::F32)).unwrap();
     assert!(
         !folder.spec().tied && folder.has(names::HEAD),
         "two different matrices are two"
@@ -244,7 +250,7 @@ fn a_tied_head_is_stored_once_under_either_name_or_twice() {
     renamed.insert(names::HEAD.into(), moved);
     let dir = testing::folder(&config, &renamed);
     assert!(
-        Folder::open(dir.path(), Quant::F32)
+        Folder::open(dir.path(), Quant::To(Format::F32))
             .unwrap()
             .has(names::EMBEDDING)
     );
@@ -253,18 +259,27 @@ fn a_tied_head_is_stored_once_under_either_name_or_twice() {
 #[test]
 fn the_digest_follows_the_content() {
     let (config, mut weights) = llama();
-    let a = Folder::open(testing::folder(&config, &weights).path(), Quant::F32)
-        .unwrap()
-        .digest();
-    let b = Folder::open(testing::folder(&config, &weights).path(), Quant::Q8_0)
-        .unwrap()
-        .digest();
+    let a = Folder::open(
+        testing::folder(&config, &weights).path(),
+        Quant::To(Format::F32),
+    )
+    .unwrap()
+    .digest();
+    let b = Folder::open(
+        testing::folder(&config, &weights).path(),
+        Quant::To(Format::Q8_0),
+    )
+    .unwrap()
+    .digest();
     assert_eq!(a, b, "the format it is opened with does not matter");
     weights.get_mut(names::HEAD).unwrap().1[0] += 1.0;
     assert_ne!(
         a,
-        Folder::open(testing::folder(&config, &weights).path(), Quant::F32)
-            .unwrap()
-            .digest()
+        Folder::open(
+            testing::folder(&config, &weights).path(),
+            Quant::To(Format::F32)
+        )
+        .unwrap()
+        .digest()
     );
 }

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use candle_core::quantized::GgmlDType;
-
 use super::super::WeightError;
+use crate::kernels::quant::Format;
 
 pub(super) const MAGIC: &[u8] = b"GGUF";
 pub(super) const ALIGNMENT: usize = 32;
@@ -28,7 +27,7 @@ pub(super) enum Value {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Info {
     pub shape: Vec<usize>,
-    pub dtype: GgmlDType,
+    pub format: Format,
     /// Where its bytes are in the file.
     pub bytes: Range<usize>,
 }
@@ -92,7 +91,7 @@ impl Container {
         for Entry {
             name,
             shape,
-            dtype,
+            format,
             offset,
             size,
         } in table
@@ -111,7 +110,7 @@ impl Container {
                     name.clone(),
                     Info {
                         shape,
-                        dtype,
+                        format,
                         bytes: range,
                     },
                 )
@@ -128,7 +127,7 @@ impl Container {
 struct Entry {
     name: String,
     shape: Vec<usize>,
-    dtype: GgmlDType,
+    format: Format,
     offset: usize,
     size: usize,
 }
@@ -289,7 +288,7 @@ impl<'a> Reader<'a> {
             shape.push(usize::try_from(n).map_err(|_| wrong(format!("has dimension {n}")))?);
         }
         let code = self.u32()?;
-        let dtype = GgmlDType::from_code(code)
+        let format = Format::from_code(code)
             .ok_or_else(|| wrong(format!("has type {code}, which is not supported")))?;
         let offset = usize::try_from(self.u64()?)
             .map_err(|_| wrong("lies beyond the end of the file".into()))?;
@@ -297,58 +296,21 @@ impl<'a> Reader<'a> {
             .iter()
             .try_fold(1usize, |product, n| product.checked_mul(*n));
         let blocks = values
-            .filter(|_| shape[0].is_multiple_of(dtype.block_size()))
-            .map(|n| n / dtype.block_size());
-        let Some(size) = blocks.and_then(|blocks| blocks.checked_mul(dtype.type_size())) else {
+            .filter(|_| shape[0].is_multiple_of(format.block()))
+            .map(|n| n / format.block());
+        let Some(size) = blocks.and_then(|blocks| blocks.checked_mul(format.bytes_of_block()))
+        else {
             return Err(wrong(format!(
-                "has shape {shape:?}, which type {dtype:?} cannot hold"
+                "has shape {shape:?}, which type {format} cannot hold"
             )));
         };
         shape.reverse();
         Ok(Entry {
             name,
             shape,
-            dtype,
+            format,
             offset,
             size,
         })
     }
-}
-
-/// ggml's numbers for the types that can be read.
-trait Coded: Sized {
-    fn from_code(code: u32) -> Option<Self>;
-}
-
-impl Coded for GgmlDType {
-    fn from_code(code: u32) -> Option<Self> {
-        CODES
-            .iter()
-            .find(|(number, _)| *number == code)
-            .map(|(_, dtype)| *dtype)
-    }
-}
-
-const CODES: [(u32, GgmlDType); 13] = [
-    (0, GgmlDType::F32),
-    (1, GgmlDType::F16),
-    (2, GgmlDType::Q4_0),
-    (3, GgmlDType::Q4_1),
-    (6, GgmlDType::Q5_0),
-    (7, GgmlDType::Q5_1),
-    (8, GgmlDType::Q8_0),
-    (10, GgmlDType::Q2K),
-    (11, GgmlDType::Q3K),
-    (12, GgmlDType::Q4K),
-    (13, GgmlDType::Q5K),
-    (14, GgmlDType::Q6K),
-    (30, GgmlDType::BF16),
-];
-
-/// ggml's number of a type, for writing.
-pub(super) fn code(dtype: GgmlDType) -> Option<u32> {
-    CODES
-        .iter()
-        .find(|(_, known)| *known == dtype)
-        .map(|(number, _)| *number)
 }

@@ -123,7 +123,7 @@ impl Gguf {
             let unit = if dims == 2 {
                 raw.row_bytes()
             } else {
-                raw.dtype.type_size()
+                raw.format.bytes_of_block()
             };
             raw.bytes = Cow::Owned(separated(&raw.bytes, unit, self.spec.head_dim));
         }
@@ -139,7 +139,7 @@ impl Source for Gguf {
     fn matrix(&mut self, path: &str) -> Result<Matrix, WeightError> {
         let raw = self.raw(path, 2)?;
         let edge = path == names::EMBEDDING || path == names::HEAD;
-        let target = wanted(self.quant, raw.dtype, edge);
+        let target = wanted(self.quant, raw.format, edge);
         let made = raw.into_matrix(target);
         if let Some(info) = self.file.tensors.get(&stored(path)) {
             self.blob.release(info.bytes.clone());
@@ -170,7 +170,7 @@ fn raw<'a>(blob: &'a Blob, name: &'a str, info: &Info) -> Result<Raw<'a>, Weight
     Ok(Raw {
         name,
         bytes: blob[info.bytes.clone()].into(),
-        dtype: info.dtype,
+        format: info.format,
         rows,
         width,
     })

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::quantized::QTensor;
 use candle_core::{DType, Tensor};
 use serde_json::Value as Json;
 
-use super::super::convert::fitting;
 use super::super::names;
-use super::file::{ALIGNMENT, MAGIC, Value, code};
+use super::file::{ALIGNMENT, MAGIC, Value};
 use super::source::{interleaved, stored};
 use super::vocabulary::WHOLE;
 use crate::kernels::quant::Format;
@@ -44,7 +43,7 @@ pub fn write(path: &Path, contents: &Contents<'_>) -> Result<(), WeightError> {
         tensors.push(Encoded {
             name: super::header::DIVISORS.to_owned(),
             shape: vec![by.len()],
-            dtype: GgmlDType::F32,
+            format: Format::F32,
             bytes,
         });
     }
@@ -67,7 +66,7 @@ pub fn write(path: &Path, contents: &Contents<'_>) -> Result<(), WeightError> {
 struct Encoded {
     name: String,
     shape: Vec<usize>,
-    dtype: GgmlDType,
+    format: Format,
     bytes: Vec<u8>,
 }
 
@@ -83,15 +82,15 @@ fn encode(contents: &Contents<'_>, name: &str, shape: &[usize]) -> Result<Encode
         ));
     }
     let wrong = |e: candle_core::Error| WeightError::new(name, e.to_string());
-    let (dtype, unit) = match shape {
+    let (format, unit) = match shape {
         &[_, width] => {
-            let dtype = fitting(contents.format.ggml(), GgmlDType::F32, width);
-            (dtype, width / dtype.block_size() * dtype.type_size())
+            let format = contents.format.fitting(width).unwrap_or(Format::F32);
+            (format, width / format.block() * format.bytes_of_block())
         }
-        _ => (GgmlDType::F32, GgmlDType::F32.type_size()),
+        _ => (Format::F32, Format::F32.bytes_of_block()),
     };
     let dense = tensor.to_dtype(DType::F32).map_err(wrong)?;
-    let mut bytes = QTensor::quantize(&dense, dtype)
+    let mut bytes = QTensor::quantize(&dense, format.ggml())
         .and_then(|q| Ok(q.data()?.into_owned()))
         .map_err(wrong)?;
     let turned = name.contains(".q_proj.") || name.contains(".k_proj.");
@@ -101,7 +100,7 @@ fn encode(contents: &Contents<'_>, name: &str, shape: &[usize]) -> Result<Encode
     Ok(Encoded {
         name: stored(name),
         shape: shape.to_vec(),
-        dtype,
+        format,
         bytes,
     })
 }
@@ -295,9 +294,7 @@ fn assemble(
         for n in tensor.shape.iter().rev() {
             head.extend((*n as u64).to_le_bytes());
         }
-        let number =
-            code(tensor.dtype).ok_or_else(|| std::io::Error::other("a type that no file holds"))?;
-        head.extend(number.to_le_bytes());
+        head.extend(tensor.format.code().to_le_bytes());
         head.extend((offset as u64).to_le_bytes());
         offset = (offset + tensor.bytes.len()).next_multiple_of(ALIGNMENT);
     }

@@ -161,7 +161,7 @@ fn a_quantized_file_keeps_its_own_types_unless_told_otherwise() {
     assert!(deviation(&mut read, &made.weights) < 0.01);
     let name = "model.layers.0.mlp.up_proj.weight";
     assert_eq!(read.matrix(name).unwrap().format(), Format::Q8_0);
-    let mut read = Gguf::open(&made.path(), Quant::F32).unwrap();
+    let mut read = Gguf::open(&made.path(), Quant::To(Format::F32)).unwrap();
     assert_eq!(read.matrix(name).unwrap().format(), Format::F32);
 }
 
