@@ -71,7 +71,8 @@ impl CustomOp2 for RmsNorm {
     }
 }
 
-/// 1 / √(mean(x²) + eps)
+/// 1 / √(mean(x²) + eps); not a number where that sum is not finite. A scale of 0 would turn a row that overflowed into
+/// zeros, and nobody behind it would know.
 #[inline(always)]
 fn scale<const FUSED: bool>(x: &[f32], eps: f32) -> f32 {
     let mut lanes = [0f32; LANES];
@@ -84,7 +85,11 @@ fn scale<const FUSED: bool>(x: &[f32], eps: f32) -> f32 {
     let sum = tail
         .iter()
         .fold(fold(lanes), |sum, x| fma::<FUSED>(*x, *x, sum));
-    1.0 / (sum / x.len() as f32 + eps).sqrt()
+    if sum.is_finite() {
+        1.0 / (sum / x.len() as f32 + eps).sqrt()
+    } else {
+        f32::NAN
+    }
 }
 
 simd_fn! {
@@ -159,6 +164,26 @@ mod tests {
                 2e-6,
                 "norm",
             );
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_row_that_is_not_finite_or_overflows_comes_out_as_not_a_number_and_alone() -> Result<()> {
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30] {
+            for width in [8, 33] {
+                let (rows, w) = (noise(&[3, width], 2.0, 1), noise(&[width], 1.0, 2));
+                let mut x = rows.flatten_all()?.to_vec1::<f32>()?;
+                x[2 * width - 1] = bad;
+                let x = Tensor::from_vec(x, (3, width), &candle_core::Device::Cpu)?;
+                let found = rms_norm(&x, &w, 1e-5)?;
+                let spoiled = found.get(1)?.to_vec1::<f32>()?;
+                assert!(spoiled.iter().all(|y| y.is_nan()), "{bad}: {spoiled:?}");
+                let oracle = plain(&rows, &w, 1e-5)?;
+                for row in [0, 2] {
+                    assert_close(&found.get(row)?, &oracle.get(row)?, 2e-6, "its neighbours");
+                }
+            }
         }
         Ok(())
     }

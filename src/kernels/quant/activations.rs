@@ -8,7 +8,8 @@ pub(super) const BLOCK: usize = 32;
 /// Values a tile rounds.
 const TILE: usize = 1 << 15;
 
-/// x [m, k] as whole numbers in ±127 with a scale a block: x ≈ scale · q.
+/// x [m, k] as whole numbers in ±127 with a scale a block: x ≈ scale · q. A block that is not finite has a scale that is
+/// not a number, and so has every output it is part of.
 pub(super) struct Rounded {
     pub q: Vec<i8>,
     pub scales: Vec<f32>,
@@ -52,18 +53,26 @@ simd_fn! {
         let (x, _) = x.as_chunks::<BLOCK>();
         let (q, _) = q.as_chunks_mut::<BLOCK>();
         for ((x, q), (scale, sum)) in x.iter().zip(q).zip(scales.iter_mut().zip(sums)) {
-            let mut largest = 0f32;
+            // As bits, numbers without sign are in order, infinity above them and NaN above that: none is overlooked.
+            let mut largest = 0u32;
             for x in x {
-                largest = if x.abs() > largest { x.abs() } else { largest };
+                largest = largest.max(x.to_bits() & 0x7fff_ffff);
             }
-            let by = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+            let largest = f32::from_bits(largest);
+            let by = 127.0 / largest;
+            let (step, kept) = match (largest.is_finite(), by.is_finite()) {
+                (true, true) => (largest / 127.0, -1),
+                // Zeros, and numbers so small that their inverse overflows.
+                (true, false) => (0.0, 0),
+                (false, _) => (f32::NAN, 0),
+            };
             let mut total = 0;
             for (x, q) in x.iter().zip(q.iter_mut()) {
-                let whole = (x * by + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i32;
+                let whole = (x * by + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i32 & kept;
                 total += whole;
                 *q = whole as i8;
             }
-            *scale = largest / 127.0;
+            *scale = step;
             *sum = total;
         }
     }
@@ -92,8 +101,24 @@ mod tests {
     }
 
     #[test]
-    fn zeros_stay_zeros() {
-        let rounded = Rounded::of(&[0.0; 32], 32);
-        assert!(rounded.q.iter().all(|q| *q == 0) && rounded.scales == [0.0]);
+    fn zeros_and_what_is_nearly_zero_become_zeros() {
+        for x in [0.0, f32::MIN_POSITIVE, -f32::MIN_POSITIVE / 8.0] {
+            let rounded = Rounded::of(&[x; 32], 32);
+            assert!(rounded.q.iter().all(|q| *q == 0), "{x}");
+            assert_eq!((rounded.scales, rounded.sums), (vec![0.0], vec![0]));
+        }
+    }
+
+    #[test]
+    fn a_block_that_is_not_finite_has_no_scale_and_its_neighbours_keep_theirs() {
+        for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in [32, 40, 63] {
+                let mut x = [1.0; 96];
+                x[at] = bad;
+                let scales = Rounded::of(&x, 96).scales;
+                assert!(scales[1].is_nan(), "{bad} at {at}");
+                assert_eq!((scales[0], scales[2]), (1.0 / 127.0, 1.0 / 127.0));
+            }
+        }
     }
 }

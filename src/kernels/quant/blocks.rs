@@ -1,7 +1,8 @@
 //! The block formats of GGUF files, multiplied by candle's kernels.
 //!
 //! Products round activations to int8 per 32 or 256 values, as those kernels do; a row's result can differ in its last
-//! bits with the number of rows in the call, which picks the kernel.
+//! bits with the number of rows in the call, which picks the kernel. They overlook what is not finite, so that is looked
+//! for here.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,10 +11,17 @@ use candle_core::quantized::QTensor;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result};
 
 use super::super::pool;
+use super::super::simd::simd_fn;
 use super::Packed;
 
 /// Multiply-adds that training does between two chances to give way.
 const SLICE: usize = 1 << 26;
+
+simd_fn! {
+    fn all_finite(x: &[f32]) -> bool {
+        x.iter().fold(0, |largest, x| (x.to_bits() & 0x7fff_ffff).max(largest)) < 0x7f80_0000
+    }
+}
 
 struct Blocks {
     weight: QTensor,
@@ -46,6 +54,11 @@ impl Packed for Blocks {
                 .weight
                 .cpu_fwd(&CpuStorage::F32(x.to_vec()), &Layout::contiguous((rows, k)))?;
             y.copy_from_slice(out.as_slice::<f32>()?);
+            for (x, y) in x.chunks_exact(k).zip(y.chunks_exact_mut(n.max(1))) {
+                if !all_finite(x) {
+                    y.fill(f32::NAN);
+                }
+            }
         }
         Ok(())
     }

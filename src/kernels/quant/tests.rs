@@ -37,6 +37,39 @@ fn every_format_multiplies_by_the_weight_its_rows_show() -> Result<()> {
 }
 
 #[test]
+fn a_row_that_is_not_finite_gives_outputs_that_are_not_and_spoils_no_other() -> Result<()> {
+    let (n, k) = (48, 512);
+    for format in Format::all() {
+        let matrix = Matrix::quantize(&weight(n, k), format)?;
+        for (m, bad) in [
+            (1, f32::NAN),
+            (3, f32::INFINITY),
+            (9, f32::NEG_INFINITY),
+            (16, f32::NAN),
+        ] {
+            let (clean, row) = (noise(&[m, k], 1.0, 2), m / 2);
+            let mut x = clean.flatten_all()?.to_vec1::<f32>()?;
+            x[row * k + 300] = bad;
+            let x = Tensor::from_vec(x, (m, k), &Device::Cpu)?;
+            let (found, oracle) = (matrix.forward(&x)?, matrix.forward(&clean)?);
+            for at in 0..m {
+                let found = found.get(at)?.to_vec1::<f32>()?;
+                if at == row {
+                    assert!(
+                        found.iter().all(|y| !y.is_finite()),
+                        "{format}, {bad}: {found:?}"
+                    );
+                } else {
+                    let clean = oracle.get(at)?.to_vec1::<f32>()?;
+                    assert_eq!(found, clean, "{format}, row {at} of {m}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn rounding_to_a_format_keeps_the_weight_within_its_step() -> Result<()> {
     for (format, tolerance) in [
         (Format::F32, 0.0),
