@@ -46,8 +46,12 @@ pub struct Progress {
     pub skipped_in_a_row: u32,
     /// Tokens read so far.
     pub tokens: u64,
-    /// Of every step; `None` where it was not finite.
-    pub losses: Vec<Option<f64>>,
+    /// Of the newest step; `None` where it was not finite.
+    pub train_loss: Option<f64>,
+    /// Of the newest step, before clipping; `None` where it was not finite.
+    pub grad_norm: Option<f64>,
+    /// Loss on some of the training rows before the first step; `None` where it was not finite.
+    pub before: Option<f64>,
     /// Held-out scores before the first step.
     pub base: Option<Score>,
     pub parent: Option<Score>,
@@ -300,7 +304,7 @@ mod tests {
         (
             Progress {
                 step,
-                losses: vec![Some(1.0 / 3.0), None],
+                train_loss: Some(1.0 / 3.0),
                 ..Progress::default()
             },
             tensors,

@@ -4,14 +4,12 @@ use crate::domain::Reason;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// Loss or gradients were not finite several steps in a row.
-    #[error(
-        "training diverged at step {step} (learning rate {learning_rate:e}): loss or gradients were not finite {times} times in a row"
-    )]
+    /// The numbers have run away; see `verdict`.
+    #[error("training diverged at step {step} (learning rate {learning_rate:e}): {why}")]
     Diverged {
         step: u64,
         learning_rate: f64,
-        times: u32,
+        why: String,
     },
     /// A checkpoint belongs to another base, file or recipe.
     #[error("the checkpoint of step {step} cannot be continued: {why}")]

@@ -168,7 +168,7 @@ fn metrics(report: &StepReport) -> NewEvent {
         "tokens": stepped.tokens,
         "tokens_per_second": report.tokens_per_second,
         "loss_scale": 1.0,
-        "skipped": report.skipped,
+        "skipped": !stepped.applied,
     });
     NewEvent::metrics(
         report.step,
@@ -186,10 +186,43 @@ fn checkpoint_metrics(progress: &Progress) -> Value {
         .filter(|_| progress.evaluated == progress.step);
     json!({
         "step": progress.step,
-        "train_loss": progress.losses.last().copied().flatten(),
+        "train_loss": progress.train_loss,
         "valid_loss": score.map(|score| score.loss),
         "valid_mean_token_accuracy": score.map(|score| score.accuracy),
         "full_valid_loss": score.map(|score| score.loss),
         "full_valid_mean_token_accuracy": score.map(|score| score.accuracy),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trainer::step::Stepped;
+    use crate::trainer::store::Telling;
+
+    #[test]
+    fn a_step_says_of_itself_whether_it_was_skipped() {
+        for applied in [true, false] {
+            let told = metrics(&StepReport {
+                step: 4,
+                total: 9,
+                stepped: Stepped {
+                    loss: 1.5,
+                    grad_norm: 0.5,
+                    learning_rate: 1e-3,
+                    tokens: 30,
+                    applied,
+                },
+                tokens_per_second: 100.0,
+                total_tokens: 120,
+            });
+            let Telling::Metrics { step: 4, data } = told.telling else {
+                panic!("{told:?}")
+            };
+            assert_eq!(
+                (&data["skipped"], &data["tokens"]),
+                (&json!(!applied), &json!(30))
+            );
+        }
+    }
 }

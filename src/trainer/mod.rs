@@ -29,6 +29,7 @@ mod store;
 #[cfg(test)]
 mod testing;
 mod trainable;
+mod verdict;
 mod worker;
 
 pub use checkpoint::Progress;

@@ -119,7 +119,7 @@ pub fn resolve(
         weight_decay: check_at_least("weight_decay", wishes.weight_decay.unwrap_or(0.0), 0.0)?,
         adam_beta1: below_one("adam_beta1", wishes.adam_beta1.unwrap_or(0.9))?,
         adam_beta2: below_one("adam_beta2", wishes.adam_beta2.unwrap_or(0.999))?,
-        adam_epsilon: check_at_least("adam_epsilon", wishes.adam_epsilon.unwrap_or(1e-8), 0.0)?,
+        adam_epsilon: epsilon(wishes.adam_epsilon.unwrap_or(1e-8))?,
         max_grad_norm: check_at_least("max_grad_norm", wishes.max_grad_norm.unwrap_or(1.0), 0.0)?,
         from: wishes.from.clone(),
         shuffle: wishes.shuffle.unwrap_or(true),
@@ -281,6 +281,17 @@ fn at_most(field: &str, value: f64, most: f64) -> Result<f64, Reason> {
     } else {
         Err(Reason::field(field, format!("{value} is above {most}")))
     }
+}
+
+/// The optimizer divides by it in f32 wherever a weight has had no gradient yet, as A has before B has moved.
+fn epsilon(value: f64) -> Result<f64, Reason> {
+    if value.is_finite() && value as f32 > 0.0 {
+        return Ok(value);
+    }
+    Err(Reason::field(
+        "adam_epsilon",
+        format!("{value} is not a number above 0"),
+    ))
 }
 
 fn below_one(field: &str, value: f64) -> Result<f64, Reason> {

@@ -12,11 +12,12 @@ use super::optimizer::{AdamW, Settings};
 use super::schedule::LearningRate;
 use super::step::{Place, Pupil, Stepped};
 use super::trainable::Trainable;
+use super::verdict::{self, Losses};
 use crate::adapter::{Adapt, Unadapted};
 use crate::domain::{Level, Recipe};
 
-/// Steps in a row that may be skipped before a job counts as diverged.
-const PATIENCE: u32 = 3;
+/// Training rows whose loss is taken before the first step and after the last, to see whether training helped.
+const WITNESSES: usize = 16;
 /// Without `save_every`, a checkpoint is written when the last one is this old.
 const SAVE_AFTER: std::time::Duration = std::time::Duration::from_secs(15);
 
@@ -39,8 +40,6 @@ pub struct StepReport {
     pub total: u64,
     pub stepped: Stepped,
     pub tokens_per_second: f64,
-    /// Steps skipped so far.
-    pub skipped: u64,
     /// Tokens read so far.
     pub total_tokens: u64,
 }
@@ -121,6 +120,9 @@ pub fn run(
         if !run.evaluate_if_due(total)? {
             return run.interrupted();
         }
+        if run.progress.step >= total && !run.judge()? {
+            return run.interrupted();
+        }
         run.save_if_due(total)?;
         if run.progress.step >= total {
             break;
@@ -191,8 +193,8 @@ fn start(
     })
 }
 
-struct Run<'a, 'w> {
-    course: &'a Course<'a>,
+struct Run<'c, 'w> {
+    course: &'c Course<'c>,
     watch: &'w mut dyn Watch,
     pupil: Pupil,
     progress: Progress,
@@ -202,18 +204,25 @@ struct Run<'a, 'w> {
     saved_step: u64,
 }
 
-impl Run<'_, '_> {
-    /// Scores the base, and the adapter the job continues, before the first step. `false`: interrupted.
+impl<'c> Run<'c, '_> {
+    /// Scores what there is before the first step. `false`: interrupted.
     fn score_before(&mut self) -> Result<bool, Fault> {
-        if self.course.held_out.is_empty() || self.progress.base.is_some() {
+        if self.progress.step == 0 {
+            let Some(witnesses) = self.score(Of::Adapter, &self.witnesses())? else {
+                return Ok(false);
+            };
+            self.progress.before = Some(witnesses.loss).filter(|loss| loss.is_finite());
+        }
+        let held_out: Vec<&Example> = self.course.held_out.iter().collect();
+        if held_out.is_empty() || self.progress.base.is_some() {
             return Ok(true);
         }
-        let Some(base) = self.score(Of::Base)? else {
+        let Some(base) = self.score(Of::Base, &held_out)? else {
             return Ok(false);
         };
         self.watch.evaluated(0, &base)?;
         if self.course.recipe.from.is_some() {
-            let Some(parent) = self.score(Of::Adapter)? else {
+            let Some(parent) = self.score(Of::Adapter, &held_out)? else {
                 return Ok(false);
             };
             self.progress.parent = Some(parent);
@@ -222,21 +231,51 @@ impl Run<'_, '_> {
         Ok(true)
     }
 
-    fn score(&mut self, of: Of) -> Result<Option<Score>, Fault> {
+    /// Some of the training rows, spread over all of them.
+    fn witnesses(&self) -> Vec<&'c Example> {
+        let rows = self.course.train;
+        let every = rows.len().div_ceil(WITNESSES).max(1);
+        rows.iter().step_by(every).collect()
+    }
+
+    fn score(&mut self, of: Of, examples: &[&Example]) -> Result<Option<Score>, Fault> {
         let resting = self.pupil.trainable.resting();
         let adapters: &dyn Adapt = match of {
             Of::Base => &Unadapted,
             Of::Adapter => &resting,
         };
         let Course {
-            learner,
-            recipe,
-            held_out,
-            ..
+            learner, recipe, ..
         } = self.course;
-        evaluate(*learner, recipe, adapters, held_out, &mut || {
+        evaluate(*learner, recipe, adapters, examples, &mut || {
             self.watch.go_on()
         })
+    }
+
+    /// Whether what training made may be served. `false`: interrupted before that was known.
+    fn judge(&mut self) -> Result<bool, Fault> {
+        let losses = match self.progress.before {
+            None => None,
+            Some(before) => match self.score(Of::Adapter, &self.witnesses())? {
+                None => return Ok(false),
+                Some(score) => Some(Losses {
+                    before,
+                    after: score.loss,
+                }),
+            },
+        };
+        match verdict::at_the_end(&self.progress, losses) {
+            None => Ok(true),
+            Some(why) => Err(self.diverged(why)),
+        }
+    }
+
+    fn diverged(&self, why: String) -> Fault {
+        Fault::Diverged {
+            step: self.progress.step,
+            learning_rate: self.course.recipe.learning_rate,
+            why,
+        }
     }
 
     /// One step; `false`: interrupted before it was whole.
@@ -259,9 +298,8 @@ impl Run<'_, '_> {
         progress.step += 1;
         progress.tokens += stepped.tokens;
         progress.updates = self.pupil.optimizer.updates();
-        progress
-            .losses
-            .push(stepped.loss.is_finite().then_some(stepped.loss));
+        progress.train_loss = Some(stepped.loss).filter(|loss| loss.is_finite());
+        progress.grad_norm = Some(stepped.grad_norm).filter(|norm| norm.is_finite());
         if stepped.applied {
             progress.skipped_in_a_row = 0;
         } else {
@@ -273,7 +311,6 @@ impl Run<'_, '_> {
             total: rate.total,
             stepped,
             tokens_per_second: stepped.tokens as f64 / began.elapsed().as_secs_f64().max(1e-9),
-            skipped: self.progress.skipped,
             total_tokens: self.progress.tokens,
         })?;
         if !stepped.applied {
@@ -283,7 +320,7 @@ impl Run<'_, '_> {
     }
 
     fn skipped(&mut self, stepped: &Stepped) -> Result<(), Fault> {
-        let (step, times) = (self.progress.step, self.progress.skipped_in_a_row);
+        let step = self.progress.step;
         let what = if stepped.loss.is_finite() {
             "gradients are"
         } else {
@@ -293,14 +330,10 @@ impl Run<'_, '_> {
             Level::Warn,
             format!("step {step} was skipped: its {what} not finite"),
         )?;
-        if times >= PATIENCE {
-            return Err(Fault::Diverged {
-                step,
-                learning_rate: stepped.learning_rate,
-                times,
-            });
+        match verdict::of_step(&self.progress) {
+            None => Ok(()),
+            Some(why) => Err(self.diverged(why)),
         }
-        Ok(())
     }
 
     /// Scores the held-out rows where that is due after the steps done so far. `false`: interrupted.
@@ -315,7 +348,8 @@ impl Run<'_, '_> {
         if self.course.held_out.is_empty() || !due || step == self.progress.evaluated {
             return Ok(true);
         }
-        let Some(score) = self.score(Of::Adapter)? else {
+        let held_out: Vec<&Example> = self.course.held_out.iter().collect();
+        let Some(score) = self.score(Of::Adapter, &held_out)? else {
             return Ok(false);
         };
         self.watch.evaluated(step, &score)?;

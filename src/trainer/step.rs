@@ -40,6 +40,9 @@ pub struct Place {
 
 impl Pupil {
     /// Learns from one batch; `None` when `go_on`, asked before each forward, said no: nothing has changed then.
+    ///
+    /// # Errors
+    /// `Diverged` when weights are not finite after the update: they are lost then.
     pub fn step(
         &mut self,
         learner: &dyn Learner,
@@ -93,6 +96,13 @@ impl Pupil {
         if applied {
             clip::clip(&mut sums, grad_norm, recipe.max_grad_norm);
             self.update(place.learning_rate, &sums)?;
+            if !self.is_finite() {
+                return Err(Fault::Diverged {
+                    step: place.done + 1,
+                    learning_rate: place.learning_rate,
+                    why: "its update made weights that are not finite".into(),
+                });
+            }
         }
         let tokens = batch.iter().map(|example| example.tokens() as u64).sum();
         Ok(Some(Stepped {
@@ -109,6 +119,10 @@ impl Pupil {
         let gradients: Vec<&[f32]> = gradients.iter().map(Vec::as_slice).collect();
         self.optimizer.step(learning_rate, &mut values, &gradients);
         Ok(self.trainable.set(&self.values)?)
+    }
+
+    fn is_finite(&self) -> bool {
+        self.values.iter().flatten().all(|value| value.is_finite())
     }
 }
 

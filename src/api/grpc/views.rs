@@ -164,3 +164,31 @@ pub(super) fn event(event: JobEvent) -> pb::JobEvent {
         data_json: event.data.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::JobId;
+
+    #[test]
+    fn a_step_is_told_with_whether_it_was_skipped() {
+        for skipped in [true, false] {
+            let told = event(JobEvent {
+                seq: 7,
+                job: JobId::new("a"),
+                created_at: 0,
+                level: Level::Info,
+                kind: JobEventKind::Metrics,
+                message: String::new(),
+                data: serde_json::json!({
+                    "step": 3, "train_loss": 1.5, "learning_rate": 0.1, "grad_norm": 2.5, "tokens": 40,
+                    "tokens_per_second": 8.0, "loss_scale": 1.0, "skipped": skipped,
+                }),
+            });
+            let metrics = told.metrics.unwrap();
+            assert_eq!((metrics.step, metrics.tokens), (3, 40));
+            assert_eq!((metrics.train_loss, metrics.grad_norm), (1.5, 2.5));
+            assert_eq!(metrics.skipped, skipped);
+        }
+    }
+}

@@ -144,7 +144,7 @@ impl Metrics {
                 learning_rate: job_gauge("adapterd_train_learning_rate", "Of the newest step")?,
                 tokens_total: counters(
                     "adapterd_train_tokens_total",
-                    "Tokens trained on",
+                    "Tokens read by training, trained on or not",
                     &["job"],
                 )?,
                 tokens_per_second: job_gauge(
@@ -336,6 +336,39 @@ impl Observe for Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_skipped_step_is_counted_and_a_finished_jobs_series_go() {
+        let metrics = Metrics::new(4).unwrap();
+        for (step, skipped) in [(1, true), (2, false), (3, true)] {
+            metrics.trained(&JobEvent {
+                seq: step,
+                job: crate::domain::JobId::new("a"),
+                created_at: 0,
+                level: crate::domain::Level::Info,
+                kind: JobEventKind::Metrics,
+                message: String::new(),
+                data: serde_json::json!({"step": step, "tokens": 5, "skipped": skipped}),
+            });
+        }
+        let now = Gauges {
+            load: Load::default(),
+            resident: Vec::new(),
+            max_adapters: 8,
+            jobs: Vec::new(),
+            memory: Vec::new(),
+        };
+        let text = metrics.render(&now).unwrap();
+        for line in [
+            "adapterd_train_skipped_steps_total{job=\"ftjob-a\"} 2",
+            "adapterd_train_tokens_total{job=\"ftjob-a\"} 15",
+            "adapterd_train_step{job=\"ftjob-a\"} 3",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+        }
+        metrics.job_ended("ftjob-a");
+        assert!(!metrics.render(&now).unwrap().contains("ftjob-a"));
+    }
 
     #[test]
     fn a_scrape_holds_what_gateways_read() {

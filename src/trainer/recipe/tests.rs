@@ -74,7 +74,7 @@ fn batch_numbers_that_do_not_fit_name_their_field() {
 
 #[test]
 fn values_out_of_range_name_their_field() {
-    let cases: [(&str, Wishes); 15] = [
+    let cases = [
         (
             "method",
             Wishes {
@@ -171,6 +171,21 @@ fn values_out_of_range_name_their_field() {
             "adam_beta2",
             Wishes {
                 adam_beta2: Some(1.0),
+                ..Wishes::default()
+            },
+        ),
+        (
+            "adam_epsilon",
+            Wishes {
+                adam_epsilon: Some(0.0),
+                ..Wishes::default()
+            },
+        ),
+        (
+            // Zero in the optimizer's f32.
+            "adam_epsilon",
+            Wishes {
+                adam_epsilon: Some(1e-60),
                 ..Wishes::default()
             },
         ),

@@ -7,6 +7,8 @@ mod files;
 mod jobs;
 
 pub use checkpoints::{checkpoints, keep_checkpoints};
+#[cfg(test)]
+pub use events::Telling;
 pub use events::{NewEvent, append, events};
 pub use files::{FileRow, delete_file, file, insert_file, list_files};
 pub use jobs::{

@@ -358,6 +358,41 @@ async fn a_cancelled_job_stays_cancelled_and_publishes_nothing() {
 }
 
 #[tokio::test]
+async fn a_run_that_blew_up_fails_and_leaves_the_served_adapter_alone() {
+    let shop = Shop::open().await;
+    let rows = shop.rows().await;
+    let good = shop.create("numbers", &rows, short()).await.unwrap().id;
+    let served = shop.until(&good, JobStatus::Succeeded).await.generation;
+    for wishes in [
+        Wishes {
+            learning_rate: Some(100.0),
+            ..short()
+        },
+        Wishes {
+            steps: Some(3),
+            weight_decay: Some(1e30),
+            ..short()
+        },
+        Wishes {
+            steps: Some(2),
+            alpha: Some(1e38),
+            ..short()
+        },
+    ] {
+        let id = shop.create("numbers", &rows, wishes).await.unwrap().id;
+        let failed = shop.until(&id, JobStatus::Failed).await;
+        let (code, message, param) = failed.error.unwrap();
+        assert_eq!(
+            (code.as_str(), param.as_deref()),
+            ("diverged", Some("learning_rate")),
+            "{message}"
+        );
+        let now = shop.registry.show(&"numbers".parse().unwrap()).await;
+        assert_eq!(Some(now.unwrap().generation), served, "{message}");
+    }
+}
+
+#[tokio::test]
 async fn publishing_that_a_crash_cut_short_is_not_done_twice() {
     let shop = Shop::open().await;
     let rows = shop.rows().await;
