@@ -1,6 +1,6 @@
 //! AdamW in one pass over each parameter: decoupled weight decay and bias correction exactly as torch computes them.
 
-use rayon::prelude::*;
+use crate::kernels::pool;
 
 /// Everything of AdamW that does not change from step to step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -113,18 +113,10 @@ impl AdamW {
                 moments.first.len(),
                 "a gradient has its parameter's size"
             );
-            values
-                .par_chunks_mut(CHUNK)
-                .zip(gradient.par_chunks(CHUNK))
-                .zip(
-                    moments
-                        .first
-                        .par_chunks_mut(CHUNK)
-                        .zip(moments.second.par_chunks_mut(CHUNK)),
-                )
-                .for_each(|((values, gradient), (first, second))| {
-                    scalars.update(values, gradient, first, second)
-                });
+            let arrays = [&mut **values, &mut moments.first, &mut moments.second];
+            pool::over_parts(arrays, CHUNK, |start, [values, first, second]| {
+                scalars.update(values, &gradient[start..], first, second);
+            });
         }
     }
 }
@@ -154,6 +146,7 @@ impl Scalars {
         }
     }
 
+    /// As many gradients as values are read.
     fn update(&self, values: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
         for (((value, &g), m), v) in values.iter_mut().zip(gradient).zip(first).zip(second) {
             *m += (g - *m) * self.first_gain;
