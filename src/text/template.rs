@@ -120,6 +120,22 @@ impl ChatTemplate {
         })))
     }
 
+    /// The same template with its clock stopped: what asks for the time is told this one (Unix seconds), however often
+    /// and on whatever day.
+    pub fn at(&self, time: i64) -> Self {
+        let mut environment = self.0.environment.clone();
+        environment.add_function("strftime_now", move |format: String| {
+            let then = chrono::DateTime::from_timestamp(time, 0).unwrap_or_default();
+            strftime(then.with_timezone(&chrono::Local), &format)
+        });
+        Self(Arc::new(Inner {
+            environment,
+            source: self.0.source.clone(),
+            tokens: self.0.tokens.clone(),
+            knows_developer: self.0.knows_developer,
+        }))
+    }
+
     pub fn plain(specials: &Specials) -> Result<Self, TextError> {
         Self::of(PLAIN, specials)
     }
@@ -248,8 +264,12 @@ fn raise_exception(message: String) -> Result<Value, Error> {
 
 /// Local time, as Python's `datetime.now().strftime`.
 fn strftime_now(format: String) -> Result<String, Error> {
+    strftime(chrono::Local::now(), &format)
+}
+
+fn strftime(time: chrono::DateTime<chrono::Local>, format: &str) -> Result<String, Error> {
     let mut out = String::new();
-    match write!(out, "{}", chrono::Local::now().format(&format)) {
+    match write!(out, "{}", time.format(format)) {
         Ok(()) => Ok(out),
         Err(_) => Err(Error::new(
             ErrorKind::InvalidOperation,

@@ -187,3 +187,12 @@ fn the_template_is_found_in_every_place_transformers_writes_it() {
     std::fs::write(dir.path().join("chat_template.jinja"), "three").unwrap();
     assert_eq!(found(dir.path()).unwrap(), "three");
 }
+
+#[test]
+fn a_stopped_clock_tells_the_same_day_for_ever() {
+    let template = ChatTemplate::new("{{ strftime_now('%j %Y') }}", None, None).unwrap();
+    let then = template.at(200 * 86_400);
+    assert!(then.render(&[], false).unwrap().ends_with(" 1970"));
+    assert_ne!(then.render(&[], false), template.render(&[], false));
+    assert_eq!(then.digest(), template.digest());
+}
