@@ -53,6 +53,9 @@ enum Command {
     Completions { shell: clap_complete::Shell },
 }
 
+/// Longest wait for blocking work that is still under way when a command has ended.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Parses the process's arguments, runs the command and says how it ended.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -66,7 +69,10 @@ pub fn main() -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    match runtime.block_on(run(arguments)) {
+    let outcome = runtime.block_on(run(arguments));
+    // Work that blocks a thread cannot be called off; the command has said what it had to say.
+    runtime.shutdown_timeout(LAST_WORDS);
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("adapterd: {failure}");
