@@ -1,23 +1,32 @@
-//! A process that trains is killed at random moments, over and over; in the end nothing shows of it.
+//! Processes that train and that take adapters are killed at random moments, over and over; in the end nothing shows of
+//! it.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use adapterd::device::Turns;
-use adapterd::domain::{JobEventKind, JobStatus, JobView};
+use adapterd::domain::{AdapterChoice, JobEventKind, JobStatus, JobView};
 use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, Quant};
 use adapterd::registry::{self, BaseIdentity, Registry, open_database};
 use adapterd::trainer::{self, NewJob, Trainer, Wishes};
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
+use sqlx::SqlitePool;
 
 /// Set for the process that is killed: the folder it works in.
 const FOLDER: &str = "ADAPTERD_TEST_CRASH_FOLDER";
+const OUTCOME: &str = "outcome.json";
+const ACKNOWLEDGED: &str = "acknowledged";
+const CONFIG: &str = "adapter_config.json";
+const WEIGHTS: &str = "adapter_model.safetensors";
 const NAME: &str = "numbers";
+/// Kills that a test sees at least.
+const KILLS: usize = 4;
 const STEPS: u64 = 120;
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -35,16 +44,18 @@ struct Shop {
     registry: Registry,
 }
 
-async fn open(folder: &Path) -> Shop {
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models/llama");
-    let base = Arc::new(
-        Base::open(
-            &Origin::Folder(model),
-            Some(Quant::To(Format::Q8_0)),
-            KvKind::Auto,
-        )
-        .unwrap(),
-    );
+fn golden(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(path)
+}
+
+fn base() -> Arc<Base> {
+    let model = Origin::Folder(golden("models/llama"));
+    Arc::new(Base::open(&model, Some(Quant::To(Format::Q8_0)), KvKind::Auto).unwrap())
+}
+
+async fn registry_in(folder: &Path, base: &Base) -> (SqlitePool, Registry) {
     let pool = open_database(&folder.join("state.db")).await.unwrap();
     let sites = base.model.sites().to_vec();
     let identity = BaseIdentity {
@@ -62,6 +73,12 @@ async fn open(folder: &Path) -> Shop {
     let registry = Registry::open(pool.clone(), identity, config)
         .await
         .unwrap();
+    (pool, registry)
+}
+
+async fn open(folder: &Path) -> Shop {
+    let base = base();
+    let (pool, registry) = registry_in(folder, &base).await;
     let config = trainer::Config {
         dir: folder.join("training"),
         max_file_bytes: 1 << 20,
@@ -154,24 +171,25 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-/// The process that is killed; does nothing unless the test below started it.
+/// The process that is killed; does nothing unless a test below started it.
 #[test]
 fn a_process_that_trains() {
     let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else {
         return;
     };
     let outcome = runtime().block_on(async { open(&folder).await.finish().await });
-    std::fs::write(
-        folder.join("outcome.json"),
-        serde_json::to_vec(&outcome).unwrap(),
-    )
-    .unwrap();
+    let outcome = serde_json::to_vec(&outcome).unwrap();
+    std::fs::write(folder.join(OUTCOME), outcome).unwrap();
 }
 
-/// Starts the process and lets it live for `life`, or to its end; whether it ended by itself.
-fn work(folder: &Path, life: Option<Duration>) -> bool {
+fn outcome(folder: &Path) -> Outcome {
+    serde_json::from_slice(&std::fs::read(folder.join(OUTCOME)).unwrap()).unwrap()
+}
+
+/// Starts the process `name` and lets it live for `life`, or to its end; whether it ended by itself.
+fn work(name: &str, folder: &Path, life: Option<Duration>) -> bool {
     let mut process = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "crash::a_process_that_trains", "--nocapture"])
+        .args(["--exact", &format!("crash::{name}"), "--nocapture"])
         .env(FOLDER, folder)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -189,21 +207,94 @@ fn work(folder: &Path, life: Option<Duration>) -> bool {
 #[test]
 fn a_job_killed_again_and_again_ends_as_an_undisturbed_one() {
     let calm = tempfile::tempdir().unwrap();
-    let undisturbed = runtime().block_on(async { open(calm.path()).await.finish().await });
+    let began = Instant::now();
+    assert!(work("a_process_that_trains", calm.path(), None));
+    let mut longest = began.elapsed().mul_f64(0.4);
+    let undisturbed = outcome(calm.path());
     assert_eq!(undisturbed.losses.len() as u64, STEPS);
 
-    let folder = tempfile::tempdir().unwrap();
     let mut moments = rand_chacha::ChaCha8Rng::seed_from_u64(11);
-    for _ in 0..8 {
-        let life = Duration::from_millis(moments.random_range(20..700));
-        if work(folder.path(), Some(life)) {
-            break;
+    loop {
+        let folder = tempfile::tempdir().unwrap();
+        let killed = |_: &usize| {
+            let life = longest.mul_f64(moments.random_range(0.05..1.0));
+            !work("a_process_that_trains", folder.path(), Some(life))
+        };
+        if (0..2 * KILLS).take_while(killed).count() < KILLS {
+            // The machine has become faster since the whole life was measured.
+            longest /= 2;
+            assert!(longest > Duration::from_millis(1), "it is never killed");
+            continue;
         }
+        let last = work("a_process_that_trains", folder.path(), None);
+        assert!(last, "the last process ends by itself");
+        assert_eq!(outcome(folder.path()), undisturbed);
+        return;
     }
-    assert!(work(folder.path(), None), "the last process ends by itself");
-    let outcome = std::fs::read(folder.path().join("outcome.json")).unwrap();
-    assert_eq!(
-        serde_json::from_slice::<Outcome>(&outcome).unwrap(),
-        undisturbed
-    );
+}
+
+/// The process that is killed while it takes one adapter after the other, and writes down which it has acknowledged.
+#[test]
+fn a_process_that_takes_adapters() {
+    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else {
+        return;
+    };
+    let read = |name: &str| std::fs::read(golden("training/initial").join(name)).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(&read(CONFIG)).unwrap();
+    let mut acknowledged = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join(ACKNOWLEDGED))
+        .unwrap();
+    let first = acknowledged_in(&folder).len();
+    runtime().block_on(async {
+        let (_pool, registry) = registry_in(&folder, &base()).await;
+        let name = NAME.parse().unwrap();
+        for alpha in first + 1.. {
+            config["lora_alpha"] = alpha.into();
+            let files = registry::Files::from([
+                (CONFIG.to_owned(), serde_json::to_vec(&config).unwrap()),
+                (WEIGHTS.to_owned(), read(WEIGHTS)),
+            ]);
+            let view = registry.publish(&name, files, None, "upload", None).await;
+            // In one piece: a kill leaves the whole line or none of it.
+            let line = format!("{}\n", view.unwrap().generation);
+            acknowledged.write_all(line.as_bytes()).unwrap();
+            acknowledged.sync_all().unwrap();
+        }
+    });
+}
+
+fn acknowledged_in(folder: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(folder.join(ACKNOWLEDGED)).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn an_adapter_that_was_acknowledged_survives_whatever_kills_the_process() {
+    let (folder, base) = (tempfile::tempdir().unwrap(), base());
+    let folder = folder.path();
+    let mut moments = rand_chacha::ChaCha8Rng::seed_from_u64(12);
+    let mut longest = Duration::from_millis(200);
+    for _ in 0..KILLS {
+        let before = acknowledged_in(folder).len();
+        // Until some are acknowledged, however slow the machine is.
+        while acknowledged_in(folder).len() == before {
+            let life = longest.mul_f64(moments.random_range(0.5..1.0));
+            assert!(!work("a_process_that_takes_adapters", folder, Some(life)));
+            longest = (longest * 5 / 4).min(PATIENCE);
+        }
+        let acknowledged = acknowledged_in(folder);
+        runtime().block_on(async {
+            let (pool, registry) = registry_in(folder, &base).await;
+            let name = NAME.parse().unwrap();
+            let now = registry.show(&name).await.unwrap().generation.to_string();
+            // One more may have been taken and not been acknowledged.
+            let last = acknowledged.last().unwrap();
+            assert!(now == *last || !acknowledged.contains(&now));
+            let choice = AdapterChoice::Named { name, pin: None };
+            assert!(registry.lease(&choice).await.unwrap().is_some());
+            pool.close().await;
+        });
+    }
 }
