@@ -131,12 +131,13 @@ impl Fault {
 
     pub fn message(&self) -> String {
         match &self.reason {
-            Reason::BadRows { first, total } => {
+            Reason::BadRows { file, first, total } => {
                 let lines = first
                     .iter()
                     .map(|row| format!("line {}: {}", row.line, row.why));
                 format!(
-                    "{total} unusable rows in the training file: {}",
+                    "{total} unusable rows in the {}: {}",
+                    file.replace('_', " "),
                     lines.collect::<Vec<_>>().join("; ")
                 )
             }
@@ -157,7 +158,7 @@ impl From<Reason> for Fault {
             Reason::BadField { field, .. } | Reason::AdapterInvalid { field, .. } => {
                 Some(field.as_str())
             }
-            Reason::BadRows { .. } => Some("training_file"),
+            Reason::BadRows { file, .. } => Some(*file),
             Reason::AdapterConflict(_)
             | Reason::NoSuchAdapter(_)
             | Reason::NoSuchGeneration { .. } => Some("adapter"),
@@ -224,11 +225,17 @@ mod tests {
                 why: "not JSON".into(),
             },
         ];
-        let fault = Fault::from(Reason::BadRows { first, total: 2 });
+        let fault = Fault::from(Reason::BadRows {
+            file: "validation_file",
+            first,
+            total: 2,
+        });
         assert!(
-            fault.message().contains("line 3: no output")
+            fault
+                .message()
+                .contains("in the validation file: line 3: no output")
                 && fault.message().contains("line 9: not JSON")
         );
-        assert_eq!(fault.param.as_deref(), Some("training_file"));
+        assert_eq!(fault.param.as_deref(), Some("validation_file"));
     }
 }

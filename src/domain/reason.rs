@@ -20,8 +20,10 @@ pub enum Reason {
     BadBody(String),
     #[error("the body did not arrive within {seconds} s")]
     BodyTimeout { seconds: u64 },
-    #[error("{} unusable rows in the training file; first: line {}: {}", .total, .first.first().map_or(0, |r| r.line), .first.first().map_or("", |r| r.why.as_str()))]
+    #[error("{} unusable rows in the {}; first: line {}: {}", .total, .file.replace('_', " "), .first.first().map_or(0, |r| r.line), .first.first().map_or("", |r| r.why.as_str()))]
     BadRows {
+        /// The field that named it: `training_file` or `validation_file`.
+        file: &'static str,
         /// The first 20.
         first: Vec<BadRow>,
         total: usize,

@@ -46,7 +46,7 @@ impl Fault {
             Self::Refused(
                 Reason::BadField { field, .. } | Reason::AdapterInvalid { field, .. },
             ) => Some(field.clone()),
-            Self::Refused(Reason::BadRows { .. }) => Some("training_file".into()),
+            Self::Refused(Reason::BadRows { file, .. }) => Some((*file).into()),
             _ => None,
         }
     }

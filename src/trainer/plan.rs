@@ -9,7 +9,7 @@ use super::recipe::{Inherited, Wishes, resolve};
 use super::trainable::Trainable;
 use crate::adapter::peft::{LoraSettings, LoraSite, Selection};
 use crate::adapter::{Adapter, AdapterFault, SiteShape};
-use crate::domain::{BadRow, Generation, Reason, Recipe};
+use crate::domain::{Generation, Reason, Recipe};
 use crate::model::Base;
 
 /// The bytes a job learns from and is measured on.
@@ -122,6 +122,11 @@ impl Plan {
         };
         let (train, held_out) = rows(&renderer, &recipe, data)?;
         let total_steps = Order::new(&recipe, train.len()).total_steps(&recipe);
+        // A share is below 1 and so always fits.
+        if recipe.warmup > total_steps.max(1) as f64 {
+            let why = format!("warms up for longer than the job's {total_steps} steps");
+            return Err(Reason::field("warmup", why));
+        }
         let identity = Identity {
             base_digest: hex(base.digest),
             tokenizer_digest: hex(base.tokenizer.digest()),
@@ -164,7 +169,7 @@ fn rows(
 ) -> Result<(Vec<Example>, Vec<Example>), Reason> {
     let train = read(renderer, data.training, "training_file")?;
     let Some(validation) = data.validation else {
-        let (kept, held_out) = split(train.len(), recipe.eval_split, recipe.seed);
+        let (kept, held_out) = split(train.len(), recipe.eval_split, recipe.seed)?;
         let take = |rows: Vec<usize>| rows.into_iter().map(|row| train[row].clone()).collect();
         return Ok((take(kept), take(held_out)));
     };
@@ -175,7 +180,11 @@ fn rows(
     Ok((train, read(renderer, validation, "validation_file")?))
 }
 
-fn read(renderer: &Renderer<'_>, bytes: &[u8], field: &str) -> Result<Vec<Example>, Reason> {
+fn read(
+    renderer: &Renderer<'_>,
+    bytes: &[u8],
+    field: &'static str,
+) -> Result<Vec<Example>, Reason> {
     let parsed = parse(bytes);
     let mut bad = parsed.bad;
     let examples = match renderer.examples(&parsed.rows) {
@@ -187,14 +196,7 @@ fn read(renderer: &Renderer<'_>, bytes: &[u8], field: &str) -> Result<Vec<Exampl
     };
     if !bad.is_empty() {
         bad.sort_by_key(|row| row.line);
-        let named = |row: BadRow| match field {
-            "training_file" => row,
-            _ => BadRow {
-                why: format!("{field}: {}", row.why),
-                ..row
-            },
-        };
-        return Err(refusal(bad.into_iter().map(named).collect()));
+        return Err(refusal(field, bad));
     }
     if examples.is_empty() {
         return Err(Reason::field(field, "has no rows"));

@@ -13,6 +13,7 @@ mod record;
 mod render;
 mod rows;
 mod split;
+mod strict;
 
 pub use check::check;
 pub use order::Order;
@@ -26,8 +27,12 @@ pub use split::split;
 pub const TOLD: usize = 20;
 
 /// The fault that refuses a file for its bad rows.
-pub fn refusal(mut bad: Vec<crate::domain::BadRow>) -> crate::domain::Reason {
+pub fn refusal(file: &'static str, mut bad: Vec<crate::domain::BadRow>) -> crate::domain::Reason {
     let total = bad.len();
     bad.truncate(TOLD);
-    crate::domain::Reason::BadRows { first: bad, total }
+    crate::domain::Reason::BadRows {
+        file,
+        first: bad,
+        total,
+    }
 }

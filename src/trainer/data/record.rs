@@ -44,11 +44,18 @@ impl Record {
                 prompt: required_text(&mut row, "prompt")?,
                 completion: answer(required_text(&mut row, "completion")?, "completion")?,
             }),
-            [false, false, true] => Ok(Self::Instruction {
-                instruction: required_text(&mut row, "instruction")?,
-                input: text(&mut row, "input")?.filter(|input| !input.is_empty()),
-                output: answer(required_text(&mut row, "output")?, "output")?,
-            }),
+            [false, false, true] => {
+                let instruction = required_text(&mut row, "instruction")?;
+                let input = text(&mut row, "input")?.filter(|input| !input.is_empty());
+                if instruction.trim().is_empty() && input.is_none() {
+                    return Err("`instruction` is empty: nothing is asked".into());
+                }
+                Ok(Self::Instruction {
+                    instruction,
+                    input,
+                    output: answer(required_text(&mut row, "output")?, "output")?,
+                })
+            }
             [false, false, false] => {
                 Err("has none of `output` (with `instruction`), `messages`, `completion` (with `prompt`)".into())
             }
@@ -126,6 +133,9 @@ fn message(at: usize, value: Value) -> Result<Message, String> {
             _ => return Err(format!("`{place}.weight`: {value} is neither 0 nor 1")),
         },
     };
+    if role == Role::User && content.trim().is_empty() {
+        return Err(format!("`{place}.content` is empty: nothing is asked"));
+    }
     if role == Role::Assistant && weight != Some(0.0) {
         answer(content.clone(), &format!("{place}.content"))?;
     }
@@ -253,6 +263,14 @@ mod tests {
             (
                 json!({"instruction": "x", "output": " "}),
                 "`output` is empty",
+            ),
+            (
+                json!({"instruction": " ", "input": "", "output": "x"}),
+                "`instruction` is empty",
+            ),
+            (
+                json!({"messages": [{"role": "user", "content": ""}, {"role": "assistant", "content": "x"}]}),
+                "`messages[0].content` is empty",
             ),
             (
                 json!({"instruction": "x", "output": "y", "messages": []}),

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::Record;
+use super::strict::Strict;
 use crate::domain::BadRow;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -52,7 +53,18 @@ fn lines(bytes: &[u8], parsed: &mut Parsed) {
 fn read(line: &[u8]) -> Result<Value, String> {
     let text = std::str::from_utf8(line)
         .map_err(|fault| format!("is not UTF-8 at byte {}", fault.valid_up_to() + 1))?;
-    serde_json::from_str(text).map_err(|fault| format!("is not JSON: {}", plain(&fault)))
+    serde_json::from_str::<Strict>(text)
+        .map(|strict| strict.0)
+        .map_err(|fault| unread(&fault))
+}
+
+fn unread(fault: &serde_json::Error) -> String {
+    let text = plain(fault);
+    match fault.classify() {
+        // Well-formed, but not to be used.
+        serde_json::error::Category::Data => text,
+        _ => format!("is not JSON: {text}"),
+    }
 }
 
 /// serde_json's message with its column only: the line is the file's affair.
@@ -83,12 +95,10 @@ fn array(bytes: &[u8], mut at: usize, parsed: &mut Parsed) {
             Some(_) => {}
         }
         let line = lines.at(at);
-        let mut values = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter::<Value>();
+        let mut values = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter::<Strict>();
         match values.next() {
-            Some(Ok(value)) => parsed.take(line, Ok(value)),
-            Some(Err(fault)) => {
-                return parsed.take(line, Err(format!("is not JSON: {}", plain(&fault))));
-            }
+            Some(Ok(value)) => parsed.take(line, Ok(value.0)),
+            Some(Err(fault)) => return parsed.take(line, Err(unread(&fault))),
             None => return parsed.take(line, Err("the list has no closing bracket".into())),
         }
         at = skip_blank(bytes, at + values.byte_offset());
@@ -178,6 +188,22 @@ mod tests {
             assert_eq!(lines_of(&parse(text.as_bytes())).1, [bad], "{text}");
         }
         assert_eq!(lines_of(&parse(b" [ ] ")), (vec![], vec![]));
+    }
+
+    #[test]
+    fn a_key_that_appears_twice_makes_its_row_unusable() {
+        let twice = r#"{"instruction":"a","output":"b","output":"c"}"#;
+        for text in [
+            format!("{GOOD}\n{twice}\n{GOOD}"),
+            format!("[{GOOD},\n{twice}]"),
+        ] {
+            let parsed = parse(text.as_bytes());
+            let [bad] = parsed.bad.as_slice() else {
+                panic!("{:?}", parsed.bad)
+            };
+            assert_eq!(bad.line, 2);
+            assert!(bad.why.starts_with("`output` appears twice"), "{}", bad.why);
+        }
     }
 
     #[test]

@@ -10,9 +10,10 @@ async fn what_cannot_be_trained_is_refused_before_anything_is_kept() {
         .file("{\"instruction\":\"a\",\"output\":\"b\"}\n\n{\"instruction\":\"a\"}\nnonsense\n")
         .await;
     let refused = shop.create("x", &bad, short()).await.unwrap_err();
-    let Reason::BadRows { first, total } = refused else {
+    let Reason::BadRows { file, first, total } = refused else {
         panic!("{refused}")
     };
+    assert_eq!(file, "training_file");
     assert_eq!(
         (first.iter().map(|row| row.line).collect::<Vec<_>>(), total),
         (vec![3, 4], 2)
@@ -45,6 +46,27 @@ async fn what_cannot_be_trained_is_refused_before_anything_is_kept() {
             },
         ),
         (
+            "warmup",
+            Wishes {
+                warmup: Some(13.0),
+                ..short()
+            },
+        ),
+        (
+            "warmup",
+            Wishes {
+                warmup: Some(1e300),
+                ..short()
+            },
+        ),
+        (
+            "eval_split",
+            Wishes {
+                eval_split: Some(12.0),
+                ..short()
+            },
+        ),
+        (
             "from",
             Wishes {
                 from: Some("stranger".into()),
@@ -58,6 +80,29 @@ async fn what_cannot_be_trained_is_refused_before_anything_is_kept() {
             expected
         );
     }
+    let mut judged = NewJob {
+        name: "x".parse().unwrap(),
+        training_file: rows.clone(),
+        validation_file: Some(bad),
+        wishes: short(),
+        metadata: serde_json::Map::new(),
+        notes: Vec::new(),
+    };
+    let refused = shop.trainer.create(judged.clone()).await.unwrap_err();
+    assert!(
+        matches!(
+            refused,
+            Reason::BadRows {
+                file: "validation_file",
+                ..
+            }
+        ),
+        "{refused}"
+    );
+    judged.wishes.eval_split = Some(2.0);
+    judged.validation_file = Some(rows.clone());
+    let refused = shop.trainer.create(judged).await.unwrap_err();
+    assert_eq!(field(refused), "eval_split");
     let gone = FileId::new("gone");
     assert_eq!(
         field(shop.create("x", &gone, short()).await.unwrap_err()),
