@@ -30,7 +30,5 @@ mod learning;
 mod managing;
 #[path = "suite/text.rs"]
 mod text;
-#[path = "suite/training.rs"]
-mod training;
 #[path = "suite/weights.rs"]
 mod weights;

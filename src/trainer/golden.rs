@@ -4,13 +4,19 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use adapterd::adapter::{Adapter, Fit, Routed, peft};
-use adapterd::domain::Schedule;
-use adapterd::kernels::quant::Format;
-use adapterd::model::{Base, KvKind, Origin, Pack, Quant};
-use adapterd::trainer::{Data, Fault, Parent, StepReport, Trained, Watch, Wishes, train};
 use candle_core::Tensor;
 use serde::Deserialize;
+
+use super::fault::Fault;
+use super::plan::{Data, Parent, Plan, settle};
+use super::publish;
+use super::recipe::Wishes;
+use super::run::{Course, Ending, StepReport, Watch, run as train};
+
+use crate::adapter::{Adapter, Fit, Routed, peft};
+use crate::domain::Schedule;
+use crate::kernels::quant::Format;
+use crate::model::{Base, KvKind, Origin, Pack, Quant};
 
 #[derive(Deserialize)]
 struct Expected {
@@ -110,20 +116,34 @@ impl Watch for Steps {
     }
 }
 
-fn go(base: &Base, wishes: &Wishes) -> (Trained, Vec<StepReport>) {
+/// The files of the trained adapter, and every step.
+fn go(base: &Base, wishes: &Wishes) -> (peft::Files, Vec<StepReport>) {
     let rows = std::fs::read(golden("training/rows.jsonl")).unwrap();
-    let initial = Arc::new(adapter(base, &folder("training/initial")));
-    let parent = Some(Parent {
-        adapter: initial,
+    let parent = Parent {
+        adapter: Arc::new(adapter(base, &folder("training/initial"))),
         generation: None,
-    });
-    let mut steps = Steps::default();
+    };
     let data = Data {
         training: &rows,
         validation: None,
     };
-    let trained = train(base, wishes, parent, data, None, &mut steps).unwrap();
-    (trained.expect("nothing interrupts it"), steps.0)
+    let recipe = settle(wishes, Some(&parent.adapter), base).unwrap();
+    let plan = Plan::new(base, recipe, Some(parent), data).unwrap();
+    let course = Course {
+        learner: &base.model,
+        recipe: &plan.recipe,
+        train: &plan.train,
+        held_out: &plan.held_out,
+        checkpoints: None,
+    };
+    let mut steps = Steps::default();
+    match train(&course, plan.trainable().unwrap(), &mut steps).unwrap() {
+        Ending::Finished(finished) => {
+            let (files, _) = publish::files(&plan, &base.name, &finished).unwrap();
+            (files, steps.0)
+        }
+        Ending::Interrupted => panic!("nothing interrupts it"),
+    }
 }
 
 fn near(found: f64, wanted: f64, share: f64) -> bool {
@@ -200,7 +220,7 @@ fn the_trained_adapter_answers_as_the_one_peft_trained() {
             },
         );
         let routed = Routed {
-            segments: vec![(0..ids.len(), Arc::new(adapter(&base, &trained.files)))],
+            segments: vec![(0..ids.len(), Arc::new(adapter(&base, &trained)))],
         };
         let all = 0..ids.len();
         let hidden = base
