@@ -30,7 +30,7 @@ pub enum JobCommand {
     Cancel { id: String },
     /// Stop a job at its next step and keep its progress
     Pause { id: String },
-    /// Go on with a paused job
+    /// Go on with a job that is paused, or that failed without diverging
     Resume { id: String },
 }
 

@@ -13,6 +13,7 @@ use crate::domain::Reason;
 const MIGRATIONS: &[(&str, &str)] = &[
     ("adapters", include_str!("migrations/001_adapters.sql")),
     ("training", include_str!("migrations/002_training.sql")),
+    ("job base", include_str!("migrations/003_job_base.sql")),
 ];
 
 /// Opens the file, creating it where there is none, and brings its schema up to date. A commit is on disk when it
@@ -105,6 +106,7 @@ mod tests {
         const MORE: &[(&str, &str)] = &[
             MIGRATIONS[0],
             MIGRATIONS[1],
+            MIGRATIONS[2],
             ("more", "CREATE TABLE more (x INTEGER) STRICT"),
         ];
         let dir = tempfile::tempdir().unwrap();
@@ -127,6 +129,7 @@ mod tests {
         const BROKEN: &[(&str, &str)] = &[
             MIGRATIONS[0],
             MIGRATIONS[1],
+            MIGRATIONS[2],
             ("broken", "CREATE TABLE half (x INTEGER); CREATE nonsense"),
         ];
         let dir = tempfile::tempdir().unwrap();

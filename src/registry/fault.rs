@@ -4,7 +4,7 @@ use std::io;
 
 use crate::domain::Reason;
 
-pub(super) fn sql(error: sqlx::Error) -> Reason {
+pub fn sql(error: sqlx::Error) -> Reason {
     // Extended result codes carry the primary one in their lowest byte.
     let primary = error
         .as_database_error()
@@ -19,7 +19,7 @@ pub(super) fn sql(error: sqlx::Error) -> Reason {
 }
 
 /// `what` was being done: `writing adapter_model.safetensors`.
-pub(super) fn io(what: &str, error: &io::Error) -> Reason {
+pub fn io(what: &str, error: &io::Error) -> Reason {
     let text = format!("{what}: {error}");
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Reason::StorageFull(text),

@@ -34,6 +34,7 @@ use store::{Store, Unwatched, Witness};
 
 pub use crate::adapter::peft::Files;
 pub use database::{begin, open_database};
+pub use fault::{io as storage_fault, sql as database_fault};
 pub use lease::Lease;
 
 /// `None`: no condition. `Some(None)`: the name must not exist. `Some(Some(g))`: it must point to `g`.

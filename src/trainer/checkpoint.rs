@@ -30,6 +30,7 @@ pub struct Identity {
     /// 64 hex digits each.
     pub base_digest: String,
     pub tokenizer_digest: String,
+    pub template_digest: String,
     /// Over training and validation file.
     pub data_digest: String,
     pub recipe: Recipe,
@@ -202,6 +203,10 @@ fn difference(found: &Identity, wanted: &Identity) -> Option<String> {
             "tokenizer",
             found.tokenizer_digest == wanted.tokenizer_digest,
         ),
+        (
+            "chat template",
+            found.template_digest == wanted.template_digest,
+        ),
         ("training data", found.data_digest == wanted.data_digest),
         ("recipe", found.recipe == wanted.recipe),
     ];
@@ -272,9 +277,14 @@ mod tests {
     use crate::trainer::recipe::{Wishes, resolve};
 
     fn checkpoints(folder: &std::path::Path, data: &str) -> Checkpoints {
+        of(folder, data, "c")
+    }
+
+    fn of(folder: &std::path::Path, data: &str, template: &str) -> Checkpoints {
         let identity = Identity {
             base_digest: "b".into(),
             tokenizer_digest: "t".into(),
+            template_digest: template.into(),
             data_digest: data.into(),
             recipe: resolve(
                 &Wishes {
@@ -359,17 +369,19 @@ mod tests {
     }
 
     #[test]
-    fn a_checkpoint_of_other_data_is_refused() {
+    fn a_checkpoint_of_other_data_or_another_template_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         save(&checkpoints(folder.path(), "d"), 1);
-        let refused = checkpoints(folder.path(), "other")
-            .newest(&NAMES(), &[2])
-            .err()
-            .unwrap();
-        assert!(
-            matches!(&refused, Fault::Foreign { step: 1, why } if why.contains("training data")),
-            "{refused}"
-        );
+        for (other, part) in [
+            (of(folder.path(), "other", "c"), "training data"),
+            (of(folder.path(), "d", "other"), "chat template"),
+        ] {
+            let refused = other.newest(&NAMES(), &[2]).err().unwrap();
+            assert!(
+                matches!(&refused, Fault::Foreign { step: 1, why } if why.contains(part)),
+                "{refused}"
+            );
+        }
     }
 
     #[test]

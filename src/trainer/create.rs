@@ -1,7 +1,10 @@
 //! How a job comes to be: everything about it is checked before anything of it is kept.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::disk;
@@ -11,13 +14,13 @@ use super::recipe::Wishes;
 use super::service::Trainer;
 use super::store::{self, JobRow, NewEvent};
 use crate::adapter::peft::Lora;
-use crate::domain::{
-    AdapterChoice, AdapterName, FileId, JobId, JobStatus, JobView, Level, Reason, Recipe,
-};
+use crate::domain::{AdapterChoice, AdapterName, FileId, JobId, JobStatus, JobView, Level, Reason};
 use crate::registry::begin;
 
 /// A caller that is told to come back later waits this long (seconds).
 const COME_BACK: u64 = 60;
+/// Longest wait for earlier jobs' data to be checked.
+const CHECK_WAIT: Duration = Duration::from_secs(10);
 
 /// A job as asked for.
 #[derive(Debug, Clone)]
@@ -41,11 +44,13 @@ impl Trainer {
         if job.name.as_str() == shared.base.name {
             return Err(Reason::field("suffix", "is the name of the base model"));
         }
-        if store::queued(&shared.pool).await? >= self.max_queued {
+        if store::queued(&shared.pool, &shared.base_digest()).await? >= self.max_queued {
             return Err(Reason::Overloaded {
                 retry_after: COME_BACK,
             });
         }
+        let turn = turn(&shared.checks, CHECK_WAIT).await?;
+        let created_at = store::now();
         let training = self.content(&job.training_file, "training_file").await?;
         let validation = match &job.validation_file {
             Some(file) => Some(self.content(file, "validation_file").await?),
@@ -66,14 +71,23 @@ impl Trainer {
                 ),
             ));
         }
-        let plan = self
-            .plan(recipe, parent.clone(), training, validation)
-            .await?;
+        let base = shared.base.clone();
+        let from = parent.clone();
+        let plan = blocking(move || {
+            // A caller that goes away does not end this: the turn is given back when the work is done.
+            let _turn = turn;
+            let data = Data {
+                training: &training,
+                validation: validation.as_deref(),
+            };
+            Ok(Plan::new(&base, recipe, from, data, created_at)?)
+        })
+        .await?;
         let id = JobId::new(&Uuid::new_v4().simple().to_string());
         if let Some(parent) = &parent {
             self.keep_parent(&id, &plan, parent).await?;
         }
-        self.record(id, job, &plan).await
+        self.record(id, job, &plan, created_at).await
     }
 
     async fn content(&self, id: &FileId, field: &str) -> Result<Vec<u8>, Reason> {
@@ -120,24 +134,6 @@ impl Trainer {
         })
     }
 
-    async fn plan(
-        &self,
-        recipe: Recipe,
-        parent: Option<Parent>,
-        training: Vec<u8>,
-        validation: Option<Vec<u8>>,
-    ) -> Result<Plan, Reason> {
-        let base = self.shared.base.clone();
-        blocking(move || {
-            let data = Data {
-                training: &training,
-                validation: validation.as_deref(),
-            };
-            Ok(Plan::new(&base, recipe, parent, data)?)
-        })
-        .await
-    }
-
     /// The adapter a job continues from is kept with the job: it may be unregistered before the job runs.
     async fn keep_parent(&self, id: &JobId, plan: &Plan, parent: &Parent) -> Result<(), Reason> {
         let weights = plan
@@ -168,13 +164,19 @@ impl Trainer {
         .await
     }
 
-    async fn record(&self, id: JobId, job: NewJob, plan: &Plan) -> Result<JobView, Reason> {
+    async fn record(
+        &self,
+        id: JobId,
+        job: NewJob,
+        plan: &Plan,
+        created_at: i64,
+    ) -> Result<JobView, Reason> {
         let shared = &self.shared;
         let row = JobRow {
             view: JobView {
                 id: id.clone(),
                 status: JobStatus::Queued,
-                created_at: store::now(),
+                created_at,
                 finished_at: None,
                 estimated_finish: None,
                 model: shared.base.name.clone(),
@@ -191,6 +193,7 @@ impl Trainer {
                 trainable_parameters: Some(plan.parameters(&shared.base.model)),
                 error: None,
             },
+            base_digest: plan.identity.base_digest.clone(),
             data_digest: plan.identity.data_digest.clone(),
             parent: plan.parent.as_ref().and_then(|parent| parent.generation),
             publishing: None,
@@ -218,10 +221,22 @@ impl Trainer {
         }
         let told = store::append(&mut creation, &id, &events).await?;
         creation.commit().await.map_err(store::failed)?;
-        told.into_iter()
-            .for_each(|event| drop(shared.live.send(event)));
-        shared.news.notify_one();
+        shared.tell(told);
+        shared.asked.ring();
         Ok(row.view)
+    }
+}
+
+/// A turn to read and check a job's data.
+pub async fn turn(
+    checks: &Arc<Semaphore>,
+    longest: Duration,
+) -> Result<OwnedSemaphorePermit, Reason> {
+    match timeout(longest, checks.clone().acquire_owned()).await {
+        Ok(turn) => turn.map_err(|_| Reason::Draining),
+        Err(_) => Err(Reason::Overloaded {
+            retry_after: CHECK_WAIT.as_secs(),
+        }),
     }
 }
 

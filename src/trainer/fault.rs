@@ -1,6 +1,7 @@
 //! Why a job could not go on.
 
 use crate::domain::Reason;
+use crate::registry::storage_fault;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
@@ -29,13 +30,27 @@ impl Fault {
             Self::Diverged { .. } => "diverged",
             Self::Foreign { .. } => "checkpoint_mismatch",
             Self::Compute(_) => "internal_error",
-            Self::Disk(fault) if fault.kind() == std::io::ErrorKind::StorageFull => "disk_full",
-            Self::Disk(_) => "storage_failed",
+            Self::Disk(fault) => match storage_fault("", fault) {
+                Reason::StorageFull(_) => "disk_full",
+                _ => "storage_failed",
+            },
             Self::Refused(Reason::StorageFull(_)) => "disk_full",
             Self::Refused(Reason::Storage(_)) => "storage_failed",
             Self::Refused(Reason::BadRows { .. }) => "invalid_training_file",
             Self::Refused(Reason::AdapterInvalid { .. }) => "invalid_adapter",
             Self::Refused(_) => "job_failed",
+        }
+    }
+
+    /// Whether the same may work in a moment: storage that is full, busy or out of order.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Disk(fault) => fault.kind() != std::io::ErrorKind::NotFound,
+            Self::Refused(reason) => matches!(
+                reason,
+                Reason::Overloaded { .. } | Reason::StorageFull(_) | Reason::Storage(_)
+            ),
+            Self::Diverged { .. } | Self::Foreign { .. } | Self::Compute(_) => false,
         }
     }
 
@@ -56,11 +71,35 @@ impl From<Fault> for Reason {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Refused(reason) => reason,
-            Fault::Disk(ref inner) if inner.kind() == std::io::ErrorKind::StorageFull => {
-                Self::StorageFull(fault.to_string())
-            }
-            Fault::Disk(_) => Self::Storage(fault.to_string()),
+            Fault::Disk(fault) => storage_fault("the trainer's folder", &fault),
             fault => Self::Internal(fault.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn a_disk_fault_has_one_code_and_says_once_what_it_is() {
+        for (kind, code) in [
+            (ErrorKind::StorageFull, "disk_full"),
+            (ErrorKind::QuotaExceeded, "disk_full"),
+            (ErrorKind::Other, "storage_failed"),
+        ] {
+            let fault = || Fault::Disk(Error::new(kind, "it broke"));
+            assert_eq!(fault().code(), code);
+            assert_eq!(Fault::from(Reason::from(fault())).code(), code);
+            let told = Reason::from(fault()).to_string();
+            assert_eq!(
+                told.matches("storage failed").count() + told.matches("no space").count(),
+                1,
+                "{told}"
+            );
+            assert!(told.ends_with("it broke") && fault().may_pass(), "{told}");
         }
     }
 }

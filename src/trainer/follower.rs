@@ -7,36 +7,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sqlx::SqlitePool;
-use tokio::runtime::Handle;
-use tokio::sync::broadcast;
 
 use super::checkpoint::Progress;
 use super::evaluate::Score;
 use super::fault::Fault;
 use super::run::{StepReport, Watch};
 use super::store::{self, Far, NewEvent};
-use crate::device::Turns;
-use crate::domain::{JobEvent, JobId, Level, Reason};
+use super::worker::Worker;
+use crate::domain::{JobId, Level};
 use crate::registry::begin;
 
 const GROUP: Duration = Duration::from_millis(500);
 /// Events of one group at most: very small steps are told in time, too.
 const GROUP_SIZE: usize = 256;
 
-/// What a follower needs of its surroundings.
-pub struct Outside<'a> {
-    pub runtime: &'a Handle,
-    pub pool: &'a SqlitePool,
-    pub live: &'a broadcast::Sender<JobEvent>,
-    pub turns: &'a Turns,
-    /// Set from outside to interrupt this job.
-    pub interrupted: &'a AtomicBool,
-}
-
 pub struct Follower<'a> {
-    outside: Outside<'a>,
+    worker: Worker<'a>,
     job: &'a JobId,
+    /// Set from outside to interrupt this job.
+    interrupted: &'a AtomicBool,
     pending: Vec<NewEvent>,
     far: Option<Far>,
     stored: Instant,
@@ -45,10 +34,11 @@ pub struct Follower<'a> {
 }
 
 impl<'a> Follower<'a> {
-    pub fn new(outside: Outside<'a>, job: &'a JobId) -> Self {
+    pub fn new(worker: Worker<'a>, job: &'a JobId, interrupted: &'a AtomicBool) -> Self {
         Self {
-            outside,
+            worker,
             job,
+            interrupted,
             pending: Vec::new(),
             far: None,
             stored: Instant::now(),
@@ -57,33 +47,27 @@ impl<'a> Follower<'a> {
     }
 
     /// Stores what is pending and tells those who listen.
-    pub fn store(&mut self) -> Result<(), Reason> {
+    pub fn store(&mut self) -> Result<(), Fault> {
         self.stored = Instant::now();
         if self.pending.is_empty() {
             return Ok(());
         }
-        let Outside {
-            runtime,
-            pool,
-            live,
-            ..
-        } = &self.outside;
-        let told = runtime.block_on(async {
-            let mut group = begin(pool).await?;
+        let shared = self.worker.shared;
+        let told = self.worker.insist(async || {
+            let mut group = begin(&shared.pool).await?;
             let told = store::append(&mut group, self.job, &self.pending).await?;
             if let Some(far) = &self.far {
                 store::progress(&mut *group, self.job, far).await?;
             }
             group.commit().await.map_err(store::failed)?;
-            Ok::<_, Reason>(told)
+            Ok(told)
         })?;
         self.pending.clear();
-        // Nobody listening is no fault.
-        told.into_iter().for_each(|event| drop(live.send(event)));
+        shared.tell(told);
         Ok(())
     }
 
-    pub fn tell(&mut self, event: NewEvent) -> Result<(), Reason> {
+    fn tell(&mut self, event: NewEvent) -> Result<(), Fault> {
         self.pending.push(event);
         self.store()
     }
@@ -99,16 +83,20 @@ impl<'a> Follower<'a> {
 
 impl Watch for Follower<'_> {
     fn go_on(&mut self) -> bool {
-        self.outside.turns.give_way();
-        !self.outside.interrupted.load(Ordering::Relaxed)
+        self.worker.shared.turns.give_way();
+        !self.interrupted.load(Ordering::Relaxed)
+    }
+
+    fn wait(&mut self, pause: Duration) -> bool {
+        self.worker.pause(pause)
     }
 
     fn started(&mut self, progress: &Progress, total: u64) -> Result<(), Fault> {
         self.began = (Instant::now(), progress.step);
-        Ok(self.tell(NewEvent::message(
+        self.tell(NewEvent::message(
             Level::Info,
             format!("training: step {} of {total}", progress.step),
-        ))?)
+        ))
     }
 
     fn stepped(&mut self, report: &StepReport) -> Result<(), Fault> {
@@ -135,26 +123,24 @@ impl Watch for Follower<'_> {
             _ => format!("step {step}: held-out loss {:.4}", score.loss),
         };
         let data = json!({ "step": step, "valid_loss": score.loss, "valid_mean_token_accuracy": score.accuracy });
-        Ok(self.tell(NewEvent::about(Level::Info, message, data))?)
+        self.tell(NewEvent::about(Level::Info, message, data))
     }
 
     fn note(&mut self, level: Level, message: String) -> Result<(), Fault> {
-        Ok(self.tell(NewEvent::message(level, message))?)
+        self.tell(NewEvent::message(level, message))
     }
 
     fn saving(&mut self) -> Result<(), Fault> {
-        Ok(self.store()?)
+        self.store()
     }
 
     fn saved(&mut self, progress: &Progress, kept: &[u64]) -> Result<(), Fault> {
         let metrics = checkpoint_metrics(progress);
-        let Outside { runtime, pool, .. } = &self.outside;
-        runtime.block_on(async {
-            let mut group = begin(pool).await?;
+        self.worker.insist(async || {
+            let mut group = begin(&self.worker.shared.pool).await?;
             store::keep_checkpoints(&mut group, self.job, (progress.step, &metrics), kept).await?;
             group.commit().await.map_err(store::failed)
-        })?;
-        Ok(())
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Knows no request and no wire, and judges no caller. One job's way: `recipe` (what is wished) → `plan` (rows, layers,
 //! parent) → `run` (steps, checkpoints, scores) → `publish` (files) → the registry. `worker` is a thin thread around
-//! it, `service` the handle that others hold, `local` the same way without a daemon.
+//! it, `service` the handle that others hold, `shared` what the two have in common.
 
 mod checkpoint;
 mod clip;
@@ -17,6 +17,7 @@ mod follower;
 mod golden;
 mod learner;
 mod optimizer;
+mod patience;
 mod plan;
 pub mod pretrain;
 mod publish;
@@ -25,6 +26,7 @@ mod rng;
 mod run;
 mod schedule;
 mod service;
+mod shared;
 mod step;
 mod store;
 #[cfg(test)]

@@ -91,6 +91,9 @@ fn sites_of(settings: &LoraSettings, sites: &[SiteShape]) -> Result<Vec<LoraSite
 impl Plan {
     /// Reads and renders all rows. Costs time in proportion to the data; not for an async thread.
     ///
+    /// `time` (Unix seconds) is what a chat template that asks for the time is told: a job that goes on another day must
+    /// see the tokens it began with.
+    ///
     /// # Errors
     /// `BadRows` with every unusable row's line, `BadField` for settings that do not fit the base or the data.
     pub fn new(
@@ -98,6 +101,7 @@ impl Plan {
         recipe: Recipe,
         parent: Option<Parent>,
         data: Data<'_>,
+        time: i64,
     ) -> Result<Self, Reason> {
         let settings = match &parent {
             Some(parent) => LoraSettings {
@@ -117,7 +121,7 @@ impl Plan {
         let sites = sites_of(&settings, base.model.sites())?;
         let renderer = Renderer {
             tokenizer: &base.tokenizer,
-            template: &base.template,
+            template: &base.template.at(time),
             max_seq: recipe.max_seq,
         };
         let (train, held_out) = rows(&renderer, &recipe, data)?;
@@ -130,6 +134,7 @@ impl Plan {
         let identity = Identity {
             base_digest: hex(base.digest),
             tokenizer_digest: hex(base.tokenizer.digest()),
+            template_digest: hex(base.template.digest()),
             data_digest: digest(data),
             recipe: recipe.clone(),
         };

@@ -1,12 +1,108 @@
-//! A trained adapter as the folder that is published: weights and configuration as PEFT reads them, and where they come
-//! from.
+//! The end of a job: the trained adapter as the folder that PEFT reads, with where it comes from, and its way to the
+//! name that serves it.
 
 use serde_json::{Value, json};
 
 use super::fault::Fault;
 use super::plan::Plan;
 use super::run::Finished;
-use crate::adapter::peft::{Files, Lora, PROVENANCE_FILE, Provenance};
+use super::shared::Shared;
+use super::store::{self, JobRow, NewEvent, Publishing};
+use super::worker::Worker;
+use crate::adapter::peft::{self, Files, Lora, PROVENANCE_FILE, Provenance};
+use crate::domain::{AdapterName, Generation, JobId, Level, Reason};
+use crate::registry::{Registry, begin};
+
+/// Publishes once, however often it is begun: what the name pointed to before, and what it is to point to, are
+/// recorded first. Does nothing when the job no longer runs.
+pub fn publish(
+    worker: &Worker<'_>,
+    job: &JobRow,
+    plan: &Plan,
+    finished: &Finished,
+) -> Result<(), Fault> {
+    let (shared, id, name) = (worker.shared, &job.view.id, job.name()?);
+    let (pool, registry) = (&shared.pool, &shared.registry);
+    let (files, evaluation) = files(plan, &shared.base.name, finished)?;
+    let after = peft::generation(&files);
+    let begun = match job.publishing {
+        Some(begun) => Some(begun),
+        None => worker.insist(async || begin_publishing(shared, id, &name, after).await)?,
+    };
+    let Some(publishing) = begun else {
+        return Ok(());
+    };
+    worker.insist(async || {
+        if is_published(registry, &name, &publishing).await? {
+            return Ok(());
+        }
+        let source = format!("job:{id}");
+        registry
+            .publish(&name, files.clone(), None, &source, evaluation.clone())
+            .await
+            .map(drop)
+    })?;
+    let message = format!(
+        "the adapter is served as `{name}`, generation {}",
+        publishing.after
+    );
+    let told = worker.insist(async || {
+        let done = NewEvent::message(Level::Info, message.as_str());
+        let mut end = begin(pool).await?;
+        let told = store::append(&mut end, id, &[done]).await?;
+        store::succeed(&mut *end, id, publishing.after).await?;
+        end.commit().await.map_err(store::failed)?;
+        Ok(told)
+    })?;
+    shared.tell(told);
+    tracing::info!(job = %id, %name, generation = %publishing.after, "published");
+    Ok(())
+}
+
+/// Records what is about to change; `None` when the job no longer runs.
+async fn begin_publishing(
+    shared: &Shared,
+    id: &JobId,
+    name: &AdapterName,
+    after: Generation,
+) -> Result<Option<Publishing>, Reason> {
+    let before = generation_of(&shared.registry, name).await?;
+    let publishing = Publishing { before, after };
+    if store::begin_publishing(&shared.pool, id, &publishing).await? {
+        return Ok(Some(publishing));
+    }
+    // An earlier attempt may have been carried out and its answer lost.
+    let recorded = store::job(&shared.pool, id).await?.publishing;
+    Ok(recorded.filter(|recorded| recorded.after == after))
+}
+
+async fn generation_of(
+    registry: &Registry,
+    name: &AdapterName,
+) -> Result<Option<Generation>, Reason> {
+    match registry.show(name).await {
+        Ok(view) => Ok(Some(view.generation)),
+        Err(Reason::NoSuchAdapter(_)) => Ok(None),
+        Err(reason) => Err(reason),
+    }
+}
+
+/// Whether an earlier attempt got as far as moving the name: it points to the new generation, or it did and has been
+/// moved on since. A name that is where it was, or was removed, has yet to be moved.
+async fn is_published(
+    registry: &Registry,
+    name: &AdapterName,
+    publishing: &Publishing,
+) -> Result<bool, Reason> {
+    let now = generation_of(registry, name).await?;
+    if now == Some(publishing.after) {
+        return Ok(true);
+    }
+    if now == publishing.before || now.is_none() {
+        return Ok(false);
+    }
+    Ok(registry.history(name).await?.contains(&publishing.after))
+}
 
 /// The files, and what the held-out rows said of them (`None` where none were held out).
 ///

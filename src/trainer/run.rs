@@ -1,7 +1,7 @@
 //! A job from its first step, or from its newest checkpoint, to its last. Shared by the worker and by training without
 //! a daemon; what happens on the way is told to a [`Watch`].
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::checkpoint::{Checkpoints, Found, Progress, Tensors};
 use super::data::{Example, Order};
@@ -9,6 +9,7 @@ use super::evaluate::{Score, evaluate};
 use super::fault::Fault;
 use super::learner::Learner;
 use super::optimizer::{AdamW, Settings};
+use super::patience::insist;
 use super::schedule::LearningRate;
 use super::step::{Place, Pupil, Stepped};
 use super::trainable::Trainable;
@@ -19,7 +20,7 @@ use crate::domain::{Level, Recipe};
 /// Training rows whose loss is taken before the first step and after the last, to see whether training helped.
 const WITNESSES: usize = 16;
 /// Without `save_every`, a checkpoint is written when the last one is this old.
-const SAVE_AFTER: std::time::Duration = std::time::Duration::from_secs(15);
+const SAVE_AFTER: Duration = Duration::from_secs(15);
 
 /// One job, ready to run.
 pub struct Course<'a> {
@@ -48,6 +49,12 @@ pub struct StepReport {
 pub trait Watch {
     /// Asked before each forward: `false` interrupts the job. What this waits for, the job waits for.
     fn go_on(&mut self) -> bool {
+        true
+    }
+
+    /// Waits for storage to recover; `false`: there is no time for that.
+    fn wait(&mut self, pause: Duration) -> bool {
+        std::thread::sleep(pause);
         true
     }
 
@@ -383,7 +390,9 @@ impl<'c> Run<'c, '_> {
             values: self.pupil.values.clone(),
             moments: self.pupil.optimizer.moments().to_vec(),
         };
-        let kept = checkpoints.save(&self.progress, &self.names, &tensors)?;
+        let kept = insist(&mut |pause| self.watch.wait(pause), || {
+            Ok(checkpoints.save(&self.progress, &self.names, &tensors)?)
+        })?;
         self.saved = Instant::now();
         self.saved_step = self.progress.step;
         self.watch.saved(&self.progress, &kept)

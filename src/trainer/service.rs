@@ -1,18 +1,18 @@
 //! The trainer's handle: files and jobs as callers see them.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::SqlitePool;
-use tokio::runtime::Handle;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::disk;
 use super::files::{Uploads, blocking};
-use super::store::{self, NewEvent, Page};
-use super::worker::{self, Shared};
+use super::shared::{Asked, Shared};
+use super::store::{self, JobRow, NewEvent, Page};
+use super::worker;
 use crate::device::Turns;
 use crate::domain::{
     CheckpointView, FileId, FileView, JobEvent, JobId, JobStatus, JobView, Level, Reason,
@@ -24,6 +24,10 @@ use crate::registry::{Registry, begin};
 const BACKLOG: usize = 4096;
 /// Longest wait for the worker to put its job away.
 const FAREWELL: Duration = Duration::from_secs(60);
+/// Longest wait of a pause for the job's progress to be saved.
+const PAUSE: Duration = Duration::from_secs(30);
+/// Jobs whose data is read and checked at the same time: each holds its files in memory.
+const CHECKS: usize = 2;
 
 pub struct Config {
     /// `files/` and `jobs/<id>/` live here.
@@ -41,6 +45,16 @@ pub struct Trainer {
     pub(super) shared: Arc<Shared>,
     pub(super) max_queued: usize,
     pub(super) max_rank: usize,
+    /// Ends the worker when the last handle goes.
+    _farewell: Arc<Farewell>,
+}
+
+struct Farewell(Arc<Shared>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.0.asked.stop();
+    }
 }
 
 impl Trainer {
@@ -58,6 +72,12 @@ impl Trainer {
             max_bytes: config.max_file_bytes,
         };
         uploads.sweep().await?;
+        store::adopt(
+            &pool,
+            &base.name,
+            &blake3::Hash::from_bytes(base.digest).to_string(),
+        )
+        .await?;
         store::recover(&pool).await?;
         let shared = Arc::new(Shared {
             pool,
@@ -67,18 +87,20 @@ impl Trainer {
             uploads,
             jobs: config.dir.join("jobs"),
             live: broadcast::channel(BACKLOG).0,
-            news: Notify::new(),
-            stop: AtomicBool::new(false),
-            current: Mutex::new(None),
+            checks: Arc::new(Semaphore::new(CHECKS)),
+            asked: Asked::default(),
+            settled: watch::channel(()).0,
             ended: watch::channel(false).0,
         });
         let trainer = Self {
-            shared,
             max_queued: config.max_queued,
             max_rank: config.max_rank,
+            _farewell: Arc::new(Farewell(shared.clone())),
+            shared,
         };
         trainer.sweep().await?;
-        worker::start(trainer.shared.clone(), Handle::current()).map_err(|fault| {
+        trainer.warn_strangers().await?;
+        worker::start(trainer.shared.clone()).map_err(|fault| {
             Reason::Internal(format!("the training thread does not start: {fault}"))
         })?;
         Ok(trainer)
@@ -99,7 +121,7 @@ impl Trainer {
             .map(JobId::from_text)
         {
             let over = match self.job(&id).await {
-                Ok(job) => matches!(job.status, JobStatus::Succeeded | JobStatus::Cancelled),
+                Ok(job) => store::is_over(&job),
                 Err(Reason::NoSuchJob(_)) => true,
                 Err(reason) => return Err(reason),
             };
@@ -111,7 +133,24 @@ impl Trainer {
         Ok(())
     }
 
-    /// Streams an upload to disk, then records it.
+    /// Tells jobs that wait for another base what they wait for.
+    async fn warn_strangers(&self) -> Result<(), Reason> {
+        let Shared { pool, base, .. } = &*self.shared;
+        for (id, other) in store::strangers(pool, &self.shared.base_digest()).await? {
+            tracing::warn!(job = %id, base = other, "the job waits until its base is served");
+            let message = format!(
+                "created for the base `{other}`: waits until it is served again; `{}` is served now",
+                base.name
+            );
+            let mut telling = begin(pool).await?;
+            let event = NewEvent::message(Level::Warn, message);
+            store::append(&mut telling, &id, &[event]).await?;
+            telling.commit().await.map_err(store::failed)?;
+        }
+        Ok(())
+    }
+
+    /// Writes an upload to disk, then records it; both are durable when this returns.
     pub async fn put_file(
         &self,
         filename: &str,
@@ -142,63 +181,91 @@ impl Trainer {
     }
 
     pub async fn list(&self, after: Option<&JobId>, limit: usize) -> Result<Page<JobView>, Reason> {
-        store::list_jobs(&self.shared.pool, &self.shared.base.name, after, limit).await
+        store::list_jobs(&self.shared.pool, after, limit).await
     }
 
     pub async fn job(&self, id: &JobId) -> Result<JobView, Reason> {
-        Ok(store::job(&self.shared.pool, &self.shared.base.name, id)
-            .await?
-            .view)
+        Ok(store::job(&self.shared.pool, id).await?.view)
     }
 
     /// Cancelling what is cancelled changes nothing.
     pub async fn cancel(&self, id: &JobId) -> Result<JobView, Reason> {
-        self.change(id, JobStatus::Cancelled).await
+        let done = self.change(id, JobStatus::Cancelled).await?;
+        let row = store::job(&self.shared.pool, id).await?;
+        match row.view.status {
+            JobStatus::Cancelled => {
+                self.shared.asked.interrupt(id);
+                Ok(row.view)
+            }
+            _ if done => Ok(row.view),
+            _ => Err(refused(&row, "cancelled")),
+        }
     }
 
-    /// Pausing what is paused changes nothing.
+    /// A job is paused once its progress is saved, so nothing of a paused job is ever done again. This waits for that for
+    /// a while; a job that is still running then is paused as soon as it is saved. Pausing what is paused changes nothing.
     pub async fn pause(&self, id: &JobId) -> Result<JobView, Reason> {
-        self.change(id, JobStatus::Paused).await
+        let patience = Instant::now() + PAUSE;
+        let mut settled = self.shared.settled.subscribe();
+        loop {
+            settled.borrow_and_update();
+            self.change(id, JobStatus::Paused).await?;
+            let row = store::job(&self.shared.pool, id).await?;
+            match row.view.status {
+                JobStatus::Paused => return Ok(row.view),
+                // The worker took it up or let go of it just now.
+                JobStatus::Queued if row.publishing.is_none() => {}
+                JobStatus::Running if row.publishing.is_none() => self.shared.asked.pause(id),
+                _ => return Err(refused(&row, "paused")),
+            }
+            if row.view.status == JobStatus::Running
+                && timeout_at(patience, settled.changed()).await.is_err()
+            {
+                return Ok(row.view);
+            }
+        }
     }
 
-    /// Resuming what waits or runs changes nothing.
+    /// Queues a paused job again, or one that failed: it goes on from its newest checkpoint. One that diverged would only
+    /// diverge again. Resuming what waits or runs changes nothing.
     pub async fn resume(&self, id: &JobId) -> Result<JobView, Reason> {
-        self.change(id, JobStatus::Queued).await
+        let row = store::job(&self.shared.pool, id).await?;
+        if row.base_digest != self.shared.base_digest() {
+            return Err(Reason::WrongState(format!(
+                "job {id} trains another base, `{}`; serve that one to go on with it",
+                row.view.model
+            )));
+        }
+        self.shared.asked.unpause(id);
+        let done = self.change(id, JobStatus::Queued).await?;
+        let row = store::job(&self.shared.pool, id).await?;
+        match row.view.status {
+            JobStatus::Queued | JobStatus::Running => Ok(row.view),
+            _ if done => Ok(row.view),
+            _ => Err(refused(&row, "resumed")),
+        }
     }
 
-    async fn change(&self, id: &JobId, wanted: JobStatus) -> Result<JobView, Reason> {
+    /// Whether the status changed.
+    async fn change(&self, id: &JobId, wanted: JobStatus) -> Result<bool, Reason> {
         let shared = &self.shared;
         let mut change = begin(&shared.pool).await?;
         let (done, word) = match wanted {
             JobStatus::Cancelled => (store::cancel(&mut *change, id).await?, "cancelled"),
-            JobStatus::Paused => (store::pause(&mut *change, id).await?, "paused"),
+            JobStatus::Paused => {
+                let waiting = store::pause(&mut *change, id, JobStatus::Queued).await?;
+                (waiting, "paused")
+            }
             _ => (store::resume(&mut *change, id).await?, "resumed"),
         };
         if done {
-            let told =
-                store::append(&mut change, id, &[NewEvent::message(Level::Info, word)]).await?;
+            let event = NewEvent::message(Level::Info, word);
+            let told = store::append(&mut change, id, &[event]).await?;
             change.commit().await.map_err(store::failed)?;
-            match wanted {
-                JobStatus::Queued => shared.news.notify_one(),
-                _ => shared.interrupt(id),
-            }
-            told.into_iter()
-                .for_each(|event| drop(shared.live.send(event)));
+            shared.asked.ring();
+            shared.tell(told);
         }
-        let row = store::job(&shared.pool, &shared.base.name, id).await?;
-        let status = row.view.status;
-        let holds =
-            status == wanted || (wanted == JobStatus::Queued && status == JobStatus::Running);
-        if !done && !holds {
-            let why = match row.publishing {
-                Some(_) if !status.is_final() => "is being published".to_owned(),
-                _ => format!("is {}", status.as_str()),
-            };
-            return Err(Reason::WrongState(format!(
-                "job {id} {why} and cannot be {word}"
-            )));
-        }
-        Ok(row.view)
+        Ok(done)
     }
 
     /// Events numbered below `after`, newest first.
@@ -233,9 +300,9 @@ impl Trainer {
 
     /// Checkpoints the running job and ends the worker; the job goes on at the next start.
     pub async fn shutdown(&self) {
-        self.shared.stop();
+        self.shared.asked.stop();
         let mut ended = self.shared.ended.subscribe();
-        if tokio::time::timeout(FAREWELL, ended.wait_for(|ended| *ended))
+        if timeout(FAREWELL, ended.wait_for(|ended| *ended))
             .await
             .is_err()
         {
@@ -244,4 +311,13 @@ impl Trainer {
             );
         }
     }
+}
+
+fn refused(row: &JobRow, word: &str) -> Reason {
+    let (id, status) = (&row.view.id, row.view.status);
+    let why = match row.publishing {
+        Some(_) if !status.is_final() => "is being published".to_owned(),
+        _ => format!("is {}", status.as_str()),
+    };
+    Reason::WrongState(format!("job {id} {why} and cannot be {word}"))
 }

@@ -1,90 +1,40 @@
 //! The one thread that trains: takes waiting jobs in their order and runs each to its end, an interruption or a fault.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
 
-use sqlx::SqlitePool;
-use tokio::runtime::Handle;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::runtime::Runtime;
 
 use super::checkpoint::Checkpoints;
 use super::disk;
 use super::fault::Fault;
-use super::files::Uploads;
-use super::follower::{Follower, Outside};
+use super::follower::Follower;
+use super::patience::insist;
 use super::plan::{Data, Parent, Plan};
-use super::publish;
-use super::run::{Course, Ending, Finished, run};
-use super::store::{self, JobRow, NewEvent, Publishing};
+use super::publish::publish;
+use super::run::{Course, Ending, run};
+use super::shared::Shared;
+use super::store::{self, JobRow, NewEvent};
 use crate::adapter::Fit;
 use crate::adapter::peft;
-use crate::device::Turns;
-use crate::domain::{AdapterName, JobEvent, JobId, JobStatus, Level, Reason};
+use crate::domain::{JobEvent, JobId, JobStatus, Level, Reason};
 use crate::kernels::pool::{self, Class};
-use crate::model::Base;
-use crate::registry::{Registry, begin};
+use crate::registry::begin;
 
 /// The graph of a deep model is walked by recursion.
 pub const STACK: usize = 64 << 20;
 /// Waiting is by notification; this only bounds the harm of one that got lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// Attempts to record the end of a job where storage fails.
-const ATTEMPTS: u32 = 5;
 
-/// What the worker shares with the handle.
-pub struct Shared {
-    pub pool: SqlitePool,
-    pub base: Arc<Base>,
-    pub registry: Registry,
-    pub turns: Turns,
-    pub uploads: Uploads,
-    /// A folder for each job.
-    pub jobs: PathBuf,
-    pub live: broadcast::Sender<JobEvent>,
-    /// There may be a job to take.
-    pub news: Notify,
-    pub stop: AtomicBool,
-    pub current: Mutex<Option<(JobId, Arc<AtomicBool>)>>,
-    /// `true` once the thread has ended.
-    pub ended: watch::Sender<bool>,
-}
-
-impl Shared {
-    /// Interrupts the job if it is the one that runs.
-    pub fn interrupt(&self, id: &JobId) {
-        if let Some((current, interrupted)) =
-            &*self.current.lock().unwrap_or_else(PoisonError::into_inner)
-            && current == id
-        {
-            interrupted.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// Interrupts whatever runs and takes no further job.
-    pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some((_, interrupted)) =
-            &*self.current.lock().unwrap_or_else(PoisonError::into_inner)
-        {
-            interrupted.store(true, Ordering::Relaxed);
-        }
-        self.news.notify_one();
-    }
-
-    fn set_current(&self, current: Option<(JobId, Arc<AtomicBool>)>) {
-        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = current;
-    }
-
-    pub fn job_folder(&self, id: &JobId) -> PathBuf {
-        self.jobs.join(id.as_str())
-    }
-}
-
-/// Starts the thread.
-pub fn start(shared: Arc<Shared>, runtime: Handle) -> std::io::Result<()> {
+/// Starts the thread. What it asks of storage runs on a runtime of its own, which nothing else that ends takes along.
+pub fn start(shared: Arc<Shared>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("trainer-storage")
+        .enable_all()
+        .build()?;
     let thread = std::thread::Builder::new()
         .name("trainer".into())
         .stack_size(STACK);
@@ -99,83 +49,100 @@ pub fn start(shared: Arc<Shared>, runtime: Handle) -> std::io::Result<()> {
     Ok(())
 }
 
-struct Worker<'a> {
-    shared: &'a Shared,
-    runtime: &'a Handle,
+/// The worker, as those who work for it see it.
+#[derive(Clone, Copy)]
+pub struct Worker<'a> {
+    pub shared: &'a Shared,
+    pub runtime: &'a Runtime,
 }
 
 impl Worker<'_> {
     fn work(&self) {
-        while !self.shared.stop.load(Ordering::Relaxed) {
-            match self
-                .runtime
-                .block_on(store::claim(&self.shared.pool, &self.shared.base.name))
-            {
+        let Shared { pool, asked, .. } = self.shared;
+        let base = self.shared.base_digest();
+        while !asked.stopping() {
+            match self.runtime.block_on(store::claim(pool, &base)) {
                 Ok(Some(job)) => self.attend(&job),
-                Ok(None) => self.wait(LOOK_AGAIN),
+                Ok(None) => asked.wait(LOOK_AGAIN),
                 Err(reason) => {
                     tracing::error!(%reason, "cannot look for waiting jobs");
-                    self.wait(LOOK_AGAIN);
+                    asked.wait(LOOK_AGAIN);
                 }
             }
         }
     }
 
-    fn wait(&self, longest: Duration) {
-        // Either way the loop looks again.
-        let _ = self
-            .runtime
-            .block_on(async { tokio::time::timeout(longest, self.shared.news.notified()).await });
+    /// Has storage do something, trying again while it fails in a way that may pass.
+    pub fn insist<T>(&self, mut work: impl AsyncFnMut() -> Result<T, Reason>) -> Result<T, Fault> {
+        insist(&mut |pause| self.pause(pause), || {
+            Ok(self.runtime.block_on(work())?)
+        })
+    }
+
+    /// Waits; `false` once the process is to end.
+    pub fn pause(&self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        while !self.shared.asked.stopping() {
+            match until.checked_duration_since(Instant::now()) {
+                // New jobs ring too.
+                Some(left) if !left.is_zero() => self.shared.asked.wait(left),
+                _ => return true,
+            }
+        }
+        false
+    }
+
+    /// Has storage record what must not get lost while the process lives; then the next start finds the job running and
+    /// takes it up.
+    fn record(&self, id: &JobId, mut work: impl AsyncFnMut() -> Result<Vec<JobEvent>, Reason>) {
+        loop {
+            match self.insist(&mut work) {
+                Ok(told) => return self.shared.tell(told),
+                Err(fault) => {
+                    tracing::error!(job = %id, %fault, "the job's status cannot be recorded");
+                    if !self.pause(LOOK_AGAIN) {
+                        return;
+                    }
+                }
+            }
+        }
     }
 
     fn attend(&self, job: &JobRow) {
-        let id = &job.view.id;
-        let interrupted = Arc::new(AtomicBool::new(false));
-        self.shared
-            .set_current(Some((id.clone(), interrupted.clone())));
+        let (id, asked) = (&job.view.id, &self.shared.asked);
+        let interrupted = asked.begin(id);
         // A cancel between the claim and the line above found nobody to interrupt; the status tells.
         let ended = match self.status(id) {
-            Ok(JobStatus::Running) if !self.shared.stop.load(Ordering::Relaxed) => {
+            Ok(JobStatus::Running) if !asked.stopping() => {
                 tracing::info!(job = %id, name = job.view.name, "training");
                 catch_unwind(AssertUnwindSafe(|| self.train(job, &interrupted)))
                     .unwrap_or_else(|_| Err(Reason::Internal("the trainer panicked".into()).into()))
             }
             Ok(_) => Ok(()),
-            Err(reason) => Err(reason.into()),
+            Err(fault) => Err(fault),
         };
-        self.shared.set_current(None);
-        if let Err(fault) = ended {
-            self.fail(job, &fault);
-        } else if self.shared.stop.load(Ordering::Relaxed)
-            && let Err(reason) = self.runtime.block_on(store::release(&self.shared.pool, id))
-        {
-            tracing::warn!(job = %id, %reason, "the job stays marked as running; the next start takes it up");
+        asked.end();
+        match ended {
+            Ok(()) => self.put_away(id),
+            Err(fault) if asked.stopping() && fault.may_pass() => {
+                tracing::warn!(job = %id, %fault, "the job goes on from its newest checkpoint at the next start");
+            }
+            Err(fault) => self.fail(id, &fault),
         }
+        asked.unpause(id);
+        self.shared.settled.send_replace(());
         self.tidy(id);
     }
 
-    fn status(&self, id: &JobId) -> Result<JobStatus, Reason> {
-        let job = store::job(&self.shared.pool, &self.shared.base.name, id);
-        Ok(self.runtime.block_on(job)?.view.status)
+    fn status(&self, id: &JobId) -> Result<JobStatus, Fault> {
+        let job = self.insist(async || store::job(&self.shared.pool, id).await)?;
+        Ok(job.view.status)
     }
 
     /// Runs the job and publishes its adapter; also returns where it was interrupted.
     fn train(&self, job: &JobRow, interrupted: &AtomicBool) -> Result<(), Fault> {
-        let Shared {
-            pool,
-            live,
-            turns,
-            base,
-            ..
-        } = self.shared;
-        let outside = Outside {
-            runtime: self.runtime,
-            pool,
-            live,
-            turns,
-            interrupted,
-        };
-        let mut follower = Follower::new(outside, &job.view.id);
+        let Shared { turns, base, .. } = self.shared;
+        let mut follower = Follower::new(*self, &job.view.id, interrupted);
         let plan = self.plan(job)?;
         let folder = self.shared.job_folder(&job.view.id).join("checkpoints");
         let checkpoints = Checkpoints {
@@ -196,14 +163,14 @@ impl Worker<'_> {
         follower.store()?;
         match ending? {
             Ending::Interrupted => Ok(()),
-            Ending::Finished(finished) => self.publish(job, &plan, &finished),
+            Ending::Finished(finished) => publish(self, job, &plan, &finished),
         }
     }
 
     fn plan(&self, job: &JobRow) -> Result<Plan, Fault> {
         let view = &job.view;
         let uploads = &self.shared.uploads;
-        let content = |id| self.runtime.block_on(uploads.content(id));
+        let content = |id| self.insist(async || uploads.content(id).await);
         let training = content(&view.training_file)?;
         let validation = view.validation_file.as_ref().map(content).transpose()?;
         let data = Data {
@@ -215,6 +182,7 @@ impl Worker<'_> {
             view.recipe.clone(),
             self.parent(job)?,
             data,
+            view.created_at,
         )?;
         if plan.identity.data_digest != job.data_digest {
             return Err(Fault::Foreign {
@@ -248,117 +216,51 @@ impl Worker<'_> {
         }))
     }
 
-    /// Publishes once, however often it is begun: what the name pointed to before, and what it is to point to, are
-    /// recorded first.
-    fn publish(&self, job: &JobRow, plan: &Plan, finished: &Finished) -> Result<(), Fault> {
-        let Shared {
-            pool,
-            registry,
-            base,
-            ..
-        } = self.shared;
-        let (id, name) = (&job.view.id, job.name()?);
-        let (files, evaluation) = publish::files(plan, &base.name, finished)?;
-        self.runtime.block_on(async {
-            let publishing = match job.publishing {
-                Some(begun) => begun,
-                None => {
-                    let before = registry.show(&name).await.ok().map(|view| view.generation);
-                    let publishing = Publishing {
-                        before,
-                        after: peft::generation(&files),
-                    };
-                    if !store::begin_publishing(pool, id, &publishing).await? {
-                        return Ok(());
-                    }
-                    publishing
-                }
+    /// A job that was interrupted waits: to be resumed where a pause was asked for, else for its next turn.
+    fn put_away(&self, id: &JobId) {
+        self.record(id, async || {
+            let mut change = begin(&self.shared.pool).await?;
+            let paused = self.shared.asked.is_pausing(id)
+                && store::pause(&mut *change, id, JobStatus::Running).await?;
+            let told = if paused {
+                let event = NewEvent::message(Level::Info, "paused");
+                store::append(&mut change, id, &[event]).await?
+            } else {
+                store::release(&mut *change, id).await?;
+                Vec::new()
             };
-            if !is_published(registry, &name, &publishing).await? {
-                registry
-                    .publish(&name, files, None, &format!("job:{id}"), evaluation)
-                    .await?;
-            }
-            let message = format!(
-                "the adapter is served as `{name}`, generation {}",
-                publishing.after
-            );
-            let done = NewEvent::message(Level::Info, message);
-            let mut end = begin(pool).await?;
-            let told = store::append(&mut end, id, &[done]).await?;
-            store::succeed(&mut *end, id, publishing.after).await?;
-            end.commit().await.map_err(store::failed)?;
-            self.tell(told);
-            tracing::info!(job = %id, %name, generation = %publishing.after, "published");
-            Ok(())
-        })
+            change.commit().await.map_err(store::failed)?;
+            Ok(told)
+        });
     }
 
-    fn fail(&self, job: &JobRow, fault: &Fault) {
-        let id = &job.view.id;
+    fn fail(&self, id: &JobId, fault: &Fault) {
         tracing::error!(job = %id, %fault, "the job failed");
-        let message = fault.to_string();
-        for attempt in 1..=ATTEMPTS {
-            let recorded = self.runtime.block_on(async {
-                let event = NewEvent::message(Level::Error, message.as_str());
-                let mut end = begin(&self.shared.pool).await?;
-                let told = store::append(&mut end, id, &[event]).await?;
-                store::fail(
-                    &mut *end,
-                    id,
-                    (fault.code(), &message, fault.param().as_deref()),
-                )
-                .await?;
-                end.commit().await.map_err(store::failed)?;
-                Ok::<_, Reason>(told)
-            });
-            match recorded {
-                Ok(told) => return self.tell(told),
-                Err(reason) => {
-                    tracing::error!(job = %id, %reason, attempt, "cannot record that the job failed");
-                    self.wait(Duration::from_secs(1));
-                }
+        let (message, param) = (fault.to_string(), fault.param());
+        self.record(id, async || {
+            let error = (fault.code(), message.as_str(), param.as_deref());
+            let mut end = begin(&self.shared.pool).await?;
+            // A job that was cancelled meanwhile stays so.
+            if !store::fail(&mut *end, id, error).await? {
+                return Ok(Vec::new());
             }
-        }
+            let event = NewEvent::message(Level::Error, message.as_str());
+            let told = store::append(&mut end, id, &[event]).await?;
+            end.commit().await.map_err(store::failed)?;
+            Ok(told)
+        });
     }
 
-    fn tell(&self, events: Vec<JobEvent>) {
-        // Nobody listening is no fault.
-        events
-            .into_iter()
-            .for_each(|event| drop(self.shared.live.send(event)));
-    }
-
-    /// A job that has succeeded or was cancelled needs nothing on disk; a failed one keeps its last good checkpoint.
+    /// A job that cannot go on needs nothing on disk; another keeps its newest checkpoints.
     fn tidy(&self, id: &JobId) {
-        if matches!(
-            self.status(id),
-            Ok(JobStatus::Succeeded | JobStatus::Cancelled)
-        ) && let Err(fault) = disk::remove_folder(&self.shared.job_folder(id))
-        {
+        let over = self
+            .runtime
+            .block_on(store::job(&self.shared.pool, id))
+            .is_ok_and(|job| store::is_over(&job.view));
+        if over && let Err(fault) = disk::remove_folder(&self.shared.job_folder(id)) {
             tracing::warn!(job = %id, %fault, "cannot remove the job's folder; the next start tries again");
         }
     }
-}
-
-/// Whether publishing had been done before a crash: the name is there, or has been there and was moved on since.
-async fn is_published(
-    registry: &Registry,
-    name: &AdapterName,
-    publishing: &Publishing,
-) -> Result<bool, Reason> {
-    let now = match registry.show(name).await {
-        Ok(view) => Some(view.generation),
-        Err(Reason::NoSuchAdapter(_)) => None,
-        Err(reason) => return Err(reason),
-    };
-    if now == Some(publishing.after) {
-        return Ok(true);
-    }
-    if now == publishing.before || now.is_none() {
-        return Ok(false);
-    }
-    Ok(registry.history(name).await?.contains(&publishing.after))
 }
 
 #[cfg(test)]

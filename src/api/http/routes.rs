@@ -114,9 +114,9 @@ static LEARN: &[Row] = &[
     row!(Get "/v1/fine_tuning/jobs/{id}" jobs::show, Json(&answers::JOB), "One job.").tag("Fine-tuning"),
     row!(Post "/v1/fine_tuning/jobs/{id}/cancel" jobs::cancel, Json(&answers::JOB), "End a job for good.")
         .sends(Optional(&jobs::NOTHING)).tag("Fine-tuning"),
-    row!(Post "/v1/fine_tuning/jobs/{id}/pause" jobs::pause, Json(&answers::JOB), "Stop a job at a checkpoint.")
+    row!(Post "/v1/fine_tuning/jobs/{id}/pause" jobs::pause, Json(&answers::JOB), "Stop a job once its progress is saved.")
         .sends(Optional(&jobs::NOTHING)).tag("Fine-tuning"),
-    row!(Post "/v1/fine_tuning/jobs/{id}/resume" jobs::resume, Json(&answers::JOB), "Queue a paused job again.")
+    row!(Post "/v1/fine_tuning/jobs/{id}/resume" jobs::resume, Json(&answers::JOB), "Queue a job again that is paused, or that failed without diverging.")
         .sends(Optional(&jobs::NOTHING)).tag("Fine-tuning"),
     row!(Get "/v1/fine_tuning/jobs/{id}/events" jobs::events, Json(&answers::EVENTS), "A job's events, newest first.")
         .query(&paging::PAGE).tag("Fine-tuning"),

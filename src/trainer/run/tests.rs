@@ -73,6 +73,7 @@ fn checkpoints(folder: &Path, recipe: &Recipe) -> Checkpoints {
     let identity = Identity {
         base_digest: text(),
         tokenizer_digest: text(),
+        template_digest: text(),
         data_digest: text(),
         recipe: recipe.clone(),
     };

@@ -10,6 +10,8 @@ use crate::domain::{AdapterName, FileId, Generation, JobId, JobStatus, JobView, 
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobRow {
     pub view: JobView,
+    /// Of the base it was created for, 64 hex digits.
+    pub base_digest: String,
     /// Over training and validation file.
     pub data_digest: String,
     /// The generation it continues from.
@@ -33,8 +35,7 @@ impl JobRow {
             .map_err(|fault| unreadable("job", fault))
     }
 
-    /// `model` is the served name of the base.
-    fn read(row: &SqliteRow, model: &str) -> Result<Self, Reason> {
+    fn read(row: &SqliteRow) -> Result<Self, Reason> {
         let text = |column: &str| row.try_get::<String, _>(column).map_err(failed);
         let maybe = |column: &str| row.try_get::<Option<String>, _>(column).map_err(failed);
         let number = |column: &str| row.try_get::<Option<i64>, _>(column).map_err(failed);
@@ -72,7 +73,7 @@ impl JobRow {
                 created_at: row.try_get("created_at").map_err(failed)?,
                 finished_at: number("finished_at")?,
                 estimated_finish: number("estimated_finish")?,
-                model: model.to_owned(),
+                model: text("base_name")?,
                 name: text("name")?,
                 generation: generation("generation")?,
                 training_file: FileId::from_text(text("training_file")?),
@@ -87,6 +88,7 @@ impl JobRow {
                 trainable_parameters: trainable,
                 error,
             },
+            base_digest: text("base_digest")?,
             data_digest: text("data_digest")?,
             parent: generation("parent")?,
             publishing: after.map(|after| Publishing { before, after }),
@@ -103,8 +105,8 @@ pub async fn insert_job(db: impl SqliteExecutor<'_>, job: &JobRow) -> Result<boo
         .map_err(|fault| Reason::Internal(fault.to_string()))?;
     let done = sqlx::query(
         "INSERT INTO jobs (id, name, status, created_at, training_file, validation_file, recipe, metadata, data_digest, \
-         parent, total_steps, trainable, parameters) \
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 \
+         parent, total_steps, trainable, parameters, base_name, base_digest) \
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15 \
          WHERE EXISTS (SELECT 1 FROM files WHERE id = ?5) \
          AND (?6 IS NULL OR EXISTS (SELECT 1 FROM files WHERE id = ?6))",
     )
@@ -121,26 +123,27 @@ pub async fn insert_job(db: impl SqliteExecutor<'_>, job: &JobRow) -> Result<boo
     .bind(view.total_steps as i64)
     .bind(view.trainable_parameters.map(|(trainable, _)| trainable as i64))
     .bind(view.trainable_parameters.map(|(_, all)| all as i64))
+    .bind(&view.model)
+    .bind(&job.base_digest)
     .execute(db)
     .await
     .map_err(failed)?;
     Ok(done.rows_affected() > 0)
 }
 
-pub async fn job(db: &SqlitePool, model: &str, id: &JobId) -> Result<JobRow, Reason> {
+pub async fn job(db: &SqlitePool, id: &JobId) -> Result<JobRow, Reason> {
     let row = sqlx::query("SELECT * FROM jobs WHERE id = ?")
         .bind(id.as_str())
         .fetch_optional(db)
         .await;
     match row.map_err(failed)? {
-        Some(row) => JobRow::read(&row, model),
+        Some(row) => JobRow::read(&row),
         None => Err(Reason::NoSuchJob(id.to_string())),
     }
 }
 
 pub async fn list_jobs(
     db: &SqlitePool,
-    model: &str,
     after: Option<&JobId>,
     limit: usize,
 ) -> Result<Page<JobView>, Reason> {
@@ -155,7 +158,7 @@ pub async fn list_jobs(
     .map_err(failed)?;
     let jobs = rows
         .iter()
-        .map(|row| JobRow::read(row, model).map(|job| job.view))
+        .map(|row| JobRow::read(row).map(|job| job.view))
         .collect::<Result<_, _>>()?;
     Ok(Page::of(jobs, limit))
 }
@@ -176,25 +179,54 @@ pub async fn counts(db: &SqlitePool) -> Result<Vec<(JobStatus, u64)>, Reason> {
         .to_vec())
 }
 
-/// Jobs waiting for the worker.
-pub async fn queued(db: impl SqliteExecutor<'_>) -> Result<usize, Reason> {
-    let (count,): (i64,) = sqlx::query_as("SELECT COUNT(*) FROM jobs WHERE status = 'queued'")
-        .fetch_one(db)
-        .await
-        .map_err(failed)?;
+/// Jobs waiting for the worker that serves this base.
+pub async fn queued(db: impl SqliteExecutor<'_>, base_digest: &str) -> Result<usize, Reason> {
+    let (count,): (i64,) =
+        sqlx::query_as("SELECT COUNT(*) FROM jobs WHERE status = 'queued' AND base_digest = ?")
+            .bind(base_digest)
+            .fetch_one(db)
+            .await
+            .map_err(failed)?;
     Ok(count as usize)
 }
 
-/// The oldest waiting job, now running.
-pub async fn claim(db: &SqlitePool, model: &str) -> Result<Option<JobRow>, Reason> {
+/// The oldest waiting job of this base, now running.
+pub async fn claim(db: &SqlitePool, base_digest: &str) -> Result<Option<JobRow>, Reason> {
     let row = sqlx::query(
         "UPDATE jobs SET status = 'running' WHERE status = 'queued' \
-         AND number = (SELECT MIN(number) FROM jobs WHERE status = 'queued') RETURNING *",
+         AND number = (SELECT MIN(number) FROM jobs WHERE status = 'queued' AND base_digest = ?) RETURNING *",
     )
+    .bind(base_digest)
     .fetch_optional(db)
     .await
     .map_err(failed)?;
-    row.map(|row| JobRow::read(&row, model)).transpose()
+    row.map(|row| JobRow::read(&row)).transpose()
+}
+
+/// Waiting jobs of other bases, with the names of those.
+pub async fn strangers(db: &SqlitePool, base_digest: &str) -> Result<Vec<(JobId, String)>, Reason> {
+    let rows: Vec<(String, String)> = sqlx::query_as(
+        "SELECT id, base_name FROM jobs WHERE status = 'queued' AND base_digest <> ? ORDER BY number",
+    )
+    .bind(base_digest)
+    .fetch_all(db)
+    .await
+    .map_err(failed)?;
+    Ok(rows
+        .into_iter()
+        .map(|(id, base)| (JobId::from_text(id), base))
+        .collect())
+}
+
+/// Jobs from before bases were recorded are taken to be of the one served now.
+pub async fn adopt(db: &SqlitePool, name: &str, base_digest: &str) -> Result<(), Reason> {
+    sqlx::query("UPDATE jobs SET base_name = ?, base_digest = ? WHERE base_digest = ''")
+        .bind(name)
+        .bind(base_digest)
+        .execute(db)
+        .await
+        .map(drop)
+        .map_err(failed)
 }
 
 /// Jobs that ran when the process ended wait again.
@@ -206,8 +238,8 @@ pub async fn recover(db: &SqlitePool) -> Result<(), Reason> {
         .map_err(failed)
 }
 
-/// The running job waits again: the process is about to end.
-pub async fn release(db: &SqlitePool, id: &JobId) -> Result<(), Reason> {
+/// The running job waits again.
+pub async fn release(db: impl SqliteExecutor<'_>, id: &JobId) -> Result<(), Reason> {
     sqlx::query("UPDATE jobs SET status = 'queued' WHERE id = ? AND status = 'running'")
         .bind(id.as_str())
         .execute(db)
@@ -230,26 +262,54 @@ pub async fn cancel(db: impl SqliteExecutor<'_>, id: &JobId) -> Result<bool, Rea
     Ok(done.rows_affected() > 0)
 }
 
-/// Whether the status changed; it does not once the adapter is being published.
-pub async fn pause(db: impl SqliteExecutor<'_>, id: &JobId) -> Result<bool, Reason> {
+/// Whether a job of status `from` is paused now; it is not once its adapter is being published. A running job's progress
+/// must have been saved.
+pub async fn pause(
+    db: impl SqliteExecutor<'_>,
+    id: &JobId,
+    from: JobStatus,
+) -> Result<bool, Reason> {
     let done = sqlx::query(
-        "UPDATE jobs SET status = 'paused', estimated_finish = NULL WHERE id = ? \
-         AND status IN ('queued', 'running') AND publish_after IS NULL",
+        "UPDATE jobs SET status = 'paused', estimated_finish = NULL WHERE id = ? AND status = ? \
+         AND publish_after IS NULL",
     )
     .bind(id.as_str())
+    .bind(from.as_str())
     .execute(db)
     .await
     .map_err(failed)?;
     Ok(done.rows_affected() > 0)
 }
 
-/// Whether the status changed.
+/// The fault that would come again.
+const DIVERGED: &str = "diverged";
+
+/// Whether nothing can make the job go on.
+pub fn is_over(job: &JobView) -> bool {
+    match job.status {
+        JobStatus::Succeeded | JobStatus::Cancelled => true,
+        JobStatus::Failed => job
+            .error
+            .as_ref()
+            .is_some_and(|(code, ..)| code == DIVERGED),
+        _ => false,
+    }
+}
+
+/// Whether the status changed: a paused job waits again, and so does one that failed where trying again can help and
+/// its data is still there.
 pub async fn resume(db: impl SqliteExecutor<'_>, id: &JobId) -> Result<bool, Reason> {
-    let done = sqlx::query("UPDATE jobs SET status = 'queued' WHERE id = ? AND status = 'paused'")
-        .bind(id.as_str())
-        .execute(db)
-        .await
-        .map_err(failed)?;
+    let done = sqlx::query(
+        "UPDATE jobs SET status = 'queued', finished_at = NULL, error_code = NULL, error_message = NULL, \
+         error_param = NULL WHERE id = ?1 AND (status = 'paused' OR (status = 'failed' AND error_code <> ?2 \
+         AND EXISTS (SELECT 1 FROM files WHERE id = training_file) \
+         AND (validation_file IS NULL OR EXISTS (SELECT 1 FROM files WHERE id = validation_file))))",
+    )
+    .bind(id.as_str())
+    .bind(DIVERGED)
+    .execute(db)
+    .await
+    .map_err(failed)?;
     Ok(done.rows_affected() > 0)
 }
 

@@ -12,11 +12,12 @@ pub use events::Telling;
 pub use events::{NewEvent, append, events};
 pub use files::{FileRow, delete_file, file, insert_file, list_files};
 pub use jobs::{
-    Far, JobRow, Publishing, begin_publishing, cancel, claim, counts, fail, insert_job, job,
-    list_jobs, pause, progress, queued, recover, release, resume, succeed,
+    Far, JobRow, Publishing, adopt, begin_publishing, cancel, claim, counts, fail, insert_job,
+    is_over, job, list_jobs, pause, progress, queued, recover, release, resume, strangers, succeed,
 };
 
 use crate::domain::Reason;
+pub use crate::registry::database_fault as failed;
 
 /// A page of a listing, newest first; what it starts after is not in it.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,17 +44,6 @@ pub fn now() -> i64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs() as i64)
-}
-
-/// A database that is full says so; everything else is a storage fault.
-pub fn failed(fault: sqlx::Error) -> Reason {
-    const FULL: &str = "13";
-    match &fault {
-        sqlx::Error::Database(inner) if inner.code().as_deref() == Some(FULL) => {
-            Reason::StorageFull(fault.to_string())
-        }
-        _ => Reason::Storage(fault.to_string()),
-    }
 }
 
 /// A stored value that does not read: somebody else wrote this database.

@@ -8,6 +8,7 @@ use crate::trainer::recipe::Wishes;
 use crate::trainer::testing::recipe;
 
 const MODEL: &str = "base";
+const DIGEST: &str = "b0";
 
 /// A database of its own; the folder goes with it.
 async fn database() -> (SqlitePool, tempfile::TempDir) {
@@ -64,6 +65,7 @@ fn new_job(id: &str, file: &FileId) -> JobRow {
     let parent = Some(Generation::new([9; 32]));
     JobRow {
         view,
+        base_digest: DIGEST.into(),
         data_digest: "d".into(),
         parent,
         publishing: None,
@@ -76,7 +78,7 @@ async fn with_job(pool: &SqlitePool, id: &str, file: &FileId) -> JobId {
 }
 
 async fn status(pool: &SqlitePool, id: &JobId) -> JobStatus {
-    job(pool, MODEL, id).await.unwrap().view.status
+    job(pool, id).await.unwrap().view.status
 }
 
 const PUBLISHING: Publishing = Publishing {
@@ -89,7 +91,7 @@ async fn a_job_is_stored_field_for_field() {
     let (pool, _folder) = database().await;
     let file = with_file(&pool, "f").await;
     let id = with_job(&pool, "a", &file).await;
-    assert_eq!(job(&pool, MODEL, &id).await.unwrap(), new_job("a", &file));
+    assert_eq!(job(&pool, &id).await.unwrap(), new_job("a", &file));
 }
 
 #[tokio::test]
@@ -100,17 +102,17 @@ async fn jobs_are_claimed_in_the_order_of_their_creation() {
         with_job(&pool, id, &file).await;
     }
     assert_eq!(
-        claim(&pool, MODEL).await.unwrap().unwrap().view.id,
+        claim(&pool, DIGEST).await.unwrap().unwrap().view.id,
         JobId::new("b")
     );
     assert!(cancel(&pool, &JobId::new("a")).await.unwrap());
     assert_eq!(
-        claim(&pool, MODEL).await.unwrap().unwrap().view.id,
+        claim(&pool, DIGEST).await.unwrap().unwrap().view.id,
         JobId::new("c")
     );
-    assert!(claim(&pool, MODEL).await.unwrap().is_none());
+    assert!(claim(&pool, DIGEST).await.unwrap().is_none());
     recover(&pool).await.unwrap();
-    assert_eq!(queued(&pool).await.unwrap(), 2);
+    assert_eq!(queued(&pool, DIGEST).await.unwrap(), 2);
     assert!(
         counts(&pool)
             .await
@@ -124,7 +126,7 @@ async fn a_cancel_and_the_end_of_a_job_cannot_both_win() {
     let (pool, _folder) = database().await;
     let file = with_file(&pool, "f").await;
     let cancelled = with_job(&pool, "a", &file).await;
-    claim(&pool, MODEL).await.unwrap();
+    claim(&pool, DIGEST).await.unwrap();
     assert!(cancel(&pool, &cancelled).await.unwrap());
     assert!(!cancel(&pool, &cancelled).await.unwrap());
     assert!(
@@ -136,18 +138,18 @@ async fn a_cancel_and_the_end_of_a_job_cannot_both_win() {
     assert_eq!(status(&pool, &cancelled).await, JobStatus::Cancelled);
 
     let done = with_job(&pool, "b", &file).await;
-    claim(&pool, MODEL).await.unwrap();
+    claim(&pool, DIGEST).await.unwrap();
     assert!(begin_publishing(&pool, &done, &PUBLISHING).await.unwrap());
     assert!(!cancel(&pool, &done).await.unwrap());
-    assert!(!pause(&pool, &done).await.unwrap());
+    assert!(!pause(&pool, &done, JobStatus::Running).await.unwrap());
     recover(&pool).await.unwrap();
     assert_eq!(
-        claim(&pool, MODEL).await.unwrap().unwrap().publishing,
+        claim(&pool, DIGEST).await.unwrap().unwrap().publishing,
         Some(PUBLISHING)
     );
     assert!(succeed(&pool, &done, PUBLISHING.after).await.unwrap());
     assert_eq!(
-        job(&pool, MODEL, &done).await.unwrap().view.generation,
+        job(&pool, &done).await.unwrap().view.generation,
         Some(PUBLISHING.after)
     );
 }
@@ -158,16 +160,16 @@ async fn a_paused_job_waits_again_once_resumed() {
     let file = with_file(&pool, "f").await;
     let id = with_job(&pool, "a", &file).await;
     assert!(!resume(&pool, &id).await.unwrap());
-    assert!(pause(&pool, &id).await.unwrap());
-    assert!(claim(&pool, MODEL).await.unwrap().is_none());
+    assert!(pause(&pool, &id, JobStatus::Queued).await.unwrap());
+    assert!(claim(&pool, DIGEST).await.unwrap().is_none());
     assert!(resume(&pool, &id).await.unwrap());
-    assert!(claim(&pool, MODEL).await.unwrap().is_some());
+    assert!(claim(&pool, DIGEST).await.unwrap().is_some());
     assert!(
         fail(&pool, &id, ("diverged", "why", Some("learning_rate")))
             .await
             .unwrap()
     );
-    let error = job(&pool, MODEL, &id).await.unwrap().view.error;
+    let error = job(&pool, &id).await.unwrap().view.error;
     assert_eq!(
         error,
         Some((
@@ -231,7 +233,7 @@ async fn a_step_is_told_once_and_progress_never_goes_back() {
         .await
         .unwrap();
     assert_eq!((rest.items.len(), rest.has_more), (1, false));
-    let view = job(&pool, MODEL, &id).await.unwrap().view;
+    let view = job(&pool, &id).await.unwrap().view;
     assert_eq!(
         (view.step, view.train_loss, view.trained_tokens),
         (2, Some(loss), Some(20))
@@ -277,9 +279,7 @@ async fn files_and_jobs_are_listed_newest_first_in_pages() {
         (rest.items[0].id.clone(), rest.has_more),
         (files[0].clone(), false)
     );
-    let jobs = list_jobs(&pool, MODEL, Some(&JobId::new("z")), 1)
-        .await
-        .unwrap();
+    let jobs = list_jobs(&pool, Some(&JobId::new("z")), 1).await.unwrap();
     assert_eq!(
         (jobs.items[0].id.clone(), jobs.has_more),
         (JobId::new("y"), true)

@@ -2,11 +2,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::OnceLock;
 
+use sqlx::SqlitePool;
+
 use super::*;
+use crate::device::Turns;
 use crate::domain::{AdapterChoice, FileId, JobEventKind, JobView, Recipe};
 use crate::kernels::quant::Format;
-use crate::model::{KvKind, Origin, Quant};
-use crate::registry::{BaseIdentity, open_database};
+use crate::model::{Base, KvKind, Origin, Quant};
+use crate::registry::{BaseIdentity, Registry, open_database};
 use crate::trainer::{Config, NewJob, Trainer, Wishes};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -441,3 +444,4 @@ async fn publishing_that_a_crash_cut_short_is_not_done_twice() {
 }
 
 mod asking;
+mod holding;
