@@ -1,12 +1,9 @@
 //! Whose turn it is. Serving goes first: training works in short tiles and waits between two of them while a
 //! serving step holds, or is about to take, the processor.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-
-/// How long serving's share of the processor is remembered: the weight of the past falls to 1/e in this time.
-const MEMORY: Duration = Duration::from_secs(2);
 
 /// Serving that held the device for so long while training waited owes it a pause …
 const OWING: Duration = Duration::from_millis(20);
@@ -23,12 +20,11 @@ pub struct Turns(Arc<Table>);
 struct Table {
     /// Serving steps that run now. Training waits while it is not zero.
     serving: AtomicUsize,
-    /// Training tiles that were held back, for tests and metrics.
-    held_back: AtomicU64,
     /// Training threads that wait now.
     waiting: AtomicUsize,
-    share: Mutex<Share>,
     debt: Mutex<Debt>,
+    /// Guards the wait for `serving` to fall to zero; a step that ends takes it, so that nobody misses that.
+    changing: Mutex<()>,
     free: Condvar,
 }
 
@@ -54,23 +50,6 @@ impl Debt {
     }
 }
 
-/// Exponentially weighted share of time during which at least one serving turn was held.
-#[derive(Debug)]
-struct Share {
-    value: f32,
-    since: Instant,
-}
-
-impl Share {
-    /// Accounts for the time since the last change, during which serving was `busy` or not.
-    fn advance(&mut self, now: Instant, busy: bool) {
-        let passed = now.saturating_duration_since(self.since).as_secs_f32();
-        let keep = (-passed / MEMORY.as_secs_f32()).exp();
-        self.value = keep * self.value + (1.0 - keep) * f32::from(u8::from(busy));
-        self.since = now;
-    }
-}
-
 /// Serving holds the device until this is dropped.
 #[derive(Debug)]
 pub struct ServingTurn {
@@ -82,21 +61,17 @@ impl Default for Turns {
     fn default() -> Self {
         Self(Arc::new(Table {
             serving: AtomicUsize::new(0),
-            held_back: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
-            share: Mutex::new(Share {
-                value: 0.0,
-                since: Instant::now(),
-            }),
             debt: Mutex::default(),
+            changing: Mutex::default(),
             free: Condvar::new(),
         }))
     }
 }
 
 impl Table {
-    fn share(&self) -> MutexGuard<'_, Share> {
-        self.share.lock().unwrap_or_else(PoisonError::into_inner)
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn debt(&self) -> MutexGuard<'_, Debt> {
@@ -111,10 +86,7 @@ impl Turns {
         if let Some(pause) = self.0.debt().pay() {
             std::thread::sleep(pause);
         }
-        let mut share = self.0.share();
-        let held = self.0.serving.fetch_add(1, Ordering::SeqCst);
-        share.advance(Instant::now(), held > 0);
-        drop(share);
+        self.0.serving.fetch_add(1, Ordering::SeqCst);
         ServingTurn {
             table: self.0.clone(),
             since: Instant::now(),
@@ -126,30 +98,22 @@ impl Turns {
         if self.0.serving.load(Ordering::SeqCst) == 0 {
             return;
         }
-        self.0.held_back.fetch_add(1, Ordering::Relaxed);
         self.0.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut share = self.0.share();
+        let mut changing = self.0.changing();
         while self.0.serving.load(Ordering::SeqCst) > 0 {
-            share = self
+            changing = self
                 .0
                 .free
-                .wait(share)
+                .wait(changing)
                 .unwrap_or_else(PoisonError::into_inner);
         }
         self.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// How often training was held back so far.
-    pub fn held_back(&self) -> u64 {
-        self.0.held_back.load(Ordering::Relaxed)
-    }
-
-    /// Share of wall time that serving held the device lately (0–1), for the trainer's pacing.
-    pub fn serving_share(&self) -> f32 {
-        let mut share = self.0.share();
-        let busy = self.0.serving.load(Ordering::SeqCst) > 0;
-        share.advance(Instant::now(), busy);
-        share.value
+    /// Training waits now.
+    #[cfg(test)]
+    pub(crate) fn training_waits(&self) -> bool {
+        self.0.waiting.load(Ordering::SeqCst) > 0
     }
 }
 
@@ -159,8 +123,7 @@ impl Drop for ServingTurn {
         if table.waiting.load(Ordering::SeqCst) > 0 {
             table.debt().add(self.since.elapsed());
         }
-        let mut share = table.share();
-        share.advance(Instant::now(), true);
+        let _changing = table.changing();
         if table.serving.fetch_sub(1, Ordering::SeqCst) == 1 {
             table.free.notify_all();
         }
@@ -175,8 +138,8 @@ mod tests {
     #[test]
     fn training_waits_while_serving_holds_its_turn() {
         let turns = Turns::default();
+        // Nothing to wait for.
         turns.give_way();
-        assert_eq!(turns.held_back(), 0, "nothing to wait for");
 
         let step = turns.serving();
         let (passed, seen) = mpsc::channel();
@@ -187,7 +150,7 @@ mod tests {
                 passed.send(()).ok();
             }
         });
-        while turns.held_back() == 0 {
+        while !turns.training_waits() {
             std::thread::yield_now();
         }
         assert!(
@@ -207,7 +170,7 @@ mod tests {
             let turns = turns.clone();
             move || (0..5).for_each(|_| turns.give_way())
         });
-        while turns.held_back() == 0 {
+        while !turns.training_waits() {
             std::thread::yield_now();
         }
         drop(first);
@@ -241,19 +204,5 @@ mod tests {
         assert_eq!(turns.0.serving.load(Ordering::SeqCst), 1);
         drop(second);
         turns.give_way();
-    }
-
-    #[test]
-    fn the_share_follows_what_serving_holds() {
-        let start = Instant::now();
-        let mut share = Share {
-            value: 0.0,
-            since: start,
-        };
-        share.advance(start + MEMORY * 20, true);
-        assert!(share.value > 0.99);
-        share.advance(start + MEMORY * 21, false);
-        assert!((0.3..0.4).contains(&share.value), "{}", share.value);
-        assert!((0.0..=1.0).contains(&Turns::default().serving_share()));
     }
 }

@@ -90,7 +90,7 @@ fn training_tiles_wait_for_serving_and_serving_tiles_do_not() {
             within(Class::Training(turns.clone()), || for_each(4, |_| {}));
             done.store(true, Ordering::SeqCst);
         });
-        while turns.held_back() == 0 {
+        while !turns.training_waits() {
             std::thread::yield_now();
         }
         assert!(!done.load(Ordering::SeqCst));

@@ -117,7 +117,6 @@ async fn the_device_is_free_for_training_once_nothing_runs() {
     scheduler.drain(Duration::from_secs(10)).await;
     // Returns at once when no serving turn is held, and never otherwise.
     turns.give_way();
-    assert!(turns.serving_share() > 0.0);
 }
 
 #[tokio::test]
