@@ -8,7 +8,10 @@ use super::Reason;
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopToken {
     pub id: u32,
+    /// As [`TokenInfo::text`].
     pub text: String,
+    /// The exact bytes the token stands for.
+    pub bytes: Vec<u8>,
     /// Natural log, of the model's own distribution (before temperature and filters).
     pub logprob: f32,
 }

@@ -47,10 +47,14 @@ pub fn describe(tokenizer: &Tokenizer, id: u32, score: Option<Score>) -> TokenIn
     let top = score.map(|score| score.top).unwrap_or_default();
     let top = top
         .into_iter()
-        .map(|(id, logprob)| TopToken {
-            id,
-            text: lossy(&tokenizer.token_bytes(id)),
-            logprob,
+        .map(|(id, logprob)| {
+            let bytes = tokenizer.token_bytes(id);
+            TopToken {
+                id,
+                text: lossy(&bytes),
+                bytes,
+                logprob,
+            }
         })
         .collect();
     TokenInfo {

@@ -116,7 +116,7 @@ fn token(token: &TokenInfo) -> Value {
     let top: Vec<Value> = token
         .top
         .iter()
-        .map(|top| json!({"token": top.text, "logprob": top.logprob, "bytes": top.text.as_bytes()}))
+        .map(|top| json!({"token": top.text, "logprob": top.logprob, "bytes": top.bytes}))
         .collect();
     json!({"token": token.text, "logprob": token.logprob, "bytes": token.bytes, "top_logprobs": top})
 }
@@ -246,6 +246,7 @@ mod tests {
         let top = vec![TopToken {
             id,
             text: text.into(),
+            bytes: text.as_bytes().to_vec(),
             logprob: -0.5,
         }];
         TokenInfo {

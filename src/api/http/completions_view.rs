@@ -316,6 +316,7 @@ mod tests {
         let top = TopToken {
             id: 9,
             text: "z".into(),
+            bytes: b"z".to_vec(),
             logprob: -0.125,
         };
         TokenInfo {
