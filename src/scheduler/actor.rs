@@ -32,8 +32,11 @@ pub struct Config {
     pub max_n: u32,
 }
 
-/// Events a reader may lag behind for each answer before it is dropped. Room is taken only as it is used.
+/// Tokens, with the alternatives told of each, that a reader may lag behind for each answer before it is dropped. Room
+/// is taken only as it is used.
 const LAG: usize = 1024;
+/// Events a reader may always lag behind for each answer: it hears of many at once after a step.
+const LEAST_LAG: usize = 64;
 /// Logits of one step that exist only to score prompts, in bytes.
 const SCORE_BYTES: usize = 64 << 20;
 /// How often an idle engine shows that it is alive.
@@ -139,6 +142,7 @@ impl Scheduler {
             ended: 0,
             last_end: Instant::now(),
             changes: 0,
+            resting: true,
         };
         std::thread::Builder::new()
             .name("engine".into())
@@ -173,7 +177,7 @@ impl Scheduler {
             return Err(Reason::Draining);
         }
         let seat = gate.enter().ok_or_else(|| self.overloaded())?;
-        let (events, reader) = mpsc::channel(LAG * request.n as usize + 1);
+        let (events, reader) = mpsc::channel(lag(&request) + 1);
         arrivals
             .try_send(Arrival {
                 request,
@@ -250,6 +254,13 @@ impl Scheduler {
     }
 }
 
+/// Events that may wait for the reader: fewer where each holds alternatives, so that a reader who has stopped does not
+/// hold memory by how much it asked to be told.
+fn lag(request: &Admitted) -> usize {
+    let told = 1 + request.sampling.logprobs.map_or(0, usize::from);
+    (LAG / told).max(LEAST_LAG) * request.n as usize
+}
+
 impl Config {
     /// As many blocks as the memory holds, but no more than all rows can ever use.
     fn shape(&self, block_bytes: u64, context: usize, vocab: usize) -> Result<Shape, Reason> {
@@ -292,6 +303,8 @@ struct Worker<F: Forward> {
     ended: u64,
     last_end: Instant,
     changes: u64,
+    /// The engine has nothing to do until something arrives.
+    resting: bool,
 }
 
 impl<F: Forward> Worker<F> {
@@ -305,19 +318,23 @@ impl<F: Forward> Worker<F> {
             if self.signs.aborting.load(Ordering::Acquire) {
                 self.engine.abort(&Reason::Draining);
             }
-            self.engine.turn();
+            self.resting = !self.engine.turn();
             self.show();
         }
     }
 
-    /// Takes in all that arrived; an idle engine waits for it. False when nobody can ask any more and nobody waits.
+    /// Takes in all that arrived; an engine with nothing to do waits for it, one beat at most, so that readers who leave
+    /// are noticed. False when nobody can ask any more and nobody waits.
     fn receive(&mut self) -> bool {
-        if self.engine.is_idle() {
+        let idle = self.engine.is_idle();
+        if idle {
             self.last_end = Instant::now();
+        }
+        if idle || self.resting {
             match self.inbox.recv_timeout(BEAT) {
                 Ok(arrival) => self.accept(arrival),
-                Err(sync::RecvTimeoutError::Timeout) => {}
-                Err(sync::RecvTimeoutError::Disconnected) => return false,
+                Err(sync::RecvTimeoutError::Disconnected) if idle => return false,
+                Err(_) => {}
             }
         }
         while let Ok(arrival) = self.inbox.try_recv() {

@@ -7,6 +7,10 @@ use crate::registry::Lease;
 const MAX_STOPS: usize = 16;
 /// Bytes of one stop string: so much text at most is held back while it may still become one.
 const MAX_STOP_BYTES: usize = 1024;
+/// Ids that end an answer, of one request.
+const MAX_STOP_IDS: usize = 128;
+/// Entries of a bias.
+const MAX_BIASES: usize = 1024;
 /// Alternatives reported with a token.
 const MAX_ALTERNATIVES: u8 = 20;
 
@@ -91,13 +95,12 @@ impl Admitted {
 
 /// How tokens are chosen.
 fn check_choice(sampling: &Sampling, vocab: usize) -> Result<(), Reason> {
-    let at_least_zero = |v: f32| v.is_finite() && v >= 0.0;
     let within = |low: f32, high: f32| move |v: f32| (low..=high).contains(&v);
     number(
         "temperature",
         sampling.temperature,
-        "a finite number of at least 0",
-        at_least_zero,
+        "between 0 and 2",
+        within(0.0, 2.0),
     )?;
     number("top_p", sampling.top_p, "above 0 and at most 1", |v| {
         v > 0.0 && v <= 1.0
@@ -118,9 +121,10 @@ fn check_choice(sampling: &Sampling, vocab: usize) -> Result<(), Reason> {
     number(
         "repetition_penalty",
         sampling.repetition_penalty,
-        "a finite number above 0",
-        |v| v.is_finite() && v > 0.0 && v.recip().is_finite(),
+        "above 0 and at most 100",
+        |v| v > 0.0 && v <= 100.0 && v.recip().is_finite(),
     )?;
+    at_most("logit_bias", sampling.logit_bias.len(), MAX_BIASES)?;
     known_ids(
         "logit_bias",
         sampling.logit_bias.iter().map(|bias| bias.0),
@@ -145,17 +149,17 @@ fn check_choice(sampling: &Sampling, vocab: usize) -> Result<(), Reason> {
 
 /// When an answer ends.
 fn check_end(sampling: &Sampling, vocab: usize) -> Result<(), Reason> {
+    at_most(
+        "stop_token_ids",
+        sampling.stop_token_ids.len(),
+        MAX_STOP_IDS,
+    )?;
     known_ids(
         "stop_token_ids",
         sampling.stop_token_ids.iter().copied(),
         vocab,
     )?;
-    if sampling.stop.len() > MAX_STOPS {
-        return Err(Reason::field(
-            "stop",
-            format!("at most {MAX_STOPS} strings, not {}", sampling.stop.len()),
-        ));
-    }
+    at_most("stop", sampling.stop.len(), MAX_STOPS)?;
     for stop in &sampling.stop {
         if stop.is_empty() || stop.len() > MAX_STOP_BYTES {
             return Err(Reason::field(
@@ -187,6 +191,15 @@ fn number(field: &str, value: f32, range: &str, fits: impl Fn(f32) -> bool) -> R
         Ok(())
     } else {
         Err(Reason::field(field, format!("{value} is not {range}")))
+    }
+}
+
+fn at_most(field: &str, entries: usize, most: usize) -> Result<(), Reason> {
+    if entries <= most {
+        Ok(())
+    } else {
+        let why = format!("has {entries} entries, at most {most} are taken");
+        Err(Reason::field(field, why))
     }
 }
 
@@ -238,7 +251,7 @@ mod tests {
 
     #[test]
     fn every_value_out_of_range_is_refused_by_name() {
-        for bad in [-0.1, f32::NAN, f32::INFINITY] {
+        for bad in [-0.1, 2.1, f32::NAN, f32::INFINITY] {
             assert_eq!(refused(with(|s| s.temperature = bad)), "temperature");
         }
         for bad in [0.0, 1.01, f32::NAN] {
@@ -257,7 +270,7 @@ mod tests {
                 "frequency_penalty"
             );
         }
-        for bad in [0.0, -1.0, f32::NAN, f32::INFINITY, 1e-45] {
+        for bad in [0.0, -1.0, 100.5, f32::NAN, f32::INFINITY, 1e-45] {
             assert_eq!(
                 refused(with(|s| s.repetition_penalty = bad)),
                 "repetition_penalty"
@@ -271,6 +284,10 @@ mod tests {
             refused(with(|s| s.stop_token_ids = vec![50])),
             "stop_token_ids"
         );
+        let many = |s: &mut Sampling| s.stop_token_ids = vec![1; 129];
+        assert_eq!(refused(with(many)), "stop_token_ids");
+        let many = |s: &mut Sampling| s.logit_bias = vec![(1, 0.0); 1025];
+        assert_eq!(refused(with(many)), "logit_bias");
         assert_eq!(refused(with(|s| s.stop = vec!["x".into(); 17])), "stop");
         assert_eq!(refused(with(|s| s.stop = vec![String::new()])), "stop");
         assert_eq!(refused(with(|s| s.stop = vec!["x".repeat(1025)])), "stop");

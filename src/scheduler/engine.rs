@@ -135,13 +135,14 @@ impl<F: Forward> Engine<F> {
         }
     }
 
-    /// Makes one step, where there is anything to do.
-    pub fn turn(&mut self) {
+    /// Makes one step, where there is anything to do. False where another turn would find the same.
+    pub fn turn(&mut self) -> bool {
         self.drop_deserted();
+        self.refuse_impossible();
         let plan = policy::plan(&self.running_view(), &self.waiting_view(), self.room());
         let work = self.apply(&plan);
         if work.is_empty() {
-            return;
+            return !plan.preempt.is_empty();
         }
         let step = Step::assemble(&work, &self.running, &self.requests);
         let turn = self.turns.serving();
@@ -171,6 +172,7 @@ impl<F: Forward> Engine<F> {
         self.pace.learn(step.batch.tokens.len(), seconds);
         self.observe
             .step(seconds, step.parts.len(), step.adapters());
+        true
     }
 
     /// Ends every request with this reason.
@@ -202,6 +204,33 @@ impl<F: Forward> Engine<F> {
             .collect::<Vec<_>>()
         {
             self.remove(number);
+        }
+    }
+
+    /// What the whole cache cannot hold is never admitted, and in the end would let nobody pass. Admission refuses it
+    /// with better words; this is the last line, whatever the limits were that it was checked against.
+    fn refuse_impossible(&mut self) {
+        let impossible = |answer: &&Answer| {
+            let request = &self.requests[&answer.key.request];
+            let positions = request.needs(answer.known(request));
+            self.pool.blocks_for(positions) > self.pool.total()
+        };
+        let numbers: Vec<u64> = self
+            .waiting
+            .iter()
+            .filter(impossible)
+            .map(|a| a.key.request)
+            .collect();
+        for number in numbers {
+            let Some(request) = self.requests.get(&number) else {
+                continue;
+            };
+            let reason = Reason::PromptTooLong {
+                tokens: request.prompt.len(),
+                wanted: request.max_tokens(),
+                limit: self.pool.total() * self.pool.block_size(),
+            };
+            self.fail(number, reason);
         }
     }
 
@@ -252,7 +281,7 @@ impl<F: Forward> Engine<F> {
             policy::Waiting {
                 key: answer.key,
                 pending: known - shared * self.pool.block_size(),
-                blocks: self.pool.blocks_for(known + 1) - shared,
+                blocks: self.pool.blocks_for(request.needs(known)) - shared,
                 follows: request.n > 1
                     && !twin
                     && (self.shareable(request) > 0 || request.scored().is_some()),
@@ -320,7 +349,8 @@ impl<F: Forward> Engine<F> {
             answer.table = self.running[twin].table.fork(shared);
             answer.computed = shared * self.pool.block_size();
         }
-        if answer.table.grow(answer.known(request) + 1).is_err() {
+        let positions = request.needs(answer.known(request));
+        if answer.table.grow(positions).is_err() {
             answer.preempt();
             return put(&mut self.waiting, answer);
         }

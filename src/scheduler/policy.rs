@@ -150,7 +150,10 @@ fn admit(
             continue;
         }
         let Some(work) = budget.grant(answer.key, answer.pending, answer.scoring) else {
-            break;
+            // No room for its scores, which running answers take. Those end, and until then others may pass: that is
+            // not counted, for they take nothing it could have had.
+            stuck.insert(request);
+            continue;
         };
         free -= answer.blocks;
         plan.admit.push(answer.key);

@@ -76,6 +76,11 @@ impl Request {
         self.sampling.max_tokens.unwrap_or(0)
     }
 
+    /// Positions an answer needs to go on from `known` tokens: theirs, and one for the token it chooses, if it may.
+    pub fn needs(&self, known: usize) -> usize {
+        known + usize::from(self.max_tokens() > 0)
+    }
+
     pub fn deserted(&self) -> bool {
         self.events.is_closed()
     }

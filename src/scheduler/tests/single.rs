@@ -179,6 +179,77 @@ fn max_tokens_zero_only_scores_the_prompt() {
 }
 
 #[test]
+fn a_prompt_as_long_as_the_whole_cache_can_be_scored_and_lets_others_follow() {
+    for rows in [1, 4] {
+        let shape = Shape {
+            rows,
+            step_tokens: 32,
+            blocks: 8,
+            ..AMPLE
+        };
+        let mut bench = Bench::new(shape);
+        let all = shape.blocks * shape.block_size;
+        let mut scored = draft(&vec![3; all], greedy(0));
+        scored.prompt_logprobs = true;
+        let mut large = bench.ask(scored);
+        let mut others: Vec<_> = (0..20)
+            .map(|_| bench.ask(draft(&PROMPT, greedy(4))))
+            .collect();
+        bench.finish();
+        assert_eq!(read(&mut large).prompt.unwrap().len(), all, "rows: {rows}");
+        for other in &mut others {
+            assert_eq!(read(other).answers[0].ids(), continuation(&PROMPT, 4));
+        }
+    }
+}
+
+#[test]
+fn what_the_cache_can_never_hold_is_told_so_and_stops_nobody() {
+    let shape = Shape { blocks: 8, ..AMPLE };
+    let mut bench = Bench::new(shape);
+    // Checked against limits that are not this cache's.
+    bench.limits.kv_tokens = 1000;
+    let mut never = bench.ask(draft(&[3; 64], greedy(8)));
+    let mut other = bench.ask(draft(&PROMPT, greedy(4)));
+    bench.finish();
+    let told = read(&mut never).failed;
+    assert!(
+        matches!(told, Some(Reason::PromptTooLong { limit: 64, .. })),
+        "{told:?}"
+    );
+    assert_eq!(read(&mut other).answers[0].ids(), continuation(&PROMPT, 4));
+}
+
+#[test]
+fn a_turn_without_work_says_so() {
+    let mut bench = Bench::new(AMPLE);
+    assert!(!bench.engine.turn());
+    let _reader = bench.ask(draft(&PROMPT, greedy(1)));
+    assert!(bench.engine.turn());
+    assert!(!bench.engine.turn());
+}
+
+#[test]
+fn a_score_that_waits_for_another_holds_nobody_up() {
+    let shape = Shape { scored: 1, ..AMPLE };
+    let mut bench = Bench::new(shape);
+    let scored = |ids: u32| Draft {
+        prompt_logprobs: true,
+        ..draft(&[ids; 60], greedy(0))
+    };
+    let _first = bench.ask(scored(1));
+    bench.engine.turn();
+    let mut second = bench.ask(scored(2));
+    let mut chat = bench.ask(draft(&PROMPT, greedy(3)));
+    for _ in 0..4 {
+        bench.engine.turn();
+    }
+    assert_eq!(read(&mut chat).answers[0].ids(), continuation(&PROMPT, 3));
+    bench.finish();
+    assert_eq!(read(&mut second).prompt.unwrap().len(), 60);
+}
+
+#[test]
 fn answers_of_one_request_share_the_blocks_of_their_prompt() {
     let prompt: Vec<u32> = (0..30).map(|i| i % 26).collect();
     let mut bench = Bench::new(Shape {
@@ -227,7 +298,9 @@ fn a_reader_that_leaves_frees_its_blocks_within_one_step() {
         let mut bench = Bench::new(shape);
         let reader = bench.ask(draft(&prompt, greedy(100)));
         let waiting = bench.ask(draft(&prompt, greedy(100)));
-        (0..steps).for_each(|_| bench.engine.turn());
+        for _ in 0..steps {
+            bench.engine.turn();
+        }
         drop((reader, waiting));
         bench.engine.turn();
         assert!(bench.engine.is_idle());
