@@ -157,11 +157,20 @@ impl Request {
         let _ = self.events.try_send(Event::Failed(reason));
     }
 
-    pub fn usage(&self) -> Usage {
+    fn usage(&self) -> Usage {
         Usage {
             prompt: self.prompt.len(),
             cached: 0,
             generated: self.generated,
+        }
+    }
+
+    /// Tokens computed for it: none where it left the queue before its turn.
+    pub fn spent(&self) -> Usage {
+        if self.has_begun() {
+            self.usage()
+        } else {
+            Usage::default()
         }
     }
 

@@ -115,7 +115,7 @@ impl<F: Forward> Engine<F> {
         self.changes += 1;
         let adapter = request.lease.as_ref().map(|lease| lease.name().as_str());
         self.observe
-            .request(request.seconds(), adapter, request.usage());
+            .request(request.seconds(), adapter, request.spent());
     }
 }
 
