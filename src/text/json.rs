@@ -117,7 +117,7 @@ impl Style {
 }
 
 /// `repr` of a float: digits as short as they can be, an exponent below 1e-4 and from 1e16 on.
-fn python_float(value: f64) -> String {
+pub(super) fn python_float(value: f64) -> String {
     let scientific = format!("{value:e}");
     let Some((digits, exponent)) = scientific.split_once('e') else {
         return scientific;

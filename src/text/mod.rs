@@ -4,6 +4,7 @@
 mod bytes;
 mod decoder;
 mod json;
+mod python;
 mod special;
 mod stop;
 pub mod synthetic;

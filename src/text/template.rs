@@ -5,12 +5,13 @@ use std::fmt::Write;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use minijinja::value::{Kwargs, Value, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, Output, State, context};
+use minijinja::value::{Kwargs, Value};
+use minijinja::{Environment, Error, ErrorKind, context};
 use regex::Regex;
 use serde::Serialize;
 
 use super::json::Style;
+use super::python;
 use super::special::object;
 use super::{Specials, TextError};
 use crate::domain::{Message, Role};
@@ -102,8 +103,8 @@ impl ChatTemplate {
         environment.set_lstrip_blocks(true);
         environment.set_fuel(Some(FUEL));
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        environment.set_formatter(format);
-        environment.set_unknown_method_callback(method);
+        environment.set_formatter(python::print);
+        environment.set_unknown_method_callback(python::method);
         environment.add_filter("tojson", to_json);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
@@ -220,40 +221,6 @@ fn without_generation_tags(source: &str) -> String {
         format!("{{%{} {inside} {}%}}", &found[1], &found[3])
     })
     .into_owned()
-}
-
-/// Python's spelling of what templates print as it is.
-fn format(out: &mut Output<'_>, state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
-    match value.kind() {
-        ValueKind::None => Ok(out.write_str("None")?),
-        ValueKind::Bool => Ok(out.write_str(if value.is_true() { "True" } else { "False" })?),
-        _ => minijinja::escape_formatter(out, state, value),
-    }
-}
-
-/// Python methods of strings, lists and dicts.
-fn method(
-    state: &State<'_, '_>,
-    value: &Value,
-    name: &str,
-    args: &[Value],
-) -> Result<Value, Error> {
-    let text = value.as_str().filter(|_| value.kind() == ValueKind::String);
-    match (text, name, args) {
-        (Some(text), "removeprefix", [prefix]) => Ok(Value::from(
-            prefix
-                .as_str()
-                .and_then(|p| text.strip_prefix(p))
-                .unwrap_or(text),
-        )),
-        (Some(text), "removesuffix", [suffix]) => Ok(Value::from(
-            suffix
-                .as_str()
-                .and_then(|s| text.strip_suffix(s))
-                .unwrap_or(text),
-        )),
-        _ => minijinja_contrib::pycompat::unknown_method_callback(state, value, name, args),
-    }
 }
 
 const RAISED: ErrorKind = ErrorKind::InvalidOperation;

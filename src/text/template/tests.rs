@@ -74,6 +74,14 @@ fn python_idioms_of_published_templates_work() {
             "{{ 'prefix-x'.removeprefix('prefix-') ~ 'y.txt'.removesuffix('.txt') }}",
             "xy",
         ),
+        (
+            "{{ [\"it's\", 1, 2.0, true, none, {'k': 'v'}] }}",
+            r#"["it's", 1, 2.0, True, None, {'k': 'v'}]"#,
+        ),
+        (
+            "{{ 'a-b-c'.rsplit('-', 1) }}{{ 'a-b'.partition('-')[2] }}{{ 'abc'.index('c') }}",
+            "['a-b', 'c']b2",
+        ),
         ("{{ 'a' + 'b' + 1 | string }}", "ab1"),
         (
             "{% set ns = namespace(n=0) %}{% for i in [1, 2, 3] %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}",
