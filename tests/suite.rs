@@ -28,6 +28,10 @@ mod layers;
 mod learning;
 #[path = "suite/managing.rs"]
 mod managing;
+#[path = "suite/pressure.rs"]
+mod pressure;
+#[path = "suite/refusals.rs"]
+mod refusals;
 #[path = "suite/text.rs"]
 mod text;
 #[path = "suite/weights.rs"]

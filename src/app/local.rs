@@ -1,6 +1,8 @@
 //! A daemon inside this process, on free ports and in a directory that vanishes: for `demo`,
 //! `bench` and `--local`.
 
+use std::time::Duration;
+
 use tempfile::TempDir;
 
 use super::serve::Daemon;
@@ -50,6 +52,6 @@ impl Local {
     }
 
     pub async fn stop(self) {
-        self.daemon.stop().await;
+        self.daemon.stop(Duration::ZERO).await;
     }
 }

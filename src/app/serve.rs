@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::command::SettingFlags;
 use super::doors::Doors;
-use super::settings::Settings;
+use super::settings::{Settings, Values};
 use super::telemetry::{self, Metrics};
 use super::{bundled, doors};
-use crate::api::{grpc, http};
+use crate::api::{Limits, Memory, grpc, http};
 use crate::cli::Failure;
 use crate::device::Turns;
 use crate::gateway::{self, Gateway};
@@ -23,6 +23,9 @@ use crate::model::{Base, Origin};
 use crate::registry::{self, BaseIdentity, Registry};
 use crate::scheduler::{self, Scheduler};
 use crate::trainer::{self, Trainer};
+
+/// Between a signal and the first refusal, balancers see that this daemon is not ready.
+const NOTICE: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
@@ -38,7 +41,7 @@ pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
     stop_signal().await?;
     tracing::info!("stopping: running requests end first; a second signal ends at once");
     tokio::select! {
-        () = daemon.stop() => Ok(()),
+        () = daemon.stop(NOTICE) => Ok(()),
         again = stop_signal() => again.and(Err(Failure::failed("ended before running requests had"))),
     }
 }
@@ -147,17 +150,24 @@ impl Daemon {
             max_adapters: values.engine.rows,
             jobs: Mutex::default(),
         });
+        let limits = door_limits(values);
         let config = http::Config {
-            connections: values.server.max_connections,
-            max_json_bytes: values.limits.max_body_bytes,
-            max_file_bytes: values.limits.max_file_bytes as usize,
-            max_adapter_bytes: values.limits.max_adapter_bytes as usize,
+            limits: limits.clone(),
             ..http::Config::default()
         };
         let app = http::App::new(gateway.clone(), config, doors.clone());
+        let config = grpc::Config {
+            limits,
+            ..grpc::Config::default()
+        };
         let servers = vec![
             tokio::spawn(http::serve(http_listener, app, stop.clone())),
-            tokio::spawn(serve_grpc(grpc_listener, gateway.clone(), stop.clone())),
+            tokio::spawn(serve_grpc(
+                grpc_listener,
+                gateway.clone(),
+                config,
+                stop.clone(),
+            )),
             tokio::spawn(doors::follow_jobs(
                 doors,
                 metrics,
@@ -194,12 +204,14 @@ impl Daemon {
         self.http
     }
 
-    /// Takes no more requests, lets running ones end, saves the running job, then ends.
-    pub async fn stop(self) {
+    /// Says that it takes no more requests, takes none, lets running ones end, saves the running job, then ends. The
+    /// doors stay open till then, for probes. `notice`: how long the first of these comes before the second.
+    pub async fn stop(self, notice: Duration) {
         self.gateway.close();
-        self.stop.cancel();
+        tokio::time::sleep(notice).await;
         self.scheduler.drain(self.drain).await;
         self.trainer.shutdown().await;
+        self.stop.cancel();
         let ended = futures::future::join_all(self.servers);
         if tokio::time::timeout(Duration::from_secs(5), ended)
             .await
@@ -211,8 +223,28 @@ impl Daemon {
     }
 }
 
-async fn serve_grpc(listener: TcpListener, gateway: Gateway, stop: CancellationToken) {
-    if let Err(error) = grpc::serve(listener, gateway, grpc::Config::default(), stop).await {
+/// The same for both doors.
+fn door_limits(values: &Values) -> Limits {
+    let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+    let max_file_bytes = bytes(values.limits.max_file_bytes);
+    let max_adapter_bytes = bytes(values.limits.max_adapter_bytes);
+    Limits {
+        connections: values.server.max_connections,
+        max_request_bytes: values.limits.max_body_bytes,
+        max_file_bytes,
+        max_adapter_bytes,
+        memory: Memory::new(max_file_bytes.max(max_adapter_bytes).saturating_mul(2)),
+        ..Limits::default()
+    }
+}
+
+async fn serve_grpc(
+    listener: TcpListener,
+    gateway: Gateway,
+    config: grpc::Config,
+    stop: CancellationToken,
+) {
+    if let Err(error) = grpc::serve(listener, gateway, config, stop).await {
         tracing::error!(%error, "gRPC ended");
     }
 }

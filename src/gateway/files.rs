@@ -1,10 +1,18 @@
 //! Uploaded training files.
 
-use super::{Gateway, Page};
+use super::{Gateway, Page, listed};
 use crate::domain::{FileId, FileView, Reason};
 
 /// The only purpose a file can serve here.
 const PURPOSE: &str = "fine-tune";
+
+/// Where the file lay on the caller's machine is nobody's business, and no name that may leave a folder is kept.
+fn base_name(path: &str) -> &str {
+    match path.rsplit(['/', '\\']).next() {
+        None | Some("" | "." | "..") => "file",
+        Some(name) => name,
+    }
+}
 
 impl Gateway {
     pub async fn put_file(
@@ -18,7 +26,7 @@ impl Gateway {
         }
         self.parts()
             .trainer
-            .put_file(filename, purpose, bytes)
+            .put_file(base_name(filename), purpose, bytes)
             .await
     }
 
@@ -27,6 +35,9 @@ impl Gateway {
         after: Option<&FileId>,
         limit: usize,
     ) -> Result<Page<FileView>, Reason> {
+        if let Some(after) = after {
+            listed(self.file(after).await)?;
+        }
         self.parts().trainer.list_files(after, limit).await
     }
 
@@ -40,5 +51,24 @@ impl Gateway {
 
     pub async fn delete_file(&self, id: &FileId) -> Result<(), Reason> {
         self.parts().trainer.delete_file(id).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_path_only_the_name_is_kept() {
+        for (path, name) in [
+            ("rows.jsonl", "rows.jsonl"),
+            ("../../../etc/x", "x"),
+            ("C:\\data\\my rows.jsonl", "my rows.jsonl"),
+            ("data/", "file"),
+            ("..", "file"),
+            ("", "file"),
+        ] {
+            assert_eq!(base_name(path), name);
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Claims, Gateway, Page, Wishes};
+use super::{Claims, Gateway, Page, Wishes, listed};
 use crate::domain::{AdapterChoice, CheckpointView, FileId, JobEvent, JobId, JobView, Reason};
 use crate::trainer::{DEFAULT_LEARNING_RATE, NewJob};
 
@@ -23,8 +23,34 @@ pub struct JobAsk {
     pub notes: Vec<String>,
 }
 
+/// What a caller may note with a job.
+const MAX_NOTES: usize = 16;
+const MAX_KEY_BYTES: usize = 64;
+const MAX_VALUE_BYTES: usize = 512;
+
+fn check_metadata(entries: &serde_json::Map<String, serde_json::Value>) -> Result<(), Reason> {
+    let refuse = |why: String| Err(Reason::field("metadata", why));
+    if entries.len() > MAX_NOTES {
+        return refuse(format!("has more than {MAX_NOTES} entries"));
+    }
+    for (key, value) in entries {
+        if key.is_empty() || key.len() > MAX_KEY_BYTES {
+            return refuse(format!("each key has 1 to {MAX_KEY_BYTES} bytes"));
+        }
+        if value
+            .as_str()
+            .is_none_or(|text| text.len() > MAX_VALUE_BYTES)
+        {
+            let why = format!("`{key}` is no text of at most {MAX_VALUE_BYTES} bytes");
+            return refuse(why);
+        }
+    }
+    Ok(())
+}
+
 impl Gateway {
     pub async fn create_job(&self, ask: JobAsk) -> Result<JobView, Reason> {
+        check_metadata(&ask.metadata)?;
         let mut wishes = ask.wishes;
         if let Some(parent) = self.parent(ask.model).await? {
             match &wishes.from {
@@ -86,6 +112,9 @@ impl Gateway {
     }
 
     pub async fn jobs(&self, after: Option<&JobId>, limit: usize) -> Result<Page<JobView>, Reason> {
+        if let Some(after) = after {
+            listed(self.job(after).await)?;
+        }
         self.parts().trainer.list(after, limit).await
     }
 
@@ -121,6 +150,39 @@ impl Gateway {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Page<CheckpointView>, Reason> {
-        self.parts().trainer.checkpoints(id, after, limit).await
+        let trainer = &self.parts().trainer;
+        let page = trainer.checkpoints(id, after, limit).await?;
+        if let (Some(after), true) = (after, page.items.is_empty()) {
+            // The oldest has none after it; what was never one is a mistake.
+            let all = trainer.checkpoints(id, None, usize::MAX >> 1).await?;
+            if !all.items.iter().any(|checkpoint| checkpoint.id == after) {
+                return Err(Reason::field("after", "is no checkpoint of this job"));
+            }
+        }
+        Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn metadata_has_few_and_short_entries() {
+        let check = |value: Value| check_metadata(value.as_object().unwrap()).is_ok();
+        assert!(check(
+            json!({"team": "claims", "k".repeat(64): "v".repeat(512)})
+        ));
+        for bad in [
+            json!({"": "v"}),
+            json!({"k".repeat(65): "v"}),
+            json!({"k": "v".repeat(513)}),
+            json!({"k": 7}),
+            (0..17).map(|n| (n.to_string(), json!("v"))).collect(),
+        ] {
+            assert!(!check(bad.clone()), "{bad}");
+        }
     }
 }

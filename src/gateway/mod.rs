@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::domain::Reason;
 use crate::model::Base;
 use crate::registry::Registry;
 use crate::scheduler::Scheduler;
@@ -72,12 +73,12 @@ struct Inner {
 }
 
 /// What probes are told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Health {
-    /// The engine thread still goes round its loop.
-    pub live: bool,
-    /// New requests are taken.
-    pub ready: bool,
+    /// The engine thread still goes round its loop, or why it does not.
+    pub live: Result<(), Reason>,
+    /// New requests are taken, or why not.
+    pub ready: Result<(), Reason>,
 }
 
 /// A step may take long on a slow machine; a loop that has not come round for this long is stuck.
@@ -98,18 +99,12 @@ impl Gateway {
     }
 
     pub fn health(&self) -> Health {
-        let live = self
-            .parts()
-            .scheduler
-            .heartbeat()
-            .is_some_and(|ms| ms < STUCK);
-        Health {
-            live,
-            ready: live && !self.inner.closing.load(Ordering::Acquire),
-        }
+        let heartbeat = self.parts().scheduler.heartbeat();
+        judge(heartbeat, self.inner.closing.load(Ordering::Acquire))
     }
 
-    /// Says "not ready" from now on, so that balancers look elsewhere while running work ends.
+    /// Says "not ready" from now on, so that balancers look elsewhere, first before new requests are refused, then while
+    /// running work ends.
     pub fn close(&self) {
         self.inner.closing.store(true, Ordering::Release);
     }
@@ -137,8 +132,55 @@ impl Gateway {
     }
 }
 
+/// Whether what a page shall start after exists.
+fn listed<T>(found: Result<T, Reason>) -> Result<(), Reason> {
+    match found {
+        Ok(_) => Ok(()),
+        Err(missing @ (Reason::NoSuchJob(_) | Reason::NoSuchFile(_))) => {
+            Err(Reason::field("after", missing.to_string()))
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// `heartbeat`: milliseconds since the engine's loop came round; `None` when its thread has ended.
+fn judge(heartbeat: Option<u64>, closing: bool) -> Health {
+    let live = match heartbeat {
+        Some(ms) if ms < STUCK => Ok(()),
+        Some(_) => Err(Reason::EngineDown("the engine is stuck in a step")),
+        None => Err(Reason::EngineDown("the engine has ended")),
+    };
+    let ready = match closing {
+        true => live.clone().and(Err(Reason::Draining)),
+        false => live.clone(),
+    };
+    Health { live, ready }
+}
+
 fn unix_now() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_are_told_what_is_wrong() {
+        let told = |heartbeat, closing| {
+            let health = judge(heartbeat, closing);
+            (health.live.err(), health.ready.err())
+        };
+        let down = |heartbeat| {
+            let (live, ready) = told(heartbeat, true);
+            assert_eq!(live, ready, "closing is not the cause");
+            assert!(matches!(live, Some(Reason::EngineDown(_))), "{live:?}");
+        };
+        assert_eq!(told(Some(0), false), (None, None));
+        assert_eq!(told(Some(0), true), (None, Some(Reason::Draining)));
+        down(Some(STUCK));
+        down(None);
+    }
 }

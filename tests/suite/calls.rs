@@ -11,7 +11,7 @@ use tonic::{Code, Request};
 
 use crate::harness::{BASE, Daemon, adapter};
 
-fn prompt(text: &str) -> pb::GenerateRequest {
+pub fn prompt(text: &str) -> pb::GenerateRequest {
     let sampling = pb::Sampling {
         temperature: Some(0.0),
         max_tokens: Some(8),

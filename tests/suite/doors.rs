@@ -78,8 +78,16 @@ async fn a_request_id_is_echoed_or_made() {
 async fn bodies_that_are_no_request_are_refused() {
     let daemon = Daemon::start().await;
     let url = format!("{}/v1/chat/completions", daemon.http);
+    let json = |body: String| {
+        let request = daemon.client.post(&url);
+        answer(
+            request
+                .header("content-type", "application/json")
+                .body(body),
+        )
+    };
     for body in ["", "{", "[]", "null", "\u{feff}{}", "{\"messages\":[]}{}"] {
-        let (status, answer) = answer(daemon.client.post(&url).body(body)).await;
+        let (status, answer) = json(body.to_owned()).await;
         assert_eq!(status, 400, "{body}: {answer}");
     }
     let deep = format!(
@@ -87,13 +95,59 @@ async fn bodies_that_are_no_request_are_refused() {
         "[".repeat(50_000),
         "]".repeat(50_000)
     );
-    assert_eq!(answer(daemon.client.post(&url).body(deep)).await.0, 400);
+    assert_eq!(json(deep).await.0, 400);
     let large = format!("{{\"user\":\"{}\"}}", "x".repeat(1 << 20));
-    let (status, body) = answer(daemon.client.post(&url).body(large)).await;
+    let (status, body) = json(large).await;
     assert_eq!(
         (status, &body["error"]["code"]),
         (413, &json!("request_too_large"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn json_must_say_that_it_is() {
+    let daemon = Daemon::with_adapters().await;
+    let ask = json!({"prompt": "a", "max_tokens": 1}).to_string();
+    for path in [
+        "/v1/completions",
+        "/v1/chat/completions",
+        "/v1/fine_tuning/jobs",
+        "/v1/adapters/legal/pin",
+        "/v1/adapters/legal/unload",
+    ] {
+        let request = || daemon.client.post(format!("{}{path}", daemon.http));
+        for request in [
+            request().header("content-type", "text/plain"),
+            request().header("content-type", "application/x-www-form-urlencoded"),
+            request(),
+        ] {
+            let (status, body) = answer(request.body(ask.clone())).await;
+            assert_eq!(
+                (status, &body["error"]["code"]),
+                (415, &json!("unsupported_media_type")),
+                "{path}: {body}"
+            );
+        }
+    }
+    let url = format!("{}/v1/completions", daemon.http);
+    let kind = "application/json; charset=utf-8";
+    let request = daemon.client.post(url).header("content-type", kind);
+    assert_eq!(answer(request.body(ask)).await.0, 200);
+    let url = format!("{}/v1/adapters/legal/pin", daemon.http);
+    assert_eq!(answer(daemon.client.post(url)).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_starts_after_something_that_exists() {
+    let daemon = Daemon::start().await;
+    for path in ["/v1/files", "/v1/fine_tuning/jobs"] {
+        let (status, body) = daemon.get(&format!("{path}?after=nope")).await;
+        assert_eq!(
+            (status, &body["error"]["param"]),
+            (400, &json!("after")),
+            "{path}: {body}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +189,7 @@ async fn a_client_that_leaves_frees_its_place() {
     for stream in [true, false] {
         let body = long(stream).to_string();
         let head = format!(
-            "POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
+            "POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
         let mut socket = TcpStream::connect(daemon.http.trim_start_matches("http://"))
@@ -169,7 +223,7 @@ async fn a_stop_lets_running_answers_end_and_takes_no_new_ones() {
         whole.ends_with("data: [DONE]\n\n"),
         "the running answer was cut off"
     );
-    assert!(!daemon.gateway.health().ready);
+    assert!(daemon.gateway.health().ready.is_err());
     let (http, client) = (daemon.http.clone(), daemon.client.clone());
     daemon.stop().await;
     assert!(client.get(format!("{http}/livez")).send().await.is_err());

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use adapterd::api::{grpc, http};
+use adapterd::api::{Limits, Memory, Pace, grpc, http};
 use adapterd::device::Turns;
 use adapterd::domain::AdapterName;
 use adapterd::gateway::{self, Files, Gateway};
@@ -22,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 /// What the base is called: its folder's name.
 pub const BASE: &str = "llama";
+/// Connections served at once.
+pub const CONNECTIONS: usize = 64;
 /// Nothing in a test takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -148,12 +150,15 @@ impl Daemon {
         let stop = CancellationToken::new();
         let (http_door, http_at) = open_port().await;
         let (grpc_door, grpc_at) = open_port().await;
-        let app = http::App::new(gateway.clone(), http_limits(), Arc::new(http::Untold));
+        let app = http::App::new(gateway.clone(), http_config(), Arc::new(http::Untold));
         let serving = http::serve(http_door, app, stop.clone());
         let calls = grpc::serve(
             grpc_door,
             gateway.clone(),
-            grpc::Config::default(),
+            grpc::Config {
+                limits: limits(),
+                ..grpc::Config::default()
+            },
             stop.clone(),
         );
         let doors = vec![
@@ -226,13 +231,24 @@ impl Daemon {
 }
 
 /// Small enough to be exceeded in a test.
-fn http_limits() -> http::Config {
-    http::Config {
-        header_patience: Duration::from_millis(500),
-        body_patience: Duration::from_secs(5),
-        max_json_bytes: 256 << 10,
+fn limits() -> Limits {
+    Limits {
+        connections: CONNECTIONS,
+        max_request_bytes: 256 << 10,
         max_file_bytes: 1 << 20,
         max_adapter_bytes: 1 << 20,
+        memory: Memory::new(4 << 20),
+        pace: Pace {
+            patience: Duration::from_secs(5),
+            ..Pace::default()
+        },
+    }
+}
+
+fn http_config() -> http::Config {
+    http::Config {
+        limits: limits(),
+        header_patience: Duration::from_millis(500),
         ..http::Config::default()
     }
 }

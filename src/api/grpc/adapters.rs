@@ -56,16 +56,15 @@ impl Adapters for Doors {
         &self,
         request: Request<Streaming<pb::RegisterAdapterRequest>>,
     ) -> Result<Response<pb::Adapter>, Status> {
-        let _turn = self.upload_turn().await?;
-        let mut parts = request.into_inner();
-        let header = self
-            .opening(&mut parts, |message| match message.part {
+        let mut upload = self.upload(request.into_inner(), self.limits.max_adapter_bytes);
+        let header = upload
+            .opening(|message| match message.part {
                 Some(Part::Header(header)) => Some(header),
                 _ => None,
             })
             .await?;
-        let (mut files, mut taken) = (Files::new(), 0);
-        while let Some(message) = self.next_part(&mut parts).await? {
+        let mut files = Files::new();
+        while let Some(message) = upload.next().await? {
             let piece = match message.part {
                 Some(Part::File(piece)) => piece,
                 Some(Part::Header(_)) => {
@@ -76,12 +75,7 @@ impl Adapters for Doors {
             if piece.name.is_empty() {
                 return Err(status(Reason::field("file.name", "is required")));
             }
-            taken += piece.data.len();
-            if taken > self.config.max_adapter_bytes {
-                return Err(status(Reason::TooLarge {
-                    limit: self.config.max_adapter_bytes,
-                }));
-            }
+            upload.take(piece.data.len())?;
             files
                 .entry(piece.name)
                 .or_default()

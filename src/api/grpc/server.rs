@@ -1,22 +1,19 @@
 //! The gRPC listener: a cap on connections, health that follows the gateway's, reflection, and a drain.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::stream;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
-use tonic::transport::server::{Connected, TcpConnectInfo};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::{Config, Doors};
+use crate::api::socket::Socket;
 use crate::gateway::Gateway;
 use crate::pb;
 use crate::pb::adapters_server::AdaptersServer;
@@ -54,10 +51,11 @@ pub async fn serve(
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let most = config.max_message_bytes;
-    let seats = Arc::new(Semaphore::new(config.connections.max(1)));
-    let streams = config.streams;
-    let doors = Doors::new(gateway, config);
+    let Config { limits, streams } = config;
+    let most = limits.max_request_bytes;
+    let seats = Arc::new(Semaphore::new(limits.connections.max(1)));
+    let incoming = accepted(listener, seats, limits.pace.patience);
+    let doors = Doors::new(gateway, limits);
     let served = Server::builder()
         .max_concurrent_streams(streams)
         .http2_keepalive_interval(Some(PING))
@@ -68,7 +66,7 @@ pub async fn serve(
         .add_service(InferenceServer::new(doors.clone()).max_decoding_message_size(most))
         .add_service(AdaptersServer::new(doors.clone()).max_decoding_message_size(most))
         .add_service(TrainingServer::new(doors).max_decoding_message_size(most))
-        .serve_with_incoming_shutdown(accepted(listener, seats), stop.clone().cancelled_owned())
+        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned())
         .await;
     watching.abort();
     Ok(served?)
@@ -79,7 +77,7 @@ async fn report(reporter: HealthReporter, gateway: Gateway, stop: CancellationTo
     let mut said = None;
     loop {
         let stopped = stop.is_cancelled();
-        let serving = !stopped && gateway.health().ready;
+        let serving = !stopped && gateway.health().ready.is_ok();
         if said != Some(serving) {
             said = Some(serving);
             let status = if serving {
@@ -104,21 +102,15 @@ async fn report(reporter: HealthReporter, gateway: Gateway, stop: CancellationTo
 fn accepted(
     listener: TcpListener,
     seats: Arc<Semaphore>,
-) -> impl futures::Stream<Item = io::Result<Seated>> {
-    stream::unfold((listener, seats), |(listener, seats)| async move {
+    patience: Duration,
+) -> impl futures::Stream<Item = io::Result<Socket>> {
+    stream::unfold((listener, seats), move |(listener, seats)| async move {
         let seat = seats.clone().acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
                 Ok((socket, _)) => {
-                    // Streams of small messages must not wait for each other.
-                    let _ = socket.set_nodelay(true);
-                    return Some((
-                        Ok(Seated {
-                            socket,
-                            _seat: seat,
-                        }),
-                        (listener, seats),
-                    ));
+                    let socket = Socket::new(socket, patience, seat);
+                    return Some((Ok(socket), (listener, seats)));
                 }
                 Err(fault) => {
                     tracing::warn!(%fault, "cannot accept a connection");
@@ -127,58 +119,4 @@ fn accepted(
             }
         }
     })
-}
-
-/// A connection that gives its seat back when it closes.
-struct Seated {
-    socket: TcpStream,
-    _seat: OwnedSemaphorePermit,
-}
-
-impl Connected for Seated {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.socket.connect_info()
-    }
-}
-
-impl AsyncRead for Seated {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Seated {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
 }

@@ -1,7 +1,6 @@
-//! The `Training` service, and how uploads are read.
+//! The `Training` service.
 
 use futures::stream::{BoxStream, StreamExt};
-use tokio::sync::SemaphorePermit;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -16,44 +15,6 @@ use crate::pb::training_server::Training;
 
 const DEFAULT_PAGE: u32 = 20;
 const MAX_PAGE: u32 = 100;
-const MAX_METADATA: usize = 16;
-
-impl Doors {
-    /// A turn at holding an upload in memory.
-    pub(super) async fn upload_turn(&self) -> Result<SemaphorePermit<'_>, Status> {
-        let patience = self.config.upload_patience;
-        let turn = tokio::time::timeout(patience, self.uploads.acquire()).await;
-        let turn = turn.map_err(|_| {
-            status(Reason::Overloaded {
-                retry_after: patience.as_secs().max(1),
-            })
-        })?;
-        turn.map_err(|_| status(Reason::Draining))
-    }
-
-    /// The next piece of an upload; a sender who pauses too long has lost its turn.
-    pub(super) async fn next_part<T>(&self, parts: &mut Streaming<T>) -> Result<Option<T>, Status> {
-        let patience = self.config.upload_patience;
-        let next = tokio::time::timeout(patience, parts.message()).await;
-        next.map_err(|_| {
-            status(Reason::BodyTimeout {
-                seconds: patience.as_secs(),
-            })
-        })?
-    }
-
-    /// The header that opens an upload; `read` finds it in the first message.
-    pub(super) async fn opening<T, H>(
-        &self,
-        parts: &mut Streaming<T>,
-        read: impl FnOnce(T) -> Option<H>,
-    ) -> Result<H, Status> {
-        let first = self.next_part(parts).await?;
-        first
-            .and_then(read)
-            .ok_or_else(|| status(Reason::field("header", "must come first")))
-    }
-}
 
 fn answer(outcome: Result<JobView, Reason>) -> Result<Response<pb::Job>, Status> {
     outcome
@@ -69,27 +30,24 @@ impl Training for Doors {
         &self,
         request: Request<Streaming<pb::SubmitDataRequest>>,
     ) -> Result<Response<pb::DataFile>, Status> {
-        let _turn = self.upload_turn().await?;
-        let mut parts = request.into_inner();
-        let header = self
-            .opening(&mut parts, |message| match message.part {
+        let mut upload = self.upload(request.into_inner(), self.limits.max_file_bytes);
+        let header = upload
+            .opening(|message| match message.part {
                 Some(Part::Header(header)) => Some(header),
                 _ => None,
             })
             .await?;
         let mut bytes = Vec::new();
-        while let Some(message) = self.next_part(&mut parts).await? {
+        while let Some(message) = upload.next().await? {
             match message.part {
-                Some(Part::Data(data)) => bytes.extend_from_slice(&data),
+                Some(Part::Data(data)) => {
+                    upload.take(data.len())?;
+                    bytes.extend_from_slice(&data);
+                }
                 Some(Part::Header(_)) => {
                     return Err(status(Reason::field("header", "appears twice")));
                 }
                 None => return Err(status(Reason::field("part", "is required"))),
-            }
-            if bytes.len() > self.config.max_file_bytes {
-                return Err(status(Reason::TooLarge {
-                    limit: self.config.max_file_bytes,
-                }));
             }
         }
         let filename = if header.filename.is_empty() {
@@ -110,7 +68,7 @@ impl Training for Doors {
         request: Request<pb::CreateJobRequest>,
     ) -> Result<Response<pb::Job>, Status> {
         let ask = job_ask(request.into_inner()).map_err(status)?;
-        answer(self.gateway.create_job(ask).await)
+        answer(self.gateway.create_job(ask).await.map_err(called_here))
     }
 
     async fn list_jobs(
@@ -195,17 +153,26 @@ impl Training for Doors {
     }
 }
 
+/// A refusal names the field as this protocol does.
+fn called_here(reason: Reason) -> Reason {
+    let Reason::BadField { field, why } = reason else {
+        return reason;
+    };
+    let field = match field.as_str() {
+        "learning_rate" => "lr",
+        "shuffle" => "no_shuffle",
+        "pack" => "no_pack",
+        "suffix" => "name",
+        other => other,
+    };
+    Reason::field(field, why)
+}
+
 /// Text fields have no "absent" in proto3: empty is absent.
 fn job_ask(ask: pb::CreateJobRequest) -> Result<JobAsk, Reason> {
     let given = |text: String| (!text.is_empty()).then_some(text);
     if ask.training_file.is_empty() {
         return Err(Reason::field("training_file", "is required"));
-    }
-    if ask.metadata.len() > MAX_METADATA {
-        return Err(Reason::field(
-            "metadata",
-            format!("has more than {MAX_METADATA} entries"),
-        ));
     }
     Ok(JobAsk {
         model: given(ask.model),
@@ -281,6 +248,20 @@ fn targets(mut modules: Vec<String>) -> Option<Targets> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn refusals_name_fields_as_the_messages_do() {
+        for (ours, theirs) in [
+            ("learning_rate", "lr"),
+            ("shuffle", "no_shuffle"),
+            ("pack", "no_pack"),
+            ("suffix", "name"),
+            ("rank", "rank"),
+        ] {
+            let named = called_here(Reason::field(ours, "is wrong"));
+            assert_eq!(named, Reason::field(theirs, "is wrong"));
+        }
+    }
 
     #[test]
     fn one_target_may_be_a_pattern() {

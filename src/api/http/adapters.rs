@@ -102,8 +102,7 @@ pub(super) async fn put(call: Call) -> Outcome {
     let condition: Condition = call.request.query(&CONDITION)?;
     let expected = condition.expected_generation.as_deref();
     let content_type = call.request.content_type().to_ascii_lowercase();
-    let app = call.request.app.clone();
-    let limit = app.config.max_adapter_bytes;
+    let limit = call.request.app.config.limits.max_adapter_bytes;
     let name = call.request.param("name").to_owned();
     let view = match content_type.as_str() {
         "application/json" => {
@@ -114,14 +113,12 @@ pub(super) async fn put(call: Call) -> Outcome {
                 .await?
         }
         "application/x-tar" | "application/tar" => {
-            let _turn = super::upload_turn(&app).await?;
             let (request, body) = call.upload(limit).await?;
             let files = archive::unpack(&body)?;
             drop(body);
             request.gateway().register(&name, files, expected).await?
         }
         "multipart/form-data" => {
-            let _turn = super::upload_turn(&app).await?;
             let (request, files) = uploaded(call, limit).await?;
             request.gateway().register(&name, files, expected).await?
         }

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::http::{HeaderMap, Uri, header};
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::App;
 use super::shape::{Kind, Shape};
+use crate::api::arrival::{Clock, Held};
 use crate::api::fault::Fault;
 use crate::domain::Reason;
 use crate::gateway::{Claims, Gateway};
@@ -22,6 +23,8 @@ pub(super) struct Request {
     pub uri: Uri,
     /// Path parameters, percent-decoded.
     pub params: Vec<(String, String)>,
+    /// What the body holds in memory.
+    pub held: Held,
 }
 
 pub(super) struct Call {
@@ -126,75 +129,94 @@ impl Call {
         Ok((request, ask))
     }
 
-    /// The body, up to the limit for JSON.
+    /// The body, up to the limit for JSON, which it must say it is: any page of the web may have a browser send other
+    /// types here, but JSON only where it is allowed to. A request without a body need not say what it is.
     async fn bytes(self) -> Result<(Request, Vec<u8>), Fault> {
-        let limit = self.request.app.config.max_json_bytes;
-        self.upload(limit).await
+        let limit = self.request.app.config.limits.max_request_bytes;
+        let kind = self.request.content_type().to_ascii_lowercase();
+        if !(kind.is_empty() || kind == "application/json") {
+            return Err(self.refuse(Reason::MediaType(told(&kind))));
+        }
+        let (request, body) = self.upload(limit).await?;
+        if kind.is_empty() && !body.is_empty() {
+            return Err(Reason::MediaType(told(&kind)).into());
+        }
+        Ok((request, body))
     }
 
     /// The body, up to `limit`.
     pub async fn upload(self, limit: usize) -> Result<(Request, Vec<u8>), Fault> {
-        let patience = self.request.app.config.body_patience;
-        let declared = self
-            .request
-            .headers
-            .get(header::CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok());
-        let declared = declared
-            .and_then(|text| text.parse::<usize>().ok())
-            .unwrap_or(0);
-        let body = collect(self.body, declared, limit, patience).await?;
-        Ok((self.request, body))
-    }
-}
-
-/// What is read and thrown away after a refusal, so that the answer reaches a client that is still sending.
-pub(super) const LINGER: usize = 64 << 20;
-
-async fn collect(
-    body: Body,
-    declared: usize,
-    limit: usize,
-    patience: Duration,
-) -> Result<Vec<u8>, Reason> {
-    let mut chunks = body.into_data_stream();
-    let mut bytes = Vec::with_capacity(declared.min(limit));
-    let mut beyond = declared > limit;
-    while !beyond && let Some(chunk) = next_chunk(&mut chunks, patience).await? {
-        beyond = bytes.len() + chunk.len() > limit;
-        if !beyond {
+        let call = self.within(limit)?;
+        let expected = call.request.declared().unwrap_or(0);
+        let Self { mut request, body } = call;
+        let mut chunks = body.into_data_stream();
+        let mut clock = Clock::start(request.app.config.limits.pace);
+        let mut bytes = Vec::with_capacity(expected.min(AT_FIRST));
+        loop {
+            let next = clock.wait(chunks.next()).await?;
+            let Some(chunk) = next.transpose().map_err(|_| cut_short())? else {
+                return Ok((request, bytes));
+            };
+            let taken = match bytes.len() + chunk.len() > limit {
+                true => Err(Reason::TooLarge { limit }),
+                false => request.take(&mut clock, chunk.len()),
+            };
+            if let Err(reason) = taken {
+                discard(chunks);
+                return Err(reason.into());
+            }
             bytes.extend_from_slice(&chunk);
         }
     }
-    if !beyond {
-        return Ok(bytes);
+
+    /// Refuses a body that says itself that it is larger than `limit`, before any of it comes.
+    pub fn within(self, limit: usize) -> Result<Self, Fault> {
+        match self.request.declared() {
+            Some(bytes) if bytes > limit => Err(self.refuse(Reason::TooLarge { limit })),
+            _ => Ok(self),
+        }
     }
-    drop(bytes);
-    let mut thrown = 0;
-    while thrown < LINGER
-        && let Ok(Some(chunk)) = next_chunk(&mut chunks, patience).await
-    {
-        thrown += chunk.len();
+
+    /// A refusal that does not wait for the body.
+    fn refuse(self, reason: Reason) -> Fault {
+        // Who asks before sending has sent nothing, and must not be told to.
+        if !self.request.headers.contains_key(header::EXPECT) {
+            discard(self.body.into_data_stream());
+        }
+        reason.into()
     }
-    Err(Reason::TooLarge { limit })
 }
 
-/// The next piece of a body; a sender who pauses longer than `patience` has lost its turn.
-pub(super) async fn next_chunk<S, E>(
-    chunks: &mut S,
-    patience: Duration,
-) -> Result<Option<Bytes>, Reason>
-where
-    S: futures::Stream<Item = Result<Bytes, E>> + Unpin,
-{
-    match tokio::time::timeout(patience, chunks.next()).await {
-        Ok(None) => Ok(None),
-        Ok(Some(Ok(chunk))) => Ok(Some(chunk)),
-        Ok(Some(Err(_))) => Err(Reason::BadBody(
-            "the body ended before it was complete".into(),
-        )),
-        Err(_) => Err(Reason::BodyTimeout {
-            seconds: patience.as_secs(),
-        }),
+impl Request {
+    /// The length the headers promise.
+    fn declared(&self) -> Option<usize> {
+        let text = self.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?;
+        text.parse().ok()
     }
+
+    /// Counts a piece of the body; the memory is held as long as the request.
+    pub fn take(&mut self, clock: &mut Clock, bytes: usize) -> Result<(), Reason> {
+        clock.came(bytes);
+        self.held.grow(bytes)
+    }
+}
+
+/// Room for a body before any of it has come.
+const AT_FIRST: usize = 64 << 10;
+/// How long a refused body is read and thrown away, so that the answer reaches a client that is still sending.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// Reads on after a refusal, beside the answer and for a bounded time; holds none of it.
+pub(super) fn discard<S: Stream + Send + Unpin + 'static>(mut pieces: S) {
+    tokio::spawn(tokio::time::timeout(LINGER, async move {
+        while pieces.next().await.is_some() {}
+    }));
+}
+
+fn cut_short() -> Reason {
+    Reason::BadBody("the body ended before it was complete".into())
+}
+
+fn told(kind: &str) -> String {
+    kind.chars().take(80).collect()
 }

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::App;
 use super::call::{Call, Request};
 use super::respond::fault_response;
-use super::routes::{Row, Verb, rows};
+use super::routes::{Row, Verb, probe_rows, rows};
 use crate::api::fault::Fault;
 use crate::domain::Reason;
 
@@ -30,8 +30,26 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const NO_ROUTE: &str = "none";
 
 pub(super) fn router(app: Arc<App>) -> Router {
+    let lost = |parts: &Parts| Reason::NoSuchRoute(parts.uri.path().chars().take(200).collect());
+    routed(app, rows(), lost, |parts| {
+        Reason::MethodNotAllowed(parts.method.to_string())
+    })
+}
+
+/// What is answered when no more connections are: probes, and to everything else when to come back.
+pub(super) fn probes(app: Arc<App>) -> Router {
+    let full = |_: &Parts| Reason::Overloaded { retry_after: 5 };
+    routed(app, probe_rows(), full, full)
+}
+
+fn routed(
+    app: Arc<App>,
+    rows: impl Iterator<Item = &'static Row>,
+    lost: fn(&Parts) -> Reason,
+    refused: fn(&Parts) -> Reason,
+) -> Router {
     let mut router = Router::new();
-    for row in rows() {
+    for row in rows {
         let app = app.clone();
         let filter = match row.verb {
             Verb::Get => MethodFilter::GET,
@@ -42,17 +60,11 @@ pub(super) fn router(app: Arc<App>) -> Router {
         let handler = move |request: axum::extract::Request| answer(app.clone(), row, request);
         router = router.route(row.path, on(filter, handler));
     }
-    let (lost, refused) = (app.clone(), app);
+    let other = app.clone();
     router
-        .fallback(move |request: axum::extract::Request| {
-            stray(lost.clone(), request, |parts| {
-                Reason::NoSuchRoute(parts.uri.path().chars().take(200).collect())
-            })
-        })
+        .fallback(move |request: axum::extract::Request| stray(app.clone(), request, lost))
         .method_not_allowed_fallback(move |request: axum::extract::Request| {
-            stray(refused.clone(), request, |parts| {
-                Reason::MethodNotAllowed(parts.method.to_string())
-            })
+            stray(other.clone(), request, refused)
         })
         // Each handler has its own limit, and says so in our words.
         .layer(DefaultBodyLimit::disable())
@@ -70,6 +82,7 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
             headers,
             uri,
             params,
+            held: app.config.limits.memory.open(),
         };
         (row.handler)(Call { request, body }).await
     };
@@ -91,7 +104,7 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
 async fn stray(
     app: Arc<App>,
     request: axum::extract::Request,
-    why: impl FnOnce(&Parts) -> Reason,
+    why: fn(&Parts) -> Reason,
 ) -> Response {
     let (parts, _) = request.into_parts();
     let id = request_id(&parts.headers);
@@ -143,7 +156,7 @@ fn bad_path(uri: &Uri) -> Reason {
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     let given = headers.get(&REQUEST_ID).filter(|value| {
         let bytes = value.as_bytes();
-        (1..=128).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+        (1..=128).contains(&bytes.len()) && bytes.iter().all(|byte| (b' '..=b'~').contains(byte))
     });
     given.cloned().unwrap_or_else(|| {
         let fresh = format!("req_{}", Uuid::new_v4().simple());
@@ -163,8 +176,10 @@ mod tests {
 
     #[test]
     fn a_callers_id_is_kept_only_if_it_is_harmless() {
-        assert_eq!(id_for(b"trace-7/a"), "trace-7/a");
-        for bad in [&b""[..], b"two words", b"caf\xc3\xa9", &[b'a'; 129]] {
+        for good in [&b"trace-7/a"[..], b"my id 7", &[b'a'; 128]] {
+            assert_eq!(id_for(good).as_bytes(), good);
+        }
+        for bad in [&b""[..], b"a\tb", b"caf\xc3\xa9", &[b'a'; 129]] {
             assert!(id_for(bad).to_str().unwrap().starts_with("req_"));
         }
     }

@@ -43,9 +43,8 @@ struct ListAsk {
 }
 
 pub(super) async fn create(call: Call) -> Outcome {
-    let app = call.request.app.clone();
-    let _turn = super::upload_turn(&app).await?;
-    let (request, parts) = parts(call, app.config.max_file_bytes).await?;
+    let limit = call.request.app.config.limits.max_file_bytes;
+    let (request, parts) = parts(call, limit).await?;
     let (mut file, mut purpose) = (None, None);
     for part in parts {
         let seen = match part.name.as_str() {

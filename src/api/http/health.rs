@@ -5,24 +5,17 @@ use serde_json::json;
 use super::call::Call;
 use super::dispatch::Outcome;
 use super::respond::{bytes_response, json_response};
-use crate::domain::Reason;
 
 /// The engine goes round its loop.
 pub(super) async fn live(call: Call) -> Outcome {
-    if call.request.gateway().health().live {
-        Ok(json_response(200, &json!({"status": "ok"})))
-    } else {
-        Err(Reason::Internal("the engine does not answer".into()).into())
-    }
+    call.request.gateway().health().live?;
+    Ok(json_response(200, &json!({"status": "ok"})))
 }
 
 /// New requests are taken.
 pub(super) async fn ready(call: Call) -> Outcome {
-    if call.request.gateway().health().ready {
-        Ok(json_response(200, &json!({"status": "ok"})))
-    } else {
-        Err(Reason::Draining.into())
-    }
+    call.request.gateway().health().ready?;
+    Ok(json_response(200, &json!({"status": "ok"})))
 }
 
 /// Sockets open only after everything else has started.

@@ -33,9 +33,7 @@ mod vllm;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
-use crate::domain::Reason;
+use crate::api::Limits;
 use crate::gateway::Gateway;
 
 pub use server::serve;
@@ -62,31 +60,19 @@ impl Telemetry for Untold {
 
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Connections served at once; more wait to be accepted.
-    pub connections: usize,
+    pub limits: Limits,
     /// How long the headers of a request may take, and a connection may idle.
     pub header_patience: Duration,
-    /// How long a body may pause.
-    pub body_patience: Duration,
-    pub max_json_bytes: usize,
-    /// One uploaded training file.
-    pub max_file_bytes: usize,
-    /// One uploaded adapter, all its files together.
-    pub max_adapter_bytes: usize,
-    /// Uploads held in memory at once.
-    pub uploads: usize,
+    /// Connections beyond the limit that may still ask the probes, and are refused anything else.
+    pub spare_connections: usize,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
-            connections: 1024,
+            limits: Limits::default(),
             header_patience: Duration::from_secs(30),
-            body_patience: Duration::from_secs(30),
-            max_json_bytes: 8 << 20,
-            max_file_bytes: 256 << 20,
-            max_adapter_bytes: 1 << 30,
-            uploads: 2,
+            spare_connections: 16,
         }
     }
 }
@@ -98,30 +84,17 @@ pub struct App {
     telemetry: Arc<dyn Telemetry>,
     /// `system_fingerprint`: which base answers.
     fingerprint: String,
-    uploads: Semaphore,
 }
 
 impl App {
     pub fn new(gateway: Gateway, config: Config, telemetry: Arc<dyn Telemetry>) -> Arc<Self> {
         let digest = gateway.base_digest();
         let fingerprint = format!("fp_{}", digest.get(..12).unwrap_or(&digest));
-        let uploads = Semaphore::new(config.uploads.max(1));
         Arc::new(Self {
             gateway,
             config,
             telemetry,
             fingerprint,
-            uploads,
         })
     }
-}
-
-/// A turn at holding an upload in memory.
-async fn upload_turn(app: &App) -> Result<tokio::sync::SemaphorePermit<'_>, Reason> {
-    let patience = app.config.body_patience;
-    let turn = tokio::time::timeout(patience, app.uploads.acquire()).await;
-    turn.map_err(|_| Reason::Overloaded {
-        retry_after: patience.as_secs().max(1),
-    })?
-    .map_err(|_| Reason::Draining)
 }

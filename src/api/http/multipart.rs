@@ -1,13 +1,18 @@
 //! Multipart bodies, bounded in parts and bytes.
 
 use axum::extract::FromRequest;
+use axum::extract::multipart::{Multipart, MultipartError};
 use axum::http;
+use futures::stream::{self, Stream};
 
-use super::call::{Call, LINGER, Request, next_chunk};
+use super::call::{Call, Request, discard};
+use crate::api::arrival::Clock;
 use crate::api::fault::Fault;
 use crate::domain::Reason;
 
 const MAX_PARTS: usize = 64;
+/// Boundaries and headers of all parts.
+const AROUND: usize = 64 << 10;
 
 pub(super) struct Part {
     pub name: String,
@@ -17,51 +22,45 @@ pub(super) struct Part {
 
 /// All parts, of at most `limit` bytes together.
 pub(super) async fn parts(call: Call, limit: usize) -> Result<(Request, Vec<Part>), Fault> {
-    let Call { request, body } = call;
-    let patience = request.app.config.body_patience;
+    let Call { mut request, body } = call.within(limit.saturating_add(AROUND))?;
+    let mut clock = Clock::start(request.app.config.limits.pace);
     let mut whole = http::Request::new(body);
     *whole.headers_mut() = request.headers.clone();
     // Its own limit of two megabytes would cut larger files short; `limit` is the one that counts.
     axum::extract::DefaultBodyLimit::disable().apply(&mut whole);
-    let mut form = axum::extract::Multipart::from_request(whole, &())
-        .await
-        .map_err(|_| {
-            Reason::BadBody("the body is not multipart/form-data with a boundary".into())
-        })?;
+    let mut form = Multipart::from_request(whole, &()).await.map_err(|_| {
+        Reason::BadBody("the body is not multipart/form-data with a boundary".into())
+    })?;
     let mut parts: Vec<Part> = Vec::new();
     let mut taken = 0;
-    let broken = |why: &axum::extract::multipart::MultipartError| {
-        Reason::BadBody(format!("the multipart body is broken: {}", why.body_text()))
-    };
     loop {
-        let next = tokio::time::timeout(patience, form.next_field()).await;
-        let next = next.map_err(|_| Reason::BodyTimeout {
-            seconds: patience.as_secs(),
-        })?;
+        let next = clock.wait(form.next_field()).await?;
         let Some(mut field) = next.map_err(|why| broken(&why))? else {
-            return match taken > limit {
-                true => Err(Reason::TooLarge { limit }.into()),
-                false => Ok((request, parts)),
-            };
+            return Ok((request, parts));
         };
         if parts.len() == MAX_PARTS {
-            return Err(
-                Reason::BadBody(format!("the body has more than {MAX_PARTS} parts")).into(),
-            );
+            let why = format!("the body has more than {MAX_PARTS} parts");
+            return Err(Reason::BadBody(why).into());
         }
         let name = field.name().unwrap_or("").to_owned();
         let filename = field.file_name().map(str::to_owned);
         let mut bytes = Vec::new();
-        while let Some(chunk) = next_chunk(&mut field, patience).await? {
+        while let Some(chunk) = clock
+            .wait(field.chunk())
+            .await?
+            .map_err(|why| broken(&why))?
+        {
             taken += chunk.len();
-            if taken > limit.saturating_add(LINGER) {
-                return Err(Reason::TooLarge { limit }.into());
+            let room = match taken > limit {
+                true => Err(Reason::TooLarge { limit }),
+                false => request.take(&mut clock, chunk.len()),
+            };
+            if let Err(reason) = room {
+                drop(field);
+                discard(rest(form));
+                return Err(reason.into());
             }
-            // What is beyond the limit is read and thrown away, so that the answer reaches the client.
-            match taken > limit {
-                true => bytes = Vec::new(),
-                false => bytes.extend_from_slice(&chunk),
-            }
+            bytes.extend_from_slice(&chunk);
         }
         parts.push(Part {
             name,
@@ -69,4 +68,16 @@ pub(super) async fn parts(call: Call, limit: usize) -> Result<(Request, Vec<Part
             bytes,
         });
     }
+}
+
+/// What is left of a form, a part at a time; the next one is reached by reading past the one before.
+fn rest(form: Multipart) -> impl Stream<Item = ()> + Send + Unpin {
+    Box::pin(stream::unfold(form, |mut form| async move {
+        let more = form.next_field().await.is_ok_and(|field| field.is_some());
+        more.then_some(((), form))
+    }))
+}
+
+fn broken(why: &MultipartError) -> Reason {
+    Reason::BadBody(format!("the multipart body is broken: {}", why.body_text()))
 }

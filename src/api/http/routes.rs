@@ -168,3 +168,10 @@ static OPERATE: &[Row] = &[
 pub(super) fn rows() -> impl Iterator<Item = &'static Row> {
     [ASK, LEARN, MANAGE, OPERATE].into_iter().flatten()
 }
+
+/// What answers while nothing else does.
+pub(super) fn probe_rows() -> impl Iterator<Item = &'static Row> {
+    let probe =
+        |row: &&Row| ["/livez", "/readyz", "/startupz", "/health", "/metrics"].contains(&row.path);
+    OPERATE.iter().filter(probe)
+}
