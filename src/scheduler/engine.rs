@@ -142,7 +142,7 @@ impl<F: Forward> Engine<F> {
         let plan = policy::plan(&self.running_view(), &self.waiting_view(), self.room());
         let work = self.apply(&plan);
         if work.is_empty() {
-            return !plan.preempt.is_empty();
+            return !plan.preempt.is_empty() || plan.displace.is_some();
         }
         let step = Step::assemble(&work, &self.running, &self.requests);
         let turn = self.turns.serving();
@@ -267,6 +267,7 @@ impl<F: Forward> Engine<F> {
                     .saturating_sub(answer.table.len()),
                 exclusive: if scarce { answer.table.exclusive() } else { 0 },
                 scoring: request.scored().is_some(),
+                party: request.party,
             }
         };
         self.running.iter().map(view).collect()
@@ -287,6 +288,7 @@ impl<F: Forward> Engine<F> {
                     && (self.shareable(request) > 0 || request.scored().is_some()),
                 overtaken: answer.overtaken,
                 scoring: request.scored().is_some(),
+                party: request.party,
             }
         };
         self.waiting.iter().map(view).collect()
@@ -310,7 +312,7 @@ impl<F: Forward> Engine<F> {
 
     /// Moves answers as planned and takes the blocks they need. Returns the work that can be done, ascending.
     fn apply(&mut self, plan: &Plan) -> Vec<(Key, usize)> {
-        for &key in &plan.preempt {
+        for &key in plan.preempt.iter().chain(&plan.displace) {
             if let Some(mut answer) = take(&mut self.running, key) {
                 answer.preempt();
                 put(&mut self.waiting, answer);

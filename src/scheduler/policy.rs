@@ -4,10 +4,17 @@
 //! 1. Answers that are generating take one token each, oldest first. One that needs a block nobody has free takes it
 //!    from the youngest running answer, which is preempted and computes its tokens again later.
 //! 2. Running answers whose prompt is not computed yet take chunks of it, oldest first, from the tokens left.
-//! 3. Waiting answers are admitted in order of arrival while rows, tokens and blocks last. One that does not fit may be
+//! 3. Waiting answers are admitted while rows, tokens and blocks last: first those of the adapter that holds the fewest
+//!    rows, among these those of the request that holds the fewest, among these the oldest. One that does not fit may be
 //!    overtaken by later ones a bounded number of times; then nobody passes it.
+//! 4. Where every row is taken and an adapter or a request without any waits, it takes one from whoever holds most.
 
-use std::collections::HashSet;
+mod share;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
+
+use share::Shares;
 
 /// Identity and age of an answer: requests are numbered as they arrive, answers within a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +40,8 @@ pub struct Running {
     pub exclusive: usize,
     /// Every computed row's logits are wanted (prompt log-probabilities).
     pub scoring: bool,
+    /// Who it is for: the adapter, as a number.
+    pub party: u64,
 }
 
 /// An answer that waits, for the first time or again after preemption.
@@ -47,6 +56,7 @@ pub struct Waiting {
     pub follows: bool,
     pub overtaken: u32,
     pub scoring: bool,
+    pub party: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +74,8 @@ pub struct Room {
 pub struct Plan {
     /// These give back row and blocks, and wait.
     pub preempt: Vec<Key>,
+    /// This one too, for someone who holds no row at all; it is not for lack of blocks.
+    pub displace: Option<Key>,
     /// These take a row and the blocks they need.
     pub admit: Vec<Key>,
     /// These were passed by someone admitted.
@@ -108,8 +120,26 @@ pub fn plan(running: &[Running], waiting: &[Waiting], room: Room) -> Plan {
         plan.work
             .extend(budget.grant(answer.key, answer.pending, answer.scoring));
     }
-    if plan.preempt.is_empty() {
-        admit(staying, waiting, room.rows, free, &mut budget, &mut plan);
+    if !plan.preempt.is_empty() {
+        return plan;
+    }
+    let shares = Shares::of(staying);
+    if staying.len() < room.rows {
+        admit(
+            staying,
+            waiting,
+            room.rows,
+            free,
+            shares,
+            &mut budget,
+            &mut plan,
+        );
+    } else if budget.tokens > 0 {
+        let fits = |answer: &Waiting| {
+            answer.blocks + staying.len() <= free && (!answer.scoring || budget.scored > 0)
+        };
+        plan.displace = shares.displaced(staying, waiting.iter().filter(|a| fits(a)));
+        plan.work.retain(|work| Some(work.0) != plan.displace);
     }
     plan
 }
@@ -119,6 +149,7 @@ fn admit(
     waiting: &[Waiting],
     rows: usize,
     mut free: usize,
+    mut shares: Shares,
     budget: &mut Budget,
     plan: &mut Plan,
 ) {
@@ -130,7 +161,18 @@ fn admit(
     // Requests with an answer that did not fit: their later answers do not pass it.
     let mut stuck: HashSet<u64> = HashSet::new();
     let mut passed: Vec<Key> = Vec::new();
-    for answer in waiting {
+    let ranked = waiting.iter().enumerate();
+    let mut queue: BinaryHeap<_> = ranked
+        .map(|(at, answer)| Reverse((shares.rank(answer), at)))
+        .collect();
+    while let Some(Reverse((rank, at))) = queue.pop() {
+        let answer = &waiting[at];
+        // Shares only grow here, so an answer whose rank has grown comes again at its new place.
+        let now = shares.rank(answer);
+        if now > rank {
+            queue.push(Reverse((now, at)));
+            continue;
+        }
         let holders = running.len() + plan.admit.len();
         if holders >= rows || budget.tokens == 0 {
             break;
@@ -156,6 +198,7 @@ fn admit(
             continue;
         };
         free -= answer.blocks;
+        shares.add(answer.party, answer.key);
         plan.admit.push(answer.key);
         plan.work.push(work);
         for key in &passed {

@@ -1,5 +1,6 @@
 //! What the answers of one request share: the prompt, the adapter, the reader.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Instant;
 
 use tokio::sync::mpsc::Sender;
@@ -17,6 +18,8 @@ pub struct Request {
     pub sampling: Sampling,
     pub n: u32,
     pub lease: Option<Lease>,
+    /// The adapter's name as a number, by which rows are shared fairly; two names with one number share.
+    pub party: u64,
     /// Ids that end an answer, ascending.
     pub ends: Vec<u32>,
     /// What is known of each prompt token so far; taken when it is sent.
@@ -53,12 +56,18 @@ impl Request {
         }
         ends.sort_unstable();
         ends.dedup();
+        let party = lease.as_ref().map_or(0, |lease| {
+            let mut hash = DefaultHasher::new();
+            lease.name().as_str().hash(&mut hash);
+            hash.finish()
+        });
         let scores = prompt_logprobs.then(|| vec![describe(tokenizer, prompt[0], None)]);
         Self {
             prompt,
             sampling,
             n,
             lease,
+            party,
             ends,
             scores,
             events,

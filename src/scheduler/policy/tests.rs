@@ -14,6 +14,7 @@ fn generating(request: u64) -> Running {
         growth: 0,
         exclusive: 1,
         scoring: false,
+        party: 0,
     }
 }
 
@@ -33,6 +34,7 @@ fn asking(request: u64, pending: usize, blocks: usize) -> Waiting {
         follows: false,
         overtaken: 0,
         scoring: false,
+        party: 0,
     }
 }
 
@@ -184,15 +186,75 @@ fn admission_leaves_a_block_for_each_running_answer_to_grow() {
     assert_eq!(plan(&running, &[asking(3, 8, 2)], room).admit, [key(3)]);
 }
 
+/// The answers of one request that hold every row.
+fn crowd(rows: u32) -> Vec<Running> {
+    let of = |answer| Running {
+        key: Key { request: 1, answer },
+        ..generating(1)
+    };
+    (0..rows).map(of).collect()
+}
+
+#[test]
+fn a_newcomer_takes_a_row_from_who_holds_most_and_keeps_it() {
+    let rows = Room { rows: 4, ..ROOM };
+    let mut running = crowd(4);
+    let newcomer = [asking(2, 5, 1)];
+    let taken = plan(&running, &newcomer, rows);
+    let last = running.pop().unwrap();
+    assert_eq!(taken.displace, Some(last.key));
+    // The next step: the row is the newcomer's, not the displaced answer's, though that one is older.
+    let back = Waiting {
+        key: last.key,
+        ..asking(1, 30, 1)
+    };
+    let waiting = [back.clone(), newcomer[0].clone()];
+    assert_eq!(plan(&running, &waiting, rows).admit, [key(2)]);
+    // And the displaced one does not take it back.
+    running.push(generating(2));
+    assert_eq!(plan(&running, &[back], rows).displace, None);
+}
+
+#[test]
+fn requests_that_hold_a_row_each_wait_in_order() {
+    let running: Vec<Running> = (1..5).map(generating).collect();
+    let rows = Room { rows: 4, ..ROOM };
+    assert_eq!(plan(&running, &[asking(9, 5, 1)], rows).displace, None);
+    let other = Waiting {
+        party: 7,
+        ..asking(9, 5, 1)
+    };
+    assert_eq!(
+        plan(&running, &[asking(8, 5, 1), other], rows).displace,
+        Some(key(4)),
+        "another adapter's request comes before, and takes from the one adapter that runs"
+    );
+}
+
+#[test]
+fn rows_that_are_free_go_to_the_adapter_with_fewest() {
+    let of = |request, party| Waiting {
+        party,
+        ..asking(request, 1, 1)
+    };
+    let mut running = vec![generating(1), generating(2)];
+    running[1].party = 1;
+    let waiting = [of(10, 0), of(11, 0), of(12, 1), of(13, 2), of(14, 2)];
+    assert_eq!(
+        numbers(&plan(&running, &waiting, ROOM).admit),
+        [13, 10, 12, 14, 11]
+    );
+}
+
 prop_compose! {
     fn backlog()(
-        running in prop::collection::vec((1usize..40, 0usize..2, 1usize..6, any::<bool>()), 0..8),
-        waiting in prop::collection::vec((1usize..60, 1usize..12, any::<bool>(), 0u32..10, any::<bool>(), 1u32..4), 0..8),
+        running in prop::collection::vec((1usize..40, 0usize..2, 1usize..6, any::<bool>(), 0u64..3), 0..8),
+        waiting in prop::collection::vec((1usize..60, 1usize..12, any::<bool>(), 0u32..10, any::<bool>(), 1u32..4, 0u64..3), 0..8),
         room in (1usize..10, 0usize..40, 1usize..12, 0usize..30),
     ) -> (Vec<Running>, Vec<Waiting>, Room) {
         let rows = room.0.max(running.len());
         let room = Room { rows, tokens: rows + room.1, scored: room.2, free_blocks: room.3 };
-        let running = running.into_iter().zip(0..).map(|((pending, growth, exclusive, scoring), request)| {
+        let running = running.into_iter().zip(0..).map(|((pending, growth, exclusive, scoring, party), request)| {
             let generates = pending % 2 == 0;
             Running {
                 key: key(request),
@@ -201,11 +263,12 @@ prop_compose! {
                 growth: if generates { growth } else { 0 },
                 exclusive,
                 scoring: scoring && !generates,
+                party,
             }
         }).collect();
-        let waiting = waiting.into_iter().zip(100..).flat_map(|((pending, blocks, follows, overtaken, scoring, n), request)| {
+        let waiting = waiting.into_iter().zip(100..).flat_map(|((pending, blocks, follows, overtaken, scoring, n, party), request)| {
             (0..n).map(move |answer| Waiting {
-                key: Key { request, answer }, pending, blocks, follows: follows && n > 1, overtaken, scoring: scoring && answer == 0,
+                key: Key { request, answer }, pending, blocks, follows: follows && n > 1, overtaken, scoring: scoring && answer == 0, party,
             })
         }).collect();
         (running, waiting, room)
@@ -247,7 +310,8 @@ proptest! {
         let plan = plan(&running, &waiting, room);
         // One last token of a prompt that is scored may have to wait for room among the logits; it does not generate yet.
         for answer in running.iter().filter(|a| !a.opening) {
-            prop_assert!(plan.work.contains(&(answer.key, 1)) || plan.preempt.contains(&answer.key));
+            let gone = plan.preempt.contains(&answer.key) || plan.displace == Some(answer.key);
+            prop_assert!(plan.work.contains(&(answer.key, 1)) || gone);
         }
         let youngest: Vec<Key> = running.iter().rev().take(plan.preempt.len()).map(|a| a.key).collect();
         prop_assert_eq!(&plan.preempt, &youngest);
@@ -257,23 +321,53 @@ proptest! {
     #[test]
     fn nobody_is_passed_beyond_the_bound_or_without_a_note((running, waiting, room) in backlog()) {
         let plan = plan(&running, &waiting, room);
-        let Some(last) = plan.admit.iter().max() else { return Ok(()) };
-        for answer in waiting.iter().filter(|a| a.key < *last && !plan.admit.contains(&a.key)) {
-            // Later answers of a request wait for their first, so it is the first that is noted.
-            let noted = plan.overtaken.iter().any(|k| k.request == answer.key.request);
-            // Scores may wait for room that running answers take, which is not held against those behind them.
-            let unscored = waiting.iter().any(|a| a.key.request == answer.key.request && a.scoring);
-            prop_assert!(noted || answer.follows || unscored, "{:?} was passed", answer.key);
-            prop_assert!(!plan.overtaken.contains(&answer.key) || answer.overtaken < OVERTAKINGS);
+        let urgent = |a: &Waiting| a.overtaken >= OVERTAKINGS;
+        // First answers to what needs no scores: later ones wait for their first, and scores for room that running
+        // answers take.
+        let firsts = || waiting.iter().filter(|a| a.key.answer == 0 && !a.scoring);
+        for passed in firsts().filter(|a| !plan.admit.contains(&a.key)) {
+            for other in firsts().filter(|a| a.key > passed.key && a.party == passed.party && urgent(a) <= urgent(passed)) {
+                prop_assert!(
+                    !plan.admit.contains(&other.key) || plan.overtaken.contains(&passed.key),
+                    "{:?} passed {:?}", other.key, passed.key
+                );
+            }
+            prop_assert!(!plan.overtaken.contains(&passed.key) || !urgent(passed));
         }
+    }
+
+    #[test]
+    fn whose_adapter_holds_nothing_comes_before_whose_does((running, waiting, room) in backlog()) {
+        let plan = plan(&running, &waiting, room);
+        let holds = |party: u64| running.iter().any(|a| a.party == party);
+        let admitted = |a: &&Waiting| plan.admit.contains(&a.key);
+        let richer = waiting.iter().filter(admitted).any(|a| holds(a.party) && a.overtaken < OVERTAKINGS);
+        for answer in waiting.iter().filter(|a| a.key.answer == 0 && !a.scoring && !holds(a.party)) {
+            let served = waiting.iter().filter(admitted).any(|a| a.party == answer.party);
+            let too_large = plan.overtaken.contains(&answer.key);
+            prop_assert!(!richer || served || too_large, "{:?} was passed", answer.key);
+        }
+    }
+
+    #[test]
+    fn a_row_is_taken_only_from_who_has_more_for_who_has_none((running, waiting, room) in backlog()) {
+        let plan = plan(&running, &waiting, room);
+        let Some(key) = plan.displace else { return Ok(()) };
+        prop_assert!(plan.admit.is_empty() && plan.preempt.is_empty() && running.len() == room.rows);
+        prop_assert!(plan.work.iter().all(|(worker, _)| *worker != key));
+        let victim = running.iter().find(|a| a.key == key).unwrap();
+        let rows = |same: &dyn Fn(&Running) -> bool| running.iter().filter(|a| same(a)).count();
+        let has_more = rows(&|a| a.party == victim.party) > 1 || rows(&|a| a.key.request == key.request) > 1;
+        let has_none = |w: &Waiting| rows(&|a| a.party == w.party) == 0 || rows(&|a| a.key.request == w.key.request) == 0;
+        prop_assert!(has_more && waiting.iter().any(has_none));
     }
 
     #[test]
     fn there_is_always_progress((running, waiting, room) in backlog()) {
         let plan = plan(&running, &waiting, room);
-        prop_assert!(running.is_empty() || !plan.work.is_empty() || !plan.preempt.is_empty());
-        if let (true, Some(first)) = (running.is_empty(), waiting.first()) {
-            prop_assert!(first.blocks > room.free_blocks || plan.admit.contains(&first.key));
+        prop_assert!(running.is_empty() || !plan.work.is_empty() || !plan.preempt.is_empty() || plan.displace.is_some());
+        if running.is_empty() && !waiting.is_empty() {
+            prop_assert!(!plan.admit.is_empty() || waiting.iter().any(|a| a.blocks > room.free_blocks));
         }
     }
 }

@@ -184,3 +184,28 @@ fn a_large_request_is_served_though_small_ones_keep_coming() {
     }
     panic!("the large request starved");
 }
+
+#[test]
+fn a_crowd_of_answers_to_one_request_lets_a_newcomer_in_at_once() {
+    let shape = Shape { rows: 4, ..AMPLE };
+    let mut bench = Bench::new(shape);
+    let mut crowd = bench.ask(Draft {
+        n: 8,
+        ..draft(&[1, 2, 3], greedy(100))
+    });
+    for _ in 0..4 {
+        bench.engine.turn();
+    }
+    let mut newcomer = bench.ask(draft(&[4, 5], greedy(3)));
+    for _ in 0..6 {
+        bench.engine.turn();
+    }
+    assert_eq!(
+        read(&mut newcomer).answers[0].ids(),
+        continuation(&[4, 5], 3)
+    );
+    bench.finish();
+    for answer in read(&mut crowd).answers {
+        assert_eq!(answer.ids(), continuation(&[1, 2, 3], 100));
+    }
+}
