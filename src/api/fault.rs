@@ -48,6 +48,12 @@ impl Row {
         match reason {
             Reason::BadField { .. } => row(400, INVALID, "invalid_value", Code::InvalidArgument),
             Reason::BadBody(_) => row(400, INVALID, "invalid_body", Code::InvalidArgument),
+            Reason::MediaType(_) => row(
+                415,
+                INVALID,
+                "unsupported_media_type",
+                Code::InvalidArgument,
+            ),
             Reason::BodyTimeout { .. } => {
                 row(408, INVALID, "body_timeout", Code::DeadlineExceeded).final_()
             }
@@ -85,7 +91,7 @@ impl Row {
                 Code::PermissionDenied,
             ),
             Reason::PathNotFound(_) => row(404, INVALID, "adapter_path_not_found", Code::NotFound),
-            Reason::PromptTooLong { .. } => row(
+            Reason::PromptTooLong { .. } | Reason::TextTooLong { .. } => row(
                 400,
                 INVALID,
                 "context_length_exceeded",
@@ -108,6 +114,7 @@ impl Row {
                 row(408, INVALID, "slow_reader", Code::ResourceExhausted).final_()
             }
             Reason::Draining => row(503, SERVER, "draining", Code::Unavailable).retry_after(5),
+            Reason::EngineDown(_) => row(503, SERVER, "engine_down", Code::Unavailable),
             Reason::StorageFull(_) => {
                 row(507, SERVER, "storage_full", Code::ResourceExhausted).final_()
             }
@@ -166,7 +173,8 @@ impl From<Reason> for Fault {
             Reason::GenerationMismatch { .. } => Some("expected_generation"),
             Reason::AdapterExists(_) => Some("name"),
             Reason::PathForbidden(_) | Reason::PathNotFound(_) => Some("path"),
-            Reason::PromptTooLong { .. } => Some("prompt"),
+            Reason::PromptTooLong { .. } | Reason::TextTooLong { .. } => Some("prompt"),
+            Reason::MediaType(_) => Some("content-type"),
             Reason::BadBody(_)
             | Reason::BodyTimeout { .. }
             | Reason::NoSuchJob(_)
@@ -178,6 +186,7 @@ impl From<Reason> for Fault {
             | Reason::Overloaded { .. }
             | Reason::SlowReader { .. }
             | Reason::Draining
+            | Reason::EngineDown(_)
             | Reason::StorageFull(_)
             | Reason::Storage(_)
             | Reason::Internal(_) => None,

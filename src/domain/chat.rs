@@ -24,6 +24,11 @@ impl Role {
     }
 }
 
+/// The text of a content that came in parts: one to a line, where it is asked and where it is trained on.
+pub fn join_parts<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    parts.into_iter().collect::<Vec<_>>().join("\n")
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     pub role: Role,

@@ -11,7 +11,7 @@ mod recipe;
 mod request;
 
 pub use adapter::{AdapterView, Tier};
-pub use chat::{Message, Role};
+pub use chat::{Message, Role, join_parts};
 pub use event::{Event, FinishReason, TokenInfo, TopToken, Usage};
 pub use ids::{AdapterName, FileId, Generation, JobId, NameError, Pin};
 pub use job::{CheckpointView, FileView, JobEvent, JobEventKind, JobStatus, JobView, Level};

@@ -18,6 +18,9 @@ pub enum Reason {
     /// The body cannot be read at all.
     #[error("{0}")]
     BadBody(String),
+    /// The body says it is something else than JSON, or not what it is; holds what it says.
+    #[error("the body must be application/json and say so in `content-type`, which is `{0}`")]
+    MediaType(String),
     #[error("the body did not arrive within {seconds} s")]
     BodyTimeout { seconds: u64 },
     #[error("{} unusable rows in the {}; first: line {}: {}", .total, .file.replace('_', " "), .first.first().map_or(0, |r| r.line), .first.first().map_or("", |r| r.why.as_str()))]
@@ -68,6 +71,9 @@ pub enum Reason {
         wanted: usize,
         limit: usize,
     },
+    /// As [`Self::PromptTooLong`], for a text so long that its tokens were not counted.
+    #[error("a text of {bytes} bytes has more than the {limit} tokens that fit")]
+    TextTooLong { bytes: usize, limit: usize },
     #[error("the body is larger than {limit} bytes")]
     TooLarge { limit: usize },
     /// The job or adapter is in a state that forbids what was asked.
@@ -80,6 +86,9 @@ pub enum Reason {
     SlowReader { events: usize },
     #[error("the server is shutting down")]
     Draining,
+    /// The engine answers nothing any more; holds why.
+    #[error("{0}")]
+    EngineDown(&'static str),
     #[error("no space is left: {0}")]
     StorageFull(String),
     #[error("storage failed: {0}")]

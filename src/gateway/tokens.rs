@@ -1,5 +1,5 @@
 //! Text to tokens and back. Long texts go to a bounded number of blocking threads, so that one huge prompt delays
-//! neither other requests nor the sockets.
+//! neither other requests nor the sockets; what is sure not to fit is refused before it costs memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +13,17 @@ use crate::text::{ChatTemplate, TextError, Tokenizer};
 /// Texts up to this many bytes tokenize in well under a millisecond and are done on the spot.
 const SHORT: usize = 4096;
 
+/// Texts of all callers together that are tokenized or wait for it, in units of [`UNIT`] bytes.
+const MOST_UNITS: usize = 64 << 10;
+const UNIT: usize = 1024;
+/// Who only wants the tokens of a text may send one of more than fits a prompt, to see how to cut it: so many times …
+const TIMES_A_PROMPT: usize = 16;
+/// … and at least this many tokens.
+const LEAST_TOKENS: usize = 64 << 10;
+
 pub(super) struct Pool {
     turns: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
     patience: Duration,
 }
 
@@ -22,6 +31,7 @@ impl Pool {
     pub fn new(threads: usize, patience: Duration) -> Self {
         Self {
             turns: Arc::new(Semaphore::new(threads.max(1))),
+            bytes: Arc::new(Semaphore::new(MOST_UNITS)),
             patience,
         }
     }
@@ -34,15 +44,19 @@ impl Pool {
         if bytes <= SHORT {
             return work();
         }
+        let overloaded = || Reason::Overloaded {
+            retry_after: self.patience.as_secs().max(1),
+        };
+        let units = bytes.div_ceil(UNIT).min(MOST_UNITS) as u32;
+        let held = self.bytes.clone().try_acquire_many_owned(units);
+        let held = held.map_err(|_| overloaded())?;
         let turn = tokio::time::timeout(self.patience, self.turns.clone().acquire_owned())
             .await
-            .map_err(|_| Reason::Overloaded {
-                retry_after: self.patience.as_secs().max(1),
-            })?
+            .map_err(|_| overloaded())?
             .map_err(|_| Reason::Draining)?;
-        // The turn moves into the thread: work whose caller has gone still counts.
+        // Both move into the thread: work whose caller has gone still counts.
         let outcome = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
+            let _held = (turn, held);
             work()
         });
         outcome
@@ -60,9 +74,11 @@ impl Gateway {
         add_special: bool,
     ) -> Result<Vec<u32>, Reason> {
         self.lease(claims).await?;
+        let most = (TIMES_A_PROMPT * self.longest_prompt()).max(LEAST_TOKENS);
         match input {
-            Input::Text(text) => self.encode_text(text, add_special).await,
-            other => self.encode(other).await,
+            Input::Text(text) => self.encode_text(text, add_special, most).await,
+            Input::Tokens(ids) => Ok(ids),
+            Input::Chat(messages) => self.encode_chat(messages, most).await,
         }
     }
 
@@ -88,32 +104,43 @@ impl Gateway {
 
     /// The tokens `input` stands for, as a request would run them.
     pub(super) async fn encode(&self, input: Input) -> Result<Vec<u32>, Reason> {
+        let most = self.longest_prompt();
         match input {
             Input::Tokens(ids) => Ok(ids),
-            Input::Text(text) => self.encode_text(text, true).await,
-            Input::Chat(messages) => self.encode_chat(messages).await,
+            Input::Text(text) => self.encode_text(text, true, most).await,
+            Input::Chat(messages) => self.encode_chat(messages, most).await,
         }
     }
 
-    async fn encode_text(&self, text: String, add_special: bool) -> Result<Vec<u32>, Reason> {
+    fn longest_prompt(&self) -> usize {
+        let limits = self.parts().scheduler.limits();
+        limits.context.min(limits.kv_tokens)
+    }
+
+    async fn encode_text(
+        &self,
+        text: String,
+        add_special: bool,
+        most: usize,
+    ) -> Result<Vec<u32>, Reason> {
         let tokenizer = self.parts().base.tokenizer.clone();
         self.inner
             .tokenizers
             .run(text.len(), move || {
-                tokenizer
-                    .encode(&text, add_special)
-                    .map_err(|fault| explain("prompt", &fault))
+                bounded(&tokenizer, &text, add_special, most, "prompt")
             })
             .await
     }
 
-    async fn encode_chat(&self, messages: Vec<Message>) -> Result<Vec<u32>, Reason> {
+    async fn encode_chat(&self, messages: Vec<Message>, most: usize) -> Result<Vec<u32>, Reason> {
         let base = &self.parts().base;
         let (tokenizer, template) = (base.tokenizer.clone(), base.template.clone());
         let bytes = messages.iter().map(|message| message.content.len()).sum();
         self.inner
             .tokenizers
-            .run(bytes, move || render(&tokenizer, &template, &messages))
+            .run(bytes, move || {
+                render(&tokenizer, &template, &messages, most)
+            })
             .await
     }
 }
@@ -123,13 +150,34 @@ fn render(
     tokenizer: &Tokenizer,
     template: &ChatTemplate,
     messages: &[Message],
+    most: usize,
 ) -> Result<Vec<u32>, Reason> {
     let text = template
         .render(messages, true)
         .map_err(|fault| explain("messages", &fault))?;
-    tokenizer
-        .encode(&text, false)
-        .map_err(|fault| explain("messages", &fault))
+    bounded(tokenizer, &text, false, most, "messages")
+}
+
+/// The tokens of a text that may have `most`; one a little longer is left to admission, which tells how long it is.
+fn bounded(
+    tokenizer: &Tokenizer,
+    text: &str,
+    add_special: bool,
+    most: usize,
+    field: &str,
+) -> Result<Vec<u32>, Reason> {
+    let read = || {
+        if tokenizer.surely_exceeds(text, most)? {
+            return Ok(None);
+        }
+        tokenizer.encode(text, add_special).map(Some)
+    };
+    read()
+        .map_err(|fault| explain(field, &fault))?
+        .ok_or(Reason::TextTooLong {
+            bytes: text.len(),
+            limit: most,
+        })
 }
 
 /// A template may refuse a conversation (two user turns in a row, say): that is the caller's to mend.

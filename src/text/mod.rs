@@ -4,6 +4,7 @@
 mod bytes;
 mod decoder;
 mod json;
+mod measure;
 mod python;
 mod special;
 mod stop;

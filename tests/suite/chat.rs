@@ -174,12 +174,26 @@ async fn several_answers_are_numbered_and_a_seed_repeats_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prompt_that_does_not_fit_is_refused_by_its_field() {
     let daemon = Daemon::start().await;
-    let long = ask(json!({"messages": [{"role": "user", "content": "the clerk ".repeat(400)}]}));
-    let (status, body) = daemon.post(CHAT, long).await;
-    assert_eq!(
-        (status, &body["error"]["param"]),
-        (400, &json!("messages")),
-        "{body}"
-    );
-    assert_eq!(body["error"]["code"], "context_length_exceeded");
+    // One that is counted, and one that is not worth counting.
+    for times in [400, 20_000] {
+        let content = "the clerk ".repeat(times);
+        let long = ask(json!({"messages": [{"role": "user", "content": content}]}));
+        let (status, body) = daemon.post(CHAT, long).await;
+        assert_eq!(
+            (status, &body["error"]["param"]),
+            (400, &json!("messages")),
+            "{body}"
+        );
+        assert_eq!(body["error"]["code"], "context_length_exceeded");
+        let text = json!({"prompt": content, "max_tokens": 1});
+        let (status, body) = daemon.post("/v1/completions", text).await;
+        assert_eq!(
+            (status, &body["error"]["code"]),
+            (400, &json!("context_length_exceeded")),
+            "{body}"
+        );
+        // Whoever only counts may send more than fits a prompt.
+        let (status, _) = daemon.post("/tokenize", json!({"prompt": content})).await;
+        assert_eq!(status, 200);
+    }
 }

@@ -11,7 +11,7 @@ use super::sampling::{BOOKKEEPING, CHOICE, Delivery, SAMPLING, SamplingAsk};
 use super::shape::{COUNT, FLAG, Field, Kind, NAME, Shape, TEXT};
 use super::{gather, sse};
 use crate::api::fault::Fault;
-use crate::domain::{Ask, Input, Message, Reason, Role, Sampling};
+use crate::domain::{Ask, Input, Message, Reason, Role, Sampling, join_parts};
 
 const PART: Shape = Shape {
     name: "TextPart",
@@ -125,11 +125,7 @@ impl From<MessageAsk> for Message {
     fn from(ask: MessageAsk) -> Self {
         let content = match ask.content {
             Content::Text(text) => text,
-            Content::Parts(parts) => parts
-                .into_iter()
-                .map(|part| part.text)
-                .collect::<Vec<_>>()
-                .join("\n"),
+            Content::Parts(parts) => join_parts(parts.iter().map(|part| part.text.as_str())),
         };
         Self {
             name: ask.name,
@@ -216,7 +212,9 @@ pub(super) async fn create(call: Call) -> Outcome {
             .ask(&claims, vec![ask])
             .await
             .map_err(|reason| match reason {
-                Reason::PromptTooLong { .. } => Fault::from(reason).about("messages"),
+                Reason::PromptTooLong { .. } | Reason::TextTooLong { .. } => {
+                    Fault::from(reason).about("messages")
+                }
                 reason => Fault::from(reason),
             })?;
     let (view, each) = ChatView::new(answers, request.fingerprint(), logprobs, chat.delivery);

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::{Message, Role};
+use crate::domain::{Message, Role, join_parts};
 
 /// A record whose answer can be trained on.
 #[derive(Debug, Clone, PartialEq)]
@@ -162,7 +162,8 @@ fn content(value: Option<Value>) -> Result<String, String> {
                     _ => Err("only text parts can be trained on".to_owned()),
                 }
             })
-            .collect(),
+            .collect::<Result<Vec<_>, _>>()
+            .map(join_parts),
         None | Some(Value::Null) => Err("is missing".into()),
         Some(other) => Err(format!("is {}, not text", kind(&other))),
     }
@@ -246,7 +247,7 @@ mod tests {
         };
         assert_eq!(
             (turns[0].content.as_str(), turns[1].weight),
-            ("ab", Some(1.0))
+            ("a\nb", Some(1.0))
         );
     }
 

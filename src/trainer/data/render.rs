@@ -184,6 +184,16 @@ impl Renderer<'_> {
     }
 
     fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, String> {
+        if self
+            .tokenizer
+            .surely_exceeds(text, self.max_seq)
+            .map_err(told)?
+        {
+            let (bytes, most) = (text.len(), self.max_seq);
+            return Err(format!(
+                "has {bytes} bytes of text, far more than the {most} tokens of max_seq"
+            ));
+        }
         self.tokenizer.encode(text, special).map_err(told)
     }
 
