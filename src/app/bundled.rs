@@ -62,13 +62,8 @@ pub async fn offer(registry: &Registry, data_dir: &Path) -> Result<(), Reason> {
         }
         let name: AdapterName = name.parse().map_err(|e| Reason::Internal(format!("{e}")))?;
         let expected = offered.trim().parse().ok();
-        let evaluation = files.get("adapterd.json").and_then(|bytes| {
-            serde_json::from_slice::<serde_json::Value>(bytes)
-                .ok()
-                .map(|mut v| v["evaluation"].take())
-        });
         match registry
-            .publish(&name, files, Some(expected), "bundled", evaluation)
+            .publish(&name, files, Some(expected), "bundled")
             .await
         {
             Ok(_) => tracing::info!(adapter = %name, %generation, "ready-made adapter published"),

@@ -57,6 +57,8 @@ impl Doors {
 
 impl http::Telemetry for Doors {
     fn exposition(&self) -> String {
+        self.metrics
+            .forget_adapters(|name| name.parse().is_ok_and(|name| self.registry.knows(&name)));
         self.metrics.render(&self.gauges()).unwrap_or_else(|error| {
             tracing::error!(%error, "metrics cannot be rendered");
             String::new()

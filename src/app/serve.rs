@@ -108,7 +108,7 @@ impl Daemon {
             max_rank: values.adapters.max_rank,
             max_file_bytes: values.limits.max_adapter_bytes,
         };
-        let registry = Registry::open(database.clone(), identity, config).await?;
+        let registry = Registry::open(database.clone(), identity, config, metrics.clone()).await?;
         if values.adapters.bundled && values.model.origin() == Ok(Origin::Embedded) {
             bundled::offer(&registry, &data_dir).await?;
         }

@@ -30,7 +30,7 @@ impl Gateway {
         let (name, expected) = (self.new_name("name", name)?, condition(expected)?);
         self.parts()
             .registry
-            .publish(&name, files, expected, "upload", None)
+            .publish(&name, files, expected, "upload")
             .await
     }
 
@@ -51,7 +51,7 @@ impl Gateway {
         let files = registry.read_folder(path).await?;
         let expected = if fresh { given.or(Some(None)) } else { given };
         registry
-            .publish(&name, files, expected, &format!("path:{path}"), None)
+            .publish(&name, files, expected, &format!("path:{path}"))
             .await
     }
 

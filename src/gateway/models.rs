@@ -18,7 +18,7 @@ pub struct ModelView {
 }
 
 impl Gateway {
-    /// The base first, then adapters by name.
+    /// The base first, then the adapters that can be asked for on it, by name.
     pub async fn models(&self) -> Vec<ModelView> {
         let base = &self.parts().base;
         let context = self.parts().scheduler.limits().context;
@@ -30,16 +30,20 @@ impl Gateway {
             generation: None,
             context,
         };
-        let mut adapters = self.parts().registry.list().await;
-        adapters.sort_by(|a, b| a.id.cmp(&b.id));
-        let adapters = adapters.into_iter().map(|view| ModelView {
-            id: view.id.to_string(),
-            created: view.created_at,
-            parent: Some(base.name.clone()),
-            root: base.name.clone(),
-            generation: Some(view.generation),
-            context,
-        });
+        let adapters = self
+            .parts()
+            .registry
+            .servable()
+            .await
+            .into_iter()
+            .map(|view| ModelView {
+                id: view.id.to_string(),
+                created: view.created_at,
+                parent: Some(base.name.clone()),
+                root: base.name.clone(),
+                generation: Some(view.generation),
+                context,
+            });
         std::iter::once(own).chain(adapters).collect()
     }
 

@@ -18,9 +18,15 @@ pub fn sql(error: sqlx::Error) -> Reason {
     }
 }
 
-/// `what` was being done: `writing adapter_model.safetensors`.
+/// `what` was being done: `writing adapter_model.safetensors`. The log gets the whole error; the answer gets none of
+/// the paths it may name.
 pub fn io(what: &str, error: &io::Error) -> Reason {
-    let text = format!("{what}: {error}");
+    tracing::error!(%error, "{what}");
+    let cause = match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code).to_string(),
+        None => error.kind().to_string(),
+    };
+    let text = format!("{what}: {cause}");
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Reason::StorageFull(text),
         _ => Reason::Storage(text),

@@ -147,7 +147,9 @@ impl Registry {
         let adapter = blocking(move || shared.read(&shared.store.read(generation)?)).await;
         self.announce(&evicted);
         let held = self.shared.residency.admit(room, Arc::new(adapter?));
-        tracing::debug!(%generation, seconds = started.elapsed().as_secs_f64(), "loaded an adapter");
+        let seconds = started.elapsed().as_secs_f64();
+        self.shared.observe.loaded(seconds);
+        tracing::debug!(%generation, seconds, "loaded an adapter");
         self.announce(&[generation]);
         Ok(held)
     }

@@ -2,8 +2,9 @@
 //! even if the caller goes away.
 
 use std::future::Future;
+use std::time::Instant;
 
-use super::snapshot::Entry;
+use super::snapshot::{Entry, Version};
 use super::{Expected, Registry, blocking, database, fault, names};
 use crate::domain::{AdapterName, AdapterView, Generation, Reason};
 
@@ -60,15 +61,8 @@ impl Registry {
             if entry.pinned == pinned {
                 return Ok(());
             }
-            let (wanted, budget) = (
-                snapshot.pinned_bytes_with(&name, &entry.current.version),
-                registry.shared.residency.budget(),
-            );
-            if pinned && wanted > budget {
-                let why = format!(
-                    "pinned adapters would take {wanted} bytes in memory; {budget} are allowed"
-                );
-                return Err(Reason::WrongState(why));
+            if pinned {
+                registry.check_pinned(&name, &entry.current.version)?;
             }
             // Held until it is pinned, so that it is not evicted in between.
             let _held = if pinned {
@@ -92,6 +86,18 @@ impl Registry {
             Ok(())
         })
         .await
+    }
+
+    /// Whether `name`, pinned, could point to `version`: all that is pinned must fit into memory together.
+    pub(super) fn check_pinned(&self, name: &AdapterName, version: &Version) -> Result<(), Reason> {
+        let wanted = self.snapshot().pinned_bytes_with(name, version);
+        let budget = self.shared.residency.budget();
+        if wanted <= budget {
+            return Ok(());
+        }
+        Err(Reason::WrongState(format!(
+            "pinned adapters would take {wanted} bytes in memory; {budget} are allowed"
+        )))
     }
 
     /// Brings what the name points to into memory.
@@ -205,13 +211,16 @@ impl Registry {
         to: Generation,
         direction: Direction,
     ) -> Result<(), Reason> {
-        let (name, from) = (&entry.name, entry.generation());
-        // A pinned name must not end up on disk only.
-        let _held = if entry.pinned {
-            Some(self.hold(entry.find(to)?).await?)
-        } else {
-            None
-        };
+        let started = Instant::now();
+        let (name, from, held) = (&entry.name, entry.generation(), entry.find(to)?);
+        let store = self.shared.store.clone();
+        // Before the name leads there: what cannot be read cannot be served.
+        blocking(move || store.read(to)).await?;
+        let mut ready = None;
+        if entry.pinned {
+            self.check_pinned(name, &held.version)?;
+            ready = self.hold(held).await.ok();
+        }
         let mut transaction = database::begin(&self.shared.pool).await?;
         let action = match direction {
             Direction::Promote => {
@@ -233,8 +242,14 @@ impl Registry {
         names::audit(&mut transaction, line).await?;
         let entry = names::read_one(&mut transaction, name).await?;
         transaction.commit().await.map_err(fault::sql)?;
+        let pinned = entry.pinned;
         self.replace(name, Some(entry));
+        self.shared.observe.swapped(started.elapsed().as_secs_f64());
         tracing::info!(adapter = %name, %from, %to, action, "moved");
+        // What was replaced no longer keeps its place; only a request that still holds it does.
+        if pinned && ready.is_none() && self.hold(held).await.is_err() {
+            tracing::warn!(adapter = %name, generation = %to, "pinned, and loaded by the next request that finds room");
+        }
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ mod folder;
 mod lease;
 mod manage;
 mod names;
+mod observe;
 mod publish;
 mod resident;
 mod snapshot;
@@ -36,6 +37,7 @@ pub use crate::adapter::peft::Files;
 pub use database::{begin, open_database};
 pub use fault::{io as storage_fault, sql as database_fault};
 pub use lease::Lease;
+pub use observe::{Observe, Unobserved};
 
 /// `None`: no condition. `Some(None)`: the name must not exist. `Some(Some(g))`: it must point to `g`.
 pub type Expected = Option<Option<Generation>>;
@@ -104,6 +106,7 @@ struct Shared {
     /// Held by whoever changes names or stored contents.
     write: tokio::sync::Mutex<()>,
     changes: broadcast::Sender<AdapterView>,
+    observe: Arc<dyn Observe>,
 }
 
 impl Registry {
@@ -112,14 +115,16 @@ impl Registry {
         pool: SqlitePool,
         base: BaseIdentity,
         config: Config,
+        observe: Arc<dyn Observe>,
     ) -> Result<Self, Reason> {
-        Self::open_watched(pool, base, config, Arc::new(Unwatched)).await
+        Self::open_watched(pool, base, config, observe, Arc::new(Unwatched)).await
     }
 
     async fn open_watched(
         pool: SqlitePool,
         base: BaseIdentity,
         config: Config,
+        observe: Arc<dyn Observe>,
         witness: Arc<dyn Witness>,
     ) -> Result<Self, Reason> {
         let sizes = Sizes {
@@ -159,13 +164,27 @@ impl Registry {
                 loads: Semaphore::new(LOADS),
                 write: tokio::sync::Mutex::default(),
                 changes: broadcast::channel(CHANGES).0,
+                observe,
             }),
         };
         registry.load_pinned();
         Ok(registry)
     }
 
-    /// Every name, in alphabetical order.
+    pub fn knows(&self, name: &AdapterName) -> bool {
+        self.snapshot().get(name).is_some()
+    }
+
+    /// Every name that can be asked for on this base, in alphabetical order.
+    pub async fn servable(&self) -> Vec<AdapterView> {
+        self.snapshot()
+            .entries()
+            .filter(|entry| entry.current.base_digest == self.shared.base.digest)
+            .map(|entry| self.view(entry))
+            .collect()
+    }
+
+    /// Every name, those of other bases too, in alphabetical order.
     pub async fn list(&self) -> Vec<AdapterView> {
         self.snapshot()
             .entries()

@@ -1,15 +1,16 @@
 //! Publication: a content becomes durable, then a name moves to it, then everyone sees it.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
+use super::resident::Room;
 use super::snapshot::{Entry, Held, Version};
 use super::store::{Staged, Step};
 use super::{Expected, Files, Registry, blocking, database, fault, names};
 use crate::adapter::Adapter;
-use crate::adapter::peft::WEIGHTS_FILE;
+use crate::adapter::peft::{PROVENANCE_FILE, Provenance, WEIGHTS_FILE};
 use crate::domain::{AdapterName, AdapterView, Generation, Reason};
 
 /// A publication, checked.
@@ -23,16 +24,17 @@ struct Candidate {
 
 impl Registry {
     /// Checks everything, stores the version durably, moves the name. Content the name already points to is a success
-    /// that changes nothing. Once begun it is carried through, even if the caller goes away.
+    /// that changes nothing, except that it repairs stored files that are damaged or missing. Once begun it is carried
+    /// through, even if the caller goes away.
     ///
-    /// `source` tells where the files came from: `upload`, `path:…`, `job:ftjob-…`, `bundled`.
+    /// `source` tells where the files came from: `upload`, `path:…`, `job:ftjob-…`, `bundled`. What an evaluation said
+    /// is taken from their record of origin.
     pub async fn publish(
         &self,
         name: &AdapterName,
         files: Files,
         expected: Expected,
         source: &str,
-        evaluation: Option<Value>,
     ) -> Result<AdapterView, Reason> {
         let (registry, name, source) = (self.clone(), name.clone(), source.to_owned());
         let task = async move {
@@ -44,11 +46,16 @@ impl Registry {
             }
             registry.snapshot().check(&name, expected)?;
             let (adapter, files) = registry.check(files).await?;
-            if let Some(entry) = registry.already(&name, expected, &adapter)? {
-                return Ok(registry.view(&entry));
-            }
             let generation = adapter.generation();
             let store = registry.shared.store.clone();
+            if let Some(entry) = registry.already(&name, expected, &adapter)? {
+                let stored = store.clone();
+                if blocking(move || stored.read(generation)).await.is_ok() {
+                    return Ok(registry.view(&entry));
+                }
+                tracing::warn!(adapter = %name, %generation, "its stored files are damaged and are replaced");
+            }
+            let evaluation = evaluation(&files);
             let staged = blocking(move || store.stage(generation, &files)).await?;
             let held = registry.held(&adapter, source, evaluation);
             registry
@@ -123,21 +130,19 @@ impl Registry {
             staged,
         } = candidate;
         let _writing = self.shared.write.lock().await;
+        let started = Instant::now();
+        let store = self.shared.store.clone();
         if let Some(entry) = self.already(&name, expected, &adapter)? {
+            blocking(move || store.place(staged)).await?;
             return Ok(self.view(&entry));
         }
         let before = self.snapshot().get(&name).cloned();
         let generation = adapter.generation();
-        // A pinned name must not end up on disk only. For others a place in memory is welcome but not needed.
-        let room = match self.shared.residency.reserve(adapter.bytes()) {
-            Err(reason) if before.as_ref().is_some_and(|entry| entry.pinned) => return Err(reason),
-            room => room.ok(),
-        };
-        let room = room.map(|(room, evicted)| {
-            self.announce(&evicted);
-            room
-        });
-        let store = self.shared.store.clone();
+        if before.as_ref().is_some_and(|entry| entry.pinned) {
+            self.check_pinned(&name, &held.version)?;
+        }
+        // A place in memory is welcome, so that the first request need not load, but not needed.
+        let room = self.make_room(&adapter);
         blocking(move || store.place(staged)).await?;
         let entry = match self.record(&name, &held, before.as_deref()).await {
             Ok(entry) => entry,
@@ -146,14 +151,31 @@ impl Registry {
                 return Err(reason);
             }
         };
-        if let Some(room) = room {
+        let waiting = match room {
+            Some(room) => {
+                drop(self.shared.residency.admit(room, adapter));
+                None
+            }
+            None => Some(adapter),
+        };
+        self.replace(&name, Some(entry));
+        // What was replaced no longer counts as pinned: its place may have become free.
+        if let Some((adapter, room)) =
+            waiting.and_then(|a| self.make_room(&a).map(|room| (a, room)))
+        {
             drop(self.shared.residency.admit(room, adapter));
         }
-        self.replace(&name, Some(entry));
+        self.shared.observe.swapped(started.elapsed().as_secs_f64());
         let view = self.show(&name).await?;
         let _ = self.shared.changes.send(view.clone());
         tracing::info!(adapter = %name, %generation, source = view.source, "published");
         Ok(view)
+    }
+
+    fn make_room(&self, adapter: &Adapter) -> Option<Room> {
+        let (room, evicted) = self.shared.residency.reserve(adapter.bytes()).ok()?;
+        self.announce(&evicted);
+        Some(room)
     }
 
     /// The one transaction of a publication.
@@ -202,6 +224,13 @@ impl Registry {
         self.shared.residency.set_pinned(next.pinned());
         self.shared.snapshot.store(Arc::new(next));
     }
+}
+
+/// What the record of origin says of held-out rows, where there is one.
+fn evaluation(files: &Files) -> Option<Value> {
+    Provenance::parse(files.get(PROVENANCE_FILE)?)
+        .ok()?
+        .evaluation
 }
 
 /// Unix seconds.

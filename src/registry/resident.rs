@@ -91,7 +91,14 @@ impl Residency {
             )));
         }
         let mut state = self.lock();
-        let mut evicted = Vec::new();
+        let (mut evicted, kept) = (Vec::new(), state.pinned_bytes());
+        if kept + bytes > self.budget {
+            // No request that ends makes this room.
+            return Err(Reason::WrongState(format!(
+                "the adapter needs {bytes} bytes in memory; pinned adapters take {kept} of {}: unpin one",
+                self.budget
+            )));
+        }
         while state.used + bytes > self.budget {
             let Some(victim) = state.victim() else {
                 return Err(Reason::Overloaded { retry_after: 1 });
@@ -169,6 +176,11 @@ impl State {
     fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock
+    }
+
+    fn pinned_bytes(&self) -> u64 {
+        let pinned = self.slots.iter().filter(|(at, _)| self.pinned.contains(at));
+        pinned.map(|(_, slot)| slot.adapter.bytes()).sum()
     }
 
     /// The idle version that was used longest ago.

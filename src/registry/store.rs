@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::{Files, Sizes, fault};
-use crate::adapter::peft::{self, CONFIG_FILE, PROVENANCE_FILE, WEIGHTS_FILE};
+use crate::adapter::peft::{self, CONFIG_FILE, PROVENANCE_FILE, Provenance, WEIGHTS_FILE};
 use crate::domain::{Generation, Reason};
 
 /// A moment in a publication after which power may fail.
@@ -126,9 +126,12 @@ impl Store {
     pub fn read(&self, generation: Generation) -> Result<Files, Reason> {
         let files = self.read_from(&self.folder(generation))?;
         if peft::generation(&files) != generation {
-            return Err(Reason::Storage(format!(
-                "the stored adapter {generation} is damaged"
-            )));
+            return Err(damaged(generation));
+        }
+        // Its bytes have no part in the name; they were well-formed when they were stored.
+        let origin = files.get(PROVENANCE_FILE);
+        if origin.is_some_and(|bytes| Provenance::parse(bytes).is_err()) {
+            return Err(damaged(generation));
         }
         Ok(files)
     }
@@ -188,8 +191,9 @@ impl Store {
         let mut files = Files::new();
         for name in [CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE] {
             let path = folder.join(name);
-            let failed =
-                |error: &std::io::Error| fault::io(&format!("reading {}", path.display()), error);
+            let failed = |error: &std::io::Error| {
+                fault::io(&format!("reading {name} of a stored adapter"), error)
+            };
             match fs::metadata(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound && name == PROVENANCE_FILE => {
                     continue;
@@ -197,8 +201,7 @@ impl Store {
                 Err(error) => return Err(failed(&error)),
                 Ok(metadata) if metadata.len() > self.sizes.of(name) => {
                     return Err(Reason::Storage(format!(
-                        "{} is larger than any adapter file",
-                        path.display()
+                        "{name} of a stored adapter is larger than any adapter file"
                     )));
                 }
                 Ok(_) => files.insert(
@@ -214,6 +217,12 @@ impl Store {
 /// Other files of an uploaded folder (a README, a tokenizer) are left out.
 pub(super) fn is_ours(name: &str) -> bool {
     [CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE].contains(&name)
+}
+
+fn damaged(generation: Generation) -> Reason {
+    Reason::Storage(format!(
+        "the stored files of generation {generation} are damaged; publish the adapter again"
+    ))
 }
 
 /// Makes the names in a folder survive a power failure.

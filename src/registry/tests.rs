@@ -40,6 +40,12 @@ impl Home {
         .await
     }
 
+    /// The folder of a stored version.
+    fn content(&self, seed: u64) -> PathBuf {
+        let adapters = self.dir.path().join("adapters");
+        adapters.join(generation(seed).to_string())
+    }
+
     fn contents(&self) -> usize {
         std::fs::read_dir(self.dir.path().join("adapters"))
             .unwrap()
@@ -73,7 +79,7 @@ async fn open(
         max_rank: 64,
         max_file_bytes: 1 << 20,
     };
-    Registry::open_watched(pool, base, config, witness)
+    Registry::open_watched(pool, base, config, Arc::new(Unobserved), witness)
         .await
         .unwrap()
 }
@@ -124,7 +130,7 @@ fn choice(text: &str) -> AdapterChoice {
 
 async fn publish(registry: &Registry, text: &str, seed: u64) -> AdapterView {
     registry
-        .publish(&name(text), files(seed), None, "upload", None)
+        .publish(&name(text), files(seed), None, "upload")
         .await
         .unwrap()
 }

@@ -138,7 +138,7 @@ fn go(base: &Base, wishes: &Wishes) -> (peft::Files, Vec<StepReport>) {
     let mut steps = Steps::default();
     match train(&course, plan.trainable().unwrap(), &mut steps).unwrap() {
         Ending::Finished(finished) => {
-            let (files, _) = publish::files(&plan, &base.name, &finished).unwrap();
+            let files = publish::files(&plan, &base.name, &finished).unwrap();
             (files, steps.0)
         }
         Ending::Interrupted => panic!("nothing interrupts it"),

@@ -23,7 +23,7 @@ pub fn publish(
 ) -> Result<(), Fault> {
     let (shared, id, name) = (worker.shared, &job.view.id, job.name()?);
     let (pool, registry) = (&shared.pool, &shared.registry);
-    let (files, evaluation) = files(plan, &shared.base.name, finished)?;
+    let files = files(plan, &shared.base.name, finished)?;
     let after = peft::generation(&files);
     let begun = match job.publishing {
         Some(begun) => Some(begun),
@@ -38,7 +38,7 @@ pub fn publish(
         }
         let source = format!("job:{id}");
         registry
-            .publish(&name, files.clone(), None, &source, evaluation.clone())
+            .publish(&name, files.clone(), None, &source)
             .await
             .map(drop)
     })?;
@@ -104,14 +104,8 @@ async fn is_published(
     Ok(registry.history(name).await?.contains(&publishing.after))
 }
 
-/// The files, and what the held-out rows said of them (`None` where none were held out).
-///
 /// The same job always gives the same bytes.
-pub fn files(
-    plan: &Plan,
-    base_name: &str,
-    finished: &Finished,
-) -> Result<(Files, Option<Value>), Fault> {
+pub fn files(plan: &Plan, base_name: &str, finished: &Finished) -> Result<Files, Fault> {
     let weights = finished.trainable.weights()?;
     let mut files = Lora {
         settings: &plan.settings,
@@ -119,19 +113,18 @@ pub fn files(
         weights: &weights,
     }
     .files()?;
-    let evaluation = evaluation(plan, finished);
     let provenance = Provenance {
         base: Some(base_name.to_owned()),
         base_digest: Some(plan.identity.base_digest.clone()),
         tokenizer_digest: Some(plan.identity.tokenizer_digest.clone()),
         data_digest: Some(plan.identity.data_digest.clone()),
         recipe: Some(serde_json::to_value(&plan.recipe).map_err(std::io::Error::other)?),
-        evaluation: evaluation.clone(),
+        evaluation: evaluation(plan, finished),
         parent_generation: plan.parent.as_ref().and_then(|parent| parent.generation),
     };
     let provenance = serde_json::to_vec_pretty(&provenance).map_err(std::io::Error::other)?;
     files.insert(PROVENANCE_FILE.to_owned(), provenance);
-    Ok((files, evaluation))
+    Ok(files)
 }
 
 /// Held-out scores of the base, of the adapter the job continued, and of the result.

@@ -70,9 +70,14 @@ async fn registry_in(folder: &Path, base: &Base) -> (SqlitePool, Registry) {
         max_rank: 64,
         max_file_bytes: 1 << 24,
     };
-    let registry = Registry::open(pool.clone(), identity, config)
-        .await
-        .unwrap();
+    let registry = Registry::open(
+        pool.clone(),
+        identity,
+        config,
+        Arc::new(registry::Unobserved),
+    )
+    .await
+    .unwrap();
     (pool, registry)
 }
 
@@ -256,7 +261,7 @@ fn a_process_that_takes_adapters() {
                 (CONFIG.to_owned(), serde_json::to_vec(&config).unwrap()),
                 (WEIGHTS.to_owned(), read(WEIGHTS)),
             ]);
-            let view = registry.publish(&name, files, None, "upload", None).await;
+            let view = registry.publish(&name, files, None, "upload").await;
             // In one piece: a kill leaves the whole line or none of it.
             let line = format!("{}\n", view.unwrap().generation);
             acknowledged.write_all(line.as_bytes()).unwrap();

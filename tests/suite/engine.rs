@@ -10,7 +10,7 @@ use adapterd::device::Turns;
 use adapterd::domain::{AdapterChoice, Event, Sampling, TokenInfo};
 use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, weights::Quant};
-use adapterd::registry::{BaseIdentity, Config as RegistryConfig, Registry, open_database};
+use adapterd::registry::{self, BaseIdentity, Config as RegistryConfig, Registry, open_database};
 use adapterd::scheduler::{Admitted, Config, Draft, Scheduler, Unobserved};
 use candle_core::{Device, Tensor};
 use tempfile::TempDir;
@@ -62,7 +62,7 @@ impl House {
             max_rank: 256,
             max_file_bytes: 1 << 30,
         };
-        let registry = Registry::open(pool, identity, config)
+        let registry = Registry::open(pool, identity, config, Arc::new(registry::Unobserved))
             .await
             .expect("a registry");
         for adapter in ADAPTERS {
@@ -75,13 +75,7 @@ impl House {
                 );
             }
             registry
-                .publish(
-                    &adapter.parse().expect("a name"),
-                    files,
-                    None,
-                    "upload",
-                    None,
-                )
+                .publish(&adapter.parse().expect("a name"), files, None, "upload")
                 .await
                 .expect("an adapter");
         }

@@ -118,9 +118,14 @@ impl Daemon {
             max_rank: 64,
             max_file_bytes: 16 << 20,
         };
-        let registry = Registry::open(pool.clone(), identity, config)
-            .await
-            .unwrap();
+        let registry = Registry::open(
+            pool.clone(),
+            identity,
+            config,
+            Arc::new(registry::Unobserved),
+        )
+        .await
+        .unwrap();
         let config = scheduler::Config {
             rows: 16,
             step_tokens: 256,
@@ -187,7 +192,7 @@ impl Daemon {
         let name: AdapterName = name.parse().unwrap();
         let view = self
             .registry
-            .publish(&name, files, None, "upload", None)
+            .publish(&name, files, None, "upload")
             .await
             .unwrap();
         view.generation.to_string()

@@ -1,9 +1,15 @@
 //! Managing adapters over HTTP.
 
+use std::sync::Arc;
+
+use adapterd::kernels::quant::Format;
+use adapterd::model::{Base, KvKind, Origin, Quant};
+use adapterd::registry::{self, BaseIdentity, Registry};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
-use crate::harness::{Daemon, adapter, answer};
+use crate::harness::{BASE, Daemon, adapter, answer, golden};
 
 fn tarball(files: &adapterd::gateway::Files, within: &str) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
@@ -304,4 +310,71 @@ async fn what_is_no_adapter_is_refused_and_nothing_is_registered() {
         413
     );
     assert_eq!(daemon.get("/v1/adapters").await.1["data"], json!([]));
+}
+
+/// Registers golden adapters for a base of the same shape and other weights, as a daemon with that base would have.
+async fn register_for_another_base(dir: &TempDir, name: &str) {
+    let origin = Origin::Folder(golden("models/llama"));
+    let base = Base::open(&origin, Some(Quant::To(Format::F32)), KvKind::F32).unwrap();
+    let identity = BaseIdentity {
+        name: "other".into(),
+        digest: [9; 32],
+        sites: base.model.sites().to_vec(),
+    };
+    let config = registry::Config {
+        dir: dir.path().to_owned(),
+        root: dir.path().join("incoming"),
+        resident_bytes: 64 << 20,
+        max_rank: 64,
+        max_file_bytes: 16 << 20,
+    };
+    let pool = registry::open_database(&dir.path().join("state.db"))
+        .await
+        .unwrap();
+    let registry = Registry::open(
+        pool.clone(),
+        identity,
+        config,
+        Arc::new(registry::Unobserved),
+    )
+    .await
+    .unwrap();
+    registry
+        .publish(&name.parse().unwrap(), adapter("plain"), None, "upload")
+        .await
+        .unwrap();
+    pool.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn adapters_of_another_base_are_shown_as_such_and_are_no_models_of_this_one() {
+    let dir = TempDir::new().unwrap();
+    register_for_another_base(&dir, "foreign").await;
+    let daemon = Daemon::start_in(dir).await;
+    daemon.publish("legal", adapter("plain")).await;
+    let (_, models) = daemon.get("/v1/models").await;
+    let ids: Vec<&Value> = models["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|model| &model["id"])
+        .collect();
+    assert_eq!(ids, [BASE, "legal"]);
+    assert_eq!(daemon.get("/v1/models/foreign").await.0, 404);
+    let (_, adapters) = daemon.get("/v1/adapters").await;
+    let bases: Vec<_> = adapters["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|adapter| (adapter["id"].as_str().unwrap(), &adapter["base"]))
+        .collect();
+    assert_eq!(
+        bases,
+        [("foreign", &json!("other")), ("legal", &json!(BASE))]
+    );
+    let ask = json!({"model": "foreign", "prompt": "x", "max_tokens": 1});
+    let (status, refused) = daemon.post("/v1/completions", ask).await;
+    assert_eq!(status, 422, "{refused}");
+    let why = refused["error"]["message"].as_str().unwrap();
+    assert!(why.contains("`other`"), "{why}");
 }

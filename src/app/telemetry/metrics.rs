@@ -1,16 +1,21 @@
 //! The Prometheus metrics, by the names users rely on.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts, Registry,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts,
     TextEncoder,
 };
 
 use super::labels::Labels;
 use crate::domain::{JobEvent, JobEventKind, JobStatus, Usage};
-use crate::scheduler::{Load, Observe};
+use crate::registry;
+use crate::scheduler::{self, Load};
 
 /// What is read at the moment of a scrape rather than counted on the way.
 pub struct Gauges {
@@ -25,7 +30,7 @@ pub struct Gauges {
 
 /// Every metric of the process.
 pub struct Metrics {
-    registry: Registry,
+    registry: prometheus::Registry,
     adapters: Labels,
     requests: IntCounterVec,
     tokens: IntCounterVec,
@@ -38,6 +43,8 @@ pub struct Metrics {
     queue_depth: Gauge,
     kv_blocks: IntGaugeVec,
     adapter_loaded: IntGaugeVec,
+    adapter_load: Histogram,
+    swap: Histogram,
     jobs: IntGaugeVec,
     memory: IntGaugeVec,
     train: Train,
@@ -53,6 +60,8 @@ struct Train {
     skipped_steps_total: IntCounterVec,
 }
 
+/// What a token was, in the order of a request's usage.
+const KINDS: [&str; 3] = ["prompt", "generated", "cached"];
 const LATENCY: &[f64] = &[
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
@@ -63,7 +72,7 @@ const COUNTS: &[f64] = &[
 impl Metrics {
     /// `adapter_labels`: adapters with labels of their own.
     pub fn new(adapter_labels: usize) -> prometheus::Result<Self> {
-        let registry = Registry::new();
+        let registry = prometheus::Registry::new();
         let histogram = |name: &str, help: &str, buckets: &[f64]| {
             let made =
                 Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.to_vec()))?;
@@ -131,6 +140,16 @@ impl Metrics {
                 "adapterd_adapter_loaded",
                 "1 for each adapter in memory",
                 &["adapter", "tier", "pinned"],
+            )?,
+            adapter_load: histogram(
+                "adapterd_adapter_load_seconds",
+                "From disk into memory, checks included",
+                LATENCY,
+            )?,
+            swap: histogram(
+                "adapterd_swap_seconds",
+                "Moving a name to another version, until every request sees it",
+                LATENCY,
             )?,
             jobs: int_gauges("adapterd_jobs", "Fine-tuning jobs", &["state"])?,
             memory: int_gauges(
@@ -217,6 +236,16 @@ impl Metrics {
         }
     }
 
+    /// Adapters that are gone give their labels to others, and their series go.
+    pub fn forget_adapters(&self, exists: impl Fn(&str) -> bool) {
+        for name in self.adapters.release(exists) {
+            for kind in KINDS {
+                // Absent where no request has ended yet.
+                let _ = self.tokens.remove_label_values(&[name.as_str(), kind]);
+            }
+        }
+    }
+
     /// The text exposition, with `now`'s gauges.
     pub fn render(&self, now: &Gauges) -> prometheus::Result<String> {
         self.queue_depth.set(now.load.waiting as f64);
@@ -245,27 +274,23 @@ impl Metrics {
         let mut bytes = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut bytes)?;
         let mut text = String::from_utf8_lossy(&bytes).into_owned();
-        gateway_names(&mut text, now);
+        gateway_names(&mut text, now, self.adapters.most());
         Ok(text)
     }
 }
 
 /// The names that inference gateways read from any engine. One series each, so that stale label sets never linger.
-fn gateway_names(text: &mut String, now: &Gauges) {
+/// `most`: adapters one label lists.
+fn gateway_names(text: &mut String, now: &Gauges, most: usize) {
     let load = &now.load;
     let usage = load.kv_used as f64 / load.kv_total.max(1) as f64;
     let seconds = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0.0, |d| d.as_secs_f64());
-    // The protocol's `running` means loaded and ready, busy or not.
-    let mut ready: Vec<&str> = now
-        .resident
-        .iter()
-        .map(|(name, ..)| name.as_str())
-        .collect();
-    ready.extend(load.running_adapters.iter().map(String::as_str));
-    ready.sort_unstable();
-    ready.dedup();
+    // The protocol's `running` means loaded and ready, busy or not; the busy ones matter most.
+    let loaded = now.resident.iter().map(|(name, ..)| name);
+    let ready = listed(load.running_adapters.iter().chain(loaded), most);
+    let waiting = listed(load.waiting_adapters.iter(), most);
     let rows = [
         (
             "vllm:num_requests_waiting",
@@ -290,9 +315,7 @@ fn gateway_names(text: &mut String, now: &Gauges) {
             "vllm:lora_requests_info",
             format!(
                 "{{max_lora=\"{}\",running_lora_adapters=\"{}\",waiting_lora_adapters=\"{}\"}}",
-                now.max_adapters,
-                ready.join(","),
-                load.waiting_adapters.join(",")
+                now.max_adapters, ready, waiting
             ),
             seconds,
         ),
@@ -303,7 +326,29 @@ fn gateway_names(text: &mut String, now: &Gauges) {
     }
 }
 
-impl Observe for Metrics {
+/// The first `most` different names, in order.
+fn listed<'a>(names: impl Iterator<Item = &'a String>, most: usize) -> String {
+    let mut found = BTreeSet::new();
+    for name in names {
+        if found.len() == most {
+            break;
+        }
+        found.insert(name.as_str());
+    }
+    found.into_iter().collect::<Vec<_>>().join(",")
+}
+
+impl registry::Observe for Metrics {
+    fn loaded(&self, seconds: f64) {
+        self.adapter_load.observe(seconds);
+    }
+
+    fn swapped(&self, seconds: f64) {
+        self.swap.observe(seconds);
+    }
+}
+
+impl scheduler::Observe for Metrics {
     fn step(&self, seconds: f64, rows: usize, adapters: usize) {
         self.step_seconds.observe(seconds);
         self.batch_rows.observe(rows as f64);
@@ -321,100 +366,11 @@ impl Observe for Metrics {
     fn request(&self, seconds: f64, adapter: Option<&str>, usage: Usage) {
         self.request_duration.observe(seconds);
         let adapter = adapter.map_or("none", |name| self.adapters.of(name));
-        for (kind, count) in [
-            ("prompt", usage.prompt),
-            ("generated", usage.generated),
-            ("cached", usage.cached),
-        ] {
+        let counts = [usage.prompt, usage.generated, usage.cached];
+        for (kind, count) in KINDS.into_iter().zip(counts) {
             self.tokens
                 .with_label_values(&[adapter, kind])
                 .inc_by(count as u64);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_skipped_step_is_counted_and_a_finished_jobs_series_go() {
-        let metrics = Metrics::new(4).unwrap();
-        for (step, skipped) in [(1, true), (2, false), (3, true)] {
-            metrics.trained(&JobEvent {
-                seq: step,
-                job: crate::domain::JobId::new("a"),
-                created_at: 0,
-                level: crate::domain::Level::Info,
-                kind: JobEventKind::Metrics,
-                message: String::new(),
-                data: serde_json::json!({"step": step, "tokens": 5, "skipped": skipped}),
-            });
-        }
-        let now = Gauges {
-            load: Load::default(),
-            resident: Vec::new(),
-            max_adapters: 8,
-            jobs: Vec::new(),
-            memory: Vec::new(),
-        };
-        let text = metrics.render(&now).unwrap();
-        for line in [
-            "adapterd_train_skipped_steps_total{job=\"ftjob-a\"} 2",
-            "adapterd_train_tokens_total{job=\"ftjob-a\"} 15",
-            "adapterd_train_step{job=\"ftjob-a\"} 3",
-        ] {
-            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
-        }
-        metrics.job_ended("ftjob-a");
-        assert!(!metrics.render(&now).unwrap().contains("ftjob-a"));
-    }
-
-    #[test]
-    fn a_scrape_holds_what_gateways_read() {
-        let metrics = Metrics::new(4).unwrap();
-        metrics.answered("/v1/chat/completions", 200);
-        metrics.request(
-            0.5,
-            Some("legal"),
-            Usage {
-                prompt: 7,
-                cached: 0,
-                generated: 3,
-            },
-        );
-        let load = Load {
-            waiting: 2,
-            running: 1,
-            kv_used: 5,
-            kv_total: 10,
-            block_size: 16,
-            running_adapters: vec!["legal".into()],
-            waiting_adapters: vec!["medical".into()],
-        };
-        let now = Gauges {
-            load,
-            resident: vec![("finance".into(), true, 10)],
-            max_adapters: 8,
-            jobs: vec![(JobStatus::Queued, 1)],
-            memory: vec![("weights", 3)],
-        };
-        let text = metrics.render(&now).unwrap();
-        for line in [
-            "adapterd_requests_total{code=\"200\",route=\"/v1/chat/completions\"} 1",
-            "adapterd_tokens_total{adapter=\"legal\",kind=\"prompt\"} 7",
-            "adapterd_kv_blocks{state=\"free\"} 5",
-            "adapterd_adapter_loaded{adapter=\"finance\",pinned=\"true\",tier=\"resident\"} 1",
-            "vllm:num_requests_waiting 2",
-            "vllm:kv_cache_usage_perc 0.5",
-            "vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"10\"} 1",
-            "adapterd_jobs{state=\"queued\"} 1",
-            "adapterd_memory_bytes{part=\"weights\"} 3",
-        ] {
-            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
-        }
-        assert!(text.contains(
-            "vllm:lora_requests_info{max_lora=\"8\",running_lora_adapters=\"finance,legal\",waiting_lora_adapters=\"medical\"}"
-        ));
     }
 }

@@ -3,20 +3,18 @@
 use serde_json::json;
 
 use super::*;
+use crate::adapter::peft::{CONFIG_FILE, PROVENANCE_FILE};
 
 #[tokio::test]
 async fn a_published_adapter_answers_at_once_and_after_a_restart() {
     let home = Home::new();
     let registry = home.open().await;
-    let evaluation = Some(json!({"loss": 1.5}));
+    let evaluation = json!({"loss": 1.5});
+    let mut given = files(1);
+    let origin = json!({"evaluation": evaluation}).to_string();
+    given.insert(PROVENANCE_FILE.into(), origin.into_bytes());
     let view = registry
-        .publish(
-            &name("legal"),
-            files(1),
-            Some(None),
-            "upload",
-            evaluation.clone(),
-        )
+        .publish(&name("legal"), given.clone(), Some(None), "upload")
         .await
         .unwrap();
     assert_eq!(
@@ -41,14 +39,14 @@ async fn a_published_adapter_answers_at_once_and_after_a_restart() {
             ..view
         }
     );
-    assert_eq!(again.evaluation, evaluation);
+    assert_eq!(again.evaluation, Some(evaluation));
     let lease = lease(&registry, "legal").await.unwrap();
     assert_eq!(
         (lease.name().as_str(), lease.generation()),
         ("legal", generation(1))
     );
     assert_eq!(lease.adapter().generation(), generation(1));
-    assert_eq!(registry.files(&name("legal")).await.unwrap(), files(1));
+    assert_eq!(registry.files(&name("legal")).await.unwrap(), given);
 }
 
 #[tokio::test]
@@ -93,7 +91,7 @@ async fn publishing_what_is_there_already_changes_nothing() {
     let mut changes = registry.changes();
     assert_eq!(
         registry
-            .publish(&name("legal"), files(1), at(1), "path:x", None)
+            .publish(&name("legal"), files(1), at(1), "path:x")
             .await
             .unwrap(),
         first
@@ -101,7 +99,7 @@ async fn publishing_what_is_there_already_changes_nothing() {
     assert!(changes.try_recv().is_err());
     assert_eq!((home.contents(), home.staged()), (1, 0));
     let refused = registry
-        .publish(&name("legal"), files(1), at(2), "upload", None)
+        .publish(&name("legal"), files(1), at(2), "upload")
         .await;
     assert!(matches!(refused, Err(Reason::GenerationMismatch { .. })));
 }
@@ -114,9 +112,7 @@ async fn a_wrong_expectation_changes_nothing() {
     let before = publish(&registry, "legal", 2).await;
     let (legal, wrong) = (name("legal"), at(1));
     let refusals = [
-        registry
-            .publish(&legal, files(3), wrong, "upload", None)
-            .await,
+        registry.publish(&legal, files(3), wrong, "upload").await,
         registry.promote(&legal, generation(1), wrong).await,
         registry.rollback(&legal, wrong).await,
         registry.set_pinned(&legal, true, wrong).await,
@@ -134,7 +130,7 @@ async fn a_wrong_expectation_changes_nothing() {
         assert_eq!(actual, Some(generation(2)));
     }
     let exists = registry
-        .publish(&legal, files(3), Some(None), "upload", None)
+        .publish(&legal, files(3), Some(None), "upload")
         .await;
     assert!(matches!(exists, Err(Reason::AdapterExists(_))));
     assert_eq!(registry.show(&legal).await.unwrap(), before);
@@ -242,7 +238,7 @@ async fn a_removed_name_is_gone_with_its_contents_and_may_come_back() {
         generation(2)
     );
     let back = registry
-        .publish(&name("legal"), files(1), Some(None), "upload", None)
+        .publish(&name("legal"), files(1), Some(None), "upload")
         .await
         .unwrap();
     assert_eq!(
@@ -275,7 +271,7 @@ async fn what_cannot_be_served_leaves_no_trace() {
         (Files::new(), WEIGHTS_FILE),
     ] {
         let refused = registry
-            .publish(&name("legal"), files, None, "upload", None)
+            .publish(&name("legal"), files, None, "upload")
             .await;
         let Err(Reason::AdapterInvalid { field: blamed, .. }) = refused else {
             panic!("{refused:?}")
@@ -283,7 +279,7 @@ async fn what_cannot_be_served_leaves_no_trace() {
         assert_eq!(blamed, field);
     }
     let base = registry
-        .publish(&name("base"), files(1), None, "upload", None)
+        .publish(&name("base"), files(1), None, "upload")
         .await;
     assert!(matches!(base, Err(Reason::BadField { field, .. }) if field == "name"));
     assert!(registry.list().await.is_empty());
@@ -297,7 +293,7 @@ async fn files_that_are_no_part_of_an_adapter_are_left_out() {
     let mut given = files(1);
     given.insert("README.md".into(), b"hello".to_vec());
     registry
-        .publish(&name("legal"), given, None, "upload", None)
+        .publish(&name("legal"), given, None, "upload")
         .await
         .unwrap();
     assert_eq!(registry.files(&name("legal")).await.unwrap(), files(1));
@@ -316,6 +312,8 @@ async fn an_adapter_registered_for_another_base_is_not_applied_to_this_one() {
         registry.load(&name("legal"), None).await,
         Err(Reason::AdapterInvalid { .. })
     ));
+    assert_eq!(registry.list().await.len(), 1);
+    assert!(registry.servable().await.is_empty());
     // Registering the same content for this base is not a repetition.
     publish(&registry, "legal", 1).await;
     assert!(lease(&registry, "legal").await.is_ok());
@@ -325,33 +323,63 @@ async fn an_adapter_registered_for_another_base_is_not_applied_to_this_one() {
     );
 }
 
+/// Each way a stored adapter is lost, done to the folder of its files.
+const DAMAGES: [fn(&Path); 4] = [
+    |folder| {
+        let weights = folder.join(WEIGHTS_FILE);
+        let mut bytes = std::fs::read(&weights).unwrap();
+        bytes[200] ^= 1;
+        std::fs::write(&weights, bytes).unwrap();
+    },
+    |folder| std::fs::remove_file(folder.join(CONFIG_FILE)).unwrap(),
+    |folder| std::fs::write(folder.join(PROVENANCE_FILE), "{").unwrap(),
+    |folder| std::fs::remove_dir_all(folder).unwrap(),
+];
+
 #[tokio::test]
-async fn damage_on_disk_is_a_typed_failure_of_that_adapter_alone() {
-    let home = Home::new();
-    let registry = home.open().await;
-    publish(&registry, "legal", 1).await;
-    publish(&registry, "medical", 2).await;
-    drop(registry);
-    let weights = home
-        .dir
-        .path()
-        .join("adapters")
-        .join(generation(1).to_string())
-        .join(WEIGHTS_FILE);
-    let mut bytes = std::fs::read(&weights).unwrap();
-    bytes[200] ^= 1;
-    std::fs::write(&weights, bytes).unwrap();
-    let registry = home.open().await;
-    assert!(matches!(
-        lease(&registry, "legal").await.err(),
-        Some(Reason::Storage(_))
-    ));
-    assert!(lease(&registry, "medical").await.is_ok());
-    assert_eq!(
-        registry.resident_bytes().0,
-        size(),
-        "a failed load gives its room back"
-    );
+async fn damage_on_disk_is_a_typed_failure_of_that_adapter_alone_until_it_is_published_again() {
+    for damage in DAMAGES {
+        let home = Home::new();
+        let registry = home.open().await;
+        let legal = publish(&registry, "legal", 1).await;
+        publish(&registry, "medical", 2).await;
+        drop(registry);
+        damage(&home.content(1));
+        let registry = home.open().await;
+        let refused = lease(&registry, "legal").await.err();
+        let Some(Reason::Storage(why)) = refused else {
+            panic!("{refused:?}")
+        };
+        let place = home.dir.path().to_str().unwrap();
+        assert!(!why.contains(place), "a path of the server's: {why}");
+        assert!(lease(&registry, "medical").await.is_ok());
+        assert_eq!(
+            registry.resident_bytes().0,
+            size(),
+            "a failed load gives its room back"
+        );
+        let again = publish(&registry, "legal", 1).await;
+        assert_eq!(again.generation, legal.generation);
+        assert!(lease(&registry, "legal").await.is_ok());
+        assert_eq!((home.contents(), home.staged()), (2, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_name_is_not_moved_to_a_version_whose_files_are_damaged() {
+    for damage in DAMAGES {
+        let home = Home::new();
+        let registry = home.open().await;
+        publish(&registry, "legal", 1).await;
+        publish(&registry, "legal", 2).await;
+        damage(&home.content(1));
+        let refused = registry.rollback(&name("legal"), None).await;
+        assert!(matches!(refused, Err(Reason::Storage(_))), "{refused:?}");
+        assert_eq!(
+            registry.show(&name("legal")).await.unwrap().generation,
+            generation(2)
+        );
+    }
 }
 
 #[tokio::test]

@@ -27,27 +27,57 @@ async fn versions_come_and_go_within_the_budget() {
 }
 
 #[tokio::test]
-async fn a_publication_needs_no_room_in_memory_unless_the_name_is_pinned() {
+async fn a_publication_needs_no_room_in_memory() {
     let home = Home::new();
     let registry = home.open_small(1).await;
     publish(&registry, "a", 1).await;
+    let _running = lease(&registry, "a").await.unwrap();
+    assert_eq!(publish(&registry, "b", 2).await.tier, Tier::Disk);
+}
+
+#[tokio::test]
+async fn a_pinned_adapter_that_fills_the_memory_is_replaced_in_its_own_place() {
+    let home = Home::new();
+    let registry = home.open_small(1).await;
+    let a = name("a");
+    publish(&registry, "a", 1).await;
+    registry.set_pinned(&a, true, None).await.unwrap();
+    let replaced = publish(&registry, "a", 2).await;
+    assert_eq!(
+        (replaced.generation, replaced.tier, replaced.pinned),
+        (generation(2), Tier::Resident, true)
+    );
+    let back = registry.rollback(&a, None).await.unwrap();
+    assert_eq!(
+        (back.generation, back.tier, back.pinned),
+        (generation(1), Tier::Resident, true)
+    );
+    // While a request holds the version before, the new one waits for its end on disk.
     let running = lease(&registry, "a").await.unwrap();
-    let b = publish(&registry, "b", 2).await;
-    assert_eq!(b.tier, Tier::Disk);
+    assert_eq!(publish(&registry, "a", 3).await.tier, Tier::Disk);
+    assert_eq!(running.generation(), generation(1));
+    let full = lease(&registry, "a").await.err();
+    assert!(matches!(full, Some(Reason::Overloaded { .. })), "{full:?}");
+    drop(running);
+    assert_eq!(
+        lease(&registry, "a").await.unwrap().generation(),
+        generation(3)
+    );
+    assert_eq!(registry.resident_bytes(), (size(), size()));
+}
+
+#[tokio::test]
+async fn what_pins_leave_no_room_for_is_told_so_instead_of_waiting() {
+    let home = Home::new();
+    let registry = home.open_small(1).await;
+    publish(&registry, "a", 1).await;
     registry.set_pinned(&name("a"), true, None).await.unwrap();
-    let refused = registry
-        .publish(&name("a"), files(3), None, "upload", None)
-        .await;
+    publish(&registry, "b", 2).await;
+    let refused = lease(&registry, "b").await.err();
     assert!(
-        matches!(refused, Err(Reason::Overloaded { .. })),
+        matches!(&refused, Some(Reason::WrongState(why)) if why.contains("pinned")),
         "{refused:?}"
     );
-    assert_eq!(
-        registry.show(&name("a")).await.unwrap().generation,
-        generation(1)
-    );
-    assert_eq!(home.contents(), 2);
-    drop(running);
 }
 
 #[tokio::test]

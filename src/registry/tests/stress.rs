@@ -32,7 +32,7 @@ async fn change(registry: &Registry, rng: &mut ChaCha8Rng) -> Result<(), Reason>
         0..4 => {
             let files = files(rng.random_range(0..SEEDS));
             registry
-                .publish(&name, files, expected, "upload", None)
+                .publish(&name, files, expected, "upload")
                 .await
                 .map(drop)
         }

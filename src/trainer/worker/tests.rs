@@ -58,9 +58,14 @@ impl Shop {
             max_rank: 64,
             max_file_bytes: 1 << 20,
         };
-        let registry = Registry::open(pool.clone(), identity, config)
-            .await
-            .unwrap();
+        let registry = Registry::open(
+            pool.clone(),
+            identity,
+            config,
+            Arc::new(crate::registry::Unobserved),
+        )
+        .await
+        .unwrap();
         let config = Config {
             dir: dir.join("training"),
             max_file_bytes: 1 << 20,

@@ -1,0 +1,232 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::adapter::testing::{BASE_DIGEST, sites, specimen};
+use crate::domain::{JobId, Level};
+use crate::registry::{BaseIdentity, Config, Registry, open_database};
+use crate::scheduler::Observe as _;
+
+fn idle() -> Gauges {
+    Gauges {
+        load: Load::default(),
+        resident: Vec::new(),
+        max_adapters: 8,
+        jobs: Vec::new(),
+        memory: Vec::new(),
+    }
+}
+
+#[test]
+fn a_scrape_holds_what_gateways_read() {
+    let metrics = Metrics::new(4).unwrap();
+    metrics.answered("/v1/chat/completions", 200);
+    metrics.request(
+        0.5,
+        Some("legal"),
+        Usage {
+            prompt: 7,
+            cached: 0,
+            generated: 3,
+        },
+    );
+    let load = Load {
+        waiting: 2,
+        running: 1,
+        kv_used: 5,
+        kv_total: 10,
+        block_size: 16,
+        running_adapters: vec!["legal".into()],
+        waiting_adapters: vec!["medical".into()],
+    };
+    let now = Gauges {
+        load,
+        resident: vec![("finance".into(), true, 10)],
+        max_adapters: 8,
+        jobs: vec![(JobStatus::Queued, 1)],
+        memory: vec![("weights", 3)],
+    };
+    let text = metrics.render(&now).unwrap();
+    for line in [
+        "adapterd_requests_total{code=\"200\",route=\"/v1/chat/completions\"} 1",
+        "adapterd_tokens_total{adapter=\"legal\",kind=\"prompt\"} 7",
+        "adapterd_kv_blocks{state=\"free\"} 5",
+        "adapterd_adapter_loaded{adapter=\"finance\",pinned=\"true\",tier=\"resident\"} 1",
+        "vllm:num_requests_waiting 2",
+        "vllm:kv_cache_usage_perc 0.5",
+        "vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"10\"} 1",
+        "adapterd_jobs{state=\"queued\"} 1",
+        "adapterd_memory_bytes{part=\"weights\"} 3",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+    }
+    assert!(text.contains(
+        "vllm:lora_requests_info{max_lora=\"8\",running_lora_adapters=\"finance,legal\",waiting_lora_adapters=\"medical\"}"
+    ));
+}
+
+#[tokio::test]
+async fn a_load_and_a_move_of_a_name_are_timed() {
+    let dir = tempfile::tempdir().unwrap();
+    let metrics = Arc::new(Metrics::new(4).unwrap());
+    let pool = open_database(&dir.path().join("state.db")).await.unwrap();
+    let base = BaseIdentity {
+        name: "base".into(),
+        digest: BASE_DIGEST,
+        sites: sites(1),
+    };
+    let config = Config {
+        dir: dir.path().to_owned(),
+        root: dir.path().join("incoming"),
+        resident_bytes: 1 << 30,
+        max_rank: 64,
+        max_file_bytes: 1 << 20,
+    };
+    let registry = Registry::open(pool, base, config, metrics.clone())
+        .await
+        .unwrap();
+    let counts = |loads: u32, swaps: u32| {
+        let text = metrics.render(&idle()).unwrap();
+        for line in [
+            format!("adapterd_adapter_load_seconds_count {loads}"),
+            format!("adapterd_swap_seconds_count {swaps}"),
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+        }
+    };
+    counts(0, 0);
+    let legal = "legal".parse().unwrap();
+    for seed in [1, 2] {
+        let files = specimen(1, seed);
+        registry
+            .publish(&legal, files, None, "upload")
+            .await
+            .unwrap();
+    }
+    counts(0, 2);
+    registry.unload(&legal, None).await.unwrap();
+    registry.load(&legal, None).await.unwrap();
+    counts(1, 2);
+    registry.rollback(&legal, None).await.unwrap();
+    counts(1, 3);
+}
+
+#[test]
+fn the_series_of_an_adapter_that_is_gone_go_and_its_label_is_free() {
+    let metrics = Metrics::new(1).unwrap();
+    let answer = |name| metrics.request(0.1, Some(name), Usage::default());
+    let has = |name: &str| {
+        let text = metrics.render(&idle()).unwrap();
+        text.contains(&format!("adapterd_tokens_total{{adapter=\"{name}\""))
+    };
+    answer("first");
+    answer("second");
+    assert!(has("first") && has("other") && !has("second"));
+    metrics.forget_adapters(|name| name != "first");
+    answer("second");
+    assert!(!has("first") && has("second"));
+}
+
+#[test]
+fn gateways_are_told_of_a_bounded_number_of_adapters_the_busy_ones_first() {
+    let metrics = Metrics::new(2).unwrap();
+    let mut now = idle();
+    now.resident = ["a", "b", "c"].map(|name| (name.into(), false, 1)).into();
+    now.load.running_adapters = vec!["z".into()];
+    let text = metrics.render(&now).unwrap();
+    assert!(text.contains("running_lora_adapters=\"a,z\""), "{text}");
+}
+
+#[test]
+fn every_metric_that_users_rely_on_is_there() {
+    let metrics = Metrics::new(4).unwrap();
+    metrics.answered("/livez", 200);
+    metrics.step(0.1, 1, 1);
+    metrics.request(0.1, None, Usage::default());
+    metrics.trained(&JobEvent {
+        seq: 1,
+        job: JobId::new("1"),
+        created_at: 0,
+        level: Level::Info,
+        kind: JobEventKind::Metrics,
+        message: String::new(),
+        data: serde_json::json!({"step": 1, "train_loss": 2.0, "learning_rate": 0.1, "tokens": 5,
+            "tokens_per_second": 9.0, "loss_scale": 1.0, "skipped": true}),
+    });
+    let mut now = idle();
+    now.resident.push(("legal".into(), false, 1));
+    now.jobs.push((JobStatus::Running, 1));
+    now.memory.push(("kv", 1));
+    let text = metrics.render(&now).unwrap();
+    let histograms = [
+        "adapterd_time_to_first_token_seconds",
+        "adapterd_inter_token_latency_seconds",
+        "adapterd_request_duration_seconds",
+        "adapterd_batch_rows",
+        "adapterd_batch_adapters",
+        "adapterd_step_seconds",
+        "adapterd_adapter_load_seconds",
+        "adapterd_swap_seconds",
+    ];
+    let others = [
+        "adapterd_requests_total",
+        "adapterd_tokens_total",
+        "adapterd_queue_depth",
+        "adapterd_kv_blocks",
+        "adapterd_adapter_loaded",
+        "adapterd_train_step",
+        "adapterd_train_loss",
+        "adapterd_train_learning_rate",
+        "adapterd_train_tokens_total",
+        "adapterd_train_tokens_per_second",
+        "adapterd_train_loss_scale",
+        "adapterd_train_skipped_steps_total",
+        "adapterd_jobs",
+        "adapterd_memory_bytes",
+        "vllm:num_requests_waiting",
+        "vllm:num_requests_running",
+        "vllm:kv_cache_usage_perc",
+        "vllm:cache_config_info",
+        "vllm:lora_requests_info",
+    ];
+    let has = |name: &str, kind: Option<&str>| {
+        text.lines().any(|line| match line.strip_prefix("# TYPE ") {
+            Some(rest) => rest
+                .split_once(' ')
+                .is_some_and(|(found, of)| found == name && kind.is_none_or(|k| k == of)),
+            None => false,
+        })
+    };
+    for name in histograms {
+        assert!(has(name, Some("histogram")), "{name} in\n{text}");
+    }
+    for name in others {
+        assert!(has(name, None), "{name} in\n{text}");
+    }
+}
+
+#[test]
+fn a_skipped_step_is_counted_and_a_finished_jobs_series_go() {
+    let metrics = Metrics::new(4).unwrap();
+    for (step, skipped) in [(1, true), (2, false), (3, true)] {
+        metrics.trained(&JobEvent {
+            seq: step,
+            job: JobId::new("a"),
+            created_at: 0,
+            level: Level::Info,
+            kind: JobEventKind::Metrics,
+            message: String::new(),
+            data: serde_json::json!({"step": step, "tokens": 5, "skipped": skipped}),
+        });
+    }
+    let now = idle();
+    let text = metrics.render(&now).unwrap();
+    for line in [
+        "adapterd_train_skipped_steps_total{job=\"ftjob-a\"} 2",
+        "adapterd_train_tokens_total{job=\"ftjob-a\"} 15",
+        "adapterd_train_step{job=\"ftjob-a\"} 3",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+    }
+    metrics.job_ended("ftjob-a");
+    assert!(!metrics.render(&now).unwrap().contains("ftjob-a"));
+}

@@ -1,0 +1,14 @@
+//! What the registry tells whoever measures it.
+
+/// Called in passing: must not block.
+pub trait Observe: Send + Sync {
+    /// A version came from disk into memory.
+    fn loaded(&self, _seconds: f64) {}
+    /// A name moved to another version (or is new): from its turn until every request sees it.
+    fn swapped(&self, _seconds: f64) {}
+}
+
+/// Measures nothing.
+pub struct Unobserved;
+
+impl Observe for Unobserved {}
