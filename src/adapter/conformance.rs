@@ -149,6 +149,28 @@ fn a_number_that_is_not_finite_is_refused_by_name() {
 }
 
 #[test]
+fn weights_that_would_drown_the_base_are_refused_by_name() {
+    for (_, files) in specimens() {
+        let scaled = |name: &str, factor: f32| {
+            with_tensors(&files, |arrays| {
+                let data = &mut arrays.get_mut(name).unwrap().2;
+                for bytes in data.as_chunks_mut::<4>().0 {
+                    *bytes = (f32::from_le_bytes(*bytes) * factor).to_le_bytes();
+                }
+            })
+        };
+        for name in tensor_names(&files) {
+            for factor in [6e4, 1e30] {
+                assert_eq!(refusal(&scaled(&name, factor)).field, name);
+            }
+            accepted(&scaled(&name, 50.0));
+        }
+        let loud = with_key(&files, "lora_alpha", json!(1e9));
+        assert_eq!(refusal(&loud).field, "lora_alpha");
+    }
+}
+
+#[test]
 fn a_file_cut_anywhere_or_of_another_format_is_refused() {
     for (_, files) in specimens() {
         let weights = &files[WEIGHTS_FILE];
@@ -204,9 +226,15 @@ fn an_adapter_of_another_base_is_refused() {
         };
         accepted(&with_digest(BASE_DIGEST));
         assert_eq!(refusal(&with_digest([8; 32])).field, "base_digest");
-        let mut broken = files.clone();
-        broken.insert(PROVENANCE_FILE.to_owned(), b"[".to_vec());
-        assert_eq!(refusal(&broken).field, PROVENANCE_FILE);
+        let with_origin = |text: &str| {
+            let mut files = files.clone();
+            files.insert(PROVENANCE_FILE.to_owned(), text.as_bytes().to_vec());
+            files
+        };
+        for broken in ["[", "[]", "null", "\"\"", r#"{"base_digest": 7}"#] {
+            assert_eq!(refusal(&with_origin(broken)).field, PROVENANCE_FILE);
+        }
+        accepted(&with_origin("{}"));
         assert!(
             read(&files, &fit(&sites(LAYERS + 1))).is_err(),
             "another number of layers is another base"

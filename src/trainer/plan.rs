@@ -9,7 +9,7 @@ use super::recipe::{Inherited, Wishes, resolve};
 use super::trainable::Trainable;
 use crate::adapter::peft::{LoraSettings, LoraSite, Selection};
 use crate::adapter::{Adapter, AdapterFault, SiteShape};
-use crate::domain::{Generation, Reason, Recipe};
+use crate::domain::{Generation, Reason, Recipe, Targets};
 use crate::model::Base;
 
 /// The bytes a job learns from and is measured on.
@@ -47,7 +47,7 @@ pub fn settle(wishes: &Wishes, parent: Option<&Adapter>, base: &Base) -> Result<
         let sites = base.model.sites();
         let chosen = sites_of(
             &LoraSettings {
-                selection: Selection::of(wished.clone()),
+                selection: wanted(wished, sites)?,
                 ..settings.clone()
             },
             sites,
@@ -76,16 +76,21 @@ fn lora_of(parent: &Adapter) -> Result<&LoraSettings, Reason> {
 }
 
 fn sites_of(settings: &LoraSettings, sites: &[SiteShape]) -> Result<Vec<LoraSite>, Reason> {
-    settings
-        .sites(sites)
-        .map_err(|AdapterFault { field, why }| {
-            let field = if field == "target_modules" {
-                "targets".to_owned()
-            } else {
-                field
-            };
-            Reason::field(field, why)
-        })
+    settings.sites(sites).map_err(as_wish)
+}
+
+/// What a user asks for; unlike in a folder that was trained elsewhere, every name must be one of this base's.
+fn wanted(targets: &Targets, sites: &[SiteShape]) -> Result<Selection, Reason> {
+    let selection = Selection::of(targets.clone());
+    selection.check_names(sites).map_err(as_wish)?;
+    Ok(selection)
+}
+
+fn as_wish(AdapterFault { field, why }: AdapterFault) -> Reason {
+    match field.as_str() {
+        "target_modules" => Reason::field("targets", why),
+        _ => Reason::field(field, why),
+    }
 }
 
 impl Plan {
@@ -113,7 +118,7 @@ impl Plan {
                 alpha: recipe.alpha,
                 use_rslora: recipe.use_rslora,
                 dropout: recipe.dropout,
-                selection: Selection::of(recipe.targets.clone()),
+                selection: wanted(&recipe.targets, base.model.sites())?,
                 rank_pattern: Vec::new(),
                 alpha_pattern: Vec::new(),
             },

@@ -116,6 +116,10 @@ ACCEPTED: list[dict] = [
     {"runtime_config": {"ephemeral_gpu_offload": False}},
     {"target_modules": ["mlp.down_proj", "v_proj", "self_attn.q_proj"]},
     {"target_modules": r"model\.layers\.\d+\.(self_attn\.[qv]_proj|mlp\.down_proj)"},
+    # Names of other families' layers, as one list for many bases has them.
+    {"target_modules": ["q_proj", "v_proj", "down_proj", "query_key_value", "c_attn"]},
+    # Changes nothing where no embedding is adapted.
+    {"ensure_weight_tying": True},
     {"layers_to_transform": [0, 1], "layers_pattern": None},
     {"rank_pattern": {"q_proj": 8}, "alpha_pattern": {"q_proj": 16}},
     {"base_model_name_or_path": "somewhere/else"},

@@ -6,9 +6,13 @@ use std::collections::HashSet;
 use crate::adapter::catalogue::{AdapterKind, Folder, Parts};
 use crate::adapter::peft::{LoraSettings, LoraSite, tensor_names};
 use crate::adapter::{AdapterFault, Fit, SiteMap};
-use crate::kernels::segmented::LowRank;
+use crate::kernels::segmented::{LowRank, Values};
 
 pub struct Lora;
+
+/// For the bound on the root mean square of the entries of s · B A. Weights of a base are around 0.02: what exceeds
+/// this drowns the base in every answer and was never trained.
+const MAX_UPDATE: f64 = 1e4;
 
 impl AdapterKind for Lora {
     fn name(&self) -> &'static str {
@@ -93,8 +97,29 @@ fn read_site(folder: &Folder<'_>, site: &LoraSite) -> Result<LowRank, AdapterFau
     };
     let a = matrix(&a_name, [rank, shape.inputs])?;
     let b = matrix(&b_name, [shape.outputs, rank])?;
+    check_size(site, (&a_name, &a), (&b_name, &b))?;
     let sizes_disagree = || AdapterFault::new(&a_name, "is empty");
     LowRank::new(rank, shape.inputs, shape.outputs, scale as f32, a, &b).ok_or_else(sizes_disagree)
+}
+
+/// ‖s · B A‖ ≤ s ‖A‖ ‖B‖ (Frobenius), so the entries' root mean square is at most s · r · rms(A) · rms(B).
+fn check_size(site: &LoraSite, a: (&str, &Values), b: (&str, &Values)) -> Result<(), AdapterFault> {
+    let (a_size, b_size) = (a.1.root_mean_square(), b.1.root_mean_square());
+    let bound = site.scale * site.rank as f64 * a_size * b_size;
+    if bound <= MAX_UPDATE {
+        return Ok(());
+    }
+    let shares = [(site.alpha_key, site.scale), (a.0, a_size), (b.0, b_size)];
+    let (culprit, size) =
+        shares.into_iter().fold(
+            shares[0],
+            |most, share| if share.1 > most.1 { share } else { most },
+        );
+    let why = format!(
+        "with a size of {size:.3e} lets the update of `{}` reach {bound:.3e} a weight; up to {MAX_UPDATE:e} is served",
+        site.shape.site.path()
+    );
+    Err(AdapterFault::new(culprit, why))
 }
 
 /// A tensor without a place would mean that the adapter is only half applied.

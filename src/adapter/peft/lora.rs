@@ -34,11 +34,14 @@ pub struct LoraSite {
     /// The key that says so: `r` or `rank_pattern`.
     pub rank_key: &'static str,
     pub scale: f64,
+    /// `lora_alpha` or `alpha_pattern`.
+    pub alpha_key: &'static str,
 }
 
 impl LoraSettings {
     pub fn parse(file: &ConfigFile) -> Result<Self, AdapterFault> {
         refuse_unsupported(file)?;
+        check_types(file)?;
         let need = |key: &str| AdapterFault::new(key, "is missing");
         Ok(Self {
             rank: positive("r", file.count("r")?.ok_or_else(|| need("r"))?)?,
@@ -48,7 +51,7 @@ impl LoraSettings {
                     .ok_or_else(|| need("lora_alpha"))?,
             )?,
             use_rslora: file.flag("use_rslora")?,
-            dropout: file.number("lora_dropout")?.unwrap_or(0.0),
+            dropout: dropout(file)?,
             selection: selection(file)?,
             rank_pattern: file.patterns("rank_pattern", |key, value| {
                 positive(key, config::count(key, value)?)
@@ -70,13 +73,16 @@ impl LoraSettings {
                 let (rank, rank_key) = ranks
                     .get(&path)?
                     .map_or((self.rank, "r"), |rank| (rank, "rank_pattern"));
-                let alpha = alphas.get(&path)?.unwrap_or(self.alpha);
+                let (alpha, alpha_key) = alphas
+                    .get(&path)?
+                    .map_or((self.alpha, "lora_alpha"), |alpha| (alpha, "alpha_pattern"));
                 let scale = scale(alpha, rank, self.use_rslora);
                 Ok(LoraSite {
                     shape,
                     rank,
                     rank_key,
                     scale,
+                    alpha_key,
                 })
             })
             .collect()
@@ -105,6 +111,27 @@ fn alpha(field: &str, alpha: f64) -> Result<f64, AdapterFault> {
         field,
         format!("is {alpha}; an alpha is a positive number"),
     ))
+}
+
+fn dropout(file: &ConfigFile) -> Result<f64, AdapterFault> {
+    const FIELD: &str = "lora_dropout";
+    let share = file.number(FIELD)?.unwrap_or(0.0);
+    if (0.0..=1.0).contains(&share) {
+        return Ok(share);
+    }
+    let why = format!("is {share}; a dropout is a share from 0 to 1");
+    Err(AdapterFault::new(FIELD, why))
+}
+
+/// Keys whose values are not used are still what PEFT means by them: a file that says otherwise is no PEFT file.
+fn check_types(file: &ConfigFile) -> Result<(), AdapterFault> {
+    for key in ["base_model_name_or_path", "revision", "peft_version"] {
+        file.text(key)?;
+    }
+    for key in ["inference_mode", "ensure_weight_tying"] {
+        file.flag(key)?;
+    }
+    Ok(())
 }
 
 fn selection(file: &ConfigFile) -> Result<Selection, AdapterFault> {

@@ -19,7 +19,7 @@ pub use generation::generation;
 pub use lora::{LoraSettings, LoraSite, scale};
 pub use provenance::Provenance;
 pub use read::read;
-pub use targets::{Selection, target_sites};
+pub use targets::Selection;
 pub use tensors::Tensors;
 pub use write::{Lora, write};
 

@@ -1,7 +1,7 @@
 //! `adapterd.json`: where an adapter comes from. PEFT ignores the file; it ties an adapter to the base it was made on.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::PROVENANCE_FILE;
 use crate::adapter::AdapterFault;
@@ -29,11 +29,13 @@ pub struct Provenance {
 
 impl Provenance {
     pub fn parse(bytes: &[u8]) -> Result<Self, AdapterFault> {
+        // An object first: a list would be read field by field, and an empty one as "nothing is known".
         serde_json::from_slice(bytes)
+            .and_then(|keys: Map<String, Value>| serde_json::from_value(Value::Object(keys)))
             .map_err(|error| AdapterFault::new(PROVENANCE_FILE, format!("cannot be read: {error}")))
     }
 
-    /// Refuses an adapter that says it was made on another base.
+    /// Refuses an adapter that says it was made on another base; one that does not say only has to fit by its shapes.
     pub fn check_base(&self, digest: &[u8; 32]) -> Result<(), AdapterFault> {
         let Some(recorded) = &self.base_digest else {
             return Ok(());

@@ -39,7 +39,8 @@ impl Selection {
     }
 
     /// The sites these keys choose, in the order of `sites`; never empty. Refuses what PEFT would adapt but is no
-    /// linear layer of a block (embeddings, the head), and names that no layer of this base has.
+    /// linear layer of a block (embeddings, the head). As in PEFT, a name that no layer has chooses nothing, as long
+    /// as another name chooses something: one list may serve many bases.
     pub fn sites(&self, sites: &[SiteShape]) -> Result<Vec<SiteShape>, AdapterFault> {
         let rules = Rules::new(self)?;
         for path in other_modules(sites) {
@@ -52,16 +53,6 @@ impl Selection {
             .iter()
             .map(|shape| (shape.site.path(), shape))
             .collect();
-        if let Targets::List(names) = &self.targets
-            && let Some(stranger) = names
-                .iter()
-                .find(|name| !paths.iter().any(|(path, _)| ends_with(path, name)))
-        {
-            return Err(AdapterFault::new(
-                TARGETS,
-                format!("`{stranger}` is no linear layer of this base"),
-            ));
-        }
         let (mut chosen, mut key) = (Vec::new(), TARGETS);
         for (path, shape) in &paths {
             match rules.left_out_by(path)? {
@@ -71,12 +62,29 @@ impl Selection {
             }
         }
         if chosen.is_empty() {
+            self.check_names(sites)?;
             return Err(AdapterFault::new(
                 key,
                 "leaves no linear layer of this base to adapt",
             ));
         }
         Ok(chosen)
+    }
+
+    /// Refuses a list with a name that no layer of this base has: in what a user asks for, that is a mistake.
+    pub fn check_names(&self, sites: &[SiteShape]) -> Result<(), AdapterFault> {
+        let Targets::List(names) = &self.targets else {
+            return Ok(());
+        };
+        let paths: Vec<String> = sites.iter().map(|shape| shape.site.path()).collect();
+        let known = |name: &&String| paths.iter().any(|path| ends_with(path, name));
+        match names.iter().find(|name| !known(name)) {
+            Some(stranger) => Err(AdapterFault::new(
+                TARGETS,
+                format!("`{stranger}` is no linear layer of this base"),
+            )),
+            None => Ok(()),
+        }
     }
 
     /// The key that leaves a site out, where one does.
@@ -123,14 +131,6 @@ impl<'a> Rules<'a> {
             None
         })
     }
-}
-
-/// Which sites `targets` means for this base.
-pub fn target_sites(
-    targets: &Targets,
-    sites: &[SiteShape],
-) -> Result<Vec<SiteShape>, AdapterFault> {
-    Selection::of(targets.clone()).sites(sites)
 }
 
 /// `rank_pattern` or `alpha_pattern`: the first pattern that matches `^(.*\.)?(PATTERN)$` wins.

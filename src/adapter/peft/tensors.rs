@@ -1,14 +1,20 @@
 //! `adapter_model.safetensors` as named, checked arrays. Nothing is believed: the header is bounded, other formats
-//! are recognised by their first bytes, and every number is finite.
+//! are recognised by their first bytes, no name comes twice, and every number is finite and of a sane size.
+
+use std::collections::HashSet;
+use std::fmt;
 
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use crate::adapter::AdapterFault;
 use crate::kernels::segmented::Values;
 
 /// The header of an adapter for 200 layers has some 500 kB.
 const MAX_HEADER: u64 = 8 << 20;
+/// The largest magnitude of f16, in which adapters are commonly kept: a trained one comes nowhere near it.
+const MAX_MAGNITUDE: f32 = 65504.0;
 
 /// The tensors of one file.
 pub struct Tensors<'a> {
@@ -42,6 +48,9 @@ impl<'a> Tensors<'a> {
                 bytes.len()
             )));
         }
+        let header = &bytes[8..8 + length as usize];
+        serde_json::from_slice::<DistinctNames>(header)
+            .map_err(|error| fault(format!("has no valid header: {error}")))?;
         let file = SafeTensors::deserialize(bytes)
             .map_err(|error| fault(format!("is not valid safetensors: {error}")))?;
         Ok(Self { file })
@@ -55,7 +64,7 @@ impl<'a> Tensors<'a> {
         Some(self.file.tensor(name).ok()?.shape().to_vec())
     }
 
-    /// A matrix of exactly `shape`, all numbers finite, in the precision it was stored in (16-bit floats that are not
+    /// A matrix of exactly `shape`, all numbers within ±65504, in the precision it was stored in (16-bit floats that are not
     /// bf16 widened). `None` where the file has no such tensor.
     pub fn matrix(&self, name: &str, shape: [usize; 2]) -> Option<Result<Values, AdapterFault>> {
         let view = self.file.tensor(name).ok()?;
@@ -95,14 +104,41 @@ impl<'a> Tensors<'a> {
                 ))));
             }
         };
-        Some(match values.first_non_finite() {
+        Some(match values.first_beyond(MAX_MAGNITUDE) {
             Some((at, number)) => Err(fault(format!(
-                "has {number} at [{}, {}]",
+                "has {number:e} at [{}, {}]; numbers up to ±{MAX_MAGNITUDE} are served",
                 at / shape[1].max(1),
                 at % shape[1].max(1)
             ))),
             None => Ok(values),
         })
+    }
+}
+
+/// A header in which every tensor is named once. Of two tensors of one name, readers differ in which they take.
+struct DistinctNames;
+
+impl<'de> Deserialize<'de> for DistinctNames {
+    fn deserialize<D: Deserializer<'de>>(header: D) -> Result<Self, D::Error> {
+        struct Names;
+        impl<'de> Visitor<'de> for Names {
+            type Value = DistinctNames;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of tensors")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<DistinctNames, A::Error> {
+                let mut seen = HashSet::new();
+                while let Some((name, _)) = map.next_entry::<String, IgnoredAny>()? {
+                    if let Some(twice) = seen.replace(name) {
+                        return Err(A::Error::custom(format!("`{twice}` is named twice")));
+                    }
+                }
+                Ok(DistinctNames)
+            }
+        }
+        header.deserialize_map(Names)
     }
 }
 
@@ -213,8 +249,20 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_are_not_finite_are_named_with_their_place() {
+    fn a_name_that_comes_twice_is_refused() {
+        let one = r#""t":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}"#;
+        assert!(Tensors::parse("f", &file(&format!("{{{one}}}"), &[0; 8])).is_ok());
+        let fault = refusal(&file(&format!("{{{one},{one}}}"), &[0; 8]));
+        assert!(fault.why.contains("`t` is named twice"), "{fault}");
+    }
+
+    #[test]
+    fn numbers_that_are_not_finite_or_absurd_are_named_with_their_place() {
         for (dtype, bytes) in [
+            (
+                "F32",
+                [&1f32.to_le_bytes()[..], &(-3e38f32).to_le_bytes()].concat(),
+            ),
             (
                 "F32",
                 [&1f32.to_le_bytes()[..], &f32::NAN.to_le_bytes()].concat(),

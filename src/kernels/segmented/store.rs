@@ -35,18 +35,28 @@ impl Values {
         }
     }
 
-    /// Place and value of the first NaN or infinity.
-    pub fn first_non_finite(&self) -> Option<(usize, f32)> {
+    /// Place and value of the first number that is not within ±`most`; NaN never is.
+    pub fn first_beyond(&self, most: f32) -> Option<(usize, f32)> {
+        let beyond = |value: f32| value.is_nan() || value.abs() > most;
         match self {
             Self::F32(values) => values
                 .iter()
-                .position(|value| !value.is_finite())
+                .position(|value| beyond(*value))
                 .map(|at| (at, values[at])),
             Self::Bf16(values) => values
                 .iter()
-                .position(|value| !value.is_finite())
+                .position(|value| beyond(value.to_f32()))
                 .map(|at| (at, values[at].to_f32())),
         }
+    }
+
+    /// √(mean of the squares); 0 of nothing.
+    pub fn root_mean_square(&self) -> f64 {
+        let squares: f64 = match self {
+            Self::F32(values) => values.iter().map(|v| f64::from(*v).powi(2)).sum(),
+            Self::Bf16(values) => values.iter().map(|v| f64::from(*v).powi(2)).sum(),
+        };
+        (squares / self.len().max(1) as f64).sqrt()
     }
 
     /// A [rows, columns] matrix as [columns, rows].

@@ -39,9 +39,23 @@ fn a_list_matches_whole_paths_and_ends_after_a_dot() {
             "model.layers.2.self_attn.v_proj",
         ]
     );
-    assert_eq!(
-        refusal(&Selection::of(list(&["v_proj", "_proj"]))).field,
-        "target_modules"
+    let partly = Selection::of(list(&["v_proj", "_proj"]));
+    assert_eq!(paths(&partly).len(), 3, "no layer is called `_proj`");
+}
+
+#[test]
+fn a_name_that_no_layer_has_chooses_nothing_but_is_a_mistake_to_ask_for() {
+    let mixed = Selection::of(list(&["q_proj", "query_key_value"]));
+    assert_eq!(paths(&mixed).len(), 3);
+    let fault = mixed.check_names(&sites(3)).unwrap_err();
+    assert_eq!(fault.field, "target_modules");
+    assert!(fault.why.contains("query_key_value"), "{fault}");
+    let known = [list(&["q_proj", "mlp.up_proj"]), pattern(".*q_proj")];
+    assert!(
+        known
+            .map(Selection::of)
+            .iter()
+            .all(|s| s.check_names(&sites(3)).is_ok())
     );
 }
 
@@ -98,7 +112,6 @@ fn embeddings_the_head_and_strangers_are_refused_by_name() {
     for (targets, culprit) in [
         (list(&["q_proj", "lm_head"]), "lm_head"),
         (list(&["embed_tokens", "q_proj"]), "embed_tokens"),
-        (list(&["q_proj", "c_attn"]), "c_attn"),
         (pattern(".*(q_proj|mlp)"), "mlp"),
         (list(&["qkv_proj"]), "qkv_proj"),
     ] {
