@@ -216,7 +216,10 @@ impl Trainer {
                 // The worker took it up or let go of it just now.
                 JobStatus::Queued if row.publishing.is_none() => {}
                 JobStatus::Running if row.publishing.is_none() => self.shared.asked.pause(id),
-                _ => return Err(refused(&row, "paused")),
+                _ => {
+                    self.shared.asked.unpause(id);
+                    return Err(refused(&row, "paused"));
+                }
             }
             if row.view.status == JobStatus::Running
                 && timeout_at(patience, settled.changed()).await.is_err()
