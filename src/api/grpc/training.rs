@@ -232,15 +232,11 @@ fn wishes(recipe: pb::Recipe) -> Result<Wishes, Reason> {
     })
 }
 
-/// One entry that is no plain module name is a pattern.
-fn targets(mut modules: Vec<String>) -> Option<Targets> {
-    let plain = |text: &str| {
-        text.chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '.'))
-    };
+/// One entry may be a pattern, or names with commas between.
+fn targets(modules: Vec<String>) -> Option<Targets> {
     match modules.as_slice() {
         [] => None,
-        [one] if !plain(one) => modules.pop().map(Targets::Pattern),
+        [one] => Some(Targets::from_text(one)),
         _ => Some(Targets::List(modules)),
     }
 }
