@@ -46,8 +46,19 @@ pub fn config(command: &ConfigCommand, json: bool) -> Result<(), Failure> {
                 config: file.clone(),
                 ..SettingFlags::default()
             };
-            flags.load()?;
-            output.show(&json!({"ok": true}), |_| "The settings are sound.".into())
+            let doubts: Vec<String> = flags
+                .load()?
+                .doubts
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            output.show(&json!({"ok": true, "warnings": doubts}), |_| {
+                let mut text = String::from("The settings are sound.");
+                doubts
+                    .iter()
+                    .for_each(|doubt| text.push_str(&format!("\n  {doubt}")));
+                text
+            })
         }
         ConfigCommand::Show { origin, flags } => {
             let rows = flags.load()?.rows();

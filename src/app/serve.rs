@@ -37,6 +37,9 @@ pub struct ServeArgs {
 pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
     let settings = args.flags.load()?;
     telemetry::start_log(&settings.values.telemetry);
+    for doubt in &settings.doubts {
+        tracing::warn!("{doubt}");
+    }
     let daemon = Daemon::start(&settings).await.map_err(Failure::failed)?;
     stop_signal().await?;
     tracing::info!("stopping: running requests end first; a second signal ends at once");

@@ -27,7 +27,6 @@ pub enum KvKind {
     Auto,
     F32,
     F16,
-    Q8,
 }
 
 /// Everything serving and training share.

@@ -40,12 +40,6 @@ impl Model {
             KvKind::F16 => Stored::F16,
             KvKind::Auto if model.taken.single => Stored::F32,
             KvKind::Auto => Stored::F16,
-            KvKind::Q8 => {
-                return Err(WeightError::new(
-                    "kv",
-                    "q8 is not built yet; use f32 or f16",
-                ));
-            }
         };
         Ok(model)
     }

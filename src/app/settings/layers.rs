@@ -1,5 +1,8 @@
 //! Lays file, environment and flags over the defaults and remembers where each value came from.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -28,6 +31,8 @@ impl fmt::Display for Problem {
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub values: Values,
+    /// What looks like a setting and is none.
+    pub doubts: Vec<Problem>,
     origins: BTreeMap<String, String>,
 }
 
@@ -71,13 +76,28 @@ impl Settings {
 
 struct Given {
     key: String,
-    value: Value,
+    value: Said,
     origin: String,
+}
+
+enum Said {
+    Typed(Value),
+    /// What it is depends on the setting: `2024` may be a number or a folder.
+    Text(String),
+}
+
+impl Said {
+    fn like(self, default: &Value) -> Value {
+        match self {
+            Self::Typed(value) => value,
+            Self::Text(text) => parse_text(&text, default),
+        }
+    }
 }
 
 /// Resolves the settings, or says everything that is wrong with them.
 ///
-/// `environment` are variables with their full names; those that are not `ADAPTERD_SECTION__KEY` are left alone.
+/// `environment` are variables with their full names; those that do not begin with `ADAPTERD_` are left alone.
 /// `flags` are `(key, value)` pairs such as `("server.http", "127.0.0.1:0")`.
 pub fn load(
     file: Option<&Path>,
@@ -92,30 +112,38 @@ pub fn load(
             Err(problem) => problems.push(problem),
         }
     }
-    let mut variables: Vec<_> = environment.filter_map(from_variable).collect();
+    let defaults: BTreeMap<String, Value> =
+        leaves(&as_dict(&Values::default())).into_iter().collect();
+    let known: Vec<String> = defaults.keys().cloned().collect();
+    let (mut variables, mut doubts) = (Vec::new(), Vec::new());
+    for (name, text) in environment {
+        match from_variable(name, text, &known) {
+            Variable::Setting(found) => variables.push(found),
+            Variable::Mistake(problem) => problems.push(problem),
+            Variable::Doubt(problem) => doubts.push(problem),
+            Variable::Other => {}
+        }
+    }
     variables.sort_by(|a, b| a.key.cmp(&b.key));
     given.extend(variables);
     given.extend(flags.iter().map(|(key, text)| Given {
         key: (*key).to_owned(),
-        value: parse_text(text),
+        value: Said::Text(text.clone()),
         origin: "flag".into(),
     }));
 
-    let known: Vec<String> = leaves(&as_dict(&Values::default()))
-        .into_iter()
-        .map(|(key, _)| key)
-        .collect();
     let mut figment = Figment::from(Serialized::defaults(Values::default()));
     let mut origins = BTreeMap::new();
     for Given { key, value, origin } in given {
-        if !known.contains(&key) {
+        let Some(default) = defaults.get(&key) else {
             problems.push(Problem {
                 why: unknown(&key, &known),
                 key,
                 origin,
             });
             continue;
-        }
+        };
+        let value = value.like(default);
         let tried = figment.clone().merge(Serialized::global(&key, value));
         match tried.extract::<Values>() {
             Ok(_) => {
@@ -142,7 +170,11 @@ pub fn load(
                 }
             }));
             if problems.is_empty() {
-                return Ok(Settings { values, origins });
+                return Ok(Settings {
+                    values,
+                    doubts,
+                    origins,
+                });
             }
         }
         Err(error) => problems.push(Problem {
@@ -167,31 +199,74 @@ fn read_file(path: &Path) -> Result<Vec<Given>, Problem> {
         .into_iter()
         .map(|(key, value)| Given {
             key,
-            value,
+            value: Said::Typed(value),
             origin: origin.clone(),
         })
         .collect())
 }
 
-fn from_variable((name, text): (String, String)) -> Option<Given> {
-    let (section, key) = name.strip_prefix("ADAPTERD_")?.split_once("__")?;
-    Some(Given {
-        key: format!("{}.{}", section.to_lowercase(), key.to_lowercase()),
-        value: parse_text(&text),
-        origin: name,
-    })
+/// What a variable of the environment is to the settings.
+enum Variable {
+    Setting(Given),
+    /// A setting's name but for an underscore.
+    Mistake(Problem),
+    /// Ours by its first letters only. No error: some systems make such names of a service's name.
+    Doubt(Problem),
+    Other,
 }
 
-/// Numbers and booleans as such, everything else as text.
-fn parse_text(text: &str) -> Value {
-    if let Ok(number) = text.parse::<i64>() {
-        return Value::from(number);
+/// Read by the command line itself.
+const OF_COMMANDS: [&str; 3] = ["ADAPTERD_SERVER", "ADAPTERD_API_KEY", "ADAPTERD_CONFIG"];
+
+fn from_variable(name: String, text: String, known: &[String]) -> Variable {
+    let Some(rest) = name.strip_prefix("ADAPTERD_") else {
+        return Variable::Other;
+    };
+    if OF_COMMANDS.contains(&name.as_str()) {
+        return Variable::Other;
     }
-    match text {
-        "true" => Value::from(true),
-        "false" => Value::from(false),
-        _ => Value::from(text),
+    let lower = rest.to_lowercase();
+    if let Some((section, key)) = lower.split_once("__") {
+        return Variable::Setting(Given {
+            key: format!("{section}.{key}"),
+            value: Said::Text(text),
+            origin: name,
+        });
     }
+    let meant = known.iter().find(|key| key.replace('.', "_") == lower);
+    let (why, is_sure) = match meant {
+        Some(key) => {
+            let variable = key.replace('.', "__").to_uppercase();
+            (
+                format!("not a setting; did you mean `ADAPTERD_{variable}`?"),
+                true,
+            )
+        }
+        None => (
+            "not a setting; those are named `ADAPTERD_SECTION__KEY`".into(),
+            false,
+        ),
+    };
+    let problem = Problem {
+        key: name,
+        origin: "environment".into(),
+        why,
+    };
+    if is_sure {
+        Variable::Mistake(problem)
+    } else {
+        Variable::Doubt(problem)
+    }
+}
+
+/// Numbers and booleans where the default is one, everything else as text.
+fn parse_text(text: &str, default: &Value) -> Value {
+    let parsed = match default {
+        Value::Num(..) => text.parse::<i64>().ok().map(Value::from),
+        Value::Bool(..) => text.parse::<bool>().ok().map(Value::from),
+        _ => None,
+    };
+    parsed.unwrap_or_else(|| Value::from(text))
 }
 
 fn unknown(key: &str, known: &[String]) -> String {
@@ -244,84 +319,4 @@ fn plain(value: &Value) -> String {
     value
         .to_f64()
         .map_or_else(String::new, |number| number.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn vars(list: &[(&str, &str)]) -> std::vec::IntoIter<(String, String)> {
-        let owned: Vec<_> = list
-            .iter()
-            .map(|(k, v)| ((*k).into(), (*v).into()))
-            .collect();
-        owned.into_iter()
-    }
-
-    #[test]
-    fn flags_win_over_the_environment_which_wins_over_the_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("adapterd.toml");
-        std::fs::write(
-            &file,
-            "[engine]\nrows = 3\nstep_tokens = 100\nblock_size = 8\n",
-        )
-        .unwrap();
-        let settings = load(
-            Some(&file),
-            vars(&[
-                ("ADAPTERD_ENGINE__STEP_TOKENS", "200"),
-                ("ADAPTERD_ENGINE__BLOCK_SIZE", "32"),
-            ]),
-            &[("engine.block_size", "64".into())],
-        )
-        .unwrap();
-        assert_eq!(settings.values.engine.rows, 3);
-        assert_eq!(settings.values.engine.step_tokens, 200);
-        assert_eq!(settings.values.engine.block_size, 64);
-        let rows = settings.rows();
-        let origin = |key: &str| rows.iter().find(|row| row.0 == key).unwrap().2.clone();
-        assert_eq!(origin("engine.block_size"), "flag");
-        assert_eq!(origin("engine.step_tokens"), "ADAPTERD_ENGINE__STEP_TOKENS");
-        assert!(origin("engine.rows").ends_with("adapterd.toml"));
-        assert_eq!(origin("engine.kv_bytes"), "default");
-    }
-
-    #[test]
-    fn all_mistakes_are_told_at_once_and_near_misses_get_a_suggestion() {
-        let problems = load(
-            None,
-            vars(&[
-                ("ADAPTERD_ENGINE__ROWZ", "3"),
-                ("ADAPTERD_SERVER__HTTP", "nowhere"),
-            ]),
-            &[("model.quant", "q9".into()), ("engine.rows", "0".into())],
-        )
-        .unwrap_err();
-        let of = |key: &str| {
-            problems
-                .iter()
-                .find(|p| p.key == key)
-                .map(|p| p.why.clone())
-        };
-        assert!(
-            of("engine.rowz").unwrap().contains("engine.rows"),
-            "{problems:?}"
-        );
-        assert!(of("server.http").is_some(), "{problems:?}");
-        assert!(of("model.quant").unwrap().contains("q9"), "{problems:?}");
-        assert!(of("engine.rows").is_some(), "{problems:?}");
-    }
-
-    #[test]
-    fn the_client_variables_are_not_settings() {
-        assert!(
-            load(
-                None,
-                vars(&[("ADAPTERD_SERVER", "http://x"), ("ADAPTERD_API_KEY", "k")]),
-                &[]
-            )
-            .is_ok()
-        );
-    }
 }

@@ -1,0 +1,115 @@
+use super::*;
+
+fn vars(list: &[(&str, &str)]) -> std::vec::IntoIter<(String, String)> {
+    let owned: Vec<_> = list
+        .iter()
+        .map(|(k, v)| ((*k).into(), (*v).into()))
+        .collect();
+    owned.into_iter()
+}
+
+#[test]
+fn flags_win_over_the_environment_which_wins_over_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("adapterd.toml");
+    std::fs::write(
+        &file,
+        "[engine]\nrows = 3\nstep_tokens = 100\nblock_size = 8\n",
+    )
+    .unwrap();
+    let settings = load(
+        Some(&file),
+        vars(&[
+            ("ADAPTERD_ENGINE__STEP_TOKENS", "200"),
+            ("ADAPTERD_ENGINE__BLOCK_SIZE", "32"),
+        ]),
+        &[("engine.block_size", "64".into())],
+    )
+    .unwrap();
+    assert_eq!(settings.values.engine.rows, 3);
+    assert_eq!(settings.values.engine.step_tokens, 200);
+    assert_eq!(settings.values.engine.block_size, 64);
+    let rows = settings.rows();
+    let origin = |key: &str| rows.iter().find(|row| row.0 == key).unwrap().2.clone();
+    assert_eq!(origin("engine.block_size"), "flag");
+    assert_eq!(origin("engine.step_tokens"), "ADAPTERD_ENGINE__STEP_TOKENS");
+    assert!(origin("engine.rows").ends_with("adapterd.toml"));
+    assert_eq!(origin("engine.kv_bytes"), "default");
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_and_near_misses_get_a_suggestion() {
+    let problems = load(
+        None,
+        vars(&[
+            ("ADAPTERD_ENGINE__ROWZ", "3"),
+            ("ADAPTERD_SERVER__HTTP", "nowhere"),
+        ]),
+        &[("model.quant", "q9".into()), ("engine.rows", "0".into())],
+    )
+    .unwrap_err();
+    let of = |key: &str| {
+        problems
+            .iter()
+            .find(|p| p.key == key)
+            .map(|p| p.why.clone())
+    };
+    assert!(
+        of("engine.rowz").unwrap().contains("engine.rows"),
+        "{problems:?}"
+    );
+    assert!(of("server.http").is_some(), "{problems:?}");
+    assert!(of("model.quant").unwrap().contains("q9"), "{problems:?}");
+    assert!(of("engine.rows").is_some(), "{problems:?}");
+}
+
+#[test]
+fn a_text_is_read_as_what_the_setting_is() {
+    let settings = load(
+        None,
+        vars(&[
+            ("ADAPTERD_ADAPTERS__ROOT", "true"),
+            ("ADAPTERD_ADAPTERS__BUNDLED", "false"),
+        ]),
+        &[
+            ("storage.data_dir", "2024".into()),
+            ("engine.rows", "8".into()),
+        ],
+    )
+    .unwrap();
+    assert_eq!(settings.values.storage.data_dir, PathBuf::from("2024"));
+    assert_eq!(settings.values.adapters.root, PathBuf::from("true"));
+    assert!(!settings.values.adapters.bundled);
+    assert_eq!(settings.values.engine.rows, 8);
+    let problems = load(None, vars(&[]), &[("engine.rows", "many".into())]).unwrap_err();
+    assert_eq!(problems[0].key, "engine.rows");
+    let problems = load(None, vars(&[("ADAPTERD_MODEL__PATH", "7")]), &[]).unwrap_err();
+    assert!(problems[0].why.contains("`7` is no folder"), "{problems:?}");
+}
+
+#[test]
+fn what_this_version_lacks_is_refused_as_a_setting() {
+    for (key, value) in [("model.kv", "q8"), ("model.quant", "int8")] {
+        let problems = load(None, vars(&[]), &[(key, value.into())]).unwrap_err();
+        assert_eq!(problems[0].key, key);
+        assert!(problems[0].why.contains("not available"), "{problems:?}");
+    }
+}
+
+#[test]
+fn the_client_variables_are_not_settings() {
+    let of_commands = OF_COMMANDS.map(|name| (name, "x"));
+    assert_eq!(load(None, vars(&of_commands), &[]).unwrap().doubts, []);
+}
+
+#[test]
+fn a_variable_that_is_almost_a_setting_is_a_mistake_and_a_stranger_is_told_of() {
+    let problems = load(None, vars(&[("ADAPTERD_SERVER_HTTP", "x")]), &[]).unwrap_err();
+    assert_eq!(problems[0].key, "ADAPTERD_SERVER_HTTP");
+    assert!(
+        problems[0].why.contains("`ADAPTERD_SERVER__HTTP`"),
+        "{problems:?}"
+    );
+    let settings = load(None, vars(&[("ADAPTERD_SERVICE_HOST", "10.0.0.1")]), &[]).unwrap();
+    assert_eq!(settings.doubts[0].key, "ADAPTERD_SERVICE_HOST");
+}
