@@ -1,5 +1,6 @@
 //! The command line, and where each command goes.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -25,7 +26,8 @@ struct Arguments {
 }
 
 const AFTER: &str = "Start with `adapterd demo` for a tour, or `adapterd serve` and then `adapterd chat --adapter legal`.\n\
-Exit codes: 0 done, 1 what was asked failed, 2 wrong usage or settings, 3 no daemon answered.";
+Exit codes: 0 done, 1 what was asked failed, 2 wrong usage or settings, 3 no daemon answered,\n\
+130 interrupted while it waited.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -75,7 +77,9 @@ pub fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("adapterd: {failure}");
+            if !matches!(failure, Failure::Unread) {
+                eprintln!("adapterd: {failure}");
+            }
             failure.exit_code()
         }
     }
@@ -107,13 +111,9 @@ async fn run(
         Command::Config(command) => offline::config(&command, connection.json),
         Command::Doctor(args) => doctor::run(&args, connection.json).await,
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Arguments::command(),
-                "adapterd",
-                &mut std::io::stdout(),
-            );
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "adapterd", &mut script);
+            Ok(std::io::stdout().write_all(&script)?)
         }
     }
 }

@@ -15,9 +15,9 @@ pub enum DataCommand {
     Check {
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// Count lengths in this model's tokens, and try its chat template on every row; without it, in words
-        #[arg(long, value_name = "MODEL")]
-        model: Option<String>,
+        /// Count lengths in this model's tokens, and try its chat template on every row
+        #[arg(long, value_name = "MODEL", default_value = "embedded")]
+        model: String,
     },
 }
 
@@ -84,12 +84,8 @@ pub fn data(command: &DataCommand, json: bool) -> Result<(), Failure> {
     let DataCommand::Check { file, model } = command;
     let bytes = std::fs::read(file)
         .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
-    let base = match model {
-        Some(model) => Some(open(model)?),
-        None => None,
-    };
-    let voice = base.as_ref().map(|base| (&base.tokenizer, &base.template));
-    let report = trainer::data::check(&bytes, voice);
+    let base = open(model)?;
+    let report = trainer::data::check(&bytes, Some((&base.tokenizer, &base.template)));
     let usable = report["usable"].as_bool().unwrap_or(false);
     Output::new(json).show(&report, as_text)?;
     match usable {

@@ -194,16 +194,37 @@ pub async fn register(
         .await
 }
 
-/// A folder's files as a tar, without its sub-folders.
+const CONFIG: &str = "adapter_config.json";
+const WEIGHTS: &str = "adapter_model.safetensors";
+const ORIGIN: &str = "adapterd.json";
+
+/// The adapter's files as a tar. Links are followed: a model hub's cache consists of them.
 fn pack(dir: &Path) -> Result<Vec<u8>, Failure> {
-    let mut archive = tar::Builder::new(Vec::new());
-    let entries = std::fs::read_dir(dir)
-        .map_err(|error| Failure::Usage(format!("{}: {error}", dir.display())))?;
-    for entry in entries {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            archive.append_path_with_name(entry.path(), entry.file_name())?;
+    let wrong = |why: String| Failure::Usage(format!("{}: {why}", dir.display()));
+    if !std::fs::metadata(dir)
+        .map_err(|error| wrong(error.to_string()))?
+        .is_dir()
+    {
+        return Err(wrong("is not a folder".into()));
+    }
+    let has = |name: &str| dir.join(name).is_file();
+    for name in [CONFIG, WEIGHTS] {
+        if has(name) {
+            continue;
         }
+        return Err(wrong(match has("adapter_model.bin") && name == WEIGHTS {
+            true => format!(
+                "adapter_model.bin holds pickled weights; only {WEIGHTS} is taken: save the adapter with safetensors"
+            ),
+            false => format!("has no {name}; a PEFT folder has {CONFIG} and {WEIGHTS}"),
+        }));
+    }
+    let mut archive = tar::Builder::new(Vec::new());
+    for name in [CONFIG, WEIGHTS, ORIGIN]
+        .into_iter()
+        .filter(|name| has(name))
+    {
+        archive.append_path_with_name(dir.join(name), name)?;
     }
     Ok(archive.into_inner()?)
 }
@@ -220,5 +241,58 @@ async fn export(client: &Client, name: &str, dir: &Path, output: Output) -> Resu
     match output.is_json() {
         true => Ok(()),
         false => line("PEFT loads it with PeftModel.from_pretrained(model, that folder)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(dir: &Path) -> String {
+        match pack(dir) {
+            Err(Failure::Usage(why)) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_of_links_is_packed_with_what_they_lead_to_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let (blobs, folder) = (dir.path().join("blobs"), dir.path().join("snapshot"));
+        for made in [&blobs, &folder] {
+            std::fs::create_dir(made).unwrap();
+        }
+        for name in [CONFIG, WEIGHTS, "README.md"] {
+            std::fs::write(blobs.join(name), name).unwrap();
+            std::os::unix::fs::symlink(blobs.join(name), folder.join(name)).unwrap();
+        }
+        let packed = pack(&folder).unwrap();
+        let mut archive = tar::Archive::new(packed.as_slice());
+        let found: Vec<(String, String)> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| {
+                let entry = entry.unwrap();
+                let name = entry.path().unwrap().display().to_string();
+                (name, std::io::read_to_string(entry).unwrap())
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [CONFIG, WEIGHTS].map(|name| (name.into(), name.into()))
+        );
+    }
+
+    #[test]
+    fn what_is_no_adapter_folder_is_told_before_anything_is_sent() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(refusal(&dir.path().join("absent")).contains("absent"));
+        assert!(refusal(dir.path()).contains("has no adapter_config.json"));
+        std::fs::write(dir.path().join(CONFIG), "{}").unwrap();
+        assert!(refusal(dir.path()).contains("has no adapter_model.safetensors"));
+        std::fs::write(dir.path().join("adapter_model.bin"), "PK").unwrap();
+        assert!(refusal(dir.path()).contains("pickled"));
+        assert!(refusal(&dir.path().join(CONFIG)).contains("is not a folder"));
     }
 }

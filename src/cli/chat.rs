@@ -153,7 +153,18 @@ pub async fn generate(client: &Client, args: &GenerateArgs, output: Output) -> R
     }
 }
 
+/// Whether there is anybody to talk to, before the user says anything.
+async fn meet(client: &Client, adapter: Option<&str>) -> Result<(), Failure> {
+    let name = adapter.map(|text| text.split('@').next().unwrap_or(text));
+    match name.filter(|name| *name != "none") {
+        Some(name) => client.get(&["v1", "adapters", name], &[]).await?,
+        None => client.get(&["v1", "models"], &[]).await?,
+    };
+    Ok(())
+}
+
 pub async fn chat(client: &Client, args: &ChatArgs, output: Output) -> Result<(), Failure> {
+    meet(client, args.answer.adapter.as_deref()).await?;
     let mut messages: Vec<Value> = Vec::new();
     if let Some(system) = &args.system {
         messages.push(json!({"role": "system", "content": system}));
@@ -195,5 +206,54 @@ pub async fn chat(client: &Client, args: &ChatArgs, output: Output) -> Result<()
             output::line(&answer.as_json().to_string())?;
         }
         messages.push(json!({"role": "assistant", "content": answer.text}));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    async fn door() -> (TcpListener, Client) {
+        let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", door.local_addr().unwrap());
+        (door, Client::new(&url, None).unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_absent_daemon_is_noticed_before_the_first_message() {
+        let (door, client) = door().await;
+        drop(door);
+        let met = meet(&client, None).await;
+        assert!(matches!(met, Err(Failure::Unreachable { .. })), "{met:?}");
+    }
+
+    #[tokio::test]
+    async fn an_unknown_adapter_is_noticed_before_the_first_message() {
+        let (door, client) = door().await;
+        let answering = tokio::spawn(async move {
+            let (mut caller, _) = door.accept().await.unwrap();
+            let mut asked = vec![0; 1024];
+            let read = caller.read(&mut asked).await.unwrap();
+            let body = r#"{"error":{"message":"adapter `legal` does not exist"}}"#;
+            let head = format!(
+                "HTTP/1.1 404 Not Found\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            caller
+                .write_all(format!("{head}{body}").as_bytes())
+                .await
+                .unwrap();
+            String::from_utf8_lossy(&asked[..read]).into_owned()
+        });
+        let met = meet(&client, Some("legal@0123abcd")).await;
+        let Err(Failure::Failed(why)) = met else {
+            panic!("{met:?}")
+        };
+        assert!(why.contains("does not exist"), "{why}");
+        let asked = answering.await.unwrap();
+        assert!(asked.starts_with("GET /v1/adapters/legal HTTP"), "{asked}");
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::output::{Table, cell, line, when};
+use super::output::{Table, cell, when};
 use super::{Client, Failure, Output};
 
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -192,10 +192,9 @@ pub async fn follow(client: &Client, id: &str, output: Output) -> Result<(), Fai
         ended = watching => ended?,
         _ = tokio::signal::ctrl_c() => {
             bar.finish_and_clear();
-            return match output.is_json() {
-                true => Ok(()),
-                false => line(&format!("{id} goes on; `adapterd job watch {id}` comes back to it")),
-            };
+            return Err(Failure::Interrupted(format!(
+                "{id} goes on; `adapterd job watch {id}` comes back to it"
+            )));
         }
     };
     bar.finish_and_clear();
