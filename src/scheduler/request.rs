@@ -26,6 +26,8 @@ pub struct Request {
     scores: Option<Vec<TokenInfo>>,
     events: Sender<Event>,
     unfinished: u32,
+    /// Prompt tokens that a step has computed, each counted once.
+    computed: usize,
     generated: usize,
     arrived: Instant,
     answered: bool,
@@ -72,6 +74,7 @@ impl Request {
             scores,
             events,
             unfinished: n,
+            computed: 0,
             generated: 0,
             arrived: Instant::now(),
             answered: false,
@@ -126,6 +129,11 @@ impl Request {
         self.seat.leave_queue();
     }
 
+    /// One of its answers is computed up to this position.
+    pub fn reach(&mut self, position: usize) {
+        self.computed = self.computed.max(position.min(self.prompt.len()));
+    }
+
     pub fn has_begun(&self) -> bool {
         !self.seat.in_queue()
     }
@@ -174,12 +182,11 @@ impl Request {
         }
     }
 
-    /// Tokens computed for it: none where it left the queue before its turn.
+    /// The tokens computed for it so far: less than its usage where it ends before all of its prompt was.
     pub fn spent(&self) -> Usage {
-        if self.has_begun() {
-            self.usage()
-        } else {
-            Usage::default()
+        Usage {
+            prompt: self.computed,
+            ..self.usage()
         }
     }
 

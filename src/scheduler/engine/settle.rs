@@ -22,8 +22,12 @@ impl<F: Forward> Engine<F> {
             else {
                 continue;
             };
-            self.running[at].computed += part.tokens;
             let number = part.key.request;
+            let answer = &mut self.running[at];
+            answer.computed += part.tokens;
+            if let Some(request) = self.requests.get_mut(&number) {
+                request.reach(answer.computed);
+            }
             if !scores.is_empty() && self.take_scores(number, &scores).is_err() {
                 self.fail(number, not_finite());
                 continue;

@@ -396,8 +396,8 @@ impl Observe for Notes {
         self.add("next".into());
     }
     fn request(&self, _: f64, adapter: Option<&str>, usage: Usage) {
-        let (name, Usage { generated, .. }) = (adapter.unwrap_or("base"), usage);
-        self.add(format!("{name}: {generated}"));
+        let name = adapter.unwrap_or("base");
+        self.add(format!("{name}: {} + {}", usage.prompt, usage.generated));
     }
 }
 
@@ -419,10 +419,28 @@ fn steps_tokens_and_requests_are_measured_however_they_end() {
         "first",
         "first",
         "2 rows, 2 adapters",
-        "adapter-1: 1",
+        "adapter-1: 5 + 1",
         "next",
-        "adapter-0: 2",
+        "adapter-0: 5 + 2",
         "1 rows, 1 adapters",
     ];
     assert_eq!(*notes, expected);
+}
+
+#[test]
+fn of_a_prompt_only_what_was_computed_is_measured() {
+    let notes = Arc::new(Notes::default());
+    let shape = Shape {
+        rows: 1,
+        step_tokens: 2,
+        ..AMPLE
+    };
+    let mut bench = Bench::observed(Toy, shape, notes.clone());
+    let begins = bench.ask(draft(&PROMPT, greedy(2)));
+    let waits = bench.ask(draft(&PROMPT, greedy(2)));
+    bench.engine.turn();
+    drop((begins, waits));
+    bench.finish();
+    let notes = notes.0.lock().unwrap();
+    assert_eq!(*notes, ["1 rows, 0 adapters", "base: 2 + 0", "base: 0 + 0"]);
 }
