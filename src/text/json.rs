@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::python;
+
 /// The options of `json.dumps` that templates use.
 pub(super) struct Style {
     pub ascii: bool,
@@ -34,7 +36,7 @@ impl Style {
             Value::Null => out.push_str("null"),
             Value::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
             Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()) {
-                Some(float) => out.push_str(&python_float(float)),
+                Some(float) => out.push_str(&python::float(float)),
                 None => out.push_str(&number.to_string()),
             },
             Value::String(text) => self.string(text, out),
@@ -113,21 +115,6 @@ impl Style {
             }
         }
         out.push('"');
-    }
-}
-
-/// `repr` of a float: digits as short as they can be, an exponent below 1e-4 and from 1e16 on.
-pub(super) fn python_float(value: f64) -> String {
-    let scientific = format!("{value:e}");
-    let Some((digits, exponent)) = scientific.split_once('e') else {
-        return scientific;
-    };
-    match exponent.parse::<i32>() {
-        Ok(power) if !(-4..16).contains(&power) => {
-            let sign = if power < 0 { '-' } else { '+' };
-            format!("{digits}e{sign}{:02}", power.unsigned_abs())
-        }
-        _ => format!("{value:?}"),
     }
 }
 

@@ -74,14 +74,6 @@ fn python_idioms_of_published_templates_work() {
             "{{ 'prefix-x'.removeprefix('prefix-') ~ 'y.txt'.removesuffix('.txt') }}",
             "xy",
         ),
-        (
-            "{{ [\"it's\", 1, 2.0, true, none, {'k': 'v'}] }}",
-            r#"["it's", 1, 2.0, True, None, {'k': 'v'}]"#,
-        ),
-        (
-            "{{ 'a-b-c'.rsplit('-', 1) }}{{ 'a-b'.partition('-')[2] }}{{ 'abc'.index('c') }}",
-            "['a-b', 'c']b2",
-        ),
         ("{{ 'a' + 'b' + 1 | string }}", "ab1"),
         (
             "{% set ns = namespace(n=0) %}{% for i in [1, 2, 3] %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}",
@@ -128,6 +120,67 @@ fn python_idioms_of_published_templates_work() {
     }
     assert_eq!(value("{{ strftime_now('%Y') }}").len(), 4);
     assert!(render("{{ strftime_now('%Q') }}", &[], false).is_err());
+}
+
+#[test]
+fn values_print_as_python_prints_them() {
+    for (source, expected) in [
+        (
+            "{{ [\"it's\", 1, 2.0, true, none, {'k': 'v'}] }}",
+            r#"["it's", 1, 2.0, True, None, {'k': 'v'}]"#,
+        ),
+        (
+            r#"{{ ["a'b\"c", 'x\n\\', 'é'] }}"#,
+            r#"['a\'b"c', 'x\n\\', 'é']"#,
+        ),
+        (
+            "{{ ['\u{a0}\u{200b}\u{7}\u{e0001}e\u{301}'] }}",
+            "['\\xa0\\u200b\\x07\\U000e0001e\u{301}']",
+        ),
+        (
+            "{{ {1: [], 'a': nothing, 'b': {}} }}",
+            "{1: [], 'a': Undefined, 'b': {}}",
+        ),
+        (
+            "{{ 1e16 }} {{ 0.1 + 0.2 }} {{ -0.0 }} {{ 1e-5 }} {{ 12 }}",
+            "1e+16 0.30000000000000004 -0.0 1e-05 12",
+        ),
+        (
+            "{{ 'x' ~ (['a', 1.0, true] | string) ~ (1e16 | string) ~ ('b' | string) }}",
+            "x['a', 1.0, True]1e+16b",
+        ),
+    ] {
+        assert_eq!(value(source), expected, "{source}");
+    }
+}
+
+#[test]
+fn strings_have_the_methods_templates_call() {
+    for (source, expected) in [
+        (
+            "{{ 'a-b-c'.rsplit('-', 1) }}{{ 'a-b-c'.rsplit('-', maxsplit=1)[0] }}{{ 'a-b-c'.rsplit('-') | length }}",
+            "['a-b', 'c']a-b3",
+        ),
+        (
+            "{{ 'a-b-c'.partition('-')[2] }} {{ 'a-b-c'.rpartition('-')[0] }} {{ 'a'.partition('-')[0] }} {{ 'a'.rpartition('-')[2] }}",
+            "b-c a-b a a",
+        ),
+        ("{{ 'été-b'.index('-') }}", "3"),
+    ] {
+        assert_eq!(value(source), expected, "{source}");
+    }
+    for source in [
+        "{{ 'a'.index('b') }}",
+        "{{ 'a'.partition('') }}",
+        "{{ 'a'.rsplit('') }}",
+        "{{ 'a'.removeprefix(1) }}",
+        "{{ 'a'.rsplit('b', least=1) }}",
+    ] {
+        assert!(
+            matches!(render(source, &[], false), Err(TextError::Template(_))),
+            "{source}"
+        );
+    }
 }
 
 #[test]
