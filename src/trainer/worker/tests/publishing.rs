@@ -1,0 +1,86 @@
+//! What a job may do to the name it publishes under, and how often.
+
+use super::*;
+
+#[tokio::test]
+async fn a_run_that_blew_up_fails_and_leaves_the_served_adapter_alone() {
+    let shop = Shop::open().await;
+    let rows = shop.rows().await;
+    let good = shop.create("numbers", &rows, short()).await.unwrap().id;
+    let served = shop.until(&good, JobStatus::Succeeded).await.generation;
+    for wishes in [
+        Wishes {
+            learning_rate: Some(100.0),
+            ..short()
+        },
+        Wishes {
+            steps: Some(3),
+            weight_decay: Some(1e30),
+            ..short()
+        },
+        Wishes {
+            steps: Some(2),
+            alpha: Some(1e38),
+            ..short()
+        },
+    ] {
+        let id = shop.create("numbers", &rows, wishes).await.unwrap().id;
+        let failed = shop.until(&id, JobStatus::Failed).await;
+        let (code, message, param) = failed.error.unwrap();
+        assert_eq!(
+            (code.as_str(), param.as_deref()),
+            ("diverged", Some("learning_rate")),
+            "{message}"
+        );
+        let now = shop.registry.show(&"numbers".parse().unwrap()).await;
+        assert_eq!(Some(now.unwrap().generation), served, "{message}");
+    }
+}
+
+#[tokio::test]
+async fn publishing_that_a_crash_cut_short_is_not_done_twice() {
+    let shop = Shop::open().await;
+    let rows = shop.rows().await;
+    let id = shop.create("numbers", &rows, short()).await.unwrap().id;
+    let first = shop
+        .until(&id, JobStatus::Succeeded)
+        .await
+        .generation
+        .unwrap();
+    // The state a crash leaves between publishing and recording that it is done; meanwhile the name has moved on.
+    let other = shop
+        .create(
+            "numbers",
+            &rows,
+            Wishes {
+                seed: Some(7),
+                ..short()
+            },
+        )
+        .await
+        .unwrap()
+        .id;
+    let second = shop
+        .until(&other, JobStatus::Succeeded)
+        .await
+        .generation
+        .unwrap();
+    assert_ne!(first, second);
+    sqlx::query("UPDATE jobs SET status = 'running', generation = NULL WHERE id = ?")
+        .bind(id.as_str())
+        .execute(&shop.pool)
+        .await
+        .unwrap();
+    let shop = shop.reopen().await;
+    assert_eq!(
+        shop.until(&id, JobStatus::Succeeded).await.generation,
+        Some(first)
+    );
+    let name = "numbers".parse().unwrap();
+    assert_eq!(
+        shop.registry.show(&name).await.unwrap().generation,
+        second,
+        "the name is not moved back"
+    );
+    assert_eq!(shop.registry.history(&name).await.unwrap().len(), 2);
+}
