@@ -157,6 +157,7 @@ fn decode(model: &Model, what: &str, streams: usize) -> Result<()> {
 }
 
 fn main() -> Result<()> {
+    adapterd::kernels::claim_threads();
     let model = Model::initial(&spec(), 1).map_err(candle_core::Error::wrap)?;
     println!(
         "{} parameters, {}",

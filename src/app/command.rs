@@ -60,6 +60,8 @@ const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Parses the process's arguments, runs the command and says how it ended.
 pub fn main() -> ExitCode {
+    // Before the runtime starts its threads.
+    crate::kernels::claim_threads();
     let arguments = Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()

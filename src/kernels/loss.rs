@@ -1,6 +1,6 @@
 //! Output head and cross entropy in one operation, a chunk of rows at a time: logits of all rows never exist together.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
 
@@ -38,7 +38,14 @@ pub fn token_losses(hidden: &Tensor, head: Head<'_>, targets: &[u32]) -> Result<
             };
             hidden.apply_op1(op)
         }
-        Head::Learning(weight) => hidden.apply_op2(&weight.contiguous()?, Learning { targets }),
+        Head::Learning(weight) => {
+            let op = Learning {
+                targets,
+                learn: hidden.track_op() || weight.track_op(),
+                kept: Mutex::new(None),
+            };
+            hidden.apply_op2(&weight.contiguous()?, op)
+        }
     }
 }
 
@@ -189,16 +196,23 @@ impl CustomOp1 for Frozen {
         let factors = factors.contiguous()?;
         let factors = Values::of(&factors)?;
         let (_, width) = hidden.dims2()?;
-        let mut scaled = Vec::with_capacity(slopes.len());
-        for (slopes, factor) in slopes.chunks_exact(width.max(1)).zip(factors.iter()) {
-            scaled.extend(slopes.iter().map(|slope| slope * factor));
-        }
+        let mut scaled = slopes.clone();
+        scale_rows(&mut scaled, &factors, width);
         values::tensor(scaled, hidden.shape()).map(Some)
     }
 }
 
 struct Learning {
     targets: Arc<[u32]>,
+    learn: bool,
+    /// Gradient of each row's loss by its logits, where all rows are one chunk; else the logits are computed again.
+    kept: Mutex<Option<Vec<f32>>>,
+}
+
+impl Learning {
+    fn kept(&self) -> MutexGuard<'_, Option<Vec<f32>>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl CustomOp2 for Learning {
@@ -232,12 +246,19 @@ impl CustomOp2 for Learning {
         for ((hidden, targets), losses) in chunks.zip(losses.chunks_mut(at_once)) {
             let logits = &mut logits[..targets.len() * vocabulary];
             logits_of(hidden, weight, (targets.len(), width, vocabulary), logits);
-            cross_entropy(logits, targets, vocabulary, losses, Slopes::None);
+            let slopes = if self.learn && rows <= at_once {
+                Slopes::Unscaled
+            } else {
+                Slopes::None
+            };
+            cross_entropy(logits, targets, vocabulary, losses, slopes);
+        }
+        if self.learn && rows <= at_once {
+            *self.kept() = Some(logits);
         }
         values::result(losses, rows)
     }
 
-    /// The logits are computed again: keeping them would take rows × vocabulary numbers.
     fn bwd(
         &self,
         hidden: &Tensor,
@@ -255,27 +276,34 @@ impl CustomOp2 for Learning {
             Values::of(&factors)?,
         );
         let at_once = rows_of_a_chunk(vocabulary);
-        let mut logits = vec![0.0; at_once.min(rows) * vocabulary];
+        let kept = self.kept().take();
+        let again = kept.is_none();
+        let mut logits = kept.unwrap_or_else(|| vec![0.0; at_once.min(rows) * vocabulary]);
         let mut losses = vec![0.0; at_once.min(rows)];
         for start in (0..rows).step_by(at_once) {
             let part = start..(start + at_once).min(rows);
             let count = part.len();
             let values = part.start * width..part.end * width;
             let logits = &mut logits[..count * vocabulary];
-            logits_of(
-                &hiddens[values.clone()],
-                &weights,
-                (count, width, vocabulary),
-                logits,
-            );
-            let factors = Slopes::Times(&factors[part.clone()]);
-            cross_entropy(
-                logits,
-                &self.targets[part],
-                vocabulary,
-                &mut losses[..count],
-                factors,
-            );
+            let factors = &factors[part.clone()];
+            if again {
+                logits_of(
+                    &hiddens[values.clone()],
+                    &weights,
+                    (count, width, vocabulary),
+                    logits,
+                );
+                let targets = &self.targets[part];
+                cross_entropy(
+                    logits,
+                    targets,
+                    vocabulary,
+                    &mut losses[..count],
+                    Slopes::Times(factors),
+                );
+            } else {
+                scale_rows(logits, factors, vocabulary);
+            }
             let slopes = View::dense(logits, count, vocabulary);
             let part_of_hidden = View::dense(&hiddens[values.clone()], count, width);
             gemm::parallel(
@@ -294,6 +322,15 @@ impl CustomOp2 for Learning {
     }
 }
 
+/// Multiplies each row by its factor.
+fn scale_rows(rows: &mut [f32], factors: &[f32], width: usize) {
+    pool::over_rows(rows, width, pool::rows_of(TILE, width), |part, rows| {
+        for (row, factor) in rows.chunks_exact_mut(width).zip(&factors[part]) {
+            row.iter_mut().for_each(|value| *value *= factor);
+        }
+    });
+}
+
 fn logits_of(
     hidden: &[f32],
     weight: &[f32],
@@ -305,92 +342,4 @@ fn logits_of(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::quant::Format;
-    use super::super::testing::{assert_close, assert_gradients, noise};
-    use super::*;
-    use candle_core::{D, Device, Var};
-
-    fn plain_log_softmax(logits: &Tensor) -> Result<Tensor> {
-        let shifted = logits.broadcast_sub(&logits.max_keepdim(D::Minus1)?)?;
-        shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(D::Minus1)?.log()?)
-    }
-
-    fn plain(hidden: &Tensor, weight: &Tensor, targets: &[u32]) -> Result<Tensor> {
-        let picked = Tensor::new(targets, &Device::Cpu)?.unsqueeze(1)?;
-        plain_log_softmax(&hidden.matmul(&weight.t()?)?)?
-            .gather(&picked, 1)?
-            .squeeze(1)?
-            .neg()
-    }
-
-    #[test]
-    fn both_heads_agree_with_log_softmax_in_loss_and_gradient() -> Result<()> {
-        // More rows than a chunk holds.
-        let (rows, width, vocabulary) = (150, 8, 20_000);
-        let targets: Vec<u32> = (0..rows as u32)
-            .map(|i| (i * 131) % vocabulary as u32)
-            .collect();
-        let hidden = Var::from_tensor(&noise(&[rows, width], 2.0, 1))?;
-        let weight = Var::from_tensor(&noise(&[vocabulary, width], 1.0, 2))?;
-        let frozen = Arc::new(Matrix::quantize(&weight, Format::F32)?);
-        let factors = noise(&[rows], 1.0, 3);
-        let oracle = plain(&hidden, &weight, &targets)?;
-        let oracle_grads = (&oracle * &factors)?.sum_all()?.backward()?;
-        for head in [Head::Frozen(&frozen), Head::Learning(&weight)] {
-            let found = token_losses(&hidden, head, &targets)?;
-            assert_close(&found, &oracle, 1e-5, "losses");
-            let grads = (found * &factors)?.sum_all()?.backward()?;
-            assert_close(
-                grads.get(&hidden).unwrap(),
-                oracle_grads.get(&hidden).unwrap(),
-                1e-5,
-                "to hidden",
-            );
-            match head {
-                Head::Frozen(_) => assert!(grads.get(&weight).is_none()),
-                Head::Learning(_) => {
-                    assert_close(
-                        grads.get(&weight).unwrap(),
-                        oracle_grads.get(&weight).unwrap(),
-                        1e-5,
-                        "to the head",
-                    );
-                }
-            }
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn gradients_follow_differences() -> Result<()> {
-        let inputs = [noise(&[3, 4], 1.0, 1), noise(&[7, 4], 1.0, 2)];
-        assert_gradients(&inputs, 4e-3, |t| {
-            token_losses(&t[0], Head::Learning(&t[1]), &[6, 0, 2])
-        });
-        let frozen = Arc::new(Matrix::quantize(&inputs[1], Format::F32)?);
-        assert_gradients(&inputs[..1], 4e-3, |t| {
-            token_losses(&t[0], Head::Frozen(&frozen), &[6, 0, 2])
-        });
-        Ok(())
-    }
-
-    #[test]
-    fn log_softmax_agrees_with_the_written_out_formula() -> Result<()> {
-        let logits = noise(&[5, 301], 9.0, 4);
-        assert_close(
-            &log_softmax(&logits)?,
-            &plain_log_softmax(&logits)?,
-            1e-5,
-            "log softmax",
-        );
-        Ok(())
-    }
-
-    #[test]
-    fn targets_are_checked() {
-        let (hidden, weight) = (noise(&[2, 4], 1.0, 1), noise(&[7, 4], 1.0, 2));
-        assert!(token_losses(&hidden, Head::Learning(&weight), &[1, 7]).is_err());
-        assert!(token_losses(&hidden, Head::Learning(&weight), &[1]).is_err());
-    }
-}
+mod tests;

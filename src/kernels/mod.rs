@@ -24,4 +24,5 @@ pub(crate) mod testing;
 mod values;
 
 pub use dropout::Dropout;
+pub use memory::claim_threads;
 pub use values::select_rows;

@@ -125,14 +125,6 @@ pub fn fold(mut lanes: [f32; LANES]) -> f32 {
     lanes[0]
 }
 
-/// y += a·x
-#[inline(always)]
-pub fn axpy<const FUSED: bool>(a: f32, x: &[f32], y: &mut [f32]) {
-    for (y, x) in y.iter_mut().zip(x) {
-        *y = fma::<FUSED>(a, *x, *y);
-    }
-}
-
 /// eˣ by range reduction to |r| ≤ ln2/2 and a polynomial of degree 6; relative error below 2e-7 where the result is
 /// normal, 0 below e⁻⁸⁷, saturating above e⁸⁸. Branch-free, so that loops over it vectorise.
 #[inline(always)]

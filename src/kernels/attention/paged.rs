@@ -9,7 +9,7 @@ use std::ops::Range;
 use candle_core::{Result, Tensor, bail};
 
 use super::super::pool::{self, Shared};
-use super::super::simd::{axpy, dot, exp, exp_shifted, max, simd_fn};
+use super::super::simd::{LANES, exp, exp_shifted, fma, max, simd_fn};
 use super::super::values::{self, Values};
 use super::{Attend, Pages, first_seen};
 
@@ -113,9 +113,7 @@ impl Tile<'_> {
         let first = first_seen(position(self.rows.start), window) / size;
         let last = position(self.rows.end - 1) / size;
         for block in first..=last {
-            let known = (position(self.rows.end - 1) + 1 - block * size).min(size);
-            let (keys, values) =
-                pages.block(self.query.table[block], self.group, known, &mut scratch);
+            let (keys, values) = pages.block(self.query.table[block], self.group, &mut scratch);
             for (row, running) in self.rows.clone().zip(running.chunks_exact_mut(self.share)) {
                 let (begin, end) = (first_seen(position(row), window), position(row) + 1);
                 let seen =
@@ -123,19 +121,11 @@ impl Tile<'_> {
                 if seen.is_empty() {
                     continue;
                 }
-                let part = seen.start * dim..seen.end * dim;
                 let at = place(row)..place(row) + width;
                 // SAFETY: this tile alone has these rows of these heads.
                 let out = unsafe { out.part(at.clone()) };
-                absorb(
-                    &q[at],
-                    &keys[part.clone()],
-                    &values[part],
-                    scale,
-                    running,
-                    &mut scores[..seen.len()],
-                    out,
-                );
+                let block = Block { keys, values, size };
+                absorb(&q[at], block, seen, scale, running, &mut scores, out);
             }
         }
         for (row, running) in self.rows.clone().zip(running.chunks_exact(self.share)) {
@@ -149,12 +139,20 @@ impl Tile<'_> {
     }
 }
 
+/// One head of one block: keys [d, size], values [size, d].
+#[derive(Clone, Copy)]
+struct Block<'a> {
+    keys: &'a [f32],
+    values: &'a [f32],
+    size: usize,
+}
+
 simd_fn! {
-    /// Takes some positions into the running sums of one row's heads.
+    /// Takes the seen positions of a block into the running sums of one row's heads; `scores` is room for a block.
     fn absorb(
         q: &[f32],
-        keys: &[f32],
-        values: &[f32],
+        block: Block<'_>,
+        seen: Range<usize>,
         scale: f32,
         running: &mut [Running],
         scores: &mut [f32],
@@ -163,157 +161,81 @@ simd_fn! {
         let dim = q.len() / running.len();
         let heads = q.chunks_exact(dim).zip(out.chunks_exact_mut(dim));
         for ((q, out), running) in heads.zip(running) {
-            for (score, key) in scores.iter_mut().zip(keys.chunks_exact(dim)) {
-                *score = dot::<FUSED>(q, key) * scale;
+            if block.size >= LANES {
+                for at in seen.clone().step_by(LANES) {
+                    // The last lanes move back to stay within the block; a score is the same in any lane.
+                    score::<FUSED, LANES>(q, block, at.min(block.size - LANES), scale, scores);
+                }
+            } else {
+                seen.clone().for_each(|at| score::<FUSED, 1>(q, block, at, scale, scores));
             }
+            let scores = &mut scores[seen.clone()];
             let top = max(scores).max(running.top);
             let fade = exp::<FUSED>(running.top - top);
             running.sum = running.sum * fade + exp_shifted::<FUSED>(scores, top);
             running.top = top;
-            out.iter_mut().for_each(|value| *value *= fade);
-            for (weight, value) in scores.iter().zip(values.chunks_exact(dim)) {
-                axpy::<FUSED>(*weight, value, out);
+            let values = &block.values[seen.start * dim..seen.end * dim];
+            let mut at = 0;
+            while at + 4 * LANES <= dim {
+                mix::<FUSED, { 4 * LANES }>(scores, values, at, fade, out);
+                at += 4 * LANES;
+            }
+            while at + LANES <= dim {
+                mix::<FUSED, LANES>(scores, values, at, fade, out);
+                at += LANES;
+            }
+            while at < dim {
+                mix::<FUSED, 1>(scores, values, at, fade, out);
+                at += 1;
             }
         }
     }
+}
+
+/// Scores of positions `at..at + W`, each a sum over d in its order.
+#[inline(always)]
+fn score<const FUSED: bool, const W: usize>(
+    q: &[f32],
+    block: Block<'_>,
+    at: usize,
+    scale: f32,
+    scores: &mut [f32],
+) {
+    let mut sums = [0f32; W];
+    for (q, keys) in q.iter().zip(block.keys.chunks_exact(block.size)) {
+        let keys = &keys[at..at + W];
+        for lane in 0..W {
+            sums[lane] = fma::<FUSED>(*q, keys[lane], sums[lane]);
+        }
+    }
+    for (score, sum) in scores[at..at + W].iter_mut().zip(sums) {
+        *score = sum * scale;
+    }
+}
+
+/// `out = fade · out + Σ weight · value` for elements `at..at + W` of a head, positions in their order.
+#[inline(always)]
+fn mix<const FUSED: bool, const W: usize>(
+    weights: &[f32],
+    values: &[f32],
+    at: usize,
+    fade: f32,
+    out: &mut [f32],
+) {
+    let dim = out.len();
+    let out = &mut out[at..at + W];
+    let mut sums = [0f32; W];
+    for lane in 0..W {
+        sums[lane] = out[lane] * fade;
+    }
+    for (weight, value) in weights.iter().zip(values.chunks_exact(dim)) {
+        let value = &value[at..at + W];
+        for lane in 0..W {
+            sums[lane] = fma::<FUSED>(*weight, value[lane], sums[lane]);
+        }
+    }
+    out.copy_from_slice(&sums);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::super::testing::{assert_close, noise};
-    use super::super::{Stored, packed};
-    use super::*;
-
-    const BLOCK: usize = 16;
-
-    fn attend(window: Option<usize>) -> Attend {
-        Attend {
-            dim: 24,
-            scale: 0.3,
-            window,
-        }
-    }
-
-    struct Case {
-        pages: Pages,
-        tables: Vec<Vec<u32>>,
-        q: Vec<Tensor>,
-        expected: Vec<Tensor>,
-    }
-
-    /// Sequences of these lengths, their blocks dealt out in turn, and what packed attention says about each.
-    fn case(lengths: &[usize], stored: Stored, window: Option<usize>) -> Result<Case> {
-        let (heads, groups, dim) = (6, 2, 24);
-        let mut pages = Pages::new(stored, 64, BLOCK, groups, dim);
-        let (mut tables, mut qs, mut expected) = (Vec::new(), Vec::new(), Vec::new());
-        for (i, length) in lengths.iter().enumerate() {
-            let seed = 10 * i as u64;
-            let (q, k, v) = (
-                noise(&[*length, heads * dim], 1.5, seed + 1),
-                noise(&[*length, groups * dim], 1.5, seed + 2),
-                noise(&[*length, groups * dim], 1.0, seed + 3),
-            );
-            let table: Vec<u32> = (0..length.div_ceil(BLOCK))
-                .map(|at| (at * lengths.len() + i) as u32)
-                .collect();
-            let slots: Vec<_> = (0..*length)
-                .map(|at| (table[at / BLOCK], at % BLOCK))
-                .collect();
-            pages.write(&Values::of(&k)?, &Values::of(&v)?, &slots)?;
-            expected.push(packed(&q, &k, &v, &[0..*length], attend(window))?);
-            tables.push(table);
-            qs.push(q);
-        }
-        Ok(Case {
-            pages,
-            tables,
-            q: qs,
-            expected,
-        })
-    }
-
-    #[test]
-    fn it_agrees_with_packed_attention() -> Result<()> {
-        for (stored, tolerance) in [(Stored::F32, 1e-5), (Stored::F16, 3e-3)] {
-            for window in [None, Some(1), Some(20)] {
-                let lengths = [1, 16, 37, 90];
-                let case = case(&lengths, stored, window)?;
-                let q = Tensor::cat(&case.q, 0)?;
-                let mut next = 0;
-                let queries: Vec<_> = lengths
-                    .iter()
-                    .zip(&case.tables)
-                    .map(|(length, table)| {
-                        next += length;
-                        Query {
-                            rows: next - length..next,
-                            start: 0,
-                            table,
-                        }
-                    })
-                    .collect();
-                let found = paged(&q, &case.pages, &queries, attend(window))?;
-                assert_close(
-                    &found,
-                    &Tensor::cat(&case.expected, 0)?,
-                    tolerance,
-                    &format!("{stored:?} {window:?}"),
-                );
-            }
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn a_row_is_the_same_bit_for_bit_alone_and_in_any_batch() -> Result<()> {
-        let case = case(&[45, 61], Stored::F16, None)?;
-        let q = Tensor::cat(&case.q, 0)?;
-        let both = [
-            Query {
-                rows: 0..45,
-                start: 0,
-                table: &case.tables[0],
-            },
-            Query {
-                rows: 45..106,
-                start: 0,
-                table: &case.tables[1],
-            },
-        ];
-        let together = paged(&q, &case.pages, &both, attend(None))?.to_vec2::<f32>()?;
-        for row in [0, 15, 16, 44] {
-            let alone = [Query {
-                rows: 0..1,
-                start: row,
-                table: &case.tables[0],
-            }];
-            let found = paged(&q.narrow(0, row, 1)?, &case.pages, &alone, attend(None))?;
-            assert_eq!(
-                found.flatten_all()?.to_vec1::<f32>()?,
-                together[row],
-                "row {row}"
-            );
-        }
-        Ok(())
-    }
-
-    #[test]
-    fn tables_that_end_too_early_are_errors() -> Result<()> {
-        let case = case(&[20], Stored::F32, None)?;
-        let short = [Query {
-            rows: 0..20,
-            start: 0,
-            table: &case.tables[0][..1],
-        }];
-        assert!(paged(&case.q[0], &case.pages, &short, attend(None)).is_err());
-        let unknown = [Query {
-            rows: 0..20,
-            start: 0,
-            table: &[0, 64],
-        }];
-        assert!(paged(&case.q[0], &case.pages, &unknown, attend(None)).is_err());
-        let mut pages = Pages::new(Stored::F32, 2, BLOCK, 1, 2);
-        assert!(pages.write(&[0.0; 2], &[0.0; 2], &[(2, 0)]).is_err());
-        Ok(())
-    }
-}
+mod tests;

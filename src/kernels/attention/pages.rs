@@ -1,5 +1,6 @@
-//! Keys and values of one layer in blocks of positions: `[block][kv head][position][d]`, so that what one head of one
-//! block needs lies together.
+//! Keys and values of one layer in blocks of positions, `[block][kv head]`, so that what one head of one block needs lies
+//! together: within it values are `[position][d]` and keys `[d][position]`, because scores are wanted for many positions
+//! at once.
 
 use candle_core::{Result, Tensor, bail};
 use half::f16;
@@ -47,10 +48,17 @@ impl Slab {
         }
     }
 
-    fn write(&mut self, at: usize, from: &[f32]) {
+    /// Writes numbers `step` apart.
+    fn write(&mut self, at: usize, step: usize, from: &[f32]) {
         match self {
-            Self::F32(slab) => slab[at..at + from.len()].copy_from_slice(from),
-            Self::F16(slab) => narrow(from, &mut slab[at..at + from.len()]),
+            Self::F32(slab) => {
+                let places = slab[at..].iter_mut().step_by(step);
+                places.zip(from).for_each(|(to, from)| *to = *from);
+            }
+            Self::F16(slab) => {
+                let places = slab[at..].iter_mut().step_by(step);
+                places.zip(from).for_each(|(to, from)| *to = narrow(*from));
+            }
         }
     }
 
@@ -74,11 +82,9 @@ simd_fn! {
     }
 }
 
-/// Rounds to nearest even; values beyond the range of f16 take its largest number, so that a cache never holds infinities.
-fn narrow(from: &[f32], to: &mut [u16]) {
-    for (from, to) in from.iter().zip(to) {
-        *to = f16::from_f32(from.clamp(-65_504.0, 65_504.0)).to_bits();
-    }
+/// Bits of the nearest f16; values beyond its range take its largest number, so that a cache never holds infinities.
+fn narrow(from: f32) -> u16 {
+    f16::from_f32(from.clamp(-65_504.0, 65_504.0)).to_bits()
 }
 
 impl Pages {
@@ -135,9 +141,9 @@ impl Pages {
                 .chunks_exact(self.dim)
                 .zip(values.chunks_exact(self.dim));
             for (head, (key, value)) in heads.enumerate() {
-                let to = self.start(block, head) + at * self.dim;
-                self.keys.write(to, key);
-                self.values.write(to, value);
+                let start = self.start(block, head);
+                self.keys.write(start + at, self.block_size, key);
+                self.values.write(start + at * self.dim, 1, value);
             }
         }
         Ok(())
@@ -154,18 +160,17 @@ impl Pages {
         table.iter().all(|block| (*block as usize) < self.blocks)
     }
 
-    /// The first `count` positions of one head of a block: keys and values, [count, d] each.
+    /// One head of a block: keys [d, positions] and values [positions, d].
     pub(super) fn block<'a>(
         &'a self,
         block: u32,
         head: usize,
-        count: usize,
         scratch: &'a mut (Vec<f32>, Vec<f32>),
     ) -> (&'a [f32], &'a [f32]) {
-        let (at, len) = (self.start(block, head), count * self.dim);
+        let (at, len) = (self.start(block, head), self.block_size * self.dim);
         if matches!(self.keys, Slab::F16(_)) {
-            scratch.0.resize(self.block_size * self.dim, 0.0);
-            scratch.1.resize(self.block_size * self.dim, 0.0);
+            scratch.0.resize(len, 0.0);
+            scratch.1.resize(len, 0.0);
         }
         (
             self.keys.read(at, len, &mut scratch.0),

@@ -13,6 +13,7 @@ use candle_core::quantized::QTensor;
 use candle_core::{Result, bail};
 
 use super::super::pool::{self, Shared};
+use super::super::simd::simd_fn;
 use super::Packed;
 use super::activations::{BLOCK, Rounded};
 use super::single;
@@ -169,13 +170,31 @@ impl Packed for Q8_0 {
     }
 
     fn unpack(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
-        for (row, out) in rows.zip(out.chunks_exact_mut((self.blocks * BLOCK).max(1))) {
-            let (tile, lane) = (row / LANES, row % LANES);
+        let k = self.blocks * BLOCK;
+        let mut row = rows.start;
+        let mut rest = out;
+        while row < rows.end {
+            // All rows of a tile together: their numbers share cache lines.
+            let (tile, first) = (row / LANES, row % LANES);
+            let count = (LANES - first).min(rows.end - row);
+            let (part, after) = rest.split_at_mut(count * k);
             let groups = &self.groups[tile * self.blocks..(tile + 1) * self.blocks];
-            let (out, _) = out.as_chunks_mut::<BLOCK>();
-            for (group, out) in groups.iter().zip(out) {
+            unpack_tile(groups, first, part, k);
+            rest = after;
+            row += count;
+        }
+        Ok(())
+    }
+}
+
+simd_fn! {
+    /// Rows `first..` of a tile as f32, as many as `out` has room for.
+    fn unpack_tile(groups: &[Group], first: usize, out: &mut [f32], k: usize) {
+        for (block, group) in groups.iter().enumerate() {
+            for (lane, out) in out.chunks_exact_mut(k).enumerate() {
+                let lane = first + lane;
                 let scale = single(group.scales[lane]);
-                let (out, _) = out.as_chunks_mut::<4>();
+                let (out, _) = out[block * BLOCK..(block + 1) * BLOCK].as_chunks_mut::<4>();
                 for (q, out) in group.q.iter().zip(out) {
                     for i in 0..4 {
                         out[i] = scale * f32::from(q[4 * lane + i]);
@@ -183,7 +202,6 @@ impl Packed for Q8_0 {
                 }
             }
         }
-        Ok(())
     }
 }
 
