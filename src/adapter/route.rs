@@ -6,12 +6,18 @@ use std::sync::Arc;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
 
 use super::{Adapter, Site};
+use crate::kernels::quant::Layer;
 use crate::kernels::segmented::{self, Rows, RowsMut, Segment};
 
 /// How a step changes the output of a linear layer: `y` [T, out] is what the base made of `x` [T, in].
 /// Serving implements it by segmented kernels (`Routed`), training by tracked tensors.
 pub trait Adapt {
     fn apply(&self, site: Site, x: &Tensor, y: Tensor) -> Result<Tensor>;
+
+    /// What comes out of a frozen layer for `x`, changed; for those that can do both in one.
+    fn through(&self, site: Site, x: &Tensor, layer: &Layer<'_>) -> Result<Tensor> {
+        self.apply(site, x, layer.forward(x)?)
+    }
 }
 
 /// The base alone.

@@ -1,25 +1,53 @@
-//! A trainable low-rank update of a linear layer, tracked to its input, to the layer's output and to both factors.
-//! The plain twin is the same formula in candle's own operations (see the tests).
+//! A trainable low-rank update of a linear layer, tracked to its input and to both factors.
+//!
+//! [`through`] is the layer and its update in one operation; [`update`] adds the update to an output that is there
+//! already, tracked to that output as well. Both share their arithmetic.
+
+use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use super::dropout::Dropout;
 use super::gemm::{self, View};
+use super::quant::Layer;
 use super::values::{self, Values};
 
-/// `y + scale · (drop(x) Aᵀ) Bᵀ` for y [T, out], x [T, in], A [r, in], B [out, r], all f32.
+/// How the update is scaled, and which of its inputs it does not see.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    pub scale: f32,
+    pub dropout: Option<Dropout>,
+}
+
+/// `layer(x) + scale · (drop(x) Aᵀ) Bᵀ` for x [T, in], A [r, in], B [out, r], all f32.
 ///
 /// What is not tracked gets no gradient: the input of the first adapted layer depends on nothing that learns.
+pub fn through(
+    x: &Tensor,
+    layer: &Layer<'_>,
+    (a, b): (&Tensor, &Tensor),
+    setting: Setting,
+) -> Result<Tensor> {
+    let op = Through {
+        weight: layer.weight.clone(),
+        bias: layer.bias.cloned(),
+        setting,
+        input_learns: x.track_op(),
+        low: OnceLock::new(),
+    };
+    x.contiguous()?
+        .apply_op3(&a.contiguous()?, &b.contiguous()?, op)
+}
+
+/// `y + scale · (drop(x) Aᵀ) Bᵀ` for y [T, out]; the rest as in [`through`].
 pub fn update(
     y: &Tensor,
     x: &Tensor,
     (a, b): (&Tensor, &Tensor),
-    scale: f32,
-    dropout: Option<Dropout>,
+    setting: Setting,
 ) -> Result<Tensor> {
     let shrink = Shrink {
-        scale,
-        dropout,
+        setting,
         input_learns: x.track_op(),
     };
     let expand = Expand {
@@ -29,14 +57,8 @@ pub fn update(
     y.contiguous()?.apply_op3(&low, &b.contiguous()?, expand)
 }
 
-/// `scale · drop(x) Aᵀ`
-struct Shrink {
-    scale: f32,
-    dropout: Option<Dropout>,
-    input_learns: bool,
-}
-
-impl Shrink {
+impl Setting {
+    /// What the factors see of x: `None` where that is all of it.
     fn dropped(&self, x: &[f32], width: usize) -> Option<Vec<f32>> {
         self.dropout.map(|dropout| {
             let mut x = x.to_vec();
@@ -44,6 +66,210 @@ impl Shrink {
             x
         })
     }
+}
+
+/// A or B as a matrix that lies dense in memory.
+#[derive(Clone, Copy)]
+struct Factor<'a> {
+    values: &'a [f32],
+    rows: usize,
+    columns: usize,
+}
+
+impl<'a> Factor<'a> {
+    fn view(self) -> View<'a> {
+        View::dense(self.values, self.rows, self.columns)
+    }
+}
+
+/// low = scale · seen·Aᵀ: [T, r]
+fn shrink(seen: &[f32], a: Factor<'_>, scale: f32) -> Vec<f32> {
+    let tokens = seen.len() / a.columns.max(1);
+    let mut low = vec![0.0; tokens * a.rows];
+    gemm::parallel(
+        View::dense(seen, tokens, a.columns),
+        a.view().transposed(),
+        &mut low,
+        0.0,
+        scale,
+    );
+    low
+}
+
+/// y += low·Bᵀ
+fn expand(low: &[f32], b: Factor<'_>, y: &mut [f32]) {
+    let tokens = low.len() / b.columns.max(1);
+    gemm::parallel(
+        View::dense(low, tokens, b.columns),
+        b.view().transposed(),
+        y,
+        1.0,
+        1.0,
+    );
+}
+
+/// Gradients of low [T, r] and B [out, r] for dy [T, out].
+fn expand_back(dy: &[f32], low: &[f32], b: Factor<'_>) -> (Vec<f32>, Vec<f32>) {
+    let tokens = low.len() / b.columns.max(1);
+    let dy = View::dense(dy, tokens, b.rows);
+    let mut dlow = vec![0.0; tokens * b.columns];
+    gemm::parallel(dy, b.view(), &mut dlow, 0.0, 1.0);
+    let mut db = vec![0.0; b.rows * b.columns];
+    gemm::parallel(
+        dy.transposed(),
+        View::dense(low, tokens, b.columns),
+        &mut db,
+        0.0,
+        1.0,
+    );
+    (dlow, db)
+}
+
+/// Gradient of A [r, in].
+fn shrink_back(dlow: &[f32], seen: &[f32], a: Factor<'_>, scale: f32) -> Vec<f32> {
+    let tokens = dlow.len() / a.rows.max(1);
+    let mut da = vec![0.0; a.rows * a.columns];
+    let dlow = View::dense(dlow, tokens, a.rows).transposed();
+    gemm::parallel(
+        dlow,
+        View::dense(seen, tokens, a.columns),
+        &mut da,
+        0.0,
+        scale,
+    );
+    da
+}
+
+/// Adds the gradient that reaches x by way of the factors to `dx` [T, in].
+fn input_back(dlow: &[f32], a: Factor<'_>, setting: &Setting, dx: &mut [f32]) {
+    let tokens = dlow.len() / a.rows.max(1);
+    let dlow = View::dense(dlow, tokens, a.rows);
+    match &setting.dropout {
+        None => gemm::parallel(dlow, a.view(), dx, 1.0, setting.scale),
+        Some(dropout) => {
+            let mut seen = vec![0.0; dx.len()];
+            gemm::parallel(dlow, a.view(), &mut seen, 0.0, setting.scale);
+            dropout.apply(&mut seen, a.columns);
+            dx.iter_mut().zip(seen).for_each(|(dx, seen)| *dx += seen);
+        }
+    }
+}
+
+struct Through {
+    weight: Arc<super::quant::Matrix>,
+    bias: Option<Arc<[f32]>>,
+    setting: Setting,
+    input_learns: bool,
+    /// The product with A, kept for the gradient of B.
+    low: OnceLock<Vec<f32>>,
+}
+
+impl CustomOp3 for Through {
+    fn name(&self) -> &'static str {
+        "low-rank-through"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        a: &CpuStorage,
+        a_layout: &Layout,
+        b: &CpuStorage,
+        b_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (tokens, inputs) = x_layout.shape().dims2()?;
+        let (outputs, width) = self.weight.dims();
+        let rank = fitting(a_layout.shape(), b_layout.shape(), (inputs, outputs))?;
+        if width != inputs {
+            bail!("a weight [{outputs}, {width}] for an input [{tokens}, {inputs}]");
+        }
+        let x = values::slice(x, x_layout)?;
+        let a = Factor {
+            values: values::slice(a, a_layout)?,
+            rows: rank,
+            columns: inputs,
+        };
+        let b = Factor {
+            values: values::slice(b, b_layout)?,
+            rows: outputs,
+            columns: rank,
+        };
+        let mut y = self.weight.product_and_bias(x, self.bias.as_deref())?;
+        let dropped = self.setting.dropped(x, inputs);
+        let low = shrink(dropped.as_deref().unwrap_or(x), a, self.setting.scale);
+        expand(&low, b, &mut y);
+        // An operation runs forward once; were it run again, the product would be the same.
+        let _ = self.low.set(low);
+        values::result(y, (tokens, outputs))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        a: &Tensor,
+        b: &Tensor,
+        _y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (tokens, inputs) = x.dims2()?;
+        let (outputs, rank) = b.dims2()?;
+        let Some(low) = self.low.get() else {
+            bail!("a backward pass without its forward")
+        };
+        let dy = grad.contiguous()?;
+        let (dy, x, a, b) = (
+            Values::of(&dy)?,
+            Values::of(x)?,
+            Values::of(a)?,
+            Values::of(b)?,
+        );
+        let a = Factor {
+            values: &a,
+            rows: rank,
+            columns: inputs,
+        };
+        let b = Factor {
+            values: &b,
+            rows: outputs,
+            columns: rank,
+        };
+        let (dlow, db) = expand_back(&dy, low, b);
+        let dropped = self.setting.dropped(&x, inputs);
+        let da = shrink_back(
+            &dlow,
+            dropped.as_deref().unwrap_or(&x),
+            a,
+            self.setting.scale,
+        );
+        let dx = if self.input_learns {
+            let mut dx = self.weight.transposed_product(&dy)?;
+            input_back(&dlow, a, &self.setting, &mut dx);
+            Some(values::tensor(dx, (tokens, inputs))?)
+        } else {
+            None
+        };
+        Ok((
+            dx,
+            Some(values::tensor(da, (rank, inputs))?),
+            Some(values::tensor(db, (outputs, rank))?),
+        ))
+    }
+}
+
+/// The rank of factors that fit a layer of `inputs` and `outputs`.
+fn fitting(a: &Shape, b: &Shape, (inputs, outputs): (usize, usize)) -> Result<usize> {
+    let (rank, width) = a.dims2()?;
+    if width != inputs || b.dims() != [outputs, rank] {
+        bail!("factors {a:?} and {b:?} for a layer from {inputs} to {outputs}");
+    }
+    Ok(rank)
+}
+
+/// `scale · drop(x) Aᵀ`
+struct Shrink {
+    setting: Setting,
+    input_learns: bool,
 }
 
 impl CustomOp2 for Shrink {
@@ -63,17 +289,14 @@ impl CustomOp2 for Shrink {
         if width != inputs {
             bail!("A [{rank}, {width}] for an input [{tokens}, {inputs}]");
         }
-        let (x, a) = (values::slice(x, x_layout)?, values::slice(a, a_layout)?);
-        let dropped = self.dropped(x, inputs);
-        let x = View::dense(dropped.as_deref().unwrap_or(x), tokens, inputs);
-        let mut low = vec![0.0; tokens * rank];
-        gemm::parallel(
-            x,
-            View::dense(a, rank, inputs).transposed(),
-            &mut low,
-            0.0,
-            self.scale,
-        );
+        let x = values::slice(x, x_layout)?;
+        let a = Factor {
+            values: values::slice(a, a_layout)?,
+            rows: rank,
+            columns: inputs,
+        };
+        let dropped = self.setting.dropped(x, inputs);
+        let low = shrink(dropped.as_deref().unwrap_or(x), a, self.setting.scale);
         values::result(low, (tokens, rank))
     }
 
@@ -87,24 +310,22 @@ impl CustomOp2 for Shrink {
         let (tokens, inputs) = x.dims2()?;
         let rank = a.dims2()?.0;
         let grad = grad.contiguous()?;
-        let (grad, x, a) = (Values::of(&grad)?, Values::of(x)?, Values::of(a)?);
-        let grad = View::dense(&grad, tokens, rank);
-        let dropped = self.dropped(&x, inputs);
-        let seen = View::dense(dropped.as_deref().unwrap_or(&x), tokens, inputs);
-        let mut da = vec![0.0; rank * inputs];
-        gemm::parallel(grad.transposed(), seen, &mut da, 0.0, self.scale);
+        let (dlow, x, a) = (Values::of(&grad)?, Values::of(x)?, Values::of(a)?);
+        let a = Factor {
+            values: &a,
+            rows: rank,
+            columns: inputs,
+        };
+        let dropped = self.setting.dropped(&x, inputs);
+        let da = shrink_back(
+            &dlow,
+            dropped.as_deref().unwrap_or(&x),
+            a,
+            self.setting.scale,
+        );
         let dx = if self.input_learns {
             let mut dx = vec![0.0; tokens * inputs];
-            gemm::parallel(
-                grad,
-                View::dense(&a, rank, inputs),
-                &mut dx,
-                0.0,
-                self.scale,
-            );
-            if let Some(dropout) = &self.dropout {
-                dropout.apply(&mut dx, inputs);
-            }
+            input_back(&dlow, a, &self.setting, &mut dx);
             Some(values::tensor(dx, (tokens, inputs))?)
         } else {
             None
@@ -141,9 +362,12 @@ impl CustomOp3 for Expand {
             );
         }
         let mut sum = values::slice(y, y_layout)?.to_vec();
-        let (low, b) = (values::slice(low, low_layout)?, values::slice(b, b_layout)?);
-        let b = View::dense(b, outputs, rank).transposed();
-        gemm::parallel(View::dense(low, tokens, rank), b, &mut sum, 1.0, 1.0);
+        let b = Factor {
+            values: values::slice(b, b_layout)?,
+            rows: outputs,
+            columns: rank,
+        };
+        expand(values::slice(low, low_layout)?, b, &mut sum);
         values::result(sum, (tokens, outputs))
     }
 
@@ -160,120 +384,23 @@ impl CustomOp3 for Expand {
         let dy = grad.contiguous()?;
         let (dlow, db) = {
             let (grad, low, b) = (Values::of(&dy)?, Values::of(low)?, Values::of(b)?);
-            let grad = View::dense(&grad, tokens, outputs);
-            let mut dlow = vec![0.0; tokens * rank];
-            gemm::parallel(grad, View::dense(&b, outputs, rank), &mut dlow, 0.0, 1.0);
-            let mut db = vec![0.0; outputs * rank];
-            gemm::parallel(
-                grad.transposed(),
-                View::dense(&low, tokens, rank),
-                &mut db,
-                0.0,
-                1.0,
-            );
-            (
-                values::tensor(dlow, (tokens, rank))?,
-                values::tensor(db, (outputs, rank))?,
+            expand_back(
+                &grad,
+                &low,
+                Factor {
+                    values: &b,
+                    rows: outputs,
+                    columns: rank,
+                },
             )
         };
+        let (dlow, db) = (
+            values::tensor(dlow, (tokens, rank))?,
+            values::tensor(db, (outputs, rank))?,
+        );
         Ok((self.output_learns.then_some(dy), Some(dlow), Some(db)))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use candle_core::{Device, Var};
-
-    use super::*;
-
-    fn matrix(rows: usize, columns: usize, seed: usize) -> Tensor {
-        let values: Vec<f32> = (0..rows * columns)
-            .map(|i| ((i * 31 + seed * 17) % 23) as f32 / 11.0 - 1.0)
-            .collect();
-        Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
-    }
-
-    fn close(found: &Tensor, wanted: &Tensor) {
-        let far = (found - wanted)
-            .unwrap()
-            .abs()
-            .unwrap()
-            .max_all()
-            .unwrap()
-            .to_scalar::<f32>()
-            .unwrap();
-        assert!(far < 2e-4, "off by {far}");
-    }
-
-    #[test]
-    fn values_and_gradients_are_those_of_plain_operations() {
-        let (t, i, o, r) = (37, 24, 19, 5);
-        let vars = [(t, o, 1), (t, i, 2), (r, i, 3), (o, r, 4)]
-            .map(|(rows, columns, seed)| Var::from_tensor(&matrix(rows, columns, seed)).unwrap());
-        let [y, x, a, b] = &vars;
-        let weight = matrix(t, o, 9);
-        for dropout in [
-            None,
-            Some(Dropout {
-                key: [3; 32],
-                rate: 0.3,
-            }),
-        ] {
-            let mut mask = vec![1.0; t * i];
-            if let Some(dropout) = dropout {
-                dropout.apply(&mut mask, i);
-            }
-            let mask = Tensor::from_vec(mask, (t, i), &Device::Cpu).unwrap();
-            let low = (x.as_tensor() * mask)
-                .unwrap()
-                .matmul(&a.t().unwrap())
-                .unwrap();
-            let plain =
-                (y.as_tensor() + (low.matmul(&b.t().unwrap()).unwrap() * 0.5).unwrap()).unwrap();
-            let fused = update(y, x, (a, b), 0.5, dropout).unwrap();
-            close(&fused, &plain);
-            let wanted = (plain * &weight)
-                .unwrap()
-                .sum_all()
-                .unwrap()
-                .backward()
-                .unwrap();
-            let found = (fused * &weight)
-                .unwrap()
-                .sum_all()
-                .unwrap()
-                .backward()
-                .unwrap();
-            for var in &vars {
-                close(found.get(var).unwrap(), wanted.get(var).unwrap());
-            }
-        }
-    }
-
-    #[test]
-    fn only_what_learns_gets_a_gradient() {
-        let (a, b) = (
-            Var::from_tensor(&matrix(2, 4, 1)).unwrap(),
-            Var::from_tensor(&matrix(3, 2, 2)).unwrap(),
-        );
-        let (x, y) = (matrix(5, 4, 3), matrix(5, 3, 4));
-        let grads = update(&y, &x, (&a, &b), 1.0, None)
-            .unwrap()
-            .sum_all()
-            .unwrap()
-            .backward()
-            .unwrap();
-        let mut ids: Vec<_> = grads.get_ids().copied().collect();
-        let mut wanted = vec![a.id(), b.id()];
-        ids.sort_by_key(|id| format!("{id:?}"));
-        wanted.sort_by_key(|id| format!("{id:?}"));
-        assert_eq!(ids, wanted);
-    }
-
-    #[test]
-    fn factors_that_do_not_fit_are_refused() {
-        let (x, y) = (matrix(5, 4, 3), matrix(5, 3, 4));
-        assert!(update(&y, &x, (&matrix(2, 5, 1), &matrix(3, 2, 2)), 1.0, None).is_err());
-        assert!(update(&y, &x, (&matrix(2, 4, 1), &matrix(2, 2, 2)), 1.0, None).is_err());
-    }
-}
+mod tests;

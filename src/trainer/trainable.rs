@@ -7,7 +7,9 @@ use candle_core::{Device, Result, Tensor, Var, bail};
 use super::rng::{self, Purpose};
 use crate::adapter::peft::LoraSite;
 use crate::adapter::{Adapt, Adapter, Site, SiteMap};
-use crate::kernels::{Dropout, lowrank};
+use crate::kernels::Dropout;
+use crate::kernels::lowrank::{self, Setting};
+use crate::kernels::quant::Layer;
 
 /// The trainable tensors, in a fixed order: by layer and module, A before B.
 pub struct Trainable {
@@ -161,14 +163,27 @@ pub struct Learning<'a> {
     masks: Option<Masks>,
 }
 
+impl Learning<'_> {
+    fn setting(&self, site: Site, part: &Part) -> Setting {
+        Setting {
+            scale: part.scale,
+            dropout: self.masks.map(|masks| masks.at(site)),
+        }
+    }
+}
+
 impl Adapt for Learning<'_> {
     fn apply(&self, site: Site, x: &Tensor, y: Tensor) -> Result<Tensor> {
         match self.parts.get(site) {
             None => Ok(y),
-            Some(part) => {
-                let dropout = self.masks.map(|masks| masks.at(site));
-                lowrank::update(&y, x, (&part.a, &part.b), part.scale, dropout)
-            }
+            Some(part) => lowrank::update(&y, x, (&part.a, &part.b), self.setting(site, part)),
+        }
+    }
+
+    fn through(&self, site: Site, x: &Tensor, layer: &Layer<'_>) -> Result<Tensor> {
+        match self.parts.get(site) {
+            None => layer.forward(x),
+            Some(part) => lowrank::through(x, layer, (&part.a, &part.b), self.setting(site, part)),
         }
     }
 }
@@ -183,7 +198,15 @@ impl Adapt for Resting<'_> {
             None => Ok(y),
             Some(part) => {
                 let factors = (&part.a.as_detached_tensor(), &part.b.as_detached_tensor());
-                lowrank::update(&y, x, factors, part.scale, None)
+                lowrank::update(
+                    &y,
+                    x,
+                    factors,
+                    Setting {
+                        scale: part.scale,
+                        dropout: None,
+                    },
+                )
             }
         }
     }

@@ -74,16 +74,18 @@ impl Packed for Blocks {
             );
             let shared = Shared::new(&mut *y);
             pool::for_each(self.parts.len(), |i| {
-                let outcome = self.parts[i].cpu_fwd(&stored, &layout).and_then(|(out, _)| {
-                    let out = out.as_slice::<f32>()?;
-                    let width = out.len() / layout.dims()[0];
-                    for (row, out) in out.chunks_exact(width).enumerate() {
-                        let at = row * n + i * self.rows;
-                        // SAFETY: these outputs belong to this part of the weight alone.
-                        unsafe { shared.part(at..at + width) }.copy_from_slice(out);
-                    }
-                    Ok(())
-                });
+                let outcome = self.parts[i]
+                    .cpu_fwd(&stored, &layout)
+                    .and_then(|(out, _)| {
+                        let out = out.as_slice::<f32>()?;
+                        let width = out.len() / layout.dims()[0];
+                        for (row, out) in out.chunks_exact(width).enumerate() {
+                            let at = row * n + i * self.rows;
+                            // SAFETY: these outputs belong to this part of the weight alone.
+                            unsafe { shared.part(at..at + width) }.copy_from_slice(out);
+                        }
+                        Ok(())
+                    });
                 if let Err(error) = outcome {
                     failure
                         .lock()

@@ -2,17 +2,32 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 use super::super::values;
 use super::Matrix;
 
-/// x·Wᵀ + bias for x [.., k]: [.., n]. Tracked to `x`; weight and bias never get a gradient.
+/// A frozen linear layer: x·Wᵀ + bias.
+#[derive(Clone, Copy)]
+pub struct Layer<'a> {
+    pub weight: &'a Arc<Matrix>,
+    /// [n]
+    pub bias: Option<&'a Arc<[f32]>>,
+}
+
+impl Layer<'_> {
+    /// For x [.., k]: [.., n]. Tracked to `x`; weight and bias never get a gradient.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        x.contiguous()?.apply_op1(Frozen {
+            weight: self.weight.clone(),
+            bias: self.bias.cloned(),
+        })
+    }
+}
+
+/// [`Layer::forward`] of these parts.
 pub fn frozen(x: &Tensor, weight: &Arc<Matrix>, bias: Option<&Arc<[f32]>>) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Frozen {
-        weight: weight.clone(),
-        bias: bias.cloned(),
-    })
+    Layer { weight, bias }.forward(x)
 }
 
 struct Frozen {
@@ -26,19 +41,12 @@ impl CustomOp1 for Frozen {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let n = self.weight.n;
-        let mut y = self.weight.product(values::slice(x, layout)?)?;
-        if let Some(bias) = &self.bias {
-            if bias.len() != n {
-                bail!("a bias of {} for {n} outputs", bias.len());
-            }
-            for row in y.chunks_exact_mut(n) {
-                row.iter_mut().zip(bias.iter()).for_each(|(y, b)| *y += b);
-            }
-        }
+        let y = self
+            .weight
+            .product_and_bias(values::slice(x, layout)?, self.bias.as_deref())?;
         let mut shape = layout.dims().to_vec();
         if let Some(last) = shape.last_mut() {
-            *last = n;
+            *last = self.weight.n;
         }
         values::result(y, shape)
     }

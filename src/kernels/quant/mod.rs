@@ -20,13 +20,16 @@ use candle_core::{DType, Result, Tensor, bail};
 
 pub(super) use dense::single;
 pub use format::Format;
-pub use frozen::frozen;
+pub use frozen::{Layer, frozen};
 
 use super::gemm::{self, View};
 use super::pool;
 use super::values::{self, Values};
 
-/// Rows unpacked at a time when a product needs plain numbers: 64 rows of 4,096 are 1 MiB, which stays in cache.
+/// Values a thread unpacks at a time when a product needs plain numbers: 1 MiB, which stays in cache.
+const UNPACKED: usize = 1 << 18;
+
+/// Rows of one unpacking task: enough to be worth handing out.
 const ROWS: usize = 64;
 
 /// What a family of formats must be able to do. Sizes are checked by [`Matrix`].
@@ -151,6 +154,21 @@ impl Matrix {
         Ok(y)
     }
 
+    /// x·Wᵀ + bias on slices: x is [m, k], the result [m, n].
+    pub(super) fn product_and_bias(&self, x: &[f32], bias: Option<&[f32]>) -> Result<Vec<f32>> {
+        let n = self.n;
+        let mut y = self.product(x)?;
+        if let Some(bias) = bias {
+            if bias.len() != n {
+                bail!("a bias of {} for {n} outputs", bias.len());
+            }
+            for row in y.chunks_exact_mut(n) {
+                row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+            }
+        }
+        Ok(y)
+    }
+
     /// dy·W on slices, by blocks of rows: dy is [m, n], the result [m, k].
     pub(super) fn transposed_product(&self, dy: &[f32]) -> Result<Vec<f32>> {
         let m = self.rows_in(dy, self.n)?;
@@ -166,7 +184,7 @@ impl Matrix {
             );
             return Ok(dx);
         }
-        let step = (ROWS * pool::threads()).min(n.max(1));
+        let step = ((UNPACKED / k.max(1)).max(1) * pool::threads()).min(n.max(1));
         let mut block = vec![0.0; step * k];
         for start in (0..n).step_by(step) {
             let rows = start..(start + step).min(n);

@@ -50,7 +50,11 @@ impl Linear {
 
     /// x [T, inputs]: [T, outputs], as the step's adapters change it.
     pub fn forward(&self, x: &Tensor, step: &Step<'_>) -> Result<Tensor> {
+        let site = self.shape.site;
+        if let Some(layer) = self.weight.frozen_layer(self.bias.as_ref()) {
+            return step.adapt.through(site, x, &layer);
+        }
         let y = self.weight.project(x, self.bias.as_ref(), step.learns())?;
-        step.adapt.apply(self.shape.site, x, y)
+        step.adapt.apply(site, x, y)
     }
 }

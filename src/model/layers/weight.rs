@@ -6,7 +6,7 @@ use candle_core::{DType, Result, Tensor};
 
 use crate::kernels::linear;
 use crate::kernels::loss::Head;
-use crate::kernels::quant::{Format, Matrix, frozen};
+use crate::kernels::quant::{Format, Layer, Matrix, frozen};
 
 /// [outputs, inputs]. Cheap to clone; clones are the same weight.
 #[derive(Clone)]
@@ -51,6 +51,17 @@ impl Weight {
                     None => Ok(y),
                 }
             }
+        }
+    }
+
+    /// This weight and its bias as one layer, where they are frozen.
+    pub fn frozen_layer<'a>(&'a self, bias: Option<&'a Bias>) -> Option<Layer<'a>> {
+        match self {
+            Self::Frozen(weight) => Some(Layer {
+                weight,
+                bias: bias.map(|bias| &bias.values),
+            }),
+            Self::Learning(_) => None,
         }
     }
 
