@@ -1,6 +1,97 @@
-//! The process-wide settings that computing wants: who keeps freed memory, and who starts threads.
+//! What computing wants of memory and of the process: large pages for weights, who keeps freed memory, and who starts
+//! threads.
 
+use std::alloc::{self, Layout};
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
 use std::sync::Once;
+
+/// Bytes of a large page on x86-64 and most arm64 systems.
+const LARGE_PAGE: usize = 2 << 20;
+const CACHE_LINE: usize = 64;
+
+/// An array that begins on a cache line, and on large pages where it fills one. A product reads every weight once, in
+/// order: with small pages, looking up addresses and the prefetcher's stop at each page's end cost a quarter of the
+/// bandwidth.
+pub(super) struct Large<T> {
+    start: NonNull<T>,
+    len: usize,
+}
+
+// SAFETY: it owns its values, as a Vec does.
+unsafe impl<T: Send> Send for Large<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Large<T> {}
+
+impl<T: bytemuck::Zeroable + Copy> Large<T> {
+    /// All zero.
+    pub fn zeroed(len: usize) -> Self {
+        let layout = Self::layout(len);
+        if layout.size() == 0 {
+            return Self {
+                start: NonNull::dangling(),
+                len,
+            };
+        }
+        // SAFETY: the layout has a size.
+        let start = unsafe { alloc::alloc(layout) };
+        let Some(start) = NonNull::new(start.cast::<T>()) else {
+            alloc::handle_alloc_error(layout)
+        };
+        if layout.align() == LARGE_PAGE {
+            // Pages take their size when they are first written, so this comes before.
+            #[cfg(target_os = "linux")]
+            // SAFETY: advice on memory of our own. A system without large pages refuses it, and nothing is lost.
+            unsafe {
+                libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE);
+            }
+        }
+        // SAFETY: room for `len` values, for which all bits zero is a value.
+        unsafe { start.as_ptr().write_bytes(0, len) };
+        Self { start, len }
+    }
+}
+
+impl<T> Large<T> {
+    fn layout(len: usize) -> Layout {
+        let size = len.saturating_mul(size_of::<T>());
+        let align = if size < LARGE_PAGE {
+            CACHE_LINE
+        } else {
+            LARGE_PAGE
+        };
+        match Layout::from_size_align(size, align.max(align_of::<T>())) {
+            Ok(layout) => layout,
+            Err(_) => panic!("an array of {size} bytes"),
+        }
+    }
+}
+
+impl<T> Drop for Large<T> {
+    fn drop(&mut self) {
+        let layout = Self::layout(self.len);
+        if layout.size() > 0 {
+            // SAFETY: allocated with this layout; the values are `Copy`, so nothing else is to be dropped.
+            unsafe { alloc::dealloc(self.start.as_ptr().cast(), layout) };
+        }
+    }
+}
+
+impl<T> Deref for Large<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: `len` values from `start`, all written.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl<T> DerefMut for Large<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as above, and borrowed for writing.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
 
 /// Lets the allocator keep what forwards and backwards free, instead of returning it to the system and asking again: the
 /// same sizes come back step after step, and fresh pages cost more than the arithmetic on them.
@@ -26,4 +117,28 @@ pub fn claim_threads() -> bool {
         unsafe { std::env::set_var(NAME, "1") };
     }
     alone
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_array_is_zero_aligned_and_of_its_length() {
+        for len in [0, 1, 1000, LARGE_PAGE / 8 + 3] {
+            let mut array = Large::<u64>::zeroed(len);
+            assert_eq!(array.len(), len);
+            assert!(array.iter().all(|value| *value == 0));
+            let align = if len * 8 < LARGE_PAGE {
+                CACHE_LINE
+            } else {
+                LARGE_PAGE
+            };
+            assert!(len == 0 || (array.as_ptr() as usize).is_multiple_of(align));
+            if let Some(last) = array.last_mut() {
+                *last = 7;
+            }
+            assert_eq!(array.iter().sum::<u64>(), if len == 0 { 0 } else { 7 });
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! bench: measures what a client of the daemon sees. Drives a daemon of its own, or one that runs, over HTTP alone,
 //! so the numbers hold every layer from the socket to the kernels.
 
+mod kernels;
 mod load;
 mod mix;
 mod numbers;
@@ -11,6 +12,7 @@ mod training;
 
 use clap::{Subcommand, ValueEnum};
 
+use self::kernels::KernelsArgs;
 use self::serving::ServingArgs;
 use self::shapes::Shape;
 use self::training::TrainingArgs;
@@ -22,6 +24,8 @@ pub enum BenchCommand {
     Serve(ServingArgs),
     /// Optimizer steps: tokens a second, time of a step
     Train(TrainingArgs),
+    /// Products with frozen weights: bytes and multiply-adds a second
+    Kernels(KernelsArgs),
 }
 
 /// What is measured. Unless told otherwise, the base that is part of the program.
@@ -49,6 +53,7 @@ pub async fn run(command: &BenchCommand, connection: &Connection) -> Result<(), 
     match command {
         BenchCommand::Serve(args) => serving::run(args, connection, output).await,
         BenchCommand::Train(args) => training::run(args, output).await,
+        BenchCommand::Kernels(args) => kernels::run(args, output),
     }
 }
 

@@ -12,6 +12,7 @@ use std::ops::Range;
 use candle_core::quantized::QTensor;
 use candle_core::{Result, bail};
 
+use super::super::memory::Large;
 use super::super::pool::{self, Shared};
 use super::super::simd::simd_fn;
 use super::Packed;
@@ -27,7 +28,7 @@ const SERIAL: usize = 1 << 18;
 const TILE: usize = 1 << 26;
 
 /// 32 values of 16 rows. Value `4·g + i` of row `r` is `q[g][4·r + i]`: what one multiply instruction takes lies together.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 #[repr(C, align(32))]
 struct Group {
     q: [[i8; 4 * LANES]; BLOCK / 4],
@@ -35,9 +36,12 @@ struct Group {
     scales: [u16; LANES],
 }
 
+// SAFETY: numbers alone, without padding.
+unsafe impl bytemuck::Zeroable for Group {}
+
 pub(super) struct Q8_0 {
     /// [tiles of 16 rows][blocks of a row]; rows beyond the last are zero.
-    groups: Vec<Group>,
+    groups: Large<Group>,
     n: usize,
     blocks: usize,
 }
@@ -102,11 +106,7 @@ impl Q8_0 {
         if data.len() != n * blocks * STORED || !k.is_multiple_of(BLOCK) {
             bail!("{} bytes are not a q8_0 weight [{n}, {k}]", data.len());
         }
-        let empty = Group {
-            q: [[0; 4 * LANES]; BLOCK / 4],
-            scales: [0; LANES],
-        };
-        let mut groups = vec![empty; n.div_ceil(LANES) * blocks];
+        let mut groups = Large::<Group>::zeroed(n.div_ceil(LANES) * blocks);
         pool::over_rows(
             &mut groups,
             blocks,

@@ -1,0 +1,143 @@
+//! `bench kernels`: products with frozen weights, at sizes and row counts that serving has.
+
+use std::time::Instant;
+
+use candle_core::{Device, Tensor};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+
+use super::numbers::Numbers;
+use crate::cli::{Failure, Output, Table};
+use crate::kernels::pool;
+use crate::kernels::quant::{Format, Matrix};
+
+/// Bytes of weights that are read in turn: more than the caches hold, as in a model.
+const WORKING_SET: u64 = 256 << 20;
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct KernelsArgs {
+    /// Formats to measure, by name
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "q8_0,q6_k,q4_k,q4_0"
+    )]
+    formats: Vec<String>,
+    /// Rows of x in one product
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,2,4,8,64,512",
+          value_parser = clap::value_parser!(u16).range(1..=4096))]
+    rows: Vec<u16>,
+    /// Outputs of the weight
+    #[arg(long, default_value_t = 4864, value_parser = clap::value_parser!(u32).range(16..))]
+    outputs: u32,
+    /// Inputs of the weight, a multiple of 256
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(256..))]
+    inputs: u32,
+    /// Measured passes over the working set, after one that does not count
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    runs: u16,
+    /// Compute threads [default: one for each core]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+}
+
+pub fn run(args: &KernelsArgs, output: Output) -> Result<(), Failure> {
+    if let Some(threads) = args.threads {
+        pool::configure(threads);
+    }
+    let formats: Vec<Format> = args
+        .formats
+        .iter()
+        .map(|name| known(name))
+        .collect::<Result<_, _>>()?;
+    let mut rows = Vec::new();
+    for format in formats {
+        let weights = weights(args, format).map_err(Failure::failed)?;
+        for &count in &args.rows {
+            rows.push(
+                measure(args, &weights, format, usize::from(count)).map_err(Failure::failed)?,
+            );
+        }
+    }
+    let report = json!({
+        "outputs": args.outputs, "inputs": args.inputs, "threads": pool::threads(), "runs": args.runs, "products": rows,
+    });
+    output.show(&report, as_text)
+}
+
+fn known(name: &str) -> Result<Format, Failure> {
+    Format::from_name(name).ok_or_else(|| {
+        let known: Vec<_> = Format::all().map(Format::name).collect();
+        Failure::Usage(format!(
+            "--formats: `{name}` is none of {}",
+            known.join(", ")
+        ))
+    })
+}
+
+/// Copies of one weight, each at its own place in memory.
+fn weights(args: &KernelsArgs, format: Format) -> candle_core::Result<Vec<Matrix>> {
+    let (n, k) = (args.outputs as usize, args.inputs as usize);
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let values = (0..n * k).map(|_| rng.random_range(-0.05..0.05f32));
+    let dense = Tensor::from_iter(values, &Device::Cpu)?.reshape((n, k))?;
+    let first = Matrix::quantize(&dense, format)?;
+    let copies = (WORKING_SET / first.bytes().max(1)).max(1);
+    let mut all = vec![first];
+    for _ in 1..copies {
+        all.push(Matrix::quantize(&dense, format)?);
+    }
+    Ok(all)
+}
+
+fn measure(
+    args: &KernelsArgs,
+    weights: &[Matrix],
+    format: Format,
+    rows: usize,
+) -> candle_core::Result<Value> {
+    let k = args.inputs as usize;
+    let x = Tensor::from_iter((0..rows * k).map(|i| (i as f32 * 0.37).sin()), &Device::Cpu)?
+        .reshape((rows, k))?;
+    let bytes: u64 = weights.iter().map(Matrix::bytes).sum();
+    let mut seconds = Vec::new();
+    for counted in 0..=args.runs {
+        let began = Instant::now();
+        for weight in weights {
+            weight.forward(&x)?;
+        }
+        if counted > 0 {
+            seconds.push(began.elapsed().as_secs_f64());
+        }
+    }
+    let seconds = Numbers::of(seconds).median().max(1e-9);
+    let work = weights.len() as f64 * f64::from(args.outputs) * k as f64 * rows as f64;
+    Ok(json!({
+        "format": format.name(), "rows": rows, "microseconds": seconds / weights.len() as f64 * 1e6,
+        "gigabytes_per_second": bytes as f64 / seconds / 1e9, "gigamacs_per_second": work / seconds / 1e9,
+    }))
+}
+
+fn as_text(report: &Value) -> String {
+    let mut table = Table::new(&["FORMAT", "ROWS", "TIME", "WEIGHT GB/S", "GMAC/S"]);
+    for product in report["products"].as_array().into_iter().flatten() {
+        let number = |field: &str| product[field].as_f64().unwrap_or(0.0);
+        table.row(vec![
+            product["format"].as_str().unwrap_or_default().to_owned(),
+            product["rows"].to_string(),
+            format!("{:.0} µs", number("microseconds")),
+            format!("{:.1}", number("gigabytes_per_second")),
+            format!("{:.0}", number("gigamacs_per_second")),
+        ]);
+    }
+    format!(
+        "y = x·Wᵀ, W [{}, {}], weights from memory, {} threads; medians of {} passes\n\n{}",
+        report["outputs"],
+        report["inputs"],
+        report["threads"],
+        report["runs"],
+        table.render()
+    )
+}
