@@ -21,8 +21,10 @@ pub mod gemm;
 mod memory;
 #[cfg(test)]
 pub(crate) mod testing;
+mod unit;
 mod values;
 
 pub use dropout::Dropout;
 pub use memory::claim_threads;
+pub use unit::{SWITCH, Unit, check_switch};
 pub use values::select_rows;

@@ -3,6 +3,9 @@
 //! The default target is plain x86-64, so a loop that should use wide registers needs a twin compiled with them.
 //! [`simd_fn!`] writes those twins from one body; the compiler vectorises each.
 
+#[cfg(target_arch = "x86_64")]
+use super::unit::{Unit, ceiling};
+
 /// The instruction sets a body is compiled for, the best that this processor has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tier {
@@ -21,7 +24,7 @@ impl Tier {
     }
 }
 
-/// What this processor offers; asked once.
+/// What this processor offers and the switch allows; asked once.
 #[cfg(target_arch = "x86_64")]
 pub fn tier() -> Tier {
     use std::sync::OnceLock;
@@ -34,7 +37,11 @@ pub fn tier() -> Tier {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512dq");
-        match (avx2, avx512) {
+        let most = ceiling();
+        match (
+            avx2 && most >= Unit::Avx2,
+            avx512 && most >= Unit::Avx512Vnni,
+        ) {
             (true, true) => Tier::Avx512,
             (true, false) => Tier::Avx2,
             _ => Tier::Portable,

@@ -13,8 +13,8 @@ const TILE: usize = 1 << 15;
 pub(super) struct Rounded {
     pub q: Vec<i8>,
     pub scales: Vec<f32>,
-    /// Sum of each block's numbers.
-    pub sums: Vec<i32>,
+    /// Sum of the numbers of each half of a block.
+    pub sums: Vec<[i32; 2]>,
     /// Blocks of a row.
     pub blocks: usize,
 }
@@ -24,7 +24,7 @@ impl Rounded {
     pub fn of(x: &[f32], k: usize) -> Self {
         let blocks = x.len() / BLOCK;
         let mut scales = vec![0.0; blocks];
-        let mut sums = vec![0; blocks];
+        let mut sums = vec![[0; 2]; blocks];
         let mut q = vec![0; x.len()];
         let (all_scales, all_sums) = (pool::Shared::new(&mut scales), pool::Shared::new(&mut sums));
         pool::over_rows(&mut q, BLOCK, TILE / BLOCK, |part, q| {
@@ -47,7 +47,7 @@ impl Rounded {
 }
 
 simd_fn! {
-    fn round(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+    fn round(x: &[f32], q: &mut [i8], scales: &mut [f32], sums: &mut [[i32; 2]]) {
         // Adding and subtracting 1.5·2²³ rounds to the nearest integer, ties to even; the low bits are the integer.
         const MAGIC: f32 = 12_582_912.0;
         let (x, _) = x.as_chunks::<BLOCK>();
@@ -66,14 +66,17 @@ simd_fn! {
                 (true, false) => (0.0, 0),
                 (false, _) => (f32::NAN, 0),
             };
-            let mut total = 0;
-            for (x, q) in x.iter().zip(q.iter_mut()) {
-                let whole = (x * by + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i32 & kept;
-                total += whole;
-                *q = whole as i8;
+            for (half, sum) in sum.iter_mut().enumerate() {
+                let mut total = 0;
+                for i in half * BLOCK / 2..(half + 1) * BLOCK / 2 {
+                    let whole =
+                        (x[i] * by + MAGIC).to_bits().wrapping_sub(MAGIC.to_bits()) as i32 & kept;
+                    total += whole;
+                    q[i] = whole as i8;
+                }
+                *sum = total;
             }
             *scale = step;
-            *sum = total;
         }
     }
 }
@@ -92,10 +95,10 @@ mod tests {
             let scale = rounded.scales[at / BLOCK];
             assert!((x - scale * f32::from(rounded.q[at])).abs() <= 0.501 * scale);
         }
-        for (block, q) in rounded.q.chunks(BLOCK).enumerate() {
+        for (half, q) in rounded.q.chunks(BLOCK / 2).enumerate() {
             assert_eq!(
                 q.iter().map(|q| i32::from(*q)).sum::<i32>(),
-                rounded.sums[block]
+                rounded.sums[half / 2][half % 2]
             );
         }
     }
@@ -105,7 +108,7 @@ mod tests {
         for x in [0.0, f32::MIN_POSITIVE, -f32::MIN_POSITIVE / 8.0] {
             let rounded = Rounded::of(&[x; 32], 32);
             assert!(rounded.q.iter().all(|q| *q == 0), "{x}");
-            assert_eq!((rounded.scales, rounded.sums), (vec![0.0], vec![0]));
+            assert_eq!((rounded.scales, rounded.sums), (vec![0.0], vec![[0; 2]]));
         }
     }
 

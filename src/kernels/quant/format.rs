@@ -1,9 +1,10 @@
 //! The catalogue of weight formats.
 
-use candle_core::Result;
 use candle_core::quantized::{GgmlDType, QTensor};
+use candle_core::{Device, Result};
 
-use super::{Packed, blocks, dense, q8_0};
+use super::packed::{Layout, Weight};
+use super::{Packed, dense, layouts};
 
 /// How the values of a frozen weight are stored. The block formats are those of GGUF files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,54 +43,50 @@ type Pack = fn(QTensor, usize, usize) -> Result<Box<dyn Packed>>;
 
 const CATALOGUE: [Row; 13] = {
     use Format::*;
+    use GgmlDType as G;
     [
-        row(F32, "f32", GgmlDType::F32, 0, &[], F32, dense::pack_f32),
-        row(F16, "f16", GgmlDType::F16, 1, &[], F16, dense::pack_f16),
-        row(
-            Bf16,
-            "bf16",
-            GgmlDType::BF16,
-            30,
-            &[],
-            Bf16,
-            dense::pack_bf16,
-        ),
-        row(Q8_0, "q8_0", GgmlDType::Q8_0, 8, &[0], Q8_0, q8_0::pack),
+        row(F32, "f32", G::F32, 0, &[], F32, dense::pack_f32),
+        row(F16, "f16", G::F16, 1, &[], F16, dense::pack_f16),
+        row(Bf16, "bf16", G::BF16, 30, &[], Bf16, dense::pack_bf16),
+        row(Q8_0, "q8_0", G::Q8_0, 8, &[0], Q8_0, pack::<layouts::Q8_0>),
         row(
             Q5_1,
             "q5_1",
-            GgmlDType::Q5_1,
+            G::Q5_1,
             7,
             &[0, 2],
             Q5_1,
-            blocks::pack,
+            pack::<layouts::Q5_1>,
         ),
-        row(Q5_0, "q5_0", GgmlDType::Q5_0, 6, &[0], Q5_0, blocks::pack),
+        row(Q5_0, "q5_0", G::Q5_0, 6, &[0], Q5_0, pack::<layouts::Q5_0>),
         row(
             Q4_1,
             "q4_1",
-            GgmlDType::Q4_1,
+            G::Q4_1,
             3,
             &[0, 2],
             Q4_1,
-            blocks::pack,
+            pack::<layouts::Q4_1>,
         ),
-        row(Q4_0, "q4_0", GgmlDType::Q4_0, 2, &[0], Q4_0, blocks::pack),
-        row(Q6K, "q6_k", GgmlDType::Q6K, 14, &[208], Q8_0, blocks::pack),
-        row(Q5K, "q5_k", GgmlDType::Q5K, 13, &[0, 2], Q5_1, blocks::pack),
-        row(Q4K, "q4_k", GgmlDType::Q4K, 12, &[0, 2], Q5_0, blocks::pack),
-        row(Q3K, "q3_k", GgmlDType::Q3K, 11, &[108], Q4_0, blocks::pack),
-        row(
-            Q2K,
-            "q2_k",
-            GgmlDType::Q2K,
-            10,
-            &[80, 82],
-            Q4_0,
-            blocks::pack,
-        ),
+        row(Q4_0, "q4_0", G::Q4_0, 2, &[0], Q4_0, pack::<layouts::Q4_0>),
+        row(Q6K, "q6_k", G::Q6K, 14, &[208], Q8_0, pack::<layouts::Q6K>),
+        row(Q5K, "q5_k", G::Q5K, 13, &[0, 2], Q5_1, pack::<layouts::Q5K>),
+        row(Q4K, "q4_k", G::Q4K, 12, &[0, 2], Q5_0, pack::<layouts::Q4K>),
+        row(Q3K, "q3_k", G::Q3K, 11, &[108], Q4_0, pack::<layouts::Q3K>),
+        row(Q2K, "q2_k", G::Q2K, 10, &[80, 82], Q4_0, rounded_anew),
     ]
 };
+
+/// From stored blocks to a packed weight.
+fn pack<L: Layout>(weight: QTensor, n: usize, k: usize) -> Result<Box<dyn Packed>> {
+    Ok(Box::new(Weight::<L>::pack(&weight.data()?, n, k)?))
+}
+
+/// For a format without kernels of its own: as the nearest that has them and loses less than the rounding did.
+fn rounded_anew(weight: QTensor, n: usize, k: usize) -> Result<Box<dyn Packed>> {
+    let dense = weight.dequantize(&Device::Cpu)?;
+    pack::<layouts::Q6K>(QTensor::quantize(&dense, GgmlDType::Q6K)?, n, k)
+}
 
 const fn row(
     format: Format,
@@ -161,6 +158,14 @@ impl Format {
 
     pub(super) fn pack(self, weight: QTensor, n: usize, k: usize) -> Result<Box<dyn Packed>> {
         (self.row().pack)(weight, n, k)
+    }
+
+    /// How products hold it, where not as it is stored.
+    pub fn computed_as(self) -> Self {
+        match self {
+            Self::Q3K | Self::Q2K => Self::Q6K,
+            other => other,
+        }
     }
 
     /// Bits a value takes, scales included.

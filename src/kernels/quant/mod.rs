@@ -5,11 +5,11 @@
 //! holds a dense copy of a whole matrix.
 
 mod activations;
-mod blocks;
 mod dense;
 mod format;
 mod frozen;
-mod q8_0;
+mod layouts;
+mod packed;
 #[cfg(test)]
 mod tests;
 

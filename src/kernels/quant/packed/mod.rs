@@ -1,0 +1,260 @@
+//! packed: block formats as products want them. 16 rows lie side by side, 32 values of each: one load holds four
+//! consecutive values of sixteen rows, which is what one multiply instruction takes.
+//!
+//! A format says how its stored blocks turn into [`Codes`] (small whole numbers) and a [`Scaling`] (what makes them
+//! weights); the kernels are written once over these two. Products round activations to int8 per 32 values, add up whole
+//! numbers exactly within a block, and blocks in their order: an output depends on its row of x and its row of W alone,
+//! bit for bit, whatever the batch and the threads.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod codes;
+mod portable;
+mod scaling;
+#[cfg(test)]
+mod tests;
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use candle_core::{Result, bail};
+
+use super::super::memory::Large;
+use super::super::pool::{self, Shared};
+use super::super::simd::simd_fn;
+use super::super::unit::Unit;
+use super::Packed;
+use super::activations::{BLOCK, Rounded};
+
+pub(super) use codes::{Codes, Eight, Five, Four, Six};
+pub(super) use scaling::{Halves, Scaled, Scaling, Shifted, Sixteenths};
+
+/// Weight rows of a tile.
+pub(super) const LANES: usize = 16;
+/// Tiles that one pass over x takes together: each value of x is then loaded once for 32 rows.
+const PAIR: usize = 2;
+/// Multiply-adds below which a product stays on one thread, and those of a training tile (under two milliseconds).
+const SERIAL: usize = 1 << 18;
+const TILE: usize = 1 << 26;
+
+/// A block format: weight = scale · (code − ZERO) + shift.
+pub(super) trait Layout: Send + Sync + 'static {
+    /// 32 codes of 16 rows.
+    type Codes: Codes;
+    /// Scales and shifts of 16 rows over `SPAN` blocks.
+    type Scaling: Scaling;
+    const ZERO: i32;
+    /// Bytes of a stored block: 32 · `SPAN` values of a row.
+    const STORED: usize;
+
+    /// Puts a stored block of row `lane` in its place.
+    fn place(stored: &[u8], lane: usize, codes: &mut [Self::Codes], scaling: &mut Self::Scaling);
+}
+
+pub(super) struct Weight<L: Layout> {
+    /// [tiles of 16 rows][blocks of a row]; rows beyond the last are zero.
+    codes: Large<L::Codes>,
+    /// [tiles][blocks / SPAN]
+    scaling: Large<L::Scaling>,
+    n: usize,
+    blocks: usize,
+    layout: PhantomData<L>,
+}
+
+/// Some tiles of a weight, each with the blocks of its rows.
+struct Tiles<'a, L: Layout> {
+    codes: &'a [L::Codes],
+    scaling: &'a [L::Scaling],
+}
+
+/// What a kernel multiplies with: rounded rows, and what the format's zero and shift make of their sums.
+struct Rows<'a> {
+    x: &'a Rounded,
+    /// −ZERO · sum of each half block.
+    offsets: Vec<[i32; 2]>,
+    /// scale · sum of each block; empty where the format has no shifts.
+    weighted: Vec<f32>,
+}
+
+impl<'a> Rows<'a> {
+    fn of<L: Layout>(x: &'a Rounded) -> Self {
+        let offsets = x.sums.iter().map(|halves| halves.map(|sum| -L::ZERO * sum));
+        let weighted = x
+            .sums
+            .iter()
+            .zip(&x.scales)
+            .map(|(halves, scale)| (halves[0] + halves[1]) as f32 * scale);
+        Self {
+            x,
+            offsets: offsets.collect(),
+            weighted: if L::Scaling::SHIFTS {
+                weighted.collect()
+            } else {
+                Vec::new()
+            },
+        }
+    }
+
+    fn check<L: Layout>(&self, tiles: &Tiles<'_, L>, row: usize, rows: usize, count: usize) {
+        let (blocks, end) = (self.x.blocks, (row + rows) * self.x.blocks);
+        assert!(self.x.q.len() >= end * BLOCK && self.x.scales.len() >= end);
+        assert!(self.offsets.len() >= end && (!L::Scaling::SHIFTS || self.weighted.len() >= end));
+        assert_eq!(tiles.codes.len(), count * blocks);
+        assert_eq!(tiles.scaling.len(), count * (blocks / L::Scaling::SPAN));
+    }
+}
+
+impl<L: Layout> Weight<L> {
+    const SPAN: usize = L::Scaling::SPAN;
+
+    /// From stored rows [n, k].
+    pub fn pack(data: &[u8], n: usize, k: usize) -> Result<Self> {
+        let blocks = k / BLOCK;
+        let row = blocks / Self::SPAN * L::STORED;
+        if data.len() != n * row || !k.is_multiple_of(BLOCK * Self::SPAN) {
+            bail!("{} bytes are not a weight [{n}, {k}]", data.len());
+        }
+        let tiles = n.div_ceil(LANES);
+        let mut codes = Large::<L::Codes>::zeroed(tiles * blocks);
+        let mut scaling = Large::<L::Scaling>::zeroed(tiles * (blocks / Self::SPAN));
+        let all = Shared::new(&mut scaling);
+        let at_once = pool::rows_of(1 << 16, LANES * k);
+        pool::over_rows(&mut codes, blocks.max(1), at_once, |part, codes| {
+            let spans = blocks / Self::SPAN;
+            // SAFETY: each part has its own tiles.
+            let scaling = unsafe { all.part(part.start * spans..part.end * spans) };
+            for (at, (codes, scaling)) in
+                codes.chunks_exact_mut(Self::SPAN).zip(scaling).enumerate()
+            {
+                let (tile, span) = (part.start + at / spans, at % spans);
+                for lane in 0..LANES.min(n - tile * LANES) {
+                    let start = (tile * LANES + lane) * row + span * L::STORED;
+                    L::place(&data[start..start + L::STORED], lane, codes, scaling);
+                }
+            }
+        });
+        Ok(Self {
+            codes,
+            scaling,
+            n,
+            blocks,
+            layout: PhantomData,
+        })
+    }
+
+    fn tiles(&self, tiles: Range<usize>) -> Tiles<'_, L> {
+        let (blocks, spans) = (self.blocks, self.blocks / Self::SPAN);
+        Tiles {
+            codes: &self.codes[tiles.start * blocks..tiles.end * blocks],
+            scaling: &self.scaling[tiles.start * spans..tiles.end * spans],
+        }
+    }
+
+    fn product_with(&self, unit: Unit, x: &Rounded, y: &mut [f32]) {
+        let (n, m, k) = (self.n, x.rows(), self.blocks * BLOCK);
+        let rows = Rows::of::<L>(x);
+        let pairs = n.div_ceil(PAIR * LANES);
+        let at_once = match (m * n * k < SERIAL, pool::trains()) {
+            (true, _) => pairs,
+            (false, false) => pairs.div_ceil(4 * pool::threads()),
+            (false, true) => pairs
+                .div_ceil(4 * pool::threads())
+                .min(pool::rows_of(TILE, m * k * PAIR * LANES)),
+        }
+        .max(1);
+        let y = Shared::new(y);
+        pool::for_each(pairs.div_ceil(at_once), |i| {
+            for pair in i * at_once..((i + 1) * at_once).min(pairs) {
+                let first = pair * PAIR;
+                let tiles = self.tiles(first..(first + PAIR).min(n.div_ceil(LANES)));
+                let write = |row: usize, tile: usize, out: &[f32; LANES]| {
+                    let start = (first + tile) * LANES;
+                    let end = (start + LANES).min(n);
+                    // SAFETY: these outputs belong to this tile of weight rows alone.
+                    let place = unsafe { y.part(row * n + start..row * n + end) };
+                    place.copy_from_slice(&out[..end - start]);
+                };
+                match unit {
+                    Unit::Portable => portable::tiles(&tiles, &rows, write),
+                    // SAFETY (all three): a unit is chosen only where the processor has it.
+                    #[cfg(target_arch = "x86_64")]
+                    Unit::Avx2 => unsafe { avx2::plain(&tiles, &rows, write) },
+                    #[cfg(target_arch = "x86_64")]
+                    Unit::AvxVnni => unsafe { avx2::vnni(&tiles, &rows, write) },
+                    #[cfg(target_arch = "x86_64")]
+                    Unit::Avx512Vnni => unsafe { avx512::tiles(&tiles, &rows, write) },
+                    #[cfg(not(target_arch = "x86_64"))]
+                    _ => portable::tiles(&tiles, &rows, write),
+                }
+            }
+        });
+    }
+}
+
+impl<L: Layout> Packed for Weight<L> {
+    fn bytes(&self) -> u64 {
+        (size_of_val(&self.codes[..]) + size_of_val(&self.scaling[..])) as u64
+    }
+
+    fn product(&self, x: &[f32], _m: usize, y: &mut [f32]) -> Result<()> {
+        let x = Rounded::of(x, self.blocks * BLOCK);
+        self.product_with(Unit::best(), &x, y);
+        Ok(())
+    }
+
+    fn unpack(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        let k = self.blocks * BLOCK;
+        let mut row = rows.start;
+        let mut rest = out;
+        while row < rows.end {
+            // All rows of a tile together: their numbers share cache lines.
+            let (tile, first) = (row / LANES, row % LANES);
+            let count = (LANES - first).min(rows.end - row);
+            let (part, after) = rest.split_at_mut(count * k);
+            let tiles = self.tiles(tile..tile + 1);
+            for (block, codes) in tiles.codes.iter().enumerate() {
+                let scaling = &tiles.scaling[block / Self::SPAN];
+                let places: [Place; LANES] =
+                    std::array::from_fn(|lane| scaling.of(block % Self::SPAN, lane));
+                let out = &mut part[block * BLOCK..];
+                unpack_block(
+                    &codes.spread(),
+                    L::ZERO as u8,
+                    &places[first..],
+                    out,
+                    count,
+                    k,
+                );
+            }
+            rest = after;
+            row += count;
+        }
+        Ok(())
+    }
+}
+
+/// What makes codes of one row and block weights: a scale for each half, and a shift.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Place {
+    pub scales: [f32; 2],
+    pub shift: f32,
+}
+
+simd_fn! {
+    /// `count` rows of a block as f32, written `k` apart; `places` are those of the rows.
+    fn unpack_block(codes: &[[u8; 4 * LANES]; 8], zero: u8, places: &[Place], out: &mut [f32], count: usize, k: usize) {
+        let first = LANES - places.len();
+        for (at, place) in places.iter().take(count).enumerate() {
+            let (out, _) = out[at * k..at * k + BLOCK].as_chunks_mut::<4>();
+            for (g, (codes, out)) in codes.iter().zip(out).enumerate() {
+                let scale = place.scales[g / 4];
+                for i in 0..4 {
+                    let code = i32::from(codes[4 * (first + at) + i]) - i32::from(zero);
+                    out[i] = scale * code as f32 + place.shift;
+                }
+            }
+        }
+    }
+}

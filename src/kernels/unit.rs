@@ -1,0 +1,107 @@
+//! Unit: which multiply instructions products with packed weights use, and the switch that holds them back.
+
+use std::sync::OnceLock;
+
+/// Names the best [`Unit`] that may be used, to compare units or to keep off one that misbehaves.
+pub const SWITCH: &str = "ADAPTERD_CPU";
+
+/// From the plainest to the fastest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unit {
+    Portable,
+    Avx2,
+    AvxVnni,
+    Avx512Vnni,
+}
+
+impl Unit {
+    const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::AvxVnni, Self::Avx512Vnni];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::AvxVnni => "avx_vnni",
+            Self::Avx512Vnni => "avx512_vnni",
+        }
+    }
+
+    /// Those of this processor that the switch allows, the fastest last.
+    pub fn available() -> impl DoubleEndedIterator<Item = Self> {
+        let ceiling = ceiling();
+        Self::ALL
+            .into_iter()
+            .filter(move |unit| *unit <= ceiling && unit.is_here())
+    }
+
+    /// The fastest of them.
+    pub fn best() -> Self {
+        static BEST: OnceLock<Unit> = OnceLock::new();
+        *BEST.get_or_init(|| Self::available().next_back().unwrap_or(Self::Portable))
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn is_here(self) -> bool {
+        let avx2 = || {
+            is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("f16c")
+        };
+        match self {
+            Self::Portable => true,
+            Self::Avx2 => avx2(),
+            Self::AvxVnni => avx2() && is_x86_feature_detected!("avxvnni"),
+            Self::Avx512Vnni => {
+                avx2()
+                    && is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512vnni")
+            }
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn is_here(self) -> bool {
+        self == Self::Portable
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|unit| unit.name() == name)
+    }
+}
+
+/// What the switch says; the fastest where it says nothing, or something [`check_switch`] refuses.
+pub(super) fn ceiling() -> Unit {
+    static CEILING: OnceLock<Unit> = OnceLock::new();
+    *CEILING.get_or_init(|| {
+        let value = std::env::var(SWITCH).unwrap_or_default();
+        Unit::from_name(&value).unwrap_or(Unit::Avx512Vnni)
+    })
+}
+
+/// Whether the switch, as set to `value`, names a unit.
+pub fn check_switch(value: &str) -> Result<(), String> {
+    if Unit::from_name(value).is_some() {
+        return Ok(());
+    }
+    let known: Vec<_> = Unit::ALL.iter().map(|unit| unit.name()).collect();
+    Err(format!("`{value}` is none of {}", known.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_unit_is_one_of_those_available_and_all_have_names_of_their_own() {
+        assert_eq!(Unit::available().next(), Some(Unit::Portable));
+        assert_eq!(Unit::available().next_back(), Some(Unit::best()));
+        for unit in Unit::ALL {
+            assert_eq!(Unit::from_name(unit.name()), Some(unit));
+            assert!(check_switch(unit.name()).is_ok());
+        }
+        assert!(check_switch("mmx").is_err_and(|why| why.contains("avx512_vnni")));
+    }
+}
