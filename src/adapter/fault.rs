@@ -1,6 +1,7 @@
 //! Why a folder is not an adapter of this base, and what it has to fit.
 
 use super::SiteShape;
+use crate::kernels::segmented::Precision;
 
 /// `field` names the configuration key, the tensor or the file at fault.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -26,4 +27,6 @@ pub struct Fit<'a> {
     pub sites: &'a [SiteShape],
     pub base_digest: [u8; 32],
     pub max_rank: usize,
+    /// What weights are rounded to in memory.
+    pub precision: Precision,
 }

@@ -8,8 +8,7 @@ use super::peft::LoraSettings;
 use crate::domain::Generation;
 use crate::kernels::segmented::LowRank;
 
-/// A checked, immutable adapter. Its weights have the precision its file stored them in, except f16, which is widened
-/// to f32 without loss.
+/// A checked, immutable adapter, its weights in one piece of memory.
 #[derive(Debug)]
 pub struct Adapter {
     generation: Generation,
@@ -71,8 +70,8 @@ impl Adapter {
     pub fn lora_site(&self, site: Site) -> Option<(Tensor, Tensor, f64)> {
         let weights = self.low_rank(site)?;
         let (rank, inputs, outputs) = (weights.rank(), weights.inputs(), weights.outputs());
-        let a = Tensor::from_vec(weights.a().to_f32(), (rank, inputs), &Device::Cpu).ok()?;
-        let b = Tensor::from_vec(weights.b().to_f32(), (outputs, rank), &Device::Cpu).ok()?;
+        let a = Tensor::from_vec(weights.a(), (rank, inputs), &Device::Cpu).ok()?;
+        let b = Tensor::from_vec(weights.b(), (outputs, rank), &Device::Cpu).ok()?;
         Some((a, b, f64::from(weights.scale())))
     }
 }

@@ -13,6 +13,7 @@ mod site;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use crate::kernels::segmented::Precision;
 pub use fault::{AdapterFault, Fit};
 pub use loaded::Adapter;
 pub use route::{Adapt, Routed, Unadapted};

@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
 
 use super::{Adapter, Site};
 use crate::kernels::quant::Layer;
-use crate::kernels::segmented::{self, Rows, RowsMut, Segment};
+use crate::kernels::segmented::{self, Output, Rows, RowsMut, Segment};
 
 /// How a step changes the output of a linear layer: `y` [T, out] is what the base made of `x` [T, in].
 /// Serving implements it by segmented kernels (`Routed`), training by tracked tensors.
@@ -17,6 +17,14 @@ pub trait Adapt {
     /// What comes out of a frozen layer for `x`, changed; for those that can do both in one.
     fn through(&self, site: Site, x: &Tensor, layer: &Layer<'_>) -> Result<Tensor> {
         self.apply(site, x, layer.forward(x)?)
+    }
+
+    /// As `through`, for layers that read the same `x`.
+    fn through_each(&self, x: &Tensor, layers: &[(Site, Layer<'_>)]) -> Result<Vec<Tensor>> {
+        let layers = layers.iter();
+        layers
+            .map(|(site, layer)| self.through(*site, x, layer))
+            .collect()
     }
 }
 
@@ -42,19 +50,24 @@ impl Routed {
     }
 }
 
-impl Adapt for Routed {
-    /// Changes `y` in place: it must not share its storage with a tensor that is still needed. Untracked.
-    fn apply(&self, site: Site, x: &Tensor, y: Tensor) -> Result<Tensor> {
-        let segments: Vec<Segment<'_>> = self
-            .segments
-            .iter()
+impl Routed {
+    fn segments(&self, site: Site) -> Vec<Segment<'_>> {
+        let segments = self.segments.iter();
+        segments
             .filter_map(|(rows, adapter)| {
                 Some(Segment {
                     rows: rows.clone(),
                     weights: adapter.low_rank(site)?,
                 })
             })
-            .collect();
+            .collect()
+    }
+}
+
+impl Adapt for Routed {
+    /// Changes `y` in place: it must not share its storage with a tensor that is still needed. Untracked.
+    fn apply(&self, site: Site, x: &Tensor, y: Tensor) -> Result<Tensor> {
+        let segments = self.segments(site);
         if segments.is_empty() {
             return Ok(y);
         }
@@ -65,6 +78,25 @@ impl Adapt for Routed {
             },
         )?;
         Ok(y)
+    }
+
+    fn through(&self, site: Site, x: &Tensor, layer: &Layer<'_>) -> Result<Tensor> {
+        let segments = self.segments(site);
+        match segments.is_empty() {
+            true => layer.forward(x),
+            false => Ok(segmented::through(x, &[(layer, segments)])?.remove(0)),
+        }
+    }
+
+    fn through_each(&self, x: &Tensor, layers: &[(Site, Layer<'_>)]) -> Result<Vec<Tensor>> {
+        let layers: Vec<_> = layers
+            .iter()
+            .map(|(site, layer)| (layer, self.segments(*site)))
+            .collect();
+        match layers.iter().all(|(_, segments)| segments.is_empty()) {
+            true => layers.iter().map(|(layer, _)| layer.forward(x)).collect(),
+            false => segmented::through(x, &layers),
+        }
     }
 }
 
@@ -96,7 +128,8 @@ impl InplaceOp2 for AddLowRank<'_> {
             data: &mut y[y_layout.start_offset()..],
             stride,
         };
-        segmented::lora(x, y, self.segments).map_err(candle_core::Error::wrap)
+        let segments = self.segments;
+        segmented::add(x, &mut [Output { y, segments }]).map_err(candle_core::Error::wrap)
     }
 }
 

@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::peft::{Files, Lora, LoraSettings, Selection};
-use super::{Fit, Module, Site, SiteShape};
+use super::{Fit, Module, Precision, Site, SiteShape};
 use crate::domain::Targets;
 
 pub const BASE_DIGEST: [u8; 32] = [7; 32];
@@ -34,6 +34,7 @@ pub fn fit(sites: &[SiteShape]) -> Fit<'_> {
         sites,
         base_digest: BASE_DIGEST,
         max_rank: 64,
+        precision: Precision::Exact,
     }
 }
 

@@ -104,11 +104,14 @@ impl Daemon {
         };
         let root = settings.adapter_root();
         std::fs::create_dir_all(&root)?;
+        let precision = values.adapters.precision(base.model.has_32_bits());
+        let precision = precision.map_err(anyhow::Error::msg)?;
         let config = registry::Config {
             dir: data_dir.clone(),
             root,
             resident_bytes: values.adapters.resident_bytes,
             max_rank: values.adapters.max_rank,
+            precision,
             max_file_bytes: values.limits.max_adapter_bytes,
         };
         let registry = Registry::open(database.clone(), identity, config, metrics.clone()).await?;

@@ -125,6 +125,11 @@ impl Model {
         self.taken.bytes
     }
 
+    /// Whether every matrix has 32 bits a weight.
+    pub fn has_32_bits(&self) -> bool {
+        self.taken.single
+    }
+
     /// The parameters that learn, by their paths; none for a base.
     pub fn variables(&self) -> &[(String, Var)] {
         &self.variables

@@ -142,11 +142,17 @@ impl Registry {
             .map_err(|_| Reason::Draining)?;
         let started = Instant::now();
         let generation = version.generation();
-        let (room, evicted) = self.shared.residency.reserve(version.version.bytes)?;
+        let (mut room, mut evicted) = self.shared.residency.reserve(version.version.bytes)?;
         let shared = self.shared.clone();
-        let adapter = blocking(move || shared.read(&shared.store.read(generation)?)).await;
+        let adapter =
+            blocking(move || shared.read(&shared.store.read(generation)?, shared.precision)).await;
+        // It was registered under another precision, perhaps.
+        let fitted = adapter.and_then(|adapter| {
+            evicted.extend(room.grow_to(adapter.bytes())?);
+            Ok(adapter)
+        });
         self.announce(&evicted);
-        let held = self.shared.residency.admit(room, Arc::new(adapter?));
+        let held = self.shared.residency.admit(room, Arc::new(fitted?));
         let seconds = started.elapsed().as_secs_f64();
         self.shared.observe.loaded(seconds);
         tracing::debug!(%generation, seconds, "loaded an adapter");

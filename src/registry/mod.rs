@@ -27,8 +27,8 @@ use sqlx::SqlitePool;
 use tokio::sync::{Semaphore, broadcast};
 
 use crate::adapter::peft::{self, WEIGHTS_FILE};
-use crate::adapter::{Adapter, AdapterFault, Fit, SiteShape};
-use crate::domain::{AdapterName, AdapterView, Generation, Reason, Tier};
+use crate::adapter::{Adapter, AdapterFault, Fit, Precision, SiteShape};
+use crate::domain::{AdapterChoice, AdapterName, AdapterView, Generation, Reason, Tier};
 use resident::Residency;
 use snapshot::{Entry, Snapshot};
 use store::{Store, Unwatched, Witness};
@@ -58,6 +58,8 @@ pub struct Config {
     /// For all adapters in memory, leased ones included.
     pub resident_bytes: u64,
     pub max_rank: usize,
+    /// Of weights in memory; what is stored is as it came.
+    pub precision: Precision,
     /// Of one weights file.
     pub max_file_bytes: u64,
 }
@@ -95,6 +97,7 @@ pub struct Registry {
 struct Shared {
     base: BaseIdentity,
     max_rank: usize,
+    precision: Precision,
     root: PathBuf,
     sizes: Sizes,
     pool: SqlitePool,
@@ -154,6 +157,7 @@ impl Registry {
             shared: Arc::new(Shared {
                 base,
                 max_rank: config.max_rank,
+                precision: config.precision,
                 root: config.root,
                 sizes,
                 pool,
@@ -216,10 +220,30 @@ impl Registry {
         blocking(move || folder::read(&shared.root, &path, shared.sizes)).await
     }
 
-    /// Checks files against the base without storing anything.
+    /// Checks files against the base without storing anything; every number as it was given.
     pub async fn inspect(&self, files: Files) -> Result<Adapter, Reason> {
         let shared = self.shared.clone();
-        blocking(move || shared.read(&files)).await
+        blocking(move || shared.read(&files, Precision::Exact)).await
+    }
+
+    /// The version a request for `choice` would be answered by, every number as it was given: to be trained further. The
+    /// base has none (`None`).
+    pub async fn original(&self, choice: &AdapterChoice) -> Result<Option<Adapter>, Reason> {
+        let AdapterChoice::Named { name, pin } = choice else {
+            return Ok(None);
+        };
+        let version = self.snapshot().find(name)?.choose(pin.as_ref())?.clone();
+        self.check_base(&version)?;
+        let (shared, generation) = (self.shared.clone(), version.generation());
+        let read = move || shared.read(&shared.store.read(generation)?, Precision::Exact);
+        match blocking(read).await {
+            Ok(adapter) => Ok(Some(adapter)),
+            Err(reason) => {
+                // The files may be gone because the name is.
+                self.snapshot().find(name)?.find(generation)?;
+                Err(reason)
+            }
+        }
     }
 
     /// Fires after every change of a name or of where its weights are; `show` tells what holds now, or that the name is
@@ -231,17 +255,12 @@ impl Registry {
     /// Names whose current version is in memory: generation, bytes, pinned.
     pub fn resident(&self) -> Vec<(AdapterName, Generation, u64, bool)> {
         let snapshot = self.snapshot();
-        let loaded = snapshot
+        snapshot
             .entries()
-            .filter(|entry| self.shared.residency.is_resident(entry.generation()));
-        loaded
-            .map(|entry| {
-                (
-                    entry.name.clone(),
-                    entry.generation(),
-                    entry.current.version.bytes,
-                    entry.pinned,
-                )
+            .filter_map(|entry| {
+                let generation = entry.generation();
+                let bytes = self.shared.residency.bytes_of(generation)?;
+                Some((entry.name.clone(), generation, bytes, entry.pinned))
             })
             .collect()
     }
@@ -274,15 +293,7 @@ impl Registry {
 }
 
 impl Shared {
-    fn fit(&self) -> Fit<'_> {
-        Fit {
-            sites: &self.base.sites,
-            base_digest: self.base.digest,
-            max_rank: self.max_rank,
-        }
-    }
-
-    fn read(&self, files: &Files) -> Result<Adapter, Reason> {
+    fn read(&self, files: &Files, precision: Precision) -> Result<Adapter, Reason> {
         for (name, bytes) in files.iter().filter(|(name, _)| store::is_ours(name)) {
             let limit = self.sizes.of(name);
             if bytes.len() as u64 > limit {
@@ -292,7 +303,13 @@ impl Shared {
                 ));
             }
         }
-        peft::read(files, &self.fit())
+        let fit = Fit {
+            sites: &self.base.sites,
+            base_digest: self.base.digest,
+            max_rank: self.max_rank,
+            precision,
+        };
+        peft::read(files, &fit)
             .map_err(|AdapterFault { field, why }| Reason::AdapterInvalid { field, why })
     }
 }

@@ -74,7 +74,7 @@ impl Registry {
     async fn check(&self, files: Files) -> Result<(Adapter, Files), Reason> {
         let shared = self.shared.clone();
         blocking(move || {
-            let adapter = shared.read(&files)?;
+            let adapter = shared.read(&files, shared.precision)?;
             let (bytes, budget) = (adapter.bytes(), shared.residency.budget());
             if bytes > budget {
                 let why = format!(

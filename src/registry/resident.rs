@@ -61,10 +61,14 @@ impl Residency {
     }
 
     pub fn is_resident(&self, generation: Generation) -> bool {
-        self.lock()
-            .slots
-            .get(&generation)
-            .is_some_and(|slot| !slot.retired)
+        self.bytes_of(generation).is_some()
+    }
+
+    /// What a version takes, if it is in memory.
+    pub fn bytes_of(&self, generation: Generation) -> Option<u64> {
+        let state = self.lock();
+        let slot = state.slots.get(&generation)?;
+        (!slot.retired).then(|| slot.adapter.bytes())
     }
 
     /// Takes hold of a version, if it is in memory.
@@ -220,6 +224,19 @@ impl Drop for Held {
     }
 }
 
+impl Room {
+    /// Sets more bytes aside where these are fewer. Returns what was removed for it.
+    pub fn grow_to(&mut self, bytes: u64) -> Result<Vec<Generation>, Reason> {
+        let missing = bytes.saturating_sub(self.bytes);
+        if missing == 0 {
+            return Ok(Vec::new());
+        }
+        let (mut more, evicted) = self.residency.reserve(missing)?;
+        self.bytes += std::mem::take(&mut more.bytes);
+        Ok(evicted)
+    }
+}
+
 impl Drop for Room {
     fn drop(&mut self) {
         self.residency.lock().used -= self.bytes;
@@ -301,6 +318,20 @@ mod tests {
             residency.reserve(bytes() + 1),
             Err(Reason::WrongState(_))
         ));
+    }
+
+    #[test]
+    fn room_can_grow_within_the_budget() {
+        let residency = Residency::new(2 * bytes());
+        let [a, b] = [1, 2].map(adapter);
+        drop(load(&residency, &a).unwrap());
+        let (mut room, _) = residency.reserve(bytes()).unwrap();
+        assert!(room.grow_to(bytes()).unwrap().is_empty());
+        assert_eq!(room.grow_to(2 * bytes()).unwrap(), [a.generation()]);
+        assert_eq!(residency.used(), 2 * bytes());
+        assert!(room.grow_to(2 * bytes() + 1).is_err());
+        drop(residency.admit(room, b));
+        assert_eq!(residency.used(), bytes());
     }
 
     #[test]

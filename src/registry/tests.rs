@@ -65,19 +65,27 @@ async fn open(
     digest: [u8; 32],
     witness: Arc<dyn Witness>,
 ) -> Registry {
-    let pool = open_database(&dir.join("state.db")).await.unwrap();
+    let config = config(dir, resident_bytes);
+    open_as(config, digest, witness).await
+}
+
+fn config(dir: &Path, resident_bytes: u64) -> Config {
+    Config {
+        dir: dir.to_owned(),
+        root: dir.join("incoming"),
+        resident_bytes,
+        max_rank: 64,
+        precision: Precision::Exact,
+        max_file_bytes: 1 << 20,
+    }
+}
+
+async fn open_as(config: Config, digest: [u8; 32], witness: Arc<dyn Witness>) -> Registry {
+    let pool = open_database(&config.dir.join("state.db")).await.unwrap();
     let base = BaseIdentity {
         name: "base".into(),
         digest,
         sites: sites(LAYERS),
-    };
-    let root = dir.join("incoming");
-    let config = Config {
-        dir: dir.to_owned(),
-        root,
-        resident_bytes,
-        max_rank: 64,
-        max_file_bytes: 1 << 20,
     };
     Registry::open_watched(pool, base, config, Arc::new(Unobserved), witness)
         .await
@@ -105,6 +113,7 @@ fn size() -> u64 {
             sites: &sites,
             base_digest: BASE_DIGEST,
             max_rank: 64,
+            precision: Precision::Exact,
         },
     )
     .unwrap()

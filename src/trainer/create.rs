@@ -105,10 +105,10 @@ impl Trainer {
         let Some(choice) = registered(from) else {
             return self.folder(from).await.map(Some);
         };
-        match self.shared.registry.lease(&choice).await {
-            Ok(Some(lease)) => Ok(Some(Parent {
-                adapter: lease.adapter().clone(),
-                generation: Some(lease.generation()),
+        match self.shared.registry.original(&choice).await {
+            Ok(Some(adapter)) => Ok(Some(Parent {
+                generation: Some(adapter.generation()),
+                adapter: Arc::new(adapter),
             })),
             Ok(None) => Err(Reason::field(
                 "from",

@@ -12,7 +12,7 @@ use super::plan::{Data, Parent, Plan, settle};
 use super::recipe::Wishes;
 use super::run::{Course, Ending, StepReport, Watch, run as train};
 use super::{publish, store};
-use crate::adapter::{Adapter, Fit, Routed, peft};
+use crate::adapter::{Adapter, Fit, Precision, Routed, peft};
 use crate::domain::Schedule;
 use crate::kernels::quant::Format;
 use crate::model::{Base, KvKind, Origin, Pack, Quant};
@@ -89,6 +89,7 @@ fn adapter(base: &Base, files: &peft::Files) -> Adapter {
         sites: base.model.sites(),
         base_digest: base.digest,
         max_rank: 64,
+        precision: Precision::Exact,
     };
     peft::read(files, &fit).unwrap()
 }

@@ -17,8 +17,8 @@ use super::publish::publish;
 use super::run::{Course, Ending, run};
 use super::shared::Shared;
 use super::store::{self, JobRow, NewEvent};
-use crate::adapter::Fit;
 use crate::adapter::peft;
+use crate::adapter::{Fit, Precision};
 use crate::domain::{JobEvent, JobId, JobStatus, Level, Reason};
 use crate::kernels::pool::{self, Class};
 use crate::registry::begin;
@@ -207,6 +207,7 @@ impl Worker<'_> {
             sites: base.model.sites(),
             base_digest: base.digest,
             max_rank: usize::MAX,
+            precision: Precision::Exact,
         };
         let adapter = peft::read(&files, &fit)
             .map_err(|fault| Reason::adapter(format!("from.{}", fault.field), fault.why))?;

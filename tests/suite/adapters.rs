@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use adapterd::adapter::peft::{self, CONFIG_FILE, Files, WEIGHTS_FILE};
-use adapterd::adapter::{Adapter, AdapterFault, Fit, Module, Site, SiteShape};
+use adapterd::adapter::{Adapter, AdapterFault, Fit, Module, Precision, Site, SiteShape};
 use serde_json::Value;
 
 use super::golden_forward::golden;
@@ -56,6 +56,7 @@ fn read(files: &Files, model: &str) -> Result<Adapter, AdapterFault> {
             sites: &sites(model),
             base_digest: [0; 32],
             max_rank: 64,
+            precision: Precision::Exact,
         },
     )
 }

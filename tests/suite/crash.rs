@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use adapterd::adapter::Precision;
 use adapterd::device::Turns;
 use adapterd::domain::{AdapterChoice, JobEventKind, JobStatus, JobView};
 use adapterd::kernels::quant::Format;
@@ -68,6 +69,7 @@ async fn registry_in(folder: &Path, base: &Base) -> (SqlitePool, Registry) {
         root: folder.join("incoming"),
         resident_bytes: 1 << 30,
         max_rank: 64,
+        precision: Precision::Exact,
         max_file_bytes: 1 << 24,
     };
     let registry = Registry::open(

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use adapterd::adapter::Precision;
 use adapterd::device::Turns;
 use adapterd::domain::{AdapterChoice, Event, Sampling, TokenInfo};
 use adapterd::kernels::quant::Format;
@@ -60,6 +61,7 @@ impl House {
             root,
             resident_bytes: 1 << 30,
             max_rank: 256,
+            precision: Precision::Exact,
             max_file_bytes: 1 << 30,
         };
         let registry = Registry::open(pool, identity, config, Arc::new(registry::Unobserved))

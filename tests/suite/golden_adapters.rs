@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use adapterd::adapter::peft::{self, Lora, LoraSettings, Selection};
-use adapterd::adapter::{Adapter, Fit, Routed};
+use adapterd::adapter::{Adapter, Fit, Precision, Routed};
 use adapterd::domain::Targets;
 use adapterd::kernels::quant::Format;
 use adapterd::model::weights::{Gguf, Quant};
@@ -25,6 +25,7 @@ fn read(files: &peft::Files, model: &Model) -> Arc<Adapter> {
         sites: model.sites(),
         base_digest: [0; 32],
         max_rank: 64,
+        precision: Precision::Exact,
     };
     Arc::new(peft::read(files, &fit).expect("an adapter of this model"))
 }

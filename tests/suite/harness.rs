@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use adapterd::adapter::Precision;
 use adapterd::api::{Limits, Memory, Pace, grpc, http};
 use adapterd::device::Turns;
 use adapterd::domain::AdapterName;
@@ -116,6 +117,7 @@ impl Daemon {
             root,
             resident_bytes: 64 << 20,
             max_rank: 64,
+            precision: Precision::Exact,
             max_file_bytes: 16 << 20,
         };
         let registry = Registry::open(

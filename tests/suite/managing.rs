@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use adapterd::adapter::Precision;
 use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, Quant};
 use adapterd::registry::{self, BaseIdentity, Registry};
@@ -326,6 +327,7 @@ async fn register_for_another_base(dir: &TempDir, name: &str) {
         root: dir.path().join("incoming"),
         resident_bytes: 64 << 20,
         max_rank: 64,
+        precision: Precision::Exact,
         max_file_bytes: 16 << 20,
     };
     let pool = registry::open_database(&dir.path().join("state.db"))

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use crate::adapter::catalogue::{AdapterKind, Folder, Parts};
 use crate::adapter::peft::{LoraSettings, LoraSite, tensor_names};
 use crate::adapter::{AdapterFault, Fit, SiteMap};
-use crate::kernels::segmented::{LowRank, Values};
+use crate::kernels::segmented::{Factors, LowRank, Matrix};
 
 pub struct Lora;
 
@@ -28,9 +28,15 @@ impl AdapterKind for Lora {
         let sites = settings.sites(fit.sites)?;
         check_ranks(folder, &sites, fit.max_rank)?;
         refuse_surplus(folder, &settings, &sites, fit)?;
+        let factors = sites
+            .iter()
+            .map(|site| read_site(folder, site))
+            .collect::<Result<Vec<_>, _>>()?;
+        let packed = LowRank::pack(&factors, fit.precision)
+            .ok_or_else(|| AdapterFault::new("r", "leaves a layer without weights"))?;
         let mut low_rank = SiteMap::default();
-        for site in &sites {
-            low_rank.insert(site.shape.site, read_site(folder, site)?);
+        for (site, weights) in sites.iter().zip(packed) {
+            low_rank.insert(site.shape.site, weights);
         }
         let rank = sites.iter().map(|site| site.rank).max().unwrap_or(0);
         Ok(Parts {
@@ -71,7 +77,7 @@ fn check_ranks(folder: &Folder<'_>, sites: &[LoraSite], most: usize) -> Result<(
     Ok(())
 }
 
-fn read_site(folder: &Folder<'_>, site: &LoraSite) -> Result<LowRank, AdapterFault> {
+fn read_site<'a>(folder: &Folder<'a>, site: &LoraSite) -> Result<Factors<'a>, AdapterFault> {
     let LoraSite {
         shape, rank, scale, ..
     } = *site;
@@ -98,12 +104,22 @@ fn read_site(folder: &Folder<'_>, site: &LoraSite) -> Result<LowRank, AdapterFau
     let a = matrix(&a_name, [rank, shape.inputs])?;
     let b = matrix(&b_name, [shape.outputs, rank])?;
     check_size(site, (&a_name, &a), (&b_name, &b))?;
-    let sizes_disagree = || AdapterFault::new(&a_name, "is empty");
-    LowRank::new(rank, shape.inputs, shape.outputs, scale as f32, a, &b).ok_or_else(sizes_disagree)
+    Ok(Factors {
+        rank,
+        inputs: shape.inputs,
+        outputs: shape.outputs,
+        scale: scale as f32,
+        a,
+        b,
+    })
 }
 
 /// ‖s · B A‖ ≤ s ‖A‖ ‖B‖ (Frobenius), so the entries' root mean square is at most s · r · rms(A) · rms(B).
-fn check_size(site: &LoraSite, a: (&str, &Values), b: (&str, &Values)) -> Result<(), AdapterFault> {
+fn check_size(
+    site: &LoraSite,
+    a: (&str, &Matrix<'_>),
+    b: (&str, &Matrix<'_>),
+) -> Result<(), AdapterFault> {
     let (a_size, b_size) = (a.1.root_mean_square(), b.1.root_mean_square());
     let bound = site.scale * site.rank as f64 * a_size * b_size;
     if bound <= MAX_UPDATE {

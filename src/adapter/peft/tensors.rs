@@ -4,12 +4,11 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use crate::adapter::AdapterFault;
-use crate::kernels::segmented::Values;
+use crate::kernels::segmented::Matrix;
 
 /// The header of an adapter for 200 layers has some 500 kB.
 const MAX_HEADER: u64 = 8 << 20;
@@ -64,9 +63,12 @@ impl<'a> Tensors<'a> {
         Some(self.file.tensor(name).ok()?.shape().to_vec())
     }
 
-    /// A matrix of exactly `shape`, all numbers within ±65504, in the precision it was stored in (16-bit floats that are not
-    /// bf16 widened). `None` where the file has no such tensor.
-    pub fn matrix(&self, name: &str, shape: [usize; 2]) -> Option<Result<Values, AdapterFault>> {
+    /// A matrix of exactly `shape`, all numbers within ±65504, as it was stored. `None` where the file has no such tensor.
+    pub fn matrix(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+    ) -> Option<Result<Matrix<'a>, AdapterFault>> {
         let view = self.file.tensor(name).ok()?;
         let fault = |why: String| AdapterFault::new(name, why);
         if view.shape() != shape {
@@ -76,41 +78,23 @@ impl<'a> Tensors<'a> {
             ))));
         }
         let data = view.data();
-        let values = match view.dtype() {
-            Dtype::F32 => Values::F32(
-                data.as_chunks::<4>()
-                    .0
-                    .iter()
-                    .map(|bytes| f32::from_le_bytes(*bytes))
-                    .collect(),
-            ),
-            Dtype::BF16 => Values::Bf16(
-                data.as_chunks::<2>()
-                    .0
-                    .iter()
-                    .map(|bytes| bf16::from_le_bytes(*bytes))
-                    .collect(),
-            ),
-            Dtype::F16 => Values::F32(
-                data.as_chunks::<2>()
-                    .0
-                    .iter()
-                    .map(|bytes| f16::from_le_bytes(*bytes).to_f32())
-                    .collect(),
-            ),
+        let matrix = match view.dtype() {
+            Dtype::F32 => Matrix::F32(data.as_chunks().0),
+            Dtype::F16 => Matrix::F16(data.as_chunks().0),
+            Dtype::BF16 => Matrix::Bf16(data.as_chunks().0),
             other => {
                 return Some(Err(fault(format!(
                     "has type {other:?}; F32, F16 and BF16 are read"
                 ))));
             }
         };
-        Some(match values.first_beyond(MAX_MAGNITUDE) {
+        Some(match matrix.first_beyond(MAX_MAGNITUDE) {
             Some((at, number)) => Err(fault(format!(
                 "has {number:e} at [{}, {}]; numbers up to ±{MAX_MAGNITUDE} are served",
                 at / shape[1].max(1),
                 at % shape[1].max(1)
             ))),
-            None => Ok(values),
+            None => Ok(matrix),
         })
     }
 }
@@ -174,6 +158,8 @@ fn foreign_format(bytes: &[u8]) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use half::{bf16, f16};
+
     use super::*;
 
     fn file(header: &str, data: &[u8]) -> Vec<u8> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::adapter::Precision;
 use crate::kernels::quant::Format;
 use crate::model::{KvKind, Origin, Quant};
 
@@ -177,6 +178,8 @@ pub struct Adapters {
     pub bundled: bool,
     pub resident_bytes: u64,
     pub max_rank: usize,
+    /// Of adapters in memory: auto, stored (every number as it came), bf16.
+    pub precision: String,
 }
 
 impl Default for Adapters {
@@ -186,6 +189,19 @@ impl Default for Adapters {
             bundled: true,
             resident_bytes: 1 << 30,
             max_rank: 256,
+            precision: "auto".into(),
+        }
+    }
+}
+
+impl Adapters {
+    /// By itself an adapter is rounded where the base is: to 16 bits, unless the base has 32.
+    pub fn precision(&self, base_has_32_bits: bool) -> Result<Precision, String> {
+        match self.precision.as_str() {
+            "auto" if base_has_32_bits => Ok(Precision::Exact),
+            "auto" | "bf16" => Ok(Precision::Bf16),
+            "stored" => Ok(Precision::Exact),
+            other => Err(format!("`{other}` is none of auto, stored, bf16")),
         }
     }
 }
@@ -279,6 +295,9 @@ impl Values {
         }
         if let Err(why) = self.model.kv() {
             say("model.kv", why);
+        }
+        if let Err(why) = self.adapters.precision(false) {
+            say("adapters.precision", why);
         }
         if let Err(why) = self.model.check_device() {
             say("model.device", why);

@@ -1,47 +1,7 @@
-//! The plain twin: the definition, for any processor.
+//! The plain twin, for any processor: the same pieces, in loops that any compiler understands.
 
-use half::bf16;
-
-use super::{LowRank, Rows, RowsMut, Values};
-
-pub(super) fn product(
-    rows: usize,
-    x: Rows<'_>,
-    y: &mut RowsMut<'_>,
-    weights: &LowRank,
-    hidden: &mut [f32],
-) {
-    let (rank, inputs, outputs) = (weights.rank(), weights.inputs(), weights.outputs());
-    for row in 0..rows {
-        let x = &x.data[row * x.stride..][..inputs];
-        let y = &mut y.data[row * y.stride..][..outputs];
-        let hidden = &mut hidden[row * rank..][..rank];
-        match weights.a() {
-            Values::F32(a) => shrink(x, a, weights.scale(), hidden),
-            Values::Bf16(a) => shrink(x, a, weights.scale(), hidden),
-        }
-        match weights.b_transposed() {
-            Values::F32(b) => expand(hidden, b, y),
-            Values::Bf16(b) => expand(hidden, b, y),
-        }
-    }
-}
-
-fn shrink<T: Widen>(x: &[f32], a: &[T], scale: f32, hidden: &mut [f32]) {
-    for (hidden, a) in hidden.iter_mut().zip(a.chunks_exact(x.len())) {
-        *hidden = scale * x.iter().zip(a).map(|(x, a)| x * a.widen()).sum::<f32>();
-    }
-}
-
-fn expand<T: Widen>(hidden: &[f32], b_transposed: &[T], y: &mut [f32]) {
-    let width = y.len();
-    for (column, y) in y.iter_mut().enumerate() {
-        let terms = hidden.iter().enumerate();
-        *y += terms
-            .map(|(r, hidden)| hidden * b_transposed[r * width + column].widen())
-            .sum::<f32>();
-    }
-}
+use super::layout::{BLOCK, LANES, Piece};
+use super::work::{Expand, Shrink};
 
 /// A stored number as f32, exactly.
 pub(super) trait Widen: Copy {
@@ -55,9 +15,54 @@ impl Widen for f32 {
     }
 }
 
-impl Widen for bf16 {
+/// A bf16: the upper half of the f32 of the same value.
+impl Widen for u16 {
     #[inline(always)]
     fn widen(self) -> f32 {
-        f32::from_bits(u32::from(self.to_bits()) << 16)
+        f32::from_bits(u32::from(self) << 16)
+    }
+}
+
+/// What every tier can read.
+#[cfg(target_arch = "x86_64")]
+pub(super) trait Number: Widen + super::x86::avx2::Load + super::x86::avx512::Load {}
+#[cfg(target_arch = "x86_64")]
+impl<T: Widen + super::x86::avx2::Load + super::x86::avx512::Load> Number for T {}
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) use Widen as Number;
+
+pub(super) fn shrink<T: Widen>(task: &Shrink<'_>, panel: &[T]) {
+    for row in 0..task.rows {
+        let x = task.x_row(row);
+        for j in 0..task.width {
+            let mut lanes = [0f32; LANES];
+            let blocks = panel.chunks_exact(task.width * LANES);
+            for (x, a) in x.chunks(LANES).zip(blocks) {
+                let a = &a[j * LANES..][..LANES];
+                for (lane, (x, a)) in lanes.iter_mut().zip(x.iter().zip(a)) {
+                    *lane += x * a.widen();
+                }
+            }
+            // SAFETY: the sum is of this task.
+            unsafe { *task.hidden_at(row, j) = task.scale * lanes.iter().sum::<f32>() }
+        }
+    }
+}
+
+pub(super) fn expand<T: Widen>(task: &Expand<'_>, block: &[T], piece: &Piece) {
+    for row in 0..task.rows {
+        let mut sums = [0f32; BLOCK];
+        for (hidden, b) in task
+            .hidden_row(row)
+            .iter()
+            .zip(block.chunks_exact(piece.width))
+        {
+            for (sum, b) in sums.iter_mut().zip(b) {
+                *sum += hidden * b.widen();
+            }
+        }
+        // SAFETY: the columns are of this task.
+        let y = unsafe { task.y_row(row, piece.first, piece.width) };
+        y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum);
     }
 }

@@ -1,19 +1,64 @@
-//! The weights of one low-rank product, as the kernels read them.
+//! The weights of low-rank products, laid out so that a product reads them once and in order.
 
-use half::bf16;
+use std::sync::Arc;
 
-/// Numbers as stored: 32 bits, or 16 where the source had no more.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Values {
-    F32(Vec<f32>),
-    Bf16(Vec<bf16>),
+use half::f16;
+
+use super::layout::{self, Shape};
+use crate::kernels::memory::Large;
+
+/// A matrix as a file holds it: row after row, little-endian.
+#[derive(Debug, Clone, Copy)]
+pub enum Matrix<'a> {
+    F32(&'a [[u8; 4]]),
+    F16(&'a [[u8; 2]]),
+    Bf16(&'a [[u8; 2]]),
 }
 
-impl Values {
+/// What packed weights are rounded to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    /// Every number as it was given: in 16 bits where both factors came as bf16, else in 32.
+    Exact,
+    /// bf16, half the bytes to read in every step.
+    Bf16,
+}
+
+/// A [rank, inputs] and B [outputs, rank] of one product `scale · B A`.
+#[derive(Debug, Clone, Copy)]
+pub struct Factors<'a> {
+    pub rank: usize,
+    pub inputs: usize,
+    pub outputs: usize,
+    pub scale: f32,
+    pub a: Matrix<'a>,
+    pub b: Matrix<'a>,
+}
+
+/// One low-rank product, a part of the memory that it shares with those packed beside it.
+#[derive(Clone)]
+pub struct LowRank {
+    shape: Shape,
+    scale: f32,
+    /// Whether numbers are bf16; f32 otherwise.
+    half: bool,
+    /// Where A begins in `memory`; B follows it.
+    start: usize,
+    memory: Arc<Large<u32>>,
+}
+
+/// Packed numbers; bf16 as its bits.
+#[derive(Clone, Copy)]
+pub(super) enum Packed<'a> {
+    F32(&'a [f32]),
+    Bf16(&'a [u16]),
+}
+
+impl Matrix<'_> {
     pub fn len(&self) -> usize {
         match self {
             Self::F32(values) => values.len(),
-            Self::Bf16(values) => values.len(),
+            Self::F16(values) | Self::Bf16(values) => values.len(),
         }
     }
 
@@ -21,126 +66,207 @@ impl Values {
         self.len() == 0
     }
 
-    pub fn bytes(&self) -> u64 {
-        match self {
-            Self::F32(values) => size_of_val(values.as_slice()) as u64,
-            Self::Bf16(values) => size_of_val(values.as_slice()) as u64,
-        }
-    }
-
-    pub fn to_f32(&self) -> Vec<f32> {
-        match self {
-            Self::F32(values) => values.clone(),
-            Self::Bf16(values) => values.iter().map(|value| value.to_f32()).collect(),
-        }
-    }
-
     /// Place and value of the first number that is not within ±`most`; NaN never is.
     pub fn first_beyond(&self, most: f32) -> Option<(usize, f32)> {
-        let beyond = |value: f32| value.is_nan() || value.abs() > most;
+        fn first<const N: usize>(
+            values: &[[u8; N]],
+            most: f32,
+            read: impl Fn([u8; N]) -> f32,
+        ) -> Option<(usize, f32)> {
+            // Without an early end inside a chunk, so that it is compared many numbers at a time.
+            let within = |chunk: &&[[u8; N]]| {
+                chunk
+                    .iter()
+                    .fold(true, |all, bytes| all & (read(*bytes).abs() <= most))
+            };
+            let whole = values.chunks(1024).take_while(within).count();
+            let from = whole * 1024;
+            let rest = values.get(from..).unwrap_or_default().iter();
+            rest.enumerate()
+                .map(|(at, bytes)| (from + at, read(*bytes)))
+                .find(|(_, value)| value.is_nan() || value.abs() > most)
+        }
         match self {
-            Self::F32(values) => values
-                .iter()
-                .position(|value| beyond(*value))
-                .map(|at| (at, values[at])),
-            Self::Bf16(values) => values
-                .iter()
-                .position(|value| beyond(value.to_f32()))
-                .map(|at| (at, values[at].to_f32())),
+            Self::F32(values) => first(values, most, f32::from_le_bytes),
+            Self::F16(values) => first(values, most, from_f16),
+            Self::Bf16(values) => first(values, most, from_bf16),
         }
     }
 
     /// √(mean of the squares); 0 of nothing.
     pub fn root_mean_square(&self) -> f64 {
-        let squares: f64 = match self {
-            Self::F32(values) => values.iter().map(|v| f64::from(*v).powi(2)).sum(),
-            Self::Bf16(values) => values.iter().map(|v| f64::from(*v).powi(2)).sum(),
+        fn squares<const N: usize>(values: &[[u8; N]], read: impl Fn([u8; N]) -> f32) -> f64 {
+            // Several sums side by side: one would wait for itself at every number.
+            let mut sums = [0f64; 8];
+            let (chunks, rest) = values.as_chunks::<8>();
+            for chunk in chunks {
+                for (sum, bytes) in sums.iter_mut().zip(chunk) {
+                    let value = f64::from(read(*bytes));
+                    *sum += value * value;
+                }
+            }
+            let rest = rest.iter().map(|bytes| f64::from(read(*bytes)).powi(2));
+            sums.iter().sum::<f64>() + rest.sum::<f64>()
+        }
+        let squares = match self {
+            Self::F32(values) => squares(values, f32::from_le_bytes),
+            Self::F16(values) => squares(values, from_f16),
+            Self::Bf16(values) => squares(values, from_bf16),
         };
         (squares / self.len().max(1) as f64).sqrt()
     }
-
-    /// A [rows, columns] matrix as [columns, rows].
-    fn transposed(&self, rows: usize, columns: usize) -> Self {
-        fn turn<T: Copy>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
-            (0..columns)
-                .flat_map(|column| (0..rows).map(move |row| values[row * columns + column]))
-                .collect()
-        }
-        match self {
-            Self::F32(values) => Self::F32(turn(values, rows, columns)),
-            Self::Bf16(values) => Self::Bf16(turn(values, rows, columns)),
-        }
-    }
 }
 
-/// `scale · B A` of rank r: A [r, inputs] as given, B [outputs, r] kept transposed so that both are read in rows.
-#[derive(Debug, Clone)]
-pub struct LowRank {
-    rank: usize,
-    inputs: usize,
-    outputs: usize,
-    scale: f32,
-    a: Values,
-    b_transposed: Values,
+pub(super) fn from_f16(bytes: [u8; 2]) -> f32 {
+    f16::from_le_bytes(bytes).to_f32()
+}
+
+pub(super) fn from_bf16(bytes: [u8; 2]) -> f32 {
+    f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
+}
+
+/// The nearest bf16 of a finite number, of two the one with an even last bit; without a branch, unlike `half`'s.
+fn to_bf16(value: f32) -> u16 {
+    let bits = value.to_bits();
+    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
 }
 
 impl LowRank {
-    /// `None` where the sizes do not agree or one is 0.
-    pub fn new(
-        rank: usize,
-        inputs: usize,
-        outputs: usize,
-        scale: f32,
-        a: Values,
-        b: &Values,
-    ) -> Option<Self> {
-        let fits = rank > 0
-            && inputs > 0
-            && outputs > 0
-            && rank.checked_mul(inputs) == Some(a.len())
-            && rank.checked_mul(outputs) == Some(b.len());
-        fits.then(|| Self {
-            rank,
-            inputs,
-            outputs,
-            scale,
-            a,
-            b_transposed: b.transposed(outputs, rank),
-        })
+    /// Products of finite factors in one piece of memory, in the order given, which should be the order of their use. `None` where the sizes
+    /// of one do not agree or one is 0.
+    pub fn pack(factors: &[Factors<'_>], precision: Precision) -> Option<Vec<Self>> {
+        let mut total = 0;
+        let mut places = Vec::with_capacity(factors.len());
+        for one in factors {
+            let Factors {
+                rank,
+                inputs,
+                outputs,
+                ..
+            } = *one;
+            let fits = rank > 0
+                && inputs > 0
+                && outputs > 0
+                && rank.checked_mul(inputs) == Some(one.a.len())
+                && rank.checked_mul(outputs) == Some(one.b.len());
+            if !fits {
+                return None;
+            }
+            let shape = Shape {
+                rank,
+                inputs,
+                outputs,
+            };
+            let half = precision == Precision::Bf16
+                || matches!((one.a, one.b), (Matrix::Bf16(_), Matrix::Bf16(_)));
+            places.push((shape, half, total));
+            total += words(shape.a_len() + shape.b_len(), half);
+        }
+        let mut memory = Large::zeroed(total);
+        for (one, (shape, half, start)) in factors.iter().zip(&places) {
+            let part = &mut memory[*start..][..words(shape.a_len() + shape.b_len(), *half)];
+            if *half {
+                let (a, b) = bytemuck::cast_slice_mut(part).split_at_mut(shape.a_len());
+                layout::arrange(shape, one, a, b, to_bf16);
+            } else {
+                let (a, b) = bytemuck::cast_slice_mut(part).split_at_mut(shape.a_len());
+                layout::arrange(shape, one, a, b, |value: f32| value);
+            }
+        }
+        let memory = Arc::new(memory);
+        let packed = factors.iter().zip(places);
+        Some(
+            packed
+                .map(|(one, (shape, half, start))| Self {
+                    shape,
+                    scale: one.scale,
+                    half,
+                    start,
+                    memory: memory.clone(),
+                })
+                .collect(),
+        )
     }
 
     pub fn rank(&self) -> usize {
-        self.rank
+        self.shape.rank
     }
 
     pub fn inputs(&self) -> usize {
-        self.inputs
+        self.shape.inputs
     }
 
     pub fn outputs(&self) -> usize {
-        self.outputs
+        self.shape.outputs
     }
 
     pub fn scale(&self) -> f32 {
         self.scale
     }
 
+    /// Memory of this product alone.
     pub fn bytes(&self) -> u64 {
-        self.a.bytes() + self.b_transposed.bytes()
+        4 * words(self.shape.a_len() + self.shape.b_len(), self.half) as u64
     }
 
     /// A [rank, inputs].
-    pub fn a(&self) -> &Values {
-        &self.a
-    }
-
-    /// Bᵀ [rank, outputs].
-    pub fn b_transposed(&self) -> &Values {
-        &self.b_transposed
+    pub fn a(&self) -> Vec<f32> {
+        let at = |r, k| self.shape.a_index(r, k);
+        self.unpack(self.shape.rank, self.shape.inputs, 0, at)
     }
 
     /// B [outputs, rank].
-    pub fn b(&self) -> Values {
-        self.b_transposed.transposed(self.rank, self.outputs)
+    pub fn b(&self) -> Vec<f32> {
+        let at = |column, r| self.shape.b_index(r, column);
+        let skipped = self.shape.a_len();
+        self.unpack(self.shape.outputs, self.shape.rank, skipped, at)
     }
+
+    fn unpack(
+        &self,
+        rows: usize,
+        columns: usize,
+        skipped: usize,
+        at: impl Fn(usize, usize) -> usize,
+    ) -> Vec<f32> {
+        let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+        let places = places.map(|(row, column)| skipped + at(row, column));
+        match self.packed() {
+            Packed::F32(values) => places.map(|place| values[place]).collect(),
+            Packed::Bf16(values) => places
+                .map(|place| f32::from_bits(u32::from(values[place]) << 16))
+                .collect(),
+        }
+    }
+
+    pub(super) fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// A as [`Shape::panel`] lays it out, then B as [`Shape::block`] does.
+    pub(super) fn packed(&self) -> Packed<'_> {
+        let len = self.shape.a_len() + self.shape.b_len();
+        let part = &self.memory[self.start..][..words(len, self.half)];
+        if self.half {
+            Packed::Bf16(&bytemuck::cast_slice(part)[..len])
+        } else {
+            Packed::F32(&bytemuck::cast_slice(part)[..len])
+        }
+    }
+}
+
+impl std::fmt::Debug for LowRank {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LowRank")
+            .field("shape", &self.shape)
+            .field("scale", &self.scale)
+            .field("half", &self.half)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Words of 32 bits for so many numbers. Lengths are multiples of [`layout::LANES`], so every part begins where whole
+/// vectors do.
+const fn words(len: usize, half: bool) -> usize {
+    if half { len / 2 } else { len }
 }

@@ -1,9 +1,12 @@
-use half::bf16;
+mod packing;
+
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{LowRank, Rows, RowsMut, Segment, Values, lora, lora_with};
+use super::{
+    Factors, LowRank, Matrix, Output, Precision, Rows, RowsMut, Segment, SegmentError, add_with,
+};
 use crate::kernels::simd::{self, Tier};
 
 fn tiers() -> impl Iterator<Item = Tier> {
@@ -16,6 +19,27 @@ fn numbers(rng: &mut ChaCha8Rng, count: usize) -> Vec<f32> {
     (0..count).map(|_| rng.random_range(-1.0..1.0)).collect()
 }
 
+fn bytes(values: &[f32]) -> Vec<[u8; 4]> {
+    values.iter().map(|value| value.to_le_bytes()).collect()
+}
+
+fn pack(
+    (rank, inputs, outputs): (usize, usize, usize),
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    precision: Precision,
+) -> Option<LowRank> {
+    let factors = Factors {
+        rank,
+        inputs,
+        outputs,
+        scale: 0.5,
+        a,
+        b,
+    };
+    LowRank::pack(&[factors], precision).map(|mut packed| packed.remove(0))
+}
+
 fn weights(
     rng: &mut ChaCha8Rng,
     rank: usize,
@@ -23,22 +47,34 @@ fn weights(
     outputs: usize,
     short: bool,
 ) -> LowRank {
-    let mut values = |count| match short {
-        false => Values::F32(numbers(rng, count)),
-        true => Values::Bf16(
-            numbers(rng, count)
-                .into_iter()
-                .map(bf16::from_f32)
-                .collect(),
-        ),
+    let (a, b) = (numbers(rng, rank * inputs), numbers(rng, rank * outputs));
+    let precision = if short {
+        Precision::Bf16
+    } else {
+        Precision::Exact
     };
-    let (a, b) = (values(rank * inputs), values(rank * outputs));
-    LowRank::new(rank, inputs, outputs, 0.5, a, &b).unwrap()
+    let (a, b) = (bytes(&a), bytes(&b));
+    let shape = (rank, inputs, outputs);
+    pack(shape, Matrix::F32(&a), Matrix::F32(&b), precision).unwrap()
+}
+
+/// Adds what one layer's segments say.
+fn add_to(
+    tier: Tier,
+    x: Rows<'_>,
+    y: RowsMut<'_>,
+    segments: &[Segment<'_>],
+) -> Result<(), SegmentError> {
+    add_with(tier, x, &mut [Output { y, segments }])
+}
+
+fn lora(x: Rows<'_>, y: RowsMut<'_>, segments: &[Segment<'_>]) -> Result<(), SegmentError> {
+    add_to(simd::tier(), x, y, segments)
 }
 
 /// In f64, straight from the definition.
 fn expected(x: &[f32], y: &[f32], weights: &LowRank) -> Vec<f32> {
-    let (a, b) = (weights.a().to_f32(), weights.b().to_f32());
+    let (a, b) = (weights.a(), weights.b());
     let (rank, inputs) = (weights.rank(), weights.inputs());
     let hidden: Vec<f64> = (0..rank)
         .map(|r| {
@@ -119,7 +155,7 @@ fn run(tier: Tier, case: &Case, batch: &Batch) -> Vec<f32> {
         data: &batch.x,
         stride: case.inputs,
     };
-    lora_with(
+    add_to(
         tier,
         x,
         RowsMut {
@@ -172,7 +208,7 @@ proptest! {
                     let mut alone = batch.y[row * case.outputs..][..case.outputs].to_vec();
                     let x = Rows { data: &batch.x[row * case.inputs..][..case.inputs], stride: case.inputs };
                     let y = RowsMut { data: &mut alone, stride: case.outputs };
-                    lora_with(tier, x, y, &[Segment { rows: 0..1, weights }]).unwrap();
+                    add_to(tier, x, y, &[Segment { rows: 0..1, weights }]).unwrap();
                     prop_assert_eq!(&alone, &together[row * case.outputs..][..case.outputs]);
                 }
                 row += rows;
@@ -286,10 +322,45 @@ fn segments_outside_the_batch_or_out_of_order_are_refused_before_anything_change
 }
 
 #[test]
-fn sizes_that_disagree_make_no_weights() {
-    let values = |count| Values::F32(vec![0.0; count]);
-    assert!(LowRank::new(2, 3, 4, 1.0, values(6), &values(8)).is_some());
-    assert!(LowRank::new(2, 3, 4, 1.0, values(5), &values(8)).is_none());
-    assert!(LowRank::new(2, 3, 4, 1.0, values(6), &values(6)).is_none());
-    assert!(LowRank::new(0, 3, 4, 1.0, values(0), &values(0)).is_none());
+fn layers_that_read_the_same_rows_share_a_call_and_change_nothing_for_each_other() {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let (inputs, rows) = (200, 11);
+    let x = numbers(&mut rng, rows * inputs);
+    let x = Rows {
+        data: &x,
+        stride: inputs,
+    };
+    let shapes = [(16, 130, true), (3, 64, false), (9, 700, true)];
+    let layers = shapes.map(|(rank, outputs, short)| {
+        let weights = weights(&mut rng, rank, inputs, outputs, short);
+        (numbers(&mut rng, rows * outputs), weights)
+    });
+    let segments = layers
+        .iter()
+        .map(|(_, weights)| [0..1, 2..7, 7..11].map(|rows| Segment { rows, weights }))
+        .collect::<Vec<_>>();
+    for tier in tiers() {
+        let mut together: Vec<Vec<f32>> = layers.iter().map(|(y, _)| y.clone()).collect();
+        let outputs = together.iter_mut().zip(&layers).zip(&segments);
+        let mut outputs: Vec<_> = outputs
+            .map(|((y, (_, weights)), segments)| {
+                let stride = weights.outputs();
+                Output {
+                    y: RowsMut { data: y, stride },
+                    segments,
+                }
+            })
+            .collect();
+        add_with(tier, x, &mut outputs).unwrap();
+        for ((together, (y, weights)), segments) in together.iter().zip(&layers).zip(&segments) {
+            let mut alone = y.clone();
+            let stride = weights.outputs();
+            let y = RowsMut {
+                data: &mut alone,
+                stride,
+            };
+            add_to(tier, x, y, segments).unwrap();
+            assert_eq!(together, &alone, "{tier:?}");
+        }
+    }
 }

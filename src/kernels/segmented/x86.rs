@@ -1,67 +1,32 @@
-//! The twins for x86: one text, stamped out for each width of vector. Four rows go against four weight rows where a
-//! batch has them, one against eight where it has not; each sum has its own accumulator either way.
+//! The twins for x86: one text, stamped out for each width of vector. Several rows go against a few rows of weights, one
+//! row against many, so that there are always enough sums under way; each has its own accumulator.
 
 use std::arch::x86_64::*;
 
-use half::bf16;
+use super::layout::LANES as SIDE_BY_SIDE;
+
+/// Bytes that weights are asked for in advance: the processor's own prefetching stops at each 4 KiB.
+const AHEAD: usize = 2048;
+const CACHE_LINE: usize = 64;
 
 macro_rules! tier {
     (
         $name:ident, $features:literal, $lanes:literal x $vector:ident, $zero:ident, $splat:ident, $load:ident,
-        $load_bf16:ident, $store:ident, $add:ident, $multiply_add:ident, $sum:ident
+        $load_bf16:ident, $store:ident, $add:ident, $multiply_add:ident, $sum:ident,
+        shrink: $($shrink_rows:literal x [$($dots:literal)+])+,
+        expand: $($expand_rows:literal x [$($vectors:literal)+])+
     ) => {
         pub(super) mod $name {
             use std::arch::x86_64::*;
 
-            use half::bf16;
-
-            use super::{$load_bf16, $sum};
-            use crate::kernels::segmented::plain::Widen;
-            use crate::kernels::segmented::{LowRank, Rows, RowsMut, Values};
+            use super::{$load_bf16, $sum, SIDE_BY_SIDE, ask_for};
+            use crate::kernels::segmented::layout::Piece;
+            use crate::kernels::segmented::work::{Expand, Shrink};
 
             const LANES: usize = $lanes;
 
-            /// `y[row] += scale · (x[row] Aᵀ) Bᵀ` for each row; `hidden` is room for [rows, rank].
-            ///
-            /// # Safety
-            /// The processor has the features.
-            pub unsafe fn product(
-                rows: usize,
-                x: Rows<'_>,
-                y: &mut RowsMut<'_>,
-                weights: &LowRank,
-                hidden: &mut [f32],
-            ) {
-                let shape = Shape {
-                    rank: weights.rank(),
-                    inputs: weights.inputs(),
-                    outputs: weights.outputs(),
-                };
-                assert!(hidden.len() == rows * shape.rank && rows > 0);
-                assert!(x.data.len() >= (rows - 1) * x.stride + shape.inputs);
-                assert!(y.data.len() >= (rows - 1) * y.stride + shape.outputs);
-                // SAFETY: the lengths of x, y and hidden are asserted above, those of A and Bᵀ are `LowRank`'s invariant,
-                // and the features are the caller's promise.
-                unsafe {
-                    match weights.a() {
-                        Values::F32(a) => shrink(rows, &shape, x, a, weights.scale(), hidden),
-                        Values::Bf16(a) => shrink(rows, &shape, x, a, weights.scale(), hidden),
-                    }
-                    match weights.b_transposed() {
-                        Values::F32(b) => expand(rows, &shape, hidden, b, y),
-                        Values::Bf16(b) => expand(rows, &shape, hidden, b, y),
-                    }
-                }
-            }
-
-            struct Shape {
-                rank: usize,
-                inputs: usize,
-                outputs: usize,
-            }
-
             /// Loads `LANES` stored numbers as f32.
-            trait Load: Widen {
+            pub trait Load: Copy {
                 /// # Safety
                 /// `at` has `LANES` readable numbers and the processor has the features.
                 unsafe fn load(at: *const Self) -> $vector;
@@ -75,7 +40,7 @@ macro_rules! tier {
                 }
             }
 
-            impl Load for bf16 {
+            impl Load for u16 {
                 #[inline(always)]
                 unsafe fn load(at: *const Self) -> $vector {
                     // SAFETY: as the trait demands of its callers; the load needs no alignment.
@@ -83,185 +48,155 @@ macro_rules! tier {
                 }
             }
 
-            /// `hidden[row, r] = scale · ⟨x[row], A[r]⟩`.
-            #[target_feature(enable = $features)]
-            unsafe fn shrink<T: Load>(
-                rows: usize,
-                shape: &Shape,
-                x: Rows<'_>,
-                a: &[T],
-                scale: f32,
-                hidden: &mut [f32],
-            ) {
-                let mut row = 0;
-                while row < rows {
-                    // SAFETY: row + R ≤ rows and r + C ≤ rank in each call, so all pointers stay inside their slices.
-                    unsafe {
-                        let mut r = 0;
-                        if row + 4 <= rows {
-                            while r + 4 <= shape.rank {
-                                dots::<T, 4, 4>(row, r, shape, x, a, scale, hidden);
-                                r += 4;
-                            }
-                            while r < shape.rank {
-                                dots::<T, 4, 1>(row, r, shape, x, a, scale, hidden);
-                                r += 1;
-                            }
-                            row += 4;
-                        } else {
-                            while r + 8 <= shape.rank {
-                                dots::<T, 1, 8>(row, r, shape, x, a, scale, hidden);
-                                r += 8;
-                            }
-                            while r < shape.rank {
-                                dots::<T, 1, 1>(row, r, shape, x, a, scale, hidden);
-                                r += 1;
-                            }
-                            row += 1;
-                        }
-                    }
-                }
-            }
-
-            /// R rows against C rows of A; each of the R·C sums has its own accumulator.
+            /// `hidden[row, j] = scale · ⟨x[row], A[j]⟩` for every row of the task and of the panel.
             ///
             /// # Safety
-            /// Rows `row..row + R` of x and `r..r + C` of A exist.
+            /// The processor has the features.
+            #[target_feature(enable = $features)]
+            pub unsafe fn shrink<T: Load>(task: &Shrink<'_>, panel: &[T]) {
+                let mut row = 0;
+                $(
+                    while task.rows - row >= $shrink_rows {
+                        let mut j = 0;
+                        $(
+                            while task.width - j >= $dots {
+                                // SAFETY: the features are the caller's promise.
+                                unsafe { dots::<T, $shrink_rows, $dots>(task, panel, row, j) }
+                                j += $dots;
+                            }
+                        )+
+                        row += $shrink_rows;
+                    }
+                )+
+            }
+
+            /// R rows against C rows of the panel.
             #[target_feature(enable = $features)]
             unsafe fn dots<T: Load, const R: usize, const C: usize>(
+                task: &Shrink<'_>,
+                panel: &[T],
                 row: usize,
-                r: usize,
-                shape: &Shape,
-                x: Rows<'_>,
-                a: &[T],
-                scale: f32,
-                hidden: &mut [f32],
+                j: usize,
             ) {
-                let inputs = shape.inputs;
-                let whole = inputs - inputs % LANES;
+                let step = task.width * SIDE_BY_SIDE;
+                let (whole, rest) = (task.inputs / SIDE_BY_SIDE, task.inputs % SIDE_BY_SIDE);
+                assert!(j + C <= task.width);
+                assert!(panel.len() >= task.inputs.div_ceil(SIDE_BY_SIDE) * step);
+                let rows: [&[f32]; R] = std::array::from_fn(|i| task.x_row(row + i));
+                let mut last = [[0f32; SIDE_BY_SIDE]; R];
                 let mut sums = [[$zero(); C]; R];
-                // SAFETY: every offset is below `inputs` within a row that the caller says exists.
+                // SAFETY: rows have `inputs` numbers, `last` has one more block, and the panel has as many blocks; `j + C` is
+                // at most its width.
                 unsafe {
-                    let x: [*const f32; R] =
-                        std::array::from_fn(|i| x.data.as_ptr().add((row + i) * x.stride));
-                    let a: [*const T; C] =
-                        std::array::from_fn(|j| a.as_ptr().add((r + j) * inputs));
-                    let mut k = 0;
-                    while k < whole {
-                        let xs: [$vector; R] = std::array::from_fn(|i| f32::load(x[i].add(k)));
-                        for j in 0..C {
-                            let a = T::load(a[j].add(k));
+                    let mut a = panel.as_ptr().add(j * SIDE_BY_SIDE);
+                    let mut x: [*const f32; R] = rows.map(<[f32]>::as_ptr);
+                    for block in 0..task.inputs.div_ceil(SIDE_BY_SIDE) {
+                        if j == 0 {
+                            ask_for(a, step);
+                        }
+                        if block == whole {
                             for i in 0..R {
-                                sums[i][j] = $multiply_add(xs[i], a, sums[i][j]);
+                                last[i][..rest].copy_from_slice(&rows[i][whole * SIDE_BY_SIDE..]);
+                                x[i] = last[i].as_ptr();
                             }
                         }
-                        k += LANES;
+                        for half in (0..SIDE_BY_SIDE).step_by(LANES) {
+                            let mut xs = [$zero(); R];
+                            for i in 0..R {
+                                xs[i] = $load(x[i].add(half));
+                            }
+                            for c in 0..C {
+                                let a = T::load(a.add(c * SIDE_BY_SIDE + half));
+                                for i in 0..R {
+                                    sums[i][c] = $multiply_add(xs[i], a, sums[i][c]);
+                                }
+                            }
+                        }
+                        a = a.wrapping_add(step);
+                        x = x.map(|x| x.wrapping_add(SIDE_BY_SIDE));
                     }
                     for i in 0..R {
-                        for j in 0..C {
-                            let mut sum = $sum(sums[i][j]);
-                            for k in whole..inputs {
-                                sum = (*x[i].add(k)).mul_add((*a[j].add(k)).widen(), sum);
-                            }
-                            hidden[(row + i) * shape.rank + r + j] = scale * sum;
+                        for c in 0..C {
+                            *task.hidden_at(row + i, j + c) = task.scale * $sum(sums[i][c]);
                         }
                     }
                 }
             }
 
-            /// `y[row] += Σ_r hidden[row, r] · Bᵀ[r]`, r ascending.
-            #[target_feature(enable = $features)]
-            unsafe fn expand<T: Load>(
-                rows: usize,
-                shape: &Shape,
-                hidden: &[f32],
-                b: &[T],
-                y: &mut RowsMut<'_>,
-            ) {
-                let mut row = 0;
-                while row < rows {
-                    // SAFETY: row + R ≤ rows and column + V · LANES ≤ outputs in each call.
-                    unsafe {
-                        let mut column = 0;
-                        if row + 4 <= rows {
-                            while column + 2 * LANES <= shape.outputs {
-                                columns::<T, 4, 2>(row, column, shape, hidden, b, y);
-                                column += 2 * LANES;
-                            }
-                            while column + LANES <= shape.outputs {
-                                columns::<T, 4, 1>(row, column, shape, hidden, b, y);
-                                column += LANES;
-                            }
-                            last_columns(row..row + 4, column, shape, hidden, b, y);
-                            row += 4;
-                        } else {
-                            while column + 4 * LANES <= shape.outputs {
-                                columns::<T, 1, 4>(row, column, shape, hidden, b, y);
-                                column += 4 * LANES;
-                            }
-                            while column + LANES <= shape.outputs {
-                                columns::<T, 1, 1>(row, column, shape, hidden, b, y);
-                                column += LANES;
-                            }
-                            last_columns(row..row + 1, column, shape, hidden, b, y);
-                            row += 1;
-                        }
-                    }
-                }
-            }
-
-            /// R rows of V vectors of columns.
+            /// `y[row] += Σ_r hidden[row, r] · Bᵀ[r]`, r ascending, for every row of the task and the columns of the block.
             ///
             /// # Safety
-            /// Rows `row..row + R` and columns `column..column + V · LANES` exist.
+            /// The processor has the features.
+            #[target_feature(enable = $features)]
+            pub unsafe fn expand<T: Load>(task: &Expand<'_>, block: &[T], piece: &Piece) {
+                let mut row = 0;
+                $(
+                    while task.rows - row >= $expand_rows {
+                        let mut column = 0;
+                        $(
+                            while piece.width - column >= $vectors * LANES {
+                                // SAFETY: the features are the caller's promise.
+                                unsafe {
+                                    columns::<T, $expand_rows, $vectors>(task, block, piece, row, column)
+                                }
+                                column += $vectors * LANES;
+                            }
+                        )+
+                        row += $expand_rows;
+                    }
+                )+
+            }
+
+            /// R rows of V vectors of columns, from `from` in the block.
             #[target_feature(enable = $features)]
             unsafe fn columns<T: Load, const R: usize, const V: usize>(
+                task: &Expand<'_>,
+                block: &[T],
+                piece: &Piece,
                 row: usize,
-                column: usize,
-                shape: &Shape,
-                hidden: &[f32],
-                b: &[T],
-                y: &mut RowsMut<'_>,
+                from: usize,
             ) {
+                assert!(from + V * LANES <= piece.width);
+                assert!(block.len() >= task.rank * piece.width);
+                let hidden: [&[f32]; R] = std::array::from_fn(|i| task.hidden_row(row + i));
                 let mut sums = [[$zero(); V]; R];
-                // SAFETY: `b` is [rank, outputs], `hidden` [rows, rank], and the caller says the rows and columns exist.
+                // SAFETY: the block has `rank` rows of `width` numbers, and each row of `hidden` has `rank`.
                 unsafe {
-                    for r in 0..shape.rank {
-                        let b = b.as_ptr().add(r * shape.outputs + column);
-                        let bs: [$vector; V] = std::array::from_fn(|v| T::load(b.add(v * LANES)));
+                    let mut b = block.as_ptr().add(from);
+                    for r in 0..task.rank {
+                        if from == 0 {
+                            ask_for(b, piece.width);
+                        }
+                        let mut bs = [$zero(); V];
+                        for v in 0..V {
+                            bs[v] = T::load(b.add(v * LANES));
+                        }
                         for i in 0..R {
-                            let h = $splat(*hidden.get_unchecked((row + i) * shape.rank + r));
+                            let h = $splat(*hidden[i].get_unchecked(r));
                             for v in 0..V {
                                 sums[i][v] = $multiply_add(h, bs[v], sums[i][v]);
                             }
                         }
-                    }
-                    for (i, sums) in sums.iter().enumerate() {
-                        let y = y.data.as_mut_ptr().add((row + i) * y.stride + column);
-                        for (v, sum) in sums.iter().enumerate() {
-                            let at = y.add(v * LANES);
-                            $store(at, $add($load(at), *sum));
-                        }
+                        b = b.wrapping_add(piece.width);
                     }
                 }
-            }
-
-            /// The columns that fill no vector, one by one.
-            #[target_feature(enable = $features)]
-            fn last_columns<T: Widen>(
-                rows: std::ops::Range<usize>,
-                from: usize,
-                shape: &Shape,
-                hidden: &[f32],
-                b: &[T],
-                y: &mut RowsMut<'_>,
-            ) {
-                for row in rows {
-                    for column in from..shape.outputs {
-                        let terms = hidden[row * shape.rank..][..shape.rank].iter().enumerate();
-                        y.data[row * y.stride + column] += terms.fold(0f32, |sum, (r, h)| {
-                            h.mul_add(b[r * shape.outputs + column].widen(), sum)
-                        });
+                for i in 0..R {
+                    for v in 0..V {
+                        let first = piece.first + from + v * LANES;
+                        if first >= task.outputs {
+                            continue;
+                        }
+                        // SAFETY: these columns are of this task alone, and the vectors are as long as their arrays.
+                        unsafe {
+                            let y = task.y_row(row + i, first, LANES);
+                            if y.len() == LANES {
+                                $store(y.as_mut_ptr(), $add($load(y.as_ptr()), sums[i][v]));
+                            } else {
+                                let mut sum = [0f32; LANES];
+                                $store(sum.as_mut_ptr(), sums[i][v]);
+                                y.iter_mut().zip(sum).for_each(|(y, sum)| *y += sum);
+                            }
+                        }
                     }
                 }
             }
@@ -271,12 +206,26 @@ macro_rules! tier {
 
 tier!(
     avx2, "avx2,fma", 8 x __m256, _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, load_bf16_by_8,
-    _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps, sum_of_8
+    _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps, sum_of_8,
+    shrink: 4 x [2 1] 2 x [4 1] 1 x [8 4 1],
+    expand: 4 x [2] 2 x [4 2] 1 x [8 2]
 );
 tier!(
     avx512, "avx512f,avx2,fma", 16 x __m512, _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, load_bf16_by_16,
-    _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps, sum_of_16
+    _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps, sum_of_16,
+    shrink: 8 x [2 1] 4 x [4 1] 2 x [8 4 1] 1 x [8 4 1],
+    expand: 8 x [2 1] 4 x [4 1] 2 x [4 1] 1 x [4 1]
 );
+
+/// Asks for `count` numbers, [`AHEAD`] of those at `at`. The address may lie outside of everything: asking never fails.
+#[inline(always)]
+fn ask_for<T>(at: *const T, count: usize) {
+    let start = at.cast::<i8>().wrapping_add(AHEAD);
+    for line in (0..count * size_of::<T>()).step_by(CACHE_LINE) {
+        // SAFETY: a hint; it reads nothing.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line)) };
+    }
+}
 
 /// A bf16 is the upper half of the f32 of the same value.
 ///
@@ -284,7 +233,7 @@ tier!(
 /// `at` has 8 readable numbers.
 #[inline]
 #[target_feature(enable = "avx2")]
-unsafe fn load_bf16_by_8(at: *const bf16) -> __m256 {
+unsafe fn load_bf16_by_8(at: *const u16) -> __m256 {
     // SAFETY: the caller's promise; the load needs no alignment.
     let halves = unsafe { _mm_loadu_si128(at.cast()) };
     _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
@@ -294,7 +243,7 @@ unsafe fn load_bf16_by_8(at: *const bf16) -> __m256 {
 /// `at` has 16 readable numbers.
 #[inline]
 #[target_feature(enable = "avx512f,avx2")]
-unsafe fn load_bf16_by_16(at: *const bf16) -> __m512 {
+unsafe fn load_bf16_by_16(at: *const u16) -> __m512 {
     // SAFETY: the caller's promise; the load needs no alignment.
     let halves = unsafe { _mm256_loadu_si256(at.cast()) };
     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))

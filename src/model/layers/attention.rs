@@ -53,9 +53,7 @@ impl Attention {
     }
 
     pub fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor> {
-        let mut q = self.q.forward(x, step)?;
-        let mut k = self.k.forward(x, step)?;
-        let v = self.v.forward(x, step)?;
+        let [mut q, mut k, v] = Linear::each([&self.q, &self.k, &self.v], x, step)?;
         if let Some((q_norm, k_norm)) = &self.head_norm {
             q = q_norm.forward(&q, step)?;
             k = k_norm.forward(&k, step)?;

@@ -1,6 +1,6 @@
 //! A linear layer of a block: the place where adapters act.
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 
 use super::weight::{Bias, Weight};
 use super::{At, Step};
@@ -46,6 +46,30 @@ impl Linear {
 
     pub fn shape(&self) -> SiteShape {
         self.shape
+    }
+
+    /// What each of `linears`, which read the same x, makes of it.
+    pub fn each<const N: usize>(
+        linears: [&Self; N],
+        x: &Tensor,
+        step: &Step<'_>,
+    ) -> Result<[Tensor; N]> {
+        let frozen = linears.iter().map(|linear| {
+            let layer = linear.weight.frozen_layer(linear.bias.as_ref())?;
+            Some((linear.shape.site, layer))
+        });
+        let outputs = match frozen.collect::<Option<Vec<_>>>() {
+            Some(layers) => step.adapt.through_each(x, &layers)?,
+            None => {
+                let outputs = linears.iter().map(|linear| linear.forward(x, step));
+                outputs.collect::<Result<_>>()?
+            }
+        };
+        let count = outputs.len();
+        let Ok(outputs) = outputs.try_into() else {
+            bail!("{count} outputs of {N} layers")
+        };
+        Ok(outputs)
     }
 
     /// x [T, inputs]: [T, outputs], as the step's adapters change it.

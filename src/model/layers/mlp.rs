@@ -24,8 +24,7 @@ impl GatedMlp {
     }
 
     pub fn forward(&self, x: &Tensor, step: &Step<'_>) -> Result<Tensor> {
-        let gate = self.gate.forward(x, step)?;
-        let up = self.up.forward(x, step)?;
+        let [gate, up] = Linear::each([&self.gate, &self.up], x, step)?;
         self.down.forward(&swiglu(&gate, &up)?, step)
     }
 

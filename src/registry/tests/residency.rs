@@ -212,3 +212,44 @@ async fn followers_see_every_change_of_a_name() {
     );
     assert!(changes.try_recv().is_err());
 }
+
+#[tokio::test]
+async fn weights_are_rounded_in_memory_alone() {
+    let home = Home::new();
+    let open = |precision| {
+        let config = Config {
+            precision,
+            ..config(home.dir.path(), size())
+        };
+        open_as(config, BASE_DIGEST, Arc::new(Unwatched))
+    };
+    let rounded = open(Precision::Bf16).await;
+    publish(&rounded, "a", 1).await;
+    assert_eq!(rounded.resident_bytes().0, size() / 2);
+    let served = lease(&rounded, "a").await.unwrap();
+    let original = rounded.original(&choice("a")).await.unwrap().unwrap();
+    let given = rounded.inspect(files(1)).await.unwrap();
+    let factors = |adapter: &Adapter| {
+        let (a, b, _) = adapter.lora_site(sites(LAYERS)[0].site).unwrap();
+        [a, b].map(|matrix| matrix.to_vec2::<f32>().unwrap())
+    };
+    assert_eq!(factors(&original), factors(&given));
+    assert_ne!(factors(served.adapter()), factors(&given));
+    assert!(
+        rounded
+            .original(&AdapterChoice::Base)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let unknown = rounded.original(&choice("b")).await.err();
+    assert!(matches!(unknown, Some(Reason::NoSuchAdapter(_))));
+    drop((served, rounded));
+
+    // What was registered as half as large has its whole size now.
+    let exact = open(Precision::Exact).await;
+    publish(&exact, "b", 2).await;
+    let served = lease(&exact, "a").await.unwrap();
+    assert_eq!(factors(served.adapter()), factors(&given));
+    assert_eq!(exact.resident_bytes().0, size());
+}

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use sqlx::SqlitePool;
 
 use super::*;
+use crate::adapter::Precision;
 use crate::device::Turns;
 use crate::domain::{AdapterChoice, FileId, JobEventKind, JobView, Recipe};
 use crate::kernels::quant::Format;
@@ -56,6 +57,7 @@ impl Shop {
             root: dir.join("incoming"),
             resident_bytes: 1 << 30,
             max_rank: 64,
+            precision: Precision::Exact,
             max_file_bytes: 1 << 20,
         };
         let registry = Registry::open(

@@ -1,4 +1,5 @@
 use super::*;
+use crate::adapter::Precision;
 
 fn vars(list: &[(&str, &str)]) -> std::vec::IntoIter<(String, String)> {
     let owned: Vec<_> = list
@@ -112,4 +113,18 @@ fn a_variable_that_is_almost_a_setting_is_a_mistake_and_a_stranger_is_told_of() 
     );
     let settings = load(None, vars(&[("ADAPTERD_SERVICE_HOST", "10.0.0.1")]), &[]).unwrap();
     assert_eq!(settings.doubts[0].key, "ADAPTERD_SERVICE_HOST");
+}
+
+#[test]
+fn adapters_are_rounded_as_the_base_is_unless_the_setting_says_otherwise() {
+    let precision = |value: &str, base_has_32_bits| {
+        let settings = load(None, vars(&[]), &[("adapters.precision", value.into())]).unwrap();
+        settings.values.adapters.precision(base_has_32_bits)
+    };
+    assert_eq!(precision("auto", true), Ok(Precision::Exact));
+    assert_eq!(precision("auto", false), Ok(Precision::Bf16));
+    assert_eq!(precision("bf16", true), Ok(Precision::Bf16));
+    assert_eq!(precision("stored", false), Ok(Precision::Exact));
+    let problems = load(None, vars(&[]), &[("adapters.precision", "f8".into())]).unwrap_err();
+    assert_eq!(problems[0].key, "adapters.precision");
 }

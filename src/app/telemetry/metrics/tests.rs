@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::adapter::Precision;
 use crate::adapter::testing::{BASE_DIGEST, sites, specimen};
 use crate::domain::{JobId, Level};
 use crate::registry::{BaseIdentity, Config, Registry, open_database};
@@ -79,6 +80,7 @@ async fn a_load_and_a_move_of_a_name_are_timed() {
         root: dir.path().join("incoming"),
         resident_bytes: 1 << 30,
         max_rank: 64,
+        precision: Precision::Exact,
         max_file_bytes: 1 << 20,
     };
     let registry = Registry::open(pool, base, config, metrics.clone())

@@ -1,0 +1,105 @@
+use half::{bf16, f16};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::{bytes, numbers, pack};
+use crate::kernels::segmented::{Factors, LowRank, Matrix, Precision};
+
+#[test]
+fn weights_come_back_as_they_were_given_and_rounded_to_even_where_16_bits_are_wanted() {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    for shape @ (rank, inputs, outputs) in [(1, 1, 1), (8, 16, 64), (19, 37, 150)] {
+        let given = [rank * inputs, rank * outputs].map(|count| numbers(&mut rng, count));
+        let [a, b] = &given;
+        let full = [bytes(a), bytes(b)];
+        let [full_a, full_b] = [Matrix::F32(&full[0]), Matrix::F32(&full[1])];
+        let exact = pack(shape, full_a, full_b, Precision::Exact).unwrap();
+        assert_eq!((&exact.a(), &exact.b()), (a, b));
+
+        let short = pack(shape, full_a, full_b, Precision::Bf16).unwrap();
+        let rounded = |values: &[f32]| -> Vec<bf16> {
+            values.iter().map(|value| bf16::from_f32(*value)).collect()
+        };
+        let widened =
+            |values: &[bf16]| -> Vec<f32> { values.iter().map(|value| value.to_f32()).collect() };
+        let (near_a, near_b) = (rounded(a), rounded(b));
+        assert_eq!((short.a(), short.b()), (widened(&near_a), widened(&near_b)));
+        assert_eq!(2 * short.bytes(), exact.bytes());
+
+        let stored = [&near_a, &near_b].map(|values| {
+            values
+                .iter()
+                .map(|value| value.to_le_bytes())
+                .collect::<Vec<_>>()
+        });
+        let [stored_a, stored_b] = [Matrix::Bf16(&stored[0]), Matrix::Bf16(&stored[1])];
+        let kept = pack(shape, stored_a, stored_b, Precision::Exact).unwrap();
+        assert_eq!((kept.a(), kept.bytes()), (short.a(), short.bytes()));
+        let mixed = pack(shape, full_a, stored_b, Precision::Exact).unwrap();
+        assert_eq!((&mixed.a(), mixed.b()), (a, short.b()));
+
+        let half: Vec<f16> = a.iter().map(|value| f16::from_f32(*value)).collect();
+        let half_bytes: Vec<_> = half.iter().map(|value| value.to_le_bytes()).collect();
+        let wide = pack(shape, Matrix::F16(&half_bytes), full_b, Precision::Exact).unwrap();
+        let want: Vec<f32> = half.iter().map(|value| value.to_f32()).collect();
+        assert_eq!(wide.a(), want);
+    }
+}
+
+#[test]
+fn products_packed_together_are_those_packed_alone() {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let shapes = [(3, 20, 70), (16, 33, 5), (1, 1, 1)];
+    let values = shapes.map(|(rank, inputs, outputs)| {
+        [rank * inputs, rank * outputs].map(|count| bytes(&numbers(&mut rng, count)))
+    });
+    let factors: Vec<_> = shapes
+        .iter()
+        .zip(&values)
+        .map(|((rank, inputs, outputs), [a, b])| Factors {
+            rank: *rank,
+            inputs: *inputs,
+            outputs: *outputs,
+            scale: 1.0,
+            a: Matrix::F32(a),
+            b: Matrix::F32(b),
+        })
+        .collect();
+    for precision in [Precision::Exact, Precision::Bf16] {
+        let together = LowRank::pack(&factors, precision).unwrap();
+        for (together, factors) in together.iter().zip(&factors) {
+            let alone = &LowRank::pack(&[*factors], precision).unwrap()[0];
+            assert_eq!((together.a(), together.b()), (alone.a(), alone.b()));
+        }
+    }
+}
+
+#[test]
+fn a_number_out_of_bounds_is_found_wherever_it_is() {
+    for len in [1, 7, 1024, 3000] {
+        for at in [0, len / 2, len - 1] {
+            for value in [f32::NAN, f32::NEG_INFINITY, 70000.0] {
+                let mut values = vec![1.0; len];
+                values[at] = value;
+                let stored = bytes(&values);
+                let (place, found) = Matrix::F32(&stored).first_beyond(65504.0).unwrap();
+                assert_eq!((place, found.to_bits()), (at, value.to_bits()));
+            }
+        }
+        assert_eq!(Matrix::F32(&bytes(&vec![1.0; len])).first_beyond(1.0), None);
+    }
+    let two = bytes(&[3.0, -4.0]);
+    assert!((Matrix::F32(&two).root_mean_square() - 12.5f64.sqrt()).abs() < 1e-12);
+}
+
+#[test]
+fn sizes_that_disagree_make_no_weights() {
+    let made = |shape, a: usize, b: usize| {
+        let (a, b) = (vec![[0; 4]; a], vec![[0; 4]; b]);
+        pack(shape, Matrix::F32(&a), Matrix::F32(&b), Precision::Exact).is_some()
+    };
+    assert!(made((2, 3, 4), 6, 8));
+    assert!(!made((2, 3, 4), 5, 8));
+    assert!(!made((2, 3, 4), 6, 6));
+    assert!(!made((0, 3, 4), 0, 0));
+}

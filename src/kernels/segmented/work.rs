@@ -1,0 +1,248 @@
+//! How a call is shared among threads: pieces of weights, each with some rows, in two rounds. Every sum is one thread's
+//! and runs in the order of its index, so how the work is cut changes nothing.
+
+use std::ops::Range;
+
+use super::layout::Piece;
+use super::store::{LowRank, Packed};
+use super::{Output, Rows, plain};
+use crate::kernels::pool::{self, Shared};
+use crate::kernels::simd::Tier;
+
+/// Rows that go through a piece of weights together: many enough to read them from memory seldom, few enough to share a
+/// prompt among threads.
+const ROWS: usize = 32;
+/// Blocks of B in a piece: about as many numbers as in a panel of A.
+const BLOCKS: usize = 8;
+/// Reading a weight costs about as much as multiplying it with this many rows.
+const READ: usize = 8;
+/// Cost below which handing work to another thread takes longer than doing it.
+const WORTH: usize = 1 << 17;
+/// Shares for each thread, so that one that was held up leaves little behind.
+const SHARES: usize = 3;
+
+/// Some rows against some rows of A.
+pub(super) struct Shrink<'a> {
+    pub rows: usize,
+    pub inputs: usize,
+    /// Rows of A.
+    pub width: usize,
+    pub scale: f32,
+    x: Rows<'a>,
+    /// Of the first row, at the first of these rows of A.
+    hidden: *mut f32,
+    rank: usize,
+}
+
+/// What some rows became by A, against some columns of B.
+pub(super) struct Expand<'a> {
+    pub rows: usize,
+    pub rank: usize,
+    pub outputs: usize,
+    /// [rows, rank]
+    hidden: &'a [f32],
+    /// Of the first row.
+    y: *mut f32,
+    stride: usize,
+}
+
+impl Shrink<'_> {
+    pub fn x_row(&self, row: usize) -> &[f32] {
+        &self.x.data[row * self.x.stride..][..self.inputs]
+    }
+
+    /// Where the sum of row and `j`th row of A goes.
+    pub fn hidden_at(&self, row: usize, j: usize) -> *mut f32 {
+        assert!(row < self.rows && j < self.width);
+        self.hidden.wrapping_add(row * self.rank + j)
+    }
+}
+
+impl Expand<'_> {
+    pub fn hidden_row(&self, row: usize) -> &[f32] {
+        &self.hidden[row * self.rank..][..self.rank]
+    }
+
+    /// The part of an output row that begins at `first`: `width` columns, or what is left of the row.
+    ///
+    /// # Safety
+    /// The columns are of this task, and no other part of them is alive.
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn y_row(&self, row: usize, first: usize, width: usize) -> &mut [f32] {
+        assert!(row < self.rows && first < self.outputs);
+        let width = width.min(self.outputs - first);
+        // SAFETY: `Call::new` checked the rows of this output against its memory; the rest is the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.y.add(row * self.stride + first), width) }
+    }
+}
+
+/// Some rows of one segment.
+struct Part<'a> {
+    output: usize,
+    rows: Range<usize>,
+    weights: &'a LowRank,
+    /// Where the first row's [rank] sums are.
+    hidden: usize,
+}
+
+/// A part with some of its panels, or blocks.
+struct Task<'p, 'a> {
+    part: &'p Part<'a>,
+    pieces: Range<usize>,
+    cost: usize,
+}
+
+/// A checked call.
+pub(super) struct Call<'a> {
+    x: Rows<'a>,
+    parts: Vec<Part<'a>>,
+    hidden: usize,
+}
+
+impl<'a> Call<'a> {
+    /// Of segments that lie within `x` and their outputs, ascending and without overlap.
+    pub fn new(x: Rows<'a>, outputs: &[Output<'a>]) -> Self {
+        let (mut parts, mut hidden) = (Vec::new(), 0);
+        for (output, Output { segments, .. }) in outputs.iter().enumerate() {
+            for segment in segments.iter() {
+                let mut start = segment.rows.start;
+                while start < segment.rows.end {
+                    let end = segment.rows.end.min(start + ROWS);
+                    parts.push(Part {
+                        output,
+                        rows: start..end,
+                        weights: segment.weights,
+                        hidden,
+                    });
+                    hidden += (end - start) * segment.weights.rank();
+                    start = end;
+                }
+            }
+        }
+        Self { x, parts, hidden }
+    }
+
+    pub fn run(&self, tier: Tier, outputs: &mut [Output<'a>]) {
+        let mut hidden = vec![0f32; self.hidden];
+        let sums = Shared::new(&mut hidden);
+        self.share(
+            |weights| (weights.shape().panels(), 1),
+            |weights, at| weights.shape().panel(at),
+            |part, piece| {
+                let rows = part.rows.len();
+                let task = Shrink {
+                    rows,
+                    inputs: part.weights.inputs(),
+                    width: piece.width,
+                    scale: part.weights.scale(),
+                    x: Rows {
+                        data: &self.x.data[part.rows.start * self.x.stride..],
+                        stride: self.x.stride,
+                    },
+                    hidden: sums.as_mut_ptr().wrapping_add(part.hidden + piece.first),
+                    rank: part.weights.rank(),
+                };
+                match part.weights.packed() {
+                    Packed::F32(values) => shrink(tier, &task, &values[piece.place]),
+                    Packed::Bf16(values) => shrink(tier, &task, &values[piece.place]),
+                }
+            },
+        );
+        let rows: Vec<_> = outputs
+            .iter_mut()
+            .map(|output| (Shared::new(output.y.data), output.y.stride))
+            .collect();
+        self.share(
+            |weights| (weights.shape().blocks(), BLOCKS),
+            |weights, at| weights.shape().block(at),
+            |part, piece| {
+                let (data, stride) = &rows[part.output];
+                let rank = part.weights.rank();
+                let task = Expand {
+                    rows: part.rows.len(),
+                    rank,
+                    outputs: part.weights.outputs(),
+                    hidden: &hidden[part.hidden..][..part.rows.len() * rank],
+                    y: data.as_mut_ptr().wrapping_add(part.rows.start * stride),
+                    stride: *stride,
+                };
+                match part.weights.packed() {
+                    Packed::F32(values) => {
+                        expand(tier, &task, &values[piece.place.clone()], &piece)
+                    }
+                    Packed::Bf16(values) => {
+                        expand(tier, &task, &values[piece.place.clone()], &piece)
+                    }
+                }
+            },
+        );
+    }
+
+    /// One round: runs every piece of every part. `pieces` says how many there are and how many are worth a task.
+    fn share(
+        &self,
+        pieces: impl Fn(&LowRank) -> (usize, usize),
+        piece: impl Fn(&LowRank, usize) -> Piece + Sync,
+        run: impl Fn(&Part<'_>, Piece) + Sync,
+    ) {
+        let mut tasks = Vec::new();
+        for part in &self.parts {
+            let (count, some) = pieces(part.weights);
+            for start in (0..count).step_by(some) {
+                let pieces = start..count.min(start + some);
+                let first = piece(part.weights, start).place.start;
+                let end = piece(part.weights, pieces.end - 1).place.end;
+                let cost = (end - first) * (READ + part.rows.len());
+                tasks.push(Task { part, pieces, cost });
+            }
+        }
+        let shares = shares(&tasks);
+        let all = |share: &Range<usize>| {
+            for task in &tasks[share.clone()] {
+                let pieces = task.pieces.clone();
+                pieces.for_each(|at| run(task.part, piece(task.part.weights, at)));
+            }
+        };
+        match &shares[..] {
+            [one] => all(one),
+            many => pool::for_each(many.len(), |at| all(&many[at])),
+        }
+    }
+}
+
+/// Cuts a round into runs of tasks of about equal cost.
+fn shares(tasks: &[Task<'_, '_>]) -> Vec<Range<usize>> {
+    let total: usize = tasks.iter().map(|task| task.cost).sum();
+    let count = (total / WORTH).min(pool::threads() * SHARES).max(1);
+    let (mut shares, mut start, mut before) = (Vec::with_capacity(count), 0, 0);
+    for (at, task) in tasks.iter().enumerate() {
+        before += task.cost;
+        if before * count >= total * (shares.len() + 1) {
+            shares.push(start..at + 1);
+            start = at + 1;
+        }
+    }
+    shares
+}
+
+fn shrink<T: plain::Number>(tier: Tier, task: &Shrink<'_>, panel: &[T]) {
+    match tier {
+        // SAFETY (both): `lora_with` lets only tiers through that this processor has.
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx2 => unsafe { super::x86::avx2::shrink(task, panel) },
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx512 => unsafe { super::x86::avx512::shrink(task, panel) },
+        _ => plain::shrink(task, panel),
+    }
+}
+
+fn expand<T: plain::Number>(tier: Tier, task: &Expand<'_>, block: &[T], piece: &Piece) {
+    match tier {
+        // SAFETY (both): `lora_with` lets only tiers through that this processor has.
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx2 => unsafe { super::x86::avx2::expand(task, block, piece) },
+        #[cfg(target_arch = "x86_64")]
+        Tier::Avx512 => unsafe { super::x86::avx512::expand(task, block, piece) },
+        _ => plain::expand(task, block, piece),
+    }
+}
