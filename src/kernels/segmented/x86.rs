@@ -82,28 +82,24 @@ macro_rules! tier {
                 let (whole, rest) = (task.inputs / SIDE_BY_SIDE, task.inputs % SIDE_BY_SIDE);
                 assert!(j + C <= task.width);
                 assert!(panel.len() >= task.inputs.div_ceil(SIDE_BY_SIDE) * step);
-                let rows: [&[f32]; R] = std::array::from_fn(|i| task.x_row(row + i));
+                let mut x = [std::ptr::null::<f32>(); R];
+                for i in 0..R {
+                    x[i] = task.x_row(row + i).as_ptr();
+                }
                 let mut last = [[0f32; SIDE_BY_SIDE]; R];
                 let mut sums = [[$zero(); C]; R];
                 // SAFETY: rows have `inputs` numbers, `last` has one more block, and the panel has as many blocks; `j + C` is
                 // at most its width.
                 unsafe {
-                    let mut a = panel.as_ptr().add(j * SIDE_BY_SIDE);
-                    let mut x: [*const f32; R] = rows.map(<[f32]>::as_ptr);
-                    for block in 0..task.inputs.div_ceil(SIDE_BY_SIDE) {
+                    let start = panel.as_ptr().add(j * SIDE_BY_SIDE);
+                    let mut block = |x: [*const f32; R], at: usize, a: *const T| {
                         if j == 0 {
                             ask_for(a, step);
-                        }
-                        if block == whole {
-                            for i in 0..R {
-                                last[i][..rest].copy_from_slice(&rows[i][whole * SIDE_BY_SIDE..]);
-                                x[i] = last[i].as_ptr();
-                            }
                         }
                         for half in (0..SIDE_BY_SIDE).step_by(LANES) {
                             let mut xs = [$zero(); R];
                             for i in 0..R {
-                                xs[i] = $load(x[i].add(half));
+                                xs[i] = $load(x[i].add(at + half));
                             }
                             for c in 0..C {
                                 let a = T::load(a.add(c * SIDE_BY_SIDE + half));
@@ -112,8 +108,16 @@ macro_rules! tier {
                                 }
                             }
                         }
-                        a = a.wrapping_add(step);
-                        x = x.map(|x| x.wrapping_add(SIDE_BY_SIDE));
+                    };
+                    for at in 0..whole {
+                        block(x, at * SIDE_BY_SIDE, start.wrapping_add(at * step));
+                    }
+                    if rest > 0 {
+                        for i in 0..R {
+                            last[i][..rest].copy_from_slice(&task.x_row(row + i)[whole * SIDE_BY_SIDE..]);
+                            x[i] = last[i].as_ptr();
+                        }
+                        block(x, 0, start.wrapping_add(whole * step));
                     }
                     for i in 0..R {
                         for c in 0..C {
@@ -158,12 +162,13 @@ macro_rules! tier {
             ) {
                 assert!(from + V * LANES <= piece.width);
                 assert!(block.len() >= task.rank * piece.width);
-                let hidden: [&[f32]; R] = std::array::from_fn(|i| task.hidden_row(row + i));
+                assert!(row + R <= task.rows);
                 let mut sums = [[$zero(); V]; R];
-                // SAFETY: the block has `rank` rows of `width` numbers, and each row of `hidden` has `rank`.
+                // SAFETY: the block has `rank` rows of `width` numbers, and each of the R rows of `hidden` has `rank`.
                 unsafe {
-                    let mut b = block.as_ptr().add(from);
+                    let hidden = task.hidden_row(row).as_ptr();
                     for r in 0..task.rank {
+                        let b = block.as_ptr().add(r * piece.width + from);
                         if from == 0 {
                             ask_for(b, piece.width);
                         }
@@ -172,29 +177,28 @@ macro_rules! tier {
                             bs[v] = T::load(b.add(v * LANES));
                         }
                         for i in 0..R {
-                            let h = $splat(*hidden[i].get_unchecked(r));
+                            let h = $splat(*hidden.add(i * task.rank + r));
                             for v in 0..V {
                                 sums[i][v] = $multiply_add(h, bs[v], sums[i][v]);
                             }
                         }
-                        b = b.wrapping_add(piece.width);
                     }
                 }
+                let first = piece.first + from;
                 for i in 0..R {
-                    for v in 0..V {
-                        let first = piece.first + from + v * LANES;
-                        if first >= task.outputs {
-                            continue;
-                        }
-                        // SAFETY: these columns are of this task alone, and the vectors are as long as their arrays.
-                        unsafe {
-                            let y = task.y_row(row + i, first, LANES);
-                            if y.len() == LANES {
-                                $store(y.as_mut_ptr(), $add($load(y.as_ptr()), sums[i][v]));
-                            } else {
-                                let mut sum = [0f32; LANES];
-                                $store(sum.as_mut_ptr(), sums[i][v]);
-                                y.iter_mut().zip(sum).for_each(|(y, sum)| *y += sum);
+                    // SAFETY: these columns are of this task alone, and the vectors are as long as their arrays.
+                    unsafe {
+                        let y = task.y_row(row + i, first, V * LANES);
+                        if y.len() == V * LANES {
+                            for v in 0..V {
+                                let y = y.as_mut_ptr().add(v * LANES);
+                                $store(y, $add($load(y), sums[i][v]));
+                            }
+                        } else {
+                            for (y, sum) in y.chunks_mut(LANES).zip(sums[i]) {
+                                let mut lanes = [0f32; LANES];
+                                $store(lanes.as_mut_ptr(), sum);
+                                y.iter_mut().zip(lanes).for_each(|(y, sum)| *y += sum);
                             }
                         }
                     }
