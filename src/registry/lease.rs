@@ -144,8 +144,7 @@ impl Registry {
         let generation = version.generation();
         let (mut room, mut evicted) = self.shared.residency.reserve(version.version.bytes)?;
         let shared = self.shared.clone();
-        let adapter =
-            blocking(move || shared.read(&shared.store.read(generation)?, shared.precision)).await;
+        let adapter = blocking(move || shared.load(generation, shared.precision)).await;
         // It was registered under another precision, perhaps.
         let fitted = adapter.and_then(|adapter| {
             evicted.extend(room.grow_to(adapter.bytes())?);

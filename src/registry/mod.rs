@@ -235,7 +235,7 @@ impl Registry {
         let version = self.snapshot().find(name)?.choose(pin.as_ref())?.clone();
         self.check_base(&version)?;
         let (shared, generation) = (self.shared.clone(), version.generation());
-        let read = move || shared.read(&shared.store.read(generation)?, Precision::Exact);
+        let read = move || shared.load(generation, Precision::Exact);
         match blocking(read).await {
             Ok(adapter) => Ok(Some(adapter)),
             Err(reason) => {
@@ -293,6 +293,21 @@ impl Registry {
 }
 
 impl Shared {
+    fn fit(&self, precision: Precision) -> Fit<'_> {
+        Fit {
+            sites: &self.base.sites,
+            base_digest: self.base.digest,
+            max_rank: self.max_rank,
+            precision,
+        }
+    }
+
+    /// What is stored under a generation, which its files have just been compared with.
+    fn load(&self, generation: Generation, precision: Precision) -> Result<Adapter, Reason> {
+        let files = self.store.read(generation)?;
+        peft::read_known(&files, generation, &self.fit(precision)).map_err(invalid)
+    }
+
     fn read(&self, files: &Files, precision: Precision) -> Result<Adapter, Reason> {
         for (name, bytes) in files.iter().filter(|(name, _)| store::is_ours(name)) {
             let limit = self.sizes.of(name);
@@ -303,15 +318,12 @@ impl Shared {
                 ));
             }
         }
-        let fit = Fit {
-            sites: &self.base.sites,
-            base_digest: self.base.digest,
-            max_rank: self.max_rank,
-            precision,
-        };
-        peft::read(files, &fit)
-            .map_err(|AdapterFault { field, why }| Reason::AdapterInvalid { field, why })
+        peft::read(files, &self.fit(precision)).map_err(invalid)
     }
+}
+
+fn invalid(AdapterFault { field, why }: AdapterFault) -> Reason {
+    Reason::AdapterInvalid { field, why }
 }
 
 /// Runs disk work off the async threads.

@@ -18,7 +18,7 @@ pub use config::ConfigFile;
 pub use generation::generation;
 pub use lora::{LoraSettings, LoraSite, scale};
 pub use provenance::Provenance;
-pub use read::read;
+pub use read::{read, read_known};
 pub use targets::Selection;
 pub use tensors::Tensors;
 pub use write::{Lora, write};
