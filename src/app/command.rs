@@ -143,6 +143,9 @@ pub struct SettingFlags {
     /// Type of cached keys and values: auto, f32, f16
     #[arg(long, value_name = "TYPE")]
     pub kv: Option<String>,
+    /// Whether requests that begin alike share what is computed of it [default: true]
+    #[arg(long, value_name = "BOOL")]
+    pub prefix_cache: Option<bool>,
     /// cpu, cuda[:N] or auto
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
@@ -168,6 +171,10 @@ impl SettingFlags {
             ("model.quant", self.quant.clone()),
             ("model.kv", self.kv.clone()),
             ("model.device", self.device.clone()),
+            (
+                "engine.prefix_cache",
+                self.prefix_cache.map(|on| on.to_string()),
+            ),
             ("server.http", self.http.clone()),
             ("server.grpc", self.grpc.clone()),
             (

@@ -126,6 +126,9 @@ impl Daemon {
             block_size: values.engine.block_size,
             queue: values.limits.queue,
             max_n: values.limits.max_n,
+            shortcuts: scheduler::Shortcuts {
+                prefix_cache: values.engine.prefix_cache,
+            },
         };
         let scheduler = Scheduler::start(base.clone(), turns.clone(), config, metrics.clone())?;
         let config = trainer::Config {

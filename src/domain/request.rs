@@ -81,4 +81,6 @@ pub struct Ask {
     pub n: u32,
     /// Report the log-probability of every prompt token (the first has none).
     pub prompt_logprobs: bool,
+    /// What is computed of a common beginning is shared only with requests that say the same; empty is everybody.
+    pub cache_salt: String,
 }

@@ -63,6 +63,7 @@ impl Gateway {
                 n,
                 prompt_logprobs,
                 lease: own,
+                cache_salt: ask.cache_salt,
             };
             ready.push((prompt, Admitted::check(draft, &limits)?));
         }

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use super::admit::{Admitted, Limits};
-use super::engine::{Engine, Shape};
+use super::engine::{Engine, Shape, Shortcuts};
 use super::forward::Forward;
 use super::gate::{Gate, Seat};
 use super::observe::{Load, Observe};
@@ -30,6 +30,7 @@ pub struct Config {
     pub queue: usize,
     /// Answers of one request.
     pub max_n: u32,
+    pub shortcuts: Shortcuts,
 }
 
 /// Tokens, with the alternatives told of each, that a reader may lag behind for each answer before it is dropped. Room
@@ -72,6 +73,7 @@ struct Signs {
     draining: AtomicBool,
     aborting: AtomicBool,
     kv_used: AtomicUsize,
+    kv_cached: AtomicUsize,
     /// Average milliseconds between two ends of requests while there is work.
     pace: AtomicU64,
     names: ArcSwap<Names>,
@@ -96,7 +98,7 @@ impl Scheduler {
         let (context, vocab) = (model.context(), model.vocab());
         let shape = config.shape(model.block_bytes(config.block_size), context, vocab)?;
         let tokenizer = base.tokenizer.clone();
-        let engine = Engine::new(base, tokenizer, shape, turns, observe)
+        let engine = Engine::new(base, tokenizer, shape, config.shortcuts, turns, observe)
             .map_err(|error| Reason::Internal(format!("the key/value cache: {error}")))?;
         Self::run(
             engine,
@@ -132,6 +134,7 @@ impl Scheduler {
             draining: AtomicBool::new(false),
             aborting: AtomicBool::new(false),
             kv_used: AtomicUsize::new(0),
+            kv_cached: AtomicUsize::new(0),
             pace: AtomicU64::new(0),
             names: ArcSwap::default(),
         });
@@ -201,6 +204,7 @@ impl Scheduler {
             waiting,
             running: gate.inside().saturating_sub(waiting),
             kv_used: signs.kv_used.load(Ordering::Relaxed),
+            kv_cached: signs.kv_cached.load(Ordering::Relaxed),
             kv_total: self.0.kv_total,
             block_size: self.0.block_size,
             running_adapters: names.running.clone(),
@@ -354,6 +358,7 @@ impl<F: Forward> Worker<F> {
         signs
             .kv_used
             .store(pool.total() - pool.free(), Ordering::Relaxed);
+        signs.kv_cached.store(pool.cached(), Ordering::Relaxed);
         let ended = self.engine.ended() - self.ended;
         let passed = self.last_end.elapsed().as_millis() as u64;
         if let Some(each) = passed.checked_div(ended) {

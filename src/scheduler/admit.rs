@@ -11,6 +11,8 @@ const MAX_STOP_BYTES: usize = 1024;
 const MAX_STOP_IDS: usize = 128;
 /// Entries of a bias.
 const MAX_BIASES: usize = 1024;
+/// Bytes of what separates the cache of some from that of others.
+const MAX_SALT_BYTES: usize = 256;
 /// Alternatives reported with a token.
 const MAX_ALTERNATIVES: u8 = 20;
 
@@ -24,6 +26,8 @@ pub struct Draft {
     pub prompt_logprobs: bool,
     /// The adapter, held for the request's life; `None` is the base.
     pub lease: Option<Lease>,
+    /// Requests share what is computed of a common beginning only where they say the same.
+    pub cache_salt: String,
 }
 
 /// What a request must keep to.
@@ -47,6 +51,7 @@ pub struct Admitted {
     pub(super) n: u32,
     pub(super) prompt_logprobs: bool,
     pub(super) lease: Option<Lease>,
+    pub(super) cache_salt: String,
 }
 
 impl Admitted {
@@ -57,6 +62,7 @@ impl Admitted {
             n,
             prompt_logprobs,
             lease,
+            cache_salt,
         } = draft;
         if prompt.is_empty() {
             return Err(Reason::field("prompt", "needs at least one token"));
@@ -70,6 +76,10 @@ impl Admitted {
         }
         check_choice(&sampling, limits.vocab)?;
         check_end(&sampling, limits.vocab)?;
+        if cache_salt.len() > MAX_SALT_BYTES {
+            let why = format!("has {} bytes, at most {MAX_SALT_BYTES}", cache_salt.len());
+            return Err(Reason::field("cache_salt", why));
+        }
         let max_tokens = room_for_answer(prompt.len(), sampling.max_tokens, limits)?;
         if sampling.min_tokens > max_tokens {
             return Err(Reason::field(
@@ -89,6 +99,7 @@ impl Admitted {
             n,
             prompt_logprobs,
             lease,
+            cache_salt,
         })
     }
 }
@@ -231,6 +242,7 @@ mod tests {
             n: 1,
             prompt_logprobs: false,
             lease: None,
+            cache_salt: String::new(),
         }
     }
 

@@ -1,9 +1,11 @@
 //! One answer on its way: the tokens it has, how many of them are in the cache, and how it goes on.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::blocks::{Pool, Table};
 use super::policy::Key;
+use super::prefix::{Name, Names};
 use super::request::Request;
 use super::voice::{Voice, describe, silent};
 use crate::domain::{FinishReason, TokenInfo};
@@ -17,6 +19,8 @@ pub struct Answer {
     /// Leading tokens of prompt and answer whose keys and values are in `table`.
     pub computed: usize,
     pub table: Table,
+    /// Of the leading blocks that its prompt, and what was computed of its answer, fill.
+    names: Arc<Vec<Name>>,
     pub sampler: Sampler,
     voice: Voice,
     /// How often it was passed in the queue.
@@ -41,6 +45,7 @@ impl Answer {
             said: Vec::new(),
             computed: 0,
             table: pool.table(),
+            names: request.names.clone(),
             sampler: Sampler::new(&request.sampling, &request.prompt, key.answer),
             voice: Voice::new(tokenizer, &request.sampling.stop),
             overtaken: 0,
@@ -66,6 +71,34 @@ impl Answer {
     pub fn next_tokens(&self, request: &Request, count: usize, out: &mut Vec<u32>) {
         let all = request.prompt.iter().chain(&self.said);
         out.extend(all.skip(self.computed).take(count));
+    }
+
+    /// Leading blocks it may take from the cache instead of computing them. The newest token is left to compute, for its
+    /// row chooses; so are the rows that score a prompt.
+    pub fn reusable(&self, request: &Request) -> &[Name] {
+        let scored = request.scored().unwrap_or(usize::MAX);
+        let positions = scored.min(self.known(request)) - 1;
+        let blocks = positions / self.table.block_size();
+        &self.names[..blocks.min(self.names.len())]
+    }
+
+    /// Takes what the cache has of it; returns the tokens found.
+    pub fn reuse(&mut self, request: &Request) -> usize {
+        let names = self.names.clone();
+        let reusable = self.reusable(request).len();
+        self.computed = self.table.adopt(&names[..reusable]) * self.table.block_size();
+        self.computed
+    }
+
+    /// So many more of its tokens are in the cache. Blocks that are full now can be found by others.
+    pub fn compute(&mut self, tokens: usize, request: &Request, names: &Names) {
+        self.computed += tokens;
+        let full = self.computed / names.block_size();
+        if full > self.names.len() {
+            let all = request.prompt.iter().chain(&self.said).take(self.computed);
+            names.extend(request.root, Arc::make_mut(&mut self.names), all);
+        }
+        self.table.name(&self.names[..full]);
     }
 
     /// Gives its blocks back. Everything it said, and its random state, stay.

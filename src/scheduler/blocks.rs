@@ -1,6 +1,11 @@
-//! Key/value blocks: which are free, and how many answers hold each. Blocks return to the pool when their last holder drops.
+//! Key/value blocks: which are free, how many answers hold each, and what full ones contain. A block that nobody holds
+//! keeps its contents until its place is needed, so whoever begins with the same tokens finds them computed.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::prefix::Name;
 
 /// Number of a block in the model's cache.
 pub type BlockId = u32;
@@ -13,23 +18,28 @@ pub struct Pool {
     total: usize,
 }
 
-struct Ledger {
-    /// Blocks nobody holds; taken from the end.
-    free: Vec<BlockId>,
-    /// Holders of each block.
-    holders: Vec<u32>,
-}
-
 /// The pool has fewer free blocks than were asked for. Nothing was taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoRoom;
 
+/// How much of a prefix is in the cache, in leading blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Found {
+    pub blocks: usize,
+    /// Of these, the ones somebody holds: sharing them takes no free block.
+    pub held: usize,
+}
+
 impl Pool {
-    /// `total` blocks of `block_size` positions each.
-    pub fn new(total: usize, block_size: usize) -> Self {
+    /// `total` blocks of `block_size` positions each. Without `keeps`, contents are forgotten with their last holder.
+    pub fn new(total: usize, block_size: usize, keeps: bool) -> Self {
         let ledger = Ledger {
-            free: (0..total as BlockId).rev().collect(),
-            holders: vec![0; total],
+            empty: (0..total as BlockId).rev().collect(),
+            blocks: vec![Block::default(); total],
+            named: HashMap::new(),
+            idle: BTreeSet::new(),
+            clock: 0,
+            keeps,
         };
         Self {
             shared: Arc::new(Mutex::new(ledger)),
@@ -46,8 +56,14 @@ impl Pool {
         self.total
     }
 
+    /// Blocks that nobody holds, whatever they contain.
     pub fn free(&self) -> usize {
-        self.ledger().free.len()
+        self.ledger().free()
+    }
+
+    /// Of the free blocks, those with contents that may be found again.
+    pub fn cached(&self) -> usize {
+        self.ledger().idle.len()
     }
 
     /// Blocks that hold `tokens` positions.
@@ -55,11 +71,24 @@ impl Pool {
         tokens.div_ceil(self.block_size)
     }
 
+    /// How many of these blocks, the first of a sequence, are in the cache.
+    pub fn find(&self, names: &[Name]) -> Found {
+        let ledger = self.ledger();
+        // A block is in the cache only while the one before it is, and held only while that one is held.
+        let blocks = names.partition_point(|name| ledger.named.contains_key(name));
+        let holders = |name: &Name| ledger.blocks[ledger.named[name] as usize].holders;
+        Found {
+            blocks,
+            held: names[..blocks].partition_point(|name| holders(name) > 0),
+        }
+    }
+
     /// A table without blocks.
     pub fn table(&self) -> Table {
         Table {
             pool: self.clone(),
             ids: Vec::new(),
+            named: 0,
         }
     }
 
@@ -73,6 +102,8 @@ impl Pool {
 pub struct Table {
     pool: Pool,
     ids: Vec<BlockId>,
+    /// Leading blocks that are full and have a name.
+    named: usize,
 }
 
 impl Table {
@@ -84,53 +115,81 @@ impl Table {
         self.ids.len()
     }
 
+    pub fn block_size(&self) -> usize {
+        self.pool.block_size
+    }
+
     /// Blocks no other table holds: what dropping this one frees.
     pub fn exclusive(&self) -> usize {
         let ledger = self.pool.ledger();
-        self.ids
-            .iter()
-            .filter(|&&id| ledger.holders[id as usize] == 1)
-            .count()
+        let alone = |id: &&BlockId| ledger.blocks[**id as usize].holders == 1;
+        self.ids.iter().filter(alone).count()
+    }
+
+    /// Begins an empty table with the blocks of these names, as many as the cache has; returns how many.
+    pub fn adopt(&mut self, names: &[Name]) -> usize {
+        debug_assert!(self.ids.is_empty(), "only an empty table can adopt");
+        let mut ledger = self.pool.ledger();
+        for name in names {
+            let Some(&id) = ledger.named.get(name) else {
+                break;
+            };
+            ledger.hold(id);
+            self.ids.push(id);
+        }
+        self.named = self.ids.len();
+        self.named
     }
 
     /// Takes free blocks until the table covers `tokens` positions; all that are missing, or none.
     pub fn grow(&mut self, tokens: usize) -> Result<(), NoRoom> {
         let missing = self.pool.blocks_for(tokens).saturating_sub(self.ids.len());
         let mut ledger = self.pool.ledger();
-        let left = ledger.free.len().checked_sub(missing).ok_or(NoRoom)?;
-        let taken = ledger.free.split_off(left);
-        for &id in &taken {
-            ledger.holders[id as usize] = 1;
+        if ledger.free() < missing {
+            return Err(NoRoom);
         }
-        self.ids.extend(taken.into_iter().rev());
+        for _ in 0..missing {
+            self.ids.push(ledger.take().ok_or(NoRoom)?);
+        }
         Ok(())
     }
 
-    /// A table that holds the first `blocks` blocks of this one too. They must be full and are not written again.
-    pub fn fork(&self, blocks: usize) -> Self {
-        let ids = self.ids[..blocks.min(self.ids.len())].to_vec();
+    /// The first blocks of this table are full; these are their names. They are not written again, and from now on
+    /// others find them. Where the cache already has a block of a name, it takes the place of this table's own.
+    pub fn name(&mut self, names: &[Name]) {
         let mut ledger = self.pool.ledger();
-        for &id in &ids {
-            ledger.holders[id as usize] += 1;
-        }
-        drop(ledger);
-        Self {
-            pool: self.pool.clone(),
-            ids,
+        for (id, &name) in self.ids.iter_mut().zip(names).skip(self.named) {
+            match ledger.named.get(&name) {
+                Some(&known) => {
+                    ledger.hold(known);
+                    let own = std::mem::replace(id, known);
+                    ledger.release(own, 0);
+                }
+                None => {
+                    ledger.named.insert(name, *id);
+                    ledger.blocks[*id as usize].name = Some(name);
+                }
+            }
+            self.named += 1;
         }
     }
 
     /// Gives every block back.
     pub fn clear(&mut self) {
-        let mut ledger = self.pool.ledger();
-        // Backwards, so that the first block is the next one taken again.
-        for id in self.ids.drain(..).rev() {
-            let holders = &mut ledger.holders[id as usize];
-            *holders -= 1;
-            if *holders == 0 {
-                ledger.free.push(id);
-            }
+        self.keep(0);
+    }
+
+    fn keep(&mut self, blocks: usize) {
+        if blocks >= self.ids.len() {
+            return;
         }
+        let mut ledger = self.pool.ledger();
+        ledger.clock += 1;
+        // Backwards, so that the first block is the next one taken again where it holds nothing worth keeping.
+        for (at, id) in self.ids.drain(blocks..).enumerate().rev() {
+            ledger.release(id, blocks + at);
+        }
+        self.named = self.named.min(blocks);
     }
 }
 
@@ -140,92 +199,82 @@ impl Drop for Table {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+#[derive(Clone, Copy, Default)]
+struct Block {
+    holders: u32,
+    /// Of what it contains, while others may find it.
+    name: Option<Name>,
+    /// Its place in `idle`, while it is there.
+    rank: Rank,
+}
 
-    use super::*;
+/// When its last holder gave it back, and how far from the beginning of a sequence: the smallest goes first. Whoever
+/// holds a block holds all before it, so of one sequence the last block always goes first.
+type Rank = (u64, Reverse<usize>);
 
-    #[test]
-    fn a_table_grows_by_whole_blocks_and_gives_them_back() {
-        let pool = Pool::new(4, 8);
-        let mut table = pool.table();
-        table.grow(1).unwrap();
-        table.grow(8).unwrap();
-        assert_eq!((table.len(), pool.free()), (1, 3));
-        table.grow(9).unwrap();
-        assert_eq!(table.ids(), [0, 1]);
-        drop(table);
-        assert_eq!(pool.free(), 4);
+struct Ledger {
+    /// Blocks that nobody holds and that contain nothing worth finding; taken from the end.
+    empty: Vec<BlockId>,
+    blocks: Vec<Block>,
+    /// Full blocks by what they contain, held or not.
+    named: HashMap<Name, BlockId>,
+    /// Named blocks that nobody holds, in the order in which they lose their contents.
+    idle: BTreeSet<(Rank, BlockId)>,
+    /// Counts what was given back.
+    clock: u64,
+    keeps: bool,
+}
+
+impl Ledger {
+    fn free(&self) -> usize {
+        self.empty.len() + self.idle.len()
     }
 
-    #[test]
-    fn what_does_not_fit_takes_nothing() {
-        let pool = Pool::new(4, 8);
-        let mut table = pool.table();
-        assert_eq!(table.grow(33), Err(NoRoom));
-        assert_eq!(pool.free(), 4);
-        table.grow(32).unwrap();
-        assert_eq!(pool.table().grow(1), Err(NoRoom));
-    }
-
-    #[test]
-    fn a_shared_block_is_free_when_its_last_holder_has_gone() {
-        let pool = Pool::new(4, 8);
-        let mut first = pool.table();
-        first.grow(20).unwrap();
-        let second = first.fork(2);
-        assert_eq!(
-            (first.exclusive(), second.exclusive(), pool.free()),
-            (1, 0, 1)
-        );
-        drop(first);
-        assert_eq!((second.exclusive(), pool.free()), (2, 2));
-        drop(second);
-        assert_eq!(pool.free(), 4);
-    }
-
-    #[derive(Debug, Clone)]
-    enum Act {
-        Grow(usize, usize),
-        Fork(usize, usize),
-        Drop(usize),
-    }
-
-    fn act() -> impl Strategy<Value = Act> {
-        prop_oneof![
-            (0usize..8, 0usize..60).prop_map(|(at, tokens)| Act::Grow(at, tokens)),
-            (0usize..8, 0usize..5).prop_map(|(at, blocks)| Act::Fork(at, blocks)),
-            (0usize..8).prop_map(Act::Drop),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn every_block_is_free_or_held_and_all_return(acts in prop::collection::vec(act(), 1..60)) {
-            let pool = Pool::new(10, 8);
-            let mut tables: Vec<Table> = Vec::new();
-            for act in acts {
-                match act {
-                    Act::Grow(at, tokens) if at < tables.len() => {
-                        let _ = tables[at].grow(tokens);
-                    }
-                    Act::Grow(..) => tables.push(pool.table()),
-                    Act::Fork(at, blocks) if at < tables.len() => {
-                        let fork = tables[at].fork(blocks);
-                        tables.push(fork);
-                    }
-                    Act::Drop(at) if at < tables.len() => drop(tables.remove(at)),
-                    _ => {}
-                }
-                let held: std::collections::HashSet<BlockId> =
-                    tables.iter().flat_map(|t| t.ids().iter().copied()).collect();
-                prop_assert_eq!(held.len() + pool.free(), pool.total());
-                let holders: u32 = pool.ledger().holders.iter().sum();
-                prop_assert_eq!(holders as usize, tables.iter().map(Table::len).sum::<usize>());
+    /// A block for one holder to write. Contents are lost only where no block is empty.
+    fn take(&mut self) -> Option<BlockId> {
+        let id = match self.empty.pop() {
+            Some(id) => id,
+            None => {
+                let (_, id) = self.idle.pop_first()?;
+                self.forget(id);
+                id
             }
-            tables.clear();
-            prop_assert_eq!(pool.free(), pool.total());
+        };
+        self.blocks[id as usize].holders = 1;
+        Some(id)
+    }
+
+    /// One more holder of a named block.
+    fn hold(&mut self, id: BlockId) {
+        let block = &mut self.blocks[id as usize];
+        if block.holders == 0 {
+            self.idle.remove(&(block.rank, id));
+        }
+        block.holders += 1;
+    }
+
+    /// One holder less of the block that was `depth` blocks from the beginning.
+    fn release(&mut self, id: BlockId, depth: usize) {
+        let block = &mut self.blocks[id as usize];
+        block.holders -= 1;
+        if block.holders > 0 {
+            return;
+        }
+        if block.name.is_some() && self.keeps {
+            block.rank = (self.clock, Reverse(depth));
+            self.idle.insert((block.rank, id));
+        } else {
+            self.forget(id);
+            self.empty.push(id);
+        }
+    }
+
+    fn forget(&mut self, id: BlockId) {
+        if let Some(name) = self.blocks[id as usize].name.take() {
+            self.named.remove(&name);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

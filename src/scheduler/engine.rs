@@ -16,7 +16,8 @@ use super::gate::Seat;
 use super::observe::Observe;
 use super::pace::Pace;
 use super::policy::{self, Key, Plan, Room};
-use super::request::Request;
+use super::prefix::Names;
+use super::request::{Naming, Request};
 use super::step::Step;
 use crate::device::Turns;
 use crate::domain::{Event, Reason};
@@ -41,12 +42,27 @@ pub struct Shape {
     pub block_size: usize,
 }
 
+/// Ways to the same answers with less work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shortcuts {
+    /// Requests that begin alike share what is computed of it.
+    pub prefix_cache: bool,
+}
+
+impl Default for Shortcuts {
+    fn default() -> Self {
+        Self { prefix_cache: true }
+    }
+}
+
 pub struct Engine<F: Forward> {
     forward: F,
     cache: F::Cache,
     tokenizer: Tokenizer,
     shape: Shape,
+    shortcuts: Shortcuts,
     pool: Pool,
+    names: Names,
     turns: Turns,
     observe: Arc<dyn Observe>,
     requests: BTreeMap<u64, Request>,
@@ -68,15 +84,18 @@ impl<F: Forward> Engine<F> {
         forward: F,
         tokenizer: Tokenizer,
         shape: Shape,
+        shortcuts: Shortcuts,
         turns: Turns,
         observe: Arc<dyn Observe>,
     ) -> candle_core::Result<Self> {
         Ok(Self {
             cache: forward.new_cache(shape.blocks, shape.block_size)?,
+            names: Names::new(forward.digest(), shape.block_size),
             forward,
             tokenizer,
-            pool: Pool::new(shape.blocks, shape.block_size),
+            pool: Pool::new(shape.blocks, shape.block_size, shortcuts.prefix_cache),
             shape,
+            shortcuts,
             turns,
             observe,
             requests: BTreeMap::new(),
@@ -116,7 +135,11 @@ impl<F: Forward> Engine<F> {
         let number = self.next;
         self.next += 1;
         self.changes += 1;
-        let request = Request::new(admitted, events, seat, &self.tokenizer);
+        let naming = Naming {
+            names: &self.names,
+            alone: (!self.shortcuts.prefix_cache).then_some(number),
+        };
+        let request = Request::new(admitted, events, seat, &self.tokenizer, naming);
         let (n, speaks) = (request.n, request.max_tokens() > 0);
         self.requests.insert(number, request);
         // A request that only scores its prompt computes it once, whatever n is.
@@ -277,15 +300,13 @@ impl<F: Forward> Engine<F> {
         let view = |answer: &Answer| {
             let request = &self.requests[&answer.key.request];
             let known = answer.known(request);
-            let twin = self.twin(answer.key).is_some();
-            let shared = if twin { self.shareable(request) } else { 0 };
+            let found = self.pool.find(answer.reusable(request));
             policy::Waiting {
                 key: answer.key,
-                pending: known - shared * self.pool.block_size(),
-                blocks: self.pool.blocks_for(request.needs(known)) - shared,
+                pending: known - found.blocks * self.pool.block_size(),
+                blocks: self.pool.blocks_for(request.needs(known)) - found.held,
                 follows: request.n > 1
-                    && !twin
-                    && (self.shareable(request) > 0 || request.scored().is_some()),
+                    && (found.blocks < self.shareable(request) || request.scored().is_some()),
                 overtaken: answer.overtaken,
                 scoring: request.scored().is_some(),
                 party: request.party,
@@ -297,17 +318,6 @@ impl<F: Forward> Engine<F> {
     /// Full blocks of the prompt that answers to it may share. The last token is each answer's own: it chooses.
     fn shareable(&self, request: &Request) -> usize {
         (request.prompt.len() - 1) / self.pool.block_size()
-    }
-
-    /// A running answer to the same prompt, with all of it in the cache.
-    fn twin(&self, key: Key) -> Option<usize> {
-        let request = self
-            .requests
-            .get(&key.request)
-            .filter(|request| request.n > 1)?;
-        self.running
-            .iter()
-            .position(|a| a.key.request == key.request && !a.opening(request))
     }
 
     /// Moves answers as planned and takes the blocks they need. Returns the work that can be done, ascending.
@@ -339,29 +349,24 @@ impl<F: Forward> Engine<F> {
     }
 
     fn admit(&mut self, key: Key) {
-        let twin = self.twin(key);
         let Some(mut answer) = take(&mut self.waiting, key) else {
             return;
         };
-        let Some(request) = self.requests.get(&key.request) else {
+        let Some(request) = self.requests.get_mut(&key.request) else {
             return;
         };
-        if let Some(twin) = twin {
-            let shared = self.shareable(request);
-            answer.table = self.running[twin].table.fork(shared);
-            answer.computed = shared * self.pool.block_size();
-        }
+        let found = answer.reuse(request);
         let positions = request.needs(answer.known(request));
         if answer.table.grow(positions).is_err() {
             answer.preempt();
             return put(&mut self.waiting, answer);
         }
         answer.overtaken = 0;
-        put(&mut self.running, answer);
-        if let Some(request) = self.requests.get_mut(&key.request) {
-            request.begin();
-            self.changes += 1;
+        self.changes += 1;
+        if let Some(found) = request.begin(found) {
+            self.observe.reused(request.prompt.len(), found);
         }
+        put(&mut self.running, answer);
     }
 }
 

@@ -9,6 +9,8 @@ use crate::model::{Base, Batch, Cache};
 
 pub trait Forward {
     type Cache;
+    /// Of the weights: what is cached is theirs.
+    fn digest(&self) -> [u8; 32];
     fn new_cache(&self, blocks: usize, block_size: usize) -> Result<Self::Cache>;
     /// Logits [wanted rows, vocab] of one ragged batch; its keys and values are in the cache afterwards.
     fn serve(&self, batch: &Batch, cache: &mut Self::Cache, adapters: &Routed) -> Result<Tensor>;
@@ -16,6 +18,10 @@ pub trait Forward {
 
 impl Forward for Arc<Base> {
     type Cache = Cache;
+
+    fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
 
     fn new_cache(&self, blocks: usize, block_size: usize) -> Result<Cache> {
         self.model.new_cache(blocks, block_size)

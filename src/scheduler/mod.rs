@@ -13,6 +13,7 @@ mod gate;
 mod observe;
 mod pace;
 mod policy;
+mod prefix;
 mod request;
 mod step;
 mod voice;
@@ -22,4 +23,5 @@ mod tests;
 
 pub use actor::{Config, Scheduler};
 pub use admit::{Admitted, Draft, Limits};
+pub use engine::Shortcuts;
 pub use observe::{Load, Observe, Unobserved};

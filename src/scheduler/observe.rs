@@ -10,6 +10,8 @@ pub trait Observe: Send + Sync {
     fn first_token(&self, _seconds: f64) {}
     /// Between two tokens of one answer.
     fn inter_token(&self, _seconds: f64) {}
+    /// A request began: how many tokens its prompt has, and how many of them the cache had.
+    fn reused(&self, _prompt: usize, _found: usize) {}
     /// A request ended, in whatever way, after so long.
     fn request(&self, _seconds: f64, _adapter: Option<&str>, _usage: Usage) {}
 }
@@ -28,6 +30,8 @@ pub struct Load {
     pub running: usize,
     /// Blocks held.
     pub kv_used: usize,
+    /// Blocks nobody holds that contain what may be asked for again.
+    pub kv_cached: usize,
     pub kv_total: usize,
     /// Positions of one block.
     pub block_size: usize,

@@ -1,12 +1,14 @@
 //! What the answers of one request share: the prompt, the adapter, the reader.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc::Sender;
 
 use super::admit::Admitted;
 use super::gate::Seat;
+use super::prefix::{Circle, Name, Names};
 use super::voice::describe;
 use crate::domain::{Event, FinishReason, Reason, Sampling, TokenInfo, Usage};
 use crate::model::sample::Score;
@@ -22,6 +24,12 @@ pub struct Request {
     pub party: u64,
     /// Ids that end an answer, ascending.
     pub ends: Vec<u32>,
+    /// What the names of its blocks are chained to.
+    pub root: Name,
+    /// Of the blocks its prompt fills.
+    pub names: Arc<Vec<Name>>,
+    /// Prompt tokens that its first answer found in the cache; known once that has begun.
+    cached: Option<usize>,
     /// What is known of each prompt token so far; taken when it is sent.
     scores: Option<Vec<TokenInfo>>,
     events: Sender<Event>,
@@ -34,6 +42,13 @@ pub struct Request {
     seat: Seat,
 }
 
+/// How the blocks of a request are named.
+pub struct Naming<'a> {
+    pub names: &'a Names,
+    /// Where nobody else may share them: the request's number.
+    pub alone: Option<u64>,
+}
+
 /// The reader has gone, or was too slow and has been told so. The request ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gone;
@@ -44,6 +59,7 @@ impl Request {
         events: Sender<Event>,
         seat: Seat,
         tokenizer: &Tokenizer,
+        naming: Naming<'_>,
     ) -> Self {
         let Admitted {
             prompt,
@@ -51,6 +67,7 @@ impl Request {
             n,
             prompt_logprobs,
             lease,
+            cache_salt,
         } = admitted;
         let mut ends = sampling.stop_token_ids.clone();
         if !sampling.ignore_eos {
@@ -63,6 +80,15 @@ impl Request {
             lease.name().as_str().hash(&mut hash);
             hash.finish()
         });
+        let circle = match naming.alone {
+            Some(number) => Circle::Alone(number),
+            None => Circle::Salted(&cache_salt),
+        };
+        let root = naming
+            .names
+            .root(circle, lease.as_ref().map(Lease::generation));
+        let mut names = Vec::new();
+        naming.names.extend(root, &mut names, prompt.iter());
         let scores = prompt_logprobs.then(|| vec![describe(tokenizer, prompt[0], None)]);
         Self {
             prompt,
@@ -71,6 +97,9 @@ impl Request {
             lease,
             party,
             ends,
+            root,
+            names: Arc::new(names),
+            cached: None,
             scores,
             events,
             unfinished: n,
@@ -124,9 +153,12 @@ impl Request {
         }
     }
 
-    /// An answer took its row.
-    pub fn begin(&mut self) {
+    /// An answer took its row, with so many tokens found in the cache. For the request's first answer, how many prompt
+    /// tokens were found.
+    pub fn begin(&mut self, found: usize) -> Option<usize> {
         self.seat.leave_queue();
+        let first = self.cached.is_none();
+        first.then(|| *self.cached.insert(found.min(self.prompt.len())))
     }
 
     /// One of its answers is computed up to this position.
@@ -177,7 +209,7 @@ impl Request {
     fn usage(&self) -> Usage {
         Usage {
             prompt: self.prompt.len(),
-            cached: 0,
+            cached: self.cached.unwrap_or(0),
             generated: self.generated,
         }
     }

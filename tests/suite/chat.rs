@@ -49,8 +49,10 @@ async fn an_answer_has_openais_shape() {
 async fn a_stream_says_what_the_whole_answer_says() {
     let daemon = Daemon::with_adapters().await;
     let (_, whole) = daemon.post(CHAT, ask(json!({"model": "legal"}))).await;
-    let body =
-        ask(json!({"model": "legal", "stream": true, "stream_options": {"include_usage": true}}));
+    // Of a salt of its own, so that it too finds nothing computed and counts the same.
+    let body = ask(json!({
+        "model": "legal", "stream": true, "stream_options": {"include_usage": true}, "cache_salt": "stream",
+    }));
     let response = daemon
         .client
         .post(format!("{}{CHAT}", daemon.http))
@@ -195,5 +197,40 @@ async fn a_prompt_that_does_not_fit_is_refused_by_its_field() {
         // Whoever only counts may send more than fits a prompt.
         let (status, _) = daemon.post("/tokenize", json!({"prompt": content})).await;
         assert_eq!(status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_conversation_reuses_its_history_but_not_that_of_another_salt() {
+    let daemon = Daemon::with_adapters().await;
+    let question =
+        json!({"role": "user", "content": "Copy the names, all of them, one after the other."});
+    let (_, first) = daemon
+        .post(CHAT, ask(json!({"messages": [question]})))
+        .await;
+    let usage = |body: &Value, field: &str| {
+        let usage = &body["usage"];
+        let found = usage.pointer(field).and_then(Value::as_u64);
+        found.unwrap_or_else(|| panic!("{field} in {body}"))
+    };
+    let cached = |body: &Value| usage(body, "/prompt_tokens_details/cached_tokens");
+    assert_eq!(cached(&first), 0);
+    let said = &first["choices"][0]["message"];
+    let more = json!([question, said, {"role": "user", "content": "Again."}]);
+    let (_, again) = daemon.post(CHAT, ask(json!({"messages": more}))).await;
+    assert!(
+        cached(&again) >= usage(&first, "/prompt_tokens") / 16 * 16,
+        "{again}"
+    );
+    for apart in [
+        json!({"cache_salt": "another"}),
+        json!({"adapter": "legal"}),
+    ] {
+        let mut body = ask(json!({"messages": more}));
+        body.as_object_mut()
+            .unwrap()
+            .extend(apart.as_object().unwrap().clone());
+        let (status, told) = daemon.post(CHAT, body).await;
+        assert_eq!((status, cached(&told)), (200, 0), "{apart}");
     }
 }

@@ -135,6 +135,7 @@ impl Daemon {
             block_size: 16,
             queue: 64,
             max_n: 8,
+            shortcuts: scheduler::Shortcuts::default(),
         };
         let scheduler =
             Scheduler::start(base.clone(), turns.clone(), config, Arc::new(Unobserved)).unwrap();

@@ -43,6 +43,7 @@ impl Inference for Doors {
             sampling: sampling(asked).map_err(status)?,
             n,
             prompt_logprobs,
+            cache_salt: body.cache_salt,
         };
         let mut answers = self.gateway.ask(&claims, vec![ask]).await.map_err(status)?;
         let generation = answers

@@ -153,6 +153,7 @@ struct Chat {
     adapter: Option<String>,
     messages: Vec<Message>,
     n: u32,
+    cache_salt: String,
     sampling: Sampling,
     delivery: Delivery,
 }
@@ -189,6 +190,7 @@ impl Chat {
             adapter: ask.adapter,
             messages: ask.messages.into_iter().map(Message::from).collect(),
             n: ask.sampling.n(),
+            cache_salt: ask.sampling.cache_salt.clone().unwrap_or_default(),
             delivery: ask.sampling.delivery()?,
             sampling: ask.sampling.settle(max_tokens, logprobs)?,
         })
@@ -205,6 +207,7 @@ pub(super) async fn create(call: Call) -> Outcome {
         sampling: chat.sampling,
         n: chat.n,
         prompt_logprobs: false,
+        cache_salt: chat.cache_salt,
     };
     let answers =
         request

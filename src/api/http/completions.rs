@@ -95,6 +95,7 @@ struct Completion {
     prompts: Vec<Input>,
     echo: bool,
     n: u32,
+    cache_salt: String,
     sampling: Sampling,
     delivery: Delivery,
 }
@@ -122,6 +123,7 @@ impl Completion {
             prompts,
             echo,
             n: ask.sampling.n(),
+            cache_salt: ask.sampling.cache_salt.clone().unwrap_or_default(),
             delivery: ask.sampling.delivery()?,
             sampling: ask.sampling.settle(Some(max_tokens), ask.logprobs)?,
         })
@@ -134,6 +136,7 @@ impl Completion {
             sampling: self.sampling.clone(),
             n: self.n,
             prompt_logprobs,
+            cache_salt: self.cache_salt.clone(),
         };
         self.prompts.iter().map(ask).collect()
     }

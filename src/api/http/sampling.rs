@@ -142,7 +142,14 @@ pub(super) const SAMPLING: &[Field] = &[
         FLAG,
         "Also return `token_ids` and `prompt_token_ids`.",
     ),
+    Field::new(
+        "cache_salt",
+        SALT,
+        "Reuse what was computed of a prompt only among requests that say the same.",
+    ),
 ];
+
+const SALT: Kind = Kind::Text { min: 0, max: 256 };
 
 const PAIR: Kind = Kind::Text { min: 0, max: 512 };
 
@@ -189,6 +196,7 @@ pub(super) struct SamplingAsk {
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
     return_token_ids: Option<bool>,
+    pub cache_salt: Option<String>,
 }
 
 impl SamplingAsk {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use rand::Rng;
-use rand::seq::{IndexedRandom, SliceRandom};
+use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
 
 use crate::cli::{Client, Failure, chunks};
@@ -25,6 +25,8 @@ pub struct Answered {
     /// Seconds between one arrival and the next.
     pub gaps: Vec<f64>,
     pub prompt_tokens: u64,
+    /// Of these, the ones the daemon did not have to compute.
+    pub cached_tokens: u64,
     pub tokens: u64,
 }
 
@@ -50,6 +52,9 @@ impl Run {
     }
 }
 
+/// Tokens that make a prompt unlike every other.
+const UNSEEDED: usize = 8;
+
 /// Where prompts come from: tokens the daemon's own tokenizer makes of made-up words.
 pub struct Prompts {
     ids: Vec<u64>,
@@ -74,13 +79,13 @@ impl Prompts {
         }
     }
 
-    /// `count` tokens in an order nobody has asked with before, so that nothing can be reused.
+    /// `count` tokens in an order nobody has asked with before, so that nothing can be reused: the first are beyond any
+    /// seed, or a second run against the same daemon would find its prompts computed.
     fn draw(&self, count: usize, rng: &mut impl Rng) -> Vec<u64> {
-        let mut ids: Vec<u64> = (0..count)
-            .filter_map(|_| self.ids.choose(rng).copied())
-            .collect();
-        ids.shuffle(rng);
-        ids
+        let mut fresh = rand::rng();
+        let beginning = (0..UNSEEDED.min(count)).filter_map(|_| self.ids.choose(&mut fresh));
+        let rest = (UNSEEDED.min(count)..count).filter_map(|_| self.ids.choose(rng));
+        beginning.chain(rest).copied().collect()
     }
 }
 
@@ -134,6 +139,8 @@ async fn ask(client: &Client, body: &Value) -> Result<Answered, Failure> {
             let count = |field: &str| usage.get(field).and_then(Value::as_u64).unwrap_or(0);
             answered.prompt_tokens = count("prompt_tokens");
             answered.tokens = count("completion_tokens");
+            let cached = usage["prompt_tokens_details"]["cached_tokens"].as_u64();
+            answered.cached_tokens = cached.unwrap_or(0);
         }
         if chunk["choices"].as_array().is_none_or(Vec::is_empty) {
             continue;

@@ -128,6 +128,7 @@ fn level(streams: u16, runs: &[Run]) -> Value {
         "streams": streams,
         "tokens_per_second": Numbers::of(runs.iter().map(Run::tokens_per_second)).spread(),
         "prompt_tokens_per_second": Numbers::of(runs.iter().map(Run::prompt_tokens_per_second)).spread(),
+        "cached_prompt_tokens": answers().map(|answer| answer.cached_tokens).sum::<u64>(),
         "first_token_ms": Numbers::of(answers().map(|answer| answer.first)).latencies(),
         "gap_ms": Numbers::of(answers().flat_map(|answer| answer.gaps.iter().copied())).latencies(),
     })
@@ -165,6 +166,13 @@ fn show(report: &Value, output: Output) -> Result<(), Failure> {
                 ms("/gap_ms/max"),
             ]);
         }
+        let cached = |level: &Value| level["cached_prompt_tokens"].as_u64().unwrap_or(0);
+        let cached: u64 = report["levels"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(cached)
+            .sum();
         let mut text = format!(
             "{}: {} adapters ({}), prompts of {} tokens, answers of {}; medians of {} runs\n\n{}",
             report["model"].as_str().unwrap_or_default(),
@@ -175,6 +183,11 @@ fn show(report: &Value, output: Output) -> Result<(), Failure> {
             report["runs"],
             table.render()
         );
+        if cached > 0 {
+            text += &format!(
+                "\n{cached} prompt tokens were found computed, which flatters these numbers"
+            );
+        }
         if let Some(seconds) = report["load_seconds"].as_f64() {
             text += &format!("\nloaded in {seconds:.1} s");
         }

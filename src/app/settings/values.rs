@@ -155,6 +155,8 @@ pub struct Engine {
     pub step_tokens: usize,
     pub kv_bytes: u64,
     pub block_size: usize,
+    /// Requests that begin alike share what is computed of it.
+    pub prefix_cache: bool,
 }
 
 impl Default for Engine {
@@ -165,6 +167,7 @@ impl Default for Engine {
             step_tokens: 512,
             kv_bytes: 512 << 20,
             block_size: 16,
+            prefix_cache: true,
         }
     }
 }

@@ -8,8 +8,8 @@ use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts,
-    TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGaugeVec,
+    Opts, TextEncoder,
 };
 
 use super::labels::Labels;
@@ -42,6 +42,8 @@ pub struct Metrics {
     step_seconds: Histogram,
     queue_depth: Gauge,
     kv_blocks: IntGaugeVec,
+    prefix_queries: IntCounter,
+    prefix_hits: IntCounter,
     adapter_loaded: IntGaugeVec,
     adapter_load: Histogram,
     swap: Histogram,
@@ -81,6 +83,11 @@ impl Metrics {
         };
         let counters = |name: &str, help: &str, labels: &[&str]| {
             let made = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(made.clone()))?;
+            Ok::<_, prometheus::Error>(made)
+        };
+        let counter = |name: &str, help: &str| {
+            let made = IntCounter::new(name, help)?;
             registry.register(Box::new(made.clone()))?;
             Ok::<_, prometheus::Error>(made)
         };
@@ -135,6 +142,14 @@ impl Metrics {
                 "adapterd_kv_blocks",
                 "Blocks of the key/value cache",
                 &["state"],
+            )?,
+            prefix_queries: counter(
+                "adapterd_prefix_cache_queries_tokens_total",
+                "Prompt tokens of requests that began",
+            )?,
+            prefix_hits: counter(
+                "adapterd_prefix_cache_hits_tokens_total",
+                "Of these, those that were found computed",
             )?,
             adapter_loaded: int_gauges(
                 "adapterd_adapter_loaded",
@@ -255,7 +270,9 @@ impl Metrics {
                 .set(blocks as i64);
         };
         kv("used", now.load.kv_used);
-        kv("free", now.load.kv_total.saturating_sub(now.load.kv_used));
+        kv("cached", now.load.kv_cached);
+        let taken = now.load.kv_used + now.load.kv_cached;
+        kv("free", now.load.kv_total.saturating_sub(taken));
         self.adapter_loaded.reset();
         for (name, pinned, _) in &now.resident {
             let pinned = if *pinned { "true" } else { "false" };
@@ -361,6 +378,11 @@ impl scheduler::Observe for Metrics {
 
     fn inter_token(&self, seconds: f64) {
         self.inter_token.observe(seconds);
+    }
+
+    fn reused(&self, prompt: usize, found: usize) {
+        self.prefix_queries.inc_by(prompt as u64);
+        self.prefix_hits.inc_by(found as u64);
     }
 
     fn request(&self, seconds: f64, adapter: Option<&str>, usage: Usage) {

@@ -23,9 +23,9 @@ impl<F: Forward> Engine<F> {
                 continue;
             };
             let number = part.key.request;
-            let answer = &mut self.running[at];
-            answer.computed += part.tokens;
             if let Some(request) = self.requests.get_mut(&number) {
+                let answer = &mut self.running[at];
+                answer.compute(part.tokens, request, &self.names);
                 request.reach(answer.computed);
             }
             if !scores.is_empty() && self.take_scores(number, &scores).is_err() {

@@ -59,7 +59,7 @@ fn sampling() -> impl Strategy<Value = Sampling> {
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
-    let prompt = prop::collection::vec(0u32..30, 1..40);
+    let prompt = prop_oneof![prop::collection::vec(0u32..30, 1..40), kindred()];
     let n = prop_oneof![2 => Just(1u32), 1 => 2u32..5];
     let leaves = prop_oneof![3 => Just(None), 1 => (0usize..30).prop_map(Some)];
     let adapter = prop::option::of(0u64..3);
@@ -75,6 +75,15 @@ fn ask() -> impl Strategy<Value = Ask> {
             leaves,
         },
     )
+}
+
+/// Prompts that have long beginnings in common.
+fn kindred() -> impl Strategy<Value = Vec<u32>> {
+    let end = prop::collection::vec(0u32..30, 1..8);
+    (0u32..2, 0usize..32, end).prop_map(|(family, length, end)| {
+        let beginning = (0..length as u32).map(|at| (at * 7 + family) % 30);
+        beginning.chain(end).collect()
+    })
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
@@ -111,7 +120,8 @@ proptest! {
         bench.finish();
         for (ask, reader) in asks.iter().zip(&mut readers) {
             if let Some(reader) = reader {
-                prop_assert_eq!(read(reader), Bench::new(AMPLE).answer(ask.draft()));
+                let told = read(reader).afresh();
+                prop_assert_eq!(told, Bench::new(AMPLE).answer(ask.draft()));
             }
         }
     }

@@ -1,4 +1,5 @@
 mod mixes;
+mod prefix;
 mod real;
 mod single;
 mod thread;

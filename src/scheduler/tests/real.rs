@@ -21,6 +21,10 @@ struct Real(Arc<Model>);
 impl Forward for Real {
     type Cache = Cache;
 
+    fn digest(&self) -> [u8; 32] {
+        [0; 32]
+    }
+
     fn new_cache(&self, blocks: usize, block_size: usize) -> Result<Cache> {
         self.0.new_cache(blocks, block_size)
     }

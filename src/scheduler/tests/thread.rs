@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::actor::Scheduler;
 use super::super::admit::{Admitted, Draft};
-use super::super::engine::{Engine, Shape};
+use super::super::engine::{Engine, Shape, Shortcuts};
 use super::super::observe::Unobserved;
 use super::toy::*;
 use crate::device::Turns;
@@ -13,7 +13,15 @@ use crate::domain::{Event, Reason};
 use tokio::sync::mpsc::Receiver;
 
 fn scheduler(shape: Shape, turns: &Turns, queue: usize) -> Scheduler {
-    let engine = Engine::new(Toy, tokenizer(), shape, turns.clone(), Arc::new(Unobserved)).unwrap();
+    let engine = Engine::new(
+        Toy,
+        tokenizer(),
+        shape,
+        Shortcuts::default(),
+        turns.clone(),
+        Arc::new(Unobserved),
+    )
+    .unwrap();
     Scheduler::run(engine, shape, limits(shape), queue).unwrap()
 }
 

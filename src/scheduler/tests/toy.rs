@@ -9,7 +9,7 @@ use candle_core::{Device, Result, Tensor, bail};
 use tokio::sync::mpsc;
 
 use super::super::admit::{Admitted, Draft, Limits};
-use super::super::engine::{Engine, Shape};
+use super::super::engine::{Engine, Shape, Shortcuts};
 use super::super::forward::Forward;
 use super::super::gate::Gate;
 use super::super::observe::{Observe, Unobserved};
@@ -72,6 +72,10 @@ impl Slots {
 
 impl Forward for Toy {
     type Cache = Slots;
+
+    fn digest(&self) -> [u8; 32] {
+        [0; 32]
+    }
 
     fn new_cache(&self, blocks: usize, block_size: usize) -> Result<Slots> {
         Ok(Slots {
@@ -206,6 +210,15 @@ impl Transcript {
         }
     }
 
+    /// As if nothing had been found in the cache.
+    pub fn afresh(mut self) -> Self {
+        if let Some(usage) = &mut self.usage {
+            assert!(usage.cached < usage.prompt, "the last token is computed");
+            usage.cached = 0;
+        }
+        self
+    }
+
     fn of(&mut self, choice: u32) -> &mut Told {
         let size = self.answers.len().max(choice as usize + 1);
         self.answers.resize_with(size, Told::default);
@@ -249,7 +262,12 @@ impl<F: Forward> Bench<F> {
     }
 
     pub fn observed(forward: F, shape: Shape, observe: Arc<dyn Observe>) -> Self {
-        let engine = Engine::new(forward, tokenizer(), shape, Turns::default(), observe).unwrap();
+        Self::with(forward, shape, Shortcuts::default(), observe)
+    }
+
+    pub fn with(forward: F, shape: Shape, shortcuts: Shortcuts, observe: Arc<dyn Observe>) -> Self {
+        let turns = Turns::default();
+        let engine = Engine::new(forward, tokenizer(), shape, shortcuts, turns, observe).unwrap();
         Self {
             engine,
             gate: Gate::new(1000),
@@ -311,6 +329,7 @@ pub fn draft(prompt: &[u32], sampling: Sampling) -> Draft {
         n: 1,
         prompt_logprobs: false,
         lease: None,
+        cache_salt: String::new(),
     }
 }
 

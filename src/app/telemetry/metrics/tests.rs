@@ -30,10 +30,12 @@ fn a_scrape_holds_what_gateways_read() {
             generated: 3,
         },
     );
+    metrics.reused(7, 4);
     let load = Load {
         waiting: 2,
         running: 1,
         kv_used: 5,
+        kv_cached: 2,
         kv_total: 10,
         block_size: 16,
         running_adapters: vec!["legal".into()],
@@ -50,7 +52,10 @@ fn a_scrape_holds_what_gateways_read() {
     for line in [
         "adapterd_requests_total{code=\"200\",route=\"/v1/chat/completions\"} 1",
         "adapterd_tokens_total{adapter=\"legal\",kind=\"prompt\"} 7",
-        "adapterd_kv_blocks{state=\"free\"} 5",
+        "adapterd_kv_blocks{state=\"cached\"} 2",
+        "adapterd_kv_blocks{state=\"free\"} 3",
+        "adapterd_prefix_cache_queries_tokens_total 7",
+        "adapterd_prefix_cache_hits_tokens_total 4",
         "adapterd_adapter_loaded{adapter=\"finance\",pinned=\"true\",tier=\"resident\"} 1",
         "vllm:num_requests_waiting 2",
         "vllm:kv_cache_usage_perc 0.5",
