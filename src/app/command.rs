@@ -146,6 +146,9 @@ pub struct SettingFlags {
     /// Whether requests that begin alike share what is computed of it [default: true]
     #[arg(long, value_name = "BOOL")]
     pub prefix_cache: Option<bool>,
+    /// Guess next tokens from an answer's own text and verify several in one step: auto (where it pays) or off
+    #[arg(long, value_name = "WHEN")]
+    pub speculation: Option<String>,
     /// cpu, cuda[:N] or auto
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<String>,
@@ -175,6 +178,7 @@ impl SettingFlags {
                 "engine.prefix_cache",
                 self.prefix_cache.map(|on| on.to_string()),
             ),
+            ("engine.speculation", self.speculation.clone()),
             ("server.http", self.http.clone()),
             ("server.grpc", self.grpc.clone()),
             (

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::command::SettingFlags;
 use super::doors::Doors;
-use super::settings::{Settings, Values};
+use super::settings::{Settings, Speculation, Values};
 use super::telemetry::{self, Metrics};
 use super::{bundled, doors};
 use crate::api::{Limits, Memory, grpc, http};
@@ -128,6 +128,10 @@ impl Daemon {
             max_n: values.limits.max_n,
             shortcuts: scheduler::Shortcuts {
                 prefix_cache: values.engine.prefix_cache,
+                speculation: match values.engine.speculation {
+                    Speculation::Auto => scheduler::Speculation::Auto,
+                    Speculation::Off => scheduler::Speculation::Off,
+                },
             },
         };
         let scheduler = Scheduler::start(base.clone(), turns.clone(), config, metrics.clone())?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::blocks::{Pool, Table};
+use super::draft::Drafter;
 use super::policy::Key;
 use super::prefix::{Name, Names};
 use super::request::Request;
@@ -23,6 +24,8 @@ pub struct Answer {
     names: Arc<Vec<Name>>,
     pub sampler: Sampler,
     voice: Voice,
+    /// From its first token on.
+    drafter: Option<Drafter>,
     /// How often it was passed in the queue.
     pub overtaken: u32,
     /// When its newest token was chosen.
@@ -48,6 +51,7 @@ impl Answer {
             names: request.names.clone(),
             sampler: Sampler::new(&request.sampling, &request.prompt, key.answer),
             voice: Voice::new(tokenizer, &request.sampling.stop),
+            drafter: None,
             overtaken: 0,
             last: None,
         }
@@ -107,6 +111,23 @@ impl Answer {
         self.computed = 0;
     }
 
+    /// Tokens it may still say.
+    pub fn left(&self, request: &Request) -> usize {
+        request.max_tokens().saturating_sub(self.said.len())
+    }
+
+    /// How likely its first one, two, … guesses at the next tokens are all right, up to `most`.
+    pub fn odds(&self, most: usize) -> Vec<f32> {
+        let drafter = self.drafter.as_ref();
+        drafter.map_or_else(Vec::new, |drafter| drafter.odds(most).collect())
+    }
+
+    /// Its first `count` guesses.
+    pub fn draft(&self, count: usize) -> Vec<u32> {
+        let drafter = self.drafter.as_ref();
+        drafter.map_or_else(Vec::new, |drafter| drafter.draft(count))
+    }
+
     /// Ids that must not be chosen next.
     pub fn forbidden<'r>(&self, request: &'r Request) -> &'r [u32] {
         if self.said.len() < request.sampling.min_tokens {
@@ -125,6 +146,9 @@ impl Answer {
     ) -> Said {
         let id = chosen.id;
         self.said.push(id);
+        self.drafter
+            .get_or_insert_with(|| Drafter::new(&request.prompt))
+            .hear(id);
         let gap = self
             .last
             .replace(now)

@@ -174,6 +174,11 @@ impl Table {
         }
     }
 
+    /// Gives back the blocks beyond those that cover `tokens` positions.
+    pub fn shrink(&mut self, tokens: usize) {
+        self.keep(self.pool.blocks_for(tokens));
+    }
+
     /// Gives every block back.
     pub fn clear(&mut self) {
         self.keep(0);

@@ -18,13 +18,15 @@ use super::pace::Pace;
 use super::policy::{self, Key, Plan, Room};
 use super::prefix::Names;
 use super::request::{Naming, Request};
-use super::step::Step;
+use super::stake::Costs;
+use super::step::{Step, Work};
 use crate::device::Turns;
 use crate::domain::{Event, Reason};
 use crate::model::sample::Scratch;
 use crate::text::Tokenizer;
 
 mod settle;
+mod speculate;
 
 /// Tokens of prompts that a step may compute at least, whatever else it does.
 const MIN_CHUNK: usize = 16;
@@ -47,11 +49,26 @@ pub struct Shape {
 pub struct Shortcuts {
     /// Requests that begin alike share what is computed of it.
     pub prefix_cache: bool,
+    pub speculation: Speculation,
+}
+
+/// Whether steps verify guesses at the next tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speculation {
+    /// Where it is likely to pay.
+    Auto,
+    Off,
+    /// Wherever there is a guess, whatever it costs.
+    #[cfg(test)]
+    Always,
 }
 
 impl Default for Shortcuts {
     fn default() -> Self {
-        Self { prefix_cache: true }
+        Self {
+            prefix_cache: true,
+            speculation: Speculation::Auto,
+        }
     }
 }
 
@@ -76,6 +93,7 @@ pub struct Engine<F: Forward> {
     /// Grows when a request comes, begins or ends.
     changes: u64,
     pace: Pace,
+    costs: Costs,
     scratch: Scratch,
 }
 
@@ -105,6 +123,7 @@ impl<F: Forward> Engine<F> {
             ended: 0,
             changes: 0,
             pace: Pace::default(),
+            costs: Costs::default(),
             scratch: Scratch::default(),
         })
     }
@@ -163,11 +182,15 @@ impl<F: Forward> Engine<F> {
         self.drop_deserted();
         self.refuse_impossible();
         let plan = policy::plan(&self.running_view(), &self.waiting_view(), self.room());
-        let work = self.apply(&plan);
+        let mut work = self.apply(&plan);
         if work.is_empty() {
             return !plan.preempt.is_empty() || plan.displace.is_some();
         }
-        let step = Step::assemble(&work, &self.running, &self.requests);
+        let only_generates = self.only_generates(&work);
+        if only_generates {
+            self.speculate(&mut work);
+        }
+        let step = Step::assemble(work, &self.running, &self.requests);
         let turn = self.turns.serving();
         let started = Instant::now();
         // The blocks written by a step that fails belong to its own requests, which end here; nothing else is harmed.
@@ -193,6 +216,9 @@ impl<F: Forward> Engine<F> {
         }
         let seconds = started.elapsed().as_secs_f64();
         self.pace.learn(step.batch.tokens.len(), seconds);
+        if only_generates {
+            self.costs.learn(step.batch.tokens.len(), seconds);
+        }
         self.observe
             .step(seconds, step.parts.len(), step.adapters());
         true
@@ -321,7 +347,7 @@ impl<F: Forward> Engine<F> {
     }
 
     /// Moves answers as planned and takes the blocks they need. Returns the work that can be done, ascending.
-    fn apply(&mut self, plan: &Plan) -> Vec<(Key, usize)> {
+    fn apply(&mut self, plan: &Plan) -> Vec<Work> {
         for &key in plan.preempt.iter().chain(&plan.displace) {
             if let Some(mut answer) = take(&mut self.running, key) {
                 answer.preempt();
@@ -336,16 +362,27 @@ impl<F: Forward> Engine<F> {
         for &key in &plan.admit {
             self.admit(key);
         }
-        let mut work = plan.work.clone();
-        work.sort_unstable();
-        work.retain(|&(key, tokens)| {
-            let Ok(at) = self.running.binary_search_by_key(&key, |a| a.key) else {
-                return false;
+        let mut planned = plan.work.clone();
+        planned.sort_unstable();
+        let mut work = Vec::with_capacity(planned.len());
+        for (key, tokens) in planned {
+            let Some(at) = self.running_at(key) else {
+                continue;
             };
             let answer = &mut self.running[at];
-            answer.table.grow(answer.computed + tokens).is_ok()
-        });
+            if answer.table.grow(answer.computed + tokens).is_ok() {
+                work.push(Work {
+                    key,
+                    tokens,
+                    drafts: Vec::new(),
+                });
+            }
+        }
         work
+    }
+
+    fn running_at(&self, key: Key) -> Option<usize> {
+        self.running.binary_search_by_key(&key, |a| a.key).ok()
     }
 
     fn admit(&mut self, key: Key) {

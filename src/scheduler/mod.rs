@@ -7,6 +7,7 @@ mod actor;
 mod admit;
 mod answer;
 mod blocks;
+mod draft;
 mod engine;
 mod forward;
 mod gate;
@@ -15,6 +16,7 @@ mod pace;
 mod policy;
 mod prefix;
 mod request;
+mod stake;
 mod step;
 mod voice;
 
@@ -23,5 +25,5 @@ mod tests;
 
 pub use actor::{Config, Scheduler};
 pub use admit::{Admitted, Draft, Limits};
-pub use engine::Shortcuts;
+pub use engine::{Shortcuts, Speculation};
 pub use observe::{Load, Observe, Unobserved};

@@ -12,6 +12,8 @@ pub trait Observe: Send + Sync {
     fn inter_token(&self, _seconds: f64) {}
     /// A request began: how many tokens its prompt has, and how many of them the cache had.
     fn reused(&self, _prompt: usize, _found: usize) {}
+    /// A step verified so many guessed tokens, and so many of them were right.
+    fn speculated(&self, _drafted: usize, _accepted: usize) {}
     /// A request ended, in whatever way, after so long.
     fn request(&self, _seconds: f64, _adapter: Option<&str>, _usage: Usage) {}
 }

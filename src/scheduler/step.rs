@@ -16,31 +16,49 @@ pub struct Step {
     pub parts: Vec<Part>,
 }
 
-/// One answer's share of a step. Its wanted rows of logits are `scores` rows and then, if it chooses, one more.
+/// What an answer computes in a step.
+pub struct Work {
+    pub key: Key,
+    /// Known tokens.
+    pub tokens: usize,
+    /// Guesses at the tokens after all known ones.
+    pub drafts: Vec<u32>,
+}
+
+/// One answer's share of a step. Its wanted rows of logits are `scores` rows and then those that choose.
 pub struct Part {
     pub key: Key,
-    /// Tokens computed.
+    /// Known tokens computed.
     pub tokens: usize,
     /// Rows that score the prompt's next positions.
     pub scores: usize,
-    /// The last row chooses the answer's next token.
+    /// The row of the last known token chooses the answer's next one.
     pub chooses: bool,
+    /// The row of each guess chooses one more, where the guess was right.
+    pub drafts: Vec<u32>,
+}
+
+impl Part {
+    /// Rows that choose, the first of which always does.
+    pub fn choices(&self) -> usize {
+        usize::from(self.chooses) + self.drafts.len()
+    }
 }
 
 impl Step {
-    /// `work`: how many tokens each of `running` computes; both in ascending order of their keys.
+    /// `work`: what each of `running` computes; both in ascending order of their keys.
     pub fn assemble(
-        work: &[(Key, usize)],
+        work: Vec<Work>,
         running: &[Answer],
         requests: &BTreeMap<u64, Request>,
     ) -> Self {
-        let mut members: Vec<(&Answer, &Request, usize)> = work
-            .iter()
-            .filter_map(|&(key, tokens)| {
+        let mut members: Vec<(&Answer, &Request, Work)> = work
+            .into_iter()
+            .filter_map(|work| {
                 let at = running
-                    .binary_search_by_key(&key, |answer| answer.key)
+                    .binary_search_by_key(&work.key, |answer| answer.key)
                     .ok()?;
-                Some((&running[at], requests.get(&key.request)?, tokens))
+                Some((&running[at], requests.get(&work.key.request)?, work))
             })
             .collect();
         // A stable sort: base rows first, then adapter by adapter, the oldest first within each.
@@ -56,8 +74,8 @@ impl Step {
             routed: Routed::default(),
             parts: Vec::with_capacity(members.len()),
         };
-        for (answer, request, tokens) in members {
-            step.add(answer, request, tokens);
+        for (answer, request, work) in members {
+            step.add(answer, request, work);
         }
         step
     }
@@ -67,9 +85,11 @@ impl Step {
         self.routed.segments.len()
     }
 
-    fn add(&mut self, answer: &Answer, request: &Request, tokens: usize) {
+    fn add(&mut self, answer: &Answer, request: &Request, work: Work) {
+        let Work { tokens, drafts, .. } = work;
         let first = self.batch.tokens.len();
         answer.next_tokens(request, tokens, &mut self.batch.tokens);
+        self.batch.tokens.extend_from_slice(&drafts);
         let range = first..self.batch.tokens.len();
         let start = answer.computed;
         self.batch.sequences.push(Sequence {
@@ -84,7 +104,8 @@ impl Step {
             .extend(scored.clone().map(|position| first + position - start));
         let chooses = request.max_tokens() > 0 && start + tokens == answer.known(request);
         if chooses {
-            self.batch.logit_rows.push(range.end - 1);
+            let newest = first + tokens - 1;
+            self.batch.logit_rows.extend(newest..range.end);
         }
         if let Some(lease) = &request.lease {
             match self.routed.segments.last_mut() {
@@ -99,6 +120,7 @@ impl Step {
             tokens,
             scores: scored.len(),
             chooses,
+            drafts,
         });
     }
 }

@@ -19,7 +19,7 @@ pub struct ServingArgs {
     #[command(flatten)]
     subject: Subject,
     /// Measure the running daemon at --server instead of one of our own
-    #[arg(long, conflicts_with_all = ["model", "synthetic", "quant", "kv", "threads", "adapters"])]
+    #[arg(long, conflicts_with_all = ["model", "synthetic", "quant", "kv", "threads", "adapters", "speculation"])]
     attach: bool,
     /// Random adapters to make and spread the streams over
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -37,6 +37,9 @@ pub struct ServingArgs {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,4,16",
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     streams: Vec<u16>,
+    /// auto or off. Answers of random weights soon repeat themselves, where guesses are right more often than in text
+    #[arg(long, value_name = "WHEN", default_value = "off")]
+    speculation: String,
     /// Tokens of each prompt
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     prompt_tokens: u32,
@@ -61,7 +64,8 @@ pub async fn run(
         let report = measure(args, &client, args.named.clone(), output).await?;
         return show(&report, output);
     }
-    let target = Target::start(&args.subject).await?;
+    let speculation = ("engine.speculation", args.speculation.clone());
+    let target = Target::start(&args.subject, &[speculation]).await?;
     let measured = on_own(args, &target, output).await;
     let load_seconds = target.load_seconds;
     target.local.stop().await;

@@ -25,7 +25,8 @@ pub struct Target {
 }
 
 impl Target {
-    pub async fn start(subject: &Subject) -> Result<Self, Failure> {
+    /// `more`: settings besides those of the subject.
+    pub async fn start(subject: &Subject, more: &[(&str, String)]) -> Result<Self, Failure> {
         let (model, path) = match subject.synthetic {
             Some(shape) => {
                 let dir = tempfile::tempdir()?;
@@ -52,6 +53,7 @@ impl Target {
         ]
         .into_iter()
         .filter_map(|(key, value)| value.map(|value| (key, value)))
+        .chain(more.iter().cloned())
         .collect();
         let began = Instant::now();
         let local = Local::start(&flags).await?;

@@ -38,7 +38,7 @@ pub struct TrainingArgs {
 }
 
 pub async fn run(args: &TrainingArgs, output: Output) -> Result<(), Failure> {
-    let target = Target::start(&args.subject).await?;
+    let target = Target::start(&args.subject, &[]).await?;
     let measured = measure(args, target.local.client(), output).await;
     let load_seconds = target.load_seconds;
     target.local.stop().await;

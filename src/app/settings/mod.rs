@@ -5,4 +5,4 @@ mod layers;
 mod values;
 
 pub use layers::{Problem, Settings, load};
-pub use values::{LogFormat, Model, Telemetry, Values};
+pub use values::{LogFormat, Model, Speculation, Telemetry, Values};

@@ -157,6 +157,16 @@ pub struct Engine {
     pub block_size: usize,
     /// Requests that begin alike share what is computed of it.
     pub prefix_cache: bool,
+    pub speculation: Speculation,
+}
+
+/// Whether steps verify guesses at the next tokens, read from an answer's own text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Speculation {
+    /// Where it is likely to pay.
+    Auto,
+    Off,
 }
 
 impl Default for Engine {
@@ -168,6 +178,7 @@ impl Default for Engine {
             kv_bytes: 512 << 20,
             block_size: 16,
             prefix_cache: true,
+            speculation: Speculation::Auto,
         }
     }
 }

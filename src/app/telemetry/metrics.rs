@@ -44,6 +44,8 @@ pub struct Metrics {
     kv_blocks: IntGaugeVec,
     prefix_queries: IntCounter,
     prefix_hits: IntCounter,
+    drafted: IntCounter,
+    accepted: IntCounter,
     adapter_loaded: IntGaugeVec,
     adapter_load: Histogram,
     swap: Histogram,
@@ -150,6 +152,14 @@ impl Metrics {
             prefix_hits: counter(
                 "adapterd_prefix_cache_hits_tokens_total",
                 "Of these, those that were found computed",
+            )?,
+            drafted: counter(
+                "adapterd_speculation_drafted_tokens_total",
+                "Guessed tokens that steps verified",
+            )?,
+            accepted: counter(
+                "adapterd_speculation_accepted_tokens_total",
+                "Of these, those that were right",
             )?,
             adapter_loaded: int_gauges(
                 "adapterd_adapter_loaded",
@@ -383,6 +393,11 @@ impl scheduler::Observe for Metrics {
     fn reused(&self, prompt: usize, found: usize) {
         self.prefix_queries.inc_by(prompt as u64);
         self.prefix_hits.inc_by(found as u64);
+    }
+
+    fn speculated(&self, drafted: usize, accepted: usize) {
+        self.drafted.inc_by(drafted as u64);
+        self.accepted.inc_by(accepted as u64);
     }
 
     fn request(&self, seconds: f64, adapter: Option<&str>, usage: Usage) {

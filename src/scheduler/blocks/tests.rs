@@ -29,6 +29,8 @@ fn a_table_grows_by_whole_blocks_and_gives_them_back() {
     assert_eq!((table.len(), pool.free()), (1, 3));
     table.grow(30).unwrap();
     assert_eq!(table.ids(), [0, 1, 2, 3]);
+    table.shrink(9);
+    assert_eq!((table.ids(), pool.free()), (&[0, 1][..], 2));
     drop(table);
     assert_eq!((pool.free(), pool.cached()), (4, 0));
 }
@@ -155,6 +157,10 @@ enum Act {
         at: usize,
         blocks: u64,
     },
+    Shrink {
+        at: usize,
+        tokens: usize,
+    },
     Drop {
         at: usize,
     },
@@ -165,8 +171,9 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         (0u64..4, 0u64..7).prop_map(|(sequence, blocks)| Act::Begin { sequence, blocks }),
         (0u64..4).prop_map(|sequence| Act::Ignore { sequence }),
-        (at.clone(), tokens).prop_map(|(at, tokens)| Act::Grow { at, tokens }),
+        (at.clone(), tokens.clone()).prop_map(|(at, tokens)| Act::Grow { at, tokens }),
         (at.clone(), 0u64..7).prop_map(|(at, blocks)| Act::Fill { at, blocks }),
+        (at.clone(), tokens).prop_map(|(at, tokens)| Act::Shrink { at, tokens }),
         at.prop_map(|at| Act::Drop { at }),
     ]
 }
@@ -193,6 +200,9 @@ proptest! {
                 },
                 Act::Fill { at, blocks } => if let Some((sequence, table)) = tables.get_mut(at) {
                     table.name(&names(*sequence, blocks));
+                },
+                Act::Shrink { at, tokens } => if let Some((_, table)) = tables.get_mut(at) {
+                    table.shrink(tokens);
                 },
                 Act::Drop { at } => if at < tables.len() {
                     tables.remove(at);

@@ -15,11 +15,8 @@ impl<F: Forward> Engine<F> {
         let mut rows = logits.chunks_exact(vocab.max(1));
         for part in &step.parts {
             let scores: Vec<&[f32]> = rows.by_ref().take(part.scores).collect();
-            let choice = if part.chooses { rows.next() } else { None };
-            let Ok(at) = self
-                .running
-                .binary_search_by_key(&part.key, |answer| answer.key)
-            else {
+            let choices: Vec<&[f32]> = rows.by_ref().take(part.choices()).collect();
+            let Some(at) = self.running_at(part.key) else {
                 continue;
             };
             let number = part.key.request;
@@ -41,9 +38,35 @@ impl<F: Forward> Engine<F> {
             }
             if request.max_tokens() == 0 && request.scored().is_none() {
                 self.end_silent(number);
-            } else if let Some(row) = choice {
-                self.choose(at, row, now);
+            } else {
+                self.choose_all(at, &choices, &part.drafts, now);
             }
+        }
+    }
+
+    /// Chooses the running answer's next token by the first row, and as long as that is the guess that the next row was
+    /// computed for, one more by the next: each as a step of its own would have.
+    fn choose_all(&mut self, at: usize, rows: &[&[f32]], drafts: &[u32], now: Instant) {
+        let mut accepted = 0;
+        for (row, draft) in rows.iter().zip(drafts.iter().map(Some).chain([None])) {
+            let said = self.choose(at, row, now);
+            if said.is_none() {
+                break;
+            }
+            let answer = &mut self.running[at];
+            let Some(request) = self.requests.get(&answer.key.request) else {
+                break;
+            };
+            if said.as_ref() != draft {
+                // What was computed for wrong guesses is overwritten; their blocks go back.
+                answer.table.shrink(answer.computed);
+                break;
+            }
+            accepted += 1;
+            answer.compute(1, request, &self.names);
+        }
+        if !drafts.is_empty() {
+            self.observe.speculated(drafts.len(), accepted);
         }
     }
 
@@ -60,17 +83,17 @@ impl<F: Forward> Engine<F> {
         Ok(())
     }
 
-    /// The next token of the running answer `at`, told to its reader.
-    fn choose(&mut self, at: usize, row: &[f32], now: Instant) {
+    /// The next token of the running answer `at`, told to its reader. `None` where the answer ended.
+    fn choose(&mut self, at: usize, row: &[f32], now: Instant) -> Option<u32> {
         let answer = &mut self.running[at];
         let key = answer.key;
-        let Some(request) = self.requests.get_mut(&key.request) else {
-            return;
-        };
+        let request = self.requests.get_mut(&key.request)?;
         let forbidden = answer.forbidden(request);
         let Ok(chosen) = answer.sampler.choose(row, forbidden, &mut self.scratch) else {
-            return self.fail(key.request, not_finite());
+            self.fail(key.request, not_finite());
+            return None;
         };
+        let id = chosen.id;
         let said = answer.say(chosen, request, &self.tokenizer, now);
         if let Some(gap) = said.gap {
             self.observe.inter_token(gap);
@@ -78,14 +101,20 @@ impl<F: Forward> Engine<F> {
         match request.tell_token(key.answer, said.text, said.token, now) {
             Ok(Some(first)) => self.observe.first_token(first),
             Ok(None) => {}
-            Err(_) => return self.remove(key.request),
+            Err(_) => {
+                self.remove(key.request);
+                return None;
+            }
         }
-        let Some(reason) = said.finish else { return };
+        let Some(reason) = said.finish else {
+            return Some(id);
+        };
         match request.finish(key.answer, reason) {
             // The answer's blocks return as it drops.
             Ok(false) => drop(self.running.remove(at)),
             Ok(true) | Err(_) => self.remove(key.request),
         }
+        None
     }
 
     /// Ends a request that wanted no token.

@@ -175,7 +175,10 @@ fn a_preempted_answer_finds_what_is_left_of_its_blocks() {
     };
     let run = |prefix_cache| {
         computed.0.store(0, Ordering::Relaxed);
-        let shortcuts = Shortcuts { prefix_cache };
+        let shortcuts = Shortcuts {
+            prefix_cache,
+            ..PLAIN
+        };
         let mut bench = Bench::with(computed.clone(), shape, shortcuts, Arc::new(Unobserved));
         let mut readers = [1, 2].map(|first| bench.ask(draft(&[first, 5, 6], greedy(34))));
         bench.finish();
@@ -208,7 +211,10 @@ impl Observe for Reuse {
 fn what_is_looked_for_and_found_is_counted_once_a_request() {
     for (prefix_cache, expected) in [(true, [(45, 0), (45, 40)]), (false, [(45, 0), (45, 0)])] {
         let counted = Arc::new(Reuse::default());
-        let shortcuts = Shortcuts { prefix_cache };
+        let shortcuts = Shortcuts {
+            prefix_cache,
+            ..PLAIN
+        };
         let mut bench = Bench::with(Toy, AMPLE, shortcuts, counted.clone());
         for _ in 0..2 {
             let asked = Draft {

@@ -16,7 +16,7 @@ use crate::model::spec::{Biases, Rope, Scaling, Spec};
 use crate::model::{Batch, Cache, Model};
 
 #[derive(Clone)]
-struct Real(Arc<Model>);
+pub struct Real(pub Arc<Model>);
 
 impl Forward for Real {
     type Cache = Cache;

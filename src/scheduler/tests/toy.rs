@@ -9,7 +9,7 @@ use candle_core::{Device, Result, Tensor, bail};
 use tokio::sync::mpsc;
 
 use super::super::admit::{Admitted, Draft, Limits};
-use super::super::engine::{Engine, Shape, Shortcuts};
+use super::super::engine::{Engine, Shape, Shortcuts, Speculation};
 use super::super::forward::Forward;
 use super::super::gate::Gate;
 use super::super::observe::{Observe, Unobserved};
@@ -241,6 +241,12 @@ pub const AMPLE: Shape = Shape {
     block_size: 8,
 };
 
+/// One token of each answer a step.
+pub const PLAIN: Shortcuts = Shortcuts {
+    prefix_cache: true,
+    speculation: Speculation::Off,
+};
+
 pub fn limits(shape: Shape) -> Limits {
     Limits {
         context: 256,
@@ -262,7 +268,7 @@ impl<F: Forward> Bench<F> {
     }
 
     pub fn observed(forward: F, shape: Shape, observe: Arc<dyn Observe>) -> Self {
-        Self::with(forward, shape, Shortcuts::default(), observe)
+        Self::with(forward, shape, PLAIN, observe)
     }
 
     pub fn with(forward: F, shape: Shape, shortcuts: Shortcuts, observe: Arc<dyn Observe>) -> Self {

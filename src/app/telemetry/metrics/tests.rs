@@ -31,6 +31,7 @@ fn a_scrape_holds_what_gateways_read() {
         },
     );
     metrics.reused(7, 4);
+    metrics.speculated(6, 5);
     let load = Load {
         waiting: 2,
         running: 1,
@@ -56,6 +57,8 @@ fn a_scrape_holds_what_gateways_read() {
         "adapterd_kv_blocks{state=\"free\"} 3",
         "adapterd_prefix_cache_queries_tokens_total 7",
         "adapterd_prefix_cache_hits_tokens_total 4",
+        "adapterd_speculation_drafted_tokens_total 6",
+        "adapterd_speculation_accepted_tokens_total 5",
         "adapterd_adapter_loaded{adapter=\"finance\",pinned=\"true\",tier=\"resident\"} 1",
         "vllm:num_requests_waiting 2",
         "vllm:kv_cache_usage_perc 0.5",

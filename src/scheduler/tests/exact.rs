@@ -1,0 +1,284 @@
+//! Bit for bit: whatever a request shares its steps, its blocks and its chunks with, and whether its tokens were
+//! guessed, it is told exactly the numbers it is told alone. With a real decoder, packed as bases are by default.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
+
+use candle_core::Tensor;
+use proptest::prelude::*;
+
+use super::super::admit::Draft;
+use super::super::engine::{Shape, Shortcuts, Speculation};
+use super::super::observe::{Observe, Unobserved};
+use super::real::Real;
+use super::toy::*;
+use crate::adapter::{SiteShape, peft, testing};
+use crate::domain::{Sampling, Targets};
+use crate::kernels::quant::{Format, Matrix};
+use crate::kernels::testing::noise;
+use crate::model::arch::LLAMA;
+use crate::model::spec::{Biases, Rope, Scaling, Spec};
+use crate::model::weights::{Source, WeightError};
+use crate::model::{KvKind, Model};
+use crate::registry::Lease;
+
+/// Random weights, rounded to q8_0.
+struct Random {
+    spec: Spec,
+    tensors: HashMap<String, Tensor>,
+}
+
+impl Source for Random {
+    fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    fn matrix(&mut self, path: &str) -> Result<Matrix, WeightError> {
+        Ok(Matrix::quantize(&self.tensors[path], Format::Q8_0).unwrap())
+    }
+
+    fn vector(&mut self, path: &str) -> Result<Tensor, WeightError> {
+        Ok(self.tensors[path].clone())
+    }
+
+    fn has(&self, path: &str) -> bool {
+        self.tensors.contains_key(path)
+    }
+}
+
+static MODEL: LazyLock<Real> = LazyLock::new(|| {
+    let spec = Spec {
+        arch: &LLAMA,
+        hidden: 64,
+        layers: 2,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 16,
+        intermediate: 96,
+        vocab: VOCAB,
+        norm_eps: 1e-5,
+        rope: Rope {
+            theta: 10_000.0,
+            scaling: Scaling::None,
+        },
+        windows: vec![None, Some(24)],
+        bias: Biases::default(),
+        head_norm: false,
+        tied: false,
+        context: 256,
+    };
+    let mut seed = 0;
+    let mut initial = |path: &str, shape: &[usize]| {
+        seed += 1;
+        let noise = noise(shape, 0.3, seed);
+        if path.ends_with("norm.weight") {
+            noise + 1.0
+        } else {
+            Ok(noise)
+        }
+    };
+    let learning = Model::learning(&spec, &mut initial).unwrap();
+    let tensors = learning.variables().iter();
+    let tensors = tensors.map(|(path, var)| (path.clone(), var.as_detached_tensor()));
+    let mut source = Random {
+        tensors: tensors.collect(),
+        spec: spec.clone(),
+    };
+    Real(Arc::new(
+        Model::from_source(&mut source, KvKind::Auto).unwrap(),
+    ))
+});
+
+/// Adapters of different ranks on every linear layer.
+fn adapter(number: u64) -> Lease {
+    let sites: &[SiteShape] = MODEL.0.sites();
+    let mut settings = testing::settings(Targets::Pattern("all-linear".into()));
+    settings.rank = 3 + 5 * number as usize;
+    let weights = testing::weights(&settings, sites, number);
+    let lora = peft::Lora {
+        settings: &settings,
+        base_name: "tiny",
+        weights: &weights,
+    };
+    let adapter = peft::read(&lora.files().unwrap(), &testing::fit(sites)).unwrap();
+    Lease::apart(format!("adapter-{number}").parse().unwrap(), adapter)
+}
+
+#[derive(Debug, Clone)]
+struct Ask {
+    prompt: Vec<u32>,
+    sampling: Sampling,
+    n: u32,
+    scored: bool,
+    adapter: Option<u64>,
+    /// The turn it arrives at.
+    arrives: usize,
+}
+
+impl Ask {
+    fn draft(&self) -> Draft {
+        Draft {
+            n: self.n,
+            prompt_logprobs: self.scored,
+            lease: self.adapter.map(adapter),
+            ..draft(&self.prompt, self.sampling.clone())
+        }
+    }
+}
+
+#[derive(Default)]
+struct Counts {
+    found: AtomicUsize,
+    accepted: AtomicUsize,
+    rejected: AtomicUsize,
+}
+
+impl Observe for Counts {
+    fn reused(&self, _: usize, found: usize) {
+        self.found.fetch_add(found, Ordering::Relaxed);
+    }
+
+    fn speculated(&self, drafted: usize, accepted: usize) {
+        self.accepted.fetch_add(accepted, Ordering::Relaxed);
+        self.rejected
+            .fetch_add(drafted - accepted, Ordering::Relaxed);
+    }
+}
+
+/// What each is told, together; and the fewest blocks that were free.
+fn together(
+    asks: &[Ask],
+    shape: Shape,
+    shortcuts: Shortcuts,
+    observe: Arc<dyn Observe>,
+) -> (Vec<Transcript>, usize) {
+    let mut bench = Bench::with(MODEL.clone(), shape, shortcuts, observe);
+    let mut readers: Vec<_> = asks.iter().map(|_| None).collect();
+    let mut fewest = usize::MAX;
+    let mut turn = 0;
+    while turn < 20 || !bench.engine.is_idle() {
+        for (ask, reader) in asks.iter().zip(&mut readers) {
+            if ask.arrives == turn {
+                *reader = Some(bench.ask(ask.draft()));
+            }
+        }
+        bench.engine.turn();
+        fewest = fewest.min(bench.engine.pool().free());
+        turn += 1;
+    }
+    bench.check_returned();
+    let told = readers.iter_mut().flatten().map(|r| read(r).afresh());
+    (told.collect(), fewest)
+}
+
+/// What it is told by itself, whole prompt at once, every token a step. The softmax runs over blocks, so their size is
+/// part of what an engine computes.
+fn alone(ask: &Ask, block_size: usize) -> Transcript {
+    let shape = Shape {
+        block_size,
+        ..AMPLE
+    };
+    Bench::with(MODEL.clone(), shape, PLAIN, Arc::new(Unobserved)).answer(ask.draft())
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    // Two families of beginnings, cut anywhere, so that prefixes are found.
+    let end = prop::collection::vec(0u32..30, 1..6);
+    let prompt = (0u32..2, 0usize..40, end).prop_map(|(family, length, end)| {
+        let beginning = (0..length as u32).map(|at| (at * 7 + family) % 30);
+        beginning.chain(end).collect::<Vec<_>>()
+    });
+    let sampling = (
+        0usize..30,
+        prop_oneof![2 => Just(0.0f32), 1 => Just(0.6)],
+        any::<u64>(),
+        prop_oneof![2 => Just(1.0f32), 1 => Just(1.2)],
+    );
+    let sampling =
+        sampling.prop_map(
+            |(max_tokens, temperature, seed, repetition_penalty)| Sampling {
+                temperature,
+                seed: Some(seed),
+                logprobs: Some(2),
+                repetition_penalty,
+                ..greedy(max_tokens)
+            },
+        );
+    let n = prop_oneof![4 => Just(1u32), 1 => Just(2)];
+    let scored = prop::bool::weighted(0.25);
+    let what = (prompt, sampling, n, scored, prop::option::of(0u64..3));
+    (what, 0usize..20).prop_map(|((prompt, sampling, n, scored, adapter), arrives)| Ask {
+        prompt,
+        sampling,
+        n,
+        scored,
+        adapter,
+        arrives,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn numbers_are_the_same_alone_and_in_any_company(
+        asks in prop::collection::vec(ask(), 1..9),
+        (rows, more_tokens, block_size, more_blocks) in (1usize..9, 0usize..24, 1usize..9, 0usize..12),
+        prefix_cache: bool,
+        speculates: bool,
+    ) {
+        let shape = Shape {
+            rows,
+            step_tokens: rows + more_tokens,
+            scored: 5,
+            // The longest request just fits.
+            blocks: 76usize.div_ceil(block_size) + more_blocks,
+            block_size,
+        };
+        let speculation = if speculates { Speculation::Always } else { Speculation::Off };
+        let shortcuts = Shortcuts { prefix_cache, speculation };
+        let (told, _) = together(&asks, shape, shortcuts, Arc::new(Unobserved));
+        for (ask, told) in asks.iter().zip(told) {
+            prop_assert_eq!(told, alone(ask, block_size));
+        }
+    }
+}
+
+#[test]
+fn hits_guesses_and_preemption_change_no_bit() {
+    let asks: Vec<Ask> = (0..12u32)
+        .map(|number| Ask {
+            prompt: (0..20 + number).map(|at| at * 7 % 30).collect(),
+            sampling: Sampling {
+                logprobs: Some(2),
+                ..greedy(40)
+            },
+            n: 1,
+            scored: number == 5,
+            adapter: u64::from(number % 4).checked_sub(1),
+            arrives: number as usize / 2 * 3,
+        })
+        .collect();
+    let shape = Shape {
+        rows: 4,
+        step_tokens: 24,
+        scored: 8,
+        blocks: 28,
+        block_size: 4,
+    };
+    let shortcuts = Shortcuts {
+        prefix_cache: true,
+        speculation: Speculation::Always,
+    };
+    let counts = Arc::new(Counts::default());
+    let (told, fewest) = together(&asks, shape, shortcuts, counts.clone());
+    for (ask, told) in asks.iter().zip(told) {
+        assert_eq!(told, alone(ask, shape.block_size));
+    }
+    let count = |counted: &AtomicUsize| counted.load(Ordering::Relaxed);
+    assert_eq!(fewest, 0, "blocks ran out, so answers were preempted");
+    assert!(count(&counts.found) > 0, "prefixes were found");
+    assert!(count(&counts.accepted) > 0, "guesses were right");
+    assert!(count(&counts.rejected) > 0, "and wrong");
+}
