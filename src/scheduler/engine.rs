@@ -215,7 +215,10 @@ impl<F: Forward> Engine<F> {
             }
         }
         let seconds = started.elapsed().as_secs_f64();
-        self.pace.learn(step.batch.tokens.len(), seconds);
+        // Guesses are several tokens of an answer that generates.
+        let prompts = step.parts.iter().filter(|part| part.tokens > 1 && !only_generates);
+        self.pace
+            .learn(prompts.map(|part| part.tokens).sum(), seconds);
         if only_generates {
             self.costs.learn(step.batch.tokens.len(), seconds);
         }
@@ -288,8 +291,13 @@ impl<F: Forward> Engine<F> {
             rows, step_tokens, ..
         } = self.shape;
         let generating = |answer: &Answer| !answer.opening(&self.requests[&answer.key.request]);
+        // Every running answer may take one token; what goes beyond is for prompts.
+        let running = self.running.len();
         let tokens = if self.running.iter().any(generating) {
-            self.pace.budget(rows + MIN_CHUNK, step_tokens)
+            running
+                + self
+                    .pace
+                    .chunk(MIN_CHUNK, step_tokens.saturating_sub(running))
         } else {
             step_tokens
         };

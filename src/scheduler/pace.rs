@@ -1,60 +1,99 @@
 //! How many tokens a step may have so that answers under way do not wait long for their next token.
 
-/// What a step should last at most while an answer is being generated, in seconds.
-const STEP: f64 = 0.2;
-/// Shorter steps say little about what a prompt's token costs: reading the weights dominates them.
-const TELLING: usize = 32;
+/// How much longer than a step that only generates one may last that also computes prompts.
+const STRETCH: f64 = 2.0;
+/// Seconds between two tokens that no reader notices: so long a step may always last.
+const UNNOTICED: f64 = 0.03;
+/// Seconds a step should last at most, unless the model is so slow that even generating takes most of them.
+const LONGEST: f64 = 0.2;
+/// What is left for prompts on such a model, as a multiple of the step that only generates.
+const LEAST_STRETCH: f64 = 1.5;
+/// Fewer tokens of prompts tell little about what one costs: reading the weights dominates such a step.
+const TELLING: usize = 8;
 
-/// Seconds a token costs in steps that compute prompts, as seen lately.
+/// What steps cost, as seen lately.
 #[derive(Debug, Default)]
 pub struct Pace {
-    seconds_per_token: f64,
+    /// Seconds of a step that only generates; 0 while none is known.
+    bare: f64,
+    /// Seconds a prompt's token adds to a step; 0 while none is known.
+    each: f64,
 }
 
 impl Pace {
-    /// A step of so many tokens took so long.
-    pub fn learn(&mut self, tokens: usize, seconds: f64) {
-        if tokens < TELLING {
-            return;
+    /// A step that computed so many tokens of prompts, beside those that answers generate, took so long.
+    pub fn learn(&mut self, prompt: usize, seconds: f64) {
+        if prompt == 0 {
+            blend(&mut self.bare, seconds, 0.25);
+        } else if prompt >= TELLING {
+            let each = (seconds - self.bare).max(0.1 * seconds) / prompt as f64;
+            // Tokens cost more the further they are into a prompt: what has become dearer is believed sooner.
+            let weight = if each > self.each { 0.5 } else { 0.25 };
+            blend(&mut self.each, each, weight);
         }
-        let each = seconds / tokens as f64;
-        self.seconds_per_token = match self.seconds_per_token {
-            0.0 => each,
-            before => 0.75 * before + 0.25 * each,
-        };
     }
 
-    /// Tokens of the next step, between `least` and `most`.
-    pub fn budget(&self, least: usize, most: usize) -> usize {
-        if self.seconds_per_token == 0.0 {
+    /// Tokens of prompts the next step may compute beside those that answers generate, between `least` and `most`.
+    pub fn chunk(&self, least: usize, most: usize) -> usize {
+        if self.each == 0.0 {
             return most;
         }
-        ((STEP / self.seconds_per_token) as usize).clamp(least.min(most), most)
+        let longest = LONGEST.max(LEAST_STRETCH * self.bare);
+        let seconds = (STRETCH * self.bare).clamp(UNNOTICED, longest) - self.bare;
+        ((seconds.max(0.0) / self.each) as usize).clamp(least.min(most), most)
     }
+}
+
+fn blend(known: &mut f64, seen: f64, weight: f64) {
+    *known = match *known {
+        0.0 => seen,
+        before => (1.0 - weight) * before + weight * seen,
+    };
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_slow_model_gets_shorter_steps_and_a_fast_one_the_longest() {
+    /// A model whose steps cost `bare` seconds and `each` more for a prompt's token; returns the step it settles at.
+    fn settled(bare: f64, each: f64) -> (usize, f64) {
         let mut pace = Pace::default();
-        assert_eq!(pace.budget(64, 512), 512, "nothing is known yet");
-        pace.learn(512, 2.0);
-        assert_eq!(pace.budget(16, 512), 51);
-        assert_eq!(
-            pace.budget(80, 512),
-            80,
-            "but some of a prompt in every step"
-        );
-        (0..50).for_each(|_| pace.learn(100, 0.01));
-        assert_eq!(pace.budget(16, 512), 512);
-        pace.learn(1, 10.0);
-        assert_eq!(
-            pace.budget(16, 512),
-            512,
-            "a step of few tokens tells nothing"
-        );
+        pace.learn(256, bare + 256.0 * each);
+        let mut chunk = 0;
+        for _ in 0..50 {
+            pace.learn(0, bare);
+            chunk = pace.chunk(16, 512);
+            pace.learn(chunk, bare + chunk as f64 * each);
+        }
+        (chunk, bare + chunk as f64 * each)
+    }
+
+    #[test]
+    fn prompts_at_most_double_a_step_that_generates() {
+        let (chunk, seconds) = settled(0.06, 0.001);
+        assert!((50..=60).contains(&chunk), "{chunk}");
+        assert!(seconds <= 2.0 * 0.06 + 1e-9);
+    }
+
+    #[test]
+    fn a_slow_model_still_computes_some_of_a_prompt_in_every_step() {
+        let (chunk, seconds) = settled(0.5, 0.005);
+        assert!(chunk >= 16 && seconds < 0.76, "{chunk} {seconds}");
+        assert_eq!(settled(0.15, 0.1).0, 16, "the least");
+    }
+
+    #[test]
+    fn a_fast_model_takes_what_nobody_notices() {
+        let (chunk, seconds) = settled(0.001, 0.0001);
+        assert!(chunk > 200 && seconds <= UNNOTICED + 1e-9, "{chunk}");
+        assert_eq!(settled(0.0001, 0.000_01).0, 512, "the most");
+    }
+
+    #[test]
+    fn before_anything_is_known_a_step_is_as_long_as_may_be() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.chunk(16, 512), 512);
+        pace.learn(3, 1.0);
+        assert_eq!(pace.chunk(16, 512), 512, "so few tokens tell nothing");
     }
 }

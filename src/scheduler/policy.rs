@@ -61,9 +61,9 @@ pub struct Waiting {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// Answers that may run at once. At most `tokens`.
+    /// Answers that may run at once.
     pub rows: usize,
-    /// Tokens of one step.
+    /// Tokens of one step; at least as many as answers run.
     pub tokens: usize,
     /// Rows of one step whose logits may be wanted for scoring prompts; at least 1.
     pub scored: usize,
