@@ -156,3 +156,47 @@ fn the_tour_shows_what_it_promises() {
     assert_eq!(report["tasks"].as_array().unwrap().len(), 3, "{report}");
     println!("{report}");
 }
+
+#[test]
+fn every_measure_of_adapters_gives_a_ratio() {
+    let done = Command::new(PROGRAM)
+        .args([
+            "bench",
+            "adapters",
+            "--json",
+            "--runs",
+            "1",
+            "--streams",
+            "2",
+        ])
+        .args([
+            "--prompt-tokens",
+            "16",
+            "--tokens",
+            "32",
+            "--registered",
+            "8",
+        ])
+        .output()
+        .unwrap();
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    let report: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    let measured: Vec<_> = rows
+        .iter()
+        .filter_map(|row| row["measure"].as_str())
+        .collect();
+    assert_eq!(
+        measured,
+        [
+            "costs", "costs", "costs", "cold", "cold", "replace", "replace", "slots", "crowd"
+        ]
+    );
+    for row in rows {
+        assert!(row["ratio"]["median"].as_f64().unwrap() > 0.0, "{row}");
+    }
+}

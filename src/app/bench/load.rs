@@ -1,11 +1,13 @@
 //! One load: several streams at once, each a request whose tokens are timed as they arrive.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::cli::{Client, Failure, chunks};
 use crate::text::synthetic::word;
@@ -18,16 +20,45 @@ pub struct Request {
 }
 
 /// What one request got.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Answered {
-    /// Seconds from sending to the first token.
-    pub first: f64,
-    /// Seconds between one arrival and the next.
-    pub gaps: Vec<f64>,
+    sent: Instant,
+    arrivals: Vec<Instant>,
     pub prompt_tokens: u64,
     /// Of these, the ones the daemon did not have to compute.
     pub cached_tokens: u64,
     pub tokens: u64,
+    /// Of the adapter that answered.
+    pub generation: Option<String>,
+}
+
+impl Answered {
+    /// When the first token came.
+    pub fn began(&self) -> Instant {
+        self.arrivals.first().copied().unwrap_or(self.sent)
+    }
+
+    /// Seconds from sending to the first token.
+    pub fn first(&self) -> f64 {
+        (self.began() - self.sent).as_secs_f64()
+    }
+
+    /// Seconds between one arrival and the next.
+    pub fn gaps(&self) -> impl Iterator<Item = f64> {
+        self.between().map(|(from, to)| (to - from).as_secs_f64())
+    }
+
+    /// The longest of the gaps that have a moment of `span` in them; 0 where there is none.
+    pub fn longest_gap_in(&self, span: &Range<Instant>) -> f64 {
+        self.between()
+            .filter(|(from, to)| *from < span.end && *to > span.start)
+            .map(|(from, to)| (to - from).as_secs_f64())
+            .fold(0.0, f64::max)
+    }
+
+    fn between(&self) -> impl Iterator<Item = (Instant, Instant)> {
+        self.arrivals.windows(2).map(|pair| (pair[0], pair[1]))
+    }
 }
 
 /// What all streams of a run got.
@@ -47,7 +78,7 @@ impl Run {
     /// Prompt tokens by the time until the last stream had its first token.
     pub fn prompt_tokens_per_second(&self) -> f64 {
         let tokens: u64 = self.answers.iter().map(|answer| answer.prompt_tokens).sum();
-        let last = self.answers.iter().map(|answer| answer.first);
+        let last = self.answers.iter().map(Answered::first);
         tokens as f64 / last.fold(1e-9, f64::max)
     }
 }
@@ -100,35 +131,53 @@ pub async fn run(
 ) -> Result<Run, Failure> {
     let bodies: Vec<Value> = names
         .iter()
-        .map(|name| {
-            let mut body = json!({
-                "model": model, "prompt": prompts.draw(request.prompt_tokens, rng), "max_tokens": request.tokens,
-                "temperature": 0, "ignore_eos": true, "stream": true, "stream_options": {"include_usage": true},
-            });
-            if let Some(name) = name {
-                body["adapter"] = json!(name);
-            }
-            body
-        })
+        .map(|name| body(model, name.as_deref(), request, prompts, rng))
         .collect();
     let began = Instant::now();
     let answers =
-        futures::future::try_join_all(bodies.iter().map(|body| ask(client, body))).await?;
+        futures::future::try_join_all(bodies.iter().map(|body| ask(client, body, None))).await?;
     Ok(Run {
         answers,
         seconds: began.elapsed().as_secs_f64(),
     })
 }
 
+/// What asks `name`, or the base.
+pub fn body(
+    model: &str,
+    name: Option<&str>,
+    request: Request,
+    prompts: &Prompts,
+    rng: &mut impl Rng,
+) -> Value {
+    let mut body = json!({
+        "model": model, "prompt": prompts.draw(request.prompt_tokens, rng), "max_tokens": request.tokens,
+        "temperature": 0, "ignore_eos": true, "stream": true, "stream_options": {"include_usage": true},
+    });
+    if let Some(name) = name {
+        body["adapter"] = json!(name);
+    }
+    body
+}
+
 /// A daemon that sends nothing for this long is taken for dead.
 const SILENCE: Duration = Duration::from_secs(120);
 
-async fn ask(client: &Client, body: &Value) -> Result<Answered, Failure> {
-    let began = Instant::now();
+/// Sends one request and reads to its end. Each arrival adds a permit to `heard`, so that others can wait for it.
+pub async fn ask(
+    client: &Client,
+    body: &Value,
+    heard: Option<&Semaphore>,
+) -> Result<Answered, Failure> {
+    let mut answered = Answered {
+        sent: Instant::now(),
+        arrivals: Vec::new(),
+        prompt_tokens: 0,
+        tokens: 0,
+        generation: None,
+    };
     let response = client.stream(&["v1", "completions"], body).await?;
     let mut stream = std::pin::pin!(chunks(response));
-    let mut answered = Answered::default();
-    let mut last = None;
     while let Some(chunk) = tokio::time::timeout(SILENCE, stream.next())
         .await
         .map_err(|_| Failure::failed("no token came for two minutes"))?
@@ -145,10 +194,40 @@ async fn ask(client: &Client, body: &Value) -> Result<Answered, Failure> {
         if chunk["choices"].as_array().is_none_or(Vec::is_empty) {
             continue;
         }
-        match last.replace(now) {
-            None => answered.first = (now - began).as_secs_f64(),
-            Some(before) => answered.gaps.push((now - before).as_secs_f64()),
+        let generation = chunk["adapter_generation"].as_str();
+        if answered.arrivals.is_empty() {
+            answered.generation = generation.map(str::to_owned);
+        } else if answered.generation.as_deref() != generation {
+            return Err(Failure::failed("one answer came from two generations"));
+        }
+        answered.arrivals.push(now);
+        if let Some(heard) = heard {
+            heard.add_permits(1);
         }
     }
     Ok(answered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_counts_where_it_touches_the_span() {
+        let sent = Instant::now();
+        let at = |ms: u64| sent + Duration::from_millis(ms);
+        let answered = Answered {
+            sent,
+            arrivals: [100, 120, 180, 200, 290].map(at).to_vec(),
+            prompt_tokens: 4,
+            tokens: 5,
+            generation: None,
+        };
+        assert_eq!(answered.first(), 0.1);
+        assert_eq!(answered.gaps().count(), 4);
+        assert_eq!(answered.longest_gap_in(&(at(115)..at(190))), 0.06);
+        assert_eq!(answered.longest_gap_in(&(at(150)..at(160))), 0.06);
+        assert_eq!(answered.longest_gap_in(&(at(0)..at(100))), 0.0);
+        assert_eq!(answered.longest_gap_in(&(at(290)..at(400))), 0.0);
+    }
 }

@@ -1,6 +1,7 @@
 //! bench: measures what a client of the daemon sees. Drives a daemon of its own, or one that runs, over HTTP alone,
 //! so the numbers hold every layer from the socket to the kernels.
 
+mod adapters;
 mod kernels;
 mod load;
 mod mix;
@@ -12,6 +13,7 @@ mod training;
 
 use clap::{Subcommand, ValueEnum};
 
+use self::adapters::AdaptersArgs;
 use self::kernels::KernelsArgs;
 use self::serving::ServingArgs;
 use self::shapes::Shape;
@@ -22,6 +24,8 @@ use crate::cli::{Connection, Failure, Output};
 pub enum BenchCommand {
     /// Streams of answers: tokens a second, time to the first token, gaps between tokens
     Serve(ServingArgs),
+    /// What adapters cost: in a batch, cold, replaced under load, too many for memory, a thousand of them
+    Adapters(AdaptersArgs),
     /// Optimizer steps: tokens a second, time of a step
     Train(TrainingArgs),
     /// Products with frozen weights: bytes and multiply-adds a second
@@ -52,6 +56,7 @@ pub async fn run(command: &BenchCommand, connection: &Connection) -> Result<(), 
     let output = Output::new(connection.json);
     match command {
         BenchCommand::Serve(args) => serving::run(args, connection, output).await,
+        BenchCommand::Adapters(args) => adapters::run(args, output).await,
         BenchCommand::Train(args) => training::run(args, output).await,
         BenchCommand::Kernels(args) => kernels::run(args, output),
     }

@@ -7,7 +7,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use super::load::{self, Prompts, Request, Run};
+use super::load::{self, Answered, Prompts, Request, Run};
 use super::mix::Mix;
 use super::numbers::{Numbers, peak_memory};
 use super::target::Target;
@@ -133,8 +133,8 @@ fn level(streams: u16, runs: &[Run]) -> Value {
         "tokens_per_second": Numbers::of(runs.iter().map(Run::tokens_per_second)).spread(),
         "prompt_tokens_per_second": Numbers::of(runs.iter().map(Run::prompt_tokens_per_second)).spread(),
         "cached_prompt_tokens": answers().map(|answer| answer.cached_tokens).sum::<u64>(),
-        "first_token_ms": Numbers::of(answers().map(|answer| answer.first)).latencies(),
-        "gap_ms": Numbers::of(answers().flat_map(|answer| answer.gaps.iter().copied())).latencies(),
+        "first_token_ms": Numbers::of(answers().map(Answered::first)).latencies(),
+        "gap_ms": Numbers::of(answers().flat_map(Answered::gaps)).latencies(),
     })
 }
 

@@ -6,6 +6,7 @@ use std::time::Instant;
 use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Subject, spelled};
@@ -68,13 +69,31 @@ impl Target {
     pub async fn add_adapters(&self, count: usize, rank: usize) -> Result<Vec<String>, Failure> {
         let mut names = Vec::new();
         for index in 0..count {
-            let dir = tempfile::tempdir()?;
-            self.write_adapter(dir.path(), rank, index as u64)?;
             let name = format!("bench-{index}");
-            register(self.local.client(), &name, dir.path(), &[]).await?;
+            self.add(&name, rank, index as u64).await?;
             names.push(name);
         }
         Ok(names)
+    }
+
+    /// Serves a random adapter under `name`, or moves the name to it; the answer describes it.
+    pub async fn add(&self, name: &str, rank: usize, seed: u64) -> Result<Value, Failure> {
+        let dir = self.adapter(rank, seed)?;
+        register(self.local.client(), name, dir.path(), &[]).await
+    }
+
+    /// A folder with a random adapter that fits the base.
+    pub fn adapter(&self, rank: usize, seed: u64) -> Result<TempDir, Failure> {
+        let dir = tempfile::tempdir()?;
+        self.write_adapter(dir.path(), rank, seed)?;
+        Ok(dir)
+    }
+
+    /// Bytes an adapter on every linear layer takes at most while it is resident.
+    pub fn adapter_bytes(&self, rank: usize) -> usize {
+        let sites = self.local.base().model.sites();
+        let sizes = sites.iter().map(|shape| shape.inputs + shape.outputs);
+        4 * rank * sizes.sum::<usize>()
     }
 
     fn write_adapter(&self, dir: &std::path::Path, rank: usize, seed: u64) -> Result<(), Failure> {
