@@ -18,7 +18,7 @@ from pathlib import Path
 import layout
 import load
 import report
-from servers import Adapterd, LlamaServer
+from servers import Adapterd, LlamaBench, LlamaServer
 from static_batch import StaticBatch
 
 
@@ -59,6 +59,8 @@ def warm(server, adapters: int, rng: random.Random) -> None:
 
 
 def measure(server, case: Case, rng: random.Random) -> dict:
+    if isinstance(server, LlamaBench):
+        return server.measure(case)
     run = load.run(server.port, requests(server, case, rng), server.read)
     return {"value": getattr(run, case.measure)(), "firsts": run.firsts()}
 
@@ -69,6 +71,8 @@ def turns(servers: list, names: list[str], reps: int, rng: random.Random, sample
         for name in names:
             order = servers if rep % 2 == 0 else servers[::-1]
             for server in order:
+                if isinstance(server, LlamaBench) and name not in server.cases:
+                    continue
                 sample = measure(server, CASES[name], rng)
                 samples.setdefault(name, {}).setdefault(server.name, []).append(sample)
                 print(f"  {name} {server.name}: {sample['value']:.1f}", file=sys.stderr)
@@ -126,7 +130,8 @@ def compare(args, shape: str, quant: str, names: list[str], samples: dict, save)
                 warm(server, LOADED, rng)
             if "check" in names:
                 check([us, peer], rng)
-            turns([us, peer], short, args.reps, rng, samples, save)
+            alone = LlamaBench(args.dir, shape, quant, args.threads)
+            turns([us, peer, alone], short, args.reps, rng, samples, save)
     if "context-8k" in names:
         with ours(args, shape, quant, 0) as us, theirs(args, shape, quant, 0, 1, 8448) as peer:
             for server in (us, peer):

@@ -59,7 +59,8 @@ def row(number: str, title: str, unit: str, shape: str, quant: str, case: dict, 
     else:
         values = [[sample["value"] for sample in case[name]] for name in ("adapterd", peer)]
         of = [median(each) for each in values]
-        ratios = sorted(a / b for a, b in zip(*values))
+        # Pairs are of one repetition; a peer added later has fewer.
+        ratios = sorted(a / b for a, b in zip(*(each[::-1] for each in values)))
         ratio = f"**{median(ratios):.2f}** ({ratios[0]:.2f}–{ratios[-1]:.2f}, n={len(ratios)})"
     target = TARGETS.get(number, "")
     target = target.get(quant, "") if isinstance(target, dict) else target

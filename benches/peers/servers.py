@@ -95,11 +95,14 @@ class Adapterd(Server):
     def __init__(self, binary: Path, dir: Path, shape: str, quant: str, adapters: int, threads: int):
         self.data = tempfile.TemporaryDirectory()
         port = free_port()
+        # Answers of random weights soon repeat themselves: guessed tokens would be right more often than in text.
+        known = subprocess.run([str(binary), "config", "show"], check=True, capture_output=True, text=True).stdout
+        quiet = {"ADAPTERD_ENGINE__SPECULATION": "off"} if "engine.speculation" in known else {}
         self.client = [str(binary), "--server", f"http://127.0.0.1:{port}"]
         model = layout.model(dir, shape, quant)
         addresses = ["--http", f"127.0.0.1:{port}", "--grpc", f"127.0.0.1:{free_port()}"]
         command = [str(binary), "serve", "--model", str(model), *addresses, "--data-dir", self.data.name, "--threads", str(threads)]
-        super().__init__(command, port)
+        super().__init__(command, port, quiet)
         _, models = self.call("GET", "/v1/models")
         self.model = next(m["id"] for m in json.loads(models)["data"] if not m.get("parent"))
         for index in range(adapters):
@@ -165,3 +168,19 @@ class LlamaServer(Server):
     @staticmethod
     def ids(event: dict) -> list[int]:
         return event.get("tokens") or [] if not event.get("stop") else []
+
+
+class LlamaBench:
+    """llama.cpp's own benchmark, a process for each measurement: no server, no sampling, no clients."""
+
+    name = "llama-bench"
+    cases = ("decode", "prompt")
+
+    def __init__(self, dir: Path, shape: str, quant: str, threads: int):
+        model = str(layout.model(dir, shape, quant))
+        self.command = [str(layout.program(dir, "llama-bench")), "-m", model, "-t", str(threads), "-fa", "1", "-r", "1", "-o", "json"]
+
+    def measure(self, case) -> dict:
+        sizes = ["-p", str(case.prompt), "-n", "0"] if case.measure == "prompt" else ["-p", "0", "-n", str(case.tokens)]
+        done = subprocess.run([*self.command, *sizes], check=True, capture_output=True, text=True)
+        return {"value": json.loads(done.stdout)[0]["avg_ts"], "firsts": []}
