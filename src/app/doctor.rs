@@ -75,14 +75,8 @@ pub async fn run(args: &DoctorArgs, json: bool) -> Result<(), Failure> {
 fn processor() -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let features = features();
-    format!(
-        "{cores} cores; {}",
-        if features.is_empty() {
-            "portable code only"
-        } else {
-            &features
-        }
-    )
+    let unit = crate::kernels::Unit::best().name();
+    format!("{cores} cores; {features}; products with packed weights by {unit}")
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -92,6 +86,7 @@ fn features() -> String {
         ("fma", std::arch::is_x86_feature_detected!("fma")),
         ("f16c", std::arch::is_x86_feature_detected!("f16c")),
         ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+        ("avxvnni", std::arch::is_x86_feature_detected!("avxvnni")),
         (
             "avx512vnni",
             std::arch::is_x86_feature_detected!("avx512vnni"),
@@ -110,7 +105,7 @@ fn features() -> String {
 
 #[cfg(not(target_arch = "x86_64"))]
 fn features() -> String {
-    String::new()
+    std::env::consts::ARCH.to_owned()
 }
 
 fn memory() -> Result<String, String> {

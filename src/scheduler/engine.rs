@@ -216,7 +216,10 @@ impl<F: Forward> Engine<F> {
         }
         let seconds = started.elapsed().as_secs_f64();
         // Guesses are several tokens of an answer that generates.
-        let prompts = step.parts.iter().filter(|part| part.tokens > 1 && !only_generates);
+        let prompts = step
+            .parts
+            .iter()
+            .filter(|part| part.tokens > 1 && !only_generates);
         self.pace
             .learn(prompts.map(|part| part.tokens).sum(), seconds);
         if only_generates {

@@ -174,6 +174,7 @@ pub async fn ask(
         arrivals: Vec::new(),
         prompt_tokens: 0,
         tokens: 0,
+        cached_tokens: 0,
         generation: None,
     };
     let response = client.stream(&["v1", "completions"], body).await?;
@@ -221,6 +222,7 @@ mod tests {
             arrivals: [100, 120, 180, 200, 290].map(at).to_vec(),
             prompt_tokens: 4,
             tokens: 5,
+            cached_tokens: 0,
             generation: None,
         };
         assert_eq!(answered.first(), 0.1);

@@ -217,6 +217,8 @@ enum Variable {
 
 /// Read by the command line itself.
 const OF_COMMANDS: [&str; 3] = ["ADAPTERD_SERVER", "ADAPTERD_API_KEY", "ADAPTERD_CONFIG"];
+/// No setting: what a processor is allowed to use holds for every command, from the first product on.
+const OF_KERNELS: &str = crate::kernels::SWITCH;
 
 fn from_variable(name: String, text: String, known: &[String]) -> Variable {
     let Some(rest) = name.strip_prefix("ADAPTERD_") else {
@@ -224,6 +226,16 @@ fn from_variable(name: String, text: String, known: &[String]) -> Variable {
     };
     if OF_COMMANDS.contains(&name.as_str()) {
         return Variable::Other;
+    }
+    if name == OF_KERNELS {
+        return match crate::kernels::check_switch(&text) {
+            Ok(()) => Variable::Other,
+            Err(why) => Variable::Mistake(Problem {
+                key: name,
+                origin: "environment".into(),
+                why,
+            }),
+        };
     }
     let lower = rest.to_lowercase();
     if let Some((section, key)) = lower.split_once("__") {

@@ -92,7 +92,10 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     async fn start(args: &'a AdaptersArgs, more: &[(&str, String)]) -> Result<Self, Failure> {
         let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
-        let target = Target::start(&args.subject, more).await?;
+        // Greedy answers of random weights fall into loops, which guesses would run through.
+        let mut settings = vec![("engine.speculation", "off".to_owned())];
+        settings.extend_from_slice(more);
+        let target = Target::start(&args.subject, &settings).await?;
         let model = target.local.client().base_name().await?;
         let prompts = Prompts::from(target.local.client(), &mut rng).await?;
         Ok(Self {

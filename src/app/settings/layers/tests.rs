@@ -104,6 +104,15 @@ fn the_client_variables_are_not_settings() {
 }
 
 #[test]
+fn the_switch_of_the_kernels_is_no_setting_and_must_name_a_unit() {
+    let settings = load(None, vars(&[(OF_KERNELS, "avx2")]), &[]).unwrap();
+    assert_eq!(settings.doubts, []);
+    let problems = load(None, vars(&[(OF_KERNELS, "mmx")]), &[]).unwrap_err();
+    assert_eq!(problems[0].key, OF_KERNELS);
+    assert!(problems[0].why.contains("avx512_vnni"), "{problems:?}");
+}
+
+#[test]
 fn a_variable_that_is_almost_a_setting_is_a_mistake_and_a_stranger_is_told_of() {
     let problems = load(None, vars(&[("ADAPTERD_SERVER_HTTP", "x")]), &[]).unwrap_err();
     assert_eq!(problems[0].key, "ADAPTERD_SERVER_HTTP");
