@@ -160,7 +160,7 @@ impl Format {
         (self.row().pack)(weight, n, k)
     }
 
-    /// How products hold it, where not as it is stored.
+    /// The format whose kernels multiply it: its own, but for two that are held in another.
     pub fn computed_as(self) -> Self {
         match self {
             Self::Q3K | Self::Q2K => Self::Q6K,

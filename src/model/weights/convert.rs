@@ -117,6 +117,9 @@ impl Raw<'_> {
         if target != wanted {
             tracing::info!(tensor = self.name, width = self.width, %wanted, used = %target, "row width does not fit the format");
         }
+        if target.computed_as() != target {
+            tracing::info!(tensor = self.name, stored = %target, used = %target.computed_as(), "no kernels of its own");
+        }
         let (name, rows, width) = (self.name, self.rows, self.width);
         let made = if target == self.format {
             qtensor(self.bytes, target, rows, width)
