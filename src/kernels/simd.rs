@@ -4,7 +4,7 @@
 //! [`simd_fn!`] writes those twins from one body; the compiler vectorises each.
 
 #[cfg(target_arch = "x86_64")]
-use super::unit::{Unit, ceiling};
+use super::unit::{Unit, ceiling, has_avx2, has_avx512};
 
 /// The instruction sets a body is compiled for, the best that this processor has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,21 +30,13 @@ pub fn tier() -> Tier {
     use std::sync::OnceLock;
     static TIER: OnceLock<Tier> = OnceLock::new();
     *TIER.get_or_init(|| {
-        let avx2 = is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c");
-        let avx512 = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512bw")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512dq");
         let most = ceiling();
-        match (
-            avx2 && most >= Unit::Avx2,
-            avx512 && most >= Unit::Avx512Vnni,
-        ) {
-            (true, true) => Tier::Avx512,
-            (true, false) => Tier::Avx2,
-            _ => Tier::Portable,
+        if most >= Unit::Avx512Vnni && has_avx512() {
+            Tier::Avx512
+        } else if most >= Unit::Avx2 && has_avx2() {
+            Tier::Avx2
+        } else {
+            Tier::Portable
         }
     })
 }

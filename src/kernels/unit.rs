@@ -42,23 +42,11 @@ impl Unit {
 
     #[cfg(target_arch = "x86_64")]
     fn is_here(self) -> bool {
-        let avx2 = || {
-            is_x86_feature_detected!("avx2")
-                && is_x86_feature_detected!("fma")
-                && is_x86_feature_detected!("f16c")
-        };
         match self {
             Self::Portable => true,
-            Self::Avx2 => avx2(),
-            Self::AvxVnni => avx2() && is_x86_feature_detected!("avxvnni"),
-            Self::Avx512Vnni => {
-                avx2()
-                    && is_x86_feature_detected!("avx512f")
-                    && is_x86_feature_detected!("avx512bw")
-                    && is_x86_feature_detected!("avx512vl")
-                    && is_x86_feature_detected!("avx512dq")
-                    && is_x86_feature_detected!("avx512vnni")
-            }
+            Self::Avx2 => has_avx2(),
+            Self::AvxVnni => has_avx2() && is_x86_feature_detected!("avxvnni"),
+            Self::Avx512Vnni => has_avx512() && is_x86_feature_detected!("avx512vnni"),
         }
     }
 
@@ -70,6 +58,24 @@ impl Unit {
     fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|unit| unit.name() == name)
     }
+}
+
+/// AVX2 with what the kernels use beside it.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+}
+
+/// The parts of AVX-512 that the kernels use, and AVX2.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn has_avx512() -> bool {
+    has_avx2()
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512dq")
 }
 
 /// What the switch says; the fastest where it says nothing, or something [`check_switch`] refuses.

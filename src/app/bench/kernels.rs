@@ -12,6 +12,8 @@ use crate::cli::{Failure, Output, Table};
 use crate::kernels::pool;
 use crate::kernels::quant::{Format, Matrix};
 
+/// Values of a weight: it takes 4 GiB as f32 while it is made.
+const MOST_VALUES: u64 = 1 << 30;
 /// Bytes of weights that are read in turn: more than the caches hold, as in a model.
 const WORKING_SET: u64 = 256 << 20;
 
@@ -39,13 +41,19 @@ pub struct KernelsArgs {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
     /// Compute threads [default: one for each core]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
 }
 
 pub fn run(args: &KernelsArgs, output: Output) -> Result<(), Failure> {
     if let Some(threads) = args.threads {
-        pool::configure(threads);
+        pool::configure(usize::from(threads));
+    }
+    if u64::from(args.outputs) * u64::from(args.inputs) > MOST_VALUES {
+        return Err(Failure::Usage(format!(
+            "--outputs {} by --inputs {} is a weight of more than {MOST_VALUES} values",
+            args.outputs, args.inputs
+        )));
     }
     let formats: Vec<Format> = args
         .formats
@@ -140,4 +148,27 @@ fn as_text(report: &Value) -> String {
         report["runs"],
         table.render()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: KernelsArgs,
+    }
+
+    #[test]
+    fn a_weight_that_no_memory_holds_is_refused_before_it_is_made() {
+        let most = u32::MAX.to_string();
+        for (outputs, inputs) in [(&*most, &*most), ("1048577", "1024")] {
+            let line = Line::parse_from(["x", "--outputs", outputs, "--inputs", inputs]);
+            let refused = run(&line.args, Output::new(true));
+            assert!(matches!(refused, Err(Failure::Usage(why)) if why.contains("--outputs")));
+        }
+    }
 }
