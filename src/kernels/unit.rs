@@ -12,10 +12,17 @@ pub enum Unit {
     Avx2,
     AvxVnni,
     Avx512Vnni,
+    AmxInt8,
 }
 
 impl Unit {
-    const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::AvxVnni, Self::Avx512Vnni];
+    const ALL: [Self; 5] = [
+        Self::Portable,
+        Self::Avx2,
+        Self::AvxVnni,
+        Self::Avx512Vnni,
+        Self::AmxInt8,
+    ];
 
     pub const fn name(self) -> &'static str {
         match self {
@@ -23,6 +30,7 @@ impl Unit {
             Self::Avx2 => "avx2",
             Self::AvxVnni => "avx_vnni",
             Self::Avx512Vnni => "avx512_vnni",
+            Self::AmxInt8 => "amx_int8",
         }
     }
 
@@ -46,7 +54,8 @@ impl Unit {
             Self::Portable => true,
             Self::Avx2 => has_avx2(),
             Self::AvxVnni => has_avx2() && is_x86_feature_detected!("avxvnni"),
-            Self::Avx512Vnni => has_avx512() && is_x86_feature_detected!("avx512vnni"),
+            Self::Avx512Vnni => has_avx512_vnni(),
+            Self::AmxInt8 => has_avx512_vnni() && has_amx_int8(),
         }
     }
 
@@ -78,12 +87,40 @@ pub(super) fn has_avx512() -> bool {
         && is_x86_feature_detected!("avx512dq")
 }
 
+#[cfg(target_arch = "x86_64")]
+fn has_avx512_vnni() -> bool {
+    has_avx512() && is_x86_feature_detected!("avx512vnni")
+}
+
+/// The matrix unit with int8, which the kernel lets a process use only once it has asked.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+fn has_amx_int8() -> bool {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    const TILE_AND_INT8: u32 = 0b11 << 24;
+    /// `ARCH_REQ_XCOMP_PERM` and `XFEATURE_XTILEDATA` of Linux's asm/prctl.h and its XSAVE features.
+    const REQUEST: libc::c_long = 0x1023;
+    const TILE_DATA: libc::c_long = 18;
+    static ALLOWED: OnceLock<bool> = OnceLock::new();
+    *ALLOWED.get_or_init(|| {
+        if __cpuid(0).eax < 7 || __cpuid_count(7, 0).edx & TILE_AND_INT8 != TILE_AND_INT8 {
+            return false;
+        }
+        // SAFETY: this request passes numbers only; a kernel that does not know it refuses.
+        unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST, TILE_DATA) == 0 }
+    })
+}
+
+#[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
+fn has_amx_int8() -> bool {
+    false
+}
+
 /// What the switch says; the fastest where it says nothing, or something [`check_switch`] refuses.
 pub(super) fn ceiling() -> Unit {
     static CEILING: OnceLock<Unit> = OnceLock::new();
     *CEILING.get_or_init(|| {
         let value = std::env::var(SWITCH).unwrap_or_default();
-        Unit::from_name(&value).unwrap_or(Unit::Avx512Vnni)
+        Unit::from_name(&value).unwrap_or(Unit::AmxInt8)
     })
 }
 

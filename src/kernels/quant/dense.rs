@@ -7,8 +7,8 @@ use candle_core::{DType, Device, Result, Tensor};
 use half::{bf16, f16};
 
 use super::super::gemm::{self, View};
-use super::super::pool;
 use super::super::simd::simd_fn;
+use super::product::{Input, Output};
 use super::{Packed, ROWS};
 
 pub(super) fn pack_f32(weight: QTensor, n: usize, k: usize) -> Result<Box<dyn Packed>> {
@@ -44,10 +44,24 @@ impl Packed for Single {
         size_of_val(&self.values[..]) as u64
     }
 
-    fn product(&self, x: &[f32], m: usize, y: &mut [f32]) -> Result<()> {
-        let w = View::dense(&self.values, self.n, self.k);
-        gemm::parallel(View::dense(x, m, self.k), w.transposed(), y, 0.0, 1.0);
-        Ok(())
+    fn rounds(&self) -> bool {
+        false
+    }
+
+    fn pieces(&self, m: usize) -> usize {
+        gemm::Cut::of(m, self.n, self.k).pieces()
+    }
+
+    fn piece(&self, at: usize, x: &Input<'_>, y: &Output<'_>) {
+        let cut = gemm::Cut::of(x.rows, self.n, self.k);
+        let w = View::dense(&self.values, self.n, self.k).transposed();
+        let (rows, columns) = cut.place(at);
+        // SAFETY: the outputs of a piece are its own.
+        unsafe {
+            let x = View::dense(x.x, x.rows, self.k);
+            cut.piece(at, x, w, y.start(), 0.0, 1.0);
+            y.shift(rows, columns);
+        }
     }
 
     fn unpack(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
@@ -120,30 +134,26 @@ impl<T: Widen> Packed for Half<T> {
         size_of_val(&self.values[..]) as u64
     }
 
-    fn product(&self, x: &[f32], m: usize, y: &mut [f32]) -> Result<()> {
+    fn rounds(&self) -> bool {
+        false
+    }
+
+    fn pieces(&self, _m: usize) -> usize {
+        self.n.div_ceil(ROWS)
+    }
+
+    fn piece(&self, at: usize, x: &Input<'_>, y: &Output<'_>) {
         let (n, k) = (self.n, self.k);
-        let y = pool::Shared::new(y);
-        pool::for_each(n.div_ceil(ROWS), |i| {
-            let rows = i * ROWS..((i + 1) * ROWS).min(n);
-            let mut wide = vec![0.0; rows.len() * k];
-            T::widen(&self.values[rows.start * k..rows.end * k], &mut wide);
-            let w = View::dense(&wide, rows.len(), k).transposed();
-            // SAFETY: these columns of the [m, n] result belong to this tile alone.
-            unsafe {
-                gemm::product_into(
-                    View::dense(x, m, k),
-                    w,
-                    &y,
-                    gemm::Place {
-                        start: rows.start,
-                        row: n,
-                        keep: 0.0,
-                    },
-                    1.0,
-                )
-            };
-        });
-        Ok(())
+        let rows = at * ROWS..((at + 1) * ROWS).min(n);
+        let mut wide = vec![0.0; rows.len() * k];
+        T::widen(&self.values[rows.start * k..rows.end * k], &mut wide);
+        let w = View::dense(&wide, rows.len(), k).transposed();
+        // SAFETY: these columns of the result are the piece's.
+        unsafe {
+            let out = y.start().add(rows.start);
+            gemm::product_to(View::dense(x.x, x.rows, k), w, out, n);
+            y.shift(0..x.rows, rows);
+        }
     }
 
     fn unpack(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {

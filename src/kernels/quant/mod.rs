@@ -10,6 +10,7 @@ mod format;
 mod frozen;
 mod layouts;
 mod packed;
+mod product;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,9 @@ use candle_core::{DType, Result, Tensor, bail};
 pub(super) use dense::single;
 pub use format::Format;
 pub use frozen::{Layer, frozen};
+pub(in crate::kernels) use product::product_each;
+
+use product::{Input, Output};
 
 use super::gemm::{self, View};
 use super::pool;
@@ -36,8 +40,14 @@ const ROWS: usize = 64;
 trait Packed: Send + Sync {
     fn bytes(&self) -> u64;
 
-    /// Writes x·Wᵀ to `y`: x is [m, k], y is [m, n].
-    fn product(&self, x: &[f32], m: usize, y: &mut [f32]) -> Result<()>;
+    /// Whether it takes rows of x as [`Input::rounded`].
+    fn rounds(&self) -> bool;
+
+    /// How many pieces x·Wᵀ is cut into for `m` rows of x.
+    fn pieces(&self, m: usize) -> usize;
+
+    /// Computes a piece. All pieces together write every output once.
+    fn piece(&self, at: usize, x: &Input<'_>, y: &Output<'_>);
 
     /// Writes those rows of W to `out`, [rows, k].
     fn unpack(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()>;
@@ -148,25 +158,12 @@ impl Matrix {
 
     /// x·Wᵀ on slices: x is [m, k], the result [m, n].
     pub(super) fn product(&self, x: &[f32]) -> Result<Vec<f32>> {
-        let m = self.rows_in(x, self.k)?;
-        let mut y = vec![0.0; m * self.n];
-        self.packed.product(x, m, &mut y)?;
-        Ok(y)
+        self.product_and_bias(x, None)
     }
 
     /// x·Wᵀ + bias on slices: x is [m, k], the result [m, n].
     pub(super) fn product_and_bias(&self, x: &[f32], bias: Option<&[f32]>) -> Result<Vec<f32>> {
-        let n = self.n;
-        let mut y = self.product(x)?;
-        if let Some(bias) = bias {
-            if bias.len() != n {
-                bail!("a bias of {} for {n} outputs", bias.len());
-            }
-            for row in y.chunks_exact_mut(n) {
-                row.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
-            }
-        }
-        Ok(y)
+        Ok(product_each(x, &[(self, bias)])?.remove(0))
     }
 
     /// dy·W on slices, by blocks of rows: dy is [m, n], the result [m, k].

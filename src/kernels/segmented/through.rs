@@ -3,7 +3,7 @@
 use candle_core::{Error, Result, Tensor};
 
 use super::{Output, Rows, RowsMut, Segment, add};
-use crate::kernels::quant::Layer;
+use crate::kernels::quant::{Layer, product_each};
 use crate::kernels::values::{self, Values};
 
 /// `layer(x)` with every segment's update, [T, n] for each layer, for x [T, k]. The updates of all layers go through
@@ -12,14 +12,11 @@ pub fn through(x: &Tensor, layers: &[(&Layer<'_>, Vec<Segment<'_>>)]) -> Result<
     let (rows, width) = x.dims2()?;
     let x = x.contiguous()?;
     let x = Values::of(&x)?;
-    let mut products = layers
+    let weights: Vec<_> = layers
         .iter()
-        .map(|(layer, _)| {
-            layer
-                .weight
-                .product_and_bias(&x, layer.bias.map(|bias| &**bias))
-        })
-        .collect::<Result<Vec<_>>>()?;
+        .map(|(layer, _)| (&**layer.weight, layer.bias.map(|bias| &**bias)))
+        .collect();
+    let mut products = product_each(&x, &weights)?;
     let outputs = products.iter_mut().zip(layers);
     let mut outputs: Vec<_> = outputs
         .map(|(y, (layer, segments))| Output {

@@ -2,29 +2,29 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, Codes, LANES, Layout, Rows, Scaling, Tiles};
+use super::{Codes, LANES, Layout, PANEL, Rounded, Scaling, Tiles};
 
 /// # Safety
 /// The processor has AVX2, FMA and F16C.
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn plain<L: Layout>(
     tiles: &Tiles<'_, L>,
-    rows: &Rows<'_>,
+    x: &Rounded,
     write: impl Fn(usize, usize, &[f32; LANES]),
 ) {
-    let dot = |sum, w, x| {
+    let dot = |sum, w, q| {
         let ones = _mm256_set1_epi16(1);
         let pairs = if L::ZERO == EIGHT_BITS {
             // |w| · sign(w)·x: pairs stay below 2¹⁵, because x is within ±127.
             let w = _mm256_xor_si256(w, _mm256_set1_epi8(-128));
-            _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w))
+            _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(q, w))
         } else {
-            _mm256_maddubs_epi16(w, x)
+            _mm256_maddubs_epi16(w, q)
         };
         _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, ones))
     };
     // SAFETY: the features are this function's.
-    unsafe { all_rows(tiles, rows, L::ZERO != EIGHT_BITS, dot, write) }
+    unsafe { all_rows(tiles, x, L::ZERO != EIGHT_BITS, dot, write) }
 }
 
 /// # Safety
@@ -32,12 +32,12 @@ pub(super) unsafe fn plain<L: Layout>(
 #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
 pub(super) unsafe fn vnni<L: Layout>(
     tiles: &Tiles<'_, L>,
-    rows: &Rows<'_>,
+    x: &Rounded,
     write: impl Fn(usize, usize, &[f32; LANES]),
 ) {
-    let dot = |sum, w, x| _mm256_dpbusd_avx_epi32(sum, w, x);
+    let dot = |sum, w, q| _mm256_dpbusd_avx_epi32(sum, w, q);
     // SAFETY: the features are this function's.
-    unsafe { all_rows(tiles, rows, true, dot, write) }
+    unsafe { all_rows(tiles, x, true, dot, write) }
 }
 
 /// The zero of 8-bit codes, whose products do not fit pairs of 16 bits.
@@ -50,27 +50,25 @@ const EIGHT_BITS: i32 = 128;
 #[inline(always)]
 unsafe fn all_rows<L: Layout>(
     tiles: &Tiles<'_, L>,
-    rows: &Rows<'_>,
+    x: &Rounded,
     unsigned: bool,
     dot: impl Fn(__m256i, __m256i, __m256i) -> __m256i,
     write: impl Fn(usize, usize, &[f32; LANES]),
 ) {
-    let (blocks, spans) = (rows.x.blocks, rows.x.blocks / L::Scaling::SPAN);
+    let blocks = x.blocks;
     let count = tiles.codes.len() / blocks.max(1);
     for tile in 0..count {
-        let one = Tiles::<L> {
-            codes: &tiles.codes[tile * blocks..(tile + 1) * blocks],
-            scaling: &tiles.scaling[tile * spans..(tile + 1) * spans],
-        };
+        let one = tiles.some(tile..tile + 1, blocks);
         let write = |row: usize, out: &[f32; LANES]| write(row, tile, out);
         let mut row = 0;
-        while row < rows.x.rows() {
+        while row < x.rows() {
+            let rest = x.width(row) - row % PANEL;
             // SAFETY: rows row..row + R exist, and the features are the caller's.
             unsafe {
-                row += match rows.x.rows() - row {
-                    1 => some_rows::<L, 1>(&one, rows, row, unsigned, &dot, &write),
-                    2 | 3 => some_rows::<L, 2>(&one, rows, row, unsigned, &dot, &write),
-                    _ => some_rows::<L, 4>(&one, rows, row, unsigned, &dot, &write),
+                row += match rest {
+                    1 => some_rows::<L, 1>(&one, x, row, unsigned, &dot, &write),
+                    2 | 3 => some_rows::<L, 2>(&one, x, row, unsigned, &dot, &write),
+                    _ => some_rows::<L, 4>(&one, x, row, unsigned, &dot, &write),
                 };
             }
         }
@@ -82,26 +80,28 @@ unsafe fn all_rows<L: Layout>(
 #[inline(always)]
 unsafe fn some_rows<L: Layout, const R: usize>(
     tile: &Tiles<'_, L>,
-    rows: &Rows<'_>,
+    x: &Rounded,
     row: usize,
     unsigned: bool,
     dot: &impl Fn(__m256i, __m256i, __m256i) -> __m256i,
     write: &impl Fn(usize, &[f32; LANES]),
 ) -> usize {
-    rows.check(tile, row, R, 1);
-    let (blocks, span) = (rows.x.blocks, L::Scaling::SPAN);
+    tile.check(x, row, R, 1);
+    let (blocks, span) = (x.blocks, L::Scaling::SPAN);
+    let (first, width) = (x.at(row, 0), x.width(row));
     // SAFETY: `check` has seen that rows row..row + R of x and the tile's blocks exist, and all places below are within.
     unsafe {
         let mut out = [[_mm256_setzero_ps(); 2]; R];
         for block in 0..blocks {
             let codes = tile.codes.as_ptr().add(block);
-            let at = |r: usize| (row + r) * blocks + block;
+            let at = |r: usize| first + block * width + r;
             for side in 0..2 {
                 // Of both halves of the block together, or of each.
                 let mut dots = [[_mm256_setzero_si256(); 2]; R];
                 if L::ZERO != 0 && unsigned {
                     for (r, dots) in dots.iter_mut().enumerate() {
-                        let [low, high] = *rows.offsets.get_unchecked(at(r));
+                        let sums = *x.sums.get_unchecked(at(r));
+                        let [low, high] = sums.map(|sum| -L::ZERO * sum);
                         *dots = if L::Scaling::HALVES {
                             [_mm256_set1_epi32(low), _mm256_set1_epi32(high)]
                         } else {
@@ -114,9 +114,9 @@ unsafe fn some_rows<L: Layout, const R: usize>(
                         let half = if L::Scaling::HALVES { $g / 4 } else { 0 };
                         let w = L::Codes::plane256::<$g>(codes, side);
                         for (r, dots) in dots.iter_mut().enumerate() {
-                            let x = rows.x.q.as_ptr().add(at(r) * BLOCK).cast::<i32>().add($g);
-                            let x = _mm256_set1_epi32(x.read_unaligned());
-                            dots[half] = dot(dots[half], w, x);
+                            let q = x.q.as_ptr().add(at(r)).cast::<i32>().add($g);
+                            let q = _mm256_set1_epi32(q.read_unaligned());
+                            dots[half] = dot(dots[half], w, q);
                         }
                     };
                 }
@@ -131,7 +131,7 @@ unsafe fn some_rows<L: Layout, const R: usize>(
                 let scaling = tile.scaling.get_unchecked(block / span);
                 let (of_halves, shift) = scaling.lanes256(block % span, side);
                 for r in 0..R {
-                    let scale = _mm256_set1_ps(*rows.x.scales.get_unchecked(at(r)));
+                    let scale = _mm256_set1_ps(*x.scales.get_unchecked(at(r)));
                     let low = _mm256_cvtepi32_ps(dots[r][0]);
                     let out = &mut out[r][side];
                     *out = if L::Scaling::HALVES {
@@ -143,7 +143,7 @@ unsafe fn some_rows<L: Layout, const R: usize>(
                         _mm256_fmadd_ps(low, _mm256_mul_ps(of_halves[0], scale), *out)
                     };
                     if L::Scaling::SHIFTS {
-                        let weighted = _mm256_set1_ps(*rows.weighted.get_unchecked(at(r)));
+                        let weighted = _mm256_set1_ps(*x.weighted.get_unchecked(at(r)));
                         *out = _mm256_fmadd_ps(shift, weighted, *out);
                     }
                 }

@@ -2,22 +2,37 @@
 
 use std::arch::x86_64::*;
 
-use super::{BLOCK, Codes, LANES, Layout, PAIR, Rows, Scaling, Tiles};
+use super::{Codes, LANES, Layout, PAIR, PANEL, Rounded, Scaling, Tiles};
 
 /// # Safety
 /// The processor has AVX-512 F, BW, VL, DQ and VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 pub(super) unsafe fn tiles<L: Layout>(
     tiles: &Tiles<'_, L>,
-    rows: &Rows<'_>,
+    x: &Rounded,
+    write: impl Fn(usize, usize, &[f32; LANES]),
+) {
+    // SAFETY: as this function demands.
+    unsafe { from_row(tiles, x, 0, write) }
+}
+
+/// The rows of x from `row` on.
+///
+/// # Safety
+/// As [`tiles`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
+pub(super) unsafe fn from_row<L: Layout>(
+    tiles: &Tiles<'_, L>,
+    x: &Rounded,
+    row: usize,
     write: impl Fn(usize, usize, &[f32; LANES]),
 ) {
     // SAFETY: as this function demands.
     unsafe {
-        if tiles.codes.len() == PAIR * rows.x.blocks {
-            all_rows::<L, PAIR>(tiles, rows, write);
+        if tiles.codes.len() == PAIR * x.blocks {
+            all_rows::<L, PAIR>(tiles, x, row, write);
         } else {
-            all_rows::<L, 1>(tiles, rows, write);
+            all_rows::<L, 1>(tiles, x, row, write);
         }
     }
 }
@@ -27,20 +42,21 @@ pub(super) unsafe fn tiles<L: Layout>(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 unsafe fn all_rows<L: Layout, const T: usize>(
     tiles: &Tiles<'_, L>,
-    rows: &Rows<'_>,
+    x: &Rounded,
+    mut row: usize,
     write: impl Fn(usize, usize, &[f32; LANES]),
 ) {
-    let mut row = 0;
-    while row < rows.x.rows() {
+    while row < x.rows() {
+        let rest = x.width(row) - row % PANEL;
         // SAFETY: rows row..row + R exist, and the features are this function's.
         unsafe {
-            row += match rows.x.rows() - row {
-                1 => some_rows::<L, T, 1>(tiles, rows, row, &write),
-                2 => some_rows::<L, T, 2>(tiles, rows, row, &write),
-                3 => some_rows::<L, T, 3>(tiles, rows, row, &write),
-                4 | 5 => some_rows::<L, T, 4>(tiles, rows, row, &write),
-                6 | 7 => some_rows::<L, T, 6>(tiles, rows, row, &write),
-                _ => some_rows::<L, T, 8>(tiles, rows, row, &write),
+            row += match rest {
+                1 => some_rows::<L, T, 1>(tiles, x, row, &write),
+                2 => some_rows::<L, T, 2>(tiles, x, row, &write),
+                3 => some_rows::<L, T, 3>(tiles, x, row, &write),
+                4 | 5 => some_rows::<L, T, 4>(tiles, x, row, &write),
+                6 | 7 => some_rows::<L, T, 6>(tiles, x, row, &write),
+                _ => some_rows::<L, T, 8>(tiles, x, row, &write),
             };
         }
     }
@@ -51,19 +67,19 @@ unsafe fn all_rows<L: Layout, const T: usize>(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 unsafe fn some_rows<L: Layout, const T: usize, const R: usize>(
     tiles: &Tiles<'_, L>,
-    rows: &Rows<'_>,
+    x: &Rounded,
     row: usize,
     write: &impl Fn(usize, usize, &[f32; LANES]),
 ) -> usize {
-    rows.check(tiles, row, R, T);
-    let (blocks, span) = (rows.x.blocks, L::Scaling::SPAN);
-    let first = row * blocks;
+    tiles.check(x, row, R, T);
+    let (blocks, span) = (x.blocks, L::Scaling::SPAN);
+    let (first, width) = (x.at(row, 0), x.width(row));
     // SAFETY: `check` has seen that all these places exist: rows row..row + R of x, and T tiles.
-    let (q, scales, offsets) = unsafe {
+    let (q, scales, sums) = unsafe {
         (
-            rows.x.q.as_ptr().add(first * BLOCK),
-            rows.x.scales.as_ptr().add(first),
-            rows.offsets.as_ptr().add(first),
+            x.q.as_ptr().add(first),
+            x.scales.as_ptr().add(first),
+            x.sums.as_ptr().add(first),
         )
     };
     let mut out = [[_mm512_setzero_ps(); T]; R];
@@ -77,7 +93,7 @@ unsafe fn some_rows<L: Layout, const T: usize, const R: usize>(
             let mut dots = [[[_mm512_setzero_si512(); T]; 2]; R];
             if L::ZERO != 0 {
                 for (r, dots) in dots.iter_mut().enumerate() {
-                    let [low, high] = *offsets.add(r * blocks + block);
+                    let [low, high] = (*sums.add(block * width + r)).map(|sum| -L::ZERO * sum);
                     if L::Scaling::HALVES {
                         *dots = [[_mm512_set1_epi32(low); T], [_mm512_set1_epi32(high); T]];
                     } else {
@@ -91,10 +107,10 @@ unsafe fn some_rows<L: Layout, const T: usize, const R: usize>(
                     let w: [__m512i; T] =
                         std::array::from_fn(|t| L::Codes::plane512::<$g>(codes[t]));
                     for r in 0..R {
-                        let x = q.add((r * blocks + block) * BLOCK).cast::<i32>().add($g);
-                        let x = _mm512_set1_epi32(x.read_unaligned());
+                        let q = q.add(block * width + r).cast::<i32>().add($g);
+                        let q = _mm512_set1_epi32(q.read_unaligned());
                         for t in 0..T {
-                            dots[r][half][t] = _mm512_dpbusd_epi32(dots[r][half][t], w[t], x);
+                            dots[r][half][t] = _mm512_dpbusd_epi32(dots[r][half][t], w[t], q);
                         }
                     }
                 };
@@ -113,7 +129,7 @@ unsafe fn some_rows<L: Layout, const T: usize, const R: usize>(
                     .get_unchecked(t * (blocks / span) + block / span);
                 let (of_halves, shift) = scaling.lanes512(block % span);
                 for r in 0..R {
-                    let scale = _mm512_set1_ps(*scales.add(r * blocks + block));
+                    let scale = _mm512_set1_ps(*scales.add(block * width + r));
                     let low = _mm512_cvtepi32_ps(dots[r][0][t]);
                     out[r][t] = if L::Scaling::HALVES {
                         let high = _mm512_cvtepi32_ps(dots[r][1][t]);
@@ -124,7 +140,7 @@ unsafe fn some_rows<L: Layout, const T: usize, const R: usize>(
                         _mm512_fmadd_ps(low, _mm512_mul_ps(of_halves[0], scale), out[r][t])
                     };
                     if L::Scaling::SHIFTS {
-                        let weighted = rows.weighted.get_unchecked(first + r * blocks + block);
+                        let weighted = x.weighted.get_unchecked(first + block * width + r);
                         out[r][t] = _mm512_fmadd_ps(shift, _mm512_set1_ps(*weighted), out[r][t]);
                     }
                 }

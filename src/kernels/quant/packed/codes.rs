@@ -10,10 +10,15 @@ use super::LANES;
 
 /// Bytes of a plane: four values of each row.
 const PLANE: usize = 4 * LANES;
+/// Tells a byte with a sign from one without: 128 more.
+const SIGN: u8 = 0x80;
 /// Planes of a block.
 const PLANES: usize = 8;
 
 pub(in super::super) trait Codes: Copy + Zeroable + Send + Sync + 'static {
+    /// In memory they are whole bytes, plane after plane, each less 128.
+    const WIDE: bool = false;
+
     /// Puts the code of `value` (below 32) of row `lane`, which was zero.
     fn set(&mut self, lane: usize, value: usize, code: u8);
 
@@ -40,6 +45,7 @@ fn place(lane: usize, value: usize) -> (usize, usize) {
     (value / 4, 4 * lane + value % 4)
 }
 
+/// Codes less 128, which have a sign: the matrix unit takes them as they lie.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(in super::super) struct Eight([[u8; PLANE]; PLANES]);
@@ -72,27 +78,35 @@ unsafe impl Zeroable for Five {}
 unsafe impl Zeroable for Six {}
 
 impl Codes for Eight {
+    const WIDE: bool = true;
+
     fn set(&mut self, lane: usize, value: usize, code: u8) {
         let (plane, at) = place(lane, value);
-        self.0[plane][at] = code;
+        self.0[plane][at] = code ^ SIGN;
     }
 
     fn spread(&self) -> [[u8; PLANE]; PLANES] {
-        self.0
+        self.0.map(|plane| plane.map(|code| code ^ SIGN))
     }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     unsafe fn plane512<const G: usize>(at: *const Self) -> __m512i {
         // SAFETY: as the trait demands; the type is aligned to 64 bytes.
-        unsafe { _mm512_load_si512((&raw const (*at).0[G]).cast()) }
+        unsafe {
+            let signed = _mm512_load_si512((&raw const (*at).0[G]).cast());
+            _mm512_xor_si512(signed, _mm512_set1_epi8(SIGN as i8))
+        }
     }
 
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     unsafe fn plane256<const G: usize>(at: *const Self, half: usize) -> __m256i {
         // SAFETY: as the trait demands; halves are aligned to 32 bytes.
-        unsafe { _mm256_load_si256((&raw const (*at).0[G]).cast::<__m256i>().add(half)) }
+        unsafe {
+            let signed = (&raw const (*at).0[G]).cast::<__m256i>().add(half);
+            _mm256_xor_si256(_mm256_load_si256(signed), _mm256_set1_epi8(SIGN as i8))
+        }
     }
 }
 

@@ -7,6 +7,8 @@
 //! bit for bit, whatever the batch and the threads.
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -26,7 +28,8 @@ use super::super::pool::{self, Shared};
 use super::super::simd::simd_fn;
 use super::super::unit::Unit;
 use super::Packed;
-use super::activations::{BLOCK, Rounded};
+use super::activations::{BLOCK, PANEL, Rounded};
+use super::product::{Input, Output};
 
 pub(super) use codes::{Codes, Eight, Five, Four, Six};
 pub(super) use scaling::{Halves, Scaled, Scaling, Shifted, Sixteenths};
@@ -69,40 +72,26 @@ struct Tiles<'a, L: Layout> {
     scaling: &'a [L::Scaling],
 }
 
-/// What a kernel multiplies with: rounded rows, and what the format's zero and shift make of their sums.
-struct Rows<'a> {
-    x: &'a Rounded,
-    /// −ZERO · sum of each half block.
-    offsets: Vec<[i32; 2]>,
-    /// scale · sum of each block; empty where the format has no shifts.
-    weighted: Vec<f32>,
-}
-
-impl<'a> Rows<'a> {
-    fn of<L: Layout>(x: &'a Rounded) -> Self {
-        let offsets = x.sums.iter().map(|halves| halves.map(|sum| -L::ZERO * sum));
-        let weighted = x
-            .sums
-            .iter()
-            .zip(&x.scales)
-            .map(|(halves, scale)| (halves[0] + halves[1]) as f32 * scale);
-        Self {
-            x,
-            offsets: offsets.collect(),
-            weighted: if L::Scaling::SHIFTS {
-                weighted.collect()
-            } else {
-                Vec::new()
-            },
+impl<L: Layout> Tiles<'_, L> {
+    /// Those with these numbers, of rows of so many blocks.
+    fn some(&self, tiles: Range<usize>, blocks: usize) -> Tiles<'_, L> {
+        let spans = blocks / L::Scaling::SPAN;
+        Tiles {
+            codes: &self.codes[tiles.start * blocks..tiles.end * blocks],
+            scaling: &self.scaling[tiles.start * spans..tiles.end * spans],
         }
     }
 
-    fn check<L: Layout>(&self, tiles: &Tiles<'_, L>, row: usize, rows: usize, count: usize) {
-        let (blocks, end) = (self.x.blocks, (row + rows) * self.x.blocks);
-        assert!(self.x.q.len() >= end * BLOCK && self.x.scales.len() >= end);
-        assert!(self.offsets.len() >= end && (!L::Scaling::SHIFTS || self.weighted.len() >= end));
-        assert_eq!(tiles.codes.len(), count * blocks);
-        assert_eq!(tiles.scaling.len(), count * (blocks / L::Scaling::SPAN));
+    /// What kernels rely on: these are `count` tiles for rows as long as those of `x`, of which `row..row + rows` lie in
+    /// one panel.
+    fn check(&self, x: &Rounded, row: usize, rows: usize, count: usize) {
+        let blocks = x.blocks;
+        assert!(row + rows <= x.rows() && row % PANEL + rows <= x.width(row));
+        let end = x.at(row, blocks.max(1) - 1) + rows;
+        assert!(blocks == 0 || x.q.len() >= end && x.scales.len() >= end);
+        assert!(blocks == 0 || x.sums.len() >= end && x.weighted.len() >= end);
+        assert_eq!(self.codes.len(), count * blocks);
+        assert_eq!(self.scaling.len(), count * (blocks / L::Scaling::SPAN));
     }
 }
 
@@ -152,44 +141,51 @@ impl<L: Layout> Weight<L> {
         }
     }
 
-    fn product_with(&self, unit: Unit, x: &Rounded, y: &mut [f32]) {
-        let (n, m, k) = (self.n, x.rows(), self.blocks * BLOCK);
-        let rows = Rows::of::<L>(x);
-        let pairs = n.div_ceil(PAIR * LANES);
-        let at_once = match (m * n * k < SERIAL, pool::trains()) {
+    /// Pairs of tiles a piece takes, for `m` rows of x.
+    fn pairs_at_once(&self, m: usize) -> usize {
+        let (pairs, pair) = (self.pairs(), m * self.blocks * BLOCK * PAIR * LANES);
+        let even = pairs.div_ceil(4 * pool::threads());
+        match (pairs * pair < SERIAL, pool::trains()) {
             (true, _) => pairs,
-            (false, false) => pairs.div_ceil(4 * pool::threads()),
-            (false, true) => pairs
-                .div_ceil(4 * pool::threads())
-                .min(pool::rows_of(TILE, m * k * PAIR * LANES)),
+            (false, false) => even,
+            (false, true) => even.min(pool::rows_of(TILE, pair)),
         }
-        .max(1);
-        let y = Shared::new(y);
-        pool::for_each(pairs.div_ceil(at_once), |i| {
-            for pair in i * at_once..((i + 1) * at_once).min(pairs) {
-                let first = pair * PAIR;
-                let tiles = self.tiles(first..(first + PAIR).min(n.div_ceil(LANES)));
-                let write = |row: usize, tile: usize, out: &[f32; LANES]| {
-                    let start = (first + tile) * LANES;
-                    let end = (start + LANES).min(n);
-                    // SAFETY: these outputs belong to this tile of weight rows alone.
-                    let place = unsafe { y.part(row * n + start..row * n + end) };
-                    place.copy_from_slice(&out[..end - start]);
-                };
-                match unit {
-                    Unit::Portable => portable::tiles(&tiles, &rows, write),
-                    // SAFETY (all three): a unit is chosen only where the processor has it.
-                    #[cfg(target_arch = "x86_64")]
-                    Unit::Avx2 => unsafe { avx2::plain(&tiles, &rows, write) },
-                    #[cfg(target_arch = "x86_64")]
-                    Unit::AvxVnni => unsafe { avx2::vnni(&tiles, &rows, write) },
-                    #[cfg(target_arch = "x86_64")]
-                    Unit::Avx512Vnni => unsafe { avx512::tiles(&tiles, &rows, write) },
-                    #[cfg(not(target_arch = "x86_64"))]
-                    _ => portable::tiles(&tiles, &rows, write),
-                }
+        .max(1)
+    }
+
+    fn pairs(&self) -> usize {
+        self.n.div_ceil(PAIR * LANES)
+    }
+
+    /// Multiplies with some pairs of tiles.
+    fn pairs_with(&self, unit: Unit, pairs: Range<usize>, x: &Rounded, y: &Output<'_>) {
+        let all = PAIR * pairs.start..(PAIR * pairs.end).min(self.n.div_ceil(LANES));
+        let write = |row: usize, tile: usize, out: &[f32; LANES]| {
+            // SAFETY: these outputs belong to these tiles of weight rows alone.
+            unsafe { y.put(row, tile * LANES, out) };
+        };
+        #[cfg(target_arch = "x86_64")]
+        if unit == Unit::AmxInt8 {
+            let write = |row, tile, out: &_| write(row, all.start + tile, out);
+            // SAFETY: a unit is chosen only where the processor has it.
+            return unsafe { amx::tiles(&self.tiles(all.clone()), x, write) };
+        }
+        for first in all.clone().step_by(PAIR) {
+            let tiles = self.tiles(first..(first + PAIR).min(all.end));
+            let write = |row, tile, out: &_| write(row, first + tile, out);
+            match unit {
+                Unit::Portable => portable::tiles(&tiles, x, write),
+                // SAFETY (all three): as above.
+                #[cfg(target_arch = "x86_64")]
+                Unit::Avx2 => unsafe { avx2::plain(&tiles, x, write) },
+                #[cfg(target_arch = "x86_64")]
+                Unit::AvxVnni => unsafe { avx2::vnni(&tiles, x, write) },
+                #[cfg(target_arch = "x86_64")]
+                _ => unsafe { avx512::tiles(&tiles, x, write) },
+                #[cfg(not(target_arch = "x86_64"))]
+                _ => portable::tiles(&tiles, x, write),
             }
-        });
+        }
     }
 }
 
@@ -198,10 +194,18 @@ impl<L: Layout> Packed for Weight<L> {
         (size_of_val(&self.codes[..]) + size_of_val(&self.scaling[..])) as u64
     }
 
-    fn product(&self, x: &[f32], _m: usize, y: &mut [f32]) -> Result<()> {
-        let x = Rounded::of(x, self.blocks * BLOCK);
-        self.product_with(Unit::best(), &x, y);
-        Ok(())
+    fn rounds(&self) -> bool {
+        true
+    }
+
+    fn pieces(&self, m: usize) -> usize {
+        self.pairs().div_ceil(self.pairs_at_once(m))
+    }
+
+    fn piece(&self, at: usize, x: &Input<'_>, y: &Output<'_>) {
+        let at_once = self.pairs_at_once(x.rows);
+        let pairs = at * at_once..((at + 1) * at_once).min(self.pairs());
+        self.pairs_with(Unit::best(), pairs, x.rounded(), y);
     }
 
     fn unpack(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {

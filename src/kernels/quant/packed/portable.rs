@@ -1,13 +1,13 @@
 //! The plain twin: what the fast kernels compute, spelled out.
 
-use super::{BLOCK, Codes, LANES, Layout, Rows, Scaling, Tiles};
+use super::{Codes, LANES, Layout, Rounded, Scaling, Tiles};
 
 pub(super) fn tiles<L: Layout>(
     tiles: &Tiles<'_, L>,
-    rows: &Rows<'_>,
+    x: &Rounded,
     write: impl Fn(usize, usize, &[f32; LANES]),
 ) {
-    let (x, blocks, span) = (rows.x, rows.x.blocks, L::Scaling::SPAN);
+    let (blocks, span) = (x.blocks, L::Scaling::SPAN);
     let parts = tiles.codes.chunks_exact(blocks.max(1));
     for (tile, codes) in parts.enumerate() {
         let mut out = vec![[0f32; LANES]; x.rows()];
@@ -15,13 +15,13 @@ pub(super) fn tiles<L: Layout>(
             let codes = codes.spread();
             let scaling = &tiles.scaling[tile * (blocks / span) + block / span];
             for (row, out) in out.iter_mut().enumerate() {
-                let at = row * blocks + block;
-                let (q, _) = x.q[at * BLOCK..(at + 1) * BLOCK].as_chunks::<4>();
-                let mut sums = [rows.offsets[at]; LANES];
-                for (g, (codes, x)) in codes.iter().zip(q).enumerate() {
+                let at = x.at(row, block);
+                let (q, _) = x.q[at].as_chunks::<4>();
+                let mut sums = [x.sums[at].map(|sum| -L::ZERO * sum); LANES];
+                for (g, (codes, q)) in codes.iter().zip(q).enumerate() {
                     for (lane, sums) in sums.iter_mut().enumerate() {
                         for i in 0..4 {
-                            sums[g / 4] += i32::from(codes[4 * lane + i]) * i32::from(x[i]);
+                            sums[g / 4] += i32::from(codes[4 * lane + i]) * i32::from(q[i]);
                         }
                     }
                 }
@@ -36,7 +36,7 @@ pub(super) fn tiles<L: Layout>(
                         *out += sum * (place.scales[0] * x.scales[at]);
                     }
                     if L::Scaling::SHIFTS {
-                        *out += place.shift * rows.weighted[at];
+                        *out += place.shift * x.weighted[at];
                     }
                 }
             }

@@ -26,6 +26,18 @@ fn weight<L: Layout>(ggml: GgmlDType, n: usize, k: usize) -> (QTensor, Weight<L>
     (stored, packed)
 }
 
+/// x·Wᵀ by one unit, in pieces of three pairs of tiles.
+fn product<L: Layout>(weight: &Weight<L>, unit: Unit, x: &Rounded) -> Vec<f32> {
+    let (rows, n) = (x.rows(), weight.n);
+    let mut y = vec![std::mem::MaybeUninit::new(f32::NAN); rows * n];
+    let out = Output::new(&mut y, rows, n, None);
+    for start in (0..weight.pairs()).step_by(3) {
+        weight.pairs_with(unit, start..(start + 3).min(weight.pairs()), x, &out);
+    }
+    // SAFETY: numbers from the start.
+    y.into_iter().map(|y| unsafe { y.assume_init() }).collect()
+}
+
 /// (m, n, k), with k in whole blocks of `L`.
 fn shapes<L: Layout>() -> impl Iterator<Item = (usize, usize, usize)> {
     let unit = 32 * L::Scaling::SPAN;
@@ -77,14 +89,14 @@ fn every_unit_gives_the_exact_sum_of_rounded_numbers() {
             let mut w = vec![0.0; n * k];
             packed.unpack(0..n, &mut w).unwrap();
             for unit in Unit::available() {
-                let mut y = vec![f32::NAN; m * n];
-                packed.product_with(unit, &rounded, &mut y);
+                let y = product(&packed, unit, &rounded);
                 for (at, y) in y.iter().enumerate() {
                     let (row, out) = (at / n, at % n);
                     let wanted: f64 = (0..k)
                         .map(|i| {
-                            let x = f64::from(rounded.scales[(row * k + i) / BLOCK])
-                                * f64::from(rounded.q[row * k + i]);
+                            let at = rounded.at(row, i / BLOCK);
+                            let q = rounded.q[at][i % BLOCK];
+                            let x = f64::from(rounded.scales[at]) * f64::from(q);
                             x * f64::from(w[out * k + i])
                         })
                         .sum();
@@ -102,17 +114,15 @@ fn every_unit_gives_the_exact_sum_of_rounded_numbers() {
 #[test]
 fn a_row_is_the_same_bit_for_bit_alone_and_in_any_batch() {
     fn check<L: Layout>(ggml: GgmlDType) {
-        let (n, k) = (50, 256);
+        let (n, k) = (150, 256);
         let (_, packed) = weight::<L>(ggml, n, k);
-        for m in [2, 3, 5, 7, 8, 21] {
+        for m in [2, 3, 5, 7, 8, 21, 37] {
             let x: Vec<f32> = noise(&[m * k], 2.0, 3).to_vec1().unwrap();
             for unit in Unit::available() {
-                let mut together = vec![0.0; m * n];
-                packed.product_with(unit, &Rounded::of(&x, k), &mut together);
+                let together = product(&packed, unit, &Rounded::of(&x, k));
                 for row in 0..m {
-                    let mut alone = vec![0.0; n];
                     let x = Rounded::of(&x[row * k..(row + 1) * k], k);
-                    packed.product_with(unit, &x, &mut alone);
+                    let alone = product(&packed, unit, &x);
                     assert_eq!(
                         alone,
                         together[row * n..(row + 1) * n],
@@ -141,8 +151,7 @@ fn the_largest_codes_do_not_overflow() {
             let rounded = Rounded::of(&vec![sign; k], k);
             let wanted: f64 = w[..k].iter().map(|w| f64::from(*w)).sum::<f64>() * f64::from(sign);
             for unit in Unit::available() {
-                let mut y = vec![0.0; n];
-                packed.product_with(unit, &rounded, &mut y);
+                let y = product(&packed, unit, &rounded);
                 assert!(
                     (f64::from(y[0]) - wanted).abs() <= 1e-4 * wanted.abs().max(1e-3),
                     "{ggml:?} by {unit:?}, bytes of {fill}: {}, not {wanted}",

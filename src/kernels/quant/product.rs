@@ -1,0 +1,170 @@
+//! x·Wᵀ for weights that read the same rows: cut into pieces, which all go through one loop over the threads.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use candle_core::{Result, bail};
+
+use super::super::pool;
+use super::Matrix;
+use super::activations::Rounded;
+
+/// Rows [m, k] that weights multiply, as they are and as some formats take them.
+pub(super) struct Input<'a> {
+    pub x: &'a [f32],
+    pub rows: usize,
+    k: usize,
+    rounded: OnceLock<Rounded>,
+}
+
+impl<'a> Input<'a> {
+    pub fn new(x: &'a [f32], rows: usize, k: usize) -> Self {
+        Self {
+            x,
+            rows,
+            k,
+            rounded: OnceLock::new(),
+        }
+    }
+
+    /// As int8; rounded once, whoever asks.
+    pub fn rounded(&self) -> &Rounded {
+        self.rounded.get_or_init(|| Rounded::of(self.x, self.k))
+    }
+}
+
+/// Where outputs [m, n] go. Each is written by one piece, and counts as written only after all pieces have run.
+pub(super) struct Output<'a> {
+    y: *mut f32,
+    rows: usize,
+    n: usize,
+    bias: Option<&'a [f32]>,
+    memory: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: whoever writes promises that the places are its own, so this is a set of `&mut [f32]`.
+unsafe impl Send for Output<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Output<'_> {}
+
+impl<'a> Output<'a> {
+    /// Room for rows of `n`, at the start of `memory`.
+    ///
+    /// # Panics
+    /// When there is less.
+    pub fn new(
+        memory: &'a mut [std::mem::MaybeUninit<f32>],
+        rows: usize,
+        n: usize,
+        bias: Option<&'a [f32]>,
+    ) -> Self {
+        assert!(memory.len() >= rows * n && bias.is_none_or(|bias| bias.len() == n));
+        Self {
+            y: memory.as_mut_ptr().cast(),
+            rows,
+            n,
+            bias,
+            memory: PhantomData,
+        }
+    }
+
+    /// Writes `values`, and the bias on them, at columns `first..` of a row; those beyond the last column are padding.
+    ///
+    /// # Safety
+    /// The places belong to the calling piece.
+    #[inline(always)]
+    pub unsafe fn put<const N: usize>(&self, row: usize, first: usize, values: &[f32; N]) {
+        assert!(row < self.rows && first < self.n);
+        let mut values = *values;
+        let count = N.min(self.n - first);
+        if let Some(bias) = self.bias {
+            let bias = &bias[first..first + count];
+            values.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+        }
+        // SAFETY: the row has `count` places from `first` on, which are the caller's.
+        unsafe {
+            let place = self.y.add(row * self.n + first);
+            if count == N {
+                // Of a length known beforehand, so one store.
+                place.cast::<[f32; N]>().write_unaligned(values);
+            } else {
+                place.copy_from_nonoverlapping(values.as_ptr(), count);
+            }
+        }
+    }
+
+    /// The first element, for kernels that write strided rows of `n`; the bias is theirs to add, by [`shift`](Self::shift).
+    pub fn start(&self) -> *mut f32 {
+        self.y
+    }
+
+    /// Adds the bias to what has been written there.
+    ///
+    /// # Safety
+    /// The places belong to the calling piece, which has written them.
+    pub unsafe fn shift(&self, rows: Range<usize>, columns: Range<usize>) {
+        assert!(rows.end <= self.rows && columns.end <= self.n);
+        let Some(bias) = self.bias.map(|bias| &bias[columns.clone()]) else {
+            return;
+        };
+        for row in rows {
+            // SAFETY: within the outputs by the assertion; written, and the caller's, as it promises.
+            let y = unsafe {
+                let start = self.y.add(row * self.n + columns.start);
+                std::slice::from_raw_parts_mut(start, columns.len())
+            };
+            y.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
+        }
+    }
+}
+
+/// x·Wᵀ + bias on slices, for each of `layers`: x is [m, k], a result [m, n].
+pub fn product_each(x: &[f32], layers: &[(&Matrix, Option<&[f32]>)]) -> Result<Vec<Vec<f32>>> {
+    let Some((first, _)) = layers.first() else {
+        return Ok(Vec::new());
+    };
+    let (rows, k) = (first.rows_in(x, first.k)?, first.k);
+    for (matrix, bias) in layers {
+        if matrix.k != k {
+            bail!(
+                "rows of {k} values for a weight [{}, {}]",
+                matrix.n,
+                matrix.k
+            );
+        }
+        if let Some(bias) = bias.filter(|bias| bias.len() != matrix.n) {
+            bail!("a bias of {} for {} outputs", bias.len(), matrix.n);
+        }
+    }
+    let input = Input::new(x, rows, k);
+    if layers.iter().any(|(matrix, _)| matrix.packed.rounds()) {
+        input.rounded();
+    }
+    let mut results: Vec<Vec<f32>> = layers
+        .iter()
+        .map(|(matrix, _)| Vec::with_capacity(rows * matrix.n))
+        .collect();
+    let (mut outputs, mut ends, mut pieces) = (Vec::new(), Vec::new(), 0);
+    for (result, (matrix, bias)) in results.iter_mut().zip(layers) {
+        outputs.push(Output::new(
+            result.spare_capacity_mut(),
+            rows,
+            matrix.n,
+            *bias,
+        ));
+        pieces += matrix.packed.pieces(rows);
+        ends.push(pieces);
+    }
+    pool::for_each(pieces, |piece| {
+        let at = ends.partition_point(|end| *end <= piece);
+        let (packed, end) = (&layers[at].0.packed, ends[at]);
+        packed.piece(packed.pieces(rows) - (end - piece), &input, &outputs[at]);
+    });
+    drop(outputs);
+    for (result, (matrix, _)) in results.iter_mut().zip(layers) {
+        // SAFETY: all pieces have run, and together they write every output.
+        unsafe { result.set_len(rows * matrix.n) };
+    }
+    Ok(results)
+}
