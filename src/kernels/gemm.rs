@@ -97,84 +97,18 @@ pub fn product(a: View<'_>, b: View<'_>, out: &mut [f32], row: usize, keep: f32,
 pub fn parallel(a: View<'_>, b: View<'_>, out: &mut [f32], keep: f32, scale: f32) {
     let (m, k, n) = (a.rows, a.columns, b.columns);
     assert_eq!(out.len(), m * n, "product of {m}x{n}");
-    let cut = Cut::of(m, n, k);
+    let (rows, columns) = tile(m, n, k);
+    let (down, across) = (m.div_ceil(rows), n.div_ceil(columns));
     let shared = pool::Shared::new(out);
-    pool::for_each(cut.pieces(), |i| {
-        // SAFETY: `out` has m·n elements, and no other piece has any of this one's.
-        unsafe { cut.piece(i, a, b, shared.as_mut_ptr(), keep, scale) };
-    });
-}
-
-/// How an m×n result is cut among threads.
-pub struct Cut {
-    whole: (usize, usize),
-    /// Rows and columns of a piece.
-    piece: (usize, usize),
-}
-
-impl Cut {
-    /// Each element costs `k`.
-    pub fn of(m: usize, n: usize, k: usize) -> Self {
-        Self {
-            whole: (m, n),
-            piece: tile(m, n, k),
-        }
-    }
-
-    pub fn pieces(&self) -> usize {
-        self.whole.0.div_ceil(self.piece.0) * self.whole.1.div_ceil(self.piece.1)
-    }
-
-    /// Rows and columns of a piece.
-    pub fn place(&self, at: usize) -> (Range<usize>, Range<usize>) {
-        let ((m, n), (rows, columns)) = (self.whole, self.piece);
-        let across = n.div_ceil(columns);
-        let (r, c) = (at / across * rows, at % across * columns);
-        (r..(r + rows).min(m), c..(c + columns).min(n))
-    }
-
-    /// Writes keep·out + scale·(a·b) for a piece, on the calling thread.
-    ///
-    /// # Safety
-    /// `out` is the first element of a whole result, and nobody else touches the piece's elements during the call.
-    pub unsafe fn piece(
-        &self,
-        at: usize,
-        a: View<'_>,
-        b: View<'_>,
-        out: *mut f32,
-        keep: f32,
-        scale: f32,
-    ) {
-        assert_eq!(
-            (a.rows, b.columns),
-            self.whole,
-            "operands of another product"
-        );
-        let (rows, columns) = self.place(at);
-        let n = self.whole.1;
-        // SAFETY: the piece lies in the result, as the caller promises.
+    pool::for_each(down * across, |i| {
+        let r = i / across * rows..((i / across + 1) * rows).min(m);
+        let c = i % across * columns..((i % across + 1) * columns).min(n);
+        // SAFETY: the tile's rows and columns lie in the m·n elements of `out`, and no other tile has any of them.
         unsafe {
-            let corner = out.add(rows.start * n + columns.start);
-            product_at(
-                a.some_rows(rows),
-                b.some_columns(columns),
-                corner,
-                n,
-                keep,
-                scale,
-            );
+            let corner = shared.as_mut_ptr().add(r.start * n + c.start);
+            product_at(a.some_rows(r), b.some_columns(c), corner, n, keep, scale);
         }
-    }
-}
-
-/// Writes a·b on the calling thread, to rows `row` elements apart.
-///
-/// # Safety
-/// `out` points to `a.rows` rows of `b.columns` elements that are nobody else's during the call.
-pub unsafe fn product_to(a: View<'_>, b: View<'_>, out: *mut f32, row: usize) {
-    // SAFETY: as the caller promises.
-    unsafe { product_at(a, b, out, row, 0.0, 1.0) }
+    });
 }
 
 /// Where a product goes inside a slice that several tiles write: its first element, the distance between its rows, and

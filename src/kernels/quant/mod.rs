@@ -51,11 +51,6 @@ trait Packed: Send + Sync {
 
     /// Writes those rows of W to `out`, [rows, k].
     fn unpack(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()>;
-
-    /// All of W as it lies in memory, where that is plain f32.
-    fn plain(&self) -> Option<&[f32]> {
-        None
-    }
 }
 
 /// A frozen weight W, [n outputs, k inputs].
@@ -171,16 +166,6 @@ impl Matrix {
         let m = self.rows_in(dy, self.n)?;
         let (n, k) = (self.n, self.k);
         let mut dx = vec![0.0; m * k];
-        if let Some(w) = self.packed.plain() {
-            gemm::parallel(
-                View::dense(dy, m, n),
-                View::dense(w, n, k),
-                &mut dx,
-                0.0,
-                1.0,
-            );
-            return Ok(dx);
-        }
         let step = ((UNPACKED / k.max(1)).max(1) * pool::threads()).min(n.max(1));
         let mut block = vec![0.0; step * k];
         for start in (0..n).step_by(step) {

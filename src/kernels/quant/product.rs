@@ -1,7 +1,6 @@
 //! x·Wᵀ for weights that read the same rows: cut into pieces, which all go through one loop over the threads.
 
 use std::marker::PhantomData;
-use std::ops::Range;
 use std::sync::OnceLock;
 
 use candle_core::{Result, bail};
@@ -9,6 +8,24 @@ use candle_core::{Result, bail};
 use super::super::pool;
 use super::Matrix;
 use super::activations::Rounded;
+use super::packed::LANES;
+
+/// Multiply-adds below which a product stays on one thread, and those of a training tile (under two milliseconds).
+const SERIAL: usize = 1 << 18;
+const TILE: usize = 1 << 26;
+
+/// How many of `tiles` tiles of 16 weight rows make a piece, for `values` values in all rows of x.
+pub(super) fn tiles_at_once(tiles: usize, values: usize) -> usize {
+    let cost = values * LANES;
+    // Pieces enough that a thread which was held up leaves little behind; tiles are taken in pairs.
+    let even = tiles.div_ceil(4 * pool::threads()).next_multiple_of(2);
+    let at_once = match (tiles * cost < SERIAL, pool::trains()) {
+        (true, _) => tiles,
+        (false, false) => even,
+        (false, true) => even.min(pool::rows_of(TILE, cost)),
+    };
+    at_once.max(1)
+}
 
 /// Rows [m, k] that weights multiply, as they are and as some formats take them.
 pub(super) struct Input<'a> {
@@ -91,30 +108,6 @@ impl<'a> Output<'a> {
             } else {
                 place.copy_from_nonoverlapping(values.as_ptr(), count);
             }
-        }
-    }
-
-    /// The first element, for kernels that write strided rows of `n`; the bias is theirs to add, by [`shift`](Self::shift).
-    pub fn start(&self) -> *mut f32 {
-        self.y
-    }
-
-    /// Adds the bias to what has been written there.
-    ///
-    /// # Safety
-    /// The places belong to the calling piece, which has written them.
-    pub unsafe fn shift(&self, rows: Range<usize>, columns: Range<usize>) {
-        assert!(rows.end <= self.rows && columns.end <= self.n);
-        let Some(bias) = self.bias.map(|bias| &bias[columns.clone()]) else {
-            return;
-        };
-        for row in rows {
-            // SAFETY: within the outputs by the assertion; written, and the caller's, as it promises.
-            let y = unsafe {
-                let start = self.y.add(row * self.n + columns.start);
-                std::slice::from_raw_parts_mut(start, columns.len())
-            };
-            y.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
         }
     }
 }

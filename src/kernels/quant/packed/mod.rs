@@ -29,7 +29,7 @@ use super::super::simd::simd_fn;
 use super::super::unit::Unit;
 use super::Packed;
 use super::activations::{BLOCK, PANEL, Rounded};
-use super::product::{Input, Output};
+use super::product::{Input, Output, tiles_at_once};
 
 pub(super) use codes::{Codes, Eight, Five, Four, Six};
 pub(super) use scaling::{Halves, Scaled, Scaling, Shifted, Sixteenths};
@@ -38,9 +38,6 @@ pub(super) use scaling::{Halves, Scaled, Scaling, Shifted, Sixteenths};
 pub(super) const LANES: usize = 16;
 /// Tiles that one pass over x takes together: each value of x is then loaded once for 32 rows.
 const PAIR: usize = 2;
-/// Multiply-adds below which a product stays on one thread, and those of a training tile (under two milliseconds).
-const SERIAL: usize = 1 << 18;
-const TILE: usize = 1 << 26;
 
 /// A block format: weight = scale · (code − ZERO) + shift.
 pub(super) trait Layout: Send + Sync + 'static {
@@ -141,25 +138,8 @@ impl<L: Layout> Weight<L> {
         }
     }
 
-    /// Pairs of tiles a piece takes, for `m` rows of x.
-    fn pairs_at_once(&self, m: usize) -> usize {
-        let (pairs, pair) = (self.pairs(), m * self.blocks * BLOCK * PAIR * LANES);
-        let even = pairs.div_ceil(4 * pool::threads());
-        match (pairs * pair < SERIAL, pool::trains()) {
-            (true, _) => pairs,
-            (false, false) => even,
-            (false, true) => even.min(pool::rows_of(TILE, pair)),
-        }
-        .max(1)
-    }
-
-    fn pairs(&self) -> usize {
-        self.n.div_ceil(PAIR * LANES)
-    }
-
-    /// Multiplies with some pairs of tiles.
-    fn pairs_with(&self, unit: Unit, pairs: Range<usize>, x: &Rounded, y: &Output<'_>) {
-        let all = PAIR * pairs.start..(PAIR * pairs.end).min(self.n.div_ceil(LANES));
+    /// Multiplies with some tiles.
+    fn tiles_with(&self, unit: Unit, all: Range<usize>, x: &Rounded, y: &Output<'_>) {
         let write = |row: usize, tile: usize, out: &[f32; LANES]| {
             // SAFETY: these outputs belong to these tiles of weight rows alone.
             unsafe { y.put(row, tile * LANES, out) };
@@ -199,13 +179,15 @@ impl<L: Layout> Packed for Weight<L> {
     }
 
     fn pieces(&self, m: usize) -> usize {
-        self.pairs().div_ceil(self.pairs_at_once(m))
+        let tiles = self.n.div_ceil(LANES);
+        tiles.div_ceil(tiles_at_once(tiles, m * self.blocks * BLOCK))
     }
 
     fn piece(&self, at: usize, x: &Input<'_>, y: &Output<'_>) {
-        let at_once = self.pairs_at_once(x.rows);
-        let pairs = at * at_once..((at + 1) * at_once).min(self.pairs());
-        self.pairs_with(Unit::best(), pairs, x.rounded(), y);
+        let tiles = self.n.div_ceil(LANES);
+        let at_once = tiles_at_once(tiles, x.rows * self.blocks * BLOCK);
+        let some = at * at_once..((at + 1) * at_once).min(tiles);
+        self.tiles_with(Unit::best(), some, x.rounded(), y);
     }
 
     fn unpack(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {

@@ -26,13 +26,14 @@ fn weight<L: Layout>(ggml: GgmlDType, n: usize, k: usize) -> (QTensor, Weight<L>
     (stored, packed)
 }
 
-/// x·Wᵀ by one unit, in pieces of three pairs of tiles.
+/// x·Wᵀ by one unit, in pieces of five tiles.
 fn product<L: Layout>(weight: &Weight<L>, unit: Unit, x: &Rounded) -> Vec<f32> {
     let (rows, n) = (x.rows(), weight.n);
     let mut y = vec![std::mem::MaybeUninit::new(f32::NAN); rows * n];
     let out = Output::new(&mut y, rows, n, None);
-    for start in (0..weight.pairs()).step_by(3) {
-        weight.pairs_with(unit, start..(start + 3).min(weight.pairs()), x, &out);
+    let tiles = n.div_ceil(LANES);
+    for start in (0..tiles).step_by(5) {
+        weight.tiles_with(unit, start..(start + 5).min(tiles), x, &out);
     }
     // SAFETY: numbers from the start.
     y.into_iter().map(|y| unsafe { y.assume_init() }).collect()
