@@ -86,6 +86,13 @@ impl Answer {
         &self.names[..blocks.min(self.names.len())]
     }
 
+    /// The block of its prompt that it is about to fill.
+    pub fn next_block(&self, request: &Request) -> Option<Name> {
+        let block = self.computed / self.table.block_size();
+        self.opening(request)
+            .then(|| self.names.get(block).copied())?
+    }
+
     /// Takes what the cache has of it; returns the tokens found.
     pub fn reuse(&mut self, request: &Request) -> usize {
         let names = self.names.clone();

@@ -14,7 +14,7 @@ use super::blocks::Pool;
 use super::forward::{Forward, with_numbers};
 use super::gate::Seat;
 use super::observe::Observe;
-use super::pace::Pace;
+use super::pace::{Crowd, Pace};
 use super::policy::{self, Key, Plan, Room};
 use super::prefix::Names;
 use super::request::{Naming, Request};
@@ -293,17 +293,17 @@ impl<F: Forward> Engine<F> {
         let Shape {
             rows, step_tokens, ..
         } = self.shape;
-        let generating = |answer: &Answer| !answer.opening(&self.requests[&answer.key.request]);
-        // Every running answer may take one token; what goes beyond is for prompts.
         let running = self.running.len();
-        let tokens = if self.running.iter().any(generating) {
-            running
-                + self
-                    .pace
-                    .chunk(MIN_CHUNK, step_tokens.saturating_sub(running))
-        } else {
-            step_tokens
+        let opens = |answer: &&Answer| answer.opening(&self.requests[&answer.key.request]);
+        let opening = self.running.iter().filter(opens).count();
+        let crowd = Crowd {
+            generating: running - opening,
+            // Of those who wait, as many as there are rows for.
+            opening: opening + self.waiting.len().min(rows.saturating_sub(running)),
         };
+        // Every running answer may take one token; what goes beyond is for prompts.
+        let most = step_tokens.saturating_sub(running);
+        let tokens = running + self.pace.chunk(crowd, MIN_CHUNK, most);
         Room {
             rows,
             tokens,
@@ -328,6 +328,7 @@ impl<F: Forward> Engine<F> {
                 exclusive: if scarce { answer.table.exclusive() } else { 0 },
                 scoring: request.scored().is_some(),
                 party: request.party,
+                next: answer.next_block(request),
             }
         };
         self.running.iter().map(view).collect()
@@ -337,7 +338,8 @@ impl<F: Forward> Engine<F> {
         let view = |answer: &Answer| {
             let request = &self.requests[&answer.key.request];
             let known = answer.known(request);
-            let found = self.pool.find(answer.reusable(request));
+            let reusable = answer.reusable(request);
+            let found = self.pool.find(reusable);
             policy::Waiting {
                 key: answer.key,
                 pending: known - found.blocks * self.pool.block_size(),
@@ -347,6 +349,7 @@ impl<F: Forward> Engine<F> {
                 overtaken: answer.overtaken,
                 scoring: request.scored().is_some(),
                 party: request.party,
+                next: reusable.get(found.blocks).copied(),
             }
         };
         self.waiting.iter().map(view).collect()

@@ -1,7 +1,7 @@
 //! How many tokens a step may have so that answers under way do not wait long for their next token.
 
-/// How much longer than a step that only generates one may last that also computes prompts.
-const STRETCH: f64 = 2.0;
+/// Seconds a step may give to prompts for each that it takes to generate, however few wait for their first token.
+const LEAST_FOR_PROMPTS: f64 = 1.0;
 /// Seconds between two tokens that no reader notices: so long a step may always last.
 const UNNOTICED: f64 = 0.03;
 /// Seconds a step should last at most, unless the model is so slow that even generating takes most of them.
@@ -10,6 +10,15 @@ const LONGEST: f64 = 0.2;
 const LEAST_STRETCH: f64 = 1.5;
 /// Fewer tokens of prompts tell little about what one costs: reading the weights dominates such a step.
 const TELLING: usize = 8;
+
+/// Who shares the next step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crowd {
+    /// Answers that generate.
+    pub generating: usize,
+    /// Answers whose prompt is being computed, or could be.
+    pub opening: usize,
+}
 
 /// What steps cost, as seen lately.
 #[derive(Debug, Default)]
@@ -34,12 +43,16 @@ impl Pace {
     }
 
     /// Tokens of prompts the next step may compute beside those that answers generate, between `least` and `most`.
-    pub fn chunk(&self, least: usize, most: usize) -> usize {
-        if self.each == 0.0 {
+    ///
+    /// Time is divided by heads: where more wait for their first token than for their next, prompts get more of it.
+    pub fn chunk(&self, crowd: Crowd, least: usize, most: usize) -> usize {
+        if self.each == 0.0 || crowd.generating == 0 {
             return most;
         }
         let longest = LONGEST.max(LEAST_STRETCH * self.bare);
-        let seconds = (STRETCH * self.bare).clamp(UNNOTICED, longest) - self.bare;
+        let heads = crowd.opening as f64 / crowd.generating as f64;
+        let stretch = 1.0 + heads.max(LEAST_FOR_PROMPTS);
+        let seconds = (stretch * self.bare).clamp(UNNOTICED, longest) - self.bare;
         ((seconds.max(0.0) / self.each) as usize).clamp(least.min(most), most)
     }
 }
@@ -55,24 +68,44 @@ fn blend(known: &mut f64, seen: f64, weight: f64) {
 mod tests {
     use super::*;
 
-    /// A model whose steps cost `bare` seconds and `each` more for a prompt's token; returns the step it settles at.
+    /// One prompt beside many streams.
     fn settled(bare: f64, each: f64) -> (usize, f64) {
+        settled_among(1, 8, bare, each)
+    }
+
+    /// A model whose steps cost `bare` seconds and `each` more for a prompt's token; returns the step it settles at.
+    fn settled_among(opening: usize, generating: usize, bare: f64, each: f64) -> (usize, f64) {
+        let crowd = Crowd {
+            generating,
+            opening,
+        };
         let mut pace = Pace::default();
         pace.learn(256, bare + 256.0 * each);
         let mut chunk = 0;
         for _ in 0..50 {
             pace.learn(0, bare);
-            chunk = pace.chunk(16, 512);
+            chunk = pace.chunk(crowd, 16, 512);
             pace.learn(chunk, bare + chunk as f64 * each);
         }
         (chunk, bare + chunk as f64 * each)
     }
 
     #[test]
-    fn prompts_at_most_double_a_step_that_generates() {
+    fn a_few_prompts_at_most_double_a_step_that_generates() {
         let (chunk, seconds) = settled(0.06, 0.001);
         assert!((50..=60).contains(&chunk), "{chunk}");
         assert!(seconds <= 2.0 * 0.06 + 1e-9);
+    }
+
+    #[test]
+    fn time_is_divided_by_heads_where_most_wait_for_their_first_token() {
+        let (_, seconds) = settled_among(6, 2, 0.02, 0.001);
+        assert!((0.078..=0.08).contains(&seconds), "{seconds}");
+        let (_, seconds) = settled_among(64, 1, 0.02, 0.001);
+        assert!(seconds <= LONGEST + 1e-9, "{seconds}");
+        let (few, _) = settled_among(4, 8, 0.02, 0.001);
+        assert_eq!(few, settled_among(1, 8, 0.02, 0.001).0);
+        assert_eq!(settled_among(3, 0, 0.02, 0.001).0, 512, "nobody waits");
     }
 
     #[test]
@@ -91,9 +124,17 @@ mod tests {
 
     #[test]
     fn before_anything_is_known_a_step_is_as_long_as_may_be() {
+        let crowd = Crowd {
+            generating: 8,
+            opening: 1,
+        };
         let mut pace = Pace::default();
-        assert_eq!(pace.chunk(16, 512), 512);
+        assert_eq!(pace.chunk(crowd, 16, 512), 512);
         pace.learn(3, 1.0);
-        assert_eq!(pace.chunk(16, 512), 512, "so few tokens tell nothing");
+        assert_eq!(
+            pace.chunk(crowd, 16, 512),
+            512,
+            "so few tokens tell nothing"
+        );
     }
 }

@@ -3,18 +3,21 @@
 //! The rules, in this order:
 //! 1. Answers that are generating take one token each, oldest first. One that needs a block nobody has free takes it
 //!    from the youngest running answer, which is preempted and computes its tokens again later.
-//! 2. Running answers whose prompt is not computed yet take chunks of it, oldest first, from the tokens left.
+//! 2. The tokens left are divided evenly among the prompts that are not computed yet, those just admitted included.
 //! 3. Waiting answers are admitted while rows, tokens and blocks last: first those of the adapter that holds the fewest
 //!    rows, among these those of the request that holds the fewest, among these the oldest. One that does not fit may be
 //!    overtaken by later ones a bounded number of times; then nobody passes it.
 //! 4. Where every row is taken and an adapter or a request without any waits, it takes one from whoever holds most.
 
 mod share;
+mod split;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 
 use share::Shares;
+
+use super::prefix::Name;
 
 /// Identity and age of an answer: requests are numbered as they arrive, answers within a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +45,8 @@ pub struct Running {
     pub scoring: bool,
     /// Who it is for: the adapter, as a number.
     pub party: u64,
+    /// The block of a prompt that it is computing and that others may share.
+    pub next: Option<Name>,
 }
 
 /// An answer that waits, for the first time or again after preemption.
@@ -57,6 +62,8 @@ pub struct Waiting {
     pub overtaken: u32,
     pub scoring: bool,
     pub party: u64,
+    /// The first block that it lacks and might find in the cache. While another computes that, it waits.
+    pub next: Option<Name>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,19 +115,19 @@ pub fn plan(running: &[Running], waiting: &[Waiting], room: Room) -> Plan {
                 break;
             }
             free -= answer.growth;
-            plan.work
-                .extend(budget.grant(answer.key, 1, answer.scoring));
+            plan.work.extend(budget.grant(answer.key, answer.scoring));
         }
         at += 1;
     }
     // A younger answer granted its token may have been preempted for an older one's block only later in the walk, never
     // before: the walk goes oldest first and preempts from the other end.
     let staying = &running[..staying];
+    let mut prompts = Prompts::default();
     for answer in staying.iter().filter(|a| a.pending > 1) {
-        plan.work
-            .extend(budget.grant(answer.key, answer.pending, answer.scoring));
+        prompts.add(answer.key, budget.need(answer.pending, answer.scoring));
     }
     if !plan.preempt.is_empty() {
+        plan.work.extend(prompts.shares(budget.tokens));
         return plan;
     }
     let shares = Shares::of(staying);
@@ -132,15 +139,18 @@ pub fn plan(running: &[Running], waiting: &[Waiting], room: Room) -> Plan {
             free,
             shares,
             &mut budget,
+            &mut prompts,
             &mut plan,
         );
-    } else if budget.tokens > 0 {
+    } else if prompts.have_room(budget.tokens) {
         let fits = |answer: &Waiting| {
             answer.blocks + staying.len() <= free && (!answer.scoring || budget.scored > 0)
         };
         plan.displace = shares.displaced(staying, waiting.iter().filter(|a| fits(a)));
         plan.work.retain(|work| Some(work.0) != plan.displace);
+        prompts.remove(plan.displace);
     }
+    plan.work.extend(prompts.shares(budget.tokens));
     plan
 }
 
@@ -151,6 +161,7 @@ fn admit(
     mut free: usize,
     mut shares: Shares,
     budget: &mut Budget,
+    prompts: &mut Prompts,
     plan: &mut Plan,
 ) {
     let mut opening: HashSet<u64> = running
@@ -158,6 +169,8 @@ fn admit(
         .filter(|a| a.opening)
         .map(|a| a.key.request)
         .collect();
+    // Blocks that are being computed: nobody else computes them too.
+    let mut coming: HashSet<Name> = running.iter().filter_map(|a| a.next).collect();
     // Requests with an answer that did not fit: their later answers do not pass it.
     let mut stuck: HashSet<u64> = HashSet::new();
     let mut passed: Vec<Key> = Vec::new();
@@ -174,11 +187,12 @@ fn admit(
             continue;
         }
         let holders = running.len() + plan.admit.len();
-        if holders >= rows || budget.tokens == 0 {
+        if holders >= rows || !prompts.have_room(budget.tokens) {
             break;
         }
         let request = answer.key.request;
-        if stuck.contains(&request) || (answer.follows && opening.contains(&request)) {
+        let follows = answer.follows && opening.contains(&request);
+        if stuck.contains(&request) || follows || answer.next.is_some_and(|b| coming.contains(&b)) {
             continue;
         }
         // Each running answer may soon need a block; leaving one for each avoids preempting what was just admitted.
@@ -191,16 +205,18 @@ fn admit(
             }
             continue;
         }
-        let Some(work) = budget.grant(answer.key, answer.pending, answer.scoring) else {
+        let need = budget.need(answer.pending, answer.scoring);
+        if need == 0 {
             // No room for its scores, which running answers take. Those end, and until then others may pass: that is
             // not counted, for they take nothing it could have had.
             stuck.insert(request);
             continue;
-        };
+        }
         free -= answer.blocks;
         shares.add(answer.party, answer.key);
         plan.admit.push(answer.key);
-        plan.work.push(work);
+        prompts.add(answer.key, need);
+        coming.extend(answer.next);
         for key in &passed {
             if !plan.overtaken.contains(key) {
                 plan.overtaken.push(*key);
@@ -218,15 +234,53 @@ struct Budget {
 }
 
 impl Budget {
-    /// As many of `pending` tokens as are left, if any are.
-    fn grant(&mut self, key: Key, pending: usize, scoring: bool) -> Option<(Key, usize)> {
-        let mut tokens = pending.min(self.tokens);
-        if scoring {
-            tokens = tokens.min(self.scored);
-            self.scored -= tokens;
+    /// As many of `pending` tokens as could be computed, if nobody else took any.
+    fn need(&mut self, pending: usize, scoring: bool) -> usize {
+        if !scoring {
+            return pending;
         }
+        let tokens = pending.min(self.scored);
+        self.scored -= tokens;
+        tokens
+    }
+
+    /// The one token of an answer that generates, if it is left.
+    fn grant(&mut self, key: Key, scoring: bool) -> Option<(Key, usize)> {
+        let tokens = self.need(1, scoring).min(self.tokens);
         self.tokens -= tokens;
         (tokens > 0).then_some((key, tokens))
+    }
+}
+
+/// The answers of a step whose prompts are computed, and how many tokens each could use.
+#[derive(Default)]
+struct Prompts {
+    keys: Vec<Key>,
+    needs: Vec<usize>,
+}
+
+impl Prompts {
+    fn add(&mut self, key: Key, need: usize) {
+        self.keys.push(key);
+        self.needs.push(need);
+    }
+
+    fn remove(&mut self, key: Option<Key>) {
+        if let Some(at) = self.keys.iter().position(|other| Some(*other) == key) {
+            self.keys.remove(at);
+            self.needs.remove(at);
+        }
+    }
+
+    /// Whether one more would get a part of so many tokens.
+    fn have_room(&self, tokens: usize) -> bool {
+        split::claimed(&self.needs) < tokens
+    }
+
+    fn shares(&self, tokens: usize) -> impl Iterator<Item = (Key, usize)> {
+        let given = split::split(&self.needs, tokens);
+        let shares = self.keys.iter().copied().zip(given);
+        shares.filter(|share| share.1 > 0)
     }
 }
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::scheduler::prefix::numbered;
 
 fn key(request: u64) -> Key {
     Key { request, answer: 0 }
@@ -15,6 +16,7 @@ fn generating(request: u64) -> Running {
         exclusive: 1,
         scoring: false,
         party: 0,
+        next: None,
     }
 }
 
@@ -35,6 +37,7 @@ fn asking(request: u64, pending: usize, blocks: usize) -> Waiting {
         overtaken: 0,
         scoring: false,
         party: 0,
+        next: None,
     }
 }
 
@@ -52,16 +55,32 @@ fn numbers(keys: &[Key]) -> Vec<u64> {
 #[test]
 fn generating_answers_go_before_prompts_within_the_budget() {
     let running = [opening(1, 40), generating(2), generating(3)];
-    let plan = plan(&running, &[asking(4, 5, 1)], ROOM);
+    let plan = plan(&running, &[], ROOM);
     assert_eq!(plan.work, [(key(2), 1), (key(3), 1), (key(1), 14)]);
-    assert!(plan.admit.is_empty(), "no token is left for it");
 }
 
 #[test]
 fn a_long_prompt_is_computed_in_chunks_and_leaves_the_rest_to_the_next() {
-    let plan = plan(&[opening(1, 10)], &[asking(2, 50, 4)], ROOM);
-    assert_eq!(plan.work, [(key(1), 10), (key(2), 6)]);
+    let plan = plan(&[opening(1, 6)], &[asking(2, 50, 4)], ROOM);
+    assert_eq!(plan.work, [(key(1), 6), (key(2), 10)]);
     assert_eq!(plan.admit, [key(2)]);
+}
+
+#[test]
+fn a_short_prompt_is_computed_beside_a_long_one_that_came_first() {
+    let running = [generating(1), opening(2, 400)];
+    let room = Room { tokens: 65, ..ROOM };
+    let plan = plan(&running, &[asking(3, 20, 2)], room);
+    assert_eq!(plan.admit, [key(3)]);
+    assert_eq!(plan.work, [(key(1), 1), (key(2), 44), (key(3), 20)]);
+}
+
+#[test]
+fn nobody_is_admitted_for_too_few_tokens_to_be_worth_it() {
+    let running = [opening(1, 40), opening(2, 40)];
+    let plan = plan(&running, &[asking(3, 20, 2)], ROOM);
+    assert!(plan.admit.is_empty());
+    assert_eq!(plan.work, [(key(1), 8), (key(2), 8)]);
 }
 
 #[test]
@@ -246,15 +265,50 @@ fn rows_that_are_free_go_to_the_adapter_with_fewest() {
     );
 }
 
+#[test]
+fn what_one_prompt_computes_the_others_that_begin_so_wait_for() {
+    let block = |number| Some(numbered(number));
+    let mut running = [opening(1, 40), generating(2)];
+    running[0].next = block(7);
+    let begins = |request, number| Waiting {
+        next: block(number),
+        ..asking(request, 5, 1)
+    };
+    let waiting = [begins(3, 7), begins(4, 8), begins(5, 8), begins(6, 9)];
+    let room = Room {
+        tokens: 100,
+        ..ROOM
+    };
+    let plan = plan(&running, &waiting, room);
+    assert_eq!(numbers(&plan.admit), [4, 6]);
+    assert!(plan.overtaken.is_empty(), "they gain by waiting");
+}
+
+fn block() -> impl Strategy<Value = Option<Name>> {
+    prop_oneof![3 => Just(None), 1 => (0u64..3).prop_map(|number| Some(numbered(number)))]
+}
+
+/// Whether it waits for a block that another computes.
+fn gains(answer: &Waiting, running: &[Running], waiting: &[Waiting], plan: &Plan) -> bool {
+    let admitted = waiting
+        .iter()
+        .filter(|a| plan.admit.contains(&a.key) && a.key != answer.key);
+    let mut coming = running
+        .iter()
+        .map(|a| a.next)
+        .chain(admitted.map(|a| a.next));
+    answer.next.is_some() && coming.any(|next| next == answer.next)
+}
+
 prop_compose! {
     fn backlog()(
-        running in prop::collection::vec((1usize..40, 0usize..2, 1usize..6, any::<bool>(), 0u64..3), 0..8),
-        waiting in prop::collection::vec((1usize..60, 1usize..12, any::<bool>(), 0u32..10, any::<bool>(), 1u32..4, 0u64..3), 0..8),
+        running in prop::collection::vec((1usize..40, 0usize..2, 1usize..6, any::<bool>(), 0u64..3, block()), 0..8),
+        waiting in prop::collection::vec((1usize..60, 1usize..12, any::<bool>(), 0u32..10, any::<bool>(), 1u32..4, 0u64..3, block()), 0..8),
         room in (1usize..10, 0usize..40, 1usize..12, 0usize..30),
     ) -> (Vec<Running>, Vec<Waiting>, Room) {
         let rows = room.0.max(running.len());
         let room = Room { rows, tokens: rows + room.1, scored: room.2, free_blocks: room.3 };
-        let running = running.into_iter().zip(0..).map(|((pending, growth, exclusive, scoring, party), request)| {
+        let running = running.into_iter().zip(0..).map(|((pending, growth, exclusive, scoring, party, next), request)| {
             let generates = pending % 2 == 0;
             Running {
                 key: key(request),
@@ -264,11 +318,12 @@ prop_compose! {
                 exclusive,
                 scoring: scoring && !generates,
                 party,
+                next: next.filter(|_| !generates),
             }
         }).collect();
-        let waiting = waiting.into_iter().zip(100..).flat_map(|((pending, blocks, follows, overtaken, scoring, n, party), request)| {
+        let waiting = waiting.into_iter().zip(100..).flat_map(|((pending, blocks, follows, overtaken, scoring, n, party, next), request)| {
             (0..n).map(move |answer| Waiting {
-                key: Key { request, answer }, pending, blocks, follows: follows && n > 1, overtaken, scoring: scoring && answer == 0, party,
+                key: Key { request, answer }, pending, blocks, follows: follows && n > 1, overtaken, scoring: scoring && answer == 0, party, next,
             })
         }).collect();
         (running, waiting, room)
@@ -293,6 +348,7 @@ proptest! {
         let taken: usize = plan.admit.iter().map(|k| asked(k).unwrap().blocks).sum();
         let freed: usize = plan.preempt.iter().map(|k| of(k).unwrap().exclusive).sum();
         prop_assert!(grown + taken <= room.free_blocks + freed);
+        prop_assert!(waiting.iter().all(|a| !plan.admit.contains(&a.key) || !gains(a, &running, &waiting, &plan)));
 
         let mut once: Vec<Key> = plan.work.iter().map(|w| w.0).collect();
         once.sort_unstable();
@@ -324,7 +380,8 @@ proptest! {
         let urgent = |a: &Waiting| a.overtaken >= OVERTAKINGS;
         // First answers to what needs no scores: later ones wait for their first, and scores for room that running
         // answers take.
-        let firsts = || waiting.iter().filter(|a| a.key.answer == 0 && !a.scoring);
+        let free = |a: &&Waiting| a.key.answer == 0 && !a.scoring && !gains(a, &running, &waiting, &plan);
+        let firsts = || waiting.iter().filter(free);
         for passed in firsts().filter(|a| !plan.admit.contains(&a.key)) {
             for other in firsts().filter(|a| a.key > passed.key && a.party == passed.party && urgent(a) <= urgent(passed)) {
                 prop_assert!(
@@ -343,6 +400,9 @@ proptest! {
         let admitted = |a: &&Waiting| plan.admit.contains(&a.key);
         let richer = waiting.iter().filter(admitted).any(|a| holds(a.party) && a.overtaken < OVERTAKINGS);
         for answer in waiting.iter().filter(|a| a.key.answer == 0 && !a.scoring && !holds(a.party)) {
+            if gains(answer, &running, &waiting, &plan) {
+                continue;
+            }
             let served = waiting.iter().filter(admitted).any(|a| a.party == answer.party);
             let too_large = plan.overtaken.contains(&answer.key);
             prop_assert!(!richer || served || too_large, "{:?} was passed", answer.key);

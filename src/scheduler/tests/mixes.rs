@@ -219,3 +219,22 @@ fn a_crowd_of_answers_to_one_request_lets_a_newcomer_in_at_once() {
         assert_eq!(answer.ids(), continuation(&[1, 2, 3], 100));
     }
 }
+
+#[test]
+fn a_short_prompt_is_answered_while_a_long_one_is_computed() {
+    let shape = Shape {
+        step_tokens: 32,
+        ..AMPLE
+    };
+    let mut bench = Bench::new(shape);
+    let long = bench.ask(draft(&[3; 240], greedy(4)));
+    bench.engine.turn();
+    let mut short = bench.ask(draft(&[1, 2, 3], greedy(4)));
+    (0..4).for_each(|_| assert!(bench.engine.turn()));
+    assert_eq!(
+        read(&mut short).answers[0].ids(),
+        continuation(&[1, 2, 3], 4)
+    );
+    assert!(long.is_empty(), "it is still computed");
+    bench.finish();
+}

@@ -228,3 +228,16 @@ fn what_is_looked_for_and_found_is_counted_once_a_request() {
         assert_eq!(bench.engine.pool().cached() > 0, prefix_cache);
     }
 }
+
+#[test]
+fn prompts_that_begin_alike_and_come_together_are_computed_once() {
+    let computed = Counting::default();
+    let mut bench = Bench::of(computed.clone(), AMPLE);
+    let asked = |last: u32| draft(&[&prompt(80)[..], &[last; 4]].concat(), greedy(1));
+    let mut readers: Vec<_> = (0..6).map(|last| bench.ask(asked(last))).collect();
+    bench.finish();
+    for (last, reader) in (0..6).zip(&mut readers) {
+        assert_eq!(read(reader).afresh(), Bench::new(AMPLE).answer(asked(last)));
+    }
+    assert_eq!(computed.0.load(Ordering::Relaxed), 84 + 5 * 4);
+}

@@ -119,7 +119,7 @@ fn a_decoder_says_in_a_mixed_batch_what_it_says_alone() {
         bench.finish();
         for (number, reader) in (0..16).zip(&mut readers) {
             let alone = Bench::of(model.clone(), AMPLE).answer(request(number));
-            let crowd = read(reader);
+            let crowd = read(reader).afresh();
             assert_eq!(alone.usage, crowd.usage);
             assert_same(
                 number,
