@@ -8,7 +8,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 use super::telemetry::{Gauges, Metrics};
-use crate::api::http;
+use crate::api::{grpc, http};
 use crate::domain::JobStatus;
 use crate::model::Base;
 use crate::registry::Registry;
@@ -66,6 +66,12 @@ impl http::Telemetry for Doors {
     }
 
     fn answered(&self, route: &'static str, code: u16, _took: Duration) {
+        self.metrics.answered(route, &code.to_string());
+    }
+}
+
+impl grpc::Telemetry for Doors {
+    fn called(&self, route: &str, code: &'static str) {
         self.metrics.answered(route, code);
     }
 }

@@ -171,6 +171,7 @@ impl Daemon {
         let app = http::App::new(gateway.clone(), config, doors.clone());
         let config = grpc::Config {
             limits,
+            telemetry: doors.clone(),
             ..grpc::Config::default()
         };
         let servers = vec![

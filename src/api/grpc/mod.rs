@@ -2,6 +2,7 @@
 //! as HTTP's bodies and refused for the same reasons.
 
 mod adapters;
+mod counted;
 mod generate;
 mod inference;
 mod server;
@@ -17,11 +18,23 @@ use crate::gateway::Gateway;
 
 pub use server::serve;
 
-#[derive(Debug, Clone)]
+/// What the services tell the program's telemetry.
+pub trait Telemetry: Send + Sync {
+    /// A call has ended; `route` is one of a fixed set, `code` as the protocol spells it.
+    fn called(&self, _route: &str, _code: &'static str) {}
+}
+
+/// Counts nothing.
+pub struct Untold;
+
+impl Telemetry for Untold {}
+
+#[derive(Clone)]
 pub struct Config {
     pub limits: Limits,
     /// Calls of one connection at once.
     pub streams: u32,
+    pub telemetry: Arc<dyn Telemetry>,
 }
 
 impl Default for Config {
@@ -29,6 +42,7 @@ impl Default for Config {
         Self {
             limits: Limits::default(),
             streams: 256,
+            telemetry: Arc::new(Untold),
         }
     }
 }

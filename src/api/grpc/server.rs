@@ -12,6 +12,7 @@ use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use super::counted::Counted;
 use super::{Config, Doors};
 use crate::api::socket::Socket;
 use crate::gateway::Gateway;
@@ -51,11 +52,18 @@ pub async fn serve(
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
-    let Config { limits, streams } = config;
+    let Config {
+        limits,
+        streams,
+        telemetry,
+    } = config;
     let most = limits.max_request_bytes;
     let seats = Arc::new(Semaphore::new(limits.connections.max(1)));
     let incoming = accepted(listener, seats, limits.pace.patience);
     let doors = Doors::new(gateway, limits);
+    let inference = InferenceServer::new(doors.clone()).max_decoding_message_size(most);
+    let adapters = AdaptersServer::new(doors.clone()).max_decoding_message_size(most);
+    let training = TrainingServer::new(doors).max_decoding_message_size(most);
     let served = Server::builder()
         .max_concurrent_streams(streams)
         .http2_keepalive_interval(Some(PING))
@@ -63,9 +71,9 @@ pub async fn serve(
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
-        .add_service(InferenceServer::new(doors.clone()).max_decoding_message_size(most))
-        .add_service(AdaptersServer::new(doors.clone()).max_decoding_message_size(most))
-        .add_service(TrainingServer::new(doors).max_decoding_message_size(most))
+        .add_service(Counted::new(inference, telemetry.clone()))
+        .add_service(Counted::new(adapters, telemetry.clone()))
+        .add_service(Counted::new(training, telemetry))
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned())
         .await;
     watching.abort();

@@ -206,11 +206,9 @@ impl Metrics {
         })
     }
 
-    /// Counts an answered request. `route` is a pattern of the route table, never a caller's path.
-    pub fn answered(&self, route: &str, code: u16) {
-        self.requests
-            .with_label_values(&[route, code.to_string().as_str()])
-            .inc();
+    /// Counts an answered request. `route` is of a fixed set, never a caller's path; `code` is as its protocol says it.
+    pub fn answered(&self, route: &str, code: &str) {
+        self.requests.with_label_values(&[route, code]).inc();
     }
 
     /// Follows a job by its events.

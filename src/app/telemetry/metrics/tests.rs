@@ -20,7 +20,7 @@ fn idle() -> Gauges {
 #[test]
 fn a_scrape_holds_what_gateways_read() {
     let metrics = Metrics::new(4).unwrap();
-    metrics.answered("/v1/chat/completions", 200);
+    metrics.answered("/v1/chat/completions", "200");
     metrics.request(
         0.5,
         Some("legal"),
@@ -149,7 +149,7 @@ fn gateways_are_told_of_a_bounded_number_of_adapters_the_busy_ones_first() {
 #[test]
 fn every_metric_that_users_rely_on_is_there() {
     let metrics = Metrics::new(4).unwrap();
-    metrics.answered("/livez", 200);
+    metrics.answered("/livez", "200");
     metrics.step(0.1, 1, 1);
     metrics.request(0.1, None, Usage::default());
     metrics.trained(&JobEvent {

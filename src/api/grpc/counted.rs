@@ -1,0 +1,233 @@
+//! Counts calls by their route and how they ended. A stream ends with its trailers, or when its reader leaves.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures::future::{BoxFuture, FutureExt};
+use hyper::body::{Body as Read, Frame, SizeHint};
+use tonic::body::Body;
+use tonic::codegen::{Bytes, Service, http};
+use tonic::server::NamedService;
+use tonic::{Code, Status};
+
+use super::Telemetry;
+
+/// The metrics label of calls to methods that do not exist.
+const NO_ROUTE: &str = "none";
+
+/// A service whose calls are counted.
+#[derive(Clone)]
+pub struct Counted<S> {
+    inner: S,
+    telemetry: Arc<dyn Telemetry>,
+}
+
+impl<S> Counted<S> {
+    pub fn new(inner: S, telemetry: Arc<dyn Telemetry>) -> Self {
+        Self { inner, telemetry }
+    }
+}
+
+impl<S: NamedService> NamedService for Counted<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<http::Request<Body>> for Counted<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let mut call = Call {
+            route: request.uri().path().trim_start_matches('/').to_owned(),
+            telemetry: self.telemetry.clone(),
+            ended: false,
+        };
+        let answered = self.inner.call(request);
+        async move {
+            let response = answered.await?;
+            // A call that fails before it says anything has its status among the headers.
+            if let Some(status) = Status::from_header_map(response.headers()) {
+                call.end(status.code());
+                return Ok(response);
+            }
+            Ok(response.map(|body| Body::new(Told { body, call })))
+        }
+        .boxed()
+    }
+}
+
+/// One call, counted once.
+struct Call {
+    route: String,
+    telemetry: Arc<dyn Telemetry>,
+    ended: bool,
+}
+
+impl Call {
+    fn end(&mut self, code: Code) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        // A caller may write anything there, but only our own methods are implemented.
+        let route = match code {
+            Code::Unimplemented => NO_ROUTE,
+            _ => &self.route,
+        };
+        self.telemetry.called(route, name(code));
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.end(Code::Cancelled);
+    }
+}
+
+/// The messages of a call on their way out.
+struct Told {
+    body: Body,
+    call: Call,
+}
+
+impl Read for Told {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let next = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &next
+            && let Some(status) = frame.trailers_ref().and_then(Status::from_header_map)
+        {
+            self.call.end(status.code());
+        }
+        next
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// As the protocol spells it.
+fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Notes(Mutex<Vec<String>>);
+
+    impl Telemetry for Notes {
+        fn called(&self, route: &str, code: &'static str) {
+            self.0.lock().unwrap().push(format!("{route} {code}"));
+        }
+    }
+
+    struct Frames(VecDeque<Frame<Bytes>>);
+
+    impl Read for Frames {
+        type Data = Bytes;
+        type Error = Status;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            Poll::Ready(self.0.pop_front().map(Ok))
+        }
+    }
+
+    /// Answers with a status among the headers, or with one among the trailers after a message.
+    #[derive(Clone)]
+    struct Answers(Code, bool);
+
+    impl Service<http::Request<Body>> for Answers {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+            let status = Status::new(self.0, "");
+            if !self.1 {
+                return std::future::ready(Ok(status.into_http()));
+            }
+            let mut trailers = http::HeaderMap::new();
+            status.add_header(&mut trailers).unwrap();
+            let message = Frame::data(Bytes::from_static(b"x"));
+            let frames = Frames([message, Frame::trailers(trailers)].into());
+            std::future::ready(Ok(http::Response::new(Body::new(frames))))
+        }
+    }
+
+    async fn call(answers: Answers, notes: &Arc<Notes>) -> http::Response<Body> {
+        let mut counted = Counted::new(answers, notes.clone());
+        let request = http::Request::builder().uri("http://x/a.B/C");
+        counted
+            .call(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_call_is_counted_once_when_its_end_is_known() {
+        let notes = Arc::new(Notes::default());
+        let told = || std::mem::take(&mut *notes.0.lock().unwrap());
+        drop(call(Answers(Code::NotFound, false), &notes).await);
+        assert_eq!(told(), ["a.B/C NOT_FOUND"]);
+        let response = call(Answers(Code::Ok, true), &notes).await;
+        assert!(told().is_empty(), "its stream goes on");
+        let body = axum::body::Body::new(response.into_body());
+        axum::body::to_bytes(body, 1000).await.unwrap();
+        assert_eq!(told(), ["a.B/C OK"]);
+        drop(call(Answers(Code::Ok, true), &notes).await);
+        assert_eq!(told(), ["a.B/C CANCELLED"], "its reader left");
+        drop(call(Answers(Code::Unimplemented, false), &notes).await);
+        assert_eq!(told(), ["none UNIMPLEMENTED"]);
+    }
+}
