@@ -110,6 +110,14 @@ impl Row {
                 Code::ResourceExhausted,
             )
             .retry_after(*retry_after),
+            // It would only be asked of a machine that is still as busy.
+            Reason::DeadlineExceeded => row(
+                504,
+                "timeout_error",
+                "deadline_exceeded",
+                Code::DeadlineExceeded,
+            )
+            .final_(),
             Reason::SlowReader { .. } => {
                 row(408, INVALID, "slow_reader", Code::ResourceExhausted).final_()
             }
@@ -184,6 +192,7 @@ impl From<Reason> for Fault {
             | Reason::TooLarge { .. }
             | Reason::WrongState(_)
             | Reason::Overloaded { .. }
+            | Reason::DeadlineExceeded
             | Reason::SlowReader { .. }
             | Reason::Draining
             | Reason::EngineDown(_)

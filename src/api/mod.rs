@@ -2,12 +2,15 @@
 //! table that says how every reason to refuse looks. Decides nothing about models, adapters or jobs.
 
 mod arrival;
+mod caller;
 mod fault;
 pub mod grpc;
 pub mod http;
 mod socket;
 
 pub use arrival::{Memory, Pace};
+
+use caller::bearer;
 
 /// What both doors keep to.
 #[derive(Debug, Clone)]

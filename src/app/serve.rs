@@ -151,7 +151,13 @@ impl Daemon {
                 scheduler: scheduler.clone(),
                 trainer: trainer.clone(),
             },
-            gateway::Config::default(),
+            gateway::Config {
+                shares: gateway::Shares {
+                    adapters: weighed(&values.adapters.weights)?,
+                    keys: weighed(&values.auth.weights)?,
+                },
+                ..gateway::Config::default()
+            },
         );
         let stop = CancellationToken::new();
         let (http, grpc_address) = (http_listener.local_addr()?, grpc_listener.local_addr()?);
@@ -236,6 +242,10 @@ impl Daemon {
         }
         tracing::info!("stopped");
     }
+}
+
+fn weighed(text: &str) -> anyhow::Result<gateway::Weighed> {
+    text.parse().map_err(anyhow::Error::msg)
 }
 
 /// The same for both doors.

@@ -17,4 +17,4 @@ pub use ids::{AdapterName, FileId, Generation, JobId, NameError, Pin};
 pub use job::{CheckpointView, FileView, JobEvent, JobEventKind, JobStatus, JobView, Level};
 pub use reason::{BadRow, Reason};
 pub use recipe::{Method, Recipe, Schedule, Targets};
-pub use request::{AdapterChoice, Ask, Input, Sampling};
+pub use request::{AdapterChoice, Ask, Input, Sampling, Urgency};

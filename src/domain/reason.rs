@@ -81,6 +81,9 @@ pub enum Reason {
     WrongState(String),
     #[error("too many requests are waiting; try again in {retry_after} s")]
     Overloaded { retry_after: u64 },
+    /// The request's own `timeout`, before its first token.
+    #[error("no token came within the request's timeout")]
+    DeadlineExceeded,
     /// The reader of a stream lagged so far behind that its answer was given up.
     #[error("the reader fell {events} events behind")]
     SlowReader { events: usize },

@@ -83,4 +83,14 @@ pub struct Ask {
     pub prompt_logprobs: bool,
     /// What is computed of a common beginning is shared only with requests that say the same; empty is everybody.
     pub cache_salt: String,
+    pub urgency: Urgency,
+}
+
+/// When a request wants to be answered.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Urgency {
+    /// -100 to 100; lower comes first among the requests of one caller.
+    pub priority: i32,
+    /// Seconds from its arrival. Without a token it fails then; with some, it ends.
+    pub timeout: Option<f64>,
 }

@@ -10,6 +10,8 @@ pub struct Claims {
     pub field: Option<String>,
     /// Every `adapter` header or metadata entry.
     pub headers: Vec<String>,
+    /// The key it came with. It proves nothing here: it tells callers apart, so that they share the machine fairly.
+    pub key: Option<String>,
 }
 
 /// The choice, and how to say that it does not exist.
@@ -176,6 +178,7 @@ mod tests {
             model: model.map(Into::into),
             field: field.map(Into::into),
             headers: headers.iter().map(|h| (*h).to_owned()).collect(),
+            key: None,
         }
     }
 

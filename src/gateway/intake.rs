@@ -1,10 +1,13 @@
 //! From a request to running answers: choose, lease, tokenize, check, submit. All prompts of a request are checked
 //! before any is submitted, and all run on one generation.
 
+use std::time::Instant;
+
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::choose::{Chosen, choose};
+use super::share::deadline;
 use super::{Claims, Gateway, unix_now};
 use crate::domain::{AdapterChoice, AdapterName, Ask, Event, Generation, Pin, Reason};
 use crate::registry::Lease;
@@ -32,6 +35,22 @@ pub struct Answer {
 impl Gateway {
     /// Submits every prompt of a request, or none.
     pub async fn ask(&self, claims: &Claims, asks: Vec<Ask>) -> Result<Answers, Reason> {
+        let deadline = deadline(asks.iter().map(|ask| &ask.urgency), Instant::now())?;
+        let asked = self.ask_until(deadline, claims, asks);
+        match deadline {
+            Some(end) => tokio::time::timeout_at(end.into(), asked)
+                .await
+                .map_err(|_| Reason::DeadlineExceeded)?,
+            None => asked.await,
+        }
+    }
+
+    async fn ask_until(
+        &self,
+        deadline: Option<Instant>,
+        claims: &Claims,
+        asks: Vec<Ask>,
+    ) -> Result<Answers, Reason> {
         let parts = self.parts();
         let answers = asks
             .iter()
@@ -57,6 +76,8 @@ impl Gateway {
                 (lease, _) => lease,
             };
             let (n, prompt_logprobs) = (ask.n, ask.prompt_logprobs);
+            let adapter = named.as_ref().map(|(name, _)| name);
+            let (shares, priority) = (&self.inner.config.shares, ask.urgency.priority);
             let draft = Draft {
                 prompt: prompt.clone(),
                 sampling: ask.sampling,
@@ -64,6 +85,7 @@ impl Gateway {
                 prompt_logprobs,
                 lease: own,
                 cache_salt: ask.cache_salt,
+                terms: shares.terms(claims.key.as_deref(), adapter, priority, deadline),
             };
             ready.push((prompt, Admitted::check(draft, &limits)?));
         }

@@ -7,6 +7,7 @@ mod files;
 mod intake;
 mod jobs;
 mod models;
+mod share;
 mod tokens;
 mod watch;
 
@@ -27,6 +28,7 @@ pub use choose::Claims;
 pub use intake::{Answer, Answers};
 pub use jobs::JobAsk;
 pub use models::ModelView;
+pub use share::{Shares, Weighed};
 pub use watch::AdapterChange;
 
 /// The parts a gateway stands in front of.
@@ -45,6 +47,8 @@ pub struct Config {
     pub tokenizing: usize,
     /// How long a long text waits for its turn at the tokenizer.
     pub patience: Duration,
+    /// Who gets how much where not all get what they ask for.
+    pub shares: Shares,
 }
 
 impl Default for Config {
@@ -53,6 +57,7 @@ impl Default for Config {
             max_answers: 256,
             tokenizing: 2,
             patience: Duration::from_secs(20),
+            shares: Shares::default(),
         }
     }
 }

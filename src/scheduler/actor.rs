@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::admit::{Admitted, Limits};
 use super::engine::{Engine, Shape, Shortcuts};
 use super::forward::Forward;
-use super::gate::{Gate, Seat};
+use super::gate::{Gate, Most, Seat};
 use super::observe::{Load, Observe};
 use crate::device::Turns;
 use crate::domain::{Event, Reason};
@@ -26,7 +26,7 @@ pub struct Config {
     pub kv_bytes: u64,
     /// Positions of one key/value block.
     pub block_size: usize,
-    /// Requests that may wait; more are refused as `Overloaded`.
+    /// Requests that may wait; more are refused as `Overloaded`, and so are prompts that fill the cache several times.
     pub queue: usize,
     /// Answers of one request.
     pub max_n: u32,
@@ -38,6 +38,8 @@ pub struct Config {
 const LAG: usize = 1024;
 /// Events a reader may always lag behind for each answer: it hears of many at once after a step.
 const LEAST_LAG: usize = 64;
+/// Prompts that wait may together fill the cache so often; with more, the last would wait for minutes.
+const CACHES: usize = 4;
 /// Logits of one step that exist only to score prompts, in bytes.
 const SCORE_BYTES: usize = 64 << 20;
 /// How often an idle engine shows that it is alive.
@@ -124,7 +126,10 @@ impl Scheduler {
         F::Cache: Send,
     {
         let queue = queue.max(1);
-        let gate = Gate::new(queue);
+        let gate = Gate::new(Most {
+            requests: queue,
+            blocks: shape.blocks.saturating_mul(CACHES),
+        });
         // Every arrival holds a seat of the queue, so the channel never has more than it can hold.
         let (arrivals, inbox) = sync::sync_channel(queue);
         let signs = Arc::new(Signs {
@@ -179,7 +184,8 @@ impl Scheduler {
         if signs.draining.load(Ordering::Acquire) {
             return Err(Reason::Draining);
         }
-        let seat = gate.enter().ok_or_else(|| self.overloaded())?;
+        let blocks = request.prompt.len().div_ceil(self.0.block_size);
+        let seat = gate.enter(blocks).ok_or_else(|| self.overloaded())?;
         let (events, reader) = mpsc::channel(lag(&request) + 1);
         arrivals
             .try_send(Arrival {

@@ -1,5 +1,8 @@
 //! The one door into the scheduler: an unchecked draft becomes `Admitted`, or a reason that names the field.
 
+use std::time::Instant;
+
+use super::policy::ledger::Weights;
 use crate::domain::{Reason, Sampling};
 use crate::registry::Lease;
 
@@ -16,6 +19,21 @@ const MAX_SALT_BYTES: usize = 256;
 /// Alternatives reported with a token.
 const MAX_ALTERNATIVES: u8 = 20;
 
+/// Of a request's `priority`, in either direction.
+const MOST_PRIORITY: i32 = 100;
+
+/// How a request stands beside others.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Terms {
+    /// Who asks, as a number; 0 is whoever does not say.
+    pub tenant: u64,
+    pub weights: Weights,
+    /// Lower comes first within a tenant.
+    pub priority: i32,
+    /// A request that has no token yet fails then; one that has, ends.
+    pub deadline: Option<Instant>,
+}
+
 /// A request in tokens, not yet checked.
 pub struct Draft {
     pub prompt: Vec<u32>,
@@ -28,6 +46,7 @@ pub struct Draft {
     pub lease: Option<Lease>,
     /// Requests share what is computed of a common beginning only where they say the same.
     pub cache_salt: String,
+    pub terms: Terms,
 }
 
 /// What a request must keep to.
@@ -52,6 +71,7 @@ pub struct Admitted {
     pub(super) prompt_logprobs: bool,
     pub(super) lease: Option<Lease>,
     pub(super) cache_salt: String,
+    pub(super) terms: Terms,
 }
 
 impl Admitted {
@@ -63,6 +83,7 @@ impl Admitted {
             prompt_logprobs,
             lease,
             cache_salt,
+            terms,
         } = draft;
         if prompt.is_empty() {
             return Err(Reason::field("prompt", "needs at least one token"));
@@ -79,6 +100,13 @@ impl Admitted {
         if cache_salt.len() > MAX_SALT_BYTES {
             let why = format!("has {} bytes, at most {MAX_SALT_BYTES}", cache_salt.len());
             return Err(Reason::field("cache_salt", why));
+        }
+        if terms.priority.unsigned_abs() > MOST_PRIORITY.unsigned_abs() {
+            let why = format!(
+                "{} is not between -{MOST_PRIORITY} and {MOST_PRIORITY}",
+                terms.priority
+            );
+            return Err(Reason::field("priority", why));
         }
         let max_tokens = room_for_answer(prompt.len(), sampling.max_tokens, limits)?;
         if sampling.min_tokens > max_tokens {
@@ -100,6 +128,7 @@ impl Admitted {
             prompt_logprobs,
             lease,
             cache_salt,
+            terms,
         })
     }
 }
@@ -243,6 +272,7 @@ mod tests {
             prompt_logprobs: false,
             lease: None,
             cache_salt: String::new(),
+            terms: Terms::default(),
         }
     }
 
@@ -323,6 +353,13 @@ mod tests {
         );
         assert_eq!(refused(Draft { n: 0, ..draft() }), "n");
         assert_eq!(refused(Draft { n: 5, ..draft() }), "n");
+        for priority in [-101, 101, i32::MIN, i32::MAX] {
+            let terms = Terms {
+                priority,
+                ..Terms::default()
+            };
+            assert_eq!(refused(Draft { terms, ..draft() }), "priority");
+        }
         assert_eq!(refused(draft()), "nothing");
     }
 

@@ -26,8 +26,12 @@ pub struct Answer {
     voice: Voice,
     /// From its first token on.
     drafter: Option<Drafter>,
-    /// How often it was passed in the queue.
+    /// How often it was overtaken in the queue because it did not fit.
     pub overtaken: u32,
+    /// How many younger ones were admitted while it waited.
+    pub passed: u32,
+    /// When it began to wait.
+    since: Instant,
     /// When its newest token was chosen.
     last: Option<Instant>,
 }
@@ -53,6 +57,8 @@ impl Answer {
             voice: Voice::new(tokenizer, &request.sampling.stop),
             drafter: None,
             overtaken: 0,
+            passed: 0,
+            since: Instant::now(),
             last: None,
         }
     }
@@ -112,10 +118,22 @@ impl Answer {
         self.table.name(&self.names[..full]);
     }
 
-    /// Gives its blocks back. Everything it said, and its random state, stay.
+    /// Gives its blocks back and waits. Everything it said, and its random state, stay.
     pub fn preempt(&mut self) {
         self.table.clear();
         self.computed = 0;
+        self.since = Instant::now();
+    }
+
+    /// Whole minutes that it has waited.
+    pub fn minutes(&self, now: Instant) -> u32 {
+        let minutes = now.saturating_duration_since(self.since).as_secs() / 60;
+        u32::try_from(minutes).unwrap_or(u32::MAX)
+    }
+
+    /// What it still held back, as it ends early.
+    pub fn close(&mut self) -> String {
+        self.voice.close().text
     }
 
     /// Tokens it may still say.

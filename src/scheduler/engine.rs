@@ -14,8 +14,9 @@ use super::blocks::Pool;
 use super::forward::{Forward, with_numbers};
 use super::gate::Seat;
 use super::observe::Observe;
-use super::pace::{Crowd, Pace};
-use super::policy::{self, Key, Plan, Room};
+use super::pace::Pace;
+use super::policy::ledger::Ledger;
+use super::policy::{self, Key, Plan};
 use super::prefix::Names;
 use super::request::{Naming, Request};
 use super::stake::Costs;
@@ -25,11 +26,10 @@ use crate::domain::{Event, Reason};
 use crate::model::sample::Scratch;
 use crate::text::Tokenizer;
 
+mod ending;
 mod settle;
 mod speculate;
-
-/// Tokens of prompts that a step may compute at least, whatever else it does.
-const MIN_CHUNK: usize = 16;
+mod view;
 
 /// Sizes of an engine, resolved.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +92,7 @@ pub struct Engine<F: Forward> {
     ended: u64,
     /// Grows when a request comes, begins or ends.
     changes: u64,
+    ledger: Ledger,
     pace: Pace,
     costs: Costs,
     scratch: Scratch,
@@ -122,6 +123,7 @@ impl<F: Forward> Engine<F> {
             next: 0,
             ended: 0,
             changes: 0,
+            ledger: Ledger::default(),
             pace: Pace::default(),
             costs: Costs::default(),
             scratch: Scratch::default(),
@@ -160,6 +162,7 @@ impl<F: Forward> Engine<F> {
         };
         let request = Request::new(admitted, events, seat, &self.tokenizer, naming);
         let (n, speaks) = (request.n, request.max_tokens() > 0);
+        self.ledger.enter(request.party, request.terms.weights);
         self.requests.insert(number, request);
         // A request that only scores its prompt computes it once, whatever n is.
         let answers = if speaks { 0..n } else { 0..1 };
@@ -179,9 +182,12 @@ impl<F: Forward> Engine<F> {
 
     /// Makes one step, where there is anything to do. False where another turn would find the same.
     pub fn turn(&mut self) -> bool {
+        let now = Instant::now();
         self.drop_deserted();
+        self.expire(now);
         self.refuse_impossible();
-        let plan = policy::plan(&self.running_view(), &self.waiting_view(), self.room());
+        let (running, waiting) = (self.running_view(), self.waiting_view(now));
+        let plan = policy::plan(&running, &waiting, self.room(), &self.ledger);
         let mut work = self.apply(&plan);
         if work.is_empty() {
             return !plan.preempt.is_empty() || plan.displace.is_some();
@@ -230,13 +236,6 @@ impl<F: Forward> Engine<F> {
         true
     }
 
-    /// Ends every request with this reason.
-    pub fn abort(&mut self, reason: &Reason) {
-        for number in self.requests.keys().copied().collect::<Vec<_>>() {
-            self.fail(number, reason.clone());
-        }
-    }
-
     fn compute(&mut self, step: &Step) -> candle_core::Result<()> {
         let logits = self
             .forward
@@ -248,116 +247,6 @@ impl<F: Forward> Engine<F> {
         with_numbers(&logits, |numbers| {
             self.settle(step, numbers, numbers.len() / rows.max(1))
         })
-    }
-
-    fn drop_deserted(&mut self) {
-        let deserted = |(&number, request): (&u64, &Request)| request.deserted().then_some(number);
-        for number in self
-            .requests
-            .iter()
-            .filter_map(deserted)
-            .collect::<Vec<_>>()
-        {
-            self.remove(number);
-        }
-    }
-
-    /// What the whole cache cannot hold is never admitted, and in the end would let nobody pass. Admission refuses it
-    /// with better words; this is the last line, whatever the limits were that it was checked against.
-    fn refuse_impossible(&mut self) {
-        let impossible = |answer: &&Answer| {
-            let request = &self.requests[&answer.key.request];
-            let positions = request.needs(answer.known(request));
-            self.pool.blocks_for(positions) > self.pool.total()
-        };
-        let numbers: Vec<u64> = self
-            .waiting
-            .iter()
-            .filter(impossible)
-            .map(|a| a.key.request)
-            .collect();
-        for number in numbers {
-            let Some(request) = self.requests.get(&number) else {
-                continue;
-            };
-            let reason = Reason::PromptTooLong {
-                tokens: request.prompt.len(),
-                wanted: request.max_tokens(),
-                limit: self.pool.total() * self.pool.block_size(),
-            };
-            self.fail(number, reason);
-        }
-    }
-
-    fn room(&self) -> Room {
-        let Shape {
-            rows, step_tokens, ..
-        } = self.shape;
-        let running = self.running.len();
-        let opens = |answer: &&Answer| answer.opening(&self.requests[&answer.key.request]);
-        let opening = self.running.iter().filter(opens).count();
-        let crowd = Crowd {
-            generating: running - opening,
-            // Of those who wait, as many as there are rows for.
-            opening: opening + self.waiting.len().min(rows.saturating_sub(running)),
-        };
-        // Every running answer may take one token; what goes beyond is for prompts.
-        let most = step_tokens.saturating_sub(running);
-        let tokens = running + self.pace.chunk(crowd, MIN_CHUNK, most);
-        Room {
-            rows,
-            tokens,
-            scored: self.shape.scored,
-            free_blocks: self.pool.free(),
-        }
-    }
-
-    fn running_view(&self) -> Vec<policy::Running> {
-        // With a free block for each, nobody is preempted, and what that would free does not matter.
-        let scarce = self.pool.free() < self.running.len();
-        let view = |answer: &Answer| {
-            let request = &self.requests[&answer.key.request];
-            policy::Running {
-                key: answer.key,
-                pending: answer.pending(request),
-                opening: answer.opening(request),
-                growth: self
-                    .pool
-                    .blocks_for(answer.computed + 1)
-                    .saturating_sub(answer.table.len()),
-                exclusive: if scarce { answer.table.exclusive() } else { 0 },
-                scoring: request.scored().is_some(),
-                party: request.party,
-                next: answer.next_block(request),
-            }
-        };
-        self.running.iter().map(view).collect()
-    }
-
-    fn waiting_view(&self) -> Vec<policy::Waiting> {
-        let view = |answer: &Answer| {
-            let request = &self.requests[&answer.key.request];
-            let known = answer.known(request);
-            let reusable = answer.reusable(request);
-            let found = self.pool.find(reusable);
-            policy::Waiting {
-                key: answer.key,
-                pending: known - found.blocks * self.pool.block_size(),
-                blocks: self.pool.blocks_for(request.needs(known)) - found.held,
-                follows: request.n > 1
-                    && (found.blocks < self.shareable(request) || request.scored().is_some()),
-                overtaken: answer.overtaken,
-                scoring: request.scored().is_some(),
-                party: request.party,
-                next: reusable.get(found.blocks).copied(),
-            }
-        };
-        self.waiting.iter().map(view).collect()
-    }
-
-    /// Full blocks of the prompt that answers to it may share. The last token is each answer's own: it chooses.
-    fn shareable(&self, request: &Request) -> usize {
-        (request.prompt.len() - 1) / self.pool.block_size()
     }
 
     /// Moves answers as planned and takes the blocks they need. Returns the work that can be done, ascending.
@@ -375,6 +264,9 @@ impl<F: Forward> Engine<F> {
         }
         for &key in &plan.admit {
             self.admit(key);
+        }
+        for answer in &mut self.waiting {
+            answer.passed = answer.passed.saturating_add(plan.passing(answer.key));
         }
         let mut planned = plan.work.clone();
         planned.sort_unstable();
@@ -412,7 +304,7 @@ impl<F: Forward> Engine<F> {
             answer.preempt();
             return put(&mut self.waiting, answer);
         }
-        answer.overtaken = 0;
+        (answer.overtaken, answer.passed) = (0, 0);
         self.changes += 1;
         if let Some(found) = request.begin(found) {
             self.observe.reused(request.prompt.len(), found);

@@ -24,6 +24,7 @@ mod voice;
 mod tests;
 
 pub use actor::{Config, Scheduler};
-pub use admit::{Admitted, Draft, Limits};
+pub use admit::{Admitted, Draft, Limits, Terms};
 pub use engine::{Shortcuts, Speculation};
 pub use observe::{Load, Observe, Unobserved};
+pub use policy::ledger::Weights;

@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::Sender;
 
-use super::admit::Admitted;
+use super::admit::{Admitted, Terms};
 use super::gate::Seat;
+use super::policy::ledger::{self, Party};
 use super::prefix::{Circle, Name, Names};
 use super::voice::describe;
 use crate::domain::{Event, FinishReason, Reason, Sampling, TokenInfo, Usage};
@@ -20,8 +21,8 @@ pub struct Request {
     pub sampling: Sampling,
     pub n: u32,
     pub lease: Option<Lease>,
-    /// The adapter's name as a number, by which rows are shared fairly; two names with one number share.
-    pub party: u64,
+    pub terms: Terms,
+    pub party: Party,
     /// Ids that end an answer, ascending.
     pub ends: Vec<u32>,
     /// What the names of its blocks are chained to.
@@ -68,6 +69,7 @@ impl Request {
             prompt_logprobs,
             lease,
             cache_salt,
+            terms,
         } = admitted;
         let mut ends = sampling.stop_token_ids.clone();
         if !sampling.ignore_eos {
@@ -75,11 +77,15 @@ impl Request {
         }
         ends.sort_unstable();
         ends.dedup();
-        let party = lease.as_ref().map_or(0, |lease| {
+        let adapter = lease.as_ref().map_or(0, |lease| {
             let mut hash = DefaultHasher::new();
             lease.name().as_str().hash(&mut hash);
             hash.finish()
         });
+        let party = Party {
+            tenant: terms.tenant,
+            adapter,
+        };
         let circle = match naming.alone {
             Some(number) => Circle::Alone(number),
             None => Circle::Salted(&cache_salt),
@@ -95,6 +101,7 @@ impl Request {
             sampling,
             n,
             lease,
+            terms,
             party,
             ends,
             root,
@@ -161,9 +168,17 @@ impl Request {
         first.then(|| *self.cached.insert(found.min(self.prompt.len())))
     }
 
-    /// One of its answers is computed up to this position.
-    pub fn reach(&mut self, position: usize) {
-        self.computed = self.computed.max(position.min(self.prompt.len()));
+    /// One of its answers has computed `tokens` more and is at this position now. What those cost that no answer had
+    /// computed before.
+    pub fn reach(&mut self, position: usize, tokens: usize) -> u64 {
+        let before = self.computed;
+        self.computed = before.max(position.min(self.prompt.len()));
+        ledger::PROMPT * (self.computed - before).min(tokens) as u64
+    }
+
+    /// An answer was chosen a token for.
+    pub fn has_answered(&self) -> bool {
+        self.answered
     }
 
     pub fn has_begun(&self) -> bool {
@@ -186,6 +201,18 @@ impl Request {
         })?;
         let first = !std::mem::replace(&mut self.answered, true);
         Ok(first.then(|| now.duration_since(self.arrived).as_secs_f64()))
+    }
+
+    /// Sends text that an answer had held back.
+    pub fn tell_rest(&self, choice: u32, text: String) -> Result<(), Gone> {
+        match text.is_empty() {
+            true => Ok(()),
+            false => self.tell(Event::Delta {
+                choice,
+                text,
+                tokens: Vec::new(),
+            }),
+        }
     }
 
     /// Ends one answer; true when it was the last and the reader knows that all is done.

@@ -109,6 +109,15 @@ async fn refusals_have_a_code_and_name_the_field() {
     for (request, code, name, param) in [
         (
             pb::GenerateRequest {
+                priority: -101,
+                ..prompt("a")
+            },
+            Code::InvalidArgument,
+            "invalid_value",
+            "priority",
+        ),
+        (
+            pb::GenerateRequest {
                 adapter: "unknown".into(),
                 ..prompt("a")
             },

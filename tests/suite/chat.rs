@@ -234,3 +234,26 @@ async fn a_conversation_reuses_its_history_but_not_that_of_another_salt() {
         assert_eq!((status, cached(&told)), (200, 0), "{apart}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn urgency_is_read_and_a_deadline_without_a_token_is_an_error() {
+    let daemon = Daemon::start().await;
+    let in_time = ask(json!({"timeout": 60, "priority": -3}));
+    assert_eq!(daemon.post(CHAT, in_time).await.0, 200);
+    let late = ask(json!({"timeout": 1e-6}));
+    let (status, told) = daemon.post(CHAT, late).await;
+    assert_eq!(
+        (status, &told["error"]["code"]),
+        (504, &json!("deadline_exceeded"))
+    );
+    for (field, value) in [
+        ("timeout", json!(0)),
+        ("timeout", json!(-1)),
+        ("timeout", json!(1e9)),
+        ("priority", json!(101)),
+        ("priority", json!(0.5)),
+    ] {
+        let (status, told) = daemon.post(CHAT, ask(json!({field: value}))).await;
+        assert_eq!((status, &told["error"]["param"]), (400, &json!(field)));
+    }
+}

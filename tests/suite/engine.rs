@@ -12,7 +12,7 @@ use adapterd::domain::{AdapterChoice, Event, Sampling, TokenInfo};
 use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, weights::Quant};
 use adapterd::registry::{self, BaseIdentity, Config as RegistryConfig, Registry, open_database};
-use adapterd::scheduler::{Admitted, Config, Draft, Scheduler, Shortcuts, Unobserved};
+use adapterd::scheduler::{Admitted, Config, Draft, Scheduler, Shortcuts, Terms, Unobserved};
 use candle_core::{Device, Tensor};
 use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
@@ -129,6 +129,7 @@ impl House {
             prompt_logprobs: true,
             lease: self.registry.lease(&choice).await.expect("a lease"),
             cache_salt: String::new(),
+            terms: Terms::default(),
         };
         let admitted = Admitted::check(draft, &engine.limits()).expect("a request");
         engine.submit(admitted).expect("a place in the queue")

@@ -8,12 +8,18 @@ use tonic::{Request, Response, Status};
 use super::Doors;
 use super::generate::Telling;
 use super::status::status;
-use crate::domain::{Ask, Event, Input, Message, Reason, Role, Sampling};
+use crate::api::bearer;
+use crate::domain::{Ask, Event, Input, Message, Reason, Role, Sampling, Urgency};
 use crate::gateway::Claims;
 use crate::pb;
 use crate::pb::generate_request::Input as Asked;
 use crate::pb::inference_server::Inference;
 use crate::pb::tokenize_request::Input as Tokenized;
+
+/// Seconds.
+const DAY: f64 = 86_400.0;
+/// Seconds by which a call ends before its deadline.
+const AHEAD: f64 = 0.005;
 
 #[tonic::async_trait]
 impl Inference for Doors {
@@ -44,6 +50,10 @@ impl Inference for Doors {
             n,
             prompt_logprobs,
             cache_salt: body.cache_salt,
+            urgency: Urgency {
+                priority: body.priority,
+                timeout: timeout(&metadata),
+            },
         };
         let mut answers = self.gateway.ask(&claims, vec![ask]).await.map_err(status)?;
         let generation = answers
@@ -129,7 +139,30 @@ fn claims(metadata: &MetadataMap, model: String, field: String) -> Result<Claims
         model: given(model),
         field: given(field),
         headers,
+        key: metadata
+            .get("authorization")
+            .and_then(|value| bearer(value.to_str().ok()?))
+            .map(str::to_owned),
     })
+}
+
+/// Seconds of `grpc-timeout`. One that cannot be read is refused by the transport, one beyond a day is none.
+fn timeout(metadata: &MetadataMap) -> Option<f64> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let unit = match unit {
+        "H" => 3600.0,
+        "M" => 60.0,
+        "S" => 1.0,
+        "m" => 1e-3,
+        "u" => 1e-6,
+        "n" => 1e-9,
+        _ => return None,
+    };
+    let seconds = f64::from(number.parse::<u32>().ok()?) * unit;
+    // The transport ends a call that was not accepted by then, with a worse word. No time at all is over at once.
+    let before = (seconds - AHEAD).max(seconds / 2.0).max(1e-9);
+    (seconds <= DAY).then_some(before)
 }
 
 fn conversation(chat: pb::ChatMessages) -> Result<Input, Reason> {
@@ -191,4 +224,32 @@ fn sampling(asked: pb::Sampling) -> Result<Sampling, Reason> {
         stop_token_ids: asked.stop_token_ids,
         ignore_eos: asked.ignore_eos,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_read_in_every_unit_and_a_long_one_is_none() {
+        let of = |text: &'static str| {
+            let mut metadata = MetadataMap::new();
+            metadata.insert("grpc-timeout", MetadataValue::from_static(text));
+            timeout(&metadata)
+        };
+        for (text, seconds) in [
+            ("3H", 10_800.0 - AHEAD),
+            ("2M", 120.0 - AHEAD),
+            ("5S", 5.0 - AHEAD),
+            ("250m", 0.25 - AHEAD),
+            ("100u", 0.00005),
+        ] {
+            let told = of(text).unwrap();
+            assert!((told - seconds).abs() < 1e-9, "{text}: {told}");
+        }
+        assert!(of("0n").is_some_and(|seconds| seconds > 0.0));
+        for none in ["99999999H", "5", "S", "", "5s", "-1S"] {
+            assert_eq!(of(none), None, "{none}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::App;
 use super::shape::{Kind, Shape};
 use crate::api::arrival::{Clock, Held};
+use crate::api::bearer;
 use crate::api::fault::Fault;
 use crate::domain::Reason;
 use crate::gateway::{Claims, Gateway};
@@ -68,7 +69,15 @@ impl Request {
             model,
             field,
             headers,
+            key: self.key(),
         }
+    }
+
+    /// The key it came with, which tells its caller from others.
+    fn key(&self) -> Option<String> {
+        let text = |name: &str| self.headers.get(name)?.to_str().ok();
+        let bearer = text("authorization").and_then(bearer);
+        bearer.or_else(|| text("x-api-key")).map(str::to_owned)
     }
 
     /// The query string along a table; numbers and flags are read from their text.

@@ -11,7 +11,7 @@ use super::sampling::{BOOKKEEPING, CHOICE, Delivery, SAMPLING, SamplingAsk};
 use super::shape::{COUNT, FLAG, Field, Kind, NAME, Shape, TEXT};
 use super::{gather, sse};
 use crate::api::fault::Fault;
-use crate::domain::{Ask, Input, Message, Reason, Role, Sampling, join_parts};
+use crate::domain::{Ask, Input, Message, Reason, Role, Sampling, Urgency, join_parts};
 
 const PART: Shape = Shape {
     name: "TextPart",
@@ -154,6 +154,7 @@ struct Chat {
     messages: Vec<Message>,
     n: u32,
     cache_salt: String,
+    urgency: Urgency,
     sampling: Sampling,
     delivery: Delivery,
 }
@@ -191,6 +192,7 @@ impl Chat {
             messages: ask.messages.into_iter().map(Message::from).collect(),
             n: ask.sampling.n(),
             cache_salt: ask.sampling.cache_salt.clone().unwrap_or_default(),
+            urgency: ask.sampling.urgency(),
             delivery: ask.sampling.delivery()?,
             sampling: ask.sampling.settle(max_tokens, logprobs)?,
         })
@@ -208,6 +210,7 @@ pub(super) async fn create(call: Call) -> Outcome {
         n: chat.n,
         prompt_logprobs: false,
         cache_salt: chat.cache_salt,
+        urgency: chat.urgency,
     };
     let answers =
         request

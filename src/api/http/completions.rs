@@ -10,7 +10,7 @@ use super::respond::{completion_headers, json_response};
 use super::sampling::{BOOKKEEPING, CHOICE, Delivery, SAMPLING, SamplingAsk};
 use super::shape::{FLAG, Field, Kind, Shape, TEXT, TOKEN_ID};
 use super::{gather, sse};
-use crate::domain::{Ask, Input, Reason, Sampling};
+use crate::domain::{Ask, Input, Reason, Sampling, Urgency};
 
 /// Prompts of one request; the gateway counts them with `n`.
 const PROMPTS: usize = 4096;
@@ -96,6 +96,7 @@ struct Completion {
     echo: bool,
     n: u32,
     cache_salt: String,
+    urgency: Urgency,
     sampling: Sampling,
     delivery: Delivery,
 }
@@ -124,6 +125,7 @@ impl Completion {
             echo,
             n: ask.sampling.n(),
             cache_salt: ask.sampling.cache_salt.clone().unwrap_or_default(),
+            urgency: ask.sampling.urgency(),
             delivery: ask.sampling.delivery()?,
             sampling: ask.sampling.settle(Some(max_tokens), ask.logprobs)?,
         })
@@ -137,6 +139,7 @@ impl Completion {
             n: self.n,
             prompt_logprobs,
             cache_salt: self.cache_salt.clone(),
+            urgency: self.urgency,
         };
         self.prompts.iter().map(ask).collect()
     }

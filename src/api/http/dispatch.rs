@@ -120,7 +120,8 @@ fn finish(
 ) -> Response {
     let took = began.elapsed();
     let mut response = outcome.unwrap_or_else(|fault| {
-        if fault.row().status >= 500 {
+        // A deadline is the caller's own wish.
+        if fault.row().status >= 500 && fault.reason != Reason::DeadlineExceeded {
             tracing::error!(route, fault = %fault.reason, "a request failed");
         }
         fault_response(&fault)

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::shape::{ANY_INTEGER, COUNT, FLAG, Field, Kind, NAME, Shape, TEXT, TOKEN_ID};
-use crate::domain::{Reason, Sampling};
+use crate::domain::{Reason, Sampling, Urgency};
 
 const STREAM_OPTIONS: Shape = Shape {
     name: "StreamOptions",
@@ -147,6 +147,22 @@ pub(super) const SAMPLING: &[Field] = &[
         SALT,
         "Reuse what was computed of a prompt only among requests that say the same.",
     ),
+    Field::new(
+        "priority",
+        Kind::Integer {
+            min: -100,
+            max: 100,
+        },
+        "Of the requests of one key, lower ones are served first; each minute of waiting counts as one. Default 0.",
+    ),
+    Field::new(
+        "timeout",
+        Kind::Above {
+            low: 0.0,
+            max: 86_400.0,
+        },
+        "Seconds the answer may take: without a token it then fails with `deadline_exceeded`, with some it ends as `length`.",
+    ),
 ];
 
 const SALT: Kind = Kind::Text { min: 0, max: 256 };
@@ -197,11 +213,20 @@ pub(super) struct SamplingAsk {
     stream_options: Option<StreamOptions>,
     return_token_ids: Option<bool>,
     pub cache_salt: Option<String>,
+    priority: Option<i32>,
+    timeout: Option<f64>,
 }
 
 impl SamplingAsk {
     pub fn n(&self) -> u32 {
         self.n.unwrap_or(1)
+    }
+
+    pub fn urgency(&self) -> Urgency {
+        Urgency {
+            priority: self.priority.unwrap_or(0),
+            timeout: self.timeout,
+        }
     }
 
     pub fn delivery(&self) -> Result<Delivery, Reason> {

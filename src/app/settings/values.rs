@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::Precision;
+use crate::gateway::Weighed;
 use crate::kernels::quant::Format;
 use crate::model::{KvKind, Origin, Quant};
 
@@ -194,6 +195,8 @@ pub struct Adapters {
     pub max_rank: usize,
     /// Of adapters in memory: auto, stored (every number as it came), bf16.
     pub precision: String,
+    /// What adapters get beside others where not all get what they ask for, as `legal=2,none=0.5`; others have 1.
+    pub weights: String,
 }
 
 impl Default for Adapters {
@@ -204,6 +207,7 @@ impl Default for Adapters {
             resident_bytes: 1 << 30,
             max_rank: 256,
             precision: "auto".into(),
+            weights: String::new(),
         }
     }
 }
@@ -240,10 +244,13 @@ pub struct Storage {
     pub data_dir: PathBuf,
 }
 
-/// Keys come with a later version; the section is reserved.
+/// Keys come with a later version. Callers that send different ones are told apart all the same.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Auth {}
+pub struct Auth {
+    /// What callers get beside others, by how their keys begin, as `sk-team-a=2,sk-batch=0.5`; others have 1.
+    pub weights: String,
+}
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -312,6 +319,14 @@ impl Values {
         }
         if let Err(why) = self.adapters.precision(false) {
             say("adapters.precision", why);
+        }
+        for (key, weights) in [
+            ("adapters.weights", &self.adapters.weights),
+            ("auth.weights", &self.auth.weights),
+        ] {
+            if let Err(why) = weights.parse::<Weighed>() {
+                say(key, why);
+            }
         }
         if let Err(why) = self.model.check_device() {
             say("model.device", why);

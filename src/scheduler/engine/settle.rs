@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use super::Engine;
-use crate::domain::{FinishReason, Reason};
+use crate::domain::Reason;
 use crate::model::sample::{NotFinite, score};
 use crate::scheduler::forward::Forward;
+use crate::scheduler::policy::ledger;
 use crate::scheduler::step::Step;
 
 impl<F: Forward> Engine<F> {
@@ -23,7 +24,8 @@ impl<F: Forward> Engine<F> {
             if let Some(request) = self.requests.get_mut(&number) {
                 let answer = &mut self.running[at];
                 answer.compute(part.tokens, request, &self.names);
-                request.reach(answer.computed);
+                let cost = request.reach(answer.computed, part.tokens);
+                self.ledger.charge(request.party, cost);
             }
             if !scores.is_empty() && self.take_scores(number, &scores).is_err() {
                 self.fail(number, not_finite());
@@ -95,6 +97,7 @@ impl<F: Forward> Engine<F> {
         };
         let id = chosen.id;
         let said = answer.say(chosen, request, &self.tokenizer, now);
+        self.ledger.charge(request.party, ledger::GENERATED);
         if let Some(gap) = said.gap {
             self.observe.inter_token(gap);
         }
@@ -115,40 +118,6 @@ impl<F: Forward> Engine<F> {
             Ok(true) | Err(_) => self.remove(key.request),
         }
         None
-    }
-
-    /// Ends a request that wanted no token.
-    pub(super) fn end_silent(&mut self, number: u64) {
-        if let Some(request) = self.requests.get_mut(&number) {
-            let told = request.tell_scores();
-            let told = told.and_then(|()| {
-                (0..request.n)
-                    .try_for_each(|choice| request.finish(choice, FinishReason::Length).map(drop))
-            });
-            tracing::trace!(number, heard = told.is_ok(), "prompt scored");
-        }
-        self.remove(number);
-    }
-
-    pub(super) fn fail(&mut self, number: u64, reason: Reason) {
-        if let Some(request) = self.requests.get(&number) {
-            request.fail(reason);
-        }
-        self.remove(number);
-    }
-
-    /// Forgets a request; its blocks, its seat and its lease give themselves back.
-    pub(super) fn remove(&mut self, number: u64) {
-        let Some(request) = self.requests.remove(&number) else {
-            return;
-        };
-        self.running.retain(|answer| answer.key.request != number);
-        self.waiting.retain(|answer| answer.key.request != number);
-        self.ended += 1;
-        self.changes += 1;
-        let adapter = request.lease.as_ref().map(|lease| lease.name().as_str());
-        self.observe
-            .request(request.seconds(), adapter, request.spent());
     }
 }
 

@@ -1,4 +1,6 @@
+mod deadline;
 mod exact;
+mod fair;
 mod mixes;
 mod prefix;
 mod real;

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use candle_core::{Device, Result, Tensor, bail};
 use tokio::sync::mpsc;
 
-use super::super::admit::{Admitted, Draft, Limits};
+use super::super::admit::{Admitted, Draft, Limits, Terms};
 use super::super::engine::{Engine, Shape, Shortcuts, Speculation};
 use super::super::forward::Forward;
-use super::super::gate::Gate;
+use super::super::gate::{Gate, Most};
 use super::super::observe::{Observe, Unobserved};
 use crate::adapter::{Routed, peft, testing};
 use crate::device::Turns;
@@ -276,7 +276,10 @@ impl<F: Forward> Bench<F> {
         let engine = Engine::new(forward, tokenizer(), shape, shortcuts, turns, observe).unwrap();
         Self {
             engine,
-            gate: Gate::new(1000),
+            gate: Gate::new(Most {
+                requests: 1000,
+                blocks: usize::MAX,
+            }),
             limits: limits(shape),
         }
     }
@@ -289,7 +292,7 @@ impl<F: Forward> Bench<F> {
         let (events, reader) = mpsc::channel(buffer);
         let admitted = Admitted::check(draft, &self.limits).unwrap();
         self.engine
-            .accept(admitted, events, self.gate.enter().unwrap());
+            .accept(admitted, events, self.gate.enter(1).unwrap());
         reader
     }
 
@@ -336,6 +339,7 @@ pub fn draft(prompt: &[u32], sampling: Sampling) -> Draft {
         prompt_logprobs: false,
         lease: None,
         cache_salt: String::new(),
+        terms: Terms::default(),
     }
 }
 
