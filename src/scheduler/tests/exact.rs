@@ -8,9 +8,9 @@ use std::sync::{Arc, LazyLock};
 use candle_core::Tensor;
 use proptest::prelude::*;
 
-use super::super::admit::Draft;
 use super::super::engine::{Shape, Shortcuts, Speculation};
 use super::super::observe::{Observe, Unobserved};
+use super::asks::{Ask, asks, kindred, sampling};
 use super::real::Real;
 use super::toy::*;
 use crate::adapter::{SiteShape, peft, testing};
@@ -105,28 +105,6 @@ fn adapter(number: u64) -> Lease {
     Lease::apart(format!("adapter-{number}").parse().unwrap(), adapter)
 }
 
-#[derive(Debug, Clone)]
-struct Ask {
-    prompt: Vec<u32>,
-    sampling: Sampling,
-    n: u32,
-    scored: bool,
-    adapter: Option<u64>,
-    /// The turn it arrives at.
-    arrives: usize,
-}
-
-impl Ask {
-    fn draft(&self) -> Draft {
-        Draft {
-            n: self.n,
-            prompt_logprobs: self.scored,
-            lease: self.adapter.map(adapter),
-            ..draft(&self.prompt, self.sampling.clone())
-        }
-    }
-}
-
 #[derive(Default)]
 struct Counts {
     found: AtomicUsize,
@@ -160,7 +138,7 @@ fn together(
     while turn < 20 || !bench.engine.is_idle() {
         for (ask, reader) in asks.iter().zip(&mut readers) {
             if ask.arrives == turn {
-                *reader = Some(bench.ask(ask.draft()));
+                *reader = Some(bench.ask(ask.draft_with(adapter)));
             }
         }
         bench.engine.turn();
@@ -179,43 +157,18 @@ fn alone(ask: &Ask, block_size: usize) -> Transcript {
         block_size,
         ..AMPLE
     };
-    Bench::with(MODEL.clone(), shape, PLAIN, Arc::new(Unobserved)).answer(ask.draft())
+    Bench::with(MODEL.clone(), shape, PLAIN, Arc::new(Unobserved)).answer(ask.draft_with(adapter))
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
-    // Two families of beginnings, cut anywhere, so that prefixes are found.
-    let end = prop::collection::vec(0u32..30, 1..6);
-    let prompt = (0u32..2, 0usize..40, end).prop_map(|(family, length, end)| {
-        let beginning = (0..length as u32).map(|at| (at * 7 + family) % 30);
-        beginning.chain(end).collect::<Vec<_>>()
+    // Every number is reported, and none of the answers ends early.
+    let telling = sampling(30, &[]).prop_map(|sampling| Sampling {
+        logprobs: Some(2),
+        ignore_eos: true,
+        min_tokens: 0,
+        ..sampling
     });
-    let sampling = (
-        0usize..30,
-        prop_oneof![2 => Just(0.0f32), 1 => Just(0.6)],
-        any::<u64>(),
-        prop_oneof![2 => Just(1.0f32), 1 => Just(1.2)],
-    );
-    let sampling =
-        sampling.prop_map(
-            |(max_tokens, temperature, seed, repetition_penalty)| Sampling {
-                temperature,
-                seed: Some(seed),
-                logprobs: Some(2),
-                repetition_penalty,
-                ..greedy(max_tokens)
-            },
-        );
-    let n = prop_oneof![4 => Just(1u32), 1 => Just(2)];
-    let scored = prop::bool::weighted(0.25);
-    let what = (prompt, sampling, n, scored, prop::option::of(0u64..3));
-    (what, 0usize..20).prop_map(|((prompt, sampling, n, scored, adapter), arrives)| Ask {
-        prompt,
-        sampling,
-        n,
-        scored,
-        adapter,
-        arrives,
-    })
+    asks(kindred(), telling)
 }
 
 proptest! {

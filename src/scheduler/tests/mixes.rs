@@ -4,86 +4,18 @@ use proptest::prelude::*;
 
 use super::super::admit::Draft;
 use super::super::engine::Shape;
+use super::asks::{Ask, asks, kindred, sampling};
 use super::toy::*;
 use crate::domain::Sampling;
 
-#[derive(Debug, Clone)]
-struct Ask {
-    prompt: Vec<u32>,
-    sampling: Sampling,
-    n: u32,
-    scored: bool,
-    adapter: Option<u64>,
-    /// The turn it arrives at.
-    arrives: usize,
-    /// The turn its reader leaves at.
-    leaves: Option<usize>,
-}
-
-impl Ask {
-    fn draft(&self) -> Draft {
-        Draft {
-            n: self.n,
-            prompt_logprobs: self.scored,
-            lease: self.adapter.map(lease),
-            ..draft(&self.prompt, self.sampling.clone())
-        }
-    }
-}
-
-fn sampling() -> impl Strategy<Value = Sampling> {
-    let stop = prop_oneof![3 => Just(vec![]), 1 => Just(vec!["a".to_owned(), "bc".to_owned(), "é".to_owned()])];
-    let penalty = prop_oneof![Just(1.0f32), Just(1.3f32)];
-    (
-        0usize..30,
-        any::<bool>(),
-        any::<u64>(),
-        stop,
-        prop::option::of(0u8..3),
-        any::<bool>(),
-        penalty,
-    )
-        .prop_map(
-            |(max_tokens, greedy, seed, stop, logprobs, ignore_eos, repetition_penalty)| Sampling {
-                temperature: if greedy { 0.0 } else { 1.0 },
-                seed: Some(seed),
-                max_tokens: Some(max_tokens),
-                min_tokens: max_tokens / 4,
-                stop,
-                logprobs,
-                ignore_eos,
-                repetition_penalty,
-                ..Sampling::default()
-            },
-        )
-}
-
 fn ask() -> impl Strategy<Value = Ask> {
     let prompt = prop_oneof![prop::collection::vec(0u32..30, 1..40), kindred()];
-    let n = prop_oneof![2 => Just(1u32), 1 => 2u32..5];
-    let leaves = prop_oneof![3 => Just(None), 1 => (0usize..30).prop_map(Some)];
-    let adapter = prop::option::of(0u64..3);
-    let what = (prompt, sampling(), n, any::<bool>(), adapter);
-    (what, 0usize..20, leaves).prop_map(
-        |((prompt, sampling, n, scored, adapter), arrives, leaves)| Ask {
-            prompt,
-            sampling,
-            n,
-            scored,
-            adapter,
-            arrives,
-            leaves,
-        },
-    )
+    asks(prompt, sampling(30, &["a", "bc", "é"]))
 }
 
-/// Prompts that have long beginnings in common.
-fn kindred() -> impl Strategy<Value = Vec<u32>> {
-    let end = prop::collection::vec(0u32..30, 1..8);
-    (0u32..2, 0usize..32, end).prop_map(|(family, length, end)| {
-        let beginning = (0..length as u32).map(|at| (at * 7 + family) % 30);
-        beginning.chain(end).collect()
-    })
+/// The turn after its arrival at which a reader leaves.
+fn leaving() -> impl Strategy<Value = Option<usize>> {
+    prop_oneof![3 => Just(None), 1 => (0usize..30).prop_map(Some)]
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
@@ -103,22 +35,25 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn every_request_gets_what_it_gets_alone(asks in prop::collection::vec(ask(), 1..10), shape in shape()) {
+    fn every_request_gets_what_it_gets_alone(
+        asks in prop::collection::vec((ask(), leaving()), 1..10),
+        shape in shape(),
+    ) {
         let mut bench = Bench::new(shape);
         let mut readers: Vec<_> = asks.iter().map(|_| None).collect();
         for turn in 0..50 {
-            for (ask, reader) in asks.iter().zip(&mut readers) {
+            for ((ask, leaves), reader) in asks.iter().zip(&mut readers) {
                 if ask.arrives == turn {
                     *reader = Some(bench.ask(ask.draft()));
                 }
-                if ask.leaves.is_some_and(|after| ask.arrives + after == turn) {
+                if leaves.is_some_and(|after| ask.arrives + after == turn) {
                     *reader = None;
                 }
             }
             bench.engine.turn();
         }
         bench.finish();
-        for (ask, reader) in asks.iter().zip(&mut readers) {
+        for ((ask, _), reader) in asks.iter().zip(&mut readers) {
             if let Some(reader) = reader {
                 let told = read(reader).afresh();
                 prop_assert_eq!(told, Bench::new(AMPLE).answer(ask.draft()));

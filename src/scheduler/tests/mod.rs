@@ -1,3 +1,4 @@
+mod asks;
 mod deadline;
 mod exact;
 mod fair;

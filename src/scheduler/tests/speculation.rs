@@ -10,9 +10,9 @@ use super::super::admit::Draft;
 use super::super::engine::{Shape, Shortcuts, Speculation};
 use super::super::forward::Forward;
 use super::super::observe::{Observe, Unobserved};
+use super::asks::{Ask, asks, sampling};
 use super::toy::*;
 use crate::adapter::Routed;
-use crate::domain::Sampling;
 use crate::model::Batch;
 
 /// Says its prompt over and over, and now and then something else: its scores depend on the last tokens alone, and on
@@ -136,55 +136,9 @@ fn a_crowd_is_not_slowed_down_by_guesses() {
     }
 }
 
-#[derive(Debug, Clone)]
-struct Ask {
-    prompt: Vec<u32>,
-    sampling: Sampling,
-    n: u32,
-    scored: bool,
-    adapter: Option<u64>,
-}
-
 fn ask() -> impl Strategy<Value = Ask> {
     let prompt = prop::collection::vec(0u32..10, 1..30);
-    let sampling = (
-        0usize..40,
-        prop_oneof![Just(0.0f32), Just(0.7)],
-        any::<u64>(),
-        prop_oneof![
-            Just(vec![]),
-            Just(vec!["ef".to_owned(), "ab".to_owned(), "é".to_owned()])
-        ],
-        prop::option::of(0u8..3),
-        any::<bool>(),
-        prop_oneof![2 => Just(1.0f32), 1 => Just(1.1)],
-    );
-    let sampling = sampling.prop_map(
-        |(max_tokens, temperature, seed, stop, logprobs, ignore_eos, repetition_penalty)| {
-            Sampling {
-                temperature,
-                seed: Some(seed),
-                max_tokens: Some(max_tokens),
-                min_tokens: max_tokens / 4,
-                stop,
-                logprobs,
-                ignore_eos,
-                repetition_penalty,
-                ..Sampling::default()
-            }
-        },
-    );
-    let n = prop_oneof![3 => Just(1u32), 1 => 2u32..4];
-    let adapter = prop::option::of(0u64..3);
-    (prompt, sampling, n, any::<bool>(), adapter).prop_map(
-        |(prompt, sampling, n, scored, adapter)| Ask {
-            prompt,
-            sampling,
-            n,
-            scored,
-            adapter,
-        },
-    )
+    asks(prompt, sampling(40, &["ef", "ab", "é"]))
 }
 
 proptest! {
@@ -205,12 +159,7 @@ proptest! {
             blocks: 70usize.div_ceil(block_size) + more_blocks,
             block_size,
         };
-        let drafts = || asks.iter().map(|ask| Draft {
-            n: ask.n,
-            prompt_logprobs: ask.scored,
-            lease: ask.adapter.map(lease),
-            ..draft(&ask.prompt, ask.sampling.clone())
-        });
+        let drafts = || asks.iter().map(Ask::draft);
         let (told, _) = speaks(ALWAYS, shape, drafts().collect());
         for (told, asked) in told.into_iter().zip(drafts()) {
             let (alone, _) = speaks(PLAIN, AMPLE, vec![asked]);
