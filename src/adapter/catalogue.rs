@@ -33,7 +33,7 @@ pub struct Parts {
     pub rank: usize,
     /// `y += scale · B A x` on linear layers.
     pub low_rank: SiteMap<LowRank>,
-    /// What it takes to train a LoRA adapter further.
+    /// What it takes to train a LoRA adapter further, where it was read from its folder.
     pub lora: Option<LoraSettings>,
 }
 

@@ -56,12 +56,17 @@ impl Adapter {
         self.parts.low_rank.get(site)
     }
 
+    /// All it adds at linear layers, in the order of the layers.
+    pub(super) fn low_ranks(&self) -> impl Iterator<Item = (Site, &LowRank)> {
+        self.parts.low_rank.iter()
+    }
+
     /// The sites it changes, in the order of the layers.
     pub fn sites(&self) -> impl Iterator<Item = Site> {
         self.parts.low_rank.iter().map(|(site, _)| site)
     }
 
-    /// What it takes to train this adapter further, where it is a LoRA.
+    /// What it takes to train this adapter further, where it is a LoRA and was read from its folder.
     pub fn lora(&self) -> Option<&LoraSettings> {
         self.parts.lora.as_ref()
     }

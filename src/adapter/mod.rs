@@ -7,6 +7,7 @@ mod conformance;
 mod fault;
 mod kinds;
 mod loaded;
+pub mod packed;
 pub mod peft;
 mod route;
 mod site;

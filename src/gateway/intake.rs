@@ -11,7 +11,7 @@ use super::share::deadline;
 use super::{Claims, Gateway, unix_now};
 use crate::domain::{AdapterChoice, AdapterName, Ask, Event, Generation, Pin, Reason};
 use crate::registry::Lease;
-use crate::scheduler::{Admitted, Draft};
+use crate::scheduler::{Admitted, Draft, Terms};
 
 /// The answers to one request, one for each prompt, in order.
 pub struct Answers {
@@ -62,30 +62,25 @@ impl Gateway {
                 format!("prompts times n is {answers}; at most {most} at once"),
             ));
         }
-        let first = self.lease(claims).await?;
-        let named = first
+        // A cold adapter is read while the prompts become tokens; one that does not exist ends both at once.
+        let (mut lease, drafts) = tokio::try_join!(self.lease(claims), self.drafts(asks))?;
+        let named = lease
             .as_ref()
             .map(|lease| (lease.name().clone(), lease.generation()));
         let limits = parts.scheduler.limits();
-        let mut ready = Vec::with_capacity(asks.len());
-        let mut lease = first;
-        for ask in asks {
-            let prompt = self.encode(ask.input).await?;
+        let mut ready = Vec::with_capacity(drafts.len());
+        for (draft, priority) in drafts {
             let own = match (lease.take(), &named) {
                 (None, Some((name, generation))) => self.lease_exactly(name, *generation).await?,
                 (lease, _) => lease,
             };
-            let (n, prompt_logprobs) = (ask.n, ask.prompt_logprobs);
             let adapter = named.as_ref().map(|(name, _)| name);
-            let (shares, priority) = (&self.inner.config.shares, ask.urgency.priority);
+            let (shares, key) = (&self.inner.config.shares, claims.key.as_deref());
+            let prompt = draft.prompt.clone();
             let draft = Draft {
-                prompt: prompt.clone(),
-                sampling: ask.sampling,
-                n,
-                prompt_logprobs,
                 lease: own,
-                cache_salt: ask.cache_salt,
-                terms: shares.terms(claims.key.as_deref(), adapter, priority, deadline),
+                terms: shares.terms(key, adapter, priority, deadline),
+                ..draft
             };
             ready.push((prompt, Admitted::check(draft, &limits)?));
         }
@@ -112,9 +107,28 @@ impl Gateway {
         })
     }
 
+    /// All of a request but its adapter and its terms, and its priority.
+    async fn drafts(&self, asks: Vec<Ask>) -> Result<Vec<(Draft, i32)>, Reason> {
+        let mut drafts = Vec::with_capacity(asks.len());
+        for ask in asks {
+            let priority = ask.urgency.priority;
+            let draft = Draft {
+                prompt: self.encode(ask.input).await?,
+                sampling: ask.sampling,
+                n: ask.n,
+                prompt_logprobs: ask.prompt_logprobs,
+                lease: None,
+                cache_salt: ask.cache_salt,
+                terms: Terms::default(),
+            };
+            drafts.push((draft, priority));
+        }
+        Ok(drafts)
+    }
+
     /// The adapter a request means, held at the generation it has now. `None` is the base.
     pub(super) async fn lease(&self, claims: &Claims) -> Result<Option<Lease>, Reason> {
-        let chosen = self.choose(claims).await?;
+        let chosen = self.choose(claims)?;
         self.parts()
             .registry
             .lease(&chosen.choice)
@@ -122,18 +136,9 @@ impl Gateway {
             .map_err(|reason| chosen.explain(reason))
     }
 
-    pub(super) async fn choose(&self, claims: &Claims) -> Result<Chosen, Reason> {
-        // Only a contradiction asks what exists; the common request costs no listing.
-        let may_contradict =
-            claims.model.is_some() && (claims.field.is_some() || !claims.headers.is_empty());
-        let known = if may_contradict {
-            self.parts().registry.list().await
-        } else {
-            Vec::new()
-        };
-        choose(claims, &self.parts().base.name, |name| {
-            known.iter().any(|view| view.id == *name)
-        })
+    pub(super) fn choose(&self, claims: &Claims) -> Result<Chosen, Reason> {
+        let parts = self.parts();
+        choose(claims, &parts.base.name, |name| parts.registry.knows(name))
     }
 
     /// Another lease on a generation already held, whatever the name has moved to since.

@@ -91,12 +91,10 @@ impl Gateway {
     /// The adapter `model` names, as `from` takes it; `None` for the base.
     async fn parent(&self, model: Option<String>) -> Result<Option<String>, Reason> {
         let Some(text) = model else { return Ok(None) };
-        let chosen = self
-            .choose(&Claims {
-                model: Some(text),
-                ..Claims::default()
-            })
-            .await?;
+        let chosen = self.choose(&Claims {
+            model: Some(text),
+            ..Claims::default()
+        })?;
         let AdapterChoice::Named { name, pin } = &chosen.choice else {
             return Ok(None);
         };

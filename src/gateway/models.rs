@@ -53,7 +53,7 @@ impl Gateway {
             model: Some(id.to_owned()),
             ..Claims::default()
         };
-        let wanted = match self.choose(&claims).await?.choice {
+        let wanted = match self.choose(&claims)?.choice {
             AdapterChoice::Base => self.base_name().to_owned(),
             AdapterChoice::Named { name, .. } => name.to_string(),
         };

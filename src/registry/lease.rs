@@ -1,7 +1,7 @@
 //! Leases: a version in memory for the life of a request, loaded first where needed.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, FutureExt, Shared as SharedFuture};
@@ -51,6 +51,27 @@ impl Lease {
 #[derive(Default)]
 pub(super) struct Loading {
     running: Mutex<HashMap<Generation, Load>>,
+}
+
+/// Versions whose packed copies are being made, or are about to be.
+#[derive(Default)]
+pub(super) struct Copying {
+    of: Mutex<HashSet<Generation>>,
+}
+
+impl Copying {
+    /// False where that has begun already.
+    fn begin(&self, generation: Generation) -> bool {
+        self.lock().insert(generation)
+    }
+
+    fn end(&self, generation: Generation) {
+        self.lock().remove(&generation);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<Generation>> {
+        self.of.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 type Load = SharedFuture<BoxFuture<'static, Result<Arc<resident::Held>, Reason>>>;
@@ -144,19 +165,51 @@ impl Registry {
         let generation = version.generation();
         let (mut room, mut evicted) = self.shared.residency.reserve(version.version.bytes)?;
         let shared = self.shared.clone();
-        let adapter = blocking(move || shared.load(generation, shared.precision)).await;
+        let fetched = blocking(move || shared.fetch(generation)).await;
         // It was registered under another precision, perhaps.
-        let fitted = adapter.and_then(|adapter| {
+        let fitted = fetched.and_then(|(adapter, uncopied)| {
             evicted.extend(room.grow_to(adapter.bytes())?);
-            Ok(adapter)
+            Ok((adapter, uncopied))
         });
         self.announce(&evicted);
-        let held = self.shared.residency.admit(room, Arc::new(fitted?));
+        let (adapter, uncopied) = fitted?;
+        let held = self.shared.residency.admit(room, Arc::new(adapter));
+        if let Some(stamp) = uncopied {
+            self.copy_later(generation, stamp);
+        }
         let seconds = started.elapsed().as_secs_f64();
         self.shared.observe.loaded(seconds);
         tracing::debug!(%generation, seconds, "loaded an adapter");
         self.announce(&[generation]);
         Ok(held)
+    }
+
+    /// Makes the packed copy that the next load of a version reads, beside whatever is going on. Given up where the version
+    /// has left memory by then: the load after that asks again.
+    pub(super) fn copy_later(&self, generation: Generation, stamp: String) {
+        if !self.shared.copying.begin(generation) {
+            return;
+        }
+        let shared = self.shared.clone();
+        tokio::spawn(async move {
+            let of = shared.clone();
+            let write = move || {
+                let Some(adapter) = of.residency.peek(generation) else {
+                    return Ok(());
+                };
+                let copies = of.store.copies();
+                let written = copies.write(&adapter, &stamp, &of.fit(of.precision));
+                // Removed meanwhile: nobody else would remove the copy.
+                if !of.store.holds(generation) {
+                    copies.discard(generation);
+                }
+                written.map_err(|error| fault::io("writing a packed copy", &error))
+            };
+            if let Err(reason) = shared.quiet.run(write).await {
+                tracing::warn!(%generation, %reason, "an adapter stays without a packed copy, and loads slowly");
+            }
+            shared.copying.end(generation);
+        });
     }
 
     /// A version registered for another base is not applied to this one, even where its shapes would fit.

@@ -5,6 +5,7 @@
 //! transaction, after the content is on disk for good; readers see it by one snapshot load. A request holds its version
 //! for its life, whatever happens to the name meanwhile.
 
+mod copies;
 mod database;
 mod fault;
 mod folder;
@@ -13,6 +14,7 @@ mod manage;
 mod names;
 mod observe;
 mod publish;
+mod quiet;
 mod resident;
 mod snapshot;
 mod store;
@@ -26,9 +28,11 @@ use arc_swap::ArcSwap;
 use sqlx::SqlitePool;
 use tokio::sync::{Semaphore, broadcast};
 
+use crate::adapter::packed::Origin;
 use crate::adapter::peft::{self, WEIGHTS_FILE};
 use crate::adapter::{Adapter, AdapterFault, Fit, Precision, SiteShape};
 use crate::domain::{AdapterChoice, AdapterName, AdapterView, Generation, Reason, Tier};
+use quiet::Quiet;
 use resident::Residency;
 use snapshot::{Entry, Snapshot};
 use store::{Store, Unwatched, Witness};
@@ -106,6 +110,8 @@ struct Shared {
     residency: Residency,
     loading: lease::Loading,
     loads: Semaphore,
+    quiet: Quiet,
+    copying: lease::Copying,
     /// Held by whoever changes names or stored contents.
     write: tokio::sync::Mutex<()>,
     changes: broadcast::Sender<AdapterView>,
@@ -166,6 +172,8 @@ impl Registry {
                 residency,
                 loading: lease::Loading::default(),
                 loads: Semaphore::new(LOADS),
+                quiet: Quiet::default(),
+                copying: lease::Copying::default(),
                 write: tokio::sync::Mutex::default(),
                 changes: broadcast::channel(CHANGES).0,
                 observe,
@@ -299,6 +307,20 @@ impl Shared {
             base_digest: self.base.digest,
             max_rank: self.max_rank,
             precision,
+        }
+    }
+
+    /// What is stored under a generation, as it is served; and the content's stamp, where it has no good packed copy yet.
+    fn fetch(&self, generation: Generation) -> Result<(Adapter, Option<String>), Reason> {
+        let stamp = self.store.stamp(generation)?;
+        let origin = Origin {
+            generation,
+            stamp: &stamp,
+        };
+        let fit = self.fit(self.precision);
+        match self.store.copies().read(origin, &fit) {
+            Some(adapter) => Ok((adapter, None)),
+            None => Ok((self.load(generation, self.precision)?, Some(stamp))),
         }
     }
 

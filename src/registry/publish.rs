@@ -56,7 +56,8 @@ impl Registry {
                 tracing::warn!(adapter = %name, %generation, "its stored files are damaged and are replaced");
             }
             let evaluation = evaluation(&files);
-            let staged = blocking(move || store.stage(generation, &files)).await?;
+            let staging = move || store.stage(generation, &files);
+            let staged = registry.shared.quiet.run(staging).await?;
             let held = registry.held(&adapter, source, evaluation);
             registry
                 .commit(Candidate {
@@ -73,7 +74,7 @@ impl Registry {
 
     async fn check(&self, files: Files) -> Result<(Adapter, Files), Reason> {
         let shared = self.shared.clone();
-        blocking(move || {
+        let check = move || {
             let adapter = shared.read(&files, shared.precision)?;
             let (bytes, budget) = (adapter.bytes(), shared.residency.budget());
             if bytes > budget {
@@ -83,8 +84,8 @@ impl Registry {
                 return Err(Reason::adapter(WEIGHTS_FILE, why));
             }
             Ok((adapter, files))
-        })
-        .await
+        };
+        self.shared.quiet.run(check).await
     }
 
     /// The entry, if the name already points to this content.
@@ -143,7 +144,11 @@ impl Registry {
         }
         // A place in memory is welcome, so that the first request need not load, but not needed.
         let room = self.make_room(&adapter);
-        blocking(move || store.place(staged)).await?;
+        let stamp = blocking(move || {
+            store.place(staged)?;
+            store.stamp(generation)
+        })
+        .await?;
         let entry = match self.record(&name, &held, before.as_deref()).await {
             Ok(entry) => entry,
             Err(reason) => {
@@ -166,6 +171,7 @@ impl Registry {
             drop(self.shared.residency.admit(room, adapter));
         }
         self.shared.observe.swapped(started.elapsed().as_secs_f64());
+        self.copy_later(generation, stamp);
         let view = self.show(&name).await?;
         let _ = self.shared.changes.send(view.clone());
         tracing::info!(adapter = %name, %generation, source = view.source, "published");

@@ -71,6 +71,15 @@ impl Residency {
         (!slot.retired).then(|| slot.adapter.bytes())
     }
 
+    /// A version in memory, without a use being counted.
+    pub fn peek(&self, generation: Generation) -> Option<Arc<Adapter>> {
+        let state = self.lock();
+        state
+            .slots
+            .get(&generation)
+            .map(|slot| slot.adapter.clone())
+    }
+
     /// Takes hold of a version, if it is in memory.
     pub fn hold(&self, generation: Generation) -> Option<Held> {
         let mut state = self.lock();

@@ -1,13 +1,16 @@
 //! Contents on disk, each in a folder named by its hash. A folder under `adapters/` is always complete: it is written
 //! and verified under `staging/` and then renamed.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
 
+use super::copies::Copies;
 use super::{Files, Sizes, fault};
 use crate::adapter::peft::{self, CONFIG_FILE, PROVENANCE_FILE, Provenance, WEIGHTS_FILE};
 use crate::domain::{Generation, Reason};
@@ -46,6 +49,7 @@ impl Witness for Unwatched {
 pub(super) struct Store {
     adapters: PathBuf,
     staging: PathBuf,
+    copies: Copies,
     sizes: Sizes,
     witness: Arc<dyn Witness>,
 }
@@ -63,13 +67,19 @@ impl Store {
             fs::create_dir_all(folder)
                 .map_err(|error| fault::io("creating the data directory", &error))?;
         }
+        let copies = Copies::open(dir)?;
         sync_folder(dir)?;
         Ok(Self {
             adapters,
             staging,
+            copies,
             sizes,
             witness,
         })
+    }
+
+    pub fn copies(&self) -> &Copies {
+        &self.copies
     }
 
     pub fn reached(&self, step: Step) {
@@ -136,8 +146,29 @@ impl Store {
         Ok(files)
     }
 
+    /// Changes with every change of a content's files, and tells that none is missing.
+    pub fn stamp(&self, generation: Generation) -> Result<String, Reason> {
+        let folder = self.folder(generation);
+        let mut stamp = String::new();
+        for name in [CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE] {
+            match fs::metadata(folder.join(name)) {
+                Ok(of) => {
+                    // The second cannot be set by whoever writes.
+                    let times = [of.mtime(), of.mtime_nsec(), of.ctime(), of.ctime_nsec()];
+                    let _ = write!(stamp, "{} {times:?};", of.len());
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound && name == PROVENANCE_FILE => {
+                    stamp.push(';');
+                }
+                Err(error) => return Err(unreadable(name, &error)),
+            }
+        }
+        Ok(stamp)
+    }
+
     /// Removes a generation nobody refers to. It is moved aside first, so that no half of it is left under its name.
     pub fn discard(&self, generation: Generation) -> Result<(), Reason> {
+        self.copies.discard(generation);
         let failed = |error: &std::io::Error| fault::io("removing a stored adapter", error);
         let aside = tempfile::Builder::new()
             .prefix("discard-")
@@ -176,6 +207,7 @@ impl Store {
                 removed += 1;
             }
         }
+        self.copies.sweep(is_known).map_err(failed)?;
         Ok(removed)
     }
 
@@ -191,9 +223,7 @@ impl Store {
         let mut files = Files::new();
         for name in [CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE] {
             let path = folder.join(name);
-            let failed = |error: &std::io::Error| {
-                fault::io(&format!("reading {name} of a stored adapter"), error)
-            };
+            let failed = |error: &std::io::Error| unreadable(name, error);
             match fs::metadata(&path) {
                 Err(error) if error.kind() == ErrorKind::NotFound && name == PROVENANCE_FILE => {
                     continue;
@@ -217,6 +247,10 @@ impl Store {
 /// Other files of an uploaded folder (a README, a tokenizer) are left out.
 pub(super) fn is_ours(name: &str) -> bool {
     [CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE].contains(&name)
+}
+
+fn unreadable(name: &str, error: &std::io::Error) -> Reason {
+    fault::io(&format!("reading {name} of a stored adapter"), error)
 }
 
 fn damaged(generation: Generation) -> Reason {

@@ -16,6 +16,9 @@ pub(super) const PANEL: usize = 8;
 /// Columns of a wide block of B.
 pub(super) const BLOCK: usize = 64;
 
+/// Names the order described above. Another order needs another number: packed adapters are kept on disk.
+pub const LAYOUT: u32 = 1;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shape {
     pub rank: usize,
@@ -46,6 +49,13 @@ impl Shape {
 
     pub fn b_len(&self) -> usize {
         self.rank * self.outputs.next_multiple_of(LANES)
+    }
+
+    /// Words of 32 bits for all numbers. Lengths are multiples of [`LANES`], so whatever follows begins where whole
+    /// vectors do.
+    pub fn words(&self, half: bool) -> usize {
+        let len = self.a_len() + self.b_len();
+        if half { len / 2 } else { len }
     }
 
     pub fn panels(&self) -> usize {

@@ -6,6 +6,7 @@
 //!
 //! Untracked; adapters that learn go through tensors that record their steps.
 
+mod blob;
 mod layout;
 mod plain;
 mod store;
@@ -20,7 +21,8 @@ use std::ops::Range;
 
 use crate::kernels::simd::{self, Tier};
 
-pub use store::{Factors, LowRank, Matrix, Precision};
+pub use layout::LAYOUT;
+pub use store::{Factors, Form, LowRank, Matrix, Precision};
 pub use through::through;
 
 /// Rows of one adapter.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use half::f16;
 
+use super::blob::Blob;
 use super::layout::{self, Shape};
-use crate::kernels::memory::Large;
 
 /// A matrix as a file holds it: row after row, little-endian.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +35,17 @@ pub struct Factors<'a> {
     pub b: Matrix<'a>,
 }
 
+/// All of a packed product but its numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Form {
+    pub rank: usize,
+    pub inputs: usize,
+    pub outputs: usize,
+    pub scale: f32,
+    /// Whether numbers are bf16; f32 otherwise.
+    pub half: bool,
+}
+
 /// One low-rank product, a part of the memory that it shares with those packed beside it.
 #[derive(Clone)]
 pub struct LowRank {
@@ -44,7 +55,7 @@ pub struct LowRank {
     half: bool,
     /// Where A begins in `memory`; B follows it.
     start: usize,
-    memory: Arc<Large<u32>>,
+    memory: Arc<Blob>,
 }
 
 /// Packed numbers; bf16 as its bits.
@@ -132,40 +143,30 @@ fn to_bf16(value: f32) -> u16 {
 }
 
 impl LowRank {
-    /// Products of finite factors in one piece of memory, in the order given, which should be the order of their use. `None` where the sizes
-    /// of one do not agree or one is 0.
+    /// Products of finite factors in one piece of memory, in the order given, which should be the order of their use. `None`
+    /// where the sizes of one do not agree or one is 0.
     pub fn pack(factors: &[Factors<'_>], precision: Precision) -> Option<Vec<Self>> {
-        let mut total = 0;
-        let mut places = Vec::with_capacity(factors.len());
+        let mut forms = Vec::with_capacity(factors.len());
         for one in factors {
-            let Factors {
-                rank,
-                inputs,
-                outputs,
-                ..
-            } = *one;
-            let fits = rank > 0
-                && inputs > 0
-                && outputs > 0
-                && rank.checked_mul(inputs) == Some(one.a.len())
-                && rank.checked_mul(outputs) == Some(one.b.len());
+            let fits = one.rank.checked_mul(one.inputs) == Some(one.a.len())
+                && one.rank.checked_mul(one.outputs) == Some(one.b.len());
             if !fits {
                 return None;
             }
-            let shape = Shape {
-                rank,
-                inputs,
-                outputs,
-            };
-            let half = precision == Precision::Bf16
-                || matches!((one.a, one.b), (Matrix::Bf16(_), Matrix::Bf16(_)));
-            places.push((shape, half, total));
-            total += words(shape.a_len() + shape.b_len(), half);
+            forms.push(Form {
+                rank: one.rank,
+                inputs: one.inputs,
+                outputs: one.outputs,
+                scale: one.scale,
+                half: precision == Precision::Bf16
+                    || matches!((one.a, one.b), (Matrix::Bf16(_), Matrix::Bf16(_))),
+            });
         }
-        let mut memory = Large::zeroed(total);
-        for (one, (shape, half, start)) in factors.iter().zip(&places) {
-            let part = &mut memory[*start..][..words(shape.a_len() + shape.b_len(), *half)];
-            if *half {
+        let (places, total) = places(&forms)?;
+        let mut memory = Blob::zeroed(total);
+        for ((one, form), (shape, start)) in factors.iter().zip(&forms).zip(&places) {
+            let part = &mut memory[*start..][..shape.words(form.half)];
+            if form.half {
                 let (a, b) = bytemuck::cast_slice_mut(part).split_at_mut(shape.a_len());
                 layout::arrange(shape, one, a, b, to_bf16);
             } else {
@@ -173,19 +174,54 @@ impl LowRank {
                 layout::arrange(shape, one, a, b, |value: f32| value);
             }
         }
+        Some(Self::sharing(memory, &forms, places))
+    }
+
+    /// Products whose [`LowRank::numbers`] were kept, one behind the other; `fill` brings them all. `None` where a size is
+    /// 0 or beyond what can be addressed.
+    pub fn restore<E>(
+        forms: &[Form],
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Option<Vec<Self>>, E> {
+        let Some((places, total)) = places(forms) else {
+            return Ok(None);
+        };
+        let mut memory = Blob::any(total);
+        fill(bytemuck::cast_slice_mut(&mut memory))?;
+        Ok(Some(Self::sharing(memory, forms, places)))
+    }
+
+    fn sharing(memory: Blob, forms: &[Form], places: Vec<(Shape, usize)>) -> Vec<Self> {
         let memory = Arc::new(memory);
-        let packed = factors.iter().zip(places);
-        Some(
-            packed
-                .map(|(one, (shape, half, start))| Self {
-                    shape,
-                    scale: one.scale,
-                    half,
-                    start,
-                    memory: memory.clone(),
-                })
-                .collect(),
-        )
+        let products = forms.iter().zip(places);
+        products
+            .map(|(form, (shape, start))| Self {
+                shape,
+                scale: form.scale,
+                half: form.half,
+                start,
+                memory: memory.clone(),
+            })
+            .collect()
+    }
+
+    pub fn form(&self) -> Form {
+        Form {
+            rank: self.shape.rank,
+            inputs: self.shape.inputs,
+            outputs: self.shape.outputs,
+            scale: self.scale,
+            half: self.half,
+        }
+    }
+
+    /// As they lie in memory, in this machine's order of bytes and the order of [`LAYOUT`].
+    pub fn numbers(&self) -> &[u8] {
+        bytemuck::cast_slice(self.part())
+    }
+
+    fn part(&self) -> &[u32] {
+        &self.memory[self.start..][..self.shape.words(self.half)]
     }
 
     pub fn rank(&self) -> usize {
@@ -206,7 +242,7 @@ impl LowRank {
 
     /// Memory of this product alone.
     pub fn bytes(&self) -> u64 {
-        4 * words(self.shape.a_len() + self.shape.b_len(), self.half) as u64
+        4 * self.shape.words(self.half) as u64
     }
 
     /// A [rank, inputs].
@@ -246,7 +282,7 @@ impl LowRank {
     /// A as [`Shape::panel`] lays it out, then B as [`Shape::block`] does.
     pub(super) fn packed(&self) -> Packed<'_> {
         let len = self.shape.a_len() + self.shape.b_len();
-        let part = &self.memory[self.start..][..words(len, self.half)];
+        let part = self.part();
         if self.half {
             Packed::Bf16(&bytemuck::cast_slice(part)[..len])
         } else {
@@ -265,8 +301,32 @@ impl std::fmt::Debug for LowRank {
     }
 }
 
-/// Words of 32 bits for so many numbers. Lengths are multiples of [`layout::LANES`], so every part begins where whole
-/// vectors do.
-const fn words(len: usize, half: bool) -> usize {
-    if half { len / 2 } else { len }
+/// Shapes and where each begins, in words, and how many words there are in all.
+fn places(forms: &[Form]) -> Option<(Vec<(Shape, usize)>, usize)> {
+    let mut total = 0usize;
+    let mut places = Vec::with_capacity(forms.len());
+    for form in forms {
+        let Form {
+            rank,
+            inputs,
+            outputs,
+            ..
+        } = *form;
+        let widest = inputs.max(outputs).checked_add(layout::LANES)?;
+        if rank == 0
+            || inputs == 0
+            || outputs == 0
+            || widest.checked_mul(2)?.checked_mul(rank)? > isize::MAX as usize / 4
+        {
+            return None;
+        }
+        let shape = Shape {
+            rank,
+            inputs,
+            outputs,
+        };
+        places.push((shape, total));
+        total = total.checked_add(shape.words(form.half))?;
+    }
+    (total <= isize::MAX as usize / 4).then_some((places, total))
 }

@@ -1,0 +1,391 @@
+//! packed: an adapter in a file as it lies in memory, so that loading it is reading it.
+//!
+//! Such a file is a copy: it can be made again from the adapter's folder at any time, and whatever about it is not as
+//! expected only means that this has to be done. Nothing of it is used before its checksum has been compared.
+//!
+//! `MAGIC`, length of the header (u32, little-endian), header (JSON), numbers, BLAKE3 of all of that.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+
+use serde::{Deserialize, Serialize};
+
+use super::catalogue::{CATALOGUE, Parts};
+use super::{Adapter, Fit, Site, SiteMap};
+use crate::domain::Generation;
+use crate::kernels::segmented::{Form, LAYOUT, LowRank, Precision};
+
+const MAGIC: &[u8; 16] = b"adapterd packed\n";
+/// Products of 7 layers in each of 200 blocks take a tenth of it.
+const MAX_HEADER: usize = 2 << 20;
+/// Bytes that are hashed while they are still in the processor's cache.
+const SLICE: usize = 256 << 10;
+const CHECKSUM: usize = 32;
+
+/// What a file was made from, and for.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    pub generation: Generation,
+    /// Anything that changes when the adapter's folder does.
+    pub stamp: &'a str,
+}
+
+/// Why a file is of no use here.
+#[derive(Debug)]
+pub enum Unusable {
+    Io(io::Error),
+    /// Made from, for or by something else.
+    Stale(&'static str),
+    Damaged,
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Stale(what) => write!(f, "it has another {what}"),
+            Self::Damaged => f.write_str("it is damaged"),
+        }
+    }
+}
+
+impl From<io::Error> for Unusable {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Header {
+    #[serde(flatten)]
+    made: Made,
+    kind: String,
+    rank: usize,
+    products: Vec<Product>,
+}
+
+/// What has to be the same when the file is read.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Made {
+    layout: u32,
+    big_endian: bool,
+    precision: String,
+    generation: Generation,
+    base_digest: [u8; 32],
+    stamp: String,
+}
+
+impl Made {
+    fn of(origin: Origin<'_>, fit: &Fit<'_>) -> Self {
+        let precision = match fit.precision {
+            Precision::Exact => "exact",
+            Precision::Bf16 => "bf16",
+        };
+        Self {
+            layout: LAYOUT,
+            big_endian: cfg!(target_endian = "big"),
+            precision: precision.to_owned(),
+            generation: origin.generation,
+            base_digest: fit.base_digest,
+            stamp: origin.stamp.to_owned(),
+        }
+    }
+
+    /// The first thing in which the two differ.
+    fn differs_in(&self, other: &Self) -> Option<&'static str> {
+        let same = [
+            (self.generation == other.generation, "generation"),
+            (self.stamp == other.stamp, "source"),
+            (self.base_digest == other.base_digest, "base"),
+            (self.precision == other.precision, "precision"),
+            (self.layout == other.layout, "layout"),
+            (self.big_endian == other.big_endian, "order of bytes"),
+        ];
+        let differs = same.into_iter().find(|(same, _)| !same);
+        differs.map(|(_, what)| what)
+    }
+}
+
+/// One low-rank product.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Product {
+    layer: usize,
+    /// The last part of the layer's path.
+    module: String,
+    rank: usize,
+    inputs: usize,
+    outputs: usize,
+    /// The bits of an f32.
+    scale: u32,
+    half: bool,
+}
+
+impl Product {
+    fn of(site: Site, weights: &LowRank) -> Self {
+        let form = weights.form();
+        Self {
+            layer: site.layer,
+            module: site.module.name().to_owned(),
+            rank: form.rank,
+            inputs: form.inputs,
+            outputs: form.outputs,
+            scale: form.scale.to_bits(),
+            half: form.half,
+        }
+    }
+
+    /// `None` where the base has no such layer, or no product of that rank is served.
+    fn placed(&self, fit: &Fit<'_>) -> Option<(Site, Form)> {
+        let shape = fit.sites.iter().find(|shape| {
+            shape.site.layer == self.layer && shape.site.module.name() == self.module
+        })?;
+        let fits = (self.inputs, self.outputs) == (shape.inputs, shape.outputs)
+            && (1..=fit.max_rank).contains(&self.rank);
+        let form = Form {
+            rank: self.rank,
+            inputs: self.inputs,
+            outputs: self.outputs,
+            scale: f32::from_bits(self.scale),
+            half: self.half,
+        };
+        fits.then_some((shape.site, form))
+    }
+}
+
+/// Writes an adapter that was read under `fit`.
+pub fn write(
+    adapter: &Adapter,
+    stamp: &str,
+    fit: &Fit<'_>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let generation = adapter.generation();
+    let products = adapter.low_ranks();
+    let header = Header {
+        made: Made::of(Origin { generation, stamp }, fit),
+        kind: adapter.kind().to_owned(),
+        rank: adapter.rank(),
+        products: products
+            .map(|(site, weights)| Product::of(site, weights))
+            .collect(),
+    };
+    let header = serde_json::to_vec(&header)?;
+    let length = u32::try_from(header.len()).map_err(|_| io::ErrorKind::InvalidData)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut put = |bytes: &[u8]| {
+        hasher.update(bytes);
+        out.write_all(bytes)
+    };
+    put(MAGIC)?;
+    put(&length.to_le_bytes())?;
+    put(&header)?;
+    for (_, weights) in adapter.low_ranks() {
+        weights.numbers().chunks(SLICE).try_for_each(&mut put)?;
+    }
+    out.write_all(hasher.finalize().as_bytes())
+}
+
+/// Reads a file of `length` bytes that should have been made from `origin` under `fit`.
+pub fn read(
+    file: &mut impl Read,
+    length: u64,
+    origin: Origin<'_>,
+    fit: &Fit<'_>,
+) -> Result<Adapter, Unusable> {
+    let mut file = Hashed {
+        file,
+        hasher: blake3::Hasher::new(),
+    };
+    let mut start = [0; MAGIC.len() + 4];
+    file.fill(&mut start)?;
+    let (magic, size) = start.split_at(MAGIC.len());
+    let size = size
+        .iter()
+        .rev()
+        .fold(0, |size, byte| size << 8 | usize::from(*byte));
+    if magic != MAGIC || size > MAX_HEADER {
+        return Err(Unusable::Damaged);
+    }
+    let mut header = vec![0; size];
+    file.fill(&mut header)?;
+    let header: Header = serde_json::from_slice(&header).map_err(|_| Unusable::Damaged)?;
+    if let Some(what) = header.made.differs_in(&Made::of(origin, fit)) {
+        return Err(Unusable::Stale(what));
+    }
+    let kinds = CATALOGUE.into_iter();
+    let kind = kinds
+        .map(|kind| kind.name())
+        .find(|kind| *kind == header.kind)
+        .ok_or(Unusable::Stale("kind"))?;
+    let products = header.products.iter();
+    let products: Option<Vec<_>> = products.map(|product| product.placed(fit)).collect();
+    let (sites, forms): (Vec<_>, Vec<_>) = products
+        .ok_or(Unusable::Stale("shape"))?
+        .into_iter()
+        .unzip();
+    let before = start.len() + size + CHECKSUM;
+    let weights = LowRank::restore(&forms, |numbers| {
+        // Compared before anything is read: a file cut off or grown need not be read to be refused.
+        if length != (before + numbers.len()) as u64 {
+            return Err(Unusable::Damaged);
+        }
+        numbers
+            .chunks_mut(SLICE)
+            .try_for_each(|slice| file.fill(slice))?;
+        file.check()
+    })?;
+    let mut low_rank = SiteMap::default();
+    for (site, weights) in sites.into_iter().zip(weights.ok_or(Unusable::Damaged)?) {
+        low_rank.insert(site, weights);
+    }
+    let parts = Parts {
+        rank: header.rank,
+        low_rank,
+        lora: None,
+    };
+    Ok(Adapter::new(origin.generation, kind, parts))
+}
+
+/// Hashes what it reads.
+struct Hashed<'a, R> {
+    file: &'a mut R,
+    hasher: blake3::Hasher,
+}
+
+impl<R: Read> Hashed<'_, R> {
+    fn fill(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact(bytes)?;
+        self.hasher.update(bytes);
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<(), Unusable> {
+        let mut stored = [0; CHECKSUM];
+        self.file.read_exact(&mut stored)?;
+        match self.hasher.finalize() == blake3::Hash::from_bytes(stored) {
+            true => Ok(()),
+            false => Err(Unusable::Damaged),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::peft;
+    use crate::adapter::testing::{fit, sites, specimen};
+
+    fn file(adapter: &Adapter, stamp: &str, fit: &Fit<'_>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        write(adapter, stamp, fit, &mut bytes).unwrap();
+        bytes
+    }
+
+    fn read_from(bytes: &[u8], origin: Origin<'_>, fit: &Fit<'_>) -> Result<Adapter, Unusable> {
+        read(&mut &bytes[..], bytes.len() as u64, origin, fit)
+    }
+
+    #[test]
+    fn an_adapter_comes_back_bit_for_bit() {
+        let sites = sites(2);
+        for precision in [Precision::Exact, Precision::Bf16] {
+            let fit = Fit {
+                precision,
+                ..fit(&sites)
+            };
+            let adapter = peft::read(&specimen(2, 1), &fit).unwrap();
+            let origin = Origin {
+                generation: adapter.generation(),
+                stamp: "s",
+            };
+            let again = read_from(&file(&adapter, "s", &fit), origin, &fit).unwrap();
+            assert_eq!(
+                (
+                    again.generation(),
+                    again.kind(),
+                    again.rank(),
+                    again.bytes()
+                ),
+                (
+                    adapter.generation(),
+                    "lora",
+                    adapter.rank(),
+                    adapter.bytes()
+                )
+            );
+            assert_eq!(again.sites().count(), 14);
+            for ((site, read), (_, packed)) in again.low_ranks().zip(adapter.low_ranks()) {
+                assert_eq!(read.form(), packed.form(), "{site:?}");
+                assert_eq!((read.a(), read.b()), (packed.a(), packed.b()), "{site:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_is_not_as_it_was_makes_the_copy_stale() {
+        let sites = sites(2);
+        let fit = fit(&sites);
+        let adapter = peft::read(&specimen(2, 1), &fit).unwrap();
+        let bytes = file(&adapter, "s", &fit);
+        let origin = Origin {
+            generation: adapter.generation(),
+            stamp: "s",
+        };
+        let stale = |origin, fit: Fit<'_>| match read_from(&bytes, origin, &fit) {
+            Err(Unusable::Stale(what)) => what,
+            other => panic!("{other:?}"),
+        };
+        let moved = Origin {
+            stamp: "t",
+            ..origin
+        };
+        assert_eq!(stale(moved, fit), "source");
+        let generation = Generation::new([1; 32]);
+        assert_eq!(
+            stale(
+                Origin {
+                    generation,
+                    ..origin
+                },
+                fit
+            ),
+            "generation"
+        );
+        let base_digest = [9; 32];
+        assert_eq!(stale(origin, Fit { base_digest, ..fit }), "base");
+        let precision = Precision::Bf16;
+        assert_eq!(stale(origin, Fit { precision, ..fit }), "precision");
+        assert_eq!(stale(origin, Fit { max_rank: 3, ..fit }), "shape");
+        let fewer = Fit {
+            sites: &sites[..7],
+            ..fit
+        };
+        assert_eq!(stale(origin, fewer), "shape");
+    }
+
+    #[test]
+    fn damage_anywhere_is_noticed() {
+        let sites = sites(1);
+        let fit = fit(&sites);
+        let adapter = peft::read(&specimen(1, 1), &fit).unwrap();
+        let bytes = file(&adapter, "s", &fit);
+        let origin = Origin {
+            generation: adapter.generation(),
+            stamp: "s",
+        };
+        assert!(read_from(&bytes, origin, &fit).is_ok());
+        for at in (0..bytes.len()).step_by(7) {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 4;
+            assert!(read_from(&damaged, origin, &fit).is_err(), "byte {at}");
+        }
+        for length in (0..bytes.len()).step_by(97) {
+            assert!(
+                read_from(&bytes[..length], origin, &fit).is_err(),
+                "{length} bytes"
+            );
+        }
+        let longer = [&bytes[..], b"x"].concat();
+        assert!(read_from(&longer, origin, &fit).is_err());
+    }
+}
