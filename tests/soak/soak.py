@@ -26,6 +26,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0
+ACTS = ["replace", "replace", "unload", "load", "pin", "rollback", "come and go", "list"]
+# Each makes a version, of which a record stays for rollbacks and audits: by design memory grows with them.
+MAKING = {"replace", "rollback", "come and go"}
 NAMES = [f"soak-{index}" for index in range(10)]
 KEYS = [None, "sk-one", "sk-two", "sk-three"]
 # Resident memory for half of the adapters, few rows and a small cache: everything that can run out does.
@@ -252,9 +255,9 @@ class Client(threading.Thread):
 class Changer(threading.Thread):
     """Loads, replaces, unloads, pins and rolls back adapters; each has names of its own, so nobody contradicts it."""
 
-    def __init__(self, daemon: Daemon, tally: Tally, stop: threading.Event, names: list[str], tars, seed: int):
+    def __init__(self, daemon: Daemon, tally: Tally, stop: threading.Event, names: list[str], tars, acts: list[str], seed: int):
         super().__init__(daemon=True)
-        self.to, self.tally, self.stop, self.names, self.tars = daemon, tally, stop, names, tars
+        self.to, self.tally, self.stop, self.names, self.tars, self.acts = daemon, tally, stop, names, tars, acts
         self.rng = random.Random(seed)
 
     def run(self) -> None:
@@ -280,7 +283,7 @@ class Changer(threading.Thread):
 
     def change(self) -> None:
         name = self.rng.choice(self.names)
-        act = self.rng.choice(["replace", "replace", "unload", "load", "pin", "rollback", "come and go", "list"])
+        act = self.rng.choice(self.acts)
         if act == "replace":
             self.put(name, act)
         elif act == "pin":
@@ -312,9 +315,11 @@ def start(daemon: Daemon, tally: Tally, args, stop: threading.Event) -> list[thr
         status, text = daemon.call("PUT", f"/v1/adapters/{name}", next(tars), "application/x-tar")
         if status not in (200, 201):
             raise SystemExit(f"{name}: {status} {text.decode()}")
-    halves = [NAMES[::2], NAMES[1::2]]
-    threads = [Client(daemon, tally, stop, args.seed + index) for index in range(args.clients)]
-    threads += [Changer(daemon, tally, stop, names, versions(original, random.Random(args.seed + 1 + at)), at) for at, names in enumerate(halves)]
+    acts = [act for act in ACTS if not (args.no_new_versions and act in MAKING)]
+    threads: list[threading.Thread] = [Client(daemon, tally, stop, args.seed + index) for index in range(args.clients)]
+    for at, names in enumerate([NAMES[::2], NAMES[1::2]]):
+        made = versions(original, random.Random(args.seed + 1 + at))
+        threads.append(Changer(daemon, tally, stop, names, made, acts, at))
     for thread in threads:
         thread.start()
     return threads
@@ -369,6 +374,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--clients", type=int, default=40, help="who ask at once")
     parser.add_argument("--growth", type=float, default=8, help="MiB that memory may grow after it has settled")
+    parser.add_argument("--no-new-versions", action="store_true", help="load and unload only: then memory has no reason to grow at all")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     daemon, tally, stop = Daemon(args.adapterd, args.model), Tally(), threading.Event()
