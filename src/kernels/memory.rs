@@ -93,6 +93,45 @@ impl<T> DerefMut for Large<T> {
     }
 }
 
+/// A zeroed array like [`Large`], of which only what is used takes memory.
+pub(super) struct Lazy<T> {
+    memory: Vec<T>,
+    start: usize,
+    len: usize,
+}
+
+impl<T: bytemuck::Zeroable + Copy> Lazy<T> {
+    pub fn zeroed(len: usize) -> Self {
+        let align = Large::<T>::layout(len).align();
+        let memory = vec![T::zeroed(); len + align / size_of::<T>().max(1)];
+        let start = memory.as_ptr().align_offset(align).min(memory.len() - len);
+        #[cfg(target_os = "linux")]
+        if align == LARGE_PAGE {
+            // SAFETY: advice on memory of our own, of which all but the tail is whole pages.
+            unsafe {
+                let size = len * size_of::<T>() / LARGE_PAGE * LARGE_PAGE;
+                let start = memory.as_ptr().add(start).cast_mut();
+                libc::madvise(start.cast(), size, libc::MADV_HUGEPAGE);
+            }
+        }
+        Self { memory, start, len }
+    }
+}
+
+impl<T> Deref for Lazy<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.memory[self.start..self.start + self.len]
+    }
+}
+
+impl<T> DerefMut for Lazy<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.memory[self.start..self.start + self.len]
+    }
+}
+
 /// Lets the allocator keep what forwards and backwards free, instead of returning it to the system and asking again: the
 /// same sizes come back step after step, and fresh pages cost more than the arithmetic on them.
 pub(super) fn keep_freed_pages() {

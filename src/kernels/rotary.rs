@@ -47,6 +47,32 @@ impl Angles {
     pub fn tokens(&self) -> usize {
         self.cos.len() / self.frequencies.max(1)
     }
+
+    /// Fails unless these are the angles of so many tokens with heads of d.
+    pub(super) fn fit(&self, tokens: usize, dim: usize) -> Result<()> {
+        let frequencies = self.frequencies;
+        if frequencies == 0 || dim != 2 * frequencies || tokens != self.tokens() {
+            bail!(
+                "angles of {} tokens and {frequencies} frequencies for {tokens} of heads of {dim}",
+                self.tokens()
+            );
+        }
+        Ok(())
+    }
+
+    /// `x` [heads · d] turned by a token's angles, which [`fit`](Self::fit) has seen.
+    pub(super) fn turn(&self, token: usize, x: &[f32], y: &mut [f32]) {
+        let angles = token * self.frequencies..(token + 1) * self.frequencies;
+        let sizes = (x.len() / (2 * self.frequencies), self.frequencies);
+        turn(
+            x,
+            &self.cos[angles.clone()],
+            &self.sin[angles],
+            1.0,
+            sizes,
+            y,
+        );
+    }
 }
 
 /// Turns every head of x [tokens, heads · d] by its token's angles, d = 2 · frequencies. Tracked.

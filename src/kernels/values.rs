@@ -1,5 +1,6 @@
 //! Tensors as plain slices, and back.
 
+use std::mem::MaybeUninit;
 use std::ops::{Deref, Range};
 
 use candle_core::{CpuStorage, Layout, Result, Shape, Storage, StorageRef, Tensor, bail};
@@ -72,6 +73,22 @@ pub fn result(values: Vec<f32>, shape: impl Into<Shape>) -> Result<(CpuStorage, 
 pub fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
     let shape = shape.into();
     Tensor::from_vec(values, shape, &candle_core::Device::Cpu)
+}
+
+/// Room for a result of which every number will be written.
+pub fn room(len: usize) -> Vec<MaybeUninit<f32>> {
+    let mut room = Vec::with_capacity(len);
+    // SAFETY: there is room for `len`, and nothing is a value of this type too.
+    unsafe { room.set_len(len) };
+    room
+}
+
+/// # Safety
+/// Every number has been written.
+pub unsafe fn written(room: Vec<MaybeUninit<f32>>) -> Vec<f32> {
+    let mut room = std::mem::ManuallyDrop::new(room);
+    // SAFETY: the parts of a vector, of a type of the same layout whose values all are written, says the caller.
+    unsafe { Vec::from_raw_parts(room.as_mut_ptr().cast(), room.len(), room.capacity()) }
 }
 
 /// The size of the last dimension and how many such rows there are.

@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor, bail};
 use super::Cache;
 use crate::adapter::Adapt;
 use crate::kernels::attention::{self, Attend, Query};
-use crate::kernels::rotary::Angles;
+use crate::kernels::rotary::{Angles, rotate};
 
 pub(super) struct Step<'a> {
     pub angles: Angles,
@@ -32,7 +32,7 @@ impl Step<'_> {
         matches!(self.mode, Mode::Packed(_))
     }
 
-    /// Queries, keys and values of this step's rows, turned already: what attention makes of them.
+    /// What attention makes of the queries, keys and values of this step's rows, which it turns.
     pub fn attend(
         &mut self,
         layer: usize,
@@ -40,7 +40,10 @@ impl Step<'_> {
         attend: Attend,
     ) -> Result<Tensor> {
         match &mut self.mode {
-            Mode::Packed(ranges) => attention::packed(q, k, v, ranges, attend),
+            Mode::Packed(ranges) => {
+                let (q, k) = (rotate(q, &self.angles)?, rotate(k, &self.angles)?);
+                attention::packed(&q, &k, v, ranges, attend)
+            }
             Mode::Paged {
                 cache,
                 queries,
@@ -49,8 +52,10 @@ impl Step<'_> {
                 let Some(pages) = cache.layer(layer) else {
                     bail!("a cache without layer {layer}")
                 };
-                pages.store(k, v, slots)?;
-                attention::paged(q, pages, queries, attend)
+                // Turned on their way to the cache and into the scores: no pass over them of its own.
+                let angles = Some(&self.angles);
+                pages.store(k, v, angles, slots)?;
+                attention::paged(q, angles, pages, queries, attend)
             }
         }
     }

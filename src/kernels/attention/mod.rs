@@ -3,9 +3,12 @@
 //! [`packed`] learns: whole records side by side, tracked. [`paged`] serves: rows against keys and values that lie in
 //! blocks of a cache. A query at position p sees positions up to p, with a window of w only the last w of those.
 
+mod cells;
+mod lanes;
 mod packed;
 mod paged;
 mod pages;
+mod span;
 
 pub use packed::packed;
 pub use paged::{Query, paged};

@@ -5,7 +5,6 @@ use candle_core::{Result, Tensor};
 use super::{At, Linear, Norm, Step};
 use crate::adapter::Module;
 use crate::kernels::attention::Attend;
-use crate::kernels::rotary::rotate;
 use crate::model::spec::Biases;
 use crate::model::weights::WeightError;
 
@@ -58,8 +57,6 @@ impl Attention {
             q = q_norm.forward(&q, step)?;
             k = k_norm.forward(&k, step)?;
         }
-        let q = rotate(&q, &step.angles)?;
-        let k = rotate(&k, &step.angles)?;
         let mixed = step.attend(self.layer, [&q, &k, &v], self.attend)?;
         self.o.forward(&mixed, step)
     }
