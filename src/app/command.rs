@@ -140,7 +140,7 @@ pub struct SettingFlags {
     /// auto, none (as stored), or a format: f32, f16, bf16, q8_0, q6_k, q5_k, q4_k, q4_0, …
     #[arg(long, value_name = "FORMAT")]
     pub quant: Option<String>,
-    /// Type of cached keys and values: auto, f32, f16
+    /// Type of cached keys and values: auto, f32, f16, q8
     #[arg(long, value_name = "TYPE")]
     pub kv: Option<String>,
     /// Whether requests that begin alike share what is computed of it [default: true]

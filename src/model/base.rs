@@ -27,6 +27,8 @@ pub enum KvKind {
     Auto,
     F32,
     F16,
+    /// 8 bits a number, with a scale for each 32 numbers of a head.
+    Q8,
 }
 
 /// Everything serving and training share.

@@ -38,6 +38,7 @@ impl Model {
         model.stored = match kv {
             KvKind::F32 => Stored::F32,
             KvKind::F16 => Stored::F16,
+            KvKind::Q8 => Stored::Q8,
             KvKind::Auto if model.taken.single => Stored::F32,
             KvKind::Auto => Stored::F16,
         };

@@ -205,6 +205,20 @@ fn weights_rounded_to_eight_bits_stay_close() {
     }
 }
 
+#[test]
+fn keys_and_values_in_fewer_bits_stay_close() {
+    for name in ["llama", "mistral", "qwen2", "qwen3"] {
+        for (kv, bound) in [(KvKind::F16, 2e-3), (KvKind::Q8, 2e-2)] {
+            let model = folder(name, Quant::To(Format::F32), kv);
+            for prompt in expected(&format!("models/{name}")) {
+                let found = Stream::new(&model).push(&prompt.ids);
+                let (_, mean) = distance(&found, &prompt.log_probs);
+                assert!(mean <= bound, "{name}, {kv:?}: off by {mean} on average");
+            }
+        }
+    }
+}
+
 const FILES: [&str; 9] = [
     "llama-f32",
     "llama-q8_0",

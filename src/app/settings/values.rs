@@ -129,8 +129,8 @@ impl Model {
             "auto" => Ok(KvKind::Auto),
             "f32" => Ok(KvKind::F32),
             "f16" => Ok(KvKind::F16),
-            "q8" => Err("`q8` is not available in this version".into()),
-            other => Err(format!("`{other}` is none of auto, f32, f16")),
+            "q8" => Ok(KvKind::Q8),
+            other => Err(format!("`{other}` is none of auto, f32, f16, q8")),
         }
     }
 

@@ -47,7 +47,8 @@ impl Source for Random {
     }
 }
 
-static MODEL: LazyLock<Real> = LazyLock::new(|| {
+/// With keys and values kept as they are by default, and in 8 bits.
+static MODELS: LazyLock<[Real; 2]> = LazyLock::new(|| {
     let spec = Spec {
         arch: &LLAMA,
         hidden: 64,
@@ -85,14 +86,13 @@ static MODEL: LazyLock<Real> = LazyLock::new(|| {
         tensors: tensors.collect(),
         spec: spec.clone(),
     };
-    Real(Arc::new(
-        Model::from_source(&mut source, KvKind::Auto).unwrap(),
-    ))
+    [KvKind::Auto, KvKind::Q8]
+        .map(|kv| Real(Arc::new(Model::from_source(&mut source, kv).unwrap())))
 });
 
 /// Adapters of different ranks on every linear layer.
 fn adapter(number: u64) -> Lease {
-    let sites: &[SiteShape] = MODEL.0.sites();
+    let sites: &[SiteShape] = MODELS[0].0.sites();
     let mut settings = testing::settings(Targets::Pattern("all-linear".into()));
     settings.rank = 3 + 5 * number as usize;
     let weights = testing::weights(&settings, sites, number);
@@ -126,12 +126,13 @@ impl Observe for Counts {
 
 /// What each is told, together; and the fewest blocks that were free.
 fn together(
+    model: &Real,
     asks: &[Ask],
     shape: Shape,
     shortcuts: Shortcuts,
     observe: Arc<dyn Observe>,
 ) -> (Vec<Transcript>, usize) {
-    let mut bench = Bench::with(MODEL.clone(), shape, shortcuts, observe);
+    let mut bench = Bench::with(model.clone(), shape, shortcuts, observe);
     let mut readers: Vec<_> = asks.iter().map(|_| None).collect();
     let mut fewest = usize::MAX;
     let mut turn = 0;
@@ -152,12 +153,12 @@ fn together(
 
 /// What it is told by itself, whole prompt at once, every token a step. The softmax runs over blocks, so their size is
 /// part of what an engine computes.
-fn alone(ask: &Ask, block_size: usize) -> Transcript {
+fn alone(model: &Real, ask: &Ask, block_size: usize) -> Transcript {
     let shape = Shape {
         block_size,
         ..AMPLE
     };
-    Bench::with(MODEL.clone(), shape, PLAIN, Arc::new(Unobserved)).answer(ask.draft_with(adapter))
+    Bench::with(model.clone(), shape, PLAIN, Arc::new(Unobserved)).answer(ask.draft_with(adapter))
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -180,6 +181,7 @@ proptest! {
         (rows, more_tokens, block_size, more_blocks) in (1usize..9, 0usize..24, 1usize..9, 0usize..12),
         prefix_cache: bool,
         speculates: bool,
+        eight_bits: bool,
     ) {
         let shape = Shape {
             rows,
@@ -191,9 +193,10 @@ proptest! {
         };
         let speculation = if speculates { Speculation::Always } else { Speculation::Off };
         let shortcuts = Shortcuts { prefix_cache, speculation };
-        let (told, _) = together(&asks, shape, shortcuts, Arc::new(Unobserved));
+        let model = &MODELS[usize::from(eight_bits)];
+        let (told, _) = together(model, &asks, shape, shortcuts, Arc::new(Unobserved));
         for (ask, told) in asks.iter().zip(told) {
-            prop_assert_eq!(told, alone(ask, block_size));
+            prop_assert_eq!(told, alone(model, ask, block_size));
         }
     }
 }
@@ -224,14 +227,16 @@ fn hits_guesses_and_preemption_change_no_bit() {
         prefix_cache: true,
         speculation: Speculation::Always,
     };
-    let counts = Arc::new(Counts::default());
-    let (told, fewest) = together(&asks, shape, shortcuts, counts.clone());
-    for (ask, told) in asks.iter().zip(told) {
-        assert_eq!(told, alone(ask, shape.block_size));
+    for model in &*MODELS {
+        let counts = Arc::new(Counts::default());
+        let (told, fewest) = together(model, &asks, shape, shortcuts, counts.clone());
+        for (ask, told) in asks.iter().zip(told) {
+            assert_eq!(told, alone(model, ask, shape.block_size));
+        }
+        let count = |counted: &AtomicUsize| counted.load(Ordering::Relaxed);
+        assert_eq!(fewest, 0, "blocks ran out, so answers were preempted");
+        assert!(count(&counts.found) > 0, "prefixes were found");
+        assert!(count(&counts.accepted) > 0, "guesses were right");
+        assert!(count(&counts.rejected) > 0, "and wrong");
     }
-    let count = |counted: &AtomicUsize| counted.load(Ordering::Relaxed);
-    assert_eq!(fewest, 0, "blocks ran out, so answers were preempted");
-    assert!(count(&counts.found) > 0, "prefixes were found");
-    assert!(count(&counts.accepted) > 0, "guesses were right");
-    assert!(count(&counts.rejected) > 0, "and wrong");
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::adapter::Precision;
+use crate::model::KvKind;
 
 fn vars(list: &[(&str, &str)]) -> std::vec::IntoIter<(String, String)> {
     let owned: Vec<_> = list
@@ -90,11 +91,25 @@ fn a_text_is_read_as_what_the_setting_is() {
 
 #[test]
 fn what_this_version_lacks_is_refused_as_a_setting() {
-    for (key, value) in [("model.kv", "q8"), ("model.quant", "int8")] {
-        let problems = load(None, vars(&[]), &[(key, value.into())]).unwrap_err();
-        assert_eq!(problems[0].key, key);
-        assert!(problems[0].why.contains("not available"), "{problems:?}");
+    let int8 = [("model.quant", "int8".into())];
+    let problems = load(None, vars(&[]), &int8).unwrap_err();
+    assert_eq!(problems[0].key, "model.quant");
+    assert!(problems[0].why.contains("not available"), "{problems:?}");
+}
+
+#[test]
+fn the_cache_has_a_type_among_those_there_are() {
+    for (value, kind) in [
+        ("auto", KvKind::Auto),
+        ("f16", KvKind::F16),
+        ("q8", KvKind::Q8),
+    ] {
+        let settings = load(None, vars(&[]), &[("model.kv", value.into())]).unwrap();
+        assert_eq!(settings.values.model.kv(), Ok(kind));
     }
+    let problems = load(None, vars(&[]), &[("model.kv", "q4".into())]).unwrap_err();
+    assert_eq!(problems[0].key, "model.kv");
+    assert!(problems[0].why.contains("q8"), "{problems:?}");
 }
 
 #[test]
