@@ -1,4 +1,4 @@
-//! `bench kernels`: products with frozen weights, at sizes and row counts that serving has.
+//! `bench kernels`: products with frozen weights, and attention over cached keys and values, at sizes that serving has.
 
 use std::time::Instant;
 
@@ -7,6 +7,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
+use super::attention::{self, AttentionArgs};
 use super::numbers::Numbers;
 use crate::cli::{Failure, Output, Table};
 use crate::kernels::pool;
@@ -19,7 +20,15 @@ const WORKING_SET: u64 = 256 << 20;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct KernelsArgs {
-    /// Formats to measure, by name
+    /// What to measure
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "products,attention"
+    )]
+    what: Vec<What>,
+    /// Formats of weights, by name
     #[arg(
         long,
         value_name = "LIST",
@@ -43,6 +52,14 @@ pub struct KernelsArgs {
     /// Compute threads [default: one for each core]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    #[command(flatten)]
+    attention: AttentionArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum What {
+    Products,
+    Attention,
 }
 
 pub fn run(args: &KernelsArgs, output: Output) -> Result<(), Failure> {
@@ -60,8 +77,10 @@ pub fn run(args: &KernelsArgs, output: Output) -> Result<(), Failure> {
         .iter()
         .map(|name| known(name))
         .collect::<Result<_, _>>()?;
+    args.attention.check().map_err(Failure::Usage)?;
+    let asked = |what| args.what.contains(&what);
     let mut rows = Vec::new();
-    for format in formats {
+    for format in formats.into_iter().filter(|_| asked(What::Products)) {
         let weights = weights(args, format).map_err(Failure::failed)?;
         for &count in &args.rows {
             rows.push(
@@ -69,8 +88,13 @@ pub fn run(args: &KernelsArgs, output: Output) -> Result<(), Failure> {
             );
         }
     }
+    let attention = match asked(What::Attention) {
+        true => attention::measure(&args.attention, args.runs).map_err(Failure::failed)?,
+        false => Vec::new(),
+    };
     let report = json!({
         "outputs": args.outputs, "inputs": args.inputs, "threads": pool::threads(), "runs": args.runs, "products": rows,
+        "attention": attention,
     });
     output.show(&report, as_text)
 }
@@ -129,6 +153,21 @@ fn measure(
 }
 
 fn as_text(report: &Value) -> String {
+    let mut text = format!(
+        "{} threads; medians of {} passes\n",
+        report["threads"], report["runs"]
+    );
+    let given = |part: &str| report[part].as_array().is_some_and(|part| !part.is_empty());
+    if given("products") {
+        text += &products_as_text(report);
+    }
+    if given("attention") {
+        text += &attention::as_text(&report["attention"]);
+    }
+    text
+}
+
+fn products_as_text(report: &Value) -> String {
     let mut table = Table::new(&["FORMAT", "ROWS", "TIME", "WEIGHT GB/S", "GMAC/S"]);
     for product in report["products"].as_array().into_iter().flatten() {
         let number = |field: &str| product[field].as_f64().unwrap_or(0.0);
@@ -141,11 +180,9 @@ fn as_text(report: &Value) -> String {
         ]);
     }
     format!(
-        "y = x·Wᵀ, W [{}, {}], weights from memory, {} threads; medians of {} passes\n\n{}",
+        "\ny = x·Wᵀ, W [{}, {}], weights from memory\n\n{}",
         report["outputs"],
         report["inputs"],
-        report["threads"],
-        report["runs"],
         table.render()
     )
 }

@@ -2,6 +2,7 @@
 //! so the numbers hold every layer from the socket to the kernels.
 
 mod adapters;
+mod attention;
 mod kernels;
 mod load;
 mod mix;
@@ -44,7 +45,7 @@ pub struct Subject {
     /// auto, none (as stored), or a format: f32, f16, bf16, q8_0, q6_k, q5_k, q4_k, q4_0, …
     #[arg(long, value_name = "FORMAT")]
     quant: Option<String>,
-    /// Type of cached keys and values: auto, f32, f16
+    /// Type of cached keys and values: auto, f32, f16, q8
     #[arg(long, value_name = "TYPE")]
     kv: Option<String>,
     /// Compute threads [default: one for each core]
