@@ -137,9 +137,12 @@ pub struct SettingFlags {
     /// A folder, a .gguf file, a Hugging Face id, or `embedded`
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
-    /// auto, none (as stored), or a format: f32, f16, bf16, q8_0, q6_k, q5_k, q4_k, q4_0, …
+    /// auto, none (as stored), int8 (LLM.int8), or a format: f32, f16, bf16, q8_0, q6_k, q5_k, q4_k, q4_0, …
     #[arg(long, value_name = "FORMAT")]
     pub quant: Option<String>,
+    /// With int8: activations as large as this keep all their bits, 0 lets none [default: 6.0]
+    #[arg(long, value_name = "X")]
+    pub int8_threshold: Option<f32>,
     /// Type of cached keys and values: auto, f32, f16, q8
     #[arg(long, value_name = "TYPE")]
     pub kv: Option<String>,
@@ -172,6 +175,10 @@ impl SettingFlags {
         [
             ("model.path", self.model.clone()),
             ("model.quant", self.quant.clone()),
+            (
+                "model.int8_threshold",
+                self.int8_threshold.map(|threshold| threshold.to_string()),
+            ),
             ("model.kv", self.kv.clone()),
             ("model.device", self.device.clone()),
             (

@@ -7,7 +7,6 @@ use rand_chacha::ChaCha8Rng;
 use super::layers::Weight;
 use super::spec::Spec;
 use super::weights::{Source, WeightError};
-use crate::kernels::quant::Format;
 
 pub(super) trait Supply {
     fn spec(&self) -> &Spec;
@@ -76,7 +75,7 @@ impl<'a> At<'a> {
         }
         self.taken.parameters += (shape.0 * shape.1) as u64;
         self.taken.bytes += weight.bytes();
-        self.taken.single &= weight.format() == Format::F32;
+        self.taken.single &= weight.has_32_bits();
         Ok(weight)
     }
 

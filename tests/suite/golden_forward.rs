@@ -206,6 +206,18 @@ fn weights_rounded_to_eight_bits_stay_close() {
 }
 
 #[test]
+fn int8_stays_close_with_its_outliers_whole() {
+    for name in ["llama", "mistral", "qwen2", "qwen3"] {
+        let model = folder(name, Quant::Int8 { threshold: 6.0 }, KvKind::F32);
+        for prompt in expected(&format!("models/{name}")) {
+            let found = Stream::new(&model).push(&prompt.ids);
+            let (_, mean) = distance(&found, &prompt.log_probs);
+            assert!(mean <= 0.05, "{name}: off by {mean} on average");
+        }
+    }
+}
+
+#[test]
 fn keys_and_values_in_fewer_bits_stay_close() {
     for name in ["llama", "mistral", "qwen2", "qwen3"] {
         for (kv, bound) in [(KvKind::F16, 2e-3), (KvKind::Q8, 2e-2)] {

@@ -149,6 +149,7 @@ fn k_quants_load_in_their_own_types() {
         file.matrix(&format!("model.layers.0.{module}.weight"))
             .unwrap()
             .format()
+            .unwrap()
             .to_string()
     });
     assert_eq!(formats, ["q4_k", "q5_k", "q6_k", "q3_k", "q5_0"]);

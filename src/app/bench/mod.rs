@@ -42,7 +42,7 @@ pub struct Subject {
     /// Random weights of a real shape, written to a temporary folder (2 bytes a parameter)
     #[arg(long, value_name = "SHAPE")]
     synthetic: Option<Shape>,
-    /// auto, none (as stored), or a format: f32, f16, bf16, q8_0, q6_k, q5_k, q4_k, q4_0, …
+    /// auto, none (as stored), int8 (LLM.int8), or a format: f32, f16, bf16, q8_0, q6_k, q5_k, q4_k, q4_0, …
     #[arg(long, value_name = "FORMAT")]
     quant: Option<String>,
     /// Type of cached keys and values: auto, f32, f16, q8

@@ -274,7 +274,10 @@ fn from_variable(name: String, text: String, known: &[String]) -> Variable {
 /// Numbers and booleans where the default is one, everything else as text.
 fn parse_text(text: &str, default: &Value) -> Value {
     let parsed = match default {
-        Value::Num(..) => text.parse::<i64>().ok().map(Value::from),
+        Value::Num(..) => {
+            let whole = text.parse::<i64>().map(Value::from).ok();
+            whole.or_else(|| text.parse::<f64>().map(Value::from).ok())
+        }
         Value::Bool(..) => text.parse::<bool>().ok().map(Value::from),
         _ => None,
     };

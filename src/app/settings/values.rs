@@ -54,6 +54,8 @@ pub struct Model {
     pub path: String,
     /// `auto` quantizes safetensors to q8_0 and keeps a GGUF's own types.
     pub quant: String,
+    /// With `int8`: features of activations as large as this keep all their bits; 0 lets none.
+    pub int8_threshold: f32,
     pub kv: String,
     pub device: String,
 }
@@ -63,6 +65,7 @@ impl Default for Model {
         Self {
             path: "embedded".into(),
             quant: "auto".into(),
+            int8_threshold: 6.0,
             kv: "auto".into(),
             device: "auto".into(),
         }
@@ -110,13 +113,18 @@ impl Model {
         match self.quant.as_str() {
             "auto" => Ok(None),
             "none" => Ok(Some(Quant::AsStored)),
-            "int8" => Err("`int8` is not available in this version".into()),
+            "int8" => match self.int8_threshold {
+                threshold if threshold.is_finite() && threshold >= 0.0 => {
+                    Ok(Some(Quant::Int8 { threshold }))
+                }
+                other => Err(format!("an int8_threshold of {other}")),
+            },
             name => match Format::from_name(name) {
                 Some(format) => Ok(Some(Quant::To(format))),
                 None => {
                     let known: Vec<_> = Format::all().map(Format::name).collect();
                     Err(format!(
-                        "`{name}` is none of auto, none, {}",
+                        "`{name}` is none of auto, none, int8, {}",
                         known.join(", ")
                     ))
                 }
@@ -313,6 +321,14 @@ impl Values {
         }
         if let Err(why) = self.model.quant() {
             say("model.quant", why);
+        }
+        if self.model.quant != "int8"
+            && self.model.int8_threshold != Model::default().int8_threshold
+        {
+            say(
+                "model.int8_threshold",
+                "has no meaning but with `model.quant` int8".into(),
+            );
         }
         if let Err(why) = self.model.kv() {
             say("model.kv", why);

@@ -13,6 +13,7 @@ mod packed;
 mod product;
 #[cfg(test)]
 mod tests;
+mod vectorwise;
 
 use std::ops::Range;
 
@@ -56,7 +57,7 @@ trait Packed: Send + Sync {
 /// A frozen weight W, [n outputs, k inputs].
 pub struct Matrix {
     packed: Box<dyn Packed>,
-    format: Format,
+    format: Option<Format>,
     n: usize,
     k: usize,
 }
@@ -71,7 +72,22 @@ impl Matrix {
         let packed = format.pack(weight, n, k)?;
         Ok(Self {
             packed,
-            format,
+            format: Some(format),
+            n,
+            k,
+        })
+    }
+
+    /// A weight [n, k] for LLM.int8, of rows that are asked for as f32, some at a time and from several threads. Features
+    /// of x as large as `threshold` keep all their bits; 0 lets none.
+    pub fn int8<E: Send + From<candle_core::Error>>(
+        (n, k): (usize, usize),
+        threshold: f32,
+        rows: impl Fn(Range<usize>) -> std::result::Result<Vec<f32>, E> + Sync,
+    ) -> std::result::Result<Self, E> {
+        Ok(Self {
+            packed: Box::new(vectorwise::Vectorwise::pack((n, k), threshold, rows)?),
+            format: None,
             n,
             k,
         })
@@ -95,7 +111,8 @@ impl Matrix {
         (self.n, self.k)
     }
 
-    pub fn format(&self) -> Format {
+    /// None for int8, which is no format of stored weights.
+    pub fn format(&self) -> Option<Format> {
         self.format
     }
 
@@ -214,6 +231,7 @@ impl Matrix {
 
 impl std::fmt::Debug for Matrix {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Matrix[{}, {}; {}]", self.n, self.k, self.format)
+        let format = self.format.map_or("int8", Format::name);
+        write!(f, "Matrix[{}, {}; {format}]", self.n, self.k)
     }
 }

@@ -32,10 +32,10 @@ impl Weight {
         }
     }
 
-    pub fn format(&self) -> Format {
+    pub fn has_32_bits(&self) -> bool {
         match self {
-            Self::Frozen(matrix) => matrix.format(),
-            Self::Learning(_) => Format::F32,
+            Self::Frozen(matrix) => matrix.format() == Some(Format::F32),
+            Self::Learning(_) => true,
         }
     }
 

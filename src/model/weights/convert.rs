@@ -11,10 +11,14 @@ use super::WeightError;
 use crate::kernels::quant::{Format, Matrix};
 
 /// The format a base's matrices are held in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Quant {
     AsStored,
     To(Format),
+    /// LLM.int8 between embedding and head: features of activations as large as the threshold keep all their bits.
+    Int8 {
+        threshold: f32,
+    },
 }
 
 /// One tensor as it lies in its file. Rows are `width` values wide and independent of each other.
@@ -110,6 +114,26 @@ impl Raw<'_> {
         })
     }
 
+    /// The matrix as `quant` wants it; `edge`: the embedding or the head.
+    pub fn as_wanted(self, quant: Quant, edge: bool) -> Result<Matrix, WeightError> {
+        match quant {
+            Quant::Int8 { threshold } if !edge => self.into_int8(threshold),
+            _ => {
+                let target = wanted(quant, self.format, edge);
+                self.into_matrix(target)
+            }
+        }
+    }
+
+    fn into_int8(self, threshold: f32) -> Result<Matrix, WeightError> {
+        self.check_finite()?;
+        let rows = |rows| self.dense(rows).map_err(Refused::Weight);
+        Matrix::int8((self.rows, self.width), threshold, rows).map_err(|refused| match refused {
+            Refused::Weight(error) => error,
+            Refused::Kernel(error) => self.candle(error),
+        })
+    }
+
     /// The matrix in `wanted`, or in the nearest format that its row width allows.
     pub fn into_matrix(self, wanted: Format) -> Result<Matrix, WeightError> {
         self.check_finite()?;
@@ -165,6 +189,18 @@ impl Raw<'_> {
     }
 }
 
+/// Who refused rows on their way to int8.
+enum Refused {
+    Weight(WeightError),
+    Kernel(candle_core::Error),
+}
+
+impl From<candle_core::Error> for Refused {
+    fn from(error: candle_core::Error) -> Self {
+        Self::Kernel(error)
+    }
+}
+
 fn qtensor(
     bytes: Cow<'_, [u8]>,
     format: Format,
@@ -188,6 +224,9 @@ fn qtensor(
 pub(super) fn wanted(quant: Quant, stored: Format, edge: bool) -> Format {
     match quant {
         Quant::AsStored => stored,
+        // Blocks of their own scales lose less than whole rows with one. A file that is quantized already keeps its bits.
+        Quant::Int8 { .. } if stored.is_dense() => Format::Q8_0,
+        Quant::Int8 { .. } => stored,
         Quant::To(format) if edge && format.bits() < Format::Q6K.bits() => Format::Q6K,
         Quant::To(format) => format,
     }

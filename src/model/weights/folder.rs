@@ -10,7 +10,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
 use super::blob::Blob;
-use super::convert::{Quant, Raw, wanted};
+use super::convert::{Quant, Raw};
 use super::{Source, WeightError, config, names};
 use crate::kernels::quant::Format;
 use crate::kernels::quant::Matrix;
@@ -162,8 +162,7 @@ impl Source for Folder {
     fn matrix(&mut self, path: &str) -> Result<Matrix, WeightError> {
         let raw = self.raw(path, 2)?;
         let edge = path == names::EMBEDDING || path == names::HEAD;
-        let target = wanted(self.quant, raw.format, edge);
-        let made = raw.into_matrix(target);
+        let made = raw.as_wanted(self.quant, edge);
         if let Some(entry) = self.tensors.get(path) {
             self.files[entry.file].release(entry.bytes.clone());
         }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::adapter::Precision;
-use crate::model::KvKind;
+use crate::model::{KvKind, Quant};
 
 fn vars(list: &[(&str, &str)]) -> std::vec::IntoIter<(String, String)> {
     let owned: Vec<_> = list
@@ -90,11 +90,24 @@ fn a_text_is_read_as_what_the_setting_is() {
 }
 
 #[test]
-fn what_this_version_lacks_is_refused_as_a_setting() {
-    let int8 = [("model.quant", "int8".into())];
-    let problems = load(None, vars(&[]), &int8).unwrap_err();
-    assert_eq!(problems[0].key, "model.quant");
-    assert!(problems[0].why.contains("not available"), "{problems:?}");
+fn int8_has_a_threshold_and_nothing_else_has() {
+    let model =
+        |pairs: &[(&str, String)]| load(None, vars(&[]), pairs).map(|s| s.values.model.quant());
+    let int8 = ("model.quant", "int8".to_owned());
+    let threshold = |x: &str| ("model.int8_threshold", x.to_owned());
+    assert_eq!(
+        model(&[int8.clone()]),
+        Ok(Ok(Some(Quant::Int8 { threshold: 6.0 })))
+    );
+    for (text, value) in [("4.5", 4.5), ("0", 0.0)] {
+        let quant = model(&[int8.clone(), threshold(text)]);
+        assert_eq!(quant, Ok(Ok(Some(Quant::Int8 { threshold: value }))));
+    }
+    for wrong in ["-1", "nan", "six"] {
+        assert!(model(&[int8.clone(), threshold(wrong)]).is_err(), "{wrong}");
+    }
+    let problems = model(&[threshold("4.5")]).unwrap_err();
+    assert_eq!(problems[0].key, "model.int8_threshold");
 }
 
 #[test]

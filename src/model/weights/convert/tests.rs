@@ -67,7 +67,7 @@ fn a_row_width_that_a_format_cannot_hold_takes_the_nearest_that_can() {
     assert_eq!(Format::F32.fitting(41), Some(Format::F32));
     assert_eq!(Format::Q8_0.fitting(40), None);
     let kept = raw(&random(2, 40), 40).into_matrix(Format::Q4_0).unwrap();
-    assert_eq!(kept.format(), Format::F32);
+    assert_eq!(kept.format(), Some(Format::F32));
 }
 
 #[test]
@@ -78,6 +78,21 @@ fn embedding_and_head_keep_at_least_six_bits() {
         assert_eq!(wanted(Quant::To(format), Format::F32, false), format);
     }
     assert_eq!(wanted(Quant::AsStored, Format::Q4_0, true), Format::Q4_0);
+}
+
+#[test]
+fn int8_is_for_what_lies_between_embedding_and_head() {
+    let values = random(20, 250);
+    let int8 = Quant::Int8 { threshold: 6.0 };
+    let inner = raw(&values, 250).as_wanted(int8, false).unwrap();
+    assert_eq!((inner.format(), inner.dims()), (None, (20, 250)));
+    let found = deviation(&inner.rows(0..20).unwrap(), &values);
+    assert!(found <= 5e-3, "deviates by {found}");
+    assert_eq!(wanted(int8, Format::Bf16, true), Format::Q8_0);
+    assert_eq!(wanted(int8, Format::Q6K, true), Format::Q6K);
+    let mut bad = values;
+    bad[7] = f32::NAN;
+    assert!(raw(&bad, 250).as_wanted(int8, false).is_err());
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use candle_core::Tensor;
 
 use super::super::blob::Blob;
-use super::super::convert::{Quant, Raw, wanted};
+use super::super::convert::{Quant, Raw};
 use super::super::folder::refuse_pickle;
 use super::super::{Source, WeightError, names};
 use super::file::{Container, Info};
@@ -139,8 +139,7 @@ impl Source for Gguf {
     fn matrix(&mut self, path: &str) -> Result<Matrix, WeightError> {
         let raw = self.raw(path, 2)?;
         let edge = path == names::EMBEDDING || path == names::HEAD;
-        let target = wanted(self.quant, raw.format, edge);
-        let made = raw.into_matrix(target);
+        let made = raw.as_wanted(self.quant, edge);
         if let Some(info) = self.file.tensors.get(&stored(path)) {
             self.blob.release(info.bytes.clone());
         }

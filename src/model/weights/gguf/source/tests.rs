@@ -160,9 +160,9 @@ fn a_quantized_file_keeps_its_own_types_unless_told_otherwise() {
     let mut read = made.open();
     assert!(deviation(&mut read, &made.weights) < 0.01);
     let name = "model.layers.0.mlp.up_proj.weight";
-    assert_eq!(read.matrix(name).unwrap().format(), Format::Q8_0);
+    assert_eq!(read.matrix(name).unwrap().format(), Some(Format::Q8_0));
     let mut read = Gguf::open(&made.path(), Quant::To(Format::F32)).unwrap();
-    assert_eq!(read.matrix(name).unwrap().format(), Format::F32);
+    assert_eq!(read.matrix(name).unwrap().format(), Some(Format::F32));
 }
 
 #[test]
