@@ -34,15 +34,12 @@ use super::values::{self, Values};
 /// Values a thread unpacks at a time when a product needs plain numbers: 1 MiB, which stays in cache.
 const UNPACKED: usize = 1 << 18;
 
-/// Rows of one unpacking task: enough to be worth handing out.
-const ROWS: usize = 64;
-
 /// What a family of formats must be able to do. Sizes are checked by [`Matrix`].
 trait Packed: Send + Sync {
     fn bytes(&self) -> u64;
 
-    /// Whether it takes rows of x as [`Input::rounded`].
-    fn rounds(&self) -> bool;
+    /// Makes of x what all pieces take, before they do.
+    fn prepare(&self, x: &Input<'_>);
 
     /// How many pieces x·Wᵀ is cut into for `m` rows of x.
     fn pieces(&self, m: usize) -> usize;

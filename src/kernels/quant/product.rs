@@ -6,9 +6,9 @@ use std::sync::OnceLock;
 use candle_core::{Result, bail};
 
 use super::super::pool;
-use super::Matrix;
 use super::activations::Rounded;
 use super::packed::LANES;
+use super::{Matrix, vectorwise};
 
 /// Multiply-adds below which a product stays on one thread, and those of a training tile (under two milliseconds).
 const SERIAL: usize = 1 << 18;
@@ -33,6 +33,7 @@ pub(super) struct Input<'a> {
     pub rows: usize,
     k: usize,
     rounded: OnceLock<Rounded>,
+    vectorwise: OnceLock<vectorwise::Rows>,
 }
 
 impl<'a> Input<'a> {
@@ -42,7 +43,16 @@ impl<'a> Input<'a> {
             rows,
             k,
             rounded: OnceLock::new(),
+            vectorwise: OnceLock::new(),
         }
+    }
+
+    /// As LLM.int8 takes them, for the threshold that was asked for first; `None` for another.
+    pub fn vectorwise(&self, threshold: f32) -> Option<&vectorwise::Rows> {
+        let rows = self
+            .vectorwise
+            .get_or_init(|| vectorwise::Rows::of(self.x, self.k, self.rows, threshold));
+        (rows.threshold == threshold).then_some(rows)
     }
 
     /// As int8; rounded once, whoever asks.
@@ -131,8 +141,8 @@ pub fn product_each(x: &[f32], layers: &[(&Matrix, Option<&[f32]>)]) -> Result<V
         }
     }
     let input = Input::new(x, rows, k);
-    if layers.iter().any(|(matrix, _)| matrix.packed.rounds()) {
-        input.rounded();
+    for (matrix, _) in layers {
+        matrix.packed.prepare(&input);
     }
     let mut results: Vec<Vec<f32>> = layers
         .iter()

@@ -15,17 +15,15 @@ use super::super::pool::{self, Shared};
 use super::super::simd::simd_fn;
 use super::super::unit::Unit;
 use super::Packed;
+use super::packed::LANES;
+use super::product::{Input, Output, tiles_at_once};
 
-/// Rows of W that lie side by side.
-const LANES: usize = 16;
 /// Consecutive values of a row that one multiply instruction takes.
 const STEP: usize = 4;
 /// What is added to codes, so that they have no sign.
 const ZERO: i32 = 128;
 /// Rows of x that one pass over a tile of W takes.
 const ROWS: usize = 8;
-/// Multiply-adds below which a product stays on one thread.
-const SERIAL: usize = 1 << 18;
 /// Sums of so many products of bytes fit 32 bits.
 pub(super) const MOST_INPUTS: usize = 1 << 16;
 
@@ -106,34 +104,24 @@ impl Vectorwise {
         &self.planes[tile * steps..(tile + 1) * steps]
     }
 
-    fn product_with(&self, unit: Unit, x: &[f32], m: usize, y: &mut [f32]) {
-        let (n, x) = (self.n, Rows::of(x, self.k, m, self.threshold));
-        let tiles = n.div_ceil(LANES);
-        let at_once = match m * n * self.k < SERIAL {
-            true => tiles,
-            false => tiles.div_ceil(4 * pool::threads()),
-        };
-        let y = Shared::new(y);
-        pool::for_each(tiles.div_ceil(at_once.max(1)), |i| {
-            for tile in i * at_once..((i + 1) * at_once).min(tiles) {
-                let planes = self.tile(tile);
-                let own = tile * LANES..((tile + 1) * LANES).min(n);
-                let scales = &self.scales[tile * LANES..(tile + 1) * LANES];
-                for first in (0..m).step_by(ROWS) {
-                    let count = ROWS.min(m - first);
-                    let mut sums = [[0i32; LANES]; ROWS];
-                    let q = &x.q[first * x.width()..(first + count) * x.width()];
-                    dots(unit, planes, q, &mut sums[..count]);
-                    for (row, sums) in (first..first + count).zip(&sums) {
-                        let mut out = [0f32; LANES];
-                        x.finish(row, sums, planes, scales, &mut out);
-                        // SAFETY: these outputs belong to this tile alone.
-                        let place = unsafe { y.part(row * n + own.start..row * n + own.end) };
-                        place.copy_from_slice(&out[..own.len()]);
-                    }
+    fn tiles_with(&self, unit: Unit, tiles: Range<usize>, x: &Rows, y: &Output<'_>) {
+        let m = x.scales.len();
+        for tile in tiles {
+            let planes = self.tile(tile);
+            let scales = &self.scales[tile * LANES..(tile + 1) * LANES];
+            for first in (0..m).step_by(ROWS) {
+                let count = ROWS.min(m - first);
+                let mut sums = [[0i32; LANES]; ROWS];
+                let q = &x.q[first * x.width()..(first + count) * x.width()];
+                dots(unit, planes, q, &mut sums[..count]);
+                for (row, sums) in (first..first + count).zip(&sums) {
+                    let mut out = [0f32; LANES];
+                    x.finish(row, sums, planes, scales, &mut out);
+                    // SAFETY: these outputs belong to this tile alone.
+                    unsafe { y.put(row, tile * LANES, &out) };
                 }
             }
-        });
+        }
     }
 }
 
@@ -142,9 +130,27 @@ impl Packed for Vectorwise {
         (size_of_val(&*self.planes) + size_of_val(&self.scales[..])) as u64
     }
 
-    fn product(&self, x: &[f32], m: usize, y: &mut [f32]) -> Result<()> {
-        self.product_with(Unit::best(), x, m, y);
-        Ok(())
+    fn prepare(&self, x: &Input<'_>) {
+        x.vectorwise(self.threshold);
+    }
+
+    fn pieces(&self, m: usize) -> usize {
+        let tiles = self.n.div_ceil(LANES);
+        tiles.div_ceil(tiles_at_once(tiles, m * self.k))
+    }
+
+    fn piece(&self, at: usize, x: &Input<'_>, y: &Output<'_>) {
+        let tiles = self.n.div_ceil(LANES);
+        let at_once = tiles_at_once(tiles, x.rows * self.k);
+        let some = at * at_once..((at + 1) * at_once).min(tiles);
+        match x.vectorwise(self.threshold) {
+            Some(rows) => self.tiles_with(Unit::best(), some, rows, y),
+            // Weights with another threshold read the same rows.
+            None => {
+                let rows = Rows::of(x.x, self.k, x.rows, self.threshold);
+                self.tiles_with(Unit::best(), some, &rows, y);
+            }
+        }
     }
 
     fn unpack(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
@@ -176,7 +182,8 @@ fn place(row: &[f32], lane: usize, tile: &mut [Plane]) -> f32 {
 }
 
 /// Rows of x: whole numbers in ±127 with a scale a row, and each row's outliers as they are.
-struct Rows {
+pub(super) struct Rows {
+    pub threshold: f32,
     /// [m, steps · 4], outliers 0.
     q: Vec<i8>,
     scales: Vec<f32>,
@@ -186,9 +193,10 @@ struct Rows {
 }
 
 impl Rows {
-    fn of(x: &[f32], k: usize, m: usize, threshold: f32) -> Self {
+    pub fn of(x: &[f32], k: usize, m: usize, threshold: f32) -> Self {
         let width = k.div_ceil(STEP) * STEP;
         let mut rows = Self {
+            threshold,
             q: vec![0; m * width],
             scales: vec![0.0; m],
             offsets: vec![0; m],
@@ -311,7 +319,7 @@ fn dots(unit: Unit, planes: &[Plane], q: &[i8], sums: &mut [[i32; LANES]]) {
         "rows of q as long as those of W"
     );
     #[cfg(target_arch = "x86_64")]
-    if unit == Unit::Avx512Vnni {
+    if unit >= Unit::Avx512Vnni {
         // SAFETY: the unit is only named where the processor has it; lengths as just seen.
         return unsafe {
             match sums.len() {

@@ -172,9 +172,7 @@ impl<T: Number> Packed for Dense<T> {
         size_of_val(&self.values[..]) as u64
     }
 
-    fn rounds(&self) -> bool {
-        false
-    }
+    fn prepare(&self, _x: &Input<'_>) {}
 
     fn pieces(&self, m: usize) -> usize {
         let tiles = self.n.div_ceil(LANES);

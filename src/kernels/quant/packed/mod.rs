@@ -174,8 +174,8 @@ impl<L: Layout> Packed for Weight<L> {
         (size_of_val(&self.codes[..]) + size_of_val(&self.scaling[..])) as u64
     }
 
-    fn rounds(&self) -> bool {
-        true
+    fn prepare(&self, x: &Input<'_>) {
+        x.rounded();
     }
 
     fn pieces(&self, m: usize) -> usize {

@@ -60,6 +60,22 @@ fn published(x: &[f32], w: &[f32], threshold: f32) -> Vec<f64> {
     y
 }
 
+/// x·Wᵀ by one unit, in pieces of two tiles.
+fn product(weight: &Vectorwise, unit: Unit, x: &[f32]) -> Vec<f32> {
+    let m = x.len() / weight.k;
+    let rows = Rows::of(x, weight.k, m, weight.threshold);
+    let mut y = vec![std::mem::MaybeUninit::new(f32::NAN); m * weight.n];
+    let (out, tiles) = (
+        Output::new(&mut y, m, weight.n, None),
+        weight.n.div_ceil(LANES),
+    );
+    for start in (0..tiles).step_by(2) {
+        weight.tiles_with(unit, start..(start + 2).min(tiles), &rows, &out);
+    }
+    // SAFETY: numbers from the start.
+    y.into_iter().map(|y| unsafe { y.assume_init() }).collect()
+}
+
 fn assert_near(found: &[f32], wanted: &[f64], tolerance: f64) {
     assert_eq!(found.len(), wanted.len());
     for (at, (found, wanted)) in found.iter().zip(wanted).enumerate() {
@@ -84,8 +100,7 @@ fn every_row_is_what_the_published_method_makes_of_it_alone_on_every_unit() {
                 .flat_map(|row| published(row, &w, threshold))
                 .collect();
             for unit in Unit::available() {
-                let mut y = vec![0.0; m * n];
-                weight.product_with(unit, &x, m, &mut y);
+                let y = product(&weight, unit, &x);
                 assert_near(&y, &wanted, 1e-5);
             }
         }
@@ -100,8 +115,7 @@ fn a_batch_whose_rows_share_their_outliers_is_the_published_one() {
     for row in x.chunks_exact_mut(k) {
         (row[9], row[40]) = (9.0, -30.0);
     }
-    let mut y = vec![0.0; 6 * n];
-    weight(&w, THRESHOLD).product(&x, 6, &mut y).unwrap();
+    let y = product(&weight(&w, THRESHOLD), Unit::best(), &x);
     assert_near(&y, &published(&x, &w, THRESHOLD), 1e-5);
 }
 
@@ -109,12 +123,10 @@ fn a_batch_whose_rows_share_their_outliers_is_the_published_one() {
 fn a_row_is_the_same_bit_for_bit_in_any_batch() {
     let (n, k) = SHAPE;
     let weight = weight(&numbers(n * k, 0.5, 1), THRESHOLD);
-    let (x, mut all) = (rows(13), vec![0.0; 13 * n]);
-    weight.product(&x, 13, &mut all).unwrap();
+    let x = rows(13);
+    let all = product(&weight, Unit::best(), &x);
     for (row, wanted) in x.chunks_exact(k).zip(all.chunks_exact(n)) {
-        let mut y = vec![0.0; n];
-        weight.product(row, 1, &mut y).unwrap();
-        assert_eq!(y, wanted);
+        assert_eq!(product(&weight, Unit::best(), row), wanted);
     }
 }
 
@@ -132,8 +144,7 @@ fn outliers_kept_whole_save_the_precision_of_the_rest() {
     };
     let off = |threshold: f32| {
         let packed = weight(&w, threshold);
-        let (mut y, mut held) = (vec![0.0; n], vec![0.0; n * k]);
-        packed.product(&x, 1, &mut y).unwrap();
+        let (y, mut held) = (product(&packed, Unit::best(), &x), vec![0.0; n * k]);
         packed.unpack(0..n, &mut held).unwrap();
         let off = y
             .iter()
@@ -176,8 +187,7 @@ fn what_is_no_number_reaches_every_output_of_its_row_and_no_other() {
         for bad in [f32::NAN, f32::INFINITY] {
             let mut x = numbers(2 * k, 1.0, 2);
             x[3] = bad;
-            let mut y = vec![0.0; 2 * n];
-            weight.product(&x, 2, &mut y).unwrap();
+            let y = product(&weight, Unit::best(), &x);
             assert!(y[..n].iter().filter(|y| !y.is_finite()).count() >= n - 1);
             assert!(y[n..].iter().all(|y| y.is_finite()));
         }
