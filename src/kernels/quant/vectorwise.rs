@@ -343,9 +343,9 @@ fn dots(unit: Unit, planes: &[Plane], q: &[i8], sums: &mut [[i32; LANES]]) {
 simd_fn! {
     fn plain(planes: &[Plane], q: &[i8], sums: &mut [i32; LANES]) {
         for (plane, q) in planes.iter().zip(q.as_chunks::<STEP>().0) {
-            for lane in 0..LANES {
-                for i in 0..STEP {
-                    sums[lane] += i32::from(plane.0[lane * STEP + i]) * i32::from(q[i]);
+            for (codes, sum) in plane.0.as_chunks::<STEP>().0.iter().zip(&mut *sums) {
+                for (code, q) in codes.iter().zip(q) {
+                    *sum += i32::from(*code) * i32::from(*q);
                 }
             }
         }

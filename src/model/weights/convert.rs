@@ -115,7 +115,7 @@ impl Raw<'_> {
     }
 
     /// The matrix as `quant` wants it; `edge`: the embedding or the head.
-    pub fn as_wanted(self, quant: Quant, edge: bool) -> Result<Matrix, WeightError> {
+    pub fn into_wanted(self, quant: Quant, edge: bool) -> Result<Matrix, WeightError> {
         match quant {
             Quant::Int8 { threshold } if !edge => self.into_int8(threshold),
             _ => {

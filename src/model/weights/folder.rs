@@ -162,7 +162,7 @@ impl Source for Folder {
     fn matrix(&mut self, path: &str) -> Result<Matrix, WeightError> {
         let raw = self.raw(path, 2)?;
         let edge = path == names::EMBEDDING || path == names::HEAD;
-        let made = raw.as_wanted(self.quant, edge);
+        let made = raw.into_wanted(self.quant, edge);
         if let Some(entry) = self.tensors.get(path) {
             self.files[entry.file].release(entry.bytes.clone());
         }

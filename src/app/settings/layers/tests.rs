@@ -96,7 +96,7 @@ fn int8_has_a_threshold_and_nothing_else_has() {
     let int8 = ("model.quant", "int8".to_owned());
     let threshold = |x: &str| ("model.int8_threshold", x.to_owned());
     assert_eq!(
-        model(&[int8.clone()]),
+        model(std::slice::from_ref(&int8)),
         Ok(Ok(Some(Quant::Int8 { threshold: 6.0 })))
     );
     for (text, value) in [("4.5", 4.5), ("0", 0.0)] {

@@ -84,7 +84,7 @@ fn embedding_and_head_keep_at_least_six_bits() {
 fn int8_is_for_what_lies_between_embedding_and_head() {
     let values = random(20, 250);
     let int8 = Quant::Int8 { threshold: 6.0 };
-    let inner = raw(&values, 250).as_wanted(int8, false).unwrap();
+    let inner = raw(&values, 250).into_wanted(int8, false).unwrap();
     assert_eq!((inner.format(), inner.dims()), (None, (20, 250)));
     let found = deviation(&inner.rows(0..20).unwrap(), &values);
     assert!(found <= 5e-3, "deviates by {found}");
@@ -92,7 +92,7 @@ fn int8_is_for_what_lies_between_embedding_and_head() {
     assert_eq!(wanted(int8, Format::Q6K, true), Format::Q6K);
     let mut bad = values;
     bad[7] = f32::NAN;
-    assert!(raw(&bad, 250).as_wanted(int8, false).is_err());
+    assert!(raw(&bad, 250).into_wanted(int8, false).is_err());
 }
 
 #[test]

@@ -139,7 +139,7 @@ impl Source for Gguf {
     fn matrix(&mut self, path: &str) -> Result<Matrix, WeightError> {
         let raw = self.raw(path, 2)?;
         let edge = path == names::EMBEDDING || path == names::HEAD;
-        let made = raw.as_wanted(self.quant, edge);
+        let made = raw.into_wanted(self.quant, edge);
         if let Some(info) = self.file.tensors.get(&stored(path)) {
             self.blob.release(info.bytes.clone());
         }
