@@ -25,12 +25,11 @@ pub async fn cold(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
         tokens: 1,
         ..bench.request()
     };
-    let [mut first_cold, mut first_warm] = [const { Vec::new() }; 2];
-    let [mut longest, mut median] = [const { Vec::new() }; 2];
+    let [mut firsts, mut gaps] = [const { Sides::NONE }; 2];
     for counted in 0..=args.runs {
         bench.tell(&probe, "unload").await?;
-        let mut firsts = [0.0; 2];
-        for first in &mut firsts {
+        let mut seconds = [0.0; 2];
+        for first in &mut seconds {
             let body = bench.body(Some(&probe), short);
             *first = load::ask(bench.client(), &body, None).await?.first();
         }
@@ -43,31 +42,19 @@ pub async fn cold(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
         })
         .await?;
         if counted > 0 {
-            first_cold.push(1e3 * firsts[0]);
-            first_warm.push(1e3 * firsts[1]);
-            let noticed = Noticed::of(&answers, &span);
-            longest.push(noticed.longest);
-            median.push(noticed.median);
+            firsts.add(seconds);
+            gaps.add(noticed(&answers, &span));
         }
     }
     bench.target.local.stop().await;
-    let ratio = |what, values, against| Ratio {
-        measure: Measure::Cold,
-        what,
-        unit: "ms",
-        values,
-        against,
-    };
     Ok(vec![
-        ratio(
+        firsts.ratio(
+            Measure::Cold,
             "first token of an adapter not in memory, against in memory",
-            first_cold,
-            first_warm,
         ),
-        ratio(
+        gaps.ratio(
+            Measure::Cold,
             "longest gap of other streams meanwhile, against their median",
-            longest,
-            median,
         ),
     ])
 }
@@ -80,8 +67,7 @@ pub async fn replace(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
         prompt_tokens: 1,
         tokens: 1,
     };
-    let [mut answered, mut warm] = [const { Vec::new() }; 2];
-    let [mut longest, mut median] = [const { Vec::new() }; 2];
+    let [mut firsts, mut gaps] = [const { Sides::NONE }; 2];
     for counted in 0..=args.runs {
         let streams = usize::from(args.streams);
         let bodies = busy(&mut bench, std::iter::repeat_n(NAME, streams));
@@ -116,33 +102,49 @@ pub async fn replace(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
             ));
         }
         if counted > 0 {
-            answered.push(1e3 * seen.answered);
-            warm.push(1e3 * seen.warm);
-            let noticed = Noticed::of(&answers, &seen.span);
-            longest.push(noticed.longest);
-            median.push(noticed.median);
+            firsts.add([seen.answered, seen.warm]);
+            gaps.add(noticed(&answers, &seen.span));
         }
     }
     bench.target.local.stop().await;
-    let ratio = |what, values, against| Ratio {
-        measure: Measure::Replace,
-        what,
-        unit: "ms",
-        values,
-        against,
-    };
     Ok(vec![
-        ratio(
+        firsts.ratio(
+            Measure::Replace,
             "publication to its first token, against a request after it",
-            answered,
-            warm,
         ),
-        ratio(
+        gaps.ratio(
+            Measure::Replace,
             "longest gap from upload to that token, against the median",
-            longest,
-            median,
         ),
     ])
+}
+
+/// The two sides of a promise, in milliseconds, a pair for each run.
+struct Sides {
+    values: Vec<f64>,
+    against: Vec<f64>,
+}
+
+impl Sides {
+    const NONE: Self = Self {
+        values: Vec::new(),
+        against: Vec::new(),
+    };
+
+    fn add(&mut self, seconds: [f64; 2]) {
+        self.values.push(1e3 * seconds[0]);
+        self.against.push(1e3 * seconds[1]);
+    }
+
+    fn ratio(self, measure: Measure, what: &'static str) -> Ratio {
+        Ratio {
+            measure,
+            what,
+            unit: "ms",
+            values: self.values,
+            against: self.against,
+        }
+    }
 }
 
 /// What one replacement looked like from outside.
@@ -153,20 +155,11 @@ struct Seen {
     generation: Option<String>,
 }
 
-/// Gaps of streams, in milliseconds.
-struct Noticed {
-    longest: f64,
-    median: f64,
-}
-
-impl Noticed {
-    fn of(answers: &[Answered], span: &Range<Instant>) -> Self {
-        let longest = answers.iter().map(|answer| answer.longest_gap_in(span));
-        Self {
-            longest: 1e3 * longest.fold(0.0, f64::max),
-            median: 1e3 * Numbers::of(answers.iter().flat_map(Answered::gaps)).median(),
-        }
-    }
+/// The longest gap of any stream that has a moment of `span` in it, and the median of all gaps, in seconds.
+fn noticed(answers: &[Answered], span: &Range<Instant>) -> [f64; 2] {
+    let longest = answers.iter().map(|answer| answer.longest_gap_in(span));
+    let gaps = Numbers::of(answers.iter().flat_map(Answered::gaps));
+    [longest.fold(0.0, f64::max), gaps.median()]
 }
 
 /// Requests whose streams go on for long enough to see a change.
@@ -184,14 +177,15 @@ async fn during<T>(
     bodies: &[Value],
     change: impl Future<Output = Result<T, Failure>>,
 ) -> Result<(Vec<Answered>, T), Failure> {
-    let heard = Semaphore::new(0);
-    let settled = SETTLED * bodies.len() as u32;
-    let streams = bodies
-        .iter()
-        .map(|body| load::ask(bench.client(), body, Some(&heard)));
+    let heard: Vec<Semaphore> = bodies.iter().map(|_| Semaphore::new(0)).collect();
+    let streams = bodies.iter().zip(&heard);
+    let streams = streams.map(|(body, heard)| load::ask(bench.client(), body, Some(heard)));
     let changed = async {
-        let permits = heard.acquire_many(settled).await;
-        permits.map_err(Failure::failed)?.forget();
+        // Each of them: while one still computes its prompt, all steps are longer.
+        for heard in &heard {
+            let permits = heard.acquire_many(SETTLED).await;
+            permits.map_err(Failure::failed)?.forget();
+        }
         change.await
     };
     tokio::try_join!(futures::future::try_join_all(streams), changed)
