@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::catalogue::{CATALOGUE, Parts};
 use super::{Adapter, Fit, Site, SiteMap};
 use crate::domain::Generation;
+use crate::kernels::pool;
 use crate::kernels::segmented::{Form, LAYOUT, LowRank, Precision};
 
 const MAGIC: &[u8; 16] = b"adapterd packed\n";
@@ -174,7 +175,9 @@ pub fn write(
     let mut hasher = blake3::Hasher::new();
     let mut put = |bytes: &[u8]| {
         hasher.update(bytes);
-        out.write_all(bytes)
+        out.write_all(bytes)?;
+        pool::give_way();
+        Ok::<_, io::Error>(())
     };
     put(MAGIC)?;
     put(&length.to_le_bytes())?;

@@ -43,7 +43,14 @@ pub(super) struct Clock {
     pace: Pace,
     began: Instant,
     bytes: usize,
+    /// Of these, what was rested from.
+    rested: usize,
 }
+
+/// Bytes that are taken in before others get their turn.
+const PIECE: usize = 512 << 10;
+/// Bytes a second that are received, taken apart and put together, about.
+const RECEIVING: f64 = 1e9;
 
 impl Clock {
     pub fn start(pace: Pace) -> Self {
@@ -51,7 +58,18 @@ impl Clock {
             pace,
             began: Instant::now(),
             bytes: 0,
+            rested: 0,
         }
+    }
+
+    /// The work that taking in the last pieces was, when enough have come to rest from it.
+    pub fn unrested(&mut self) -> Option<Duration> {
+        let bytes = self.bytes - self.rested;
+        if bytes < PIECE {
+            return None;
+        }
+        self.rested = self.bytes;
+        Some(Duration::from_secs_f64(bytes as f64 / RECEIVING))
     }
 
     /// Counts what came.

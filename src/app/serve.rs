@@ -26,6 +26,8 @@ use crate::trainer::{self, Trainer};
 
 /// Between a signal and the first refusal, balancers see that this daemon is not ready.
 const NOTICE: Duration = Duration::from_millis(500);
+/// How long a request waits for its adapter's place in memory while all are taken; others are told to come back.
+const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
@@ -113,6 +115,8 @@ impl Daemon {
             max_rank: values.adapters.max_rank,
             precision,
             max_file_bytes: values.limits.max_adapter_bytes,
+            room_patience: ROOM_PATIENCE,
+            turns: turns.clone(),
         };
         let registry = Registry::open(database.clone(), identity, config, metrics.clone()).await?;
         if values.adapters.bundled && values.model.origin() == Ok(Origin::Embedded) {

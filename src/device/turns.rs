@@ -11,6 +11,10 @@ const OWING: Duration = Duration::from_millis(20);
 const SERVED_PER_PAUSE: u32 = 4;
 /// … but never makes an answer wait longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+/// Work beside serving rests so many times as long as it worked: a step takes at most a seventh longer for it.
+const REST_PER_WORK: u32 = 6;
+/// A slice that was longer than it should be must not make it rest for ever.
+const LONGEST_REST: Duration = Duration::from_millis(50);
 
 /// A handle to the turns of one device; clones share them.
 #[derive(Debug, Clone)]
@@ -110,6 +114,23 @@ impl Turns {
         self.0.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// Called by work beside serving after each slice of it, which took `worked`: returns at once when no serving turn is
+    /// held, else after a rest. Such work goes on under any load, slowly.
+    pub fn stand_back(&self, worked: Duration) {
+        let rest = self.rest(worked);
+        if !rest.is_zero() {
+            std::thread::sleep(rest);
+        }
+    }
+
+    /// The rest that is due after so much work beside serving.
+    pub fn rest(&self, worked: Duration) -> Duration {
+        match self.0.serving.load(Ordering::SeqCst) {
+            0 => Duration::ZERO,
+            _ => (worked * REST_PER_WORK).min(LONGEST_REST),
+        }
+    }
+
     /// Training waits now.
     #[cfg(test)]
     pub(crate) fn training_waits(&self) -> bool {
@@ -194,6 +215,17 @@ mod tests {
         assert_eq!(debt.pay(), None);
         debt.add(Duration::from_secs(60));
         assert_eq!(debt.pay(), Some(LONGEST_PAUSE));
+    }
+
+    #[test]
+    fn work_beside_serving_rests_only_while_a_step_runs() {
+        let (turns, worked) = (Turns::default(), Duration::from_millis(1));
+        assert_eq!(turns.rest(worked), Duration::ZERO);
+        let step = turns.serving();
+        assert_eq!(turns.rest(worked), worked * REST_PER_WORK);
+        assert_eq!(turns.rest(Duration::from_secs(60)), LONGEST_REST);
+        drop(step);
+        turns.stand_back(Duration::from_secs(60));
     }
 
     #[test]

@@ -132,6 +132,14 @@ impl Gateway {
             .collect()
     }
 
+    /// Rests after so much work on what is uploaded, where steps run that would wait for more of it.
+    pub async fn stand_back(&self, worked: Duration) {
+        let rest = self.parts().registry.rest(worked);
+        if !rest.is_zero() {
+            tokio::time::sleep(rest).await;
+        }
+    }
+
     fn parts(&self) -> &Parts {
         &self.inner.parts
     }

@@ -46,8 +46,16 @@ impl<T: bytemuck::Zeroable + Copy> Large<T> {
                 libc::madvise(start.as_ptr().cast(), layout.size(), libc::MADV_HUGEPAGE);
             }
         }
-        // SAFETY: room for `len` values, for which all bits zero is a value.
-        unsafe { start.as_ptr().write_bytes(0, len) };
+        let page = LARGE_PAGE / size_of::<T>().max(1);
+        for first in (0..len).step_by(page.max(1)) {
+            // SAFETY: these values lie within the `len` there is room for, and all bits zero is a value.
+            unsafe {
+                let part = start.as_ptr().add(first);
+                part.write_bytes(0, page.max(1).min(len - first));
+            }
+            // The system clears fresh pages, which is long enough to matter to others.
+            super::pool::give_way();
+        }
         Self { start, len }
     }
 }

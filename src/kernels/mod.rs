@@ -19,7 +19,6 @@ pub mod simd;
 mod dropout;
 pub mod gemm;
 mod memory;
-mod priority;
 #[cfg(test)]
 pub(crate) mod testing;
 mod unit;
@@ -27,6 +26,5 @@ mod values;
 
 pub use dropout::Dropout;
 pub use memory::claim_threads;
-pub use priority::step_back;
 pub use unit::{SWITCH, Unit, check_switch};
 pub use values::select_rows;

@@ -2,7 +2,8 @@
 //!
 //! Serving loops run at once. Training loops ask [`Turns::give_way`] before every tile, so a serving step waits for a
 //! training tile at most; callers cut training work into tiles of about two milliseconds. The class belongs to the
-//! calling thread ([`within`]); a thread that never said otherwise serves.
+//! calling thread ([`within`]); a thread that never said otherwise serves. What is done beside serving, such as checking an
+//! adapter that is published, starts no threads and rests between slices of half a millisecond ([`give_way`]).
 //!
 //! A loop inside a loop, and a second loop of the same class at the same time, run on the calling thread alone: nothing
 //! here waits for another loop.
@@ -13,6 +14,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
 
 use crate::device::Turns;
 
@@ -25,10 +27,16 @@ pub enum Class {
     #[default]
     Serving,
     Training(Turns),
+    Beside(Turns),
 }
+
+/// Work beside serving goes on for so long before it rests.
+const SLICE: Duration = Duration::from_micros(500);
 
 thread_local! {
     static CLASS: RefCell<Class> = const { RefCell::new(Class::Serving) };
+    /// When this thread's slice of work beside serving began.
+    static SLICE_BEGAN: std::cell::Cell<Option<Instant>> = const { std::cell::Cell::new(None) };
     static INSIDE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
 }
 
@@ -59,11 +67,19 @@ pub fn within<R>(class: Class, work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// Lets serving go first, if this thread trains. For work that is not in a loop of this pool.
+/// Lets serving go first, if this thread does not serve. For work that is not in a loop of this pool.
 pub fn give_way() {
-    CLASS.with_borrow(|class| {
-        if let Class::Training(turns) = class {
-            turns.give_way();
+    CLASS.with_borrow(|class| match class {
+        Class::Serving => {}
+        Class::Training(turns) => turns.give_way(),
+        Class::Beside(turns) => {
+            let began = SLICE_BEGAN.get().unwrap_or_else(Instant::now);
+            let worked = began.elapsed();
+            let ends = worked >= SLICE;
+            if ends {
+                turns.stand_back(worked);
+            }
+            SLICE_BEGAN.set(Some(if ends { Instant::now() } else { began }));
         }
     });
 }
@@ -77,10 +93,17 @@ pub fn trains() -> bool {
 /// A panic in a tile is raised again here.
 pub fn for_each(tiles: usize, tile: impl Fn(usize) + Sync) {
     super::memory::keep_freed_pages();
-    let turns = CLASS.with_borrow(|class| match class {
-        Class::Serving => None,
-        Class::Training(turns) => Some(turns.clone()),
+    let (turns, alone) = CLASS.with_borrow(|class| match class {
+        Class::Serving => (None, false),
+        Class::Training(turns) => (Some(turns.clone()), false),
+        Class::Beside(_) => (None, true),
     });
+    if alone {
+        return (0..tiles).for_each(|i| {
+            tile(i);
+            give_way();
+        });
+    }
     let run = |i: usize| {
         match &turns {
             None => tile(i),

@@ -10,6 +10,10 @@ use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 use super::{Files, Sizes, fault};
 use crate::adapter::peft::{CONFIG_FILE, PROVENANCE_FILE, WEIGHTS_FILE};
 use crate::domain::Reason;
+use crate::kernels::pool;
+
+/// Bytes that are read before others get their turn.
+const SLICE: u64 = 256 << 10;
 
 /// The adapter files of `path`, which is relative to `root`, or absolute and beneath it.
 pub(super) fn read(root: &Path, path: &str, sizes: Sizes) -> Result<Files, Reason> {
@@ -87,9 +91,11 @@ fn read_file(folder: &Dir, path: &str, name: &str, limit: u64) -> Result<Option<
         return Err(too_large());
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-    file.take(limit + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| fault::io(name, &error))?;
+    let mut file = file.take(limit + 1);
+    let mut next = |bytes: &mut Vec<u8>| (&mut file).take(SLICE).read_to_end(bytes);
+    while next(&mut bytes).map_err(|error| fault::io(name, &error))? > 0 {
+        pool::give_way();
+    }
     if bytes.len() as u64 > limit {
         Err(too_large())
     } else {

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::future::{BoxFuture, FutureExt, Shared as SharedFuture};
+use tokio::sync::Semaphore;
 
+use super::resident::{self, Residency, Room};
 use super::snapshot::Held as HeldVersion;
-use super::{Registry, blocking, fault, resident};
+use super::{Registry, blocking, fault};
 use crate::adapter::Adapter;
 use crate::domain::{AdapterChoice, AdapterName, Generation, Reason};
 
@@ -53,7 +55,56 @@ pub(super) struct Loading {
     running: Mutex<HashMap<Generation, Load>>,
 }
 
-/// Versions whose packed copies are being made, or are about to be.
+/// Where loads wait for a place in memory: one at a time, in the order they came.
+pub(super) struct Door {
+    patience: Duration,
+    waiting: Semaphore,
+    first: Semaphore,
+}
+
+/// Loads that may wait at the door.
+const WAITING: usize = 256;
+/// Whoever waits at the door for so long makes one of those inside leave when its requests have ended.
+const FAIR: Duration = Duration::from_millis(100);
+
+impl Door {
+    pub fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            waiting: Semaphore::new(WAITING),
+            first: Semaphore::new(1),
+        }
+    }
+
+    /// Sets room aside, waiting for requests to end where all that is in memory is in use.
+    async fn pass(
+        &self,
+        residency: &Residency,
+        bytes: u64,
+    ) -> Result<(Room, Vec<Generation>), Reason> {
+        let full = Reason::Overloaded { retry_after: 1 };
+        let Ok(_waiting) = self.waiting.try_acquire() else {
+            return Err(full);
+        };
+        let passed = async {
+            let _first = self.first.acquire().await.map_err(|_| Reason::Draining)?;
+            loop {
+                match residency.reserve(bytes) {
+                    Err(Reason::Overloaded { .. }) => {}
+                    decided => return decided,
+                }
+                if tokio::time::timeout(FAIR, residency.freed()).await.is_err() {
+                    residency.make_one_leave();
+                }
+            }
+        };
+        tokio::time::timeout(self.patience, passed)
+            .await
+            .unwrap_or(Err(full))
+    }
+}
+
+/// Versions whose packed copies are about to be made.
 #[derive(Default)]
 pub(super) struct Copying {
     of: Mutex<HashSet<Generation>>,
@@ -126,13 +177,7 @@ impl Registry {
             ))
         };
         let loaded = tokio::time::timeout(PATIENCE, load).await.map_err(late)??;
-        // `loaded` keeps the version in memory, so this finds it.
-        self.shared.residency.hold(generation).ok_or_else(|| {
-            Reason::Internal(format!(
-                "adapter {} left memory while it was held",
-                loaded.adapter().generation()
-            ))
-        })
+        Ok(loaded.again())
     }
 
     /// On a task of its own: a waiter that goes away must not stop it for the others.
@@ -155,15 +200,12 @@ impl Registry {
     }
 
     async fn load_version(&self, version: &HeldVersion) -> Result<resident::Held, Reason> {
-        let _turn = self
-            .shared
-            .loads
-            .acquire()
-            .await
-            .map_err(|_| Reason::Draining)?;
+        let shared = &self.shared;
+        let bytes = version.version.bytes;
+        let (mut room, mut evicted) = shared.door.pass(&shared.residency, bytes).await?;
+        let _turn = shared.loads.acquire().await.map_err(|_| Reason::Draining)?;
         let started = Instant::now();
         let generation = version.generation();
-        let (mut room, mut evicted) = self.shared.residency.reserve(version.version.bytes)?;
         let shared = self.shared.clone();
         let fetched = blocking(move || shared.fetch(generation)).await;
         // It was registered under another precision, perhaps.
@@ -194,6 +236,8 @@ impl Registry {
         tokio::spawn(async move {
             let of = shared.clone();
             let write = move || {
+                // Before the file is there: whoever misses it from now on asks again.
+                of.copying.end(generation);
                 let Some(adapter) = of.residency.peek(generation) else {
                     return Ok(());
                 };
@@ -207,8 +251,8 @@ impl Registry {
             };
             if let Err(reason) = shared.quiet.run(write).await {
                 tracing::warn!(%generation, %reason, "an adapter stays without a packed copy, and loads slowly");
+                shared.copying.end(generation);
             }
-            shared.copying.end(generation);
         });
     }
 

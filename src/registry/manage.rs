@@ -215,7 +215,7 @@ impl Registry {
         let (name, from, held) = (&entry.name, entry.generation(), entry.find(to)?);
         let store = self.shared.store.clone();
         // Before the name leads there: what cannot be read cannot be served.
-        blocking(move || store.read(to)).await?;
+        self.shared.quiet.run(move || store.read(to)).await?;
         let mut ready = None;
         if entry.pinned {
             self.check_pinned(name, &held.version)?;

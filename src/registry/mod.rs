@@ -23,6 +23,7 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use sqlx::SqlitePool;
@@ -31,6 +32,7 @@ use tokio::sync::{Semaphore, broadcast};
 use crate::adapter::packed::Origin;
 use crate::adapter::peft::{self, WEIGHTS_FILE};
 use crate::adapter::{Adapter, AdapterFault, Fit, Precision, SiteShape};
+use crate::device::Turns;
 use crate::domain::{AdapterChoice, AdapterName, AdapterView, Generation, Reason, Tier};
 use quiet::Quiet;
 use resident::Residency;
@@ -66,6 +68,10 @@ pub struct Config {
     pub precision: Precision,
     /// Of one weights file.
     pub max_file_bytes: u64,
+    /// How long a request waits for a place in memory while all are in use.
+    pub room_patience: Duration,
+    /// Of the device: what is done with adapters stands back behind its steps.
+    pub turns: Turns,
 }
 
 /// How large the files of an adapter may be.
@@ -110,6 +116,7 @@ struct Shared {
     residency: Residency,
     loading: lease::Loading,
     loads: Semaphore,
+    door: lease::Door,
     quiet: Quiet,
     copying: lease::Copying,
     /// Held by whoever changes names or stored contents.
@@ -172,7 +179,8 @@ impl Registry {
                 residency,
                 loading: lease::Loading::default(),
                 loads: Semaphore::new(LOADS),
-                quiet: Quiet::default(),
+                door: lease::Door::new(config.room_patience),
+                quiet: Quiet::new(config.turns),
                 copying: lease::Copying::default(),
                 write: tokio::sync::Mutex::default(),
                 changes: broadcast::channel(CHANGES).0,
@@ -219,19 +227,22 @@ impl Registry {
     pub async fn files(&self, name: &AdapterName) -> Result<Files, Reason> {
         let generation = self.snapshot().find(name)?.generation();
         let store = self.shared.store.clone();
-        blocking(move || store.read(generation)).await
+        let read = move || store.read(generation);
+        self.shared.quiet.run(read).await
     }
 
     /// The adapter files of a folder beneath the root: regular files of bounded size, no links that lead outside.
     pub async fn read_folder(&self, path: &str) -> Result<Files, Reason> {
         let (shared, path) = (self.shared.clone(), path.to_owned());
-        blocking(move || folder::read(&shared.root, &path, shared.sizes)).await
+        let read = move || folder::read(&shared.root, &path, shared.sizes);
+        self.shared.quiet.run(read).await
     }
 
     /// Checks files against the base without storing anything; every number as it was given.
     pub async fn inspect(&self, files: Files) -> Result<Adapter, Reason> {
         let shared = self.shared.clone();
-        blocking(move || shared.read(&files, Precision::Exact)).await
+        let read = move || shared.read(&files, Precision::Exact);
+        self.shared.quiet.run(read).await
     }
 
     /// The version a request for `choice` would be answered by, every number as it was given: to be trained further. The
@@ -244,7 +255,7 @@ impl Registry {
         self.check_base(&version)?;
         let (shared, generation) = (self.shared.clone(), version.generation());
         let read = move || shared.load(generation, Precision::Exact);
-        match blocking(read).await {
+        match self.shared.quiet.run(read).await {
             Ok(adapter) => Ok(Some(adapter)),
             Err(reason) => {
                 // The files may be gone because the name is.
@@ -252,6 +263,11 @@ impl Registry {
                 Err(reason)
             }
         }
+    }
+
+    /// How long whoever receives an adapter should rest after so much work on it, so that others do not wait for that.
+    pub fn rest(&self, worked: Duration) -> Duration {
+        self.shared.quiet.rest(worked)
     }
 
     /// Fires after every change of a name or of where its weights are; `show` tells what holds now, or that the name is

@@ -50,7 +50,8 @@ impl Registry {
             let store = registry.shared.store.clone();
             if let Some(entry) = registry.already(&name, expected, &adapter)? {
                 let stored = store.clone();
-                if blocking(move || stored.read(generation)).await.is_ok() {
+                let read = move || stored.read(generation);
+                if registry.shared.quiet.run(read).await.is_ok() {
                     return Ok(registry.view(&entry));
                 }
                 tracing::warn!(adapter = %name, %generation, "its stored files are damaged and are replaced");

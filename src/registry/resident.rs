@@ -1,8 +1,10 @@
-//! Which versions are in memory, under a budget of bytes. The least recently used goes first; pinned and leased ones
-//! stay. No I/O here: callers bring what was loaded.
+//! Which versions are in memory, under a budget of bytes. The one asked for least goes first, where what was asked long ago
+//! counts less and less; pinned and leased ones stay. No I/O here: callers bring what was loaded.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
 
 use crate::adapter::Adapter;
 use crate::domain::{Generation, Reason};
@@ -12,6 +14,8 @@ use crate::domain::{Generation, Reason};
 pub(super) struct Residency {
     budget: u64,
     state: Arc<Mutex<State>>,
+    /// Of whoever waits for room.
+    freed: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -28,6 +32,10 @@ struct Slot {
     adapter: Arc<Adapter>,
     leases: usize,
     last_used: u64,
+    /// Uses, as they counted at the last of them.
+    heat: f64,
+    /// Goes as soon as no lease holds it, to make room; until then nobody new gets hold of it.
+    leaving: bool,
     /// Goes as soon as no lease holds it. Nobody sees it as resident any more.
     retired: bool,
 }
@@ -49,6 +57,7 @@ impl Residency {
         Self {
             budget,
             state: Arc::default(),
+            freed: Arc::default(),
         }
     }
 
@@ -83,10 +92,13 @@ impl Residency {
     /// Takes hold of a version, if it is in memory.
     pub fn hold(&self, generation: Generation) -> Option<Held> {
         let mut state = self.lock();
-        let now = state.tick();
+        let (now, half_life) = (state.tick(), state.half_life());
         let slot = state.slots.get_mut(&generation)?;
+        if slot.leaving {
+            return None;
+        }
         slot.leases += 1;
-        slot.last_used = now;
+        slot.used(now, half_life);
         // Asked for again before the last lease let it go: it need not be loaded twice.
         slot.retired = false;
         Some(Held {
@@ -143,14 +155,18 @@ impl Residency {
                     adapter: adapter.clone(),
                     leases: 0,
                     last_used: now,
+                    heat: 0.0,
+                    leaving: false,
                     retired: false,
                 },
             );
         }
+        let half_life = state.half_life();
         let held = state.slots.get_mut(&generation).map_or(adapter, |slot| {
             slot.leases += 1;
-            slot.last_used = now;
+            slot.used(now, half_life);
             slot.retired = false;
+            slot.leaving = false;
             slot.adapter.clone()
         });
         Held {
@@ -171,12 +187,32 @@ impl Residency {
         let was_resident = !std::mem::replace(&mut slot.retired, true);
         if slot.leases == 0 {
             state.drop_slot(generation);
+            self.freed.notify_one();
         }
         was_resident
     }
 
+    /// Resolves when there may be more room than before. For one waiter at a time.
+    pub async fn freed(&self) {
+        self.freed.notified().await;
+    }
+
+    /// Of the versions that only leases keep in memory, makes the one asked for least leave with its last lease: those who
+    /// wait for room would wait for ever where requests for it follow one another.
+    pub fn make_one_leave(&self) {
+        let mut state = self.lock();
+        let leased = |slot: &Slot| slot.leases > 0 && !slot.leaving && !slot.retired;
+        if let Some(slot) = state
+            .coldest(leased)
+            .and_then(|it| state.slots.get_mut(&it))
+        {
+            slot.leaving = true;
+        }
+    }
+
     pub fn set_pinned(&self, pinned: HashSet<Generation>) {
         self.lock().pinned = pinned;
+        self.freed.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -196,14 +232,27 @@ impl State {
         pinned.map(|(_, slot)| slot.adapter.bytes()).sum()
     }
 
-    /// The idle version that was used longest ago.
     fn victim(&self) -> Option<Generation> {
-        let idle = self
-            .slots
-            .iter()
-            .filter(|(generation, slot)| slot.leases == 0 && !self.pinned.contains(generation));
-        idle.min_by_key(|(_, slot)| slot.last_used)
+        self.coldest(|slot| slot.leases == 0)
+    }
+
+    /// Of versions that are not pinned, the one whose uses count least by now, or of equals the one used longest ago.
+    fn coldest(&self, among: impl Fn(&Slot) -> bool) -> Option<Generation> {
+        let heat = |slot: &Slot| slot.heat_at(self.clock, self.half_life());
+        let slots = self.slots.iter();
+        slots
+            .filter(|(generation, slot)| among(slot) && !self.pinned.contains(generation))
+            .min_by(|(_, a), (_, b)| {
+                let colder = heat(a).total_cmp(&heat(b));
+                colder.then(a.last_used.cmp(&b.last_used))
+            })
             .map(|(generation, _)| *generation)
+    }
+
+    /// Uses, of all versions together, after which a use counts half: every version in memory had several turns by then.
+    fn half_life(&self) -> f64 {
+        const LEAST: usize = 64;
+        (4 * self.slots.len()).max(LEAST) as f64
     }
 
     fn drop_slot(&mut self, generation: Generation) {
@@ -213,9 +262,36 @@ impl State {
     }
 }
 
+impl Slot {
+    fn heat_at(&self, now: u64, half_life: f64) -> f64 {
+        let age = now.saturating_sub(self.last_used) as f64;
+        self.heat * (-age / half_life).exp2()
+    }
+
+    fn used(&mut self, now: u64, half_life: f64) {
+        self.heat = 1.0 + self.heat_at(now, half_life);
+        self.last_used = now;
+    }
+}
+
 impl Held {
     pub fn adapter(&self) -> &Arc<Adapter> {
         &self.adapter
+    }
+
+    /// Another hold on the same version, also where it is leaving.
+    pub fn again(&self) -> Self {
+        let mut state = self.residency.lock();
+        let (now, half_life) = (state.tick(), state.half_life());
+        if let Some(slot) = state.slots.get_mut(&self.adapter.generation()) {
+            slot.leases += 1;
+            slot.used(now, half_life);
+            slot.retired = false;
+        }
+        Self {
+            residency: self.residency.clone(),
+            adapter: self.adapter.clone(),
+        }
     }
 }
 
@@ -223,13 +299,21 @@ impl Drop for Held {
     fn drop(&mut self) {
         let generation = self.adapter.generation();
         let mut state = self.residency.lock();
+        let pinned = state.pinned.contains(&generation);
         let Some(slot) = state.slots.get_mut(&generation) else {
             return;
         };
         slot.leases -= 1;
-        if slot.leases == 0 && slot.retired {
-            state.drop_slot(generation);
+        if slot.leases > 0 {
+            return;
         }
+        if slot.retired || (slot.leaving && !pinned) {
+            state.drop_slot(generation);
+        } else {
+            slot.leaving = false;
+        }
+        drop(state);
+        self.residency.freed.notify_one();
     }
 }
 
@@ -249,111 +333,9 @@ impl Room {
 impl Drop for Room {
     fn drop(&mut self) {
         self.residency.lock().used -= self.bytes;
+        self.residency.freed.notify_one();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::adapter::peft;
-    use crate::adapter::testing::{fit, sites, specimen};
-
-    fn adapter(seed: u64) -> Arc<Adapter> {
-        Arc::new(peft::read(&specimen(1, seed), &fit(&sites(1))).unwrap())
-    }
-
-    fn bytes() -> u64 {
-        adapter(0).bytes()
-    }
-
-    fn load(
-        residency: &Residency,
-        adapter: &Arc<Adapter>,
-    ) -> Result<(Held, Vec<Generation>), Reason> {
-        let (room, evicted) = residency.reserve(adapter.bytes())?;
-        Ok((residency.admit(room, adapter.clone()), evicted))
-    }
-
-    #[test]
-    fn the_version_used_longest_ago_goes_first() {
-        let residency = Residency::new(2 * bytes());
-        let [a, b, c] = [1, 2, 3].map(adapter);
-        drop(load(&residency, &a).unwrap());
-        drop(load(&residency, &b).unwrap());
-        drop(residency.hold(a.generation()).unwrap());
-        let (_held, evicted) = load(&residency, &c).unwrap();
-        assert_eq!(evicted, [b.generation()]);
-        assert!(residency.is_resident(a.generation()) && residency.used() == 2 * bytes());
-    }
-
-    #[test]
-    fn leased_and_pinned_versions_stay_and_a_full_house_says_so() {
-        let residency = Residency::new(2 * bytes());
-        let [a, b, c] = [1, 2, 3].map(adapter);
-        let (lease, _) = load(&residency, &a).unwrap();
-        drop(load(&residency, &b).unwrap());
-        residency.set_pinned(HashSet::from([b.generation()]));
-        assert!(matches!(
-            load(&residency, &c),
-            Err(Reason::Overloaded { .. })
-        ));
-        assert!(!residency.retire(b.generation()), "pinned");
-        drop(lease);
-        assert_eq!(load(&residency, &c).unwrap().1, [a.generation()]);
-    }
-
-    #[test]
-    fn a_retired_version_counts_until_its_last_lease_and_comes_back_without_a_load() {
-        let residency = Residency::new(4 * bytes());
-        let a = adapter(1);
-        let (first, _) = load(&residency, &a).unwrap();
-        assert!(residency.retire(a.generation()));
-        assert!(!residency.is_resident(a.generation()));
-        assert_eq!(residency.used(), bytes());
-        let second = residency.hold(a.generation()).unwrap();
-        assert!(residency.is_resident(a.generation()));
-        residency.retire(a.generation());
-        drop((first, second));
-        assert_eq!(residency.used(), 0);
-        assert!(residency.hold(a.generation()).is_none());
-    }
-
-    #[test]
-    fn room_that_is_not_used_is_given_back() {
-        let residency = Residency::new(bytes());
-        drop(residency.reserve(bytes()).unwrap());
-        assert_eq!(residency.used(), 0);
-        assert!(matches!(
-            residency.reserve(bytes() + 1),
-            Err(Reason::WrongState(_))
-        ));
-    }
-
-    #[test]
-    fn room_can_grow_within_the_budget() {
-        let residency = Residency::new(2 * bytes());
-        let [a, b] = [1, 2].map(adapter);
-        drop(load(&residency, &a).unwrap());
-        let (mut room, _) = residency.reserve(bytes()).unwrap();
-        assert!(room.grow_to(bytes()).unwrap().is_empty());
-        assert_eq!(room.grow_to(2 * bytes()).unwrap(), [a.generation()]);
-        assert_eq!(residency.used(), 2 * bytes());
-        assert!(room.grow_to(2 * bytes() + 1).is_err());
-        drop(residency.admit(room, b));
-        assert_eq!(residency.used(), bytes());
-    }
-
-    #[test]
-    fn a_version_admitted_twice_is_counted_once() {
-        let residency = Residency::new(2 * bytes());
-        let a = adapter(1);
-        let rooms = [(); 2].map(|()| residency.reserve(a.bytes()).unwrap().0);
-        let held = rooms.map(|room| residency.admit(room, a.clone()));
-        assert_eq!(residency.used(), bytes());
-        assert!(Arc::ptr_eq(held[0].adapter(), held[1].adapter()));
-        drop(held);
-        assert!(residency.is_resident(a.generation()));
-        residency.retire(a.generation());
-        assert_eq!(residency.used(), 0);
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +14,10 @@ use super::copies::Copies;
 use super::{Files, Sizes, fault};
 use crate::adapter::peft::{self, CONFIG_FILE, PROVENANCE_FILE, Provenance, WEIGHTS_FILE};
 use crate::domain::{Generation, Reason};
+use crate::kernels::pool;
+
+/// Bytes that are read or written before others get their turn.
+const SLICE: usize = 256 << 10;
 
 /// A moment in a publication after which power may fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +102,14 @@ impl Store {
         for (name, bytes) in files.iter().filter(|(name, _)| is_ours(name)) {
             let mut file =
                 File::create_new(folder.path().join(name)).map_err(|error| failed(name, &error))?;
-            file.write_all(bytes)
+            let write = |slice: &[u8]| {
+                file.write_all(slice)?;
+                pool::give_way();
+                Ok(())
+            };
+            bytes
+                .chunks(SLICE)
+                .try_for_each(write)
                 .and_then(|()| file.sync_all())
                 .map_err(|error| failed(name, &error))?;
         }
@@ -234,14 +245,24 @@ impl Store {
                         "{name} of a stored adapter is larger than any adapter file"
                     )));
                 }
-                Ok(_) => files.insert(
+                Ok(metadata) => files.insert(
                     name.to_owned(),
-                    fs::read(&path).map_err(|error| failed(&error))?,
+                    read_file(&path, metadata.len()).map_err(|error| failed(&error))?,
                 ),
             };
         }
         Ok(files)
     }
+}
+
+/// All of a file, which should have `length` bytes.
+fn read_file(path: &Path, length: u64) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+    while (&mut file).take(SLICE as u64).read_to_end(&mut bytes)? > 0 {
+        pool::give_way();
+    }
+    Ok(bytes)
 }
 
 /// Other files of an uploaded folder (a README, a tokenizer) are left out.

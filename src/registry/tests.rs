@@ -1,3 +1,4 @@
+mod copies;
 mod crash;
 mod life;
 mod residency;
@@ -77,6 +78,8 @@ fn config(dir: &Path, resident_bytes: u64) -> Config {
         max_rank: 64,
         precision: Precision::Exact,
         max_file_bytes: 1 << 20,
+        room_patience: Duration::ZERO,
+        turns: Turns::default(),
     }
 }
 

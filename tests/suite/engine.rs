@@ -63,6 +63,8 @@ impl House {
             max_rank: 256,
             precision: Precision::Exact,
             max_file_bytes: 1 << 30,
+            room_patience: Duration::ZERO,
+            turns: Turns::default(),
         };
         let registry = Registry::open(pool, identity, config, Arc::new(registry::Unobserved))
             .await

@@ -119,6 +119,8 @@ impl Daemon {
             max_rank: 64,
             precision: Precision::Exact,
             max_file_bytes: 16 << 20,
+            room_patience: Duration::ZERO,
+            turns: turns.clone(),
         };
         let registry = Registry::open(
             pool.clone(),

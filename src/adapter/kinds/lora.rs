@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use crate::adapter::catalogue::{AdapterKind, Folder, Parts};
 use crate::adapter::peft::{LoraSettings, LoraSite, tensor_names};
 use crate::adapter::{AdapterFault, Fit, SiteMap};
+use crate::kernels::pool;
 use crate::kernels::segmented::{Factors, LowRank, Matrix};
 
 pub struct Lora;
@@ -104,6 +105,7 @@ fn read_site<'a>(folder: &Folder<'a>, site: &LoraSite) -> Result<Factors<'a>, Ad
     let a = matrix(&a_name, [rank, shape.inputs])?;
     let b = matrix(&b_name, [shape.outputs, rank])?;
     check_size(site, (&a_name, &a), (&b_name, &b))?;
+    pool::give_way();
     Ok(Factors {
         rank,
         inputs: shape.inputs,

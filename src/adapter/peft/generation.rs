@@ -4,6 +4,10 @@ use serde_json::Value;
 
 use super::{CONFIG_FILE, Files, WEIGHTS_FILE};
 use crate::domain::Generation;
+use crate::kernels::pool;
+
+/// Bytes that are hashed before others get their turn.
+const SLICE: usize = 256 << 10;
 
 /// BLAKE3 over the configuration in canonical form and the bytes of the weights. `adapterd.json` has no part in it: it
 /// tells how an adapter came about, not what it computes.
@@ -14,7 +18,10 @@ pub fn generation(files: &Files) -> Generation {
     let canonical = canonical(config).unwrap_or_else(|| config.clone());
     for part in [&canonical, files.get(WEIGHTS_FILE).unwrap_or(&empty)] {
         hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
+        for slice in part.chunks(SLICE) {
+            hasher.update(slice);
+            pool::give_way();
+        }
     }
     Generation::new(*hasher.finalize().as_bytes())
 }

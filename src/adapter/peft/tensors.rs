@@ -8,6 +8,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use crate::adapter::AdapterFault;
+use crate::kernels::pool;
 use crate::kernels::segmented::Matrix;
 
 /// The header of an adapter for 200 layers has some 500 kB.
@@ -88,7 +89,9 @@ impl<'a> Tensors<'a> {
                 ))));
             }
         };
-        Some(match matrix.first_beyond(MAX_MAGNITUDE) {
+        let beyond = matrix.first_beyond(MAX_MAGNITUDE);
+        pool::give_way();
+        Some(match beyond {
             Some((at, number)) => Err(fault(format!(
                 "has {number:e} at [{}, {}]; numbers up to ±{MAX_MAGNITUDE} are served",
                 at / shape[1].max(1),

@@ -175,6 +175,7 @@ impl Call {
                 return Err(reason.into());
             }
             bytes.extend_from_slice(&chunk);
+            request.stand_back(&mut clock).await;
         }
     }
 
@@ -201,6 +202,13 @@ impl Request {
     fn declared(&self) -> Option<usize> {
         let text = self.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?;
         text.parse().ok()
+    }
+
+    /// A large body comes in with rests, so that answers under way do not wait for it.
+    pub async fn stand_back(&self, clock: &mut Clock) {
+        if let Some(worked) = clock.unrested() {
+            self.gateway().stand_back(worked).await;
+        }
     }
 
     /// Counts a piece of the body; the memory is held as long as the request.

@@ -61,6 +61,7 @@ pub(super) async fn parts(call: Call, limit: usize) -> Result<(Request, Vec<Part
                 return Err(reason.into());
             }
             bytes.extend_from_slice(&chunk);
+            request.stand_back(&mut clock).await;
         }
         parts.push(Part {
             name,

@@ -99,3 +99,16 @@ fn training_tiles_wait_for_serving_and_serving_tiles_do_not() {
     assert!(done.into_inner());
     assert!(!trains(), "the class ends with its closure");
 }
+
+#[test]
+fn what_is_done_beside_serving_starts_no_threads() {
+    let here = std::thread::current().id();
+    within(Class::Beside(Turns::default()), || {
+        let seen = Mutex::new(Vec::new());
+        for_each(64, |i| {
+            assert_eq!(std::thread::current().id(), here);
+            seen.lock().unwrap().push(i);
+        });
+        assert_eq!(seen.into_inner().unwrap(), (0..64).collect::<Vec<_>>());
+    });
+}

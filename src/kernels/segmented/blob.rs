@@ -6,6 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::kernels::memory::Large;
+use crate::kernels::pool;
 
 /// Words of 32 bits, `len` of those in `memory`.
 pub(super) struct Blob {
@@ -19,7 +20,10 @@ impl Blob {
         match spare().take(len) {
             Some(memory) => {
                 let mut blob = Self { memory, len };
-                blob.fill(0);
+                for slice in blob.chunks_mut(LEAST) {
+                    slice.fill(0);
+                    pool::give_way();
+                }
                 blob
             }
             None => Self::fresh(len),

@@ -6,6 +6,7 @@ use half::f16;
 
 use super::blob::Blob;
 use super::layout::{self, Shape};
+use crate::kernels::pool;
 
 /// A matrix as a file holds it: row after row, little-endian.
 #[derive(Debug, Clone, Copy)]
@@ -173,6 +174,7 @@ impl LowRank {
                 let (a, b) = bytemuck::cast_slice_mut(part).split_at_mut(shape.a_len());
                 layout::arrange(shape, one, a, b, |value: f32| value);
             }
+            pool::give_way();
         }
         Some(Self::sharing(memory, &forms, places))
     }

@@ -59,6 +59,8 @@ impl Shop {
             max_rank: 64,
             precision: Precision::Exact,
             max_file_bytes: 1 << 20,
+            room_patience: Duration::ZERO,
+            turns: Turns::default(),
         };
         let registry = Registry::open(
             pool.clone(),

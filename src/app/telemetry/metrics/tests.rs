@@ -90,6 +90,8 @@ async fn a_load_and_a_move_of_a_name_are_timed() {
         max_rank: 64,
         precision: Precision::Exact,
         max_file_bytes: 1 << 20,
+        room_patience: std::time::Duration::ZERO,
+        turns: crate::device::Turns::default(),
     };
     let registry = Registry::open(pool, base, config, metrics.clone())
         .await

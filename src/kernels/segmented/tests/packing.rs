@@ -3,7 +3,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::{bytes, numbers, pack};
-use crate::kernels::segmented::{Factors, LowRank, Matrix, Precision};
+use crate::kernels::segmented::{Factors, Form, LAYOUT, LowRank, Matrix, Precision};
 
 #[test]
 fn weights_come_back_as_they_were_given_and_rounded_to_even_where_16_bits_are_wanted() {
@@ -102,4 +102,48 @@ fn sizes_that_disagree_make_no_weights() {
     assert!(!made((2, 3, 4), 5, 8));
     assert!(!made((2, 3, 4), 6, 6));
     assert!(!made((0, 3, 4), 0, 0));
+}
+
+#[test]
+fn numbers_that_were_kept_come_back_in_their_places() {
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    let kept: Vec<_> = [((3, 20, 70), false), ((16, 33, 5), true)]
+        .map(|((rank, inputs, outputs), short)| {
+            super::weights(&mut rng, rank, inputs, outputs, short)
+        })
+        .into();
+    let forms: Vec<_> = kept.iter().map(LowRank::form).collect();
+    let numbers: Vec<u8> = kept.iter().flat_map(|one| one.numbers().to_vec()).collect();
+    let fill = |memory: &mut [u8]| {
+        memory.copy_from_slice(&numbers);
+        Ok::<_, ()>(())
+    };
+    let again = LowRank::restore(&forms, fill).unwrap().unwrap();
+    for (again, kept) in again.iter().zip(&kept) {
+        assert_eq!((again.a(), again.b()), (kept.a(), kept.b()));
+        assert_eq!(again.form(), kept.form());
+    }
+    assert_eq!(LowRank::restore(&forms, |_| Err(7)).err(), Some(7));
+    for rank in [0, usize::MAX / 8] {
+        let impossible = Form { rank, ..forms[0] };
+        let restored = LowRank::restore(&[impossible], |_| Err(()));
+        assert!(restored.is_ok_and(|made| made.is_none()));
+    }
+}
+
+/// Adapters are kept on disk in this order.
+#[cfg(target_endian = "little")]
+#[test]
+fn another_order_of_the_numbers_needs_another_number_for_it() {
+    let (rank, inputs, outputs) = (9, 17, 70);
+    let counted = |len: usize| bytes(&(0..len).map(|at| at as f32).collect::<Vec<_>>());
+    let (a, b) = (counted(rank * inputs), counted(rank * outputs));
+    let packed = pack(
+        (rank, inputs, outputs),
+        Matrix::F32(&a),
+        Matrix::F32(&b),
+        Precision::Exact,
+    );
+    let hash = blake3::hash(packed.unwrap().numbers()).to_hex();
+    assert_eq!((LAYOUT, &hash[..16]), (1, "5182db9415ee2375"));
 }
