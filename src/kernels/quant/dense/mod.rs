@@ -120,17 +120,19 @@ impl<T: Number> Dense<T> {
         let mut at = tiles.start;
         while at < tiles.end {
             at += match (tier, tiles.end - at) {
-                // SAFETY (all three): a tier is chosen only where the processor has it, and a piece has its own tiles.
+                // SAFETY: a tier is chosen only where the processor has it, and a piece has its own tiles.
                 #[cfg(target_arch = "x86_64")]
                 (Tier::Avx512, x86::avx512::TILES..) => unsafe {
                     x86::avx512::tiles::<T, { x86::avx512::TILES }>(self, at, x, y);
                     x86::avx512::TILES
                 },
+                // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 (Tier::Avx512, _) => unsafe {
                     x86::avx512::tiles::<T, 1>(self, at, x, y);
                     1
                 },
+                // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 (Tier::Avx2, _) => unsafe {
                     x86::avx2::tiles::<T, { x86::avx2::TILES }>(self, at, x, y);
