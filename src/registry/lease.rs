@@ -94,13 +94,15 @@ impl Door {
                     decided => return decided,
                 }
                 if tokio::time::timeout(FAIR, residency.freed()).await.is_err() {
-                    residency.make_one_leave();
+                    residency.make_one_leave(bytes);
                 }
             }
         };
-        tokio::time::timeout(self.patience, passed)
-            .await
-            .unwrap_or(Err(full))
+        let passed = tokio::time::timeout(self.patience, passed).await;
+        passed.unwrap_or_else(|_| {
+            residency.let_stay();
+            Err(full)
+        })
     }
 }
 

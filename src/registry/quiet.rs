@@ -1,6 +1,7 @@
 //! Work that stands back behind requests: checking, hashing and writing adapters takes whole processors for tens of
 //! milliseconds, and a step that generates wants all of them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, oneshot};
@@ -14,14 +15,14 @@ const MOST: usize = 2;
 
 pub(super) struct Quiet {
     turns: Turns,
-    places: Semaphore,
+    places: Arc<Semaphore>,
 }
 
 impl Quiet {
     pub fn new(turns: Turns) -> Self {
         Self {
             turns,
-            places: Semaphore::new(MOST),
+            places: Arc::new(Semaphore::new(MOST)),
         }
     }
 
@@ -31,12 +32,15 @@ impl Quiet {
         &self,
         work: impl FnOnce() -> Result<T, Reason> + Send + 'static,
     ) -> Result<T, Reason> {
-        let _place = self.places.acquire().await.map_err(|_| Reason::Draining)?;
+        let places = self.places.clone();
+        let place = places.acquire_owned().await.map_err(|_| Reason::Draining)?;
         let (done, outcome) = oneshot::channel();
         let beside = Class::Beside(self.turns.clone());
         std::thread::Builder::new()
             .name("adapters".into())
             .spawn(move || {
+                // The place is taken for as long as the work lasts, whoever still waits for it.
+                let _place = place;
                 // Whoever asked may have gone away.
                 let _ = done.send(pool::within(beside, work));
             })

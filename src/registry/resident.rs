@@ -93,10 +93,12 @@ impl Residency {
     pub fn hold(&self, generation: Generation) -> Option<Held> {
         let mut state = self.lock();
         let (now, half_life) = (state.tick(), state.half_life());
+        let pinned = state.pinned.contains(&generation);
         let slot = state.slots.get_mut(&generation)?;
-        if slot.leaving {
+        if slot.leaving && !pinned {
             return None;
         }
+        slot.leaving = false;
         slot.leases += 1;
         slot.used(now, half_life);
         // Asked for again before the last lease let it go: it need not be loaded twice.
@@ -198,15 +200,31 @@ impl Residency {
     }
 
     /// Of the versions that only leases keep in memory, makes the one asked for least leave with its last lease: those who
-    /// wait for room would wait for ever where requests for it follow one another.
-    pub fn make_one_leave(&self) {
+    /// wait for room would wait for ever where requests for it follow one another. None where those that leave already make
+    /// room for `bytes`.
+    pub fn make_one_leave(&self, bytes: u64) {
         let mut state = self.lock();
+        let parts = |(at, slot): &(&Generation, &Slot)| {
+            slot.retired || (slot.leaving && !state.pinned.contains(at))
+        };
+        let parting = state.slots.iter().filter(parts);
+        let parting: u64 = parting.map(|(_, slot)| slot.adapter.bytes()).sum();
+        if bytes + state.used <= self.budget + parting {
+            return;
+        }
         let leased = |slot: &Slot| slot.leases > 0 && !slot.leaving && !slot.retired;
         if let Some(slot) = state
             .coldest(leased)
             .and_then(|it| state.slots.get_mut(&it))
         {
             slot.leaving = true;
+        }
+    }
+
+    /// Nobody waits for room any more: those asked to leave may be asked for again.
+    pub fn let_stay(&self) {
+        for slot in self.lock().slots.values_mut() {
+            slot.leaving = false;
         }
     }
 

@@ -179,17 +179,19 @@ impl Store {
 
     /// Removes a generation nobody refers to. It is moved aside first, so that no half of it is left under its name.
     pub fn discard(&self, generation: Generation) -> Result<(), Reason> {
-        self.copies.discard(generation);
         let failed = |error: &std::io::Error| fault::io("removing a stored adapter", error);
         let aside = tempfile::Builder::new()
             .prefix("discard-")
             .tempdir_in(&self.staging)
             .map_err(|error| failed(&error))?;
-        match fs::rename(self.folder(generation), aside.path().join("content")) {
+        let removed = match fs::rename(self.folder(generation), aside.path().join("content")) {
             Ok(()) => sync_folder(&self.adapters),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => Err(failed(&error)),
-        }
+        };
+        // After the folder: whoever writes a copy meanwhile finds the folder gone, or is found here.
+        self.copies.discard(generation);
+        removed
     }
 
     /// Removes what interrupted publications left: all of `staging/`, and contents that `is_known` knows nothing of.

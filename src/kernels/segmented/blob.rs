@@ -17,7 +17,9 @@ pub(super) struct Blob {
 impl Blob {
     /// All zero.
     pub fn zeroed(len: usize) -> Self {
-        match spare().take(len) {
+        // The lock ends with this line: what follows takes its time.
+        let reused = spare().take(len);
+        match reused {
             Some(memory) => {
                 let mut blob = Self { memory, len };
                 for slice in blob.chunks_mut(LEAST) {
@@ -32,7 +34,8 @@ impl Blob {
 
     /// With any contents, to be overwritten from end to end.
     pub fn any(len: usize) -> Self {
-        match spare().take(len) {
+        let reused = spare().take(len);
+        match reused {
             Some(memory) => Self { memory, len },
             None => Self::fresh(len),
         }

@@ -54,15 +54,31 @@ fn a_version_told_to_leave_goes_with_its_last_lease_and_is_given_to_nobody_else(
     let (lease, _) = load(&residency, &cold).unwrap();
     let (_kept, _) = load(&residency, &hot).unwrap();
     drop(residency.hold(hot.generation()).unwrap());
-    residency.make_one_leave();
+    residency.make_one_leave(bytes());
     assert!(residency.hold(cold.generation()).is_none());
     assert!(residency.hold(hot.generation()).is_some());
     drop(lease);
     assert!(!residency.is_resident(cold.generation()));
     assert_eq!(residency.used(), bytes());
     residency.set_pinned(HashSet::from([hot.generation()]));
-    residency.make_one_leave();
+    residency.make_one_leave(bytes());
     assert!(residency.hold(hot.generation()).is_some(), "pinned");
+}
+
+#[test]
+fn no_more_versions_are_told_to_leave_than_make_room_and_all_may_stay_once_nobody_waits() {
+    let residency = Residency::new(2 * bytes());
+    let [cold, hot] = [1, 2].map(adapter);
+    let (_cold, _) = load(&residency, &cold).unwrap();
+    let (_hot, _) = load(&residency, &hot).unwrap();
+    drop(residency.hold(hot.generation()).unwrap());
+    for _ in 0..3 {
+        residency.make_one_leave(bytes());
+    }
+    assert!(residency.hold(cold.generation()).is_none());
+    assert!(residency.hold(hot.generation()).is_some(), "one is enough");
+    residency.let_stay();
+    assert!(residency.hold(cold.generation()).is_some());
 }
 
 #[test]
