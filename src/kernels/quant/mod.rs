@@ -38,14 +38,11 @@ const UNPACKED: usize = 1 << 18;
 trait Packed: Send + Sync {
     fn bytes(&self) -> u64;
 
-    /// Makes of x what all pieces take, before they do.
+    /// Makes of x what products take, before threads ask for it.
     fn prepare(&self, x: &Input<'_>);
 
-    /// How many pieces x·Wᵀ is cut into for `m` rows of x.
-    fn pieces(&self, m: usize) -> usize;
-
-    /// Computes a piece. All pieces together write every output once.
-    fn piece(&self, at: usize, x: &Input<'_>, y: &Output<'_>);
+    /// Writes every output of some tiles of 16 rows of W, the last of which may have fewer.
+    fn tiles(&self, tiles: Range<usize>, x: &Input<'_>, y: &Output<'_>);
 
     /// Writes those rows of W to `out`, [rows, k].
     fn unpack(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()>;

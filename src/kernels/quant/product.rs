@@ -15,7 +15,7 @@ const SERIAL: usize = 1 << 18;
 const TILE: usize = 1 << 26;
 
 /// How many of `tiles` tiles of 16 weight rows make a piece, for `values` values in all rows of x.
-pub(super) fn tiles_at_once(tiles: usize, values: usize) -> usize {
+fn tiles_at_once(tiles: usize, values: usize) -> usize {
     let cost = values * LANES;
     // Pieces enough that a thread which was held up leaves little behind; tiles are taken in pairs.
     let even = tiles.div_ceil(4 * pool::threads()).next_multiple_of(2);
@@ -148,25 +148,25 @@ pub fn product_each(x: &[f32], layers: &[(&Matrix, Option<&[f32]>)]) -> Result<V
         .iter()
         .map(|(matrix, _)| Vec::with_capacity(rows * matrix.n))
         .collect();
-    let (mut outputs, mut ends, mut pieces) = (Vec::new(), Vec::new(), 0);
-    for (result, (matrix, bias)) in results.iter_mut().zip(layers) {
-        outputs.push(Output::new(
-            result.spare_capacity_mut(),
-            rows,
-            matrix.n,
-            *bias,
-        ));
-        pieces += matrix.packed.pieces(rows);
-        ends.push(pieces);
+    let (mut outputs, mut pieces) = (Vec::new(), Vec::new());
+    for (at, (result, (matrix, bias))) in results.iter_mut().zip(layers).enumerate() {
+        let memory = result.spare_capacity_mut();
+        outputs.push(Output::new(memory, rows, matrix.n, *bias));
+        let tiles = matrix.n.div_ceil(LANES);
+        let at_once = tiles_at_once(tiles, x.len());
+        let starts = (0..tiles).step_by(at_once);
+        pieces.extend(starts.map(|start| (at, start..(start + at_once).min(tiles))));
     }
-    pool::for_each(pieces, |piece| {
-        let at = ends.partition_point(|end| *end <= piece);
-        let (packed, end) = (&layers[at].0.packed, ends[at]);
-        packed.piece(packed.pieces(rows) - (end - piece), &input, &outputs[at]);
+    pool::for_each(pieces.len(), |piece| {
+        let (at, tiles) = &pieces[piece];
+        layers[*at]
+            .0
+            .packed
+            .tiles(tiles.clone(), &input, &outputs[*at]);
     });
     drop(outputs);
     for (result, (matrix, _)) in results.iter_mut().zip(layers) {
-        // SAFETY: all pieces have run, and together they write every output.
+        // SAFETY: all tiles of this weight have been multiplied, and each writes its outputs of every row.
         unsafe { result.set_len(rows * matrix.n) };
     }
     Ok(results)

@@ -16,7 +16,7 @@ use super::super::simd::simd_fn;
 use super::super::unit::Unit;
 use super::Packed;
 use super::packed::LANES;
-use super::product::{Input, Output, tiles_at_once};
+use super::product::{Input, Output};
 
 /// Consecutive values of a row that one multiply instruction takes.
 const STEP: usize = 4;
@@ -39,7 +39,6 @@ pub(super) struct Vectorwise {
     /// [tiles of 16 rows][k / 4]; what fills up tiles and steps is zero.
     planes: Large<Plane>,
     scales: Vec<f32>,
-    n: usize,
     k: usize,
     threshold: f32,
 }
@@ -93,7 +92,6 @@ impl Vectorwise {
         Ok(Self {
             planes,
             scales,
-            n,
             k,
             threshold,
         })
@@ -134,21 +132,13 @@ impl Packed for Vectorwise {
         x.vectorwise(self.threshold);
     }
 
-    fn pieces(&self, m: usize) -> usize {
-        let tiles = self.n.div_ceil(LANES);
-        tiles.div_ceil(tiles_at_once(tiles, m * self.k))
-    }
-
-    fn piece(&self, at: usize, x: &Input<'_>, y: &Output<'_>) {
-        let tiles = self.n.div_ceil(LANES);
-        let at_once = tiles_at_once(tiles, x.rows * self.k);
-        let some = at * at_once..((at + 1) * at_once).min(tiles);
+    fn tiles(&self, tiles: Range<usize>, x: &Input<'_>, y: &Output<'_>) {
         match x.vectorwise(self.threshold) {
-            Some(rows) => self.tiles_with(Unit::best(), some, rows, y),
+            Some(rows) => self.tiles_with(Unit::best(), tiles, rows, y),
             // Weights with another threshold read the same rows.
             None => {
                 let rows = Rows::of(x.x, self.k, x.rows, self.threshold);
-                self.tiles_with(Unit::best(), some, &rows, y);
+                self.tiles_with(Unit::best(), tiles, &rows, y);
             }
         }
     }

@@ -17,7 +17,7 @@ use super::super::pool;
 use super::super::simd::{self, Tier};
 use super::Packed;
 use super::packed::LANES;
-use super::product::{Input, Output, tiles_at_once};
+use super::product::{Input, Output};
 
 pub(super) fn pack<T: Number>(weight: QTensor, n: usize, k: usize) -> Result<Box<dyn Packed>> {
     let values = weight.dequantize(&Device::Cpu)?.flatten_all()?;
@@ -79,7 +79,6 @@ unsafe impl<T: Plain> bytemuck::Zeroable for Lanes<T> {}
 struct Dense<T> {
     /// [tiles of 16 rows][k]; rows beyond the last are zero.
     values: Large<Lanes<T>>,
-    n: usize,
     k: usize,
 }
 
@@ -109,11 +108,7 @@ impl<T: Number> Dense<T> {
                 }
             },
         );
-        Self {
-            values: tiles,
-            n,
-            k,
-        }
+        Self { values: tiles, k }
     }
 
     fn tiles_with(&self, tier: Tier, tiles: Range<usize>, x: &Input<'_>, y: &Output<'_>) {
@@ -176,16 +171,8 @@ impl<T: Number> Packed for Dense<T> {
 
     fn prepare(&self, _x: &Input<'_>) {}
 
-    fn pieces(&self, m: usize) -> usize {
-        let tiles = self.n.div_ceil(LANES);
-        tiles.div_ceil(tiles_at_once(tiles, m * self.k))
-    }
-
-    fn piece(&self, at: usize, x: &Input<'_>, y: &Output<'_>) {
-        let tiles = self.n.div_ceil(LANES);
-        let at_once = tiles_at_once(tiles, x.rows * self.k);
-        let some = at * at_once..((at + 1) * at_once).min(tiles);
-        self.tiles_with(simd::tier(), some, x, y);
+    fn tiles(&self, tiles: Range<usize>, x: &Input<'_>, y: &Output<'_>) {
+        self.tiles_with(simd::tier(), tiles, x, y);
     }
 
     fn unpack(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
@@ -217,10 +204,16 @@ mod tests {
         all.into_iter().filter(|tier| *tier <= simd::tier())
     }
 
-    fn product<T: Number>(weight: &Dense<T>, tier: Tier, x: &[f32], rows: usize) -> Vec<f32> {
-        let mut y = vec![std::mem::MaybeUninit::new(f32::NAN); rows * weight.n];
-        let out = Output::new(&mut y, rows, weight.n, None);
-        let tiles = weight.n.div_ceil(LANES);
+    fn product<T: Number>(
+        weight: &Dense<T>,
+        n: usize,
+        tier: Tier,
+        x: &[f32],
+        rows: usize,
+    ) -> Vec<f32> {
+        let mut y = vec![std::mem::MaybeUninit::new(f32::NAN); rows * n];
+        let out = Output::new(&mut y, rows, n, None);
+        let tiles = n.div_ceil(LANES);
         for start in (0..tiles).step_by(3) {
             let some = start..(start + 3).min(tiles);
             weight.tiles_with(tier, some, &Input::new(x, rows, weight.k), &out);
@@ -244,11 +237,15 @@ mod tests {
                 let x: Vec<f32> = noise(&[m * k], 2.0, 2).to_vec1().unwrap();
                 let weight = Dense::new(&w, n, k);
                 for tier in tiers() {
-                    let y = product(&weight, tier, &x, m);
+                    let y = product(&weight, n, tier, &x, m);
                     for row in 0..m {
                         let x = &x[row * k..(row + 1) * k];
                         let y = &y[row * n..(row + 1) * n];
-                        assert_eq!(product(&weight, tier, x, 1), y, "{m}x{n}x{k} by {tier:?}");
+                        assert_eq!(
+                            product(&weight, n, tier, x, 1),
+                            y,
+                            "{m}x{n}x{k} by {tier:?}"
+                        );
                         for (w, y) in w.chunks_exact(k).zip(y) {
                             let terms = w.iter().zip(x);
                             let sum: f64 = terms.map(|(w, x)| f64::from(w.wide() * x)).sum();

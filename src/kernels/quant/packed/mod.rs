@@ -29,7 +29,7 @@ use super::super::simd::simd_fn;
 use super::super::unit::Unit;
 use super::Packed;
 use super::activations::{BLOCK, PANEL, Rounded};
-use super::product::{Input, Output, tiles_at_once};
+use super::product::{Input, Output};
 
 pub(super) use codes::{Codes, Eight, Five, Four, Six};
 pub(super) use scaling::{Halves, Scaled, Scaling, Shifted, Sixteenths};
@@ -58,7 +58,6 @@ pub(super) struct Weight<L: Layout> {
     codes: Large<L::Codes>,
     /// [tiles][blocks / SPAN]
     scaling: Large<L::Scaling>,
-    n: usize,
     blocks: usize,
     layout: PhantomData<L>,
 }
@@ -124,13 +123,12 @@ impl<L: Layout> Weight<L> {
         Ok(Self {
             codes,
             scaling,
-            n,
             blocks,
             layout: PhantomData,
         })
     }
 
-    fn tiles(&self, tiles: Range<usize>) -> Tiles<'_, L> {
+    fn some(&self, tiles: Range<usize>) -> Tiles<'_, L> {
         let (blocks, spans) = (self.blocks, self.blocks / Self::SPAN);
         Tiles {
             codes: &self.codes[tiles.start * blocks..tiles.end * blocks],
@@ -148,10 +146,10 @@ impl<L: Layout> Weight<L> {
         if unit == Unit::AmxInt8 {
             let write = |row, tile, out: &_| write(row, all.start + tile, out);
             // SAFETY: a unit is chosen only where the processor has it.
-            return unsafe { amx::tiles(&self.tiles(all.clone()), x, write) };
+            return unsafe { amx::tiles(&self.some(all.clone()), x, write) };
         }
         for first in all.clone().step_by(PAIR) {
-            let tiles = self.tiles(first..(first + PAIR).min(all.end));
+            let tiles = self.some(first..(first + PAIR).min(all.end));
             let write = |row, tile, out: &_| write(row, first + tile, out);
             match unit {
                 Unit::Portable => portable::tiles(&tiles, x, write),
@@ -178,16 +176,8 @@ impl<L: Layout> Packed for Weight<L> {
         x.rounded();
     }
 
-    fn pieces(&self, m: usize) -> usize {
-        let tiles = self.n.div_ceil(LANES);
-        tiles.div_ceil(tiles_at_once(tiles, m * self.blocks * BLOCK))
-    }
-
-    fn piece(&self, at: usize, x: &Input<'_>, y: &Output<'_>) {
-        let tiles = self.n.div_ceil(LANES);
-        let at_once = tiles_at_once(tiles, x.rows * self.blocks * BLOCK);
-        let some = at * at_once..((at + 1) * at_once).min(tiles);
-        self.tiles_with(Unit::best(), some, x.rounded(), y);
+    fn tiles(&self, tiles: Range<usize>, x: &Input<'_>, y: &Output<'_>) {
+        self.tiles_with(Unit::best(), tiles, x.rounded(), y);
     }
 
     fn unpack(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
@@ -199,7 +189,7 @@ impl<L: Layout> Packed for Weight<L> {
             let (tile, first) = (row / LANES, row % LANES);
             let count = (LANES - first).min(rows.end - row);
             let (part, after) = rest.split_at_mut(count * k);
-            let tiles = self.tiles(tile..tile + 1);
+            let tiles = self.some(tile..tile + 1);
             for (block, codes) in tiles.codes.iter().enumerate() {
                 let scaling = &tiles.scaling[block / Self::SPAN];
                 let places: [Place; LANES] =

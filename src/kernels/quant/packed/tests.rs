@@ -27,8 +27,8 @@ fn weight<L: Layout>(ggml: GgmlDType, n: usize, k: usize) -> (QTensor, Weight<L>
 }
 
 /// x·Wᵀ by one unit, in pieces of five tiles.
-fn product<L: Layout>(weight: &Weight<L>, unit: Unit, x: &Rounded) -> Vec<f32> {
-    let (rows, n) = (x.rows(), weight.n);
+fn product<L: Layout>(weight: &Weight<L>, n: usize, unit: Unit, x: &Rounded) -> Vec<f32> {
+    let rows = x.rows();
     let mut y = vec![std::mem::MaybeUninit::new(f32::NAN); rows * n];
     let out = Output::new(&mut y, rows, n, None);
     let tiles = n.div_ceil(LANES);
@@ -90,7 +90,7 @@ fn every_unit_gives_the_exact_sum_of_rounded_numbers() {
             let mut w = vec![0.0; n * k];
             packed.unpack(0..n, &mut w).unwrap();
             for unit in Unit::available() {
-                let y = product(&packed, unit, &rounded);
+                let y = product(&packed, n, unit, &rounded);
                 for (at, y) in y.iter().enumerate() {
                     let (row, out) = (at / n, at % n);
                     let wanted: f64 = (0..k)
@@ -120,10 +120,10 @@ fn a_row_is_the_same_bit_for_bit_alone_and_in_any_batch() {
         for m in [2, 3, 5, 7, 8, 21, 37] {
             let x: Vec<f32> = noise(&[m * k], 2.0, 3).to_vec1().unwrap();
             for unit in Unit::available() {
-                let together = product(&packed, unit, &Rounded::of(&x, k));
+                let together = product(&packed, n, unit, &Rounded::of(&x, k));
                 for row in 0..m {
                     let x = Rounded::of(&x[row * k..(row + 1) * k], k);
-                    let alone = product(&packed, unit, &x);
+                    let alone = product(&packed, n, unit, &x);
                     assert_eq!(
                         alone,
                         together[row * n..(row + 1) * n],
@@ -152,7 +152,7 @@ fn the_largest_codes_do_not_overflow() {
             let rounded = Rounded::of(&vec![sign; k], k);
             let wanted: f64 = w[..k].iter().map(|w| f64::from(*w)).sum::<f64>() * f64::from(sign);
             for unit in Unit::available() {
-                let y = product(&packed, unit, &rounded);
+                let y = product(&packed, n, unit, &rounded);
                 assert!(
                     (f64::from(y[0]) - wanted).abs() <= 1e-4 * wanted.abs().max(1e-3),
                     "{ggml:?} by {unit:?}, bytes of {fill}: {}, not {wanted}",

@@ -62,13 +62,10 @@ fn published(x: &[f32], w: &[f32], threshold: f32) -> Vec<f64> {
 
 /// x·Wᵀ by one unit, in pieces of two tiles.
 fn product(weight: &Vectorwise, unit: Unit, x: &[f32]) -> Vec<f32> {
-    let m = x.len() / weight.k;
+    let (m, n) = (x.len() / weight.k, SHAPE.0);
     let rows = Rows::of(x, weight.k, m, weight.threshold);
-    let mut y = vec![std::mem::MaybeUninit::new(f32::NAN); m * weight.n];
-    let (out, tiles) = (
-        Output::new(&mut y, m, weight.n, None),
-        weight.n.div_ceil(LANES),
-    );
+    let mut y = vec![std::mem::MaybeUninit::new(f32::NAN); m * n];
+    let (out, tiles) = (Output::new(&mut y, m, n, None), n.div_ceil(LANES));
     for start in (0..tiles).step_by(2) {
         weight.tiles_with(unit, start..(start + 2).min(tiles), &rows, &out);
     }
