@@ -227,11 +227,9 @@ pub fn read(
         .into_iter()
         .unzip();
     let before = start.len() + size + CHECKSUM;
-    let weights = LowRank::restore(&forms, |numbers| {
-        // Compared before anything is read: a file cut off or grown need not be read to be refused.
-        if length != (before + numbers.len()) as u64 {
-            return Err(Unusable::Damaged);
-        }
+    // A file cut off or grown, or whose header asks for more than it has, is refused before memory is taken.
+    let rest = length.checked_sub(before as u64).ok_or(Unusable::Damaged)?;
+    let weights = LowRank::restore(&forms, rest, |numbers| {
         numbers
             .chunks_mut(SLICE)
             .try_for_each(|slice| file.fill(slice))?;

@@ -179,13 +179,16 @@ impl LowRank {
         Some(Self::sharing(memory, &forms, places))
     }
 
-    /// Products whose [`LowRank::numbers`] were kept, one behind the other; `fill` brings them all. `None` where a size is
-    /// 0 or beyond what can be addressed.
+    /// Products whose [`LowRank::numbers`] were kept, one behind the other, in so many bytes; `fill` brings them all. `None`,
+    /// and no memory is taken, where a size is 0 or these forms need another number of bytes.
     pub fn restore<E>(
         forms: &[Form],
+        bytes: u64,
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<Option<Vec<Self>>, E> {
-        let Some((places, total)) = places(forms) else {
+        let needs = |total: usize| (total as u64).checked_mul(size_of::<u32>() as u64);
+        let Some((places, total)) = places(forms).filter(|(_, total)| needs(*total) == Some(bytes))
+        else {
             return Ok(None);
         };
         let mut memory = Blob::any(total);

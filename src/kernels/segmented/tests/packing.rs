@@ -118,15 +118,17 @@ fn numbers_that_were_kept_come_back_in_their_places() {
         memory.copy_from_slice(&numbers);
         Ok::<_, ()>(())
     };
-    let again = LowRank::restore(&forms, fill).unwrap().unwrap();
+    let size = numbers.len() as u64;
+    let again = LowRank::restore(&forms, size, fill).unwrap().unwrap();
     for (again, kept) in again.iter().zip(&kept) {
         assert_eq!((again.a(), again.b()), (kept.a(), kept.b()));
         assert_eq!(again.form(), kept.form());
     }
-    assert_eq!(LowRank::restore(&forms, |_| Err(7)).err(), Some(7));
-    for rank in [0, usize::MAX / 8] {
+    assert_eq!(LowRank::restore(&forms, size, |_| Err(7)).err(), Some(7));
+    // The second is more memory than any machine has, which must not even be asked for.
+    for rank in [0, 1 << 48, usize::MAX / 8] {
         let impossible = Form { rank, ..forms[0] };
-        let restored = LowRank::restore(&[impossible], |_| Err(()));
+        let restored = LowRank::restore(&[impossible], size, |_| Err(()));
         assert!(restored.is_ok_and(|made| made.is_none()));
     }
 }
