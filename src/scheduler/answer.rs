@@ -1,7 +1,7 @@
 //! One answer on its way: the tokens it has, how many of them are in the cache, and how it goes on.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::blocks::{Pool, Table};
 use super::draft::Drafter;
@@ -125,10 +125,14 @@ impl Answer {
         self.since = Instant::now();
     }
 
+    /// How long ago it came, or was preempted.
+    pub fn waited(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+
     /// Whole minutes that it has waited.
     pub fn minutes(&self, now: Instant) -> u32 {
-        let minutes = now.saturating_duration_since(self.since).as_secs() / 60;
-        u32::try_from(minutes).unwrap_or(u32::MAX)
+        u32::try_from(self.waited(now).as_secs() / 60).unwrap_or(u32::MAX)
     }
 
     /// What it still held back, as it ends early.

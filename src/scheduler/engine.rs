@@ -187,7 +187,7 @@ impl<F: Forward> Engine<F> {
         self.expire(now);
         self.refuse_impossible();
         let (running, waiting) = (self.running_view(), self.waiting_view(now));
-        let plan = policy::plan(&running, &waiting, self.room(), &self.ledger);
+        let plan = policy::plan(&running, &waiting, self.room(now), &self.ledger);
         let mut work = self.apply(&plan);
         if work.is_empty() {
             return !plan.preempt.is_empty() || plan.displace.is_some();

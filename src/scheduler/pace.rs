@@ -1,7 +1,10 @@
 //! How many tokens a step may have so that answers under way do not wait long for their next token.
 
-/// Seconds a step may give to prompts for each that it takes to generate, however few wait for their first token.
-const LEAST_FOR_PROMPTS: f64 = 1.0;
+/// Seconds a step gives to prompts for each that it takes to generate, however few wait and however short they did.
+const AT_FIRST: f64 = 0.25;
+/// How much this grows with each second that the first of them waits, up to 1: a short prompt is done before anybody
+/// notices it, a long one is not held back for long.
+const GROWTH: f64 = 0.5;
 /// Seconds between two tokens that no reader notices: so long a step may always last.
 const UNNOTICED: f64 = 0.03;
 /// Seconds a step should last at most, unless the model is so slow that even generating takes most of them.
@@ -12,12 +15,14 @@ const LEAST_STRETCH: f64 = 1.5;
 const TELLING: usize = 8;
 
 /// Who shares the next step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Crowd {
     /// Answers that generate.
     pub generating: usize,
     /// Answers whose prompt is being computed, or could be.
     pub opening: usize,
+    /// Seconds that the first of these has waited.
+    pub waited: f64,
 }
 
 /// What steps cost, as seen lately.
@@ -44,14 +49,15 @@ impl Pace {
 
     /// Tokens of prompts the next step may compute beside those that answers generate, between `least` and `most`.
     ///
-    /// Time is divided by heads: where more wait for their first token than for their next, prompts get more of it.
+    /// Time is divided by heads, and a prompt that has waited for long gets as much of it as all that generate.
     pub fn chunk(&self, crowd: Crowd, least: usize, most: usize) -> usize {
         if self.each == 0.0 || crowd.generating == 0 {
             return most;
         }
         let longest = LONGEST.max(LEAST_STRETCH * self.bare);
         let heads = crowd.opening as f64 / crowd.generating as f64;
-        let stretch = 1.0 + heads.max(LEAST_FOR_PROMPTS);
+        let patience = (AT_FIRST + GROWTH * crowd.waited).min(1.0);
+        let stretch = 1.0 + heads.max(patience);
         let seconds = (stretch * self.bare).clamp(UNNOTICED, longest) - self.bare;
         ((seconds.max(0.0) / self.each) as usize).clamp(least.min(most), most)
     }
@@ -68,73 +74,80 @@ fn blend(known: &mut f64, seen: f64, weight: f64) {
 mod tests {
     use super::*;
 
-    /// One prompt beside many streams.
-    fn settled(bare: f64, each: f64) -> (usize, f64) {
-        settled_among(1, 8, bare, each)
+    const LATE: f64 = 10.0;
+
+    /// One prompt beside many streams, after so many seconds of waiting.
+    fn settled(waited: f64, bare: f64, each: f64) -> (usize, f64) {
+        settled_among(crowd(1, 8, waited), bare, each)
+    }
+
+    fn crowd(opening: usize, generating: usize, waited: f64) -> Crowd {
+        Crowd {
+            generating,
+            opening,
+            waited,
+        }
     }
 
     /// A model whose steps cost `bare` seconds and `each` more for a prompt's token; returns the step it settles at.
-    fn settled_among(opening: usize, generating: usize, bare: f64, each: f64) -> (usize, f64) {
-        let crowd = Crowd {
-            generating,
-            opening,
-        };
+    fn settled_among(crowd: Crowd, bare: f64, each: f64) -> (usize, f64) {
         let mut pace = Pace::default();
         pace.learn(256, bare + 256.0 * each);
         let mut chunk = 0;
         for _ in 0..50 {
             pace.learn(0, bare);
-            chunk = pace.chunk(crowd, 16, 512);
+            chunk = pace.chunk(crowd, 8, 512);
             pace.learn(chunk, bare + chunk as f64 * each);
         }
         (chunk, bare + chunk as f64 * each)
     }
 
     #[test]
-    fn a_few_prompts_at_most_double_a_step_that_generates() {
-        let (chunk, seconds) = settled(0.06, 0.001);
+    fn a_prompt_that_has_just_come_is_hardly_noticed_and_one_that_waits_at_most_doubles_a_step() {
+        let (chunk, seconds) = settled(0.0, 0.06, 0.0005);
+        assert!((28..=30).contains(&chunk), "{chunk}");
+        assert!(seconds <= 1.251 * 0.06, "{seconds}");
+        let (_, soon) = settled(0.3, 0.06, 0.0005);
+        assert!((1.38..1.41).contains(&(soon / 0.06)), "{soon}");
+        let (chunk, seconds) = settled(LATE, 0.06, 0.001);
         assert!((50..=60).contains(&chunk), "{chunk}");
         assert!(seconds <= 2.0 * 0.06 + 1e-9);
     }
 
     #[test]
     fn time_is_divided_by_heads_where_most_wait_for_their_first_token() {
-        let (_, seconds) = settled_among(6, 2, 0.02, 0.001);
-        assert!((0.078..=0.08).contains(&seconds), "{seconds}");
-        let (_, seconds) = settled_among(64, 1, 0.02, 0.001);
-        assert!(seconds <= LONGEST + 1e-9, "{seconds}");
-        let (few, _) = settled_among(4, 8, 0.02, 0.001);
-        assert_eq!(few, settled_among(1, 8, 0.02, 0.001).0);
-        assert_eq!(settled_among(3, 0, 0.02, 0.001).0, 512, "nobody waits");
+        for waited in [0.0, LATE] {
+            let (_, seconds) = settled_among(crowd(6, 2, waited), 0.02, 0.001);
+            assert!((0.078..=0.08).contains(&seconds), "{seconds}");
+            let (_, seconds) = settled_among(crowd(64, 1, waited), 0.02, 0.001);
+            assert!(seconds <= LONGEST + 1e-9, "{seconds}");
+        }
+        let (few, _) = settled_among(crowd(4, 8, LATE), 0.02, 0.001);
+        assert_eq!(few, settled_among(crowd(1, 8, LATE), 0.02, 0.001).0);
+        let all = settled_among(crowd(3, 0, 0.0), 0.02, 0.001);
+        assert_eq!(all.0, 512, "nobody waits");
     }
 
     #[test]
     fn a_slow_model_still_computes_some_of_a_prompt_in_every_step() {
-        let (chunk, seconds) = settled(0.5, 0.005);
+        let (chunk, seconds) = settled(LATE, 0.5, 0.005);
         assert!(chunk >= 16 && seconds < 0.76, "{chunk} {seconds}");
-        assert_eq!(settled(0.15, 0.1).0, 16, "the least");
+        assert_eq!(settled(LATE, 0.15, 0.1).0, 8, "the least");
     }
 
     #[test]
     fn a_fast_model_takes_what_nobody_notices() {
-        let (chunk, seconds) = settled(0.001, 0.0001);
+        let (chunk, seconds) = settled(0.0, 0.001, 0.0001);
         assert!(chunk > 200 && seconds <= UNNOTICED + 1e-9, "{chunk}");
-        assert_eq!(settled(0.0001, 0.000_01).0, 512, "the most");
+        assert_eq!(settled(0.0, 0.0001, 0.000_01).0, 512, "the most");
     }
 
     #[test]
     fn before_anything_is_known_a_step_is_as_long_as_may_be() {
-        let crowd = Crowd {
-            generating: 8,
-            opening: 1,
-        };
+        let crowd = crowd(1, 8, 0.0);
         let mut pace = Pace::default();
-        assert_eq!(pace.chunk(crowd, 16, 512), 512);
+        assert_eq!(pace.chunk(crowd, 8, 512), 512);
         pace.learn(3, 1.0);
-        assert_eq!(
-            pace.chunk(crowd, 16, 512),
-            512,
-            "so few tokens tell nothing"
-        );
+        assert_eq!(pace.chunk(crowd, 8, 512), 512, "so few tokens tell nothing");
     }
 }

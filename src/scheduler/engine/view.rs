@@ -11,24 +11,45 @@ use crate::scheduler::policy::{self, Room};
 use crate::scheduler::request::Request;
 
 /// Tokens of prompts that a step may compute at least, whatever else it does.
-const MIN_CHUNK: usize = 16;
+const MIN_CHUNK: usize = 8;
+
+/// Kernels compute rows by panels of so many; a panel that is not full takes as long as one that is.
+const PANEL: usize = 16;
+
+/// About so many tokens, that fill their panels and leave prompts the least they may have beside those that run.
+fn whole(tokens: usize, running: usize) -> usize {
+    let least = running + MIN_CHUNK;
+    match (tokens + PANEL / 2) / PANEL * PANEL {
+        nearest if nearest >= least => nearest,
+        _ => least.next_multiple_of(PANEL),
+    }
+}
 
 impl<F: Forward> Engine<F> {
-    pub(super) fn room(&self) -> Room {
+    pub(super) fn room(&self, now: Instant) -> Room {
         let Shape {
             rows, step_tokens, ..
         } = self.shape;
         let running = self.running.len();
         let opens = |answer: &&Answer| answer.opening(&self.requests[&answer.key.request]);
-        let opening = self.running.iter().filter(opens).count();
+        let opening = || self.running.iter().filter(opens);
+        // Of those who wait, as many as there are rows for.
+        let waiting = self.waiting.iter().take(rows.saturating_sub(running));
+        let waited = opening()
+            .chain(waiting.clone())
+            .map(|answer| answer.waited(now));
         let crowd = Crowd {
-            generating: running - opening,
-            // Of those who wait, as many as there are rows for.
-            opening: opening + self.waiting.len().min(rows.saturating_sub(running)),
+            generating: running - opening().count(),
+            opening: opening().count() + waiting.len(),
+            waited: waited.max().unwrap_or_default().as_secs_f64(),
         };
         // Every running answer may take one token; what goes beyond is for prompts.
         let most = step_tokens.saturating_sub(running);
         let tokens = running + self.pace.chunk(crowd, MIN_CHUNK, most);
+        let tokens = match crowd.generating {
+            0 => tokens,
+            _ => whole(tokens, running).min(step_tokens),
+        };
         Room {
             rows,
             tokens,
@@ -87,5 +108,26 @@ impl<F: Forward> Engine<F> {
     /// Full blocks of the prompt that answers to it may share. The last token is each answer's own: it chooses.
     fn shareable(&self, request: &Request) -> usize {
         (request.prompt.len() - 1) / self.pool.block_size()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_fills_its_panels_and_prompts_get_their_least() {
+        for running in 1..40 {
+            for chunk in MIN_CHUNK..200 {
+                let tokens = whole(running + chunk, running);
+                assert_eq!(tokens % PANEL, 0);
+                assert!(tokens >= running + MIN_CHUNK);
+                let off = tokens.abs_diff(running + chunk);
+                assert!(off <= PANEL / 2 || tokens < running + MIN_CHUNK + PANEL);
+            }
+        }
+        assert_eq!(whole(8 + 12, 8), 16);
+        assert_eq!(whole(8 + 20, 8), 32);
+        assert_eq!(whole(15 + 8, 15), 32);
     }
 }
