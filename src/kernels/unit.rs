@@ -55,7 +55,7 @@ impl Unit {
             Self::Avx2 => has_avx2(),
             Self::AvxVnni => has_avx2() && is_x86_feature_detected!("avxvnni"),
             Self::Avx512Vnni => has_avx512_vnni(),
-            Self::AmxInt8 => has_avx512_vnni() && has_amx_int8(),
+            Self::AmxInt8 => has_avx512_vnni() && has_amx(AMX_INT8),
         }
     }
 
@@ -92,26 +92,48 @@ fn has_avx512_vnni() -> bool {
     has_avx512() && is_x86_feature_detected!("avx512vnni")
 }
 
-/// The matrix unit with int8, which the kernel lets a process use only once it has asked.
+/// Whether the matrix unit multiplies bf16, and the switch allows it to.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn has_amx_bf16() -> bool {
+    ceiling() >= Unit::AmxInt8 && has_amx(AMX_BF16)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn has_amx_bf16() -> bool {
+    false
+}
+
+/// Bits of the processor's features: the matrix unit itself, and the kinds of numbers it multiplies.
+#[cfg(target_arch = "x86_64")]
+const AMX_TILE: u32 = 1 << 24;
+#[cfg(target_arch = "x86_64")]
+const AMX_INT8: u32 = 1 << 25;
+#[cfg(target_arch = "x86_64")]
+const AMX_BF16: u32 = 1 << 22;
+
+/// The matrix unit for such numbers, which the kernel lets a process use only once it has asked.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-fn has_amx_int8() -> bool {
+fn has_amx(numbers: u32) -> bool {
     use std::arch::x86_64::{__cpuid, __cpuid_count};
-    const TILE_AND_INT8: u32 = 0b11 << 24;
     /// `ARCH_REQ_XCOMP_PERM` and `XFEATURE_XTILEDATA` of Linux's asm/prctl.h and its XSAVE features.
     const REQUEST: libc::c_long = 0x1023;
     const TILE_DATA: libc::c_long = 18;
-    static ALLOWED: OnceLock<bool> = OnceLock::new();
-    *ALLOWED.get_or_init(|| {
-        if __cpuid(0).eax < 7 || __cpuid_count(7, 0).edx & TILE_AND_INT8 != TILE_AND_INT8 {
-            return false;
+    static FEATURES: OnceLock<u32> = OnceLock::new();
+    let features = *FEATURES.get_or_init(|| {
+        if __cpuid(0).eax < 7 {
+            return 0;
         }
+        let features = __cpuid_count(7, 0).edx;
         // SAFETY: this request passes numbers only; a kernel that does not know it refuses.
-        unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST, TILE_DATA) == 0 }
-    })
+        let allowed = features & AMX_TILE != 0
+            && unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST, TILE_DATA) == 0 };
+        if allowed { features } else { 0 }
+    });
+    features & numbers != 0
 }
 
 #[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]
-fn has_amx_int8() -> bool {
+fn has_amx(_numbers: u32) -> bool {
     false
 }
 

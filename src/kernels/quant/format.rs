@@ -47,15 +47,7 @@ const CATALOGUE: [Row; 13] = {
     [
         row(F32, "f32", G::F32, 0, &[], F32, dense::pack::<f32>),
         row(F16, "f16", G::F16, 1, &[], F16, dense::pack::<half::f16>),
-        row(
-            Bf16,
-            "bf16",
-            G::BF16,
-            30,
-            &[],
-            Bf16,
-            dense::pack::<half::bf16>,
-        ),
+        row(Bf16, "bf16", G::BF16, 30, &[], Bf16, dense::pack_bf16),
         row(Q8_0, "q8_0", G::Q8_0, 8, &[0], Q8_0, pack::<layouts::Q8_0>),
         row(
             Q5_1,

@@ -10,6 +10,7 @@ mod format;
 mod frozen;
 mod layouts;
 mod packed;
+mod paired;
 mod product;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use candle_core::{Result, bail};
 use super::super::pool;
 use super::activations::Rounded;
 use super::packed::LANES;
-use super::{Matrix, vectorwise};
+use super::{Matrix, paired, vectorwise};
 
 /// Multiply-adds below which a product stays on one thread, and those of a training tile (under two milliseconds).
 const SERIAL: usize = 1 << 18;
@@ -34,6 +34,7 @@ pub(super) struct Input<'a> {
     k: usize,
     rounded: OnceLock<Rounded>,
     vectorwise: OnceLock<vectorwise::Rows>,
+    paired: OnceLock<paired::Rows>,
 }
 
 impl<'a> Input<'a> {
@@ -44,6 +45,7 @@ impl<'a> Input<'a> {
             k,
             rounded: OnceLock::new(),
             vectorwise: OnceLock::new(),
+            paired: OnceLock::new(),
         }
     }
 
@@ -53,6 +55,11 @@ impl<'a> Input<'a> {
             .vectorwise
             .get_or_init(|| vectorwise::Rows::of(self.x, self.k, self.rows, threshold));
         (rows.threshold == threshold).then_some(rows)
+    }
+
+    /// As bf16.
+    pub fn paired(&self) -> &paired::Rows {
+        self.paired.get_or_init(|| paired::Rows::of(self.x, self.k))
     }
 
     /// As int8; rounded once, whoever asks.

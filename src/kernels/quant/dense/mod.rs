@@ -9,7 +9,7 @@ mod x86;
 use std::ops::Range;
 
 use candle_core::quantized::QTensor;
-use candle_core::{Device, Result, WithDType};
+use candle_core::{DType, Device, Result, WithDType};
 use half::{bf16, f16};
 
 use super::super::memory::Large;
@@ -17,12 +17,23 @@ use super::super::pool;
 use super::super::simd::{self, Tier};
 use super::Packed;
 use super::packed::LANES;
+use super::paired::Paired;
 use super::product::{Input, Output};
 
 pub(super) fn pack<T: Number>(weight: QTensor, n: usize, k: usize) -> Result<Box<dyn Packed>> {
     let values = weight.dequantize(&Device::Cpu)?.flatten_all()?;
     let values = values.to_dtype(T::DTYPE)?.to_vec1::<T>()?;
     Ok(Box::new(Dense::new(&values, n, k)))
+}
+
+/// bf16, for the unit that multiplies it as it is where there is one.
+pub(super) fn pack_bf16(weight: QTensor, n: usize, k: usize) -> Result<Box<dyn Packed>> {
+    if !Paired::is_available() {
+        return pack::<bf16>(weight, n, k);
+    }
+    let values = weight.dequantize(&Device::Cpu)?.flatten_all()?;
+    let values = values.to_dtype(DType::BF16)?.to_vec1::<bf16>()?;
+    Ok(Box::new(Paired::new(&values, n, k)))
 }
 
 /// A stored number.

@@ -1,0 +1,163 @@
+//! bf16 weights for a matrix unit that multiplies bf16 by bf16. x is rounded to bf16 as well, as torch does where both
+//! sides are; products are exact and sums are f32.
+//!
+//! The unit sums two products at a time, so 16 rows lie side by side by pairs of values. It orders and rounds sums in its
+//! own way, so it takes every row, whatever the batch: a row's outputs depend on it and on W alone, bit for bit.
+
+#[cfg(target_arch = "x86_64")]
+mod amx;
+
+use std::ops::Range;
+
+use candle_core::Result;
+use half::bf16;
+
+use super::super::memory::Large;
+use super::super::pool::{self, Shared};
+use super::super::simd::simd_fn;
+use super::super::unit;
+use super::Packed;
+use super::packed::LANES;
+use super::product::{Input, Output};
+
+/// Pairs that one step of the matrix unit takes; rows are filled up to whole steps with zeros.
+const STEP: usize = 16;
+/// Values a task rounds.
+const TASK: usize = 1 << 14;
+
+/// A pair of values of each of 16 rows.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Pairs([[bf16; 2]; LANES]);
+
+// SAFETY: plain numbers, which are zero where all bits are.
+unsafe impl bytemuck::Zeroable for Pairs {}
+
+/// A weight [n, k].
+pub(super) struct Paired {
+    /// [tiles of 16 rows][pairs of a row]; rows beyond the last are zero.
+    pairs: Large<Pairs>,
+    k: usize,
+}
+
+/// Pairs of a row of `k` values.
+fn pairs_of(k: usize) -> usize {
+    k.div_ceil(2 * STEP) * STEP
+}
+
+impl Paired {
+    pub fn is_available() -> bool {
+        unit::has_amx_bf16()
+    }
+
+    /// From rows [n, k].
+    ///
+    /// # Panics
+    /// Where it is not available.
+    pub fn new(values: &[bf16], n: usize, k: usize) -> Self {
+        assert!(Self::is_available());
+        let width = pairs_of(k);
+        let mut pairs = Large::<Pairs>::zeroed(n.div_ceil(LANES) * width);
+        let at_once = pool::rows_of(1 << 16, LANES * k);
+        pool::over_rows(&mut pairs, width, at_once, |part, tiles| {
+            for (tile, places) in part.zip(tiles.chunks_exact_mut(width)) {
+                let rows = &values[tile * LANES * k..((tile + 1) * LANES).min(n) * k];
+                for (lane, row) in rows.chunks_exact(k).enumerate() {
+                    for (place, pair) in places.iter_mut().zip(row.chunks(2)) {
+                        place.0[lane][..pair.len()].copy_from_slice(pair);
+                    }
+                }
+            }
+        });
+        Self { pairs, k }
+    }
+
+    /// Pairs of 16 rows.
+    fn tile(&self, at: usize) -> &[Pairs] {
+        let width = pairs_of(self.k);
+        &self.pairs[at * width..(at + 1) * width]
+    }
+}
+
+/// Rows of x rounded to bf16, each filled up to whole steps.
+pub(super) struct Rows {
+    /// [rows][pairs of a row]
+    pairs: Vec<[bf16; 2]>,
+    rows: usize,
+    /// Pairs of a row.
+    width: usize,
+}
+
+impl Rows {
+    /// Of x [rows, k], to the nearest, to the even one where two are.
+    pub fn of(x: &[f32], k: usize) -> Self {
+        let (rows, width) = (x.len() / k.max(1), pairs_of(k));
+        let mut pairs = vec![[bf16::ZERO; 2]; rows * width];
+        let places = Shared::new(&mut pairs);
+        let at_once = pool::rows_of(TASK, k);
+        pool::for_each(rows.div_ceil(at_once), |task| {
+            let some = task * at_once..((task + 1) * at_once).min(rows);
+            // SAFETY: a task has its own rows.
+            let places = unsafe { places.part(some.start * width..some.end * width) };
+            let places = places.as_flattened_mut().chunks_exact_mut(2 * width);
+            for (row, place) in x[some.start * k..some.end * k].chunks_exact(k).zip(places) {
+                round(row, &mut place[..k]);
+            }
+        });
+        Self { pairs, rows, width }
+    }
+
+    #[cfg(test)]
+    fn row(&self, at: usize) -> &[[bf16; 2]] {
+        &self.pairs[at * self.width..(at + 1) * self.width]
+    }
+}
+
+simd_fn! {
+    fn round(x: &[f32], out: &mut [bf16]) {
+        for (x, out) in x.iter().zip(out) {
+            let bits = x.to_bits();
+            let even = bits >> 16 & 1;
+            let nearest = bits.wrapping_add(0x7fff + even) >> 16;
+            // A NaN stays one: the bit that says so may not be rounded away.
+            let bits = if x.is_nan() { bits >> 16 | 0x40 } else { nearest };
+            *out = bf16::from_bits(bits as u16);
+        }
+    }
+}
+
+impl Packed for Paired {
+    fn bytes(&self) -> u64 {
+        size_of_val(&self.pairs[..]) as u64
+    }
+
+    fn prepare(&self, x: &Input<'_>) {
+        x.paired();
+    }
+
+    fn tiles(&self, tiles: Range<usize>, x: &Input<'_>, y: &Output<'_>) {
+        let x = x.paired();
+        assert!(x.width == pairs_of(self.k) && tiles.end * x.width <= self.pairs.len());
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: no weight is made where the unit is lacking, the tiles exist, and a piece has its own.
+        unsafe {
+            amx::tiles(self, tiles, x, y);
+        }
+    }
+
+    fn unpack(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+        for (row, out) in rows.zip(out.chunks_exact_mut(self.k.max(1))) {
+            let tile = self.tile(row / LANES);
+            for (out, pair) in out.chunks_mut(2).zip(tile) {
+                let pair = pair.0[row % LANES];
+                for (out, value) in out.iter_mut().zip(pair) {
+                    *out = value.to_f32();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
