@@ -24,7 +24,7 @@ use candle_core::{DType, Result, Tensor, bail};
 pub(super) use dense::single;
 pub use format::Format;
 pub use frozen::{Layer, frozen};
-pub(in crate::kernels) use product::product_each;
+pub(in crate::kernels) use product::{After, COLUMNS, product_each};
 
 use product::{Input, Output};
 
@@ -170,7 +170,7 @@ impl Matrix {
 
     /// x·Wᵀ + bias on slices: x is [m, k], the result [m, n].
     pub(super) fn product_and_bias(&self, x: &[f32], bias: Option<&[f32]>) -> Result<Vec<f32>> {
-        Ok(product_each(x, &[(self, bias)])?.remove(0))
+        Ok(product_each(x, &[(self, bias)], None)?.remove(0))
     }
 
     /// dy·W on slices, by blocks of rows: dy is [m, n], the result [m, k].

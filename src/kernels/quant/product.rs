@@ -1,6 +1,7 @@
 //! x·Wᵀ for weights that read the same rows: cut into pieces, which all go through one loop over the threads.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use candle_core::{Result, bail};
@@ -25,6 +26,19 @@ fn tiles_at_once(tiles: usize, values: usize) -> usize {
         (false, true) => even.min(pool::rows_of(TILE, cost)),
     };
     at_once.max(1)
+}
+
+/// Columns that [`After`] takes begin at a multiple of this.
+pub const COLUMNS: usize = 64;
+
+/// What is added to results while the cache still has them.
+pub trait After: Sync {
+    /// Adds to these columns of every row of a layer's result y, [m, n]. They begin at a multiple of [`COLUMNS`] and end
+    /// at one, or at the last column.
+    ///
+    /// # Safety
+    /// y has m rows of n numbers, of which nobody else touches these columns.
+    unsafe fn add(&self, layer: usize, columns: Range<usize>, y: *mut f32);
 }
 
 /// Rows [m, k] that weights multiply, as they are and as some formats take them.
@@ -129,8 +143,12 @@ impl<'a> Output<'a> {
     }
 }
 
-/// x·Wᵀ + bias on slices, for each of `layers`: x is [m, k], a result [m, n].
-pub fn product_each(x: &[f32], layers: &[(&Matrix, Option<&[f32]>)]) -> Result<Vec<Vec<f32>>> {
+/// x·Wᵀ + bias on slices, and what `after` adds, for each of `layers`: x is [m, k], a result [m, n].
+pub fn product_each(
+    x: &[f32],
+    layers: &[(&Matrix, Option<&[f32]>)],
+    after: Option<&dyn After>,
+) -> Result<Vec<Vec<f32>>> {
     let Some((first, _)) = layers.first() else {
         return Ok(Vec::new());
     };
@@ -160,16 +178,22 @@ pub fn product_each(x: &[f32], layers: &[(&Matrix, Option<&[f32]>)]) -> Result<V
         let memory = result.spare_capacity_mut();
         outputs.push(Output::new(memory, rows, matrix.n, *bias));
         let tiles = matrix.n.div_ceil(LANES);
-        let at_once = tiles_at_once(tiles, x.len());
+        let at_once = match after {
+            Some(_) => tiles_at_once(tiles, x.len()).next_multiple_of(COLUMNS / LANES),
+            None => tiles_at_once(tiles, x.len()),
+        };
         let starts = (0..tiles).step_by(at_once);
         pieces.extend(starts.map(|start| (at, start..(start + at_once).min(tiles))));
     }
     pool::for_each(pieces.len(), |piece| {
         let (at, tiles) = &pieces[piece];
-        layers[*at]
-            .0
-            .packed
-            .tiles(tiles.clone(), &input, &outputs[*at]);
+        let (matrix, y) = (layers[*at].0, &outputs[*at]);
+        matrix.packed.tiles(tiles.clone(), &input, y);
+        if let Some(after) = after {
+            let columns = tiles.start * LANES..(tiles.end * LANES).min(matrix.n);
+            // SAFETY: these columns are this piece's, which has just written all of them.
+            unsafe { after.add(*at, columns, y.y) };
+        }
     });
     drop(outputs);
     for (result, (matrix, _)) in results.iter_mut().zip(layers) {

@@ -91,6 +91,15 @@ impl Shape {
         }
     }
 
+    /// The blocks of these columns, which begin and end where blocks do.
+    pub fn blocks_of(&self, columns: Range<usize>) -> Range<usize> {
+        let end = match columns.end < self.outputs {
+            true => columns.end / BLOCK,
+            false => self.blocks(),
+        };
+        columns.start / BLOCK..end
+    }
+
     /// Place of A[r, k] among the numbers of A.
     pub fn a_index(&self, r: usize, k: usize) -> usize {
         let panel = self.panel(r / PANEL);

@@ -75,15 +75,22 @@ pub fn add_with<'a>(
             tier.name()
         )));
     }
-    outputs.iter().try_for_each(|output| check(x, output))?;
-    work::Call::new(x, outputs).run(tier, outputs);
+    for Output { y, segments } in &*outputs {
+        check(x, (y.data.len(), y.stride), segments)?;
+    }
+    let call = work::Call::new(x, outputs.iter().map(|output| output.segments));
+    call.run(tier, outputs);
     Ok(())
 }
 
-/// Every bound the kernels rely on.
-fn check(x: Rows<'_>, output: &Output<'_>) -> Result<(), SegmentError> {
+/// Every bound the kernels rely on, for so many numbers of y in rows so far apart.
+fn check(
+    x: Rows<'_>,
+    (len, stride): (usize, usize),
+    segments: &[Segment<'_>],
+) -> Result<(), SegmentError> {
     let mut at = 0;
-    for Segment { rows, weights } in output.segments {
+    for Segment { rows, weights } in segments {
         if rows.is_empty() {
             continue;
         }
@@ -99,8 +106,7 @@ fn check(x: Rows<'_>, output: &Output<'_>) -> Result<(), SegmentError> {
                 .and_then(|start| start.checked_add(width));
             width <= stride && reach.is_some_and(|end| end <= len)
         };
-        let y = &output.y;
-        if !fits(x.data.len(), x.stride, inputs) || !fits(y.data.len(), y.stride, outputs) {
+        if !fits(x.data.len(), x.stride, inputs) || !fits(len, stride, outputs) {
             return Err(SegmentError(format!(
                 "rows {rows:?} of width {inputs} and {outputs} lie outside the batch"
             )));

@@ -1,13 +1,21 @@
 //! Frozen layers that read the same rows, and what adapters add to each.
 
+use std::ops::Range;
+
 use candle_core::{Error, Result, Tensor};
 
-use super::{Output, Rows, RowsMut, Segment, add};
-use crate::kernels::quant::{Layer, product_each};
+use super::work::Call;
+use super::{Output, Rows, RowsMut, Segment, check};
+use crate::kernels::quant::{After, COLUMNS, Layer, product_each};
+use crate::kernels::simd::{self, Tier};
 use crate::kernels::values::{self, Values};
 
+/// Rows of a segment, on average, from which their outputs are more to read again than its B: it is added to outputs as
+/// they come then. With fewer, each B is read from end to end, which memory likes better than one piece of each at a time.
+const MANY: usize = 4;
+
 /// `layer(x)` with every segment's update, [T, n] for each layer, for x [T, k]. The updates of all layers go through
-/// their A in one pass, and through their B in another. Untracked.
+/// their A in one pass, and through their B in another or as outputs come: the numbers are the same. Untracked.
 pub fn through(x: &Tensor, layers: &[(&Layer<'_>, Vec<Segment<'_>>)]) -> Result<Vec<Tensor>> {
     let (rows, width) = x.dims2()?;
     let x = x.contiguous()?;
@@ -16,24 +24,74 @@ pub fn through(x: &Tensor, layers: &[(&Layer<'_>, Vec<Segment<'_>>)]) -> Result<
         .iter()
         .map(|(layer, _)| (&**layer.weight, layer.bias.map(|bias| &**bias)))
         .collect();
-    let mut products = product_each(&x, &weights)?;
-    let outputs = products.iter_mut().zip(layers);
-    let mut outputs: Vec<_> = outputs
-        .map(|(y, (layer, segments))| Output {
-            y: RowsMut {
-                data: y,
-                stride: layer.weight.dims().0,
-            },
-            segments,
-        })
-        .collect();
-    let x = Rows {
+    let from = Rows {
         data: &x,
         stride: width,
     };
-    add(x, &mut outputs).map_err(Error::wrap)?;
+    for (layer, segments) in layers {
+        let outputs = layer.weight.dims().0;
+        check(from, (rows * outputs, outputs), segments).map_err(Error::wrap)?;
+    }
+    let call = Call::new(from, layers.iter().map(|(_, segments)| &segments[..]));
+    let all = layers.iter().flat_map(|(_, segments)| segments);
+    let (count, of_adapters) = all.fold((0, 0), |(count, rows), segment| {
+        (count + 1, rows + segment.rows.len())
+    });
+    let products = if of_adapters >= MANY * count && count > 0 {
+        let updates = Updates::of(call, layers);
+        product_each(&x, &weights, Some(&updates))?
+    } else {
+        let mut products = product_each(&x, &weights, None)?;
+        let outputs = products.iter_mut().zip(layers);
+        let mut outputs: Vec<_> = outputs
+            .map(|(y, (layer, segments))| Output {
+                y: RowsMut {
+                    data: y,
+                    stride: layer.weight.dims().0,
+                },
+                segments,
+            })
+            .collect();
+        call.run(simd::tier(), &mut outputs);
+        products
+    };
     let products = products.into_iter().zip(layers);
     products
         .map(|(y, (layer, _))| values::tensor(y, (rows, layer.weight.dims().0)))
         .collect()
+}
+
+/// What adapters add, up to their B.
+struct Updates<'a> {
+    tier: Tier,
+    call: Call<'a>,
+    hidden: Vec<f32>,
+    /// Numbers of a row of each layer's result.
+    strides: Vec<usize>,
+}
+
+// Pieces of results end where blocks of B do.
+const _: () = assert!(COLUMNS == super::layout::BLOCK);
+
+impl<'a> Updates<'a> {
+    fn of(call: Call<'a>, layers: &[(&Layer<'_>, Vec<Segment<'_>>)]) -> Self {
+        let tier = simd::tier();
+        Self {
+            tier,
+            hidden: call.shrink(tier),
+            call,
+            strides: layers.iter().map(|layer| layer.0.weight.dims().0).collect(),
+        }
+    }
+}
+
+impl After for Updates<'_> {
+    unsafe fn add(&self, layer: usize, columns: Range<usize>, y: *mut f32) {
+        let (tier, stride) = (self.tier, self.strides[layer]);
+        // SAFETY: segments were checked against results of this size; the rest is the caller's promise.
+        unsafe {
+            self.call
+                .expand_columns(tier, &self.hidden, layer, columns, y, stride);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::layout::Piece;
 use super::store::{LowRank, Packed};
-use super::{Output, Rows, plain};
+use super::{Output, Rows, Segment, plain};
 use crate::kernels::pool::{self, Shared};
 use crate::kernels::simd::Tier;
 
@@ -100,11 +100,11 @@ pub(super) struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// Of segments that lie within `x` and their outputs, ascending and without overlap.
-    pub fn new(x: Rows<'a>, outputs: &[Output<'a>]) -> Self {
+    /// Of each output's segments, which lie within `x` and it, ascending and without overlap.
+    pub fn new(x: Rows<'a>, outputs: impl Iterator<Item = &'a [Segment<'a>]>) -> Self {
         let (mut parts, mut hidden) = (Vec::new(), 0);
-        for (output, Output { segments, .. }) in outputs.iter().enumerate() {
-            for segment in segments.iter() {
+        for (output, segments) in outputs.enumerate() {
+            for segment in segments {
                 let mut start = segment.rows.start;
                 while start < segment.rows.end {
                     let end = segment.rows.end.min(start + ROWS);
@@ -123,6 +123,23 @@ impl<'a> Call<'a> {
     }
 
     pub fn run(&self, tier: Tier, outputs: &mut [Output<'a>]) {
+        let hidden = self.shrink(tier);
+        let rows: Vec<_> = outputs
+            .iter_mut()
+            .map(|output| (Shared::new(output.y.data), output.y.stride))
+            .collect();
+        self.share(
+            |weights| (weights.shape().blocks(), BLOCKS),
+            |weights, at| weights.shape().block(at),
+            |part, piece| {
+                let (data, stride) = &rows[part.output];
+                self.expand(tier, &hidden, part, &piece, data.as_mut_ptr(), *stride);
+            },
+        );
+    }
+
+    /// The first round: what A makes of every part's rows.
+    pub fn shrink(&self, tier: Tier) -> Vec<f32> {
         let mut hidden = vec![0f32; self.hidden];
         let sums = Shared::new(&mut hidden);
         self.share(
@@ -148,34 +165,52 @@ impl<'a> Call<'a> {
                 }
             },
         );
-        let rows: Vec<_> = outputs
-            .iter_mut()
-            .map(|output| (Shared::new(output.y.data), output.y.stride))
-            .collect();
-        self.share(
-            |weights| (weights.shape().blocks(), BLOCKS),
-            |weights, at| weights.shape().block(at),
-            |part, piece| {
-                let (data, stride) = &rows[part.output];
-                let rank = part.weights.rank();
-                let task = Expand {
-                    rows: part.rows.len(),
-                    rank,
-                    outputs: part.weights.outputs(),
-                    hidden: &hidden[part.hidden..][..part.rows.len() * rank],
-                    y: data.as_mut_ptr().wrapping_add(part.rows.start * stride),
-                    stride: *stride,
-                };
-                match part.weights.packed() {
-                    Packed::F32(values) => {
-                        expand(tier, &task, &values[piece.place.clone()], &piece)
-                    }
-                    Packed::Bf16(values) => {
-                        expand(tier, &task, &values[piece.place.clone()], &piece)
-                    }
-                }
-            },
-        );
+        hidden
+    }
+
+    /// The second round for some columns of an output, which begin and end where blocks do.
+    ///
+    /// # Safety
+    /// The output's rows are at `y`, `stride` apart, as they were checked, and nobody else touches these columns.
+    pub unsafe fn expand_columns(
+        &self,
+        tier: Tier,
+        hidden: &[f32],
+        output: usize,
+        columns: Range<usize>,
+        y: *mut f32,
+        stride: usize,
+    ) {
+        for part in self.parts.iter().filter(|part| part.output == output) {
+            let shape = part.weights.shape();
+            for at in shape.blocks_of(columns.clone()) {
+                self.expand(tier, hidden, part, &shape.block(at), y, stride);
+            }
+        }
+    }
+
+    fn expand(
+        &self,
+        tier: Tier,
+        hidden: &[f32],
+        part: &Part<'_>,
+        piece: &Piece,
+        y: *mut f32,
+        stride: usize,
+    ) {
+        let rank = part.weights.rank();
+        let task = Expand {
+            rows: part.rows.len(),
+            rank,
+            outputs: part.weights.outputs(),
+            hidden: &hidden[part.hidden..][..part.rows.len() * rank],
+            y: y.wrapping_add(part.rows.start * stride),
+            stride,
+        };
+        match part.weights.packed() {
+            Packed::F32(values) => expand(tier, &task, &values[piece.place.clone()], piece),
+            Packed::Bf16(values) => expand(tier, &task, &values[piece.place.clone()], piece),
+        }
     }
 
     /// One round: runs every piece of every part. `pieces` says how many there are and how many are worth a task.
