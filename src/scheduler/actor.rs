@@ -26,7 +26,8 @@ pub struct Config {
     pub kv_bytes: u64,
     /// Positions of one key/value block.
     pub block_size: usize,
-    /// Requests that may wait; more are refused as `Overloaded`, and so are prompts that fill the cache several times.
+    /// Requests that may wait; more are refused as `Overloaded`, and so are prompts that fill the cache several times, and
+    /// those of a tenant that would leave others too little of either.
     pub queue: usize,
     /// Answers of one request.
     pub max_n: u32,
@@ -185,7 +186,9 @@ impl Scheduler {
             return Err(Reason::Draining);
         }
         let blocks = request.prompt.len().div_ceil(self.0.block_size);
-        let seat = gate.enter(blocks).ok_or_else(|| self.overloaded())?;
+        let seat = gate
+            .enter(request.terms.tenant, blocks)
+            .ok_or_else(|| self.overloaded())?;
         let (events, reader) = mpsc::channel(lag(&request) + 1);
         arrivals
             .try_send(Arrival {

@@ -263,7 +263,8 @@ pub struct Auth {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Requests that may wait for the engine; more get a 429.
+    /// Requests that may wait for the engine; more get a 429. Beside other callers, one may take as many of these as it
+    /// leaves free.
     pub queue: usize,
     /// `n` of one request.
     pub max_n: u32,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::actor::Scheduler;
-use super::super::admit::{Admitted, Draft};
+use super::super::admit::{Admitted, Draft, Terms};
 use super::super::engine::{Engine, Shape, Shortcuts};
 use super::super::observe::Unobserved;
 use super::toy::*;
@@ -87,6 +87,32 @@ async fn a_full_queue_refuses_and_says_when_to_come_back() {
         "{refused:?}"
     );
     readers.clear();
+    scheduler.drain(Duration::from_secs(10)).await;
+    assert_eq!(scheduler.load().waiting, 0);
+}
+
+#[tokio::test]
+async fn a_caller_who_floods_the_queue_does_not_keep_another_out() {
+    let scheduler = scheduler(NARROW, &Turns::default(), 8);
+    let ask = |tenant: u64, tokens| {
+        let terms = Terms {
+            tenant,
+            ..Terms::default()
+        };
+        let draft = draft(&[1, 2, tenant as u32], greedy(tokens));
+        submit(&scheduler, Draft { terms, ..draft })
+    };
+    drop(ask(2, 1).unwrap());
+    let mut flood = Vec::new();
+    for _ in 0..10 {
+        let (taken, refused): (Vec<_>, Vec<_>) =
+            (0..50).map(|_| ask(1, 40)).partition(Result::is_ok);
+        assert!(!refused.is_empty(), "that was no flood");
+        flood.extend(taken);
+        let told = all(ask(2, 3).expect("a place in the queue")).await;
+        assert_eq!(told.answers[0].tokens.len(), 3);
+    }
+    drop(flood);
     scheduler.drain(Duration::from_secs(10)).await;
     assert_eq!(scheduler.load().waiting, 0);
 }

@@ -291,8 +291,8 @@ impl<F: Forward> Bench<F> {
     pub fn ask_with(&mut self, draft: Draft, buffer: usize) -> mpsc::Receiver<Event> {
         let (events, reader) = mpsc::channel(buffer);
         let admitted = Admitted::check(draft, &self.limits).unwrap();
-        self.engine
-            .accept(admitted, events, self.gate.enter(1).unwrap());
+        let seat = self.gate.enter(admitted.terms.tenant, 1).unwrap();
+        self.engine.accept(admitted, events, seat);
         reader
     }
 
