@@ -10,8 +10,6 @@ mod socket;
 
 pub use arrival::{Memory, Pace};
 
-use caller::bearer;
-
 /// What both doors keep to.
 #[derive(Debug, Clone)]
 pub struct Limits {

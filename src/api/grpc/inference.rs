@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use super::Doors;
 use super::generate::Telling;
 use super::status::status;
-use crate::api::bearer;
+use crate::api::caller;
 use crate::domain::{Ask, Event, Input, Message, Reason, Role, Sampling, Urgency};
 use crate::gateway::Claims;
 use crate::pb;
@@ -139,10 +139,7 @@ fn claims(metadata: &MetadataMap, model: String, field: String) -> Result<Claims
         model: given(model),
         field: given(field),
         headers,
-        key: metadata
-            .get("authorization")
-            .and_then(|value| bearer(value.to_str().ok()?))
-            .map(str::to_owned),
+        key: caller::key(|name| metadata.get(name)?.to_str().ok()).map(str::to_owned),
     })
 }
 
@@ -229,6 +226,25 @@ fn sampling(asked: pb::Sampling) -> Result<Sampling, Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn either_key_tells_callers_apart() {
+        let of = |entries: &[(&'static str, &'static str)]| {
+            let mut metadata = MetadataMap::new();
+            for &(name, text) in entries {
+                metadata.insert(name, MetadataValue::from_static(text));
+            }
+            claims(&metadata, String::new(), String::new()).unwrap().key
+        };
+        let bearer = ("authorization", "Bearer sk-1");
+        assert_eq!(of(&[bearer]).as_deref(), Some("sk-1"));
+        assert_eq!(of(&[("x-api-key", "sk-2")]).as_deref(), Some("sk-2"));
+        assert_eq!(
+            of(&[("x-api-key", "sk-2"), bearer]).as_deref(),
+            Some("sk-1")
+        );
+        assert_eq!(of(&[]), None);
+    }
 
     #[test]
     fn a_timeout_is_read_in_every_unit_and_a_long_one_is_none() {

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::App;
 use super::shape::{Kind, Shape};
 use crate::api::arrival::{Clock, Held};
-use crate::api::bearer;
+use crate::api::caller;
 use crate::api::fault::Fault;
 use crate::domain::Reason;
 use crate::gateway::{Claims, Gateway};
@@ -69,15 +69,8 @@ impl Request {
             model,
             field,
             headers,
-            key: self.key(),
+            key: key(&self.headers),
         }
-    }
-
-    /// The key it came with, which tells its caller from others.
-    fn key(&self) -> Option<String> {
-        let text = |name: &str| self.headers.get(name)?.to_str().ok();
-        let bearer = text("authorization").and_then(bearer);
-        bearer.or_else(|| text("x-api-key")).map(str::to_owned)
     }
 
     /// The query string along a table; numbers and flags are read from their text.
@@ -230,10 +223,40 @@ pub(super) fn discard<S: Stream + Send + Unpin + 'static>(mut pieces: S) {
     }));
 }
 
+fn key(headers: &HeaderMap) -> Option<String> {
+    caller::key(|name| headers.get(name)?.to_str().ok()).map(str::to_owned)
+}
+
 fn cut_short() -> Reason {
     Reason::BadBody("the body ended before it was complete".into())
 }
 
 fn told(kind: &str) -> String {
     kind.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn either_key_tells_callers_apart() {
+        let of = |entries: &[(&'static str, &'static str)]| {
+            let mut headers = HeaderMap::new();
+            for &(name, text) in entries {
+                headers.insert(name, HeaderValue::from_static(text));
+            }
+            key(&headers)
+        };
+        let bearer = ("authorization", "Bearer sk-1");
+        assert_eq!(of(&[bearer]).as_deref(), Some("sk-1"));
+        assert_eq!(of(&[("x-api-key", "sk-2")]).as_deref(), Some("sk-2"));
+        assert_eq!(
+            of(&[("x-api-key", "sk-2"), bearer]).as_deref(),
+            Some("sk-1")
+        );
+        assert_eq!(of(&[]), None);
+    }
 }
