@@ -66,14 +66,16 @@ impl Pool {
 }
 
 impl Gateway {
-    /// Ids of a prompt or a conversation, without running it. The adapter is checked as for a request.
+    /// Ids of a prompt or a conversation, without running it. The adapter must exist as for a request, but is not loaded.
     pub async fn tokenize(
         &self,
         claims: &Claims,
         input: Input,
         add_special: bool,
     ) -> Result<Vec<u32>, Reason> {
-        self.lease(claims).await?;
+        let chosen = self.choose(claims)?;
+        let found = self.parts().registry.check_choice(&chosen.choice);
+        found.map_err(|reason| chosen.explain(reason))?;
         let most = (TIMES_A_PROMPT * self.longest_prompt()).max(LEAST_TOKENS);
         match input {
             Input::Text(text) => self.encode_text(text, add_special, most).await,

@@ -265,6 +265,16 @@ impl Registry {
         }
     }
 
+    /// Whether there is what a request for `choice` would be answered by, on this base. Loads nothing.
+    pub fn check_choice(&self, choice: &AdapterChoice) -> Result<(), Reason> {
+        match choice {
+            AdapterChoice::Base => Ok(()),
+            AdapterChoice::Named { name, pin } => {
+                self.check_base(self.snapshot().find(name)?.choose(pin.as_ref())?)
+            }
+        }
+    }
+
     /// How long whoever receives an adapter should rest after so much work on it, so that others do not wait for that.
     pub fn rest(&self, worked: Duration) -> Duration {
         self.shared.quiet.rest(worked)

@@ -1,6 +1,9 @@
 //! Text completions over HTTP: scoring, prompts of ids, several prompts.
 
+use adapterd::pb;
+use adapterd::pb::inference_client::InferenceClient;
 use serde_json::{Value, json};
+use tonic::Code;
 
 use crate::harness::{BASE, Daemon, chunks};
 
@@ -148,4 +151,29 @@ async fn tokens_come_back_as_the_text_they_were() {
         )
         .await;
     assert_eq!(status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokenizing_checks_the_adapter_it_names_without_loading_it() {
+    let daemon = Daemon::with_adapters().await;
+    let (_, legal) = daemon.post("/v1/adapters/legal/unload", json!({})).await;
+    assert_eq!(legal["tier"], "disk");
+    let ask = |adapter: &str| json!({"prompt": "Ada", "adapter": adapter});
+    assert_eq!(daemon.post("/tokenize", ask("legal")).await.0, 200);
+    let mut client = InferenceClient::connect(daemon.grpc.clone()).await.unwrap();
+    let mut call = async |adapter: &str| {
+        let asked = pb::TokenizeRequest {
+            adapter: adapter.into(),
+            input: Some(pb::tokenize_request::Input::Prompt("Ada".into())),
+            ..Default::default()
+        };
+        client.tokenize(asked).await.map_err(|status| status.code())
+    };
+    assert!(call("legal").await.is_ok());
+    for unknown in ["nobody", "legal@00000000"] {
+        assert_eq!(daemon.post("/tokenize", ask(unknown)).await.0, 404);
+        assert_eq!(call(unknown).await.err(), Some(Code::NotFound));
+    }
+    let (_, legal) = daemon.get("/v1/adapters/legal").await;
+    assert_eq!(legal["tier"], "disk");
 }

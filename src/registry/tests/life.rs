@@ -323,6 +323,29 @@ async fn an_adapter_registered_for_another_base_is_not_applied_to_this_one() {
     );
 }
 
+#[tokio::test]
+async fn a_check_refuses_what_a_lease_would_and_loads_nothing() {
+    let home = Home::new();
+    publish(&home.open().await, "legal", 1).await;
+    let registry = home.open().await;
+    let pinned = format!("legal@{}", generation(1));
+    for fine in [AdapterChoice::Base, choice("legal"), choice(&pinned)] {
+        assert_eq!(registry.check_choice(&fine), Ok(()));
+    }
+    let legal = registry.show(&name("legal")).await.unwrap();
+    assert_eq!(legal.tier, Tier::Disk);
+    let foreign = open(home.dir.path(), 1 << 30, [9; 32], Arc::new(Unwatched)).await;
+    for (registry, asked) in [
+        (&registry, "nobody"),
+        (&registry, "legal@00000000"),
+        (&foreign, "legal"),
+    ] {
+        let refused = registry.check_choice(&choice(asked)).err();
+        assert!(refused.is_some(), "{asked}");
+        assert_eq!(refused, lease(registry, asked).await.err(), "{asked}");
+    }
+}
+
 /// Each way a stored adapter is lost, done to the folder of its files.
 const DAMAGES: [fn(&Path); 4] = [
     |folder| {
