@@ -12,6 +12,8 @@ mod chat;
 mod completions;
 #[path = "suite/crash.rs"]
 mod crash;
+#[path = "suite/deadlines.rs"]
+mod deadlines;
 #[path = "suite/doors.rs"]
 mod doors;
 #[path = "suite/engine.rs"]
