@@ -115,6 +115,7 @@ impl Daemon {
             max_rank: values.adapters.max_rank,
             precision,
             max_file_bytes: values.limits.max_adapter_bytes,
+            keep_versions: values.adapters.keep_versions,
             room_patience: ROOM_PATIENCE,
             turns: turns.clone(),
         };

@@ -112,18 +112,30 @@ pub(super) struct Copying {
     of: Mutex<HashSet<Generation>>,
 }
 
-impl Copying {
-    /// False where that has begun already.
-    fn begin(&self, generation: Generation) -> bool {
-        self.lock().insert(generation)
-    }
+/// One of them, until this is dropped.
+struct Begun {
+    copying: Arc<Copying>,
+    generation: Generation,
+}
 
-    fn end(&self, generation: Generation) {
-        self.lock().remove(&generation);
+impl Copying {
+    /// `None` where that has begun already.
+    fn begin(copying: &Arc<Self>, generation: Generation) -> Option<Begun> {
+        let is_new = copying.lock().insert(generation);
+        is_new.then(|| Begun {
+            copying: copying.clone(),
+            generation,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashSet<Generation>> {
         self.of.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.copying.lock().remove(&self.generation);
     }
 }
 
@@ -231,15 +243,15 @@ impl Registry {
     /// Makes the packed copy that the next load of a version reads, beside whatever is going on. Given up where the version
     /// has left memory by then: the load after that asks again.
     pub(super) fn copy_later(&self, generation: Generation, stamp: String) {
-        if !self.shared.copying.begin(generation) {
+        let Some(begun) = Copying::begin(&self.shared.copying, generation) else {
             return;
-        }
+        };
         let shared = self.shared.clone();
         tokio::spawn(async move {
             let of = shared.clone();
             let write = move || {
                 // Before the file is there: whoever misses it from now on asks again.
-                of.copying.end(generation);
+                drop(begun);
                 let Some(adapter) = of.residency.peek(generation) else {
                     return Ok(());
                 };
@@ -251,9 +263,8 @@ impl Registry {
                 }
                 written.map_err(|error| fault::io("writing a packed copy", &error))
             };
-            if let Err(reason) = shared.quiet.run(write).await {
+            if let Err(reason) = shared.copyists.run(write).await {
                 tracing::warn!(%generation, %reason, "an adapter stays without a packed copy, and loads slowly");
-                shared.copying.end(generation);
             }
         });
     }

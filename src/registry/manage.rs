@@ -1,53 +1,12 @@
-//! Moving names between versions, pinning, loading and removing. Each change is one transaction and is carried through
-//! even if the caller goes away.
+//! Pinning, loading and removing. Each change is one transaction and is carried through even if the caller goes away.
 
 use std::future::Future;
-use std::time::Instant;
 
 use super::snapshot::{Entry, Version};
-use super::{Expected, Registry, blocking, database, fault, names};
-use crate::domain::{AdapterName, AdapterView, Generation, Reason};
+use super::{Expected, Registry, database, fault, names, resident};
+use crate::domain::{AdapterName, AdapterView, Reason};
 
 impl Registry {
-    /// Points the name to any generation it has had.
-    pub async fn promote(
-        &self,
-        name: &AdapterName,
-        to: Generation,
-        expected: Expected,
-    ) -> Result<AdapterView, Reason> {
-        self.change(name, move |registry, name| async move {
-            let entry = registry.snapshot().find_at(&name, expected)?.clone();
-            let held = entry.find(to)?;
-            registry.check_base(held)?;
-            if entry.generation() == to {
-                return Ok(());
-            }
-            registry.shift(&entry, to, Direction::Promote).await
-        })
-        .await
-    }
-
-    /// Points the name to what it pointed to before.
-    pub async fn rollback(
-        &self,
-        name: &AdapterName,
-        expected: Expected,
-    ) -> Result<AdapterView, Reason> {
-        self.change(name, move |registry, name| async move {
-            let entry = registry.snapshot().find_at(&name, expected)?.clone();
-            let nothing = || {
-                Reason::WrongState(format!(
-                    "adapter `{name}` has no earlier generation to go back to"
-                ))
-            };
-            let to = entry.previous.ok_or_else(nothing)?;
-            registry.check_base(entry.find(to)?)?;
-            registry.shift(&entry, to, Direction::Rollback).await
-        })
-        .await
-    }
-
     /// A pinned adapter is loaded, and stays loaded until it is unpinned.
     pub async fn set_pinned(
         &self,
@@ -55,37 +14,54 @@ impl Registry {
         pinned: bool,
         expected: Expected,
     ) -> Result<AdapterView, Reason> {
-        self.change(name, move |registry, name| async move {
-            let snapshot = registry.snapshot();
-            let entry = snapshot.find_at(&name, expected)?;
-            if entry.pinned == pinned {
-                return Ok(());
+        self.carry_through(name, move |registry, name| async move {
+            loop {
+                let seen = registry.snapshot().find_at(&name, expected)?.clone();
+                // Held until it is pinned, so that it is not evicted in between. Whoever waits here for a place in memory
+                // keeps nobody from another change.
+                let held = if pinned && !seen.pinned {
+                    registry.check_pinned(&name, &seen.current.version)?;
+                    Some(registry.hold(&seen.current).await?)
+                } else {
+                    None
+                };
+                let _writing = registry.shared.write.lock().await;
+                let entry = registry.snapshot().find_at(&name, expected)?.clone();
+                if entry.pinned == pinned {
+                    return Ok(());
+                }
+                let is_held =
+                    |held: &resident::Held| held.adapter().generation() == entry.generation();
+                if pinned {
+                    if !held.as_ref().is_some_and(is_held) {
+                        // Changed meanwhile: another version has to be in memory.
+                        continue;
+                    }
+                    registry.check_pinned(&name, &entry.current.version)?;
+                }
+                return registry.mark_pinned(&entry, pinned).await;
             }
-            if pinned {
-                registry.check_pinned(&name, &entry.current.version)?;
-            }
-            // Held until it is pinned, so that it is not evicted in between.
-            let _held = if pinned {
-                Some(registry.hold(&entry.current).await?)
-            } else {
-                None
-            };
-            let mut transaction = database::begin(&registry.shared.pool).await?;
-            names::set_pinned(&mut transaction, &name, pinned).await?;
-            let line = names::Audit {
-                action: if pinned { "pin" } else { "unpin" },
-                name: &name,
-                generation: Some(entry.generation()),
-                previous: None,
-                source: None,
-            };
-            names::audit(&mut transaction, line).await?;
-            let entry = names::read_one(&mut transaction, &name).await?;
-            transaction.commit().await.map_err(fault::sql)?;
-            registry.replace(&name, Some(entry));
-            Ok(())
         })
         .await
+    }
+
+    /// The change itself. Only under the write lock.
+    async fn mark_pinned(&self, entry: &Entry, pinned: bool) -> Result<(), Reason> {
+        let name = &entry.name;
+        let mut transaction = database::begin(&self.shared.pool).await?;
+        names::set_pinned(&mut transaction, name, pinned).await?;
+        let line = names::Audit {
+            action: if pinned { "pin" } else { "unpin" },
+            name,
+            generation: Some(entry.generation()),
+            previous: None,
+            source: None,
+        };
+        names::audit(&mut transaction, line).await?;
+        let entry = names::read_one(&mut transaction, name).await?;
+        transaction.commit().await.map_err(fault::sql)?;
+        self.replace(name, Some(entry));
+        Ok(())
     }
 
     /// Whether `name`, pinned, could point to `version`: all that is pinned must fit into memory together.
@@ -147,10 +123,11 @@ impl Registry {
     pub async fn remove(&self, name: &AdapterName, expected: Expected) -> Result<(), Reason> {
         let (registry, name) = (self.clone(), name.clone());
         let task = async move {
-            let _writing = registry.shared.write.lock().await;
+            let writing = registry.shared.write.lock().await;
             let entry = registry.snapshot().find_at(&name, expected)?.clone();
+            let had: Vec<_> = entry.had.iter().map(|held| held.generation()).collect();
             let mut transaction = database::begin(&registry.shared.pool).await?;
-            let orphans = names::remove(&mut transaction, &name).await?;
+            let orphans = names::remove(&mut transaction, &name, &had).await?;
             let line = names::Audit {
                 action: "remove",
                 name: &name,
@@ -161,32 +138,18 @@ impl Registry {
             names::audit(&mut transaction, line).await?;
             transaction.commit().await.map_err(fault::sql)?;
             registry.replace(&name, None);
-            for generation in &orphans {
-                registry.shared.residency.retire(*generation);
-            }
             let _ = registry.shared.changes.send(registry.view(&entry));
             tracing::info!(adapter = %name, "removed");
-            registry.discard(orphans).await;
+            let discarded = registry.discard(orphans).await;
+            drop(writing);
+            discarded.clear().await;
             Ok(())
         };
         tokio::spawn(task).await.map_err(fault::join)?
     }
 
-    /// Contents without a row are garbage: one that cannot be removed now goes at the next start.
-    async fn discard(&self, generations: Vec<Generation>) {
-        let store = self.shared.store.clone();
-        let outcome = blocking(move || {
-            generations
-                .into_iter()
-                .try_for_each(|generation| store.discard(generation))
-        });
-        if let Err(reason) = outcome.await {
-            tracing::warn!(%reason, "contents of a removed adapter are left until the next start");
-        }
-    }
-
-    /// Runs a change of one name under the write lock, to its end.
-    async fn change<F>(
+    /// Runs a change of one name to its end, even if the caller goes away, and tells followers.
+    pub(super) async fn carry_through<F>(
         &self,
         name: &AdapterName,
         work: impl FnOnce(Registry, AdapterName) -> F + Send + 'static,
@@ -196,7 +159,6 @@ impl Registry {
     {
         let (registry, name) = (self.clone(), name.clone());
         let task = async move {
-            let _writing = registry.shared.write.lock().await;
             work(registry.clone(), name.clone()).await?;
             let view = registry.show(&name).await?;
             let _ = registry.shared.changes.send(view.clone());
@@ -204,58 +166,4 @@ impl Registry {
         };
         tokio::spawn(task).await.map_err(fault::join)?
     }
-
-    async fn shift(
-        &self,
-        entry: &Entry,
-        to: Generation,
-        direction: Direction,
-    ) -> Result<(), Reason> {
-        let started = Instant::now();
-        let (name, from, held) = (&entry.name, entry.generation(), entry.find(to)?);
-        let store = self.shared.store.clone();
-        // Before the name leads there: what cannot be read cannot be served.
-        self.shared.quiet.run(move || store.read(to)).await?;
-        let mut ready = None;
-        if entry.pinned {
-            self.check_pinned(name, &held.version)?;
-            ready = self.hold(held).await.ok();
-        }
-        let mut transaction = database::begin(&self.shared.pool).await?;
-        let action = match direction {
-            Direction::Promote => {
-                names::point(&mut transaction, name, Some(from), to).await?;
-                "promote"
-            }
-            Direction::Rollback => {
-                names::step_back(&mut transaction, name, from, to).await?;
-                "rollback"
-            }
-        };
-        let line = names::Audit {
-            action,
-            name,
-            generation: Some(to),
-            previous: Some(from),
-            source: None,
-        };
-        names::audit(&mut transaction, line).await?;
-        let entry = names::read_one(&mut transaction, name).await?;
-        transaction.commit().await.map_err(fault::sql)?;
-        let pinned = entry.pinned;
-        self.replace(name, Some(entry));
-        self.shared.observe.swapped(started.elapsed().as_secs_f64());
-        tracing::info!(adapter = %name, %from, %to, action, "moved");
-        // What was replaced no longer keeps its place; only a request that still holds it does.
-        if pinned && ready.is_none() && self.hold(held).await.is_err() {
-            tracing::warn!(adapter = %name, generation = %to, "pinned, and loaded by the next request that finds room");
-        }
-        Ok(())
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Direction {
-    Promote,
-    Rollback,
 }

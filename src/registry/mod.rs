@@ -9,6 +9,7 @@ mod copies;
 mod database;
 mod fault;
 mod folder;
+mod keep;
 mod lease;
 mod manage;
 mod names;
@@ -16,6 +17,7 @@ mod observe;
 mod publish;
 mod quiet;
 mod resident;
+mod shift;
 mod snapshot;
 mod store;
 #[cfg(test)]
@@ -68,6 +70,9 @@ pub struct Config {
     pub precision: Precision,
     /// Of one weights file.
     pub max_file_bytes: u64,
+    /// Versions a name keeps; a publication removes older ones, but neither what the name pointed to last nor what it points
+    /// to.
+    pub keep_versions: usize,
     /// How long a request waits for a place in memory while all are in use.
     pub room_patience: Duration,
     /// Of the device: what is done with adapters stands back behind its steps.
@@ -95,6 +100,10 @@ impl Sizes {
 
 /// Loads at the same time: enough to overlap disk and checking, few enough to leave the processor to requests.
 const LOADS: usize = 2;
+/// Publications and other work on stored adapters at the same time.
+const WORKERS: usize = 2;
+/// Packed copies that are made at the same time.
+const COPYISTS: usize = 1;
 /// Changes a slow follower may lag behind before it has to look again.
 const CHANGES: usize = 256;
 
@@ -110,6 +119,7 @@ struct Shared {
     precision: Precision,
     root: PathBuf,
     sizes: Sizes,
+    keep_versions: usize,
     pool: SqlitePool,
     store: Store,
     snapshot: ArcSwap<Snapshot>,
@@ -118,7 +128,9 @@ struct Shared {
     loads: Semaphore,
     door: lease::Door,
     quiet: Quiet,
-    copying: lease::Copying,
+    /// Of packed copies, which nobody waits for.
+    copyists: Quiet,
+    copying: Arc<lease::Copying>,
     /// Held by whoever changes names or stored contents.
     write: tokio::sync::Mutex<()>,
     changes: broadcast::Sender<AdapterView>,
@@ -173,6 +185,7 @@ impl Registry {
                 precision: config.precision,
                 root: config.root,
                 sizes,
+                keep_versions: config.keep_versions,
                 pool,
                 store,
                 snapshot: ArcSwap::from_pointee(snapshot),
@@ -180,8 +193,9 @@ impl Registry {
                 loading: lease::Loading::default(),
                 loads: Semaphore::new(LOADS),
                 door: lease::Door::new(config.room_patience),
-                quiet: Quiet::new(config.turns),
-                copying: lease::Copying::default(),
+                quiet: Quiet::new(config.turns.clone(), WORKERS),
+                copyists: Quiet::new(config.turns, COPYISTS),
+                copying: Arc::default(),
                 write: tokio::sync::Mutex::default(),
                 changes: broadcast::channel(CHANGES).0,
                 observe,
@@ -216,7 +230,7 @@ impl Registry {
         self.snapshot().find(name).map(|entry| self.view(entry))
     }
 
-    /// All generations a name has had, the newest publication first.
+    /// The generations a name has had and still has, the newest publication first.
     pub async fn history(&self, name: &AdapterName) -> Result<Vec<Generation>, Reason> {
         self.snapshot()
             .find(name)

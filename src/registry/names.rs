@@ -164,11 +164,7 @@ pub(super) async fn step_back(
     expect_one(swap(name, from, to).execute(&mut *db).await, name)
 }
 
-fn swap(
-    name: &AdapterName,
-    from: Generation,
-    to: Generation,
-) -> sqlx::query::Query<'static, sqlx::Sqlite, sqlx::sqlite::SqliteArguments> {
+fn swap(name: &AdapterName, from: Generation, to: Generation) -> Query<'static> {
     sqlx::query("UPDATE adapter_names SET generation = ? WHERE name = ? AND generation = ?")
         .bind(to.to_string())
         .bind(name.to_string())
@@ -186,31 +182,81 @@ pub(super) async fn set_pinned(
     expect_one(query.execute(&mut *db).await, name)
 }
 
-/// Forgets the name. Returns the versions that no name has had any more.
+/// Forgets the name, which has had these versions. Returns those that no name has any more.
 pub(super) async fn remove(
     db: &mut SqliteConnection,
     name: &AdapterName,
+    had: &[Generation],
 ) -> Result<Vec<Generation>, Reason> {
     for sql in [
         "DELETE FROM adapter_lineage WHERE name = ?",
         "DELETE FROM adapter_names WHERE name = ?",
         "DELETE FROM adapter_history WHERE name = ?",
     ] {
-        sqlx::query(sql)
-            .bind(name.as_str())
-            .execute(&mut *db)
-            .await
-            .map_err(fault::sql)?;
+        run(&mut *db, sqlx::query(sql).bind(name.as_str())).await?;
     }
-    let orphans: Vec<String> = sqlx::query_scalar(
-        "DELETE FROM adapter_versions WHERE NOT EXISTS
-             (SELECT 1 FROM adapter_history WHERE adapter_history.generation = adapter_versions.generation)
-         RETURNING generation",
-    )
-    .fetch_all(&mut *db)
-    .await
-    .map_err(fault::sql)?;
-    orphans.iter().map(|text| parse(text)).collect()
+    orphans(db, had).await
+}
+
+/// Forgets versions that the name does not point to, and with each the way back that leads over it. Returns those that no
+/// name has any more.
+pub(super) async fn forget(
+    db: &mut SqliteConnection,
+    name: &AdapterName,
+    versions: &[Generation],
+) -> Result<Vec<Generation>, Reason> {
+    for generation in versions {
+        for sql in [
+            "DELETE FROM adapter_lineage WHERE name = ?1 AND depth <=
+                 (SELECT max(depth) FROM adapter_lineage WHERE name = ?1 AND generation = ?2)",
+            "DELETE FROM adapter_history WHERE name = ?1 AND generation = ?2",
+        ] {
+            let query = sqlx::query(sql).bind(name.as_str());
+            run(&mut *db, query.bind(generation.to_string())).await?;
+        }
+    }
+    orphans(db, versions).await
+}
+
+/// Forgets the way back but for its last `most` steps.
+pub(super) async fn shorten(
+    db: &mut SqliteConnection,
+    name: &AdapterName,
+    most: usize,
+) -> Result<(), Reason> {
+    let sql = "DELETE FROM adapter_lineage WHERE name = ?1 AND depth <=
+                   (SELECT max(depth) FROM adapter_lineage WHERE name = ?1) - ?2";
+    let query = sqlx::query(sql).bind(name.as_str());
+    run(db, query.bind(most as i64)).await
+}
+
+/// Removes those of `versions` that no name has. Returns them.
+async fn orphans(
+    db: &mut SqliteConnection,
+    versions: &[Generation],
+) -> Result<Vec<Generation>, Reason> {
+    let mut orphans = Vec::new();
+    for generation in versions {
+        let removed = sqlx::query(
+            "DELETE FROM adapter_versions WHERE generation = ?1
+                 AND NOT EXISTS (SELECT 1 FROM adapter_history WHERE generation = ?1)",
+        )
+        .bind(generation.to_string())
+        .execute(&mut *db)
+        .await
+        .map_err(fault::sql)?;
+        if removed.rows_affected() > 0 {
+            orphans.push(*generation);
+        }
+    }
+    Ok(orphans)
+}
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+async fn run(db: &mut SqliteConnection, query: Query<'_>) -> Result<(), Reason> {
+    query.execute(db).await.map_err(fault::sql)?;
+    Ok(())
 }
 
 /// One line of the record of who did what; it is written with the change or not at all.

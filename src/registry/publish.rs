@@ -60,15 +60,19 @@ impl Registry {
             let staging = move || store.stage(generation, &files);
             let staged = registry.shared.quiet.run(staging).await?;
             let held = registry.held(&adapter, source, evaluation);
-            registry
-                .commit(Candidate {
-                    name,
-                    expected,
-                    held,
-                    adapter: Arc::new(adapter),
-                    staged,
-                })
-                .await
+            let candidate = Candidate {
+                name,
+                expected,
+                held,
+                adapter: Arc::new(adapter),
+                staged,
+            };
+            let writing = registry.shared.write.lock().await;
+            let (view, surplus) = registry.commit(candidate).await?;
+            let discarded = registry.discard(surplus).await;
+            drop(writing);
+            discarded.clear().await;
+            Ok(view)
         };
         tokio::spawn(task).await.map_err(fault::join)?
     }
@@ -123,7 +127,8 @@ impl Registry {
         }
     }
 
-    async fn commit(&self, candidate: Candidate) -> Result<AdapterView, Reason> {
+    /// Returns the contents that no name keeps any more, too. Only under the write lock.
+    async fn commit(&self, candidate: Candidate) -> Result<(AdapterView, Vec<Generation>), Reason> {
         let Candidate {
             name,
             expected,
@@ -131,12 +136,11 @@ impl Registry {
             adapter,
             staged,
         } = candidate;
-        let _writing = self.shared.write.lock().await;
         let started = Instant::now();
         let store = self.shared.store.clone();
         if let Some(entry) = self.already(&name, expected, &adapter)? {
             blocking(move || store.place(staged)).await?;
-            return Ok(self.view(&entry));
+            return Ok((self.view(&entry), Vec::new()));
         }
         let before = self.snapshot().get(&name).cloned();
         let generation = adapter.generation();
@@ -150,8 +154,8 @@ impl Registry {
             store.stamp(generation)
         })
         .await?;
-        let entry = match self.record(&name, &held, before.as_deref()).await {
-            Ok(entry) => entry,
+        let (entry, surplus) = match self.record(&name, &held, before.as_deref()).await {
+            Ok(recorded) => recorded,
             Err(reason) => {
                 self.forget(generation).await;
                 return Err(reason);
@@ -176,7 +180,7 @@ impl Registry {
         let view = self.show(&name).await?;
         let _ = self.shared.changes.send(view.clone());
         tracing::info!(adapter = %name, %generation, source = view.source, "published");
-        Ok(view)
+        Ok((view, surplus))
     }
 
     fn make_room(&self, adapter: &Adapter) -> Option<Room> {
@@ -185,13 +189,14 @@ impl Registry {
         Some(room)
     }
 
-    /// The one transaction of a publication.
+    /// The one transaction of a publication, in which the name also forgets what it has too many of. Returns the contents
+    /// that no name has any more.
     async fn record(
         &self,
         name: &AdapterName,
         held: &Held,
         before: Option<&Entry>,
-    ) -> Result<Entry, Reason> {
+    ) -> Result<(Entry, Vec<Generation>), Reason> {
         let from = before.map(Entry::generation);
         let mut transaction = database::begin(&self.shared.pool).await?;
         names::record(&mut transaction, name, held).await?;
@@ -207,11 +212,18 @@ impl Registry {
             source: Some(&held.source),
         };
         names::audit(&mut transaction, line).await?;
-        let entry = names::read_one(&mut transaction, name).await?;
+        let mut entry = names::read_one(&mut transaction, name).await?;
+        let keep = self.shared.keep_versions;
+        let surplus = entry.surplus(keep);
+        names::shorten(&mut transaction, name, keep).await?;
+        let orphans = names::forget(&mut transaction, name, &surplus).await?;
+        entry
+            .had
+            .retain(|held| !surplus.contains(&held.generation()));
         self.shared.store.reached(Step::Prepared);
         transaction.commit().await.map_err(fault::sql)?;
         self.shared.store.reached(Step::Committed);
-        Ok(entry)
+        Ok((entry, orphans))
     }
 
     /// After a transaction that failed: the content stays only if a name has it anyway.
@@ -220,7 +232,7 @@ impl Registry {
             return;
         }
         let store = self.shared.store.clone();
-        if let Err(reason) = blocking(move || store.discard(generation)).await {
+        if let Err(reason) = blocking(move || store.discard(generation).map(drop)).await {
             tracing::warn!(%generation, %reason, "a content without a name is left until the next start");
         }
     }

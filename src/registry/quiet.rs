@@ -10,19 +10,17 @@ use crate::device::Turns;
 use crate::domain::Reason;
 use crate::kernels::pool::{self, Class};
 
-/// Pieces of such work at once.
-const MOST: usize = 2;
-
 pub(super) struct Quiet {
     turns: Turns,
     places: Arc<Semaphore>,
 }
 
 impl Quiet {
-    pub fn new(turns: Turns) -> Self {
+    /// For so many pieces of work at once.
+    pub fn new(turns: Turns, most: usize) -> Self {
         Self {
             turns,
-            places: Arc::new(Semaphore::new(MOST)),
+            places: Arc::new(Semaphore::new(most)),
         }
     }
 

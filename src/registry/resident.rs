@@ -117,6 +117,8 @@ impl Residency {
                 self.budget
             )));
         }
+        // Declared first, and so given back after the lock.
+        let mut freed = Vec::new();
         let mut state = self.lock();
         let (mut evicted, kept) = (Vec::new(), state.pinned_bytes());
         if kept + bytes > self.budget {
@@ -130,7 +132,7 @@ impl Residency {
             let Some(victim) = state.victim() else {
                 return Err(Reason::Overloaded { retry_after: 1 });
             };
-            state.drop_slot(victim);
+            freed.extend(state.drop_slot(victim));
             evicted.push(victim);
         }
         state.used += bytes;
@@ -179,6 +181,8 @@ impl Residency {
 
     /// Lets go of a version: at once if idle, else with its last lease. Pinned ones stay. Tells whether it was resident.
     pub fn retire(&self, generation: Generation) -> bool {
+        // Declared first, and so given back after the lock.
+        let mut _freed = None;
         let mut state = self.lock();
         if state.pinned.contains(&generation) {
             return false;
@@ -188,7 +192,7 @@ impl Residency {
         };
         let was_resident = !std::mem::replace(&mut slot.retired, true);
         if slot.leases == 0 {
-            state.drop_slot(generation);
+            _freed = state.drop_slot(generation);
             self.freed.notify_one();
         }
         was_resident
@@ -273,10 +277,11 @@ impl State {
         (4 * self.slots.len()).max(LEAST) as f64
     }
 
-    fn drop_slot(&mut self, generation: Generation) {
-        if let Some(slot) = self.slots.remove(&generation) {
-            self.used -= slot.adapter.bytes();
-        }
+    /// Returns the version, for its memory to be given back when nobody waits for the lock any more.
+    fn drop_slot(&mut self, generation: Generation) -> Option<Arc<Adapter>> {
+        let slot = self.slots.remove(&generation)?;
+        self.used -= slot.adapter.bytes();
+        Some(slot.adapter)
     }
 }
 
@@ -326,7 +331,8 @@ impl Drop for Held {
             return;
         }
         if slot.retired || (slot.leaving && !pinned) {
-            state.drop_slot(generation);
+            // `self` still holds it.
+            drop(state.drop_slot(generation));
         } else {
             slot.leaving = false;
         }

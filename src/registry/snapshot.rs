@@ -43,7 +43,7 @@ pub struct Entry {
     pub current: Arc<Held>,
     /// Where a rollback leads.
     pub previous: Option<Generation>,
-    /// Every version the name has had, the newest publication first.
+    /// Every version the name has had and still has, the newest publication first.
     pub had: Vec<Arc<Held>>,
 }
 
@@ -68,6 +68,15 @@ impl Entry {
             .iter()
             .find(|held| pin.matches(&held.generation()))
             .ok_or_else(|| self.no_such(pin.as_str()))
+    }
+
+    /// The versions to forget where `keep` stay: what the name points to, where a rollback leads, and of the others the
+    /// newest.
+    pub fn surplus(&self, keep: usize) -> Vec<Generation> {
+        let stays = |at: &Generation| *at == self.generation() || Some(*at) == self.previous;
+        let had = || self.had.iter().map(|held| held.generation());
+        let others = keep.saturating_sub(had().filter(stays).count());
+        had().filter(|at| !stays(at)).skip(others).collect()
     }
 
     fn no_such(&self, generation: &str) -> Reason {
@@ -266,6 +275,21 @@ mod tests {
             entry.choose(None).unwrap().generation(),
             Generation::new([1; 32])
         );
+    }
+
+    #[test]
+    fn what_is_served_and_the_way_back_are_kept_first_then_the_newest() {
+        let mut legal = entry("legal", &[5, 4, 3, 2, 1]);
+        let all = |bytes: &[u8]| -> Vec<_> {
+            let generation = |byte: &u8| Generation::new([*byte; 32]);
+            bytes.iter().map(generation).collect()
+        };
+        assert_eq!(legal.surplus(5), []);
+        assert_eq!(legal.surplus(2), all(&[3, 2, 1]));
+        legal.current = held(2);
+        legal.previous = Some(Generation::new([1; 32]));
+        assert_eq!(legal.surplus(3), all(&[4, 3]));
+        assert_eq!(legal.surplus(1), all(&[5, 4, 3]), "the way back stays");
     }
 
     #[test]

@@ -132,7 +132,7 @@ impl Store {
             if self.read(staged.generation).is_ok() {
                 return Ok(());
             }
-            self.discard(staged.generation)?;
+            drop(self.discard(staged.generation)?);
         }
         fs::rename(staged.folder.path(), &place).map_err(|error| failed(&error))?;
         // The folder has moved: there is nothing left to remove.
@@ -177,8 +177,9 @@ impl Store {
         Ok(stamp)
     }
 
-    /// Removes a generation nobody refers to. It is moved aside first, so that no half of it is left under its name.
-    pub fn discard(&self, generation: Generation) -> Result<(), Reason> {
+    /// Takes away a generation nobody refers to: moved aside, so that no half of it is left under its name, and removed when
+    /// what is returned is dropped.
+    pub fn discard(&self, generation: Generation) -> Result<TempDir, Reason> {
         let failed = |error: &std::io::Error| fault::io("removing a stored adapter", error);
         let aside = tempfile::Builder::new()
             .prefix("discard-")
@@ -191,7 +192,7 @@ impl Store {
         };
         // After the folder: whoever writes a copy meanwhile finds the folder gone, or is found here.
         self.copies.discard(generation);
-        removed
+        removed.map(|()| aside)
     }
 
     /// Removes what interrupted publications left: all of `staging/`, and contents that `is_known` knows nothing of.

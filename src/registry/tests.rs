@@ -1,5 +1,6 @@
 mod copies;
 mod crash;
+mod keep;
 mod life;
 mod residency;
 mod stress;
@@ -13,6 +14,8 @@ use crate::adapter::testing::{BASE_DIGEST, sites, specimen};
 use crate::domain::AdapterChoice;
 
 const LAYERS: usize = 1;
+/// Versions a name keeps.
+const KEEP: usize = 3;
 
 /// A registry on a folder of its own, for a base of one layer.
 struct Home {
@@ -78,6 +81,7 @@ fn config(dir: &Path, resident_bytes: u64) -> Config {
         max_rank: 64,
         precision: Precision::Exact,
         max_file_bytes: 1 << 20,
+        keep_versions: KEEP,
         room_patience: Duration::ZERO,
         turns: Turns::default(),
     }

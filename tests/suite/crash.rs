@@ -71,6 +71,7 @@ async fn registry_in(folder: &Path, base: &Base) -> (SqlitePool, Registry) {
         max_rank: 64,
         precision: Precision::Exact,
         max_file_bytes: 1 << 24,
+        keep_versions: 8,
         room_patience: Duration::ZERO,
         turns: Turns::default(),
     };

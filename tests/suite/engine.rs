@@ -63,6 +63,7 @@ impl House {
             max_rank: 256,
             precision: Precision::Exact,
             max_file_bytes: 1 << 30,
+            keep_versions: 8,
             room_patience: Duration::ZERO,
             turns: Turns::default(),
         };

@@ -119,6 +119,7 @@ impl Daemon {
             max_rank: 64,
             precision: Precision::Exact,
             max_file_bytes: 16 << 20,
+            keep_versions: 8,
             room_patience: Duration::ZERO,
             turns: turns.clone(),
         };

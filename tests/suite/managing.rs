@@ -329,6 +329,7 @@ async fn register_for_another_base(dir: &TempDir, name: &str) {
         max_rank: 64,
         precision: Precision::Exact,
         max_file_bytes: 16 << 20,
+        keep_versions: 8,
         room_patience: std::time::Duration::ZERO,
         turns: adapterd::device::Turns::default(),
     };

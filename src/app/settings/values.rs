@@ -201,6 +201,8 @@ pub struct Adapters {
     pub bundled: bool,
     pub resident_bytes: u64,
     pub max_rank: usize,
+    /// Versions a name keeps, to be asked for by their generation and to go back to; a publication removes the oldest.
+    pub keep_versions: usize,
     /// Of adapters in memory: auto, stored (every number as it came), bf16.
     pub precision: String,
     /// What adapters get beside others where not all get what they ask for, as `legal=2,none=0.5`; others have 1.
@@ -214,6 +216,7 @@ impl Default for Adapters {
             bundled: true,
             resident_bytes: 1 << 30,
             max_rank: 256,
+            keep_versions: 8,
             precision: "auto".into(),
             weights: String::new(),
         }
@@ -360,6 +363,12 @@ impl Values {
             ("engine.step_tokens", self.engine.step_tokens, 1, 1 << 16),
             ("engine.block_size", self.engine.block_size, 1, 1024),
             ("adapters.max_rank", self.adapters.max_rank, 1, 4096),
+            (
+                "adapters.keep_versions",
+                self.adapters.keep_versions,
+                2,
+                1 << 20,
+            ),
             ("limits.queue", self.limits.queue, 1, 1 << 20),
             ("limits.max_n", self.limits.max_n as usize, 1, 1024),
             (

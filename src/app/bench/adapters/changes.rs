@@ -67,7 +67,7 @@ pub async fn replace(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
         prompt_tokens: 1,
         tokens: 1,
     };
-    let [mut firsts, mut gaps] = [const { Sides::NONE }; 2];
+    let [mut firsts, mut gaps, mut after] = [const { Sides::NONE }; 3];
     for counted in 0..=args.runs {
         let streams = usize::from(args.streams);
         let bodies = busy(&mut bench, std::iter::repeat_n(NAME, streams));
@@ -85,8 +85,10 @@ pub async fn replace(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
                 ));
             }
             let second = load::ask(bench.client(), &again, None).await?;
+            let (took, over) = (first.began() - began, Instant::now());
             Ok(Seen {
                 span: began..first.began(),
+                quiet: over..over + took,
                 answered: (first.began() - published).as_secs_f64(),
                 warm: second.first(),
                 generation: first.generation,
@@ -104,6 +106,7 @@ pub async fn replace(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
         if counted > 0 {
             firsts.add([seen.answered, seen.warm]);
             gaps.add(noticed(&answers, &seen.span));
+            after.add(noticed(&answers, &seen.quiet));
         }
     }
     bench.target.local.stop().await;
@@ -115,6 +118,10 @@ pub async fn replace(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
         gaps.ratio(
             Measure::Replace,
             "longest gap from upload to that token, against the median",
+        ),
+        after.ratio(
+            Measure::Replace,
+            "longest gap in as long a time afterwards, against the median",
         ),
     ])
 }
@@ -150,6 +157,8 @@ impl Sides {
 /// What one replacement looked like from outside.
 struct Seen {
     span: Range<Instant>,
+    /// As long, when nothing was replaced any more: what the machine does by itself.
+    quiet: Range<Instant>,
     answered: f64,
     warm: f64,
     generation: Option<String>,

@@ -88,6 +88,7 @@ async fn a_load_and_a_move_of_a_name_are_timed() {
         root: dir.path().join("incoming"),
         resident_bytes: 1 << 30,
         max_rank: 64,
+        keep_versions: 8,
         precision: Precision::Exact,
         max_file_bytes: 1 << 20,
         room_patience: std::time::Duration::ZERO,

@@ -1,0 +1,143 @@
+//! Moving a name between versions it has had. What takes time, reading and loading, comes before the write lock, so that
+//! nobody else's change waits for it.
+
+use std::time::Instant;
+
+use super::snapshot::Entry;
+use super::{Expected, Registry, database, fault, names, resident};
+use crate::domain::{AdapterName, AdapterView, Generation, Reason};
+
+#[derive(Clone, Copy)]
+enum Direction {
+    Promote(Generation),
+    Rollback,
+}
+
+impl Direction {
+    fn target(self, entry: &Entry) -> Result<Generation, Reason> {
+        let nothing = || {
+            let name = &entry.name;
+            Reason::WrongState(format!(
+                "adapter `{name}` has no earlier generation to go back to"
+            ))
+        };
+        match self {
+            Self::Promote(to) => entry.find(to).map(|held| held.generation()),
+            Self::Rollback => entry.previous.ok_or_else(nothing),
+        }
+    }
+
+    fn action(self) -> &'static str {
+        match self {
+            Self::Promote(_) => "promote",
+            Self::Rollback => "rollback",
+        }
+    }
+}
+
+impl Registry {
+    /// Points the name to any generation it still has.
+    pub async fn promote(
+        &self,
+        name: &AdapterName,
+        to: Generation,
+        expected: Expected,
+    ) -> Result<AdapterView, Reason> {
+        self.shift(name, Direction::Promote(to), expected).await
+    }
+
+    /// Points the name to what it pointed to before.
+    pub async fn rollback(
+        &self,
+        name: &AdapterName,
+        expected: Expected,
+    ) -> Result<AdapterView, Reason> {
+        self.shift(name, Direction::Rollback, expected).await
+    }
+
+    async fn shift(
+        &self,
+        name: &AdapterName,
+        direction: Direction,
+        expected: Expected,
+    ) -> Result<AdapterView, Reason> {
+        self.carry_through(name, move |registry, name| async move {
+            loop {
+                let seen = registry.snapshot().find_at(&name, expected)?.clone();
+                let to = direction.target(&seen)?;
+                registry.check_base(seen.find(to)?)?;
+                if seen.generation() == to {
+                    return Ok(());
+                }
+                let ready = registry.ready(&seen, to).await?;
+                let writing = registry.shared.write.lock().await;
+                let entry = registry.snapshot().find_at(&name, expected)?.clone();
+                if entry.pinned != seen.pinned
+                    || entry.generation() == to
+                    || direction.target(&entry)? != to
+                {
+                    // Changed meanwhile: what is right now, and what has to be ready for it, may be something else.
+                    continue;
+                }
+                registry.point(&entry, to, direction).await?;
+                drop(writing);
+                // What was replaced no longer keeps its place; only a request that still holds it does.
+                let held = entry.find(to)?;
+                if entry.pinned && ready.is_none() && registry.hold(held).await.is_err() {
+                    tracing::warn!(adapter = %name, generation = %to, "pinned, and loaded by the next request that finds room");
+                }
+                return Ok(());
+            }
+        })
+        .await
+    }
+
+    /// Reads what the name is to lead to: what cannot be read cannot be served. A pinned name's is loaded, where there is
+    /// room beside what it replaces.
+    async fn ready(&self, entry: &Entry, to: Generation) -> Result<Option<resident::Held>, Reason> {
+        let store = self.shared.store.clone();
+        self.shared.quiet.run(move || store.read(to)).await?;
+        if !entry.pinned {
+            return Ok(None);
+        }
+        let held = entry.find(to)?;
+        self.check_pinned(&entry.name, &held.version)?;
+        Ok(self.hold(held).await.ok())
+    }
+
+    /// The change itself. Only under the write lock.
+    async fn point(
+        &self,
+        entry: &Entry,
+        to: Generation,
+        direction: Direction,
+    ) -> Result<(), Reason> {
+        let started = Instant::now();
+        let (name, from) = (&entry.name, entry.generation());
+        if entry.pinned {
+            self.check_pinned(name, &entry.find(to)?.version)?;
+        }
+        let mut transaction = database::begin(&self.shared.pool).await?;
+        match direction {
+            Direction::Promote(_) => {
+                names::point(&mut transaction, name, Some(from), to).await?;
+                names::shorten(&mut transaction, name, self.shared.keep_versions).await?;
+            }
+            Direction::Rollback => names::step_back(&mut transaction, name, from, to).await?,
+        }
+        let line = names::Audit {
+            action: direction.action(),
+            name,
+            generation: Some(to),
+            previous: Some(from),
+            source: None,
+        };
+        names::audit(&mut transaction, line).await?;
+        let entry = names::read_one(&mut transaction, name).await?;
+        transaction.commit().await.map_err(fault::sql)?;
+        self.replace(name, Some(entry));
+        self.shared.observe.swapped(started.elapsed().as_secs_f64());
+        tracing::info!(adapter = %name, %from, %to, action = direction.action(), "moved");
+        Ok(())
+    }
+}
