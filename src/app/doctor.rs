@@ -48,7 +48,15 @@ pub async fn run(args: &DoctorArgs, json: bool) -> Result<(), Failure> {
         Finding::of("http address", free(values.server.http)),
         Finding::of("grpc address", free(values.server.grpc)),
     ];
-    findings.push(Finding::of("base model", base(&settings).await));
+    match base(&settings).await {
+        Ok(base) => {
+            findings.push(Finding::of("base model", Ok(about(&base))));
+            let groups = base.model.weight_groups();
+            let groups = groups.iter().map(|group| Ok(group.to_string()));
+            findings.extend(groups.map(|said| Finding::of("weights", said)));
+        }
+        Err(why) => findings.push(Finding::of("base model", Err(why))),
+    }
 
     let report: Vec<_> = findings
         .iter()
@@ -145,20 +153,23 @@ fn free(address: std::net::SocketAddr) -> Result<String, String> {
         .map_err(|error| format!("{address}: {error}"))
 }
 
-async fn base(settings: &Settings) -> Result<String, String> {
+async fn base(settings: &Settings) -> Result<Base, String> {
     let model = &settings.values.model;
     let (origin, quant, kv) = (model.origin()?, model.quant()?, model.kv()?);
-    let opened = tokio::task::spawn_blocking(move || Base::open(&origin, quant, kv))
+    tokio::task::spawn_blocking(move || Base::open(&origin, quant, kv))
         .await
         .map_err(|error| error.to_string())?
-        .map_err(|error| error.to_string())?;
-    let model = &opened.model;
-    Ok(format!(
+        .map_err(|error| error.to_string())
+}
+
+fn about(base: &Base) -> String {
+    let model = &base.model;
+    format!(
         "{}: {:.1} M parameters, {} layers, {} of weights, context {}",
-        opened.name,
+        base.name,
         model.parameters() as f64 / 1e6,
         model.layers(),
         crate::cli::size(model.weight_bytes()),
         model.context(),
-    ))
+    )
 }

@@ -200,6 +200,9 @@ impl Daemon {
                 stop.clone(),
             )),
         ];
+        for group in base.model.weight_groups() {
+            tracing::info!(bytes = group.bytes, "weights of {group}");
+        }
         tracing::info!(
             model = %base.name,
             %http,

@@ -2,6 +2,7 @@
 
 use candle_core::{Result, Tensor, Var};
 
+use super::groups::WeightGroup;
 use super::layers::{Block, Embedding, Norm, Weight};
 use super::spec::Spec;
 use super::step::{Mode, Step};
@@ -124,6 +125,11 @@ impl Model {
     /// Memory that the weights hold.
     pub fn weight_bytes(&self) -> u64 {
         self.taken.bytes
+    }
+
+    /// What frozen weights are held as, and what multiplies them; a tied head counts as the embedding it is.
+    pub fn weight_groups(&self) -> &[WeightGroup] {
+        &self.taken.groups
     }
 
     /// Whether every matrix has 32 bits a weight.

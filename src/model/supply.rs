@@ -4,6 +4,7 @@ use candle_core::{Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::groups::{WeightGroup, count};
 use super::layers::Weight;
 use super::spec::Spec;
 use super::weights::{Source, WeightError};
@@ -23,12 +24,14 @@ pub(super) struct At<'a> {
     pub taken: Taken,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Taken {
     pub parameters: u64,
     pub bytes: u64,
     /// Every matrix is held as f32.
     pub single: bool,
+    /// Of frozen matrices.
+    pub groups: Vec<WeightGroup>,
 }
 
 impl<'a> At<'a> {
@@ -40,6 +43,7 @@ impl<'a> At<'a> {
                 parameters: 0,
                 bytes: 0,
                 single: true,
+                groups: Vec::new(),
             },
         }
     }
@@ -76,6 +80,9 @@ impl<'a> At<'a> {
         self.taken.parameters += (shape.0 * shape.1) as u64;
         self.taken.bytes += weight.bytes();
         self.taken.single &= weight.has_32_bits();
+        if let Weight::Frozen(matrix) = &weight {
+            count(&mut self.taken.groups, path, matrix);
+        }
         Ok(weight)
     }
 

@@ -39,6 +39,9 @@ const UNPACKED: usize = 1 << 18;
 trait Packed: Send + Sync {
     fn bytes(&self) -> u64;
 
+    /// The instructions that multiply it.
+    fn unit(&self) -> &'static str;
+
     /// Makes of x what products take, before threads ask for it.
     fn prepare(&self, x: &Input<'_>);
 
@@ -114,6 +117,11 @@ impl Matrix {
     /// Memory this weight holds.
     pub fn bytes(&self) -> u64 {
         self.packed.bytes()
+    }
+
+    /// The instructions its products use on this processor: `amx_int8`, `avx2`.
+    pub fn unit(&self) -> &'static str {
+        self.packed.unit()
     }
 
     /// x·Wᵀ for x [.., k]: [.., n], untracked.

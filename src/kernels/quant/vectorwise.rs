@@ -12,7 +12,7 @@ use candle_core::{Result, bail};
 
 use super::super::memory::Large;
 use super::super::pool::{self, Shared};
-use super::super::simd::simd_fn;
+use super::super::simd::{self, simd_fn};
 use super::super::unit::Unit;
 use super::Packed;
 use super::packed::LANES;
@@ -126,6 +126,13 @@ impl Vectorwise {
 impl Packed for Vectorwise {
     fn bytes(&self) -> u64 {
         (size_of_val(&*self.planes) + size_of_val(&self.scales[..])) as u64
+    }
+
+    fn unit(&self) -> &'static str {
+        match Unit::best() >= Unit::Avx512Vnni {
+            true => Unit::Avx512Vnni.name(),
+            false => simd::tier().name(),
+        }
     }
 
     fn prepare(&self, x: &Input<'_>) {

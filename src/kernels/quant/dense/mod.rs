@@ -180,6 +180,10 @@ impl<T: Number> Packed for Dense<T> {
         size_of_val(&self.values[..]) as u64
     }
 
+    fn unit(&self) -> &'static str {
+        simd::tier().name()
+    }
+
     fn prepare(&self, _x: &Input<'_>) {}
 
     fn tiles(&self, tiles: Range<usize>, x: &Input<'_>, y: &Output<'_>) {

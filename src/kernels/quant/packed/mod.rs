@@ -172,6 +172,10 @@ impl<L: Layout> Packed for Weight<L> {
         (size_of_val(&self.codes[..]) + size_of_val(&self.scaling[..])) as u64
     }
 
+    fn unit(&self) -> &'static str {
+        Unit::best().name()
+    }
+
     fn prepare(&self, x: &Input<'_>) {
         x.rounded();
     }

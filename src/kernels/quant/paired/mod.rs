@@ -131,6 +131,10 @@ impl Packed for Paired {
         size_of_val(&self.pairs[..]) as u64
     }
 
+    fn unit(&self) -> &'static str {
+        "amx_bf16"
+    }
+
     fn prepare(&self, x: &Input<'_>) {
         x.paired();
     }
