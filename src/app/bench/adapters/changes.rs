@@ -1,7 +1,7 @@
 //! What is noticed when an adapter is loaded, or replaced, while others answer.
 
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -67,7 +67,9 @@ pub async fn replace(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
         prompt_tokens: 1,
         tokens: 1,
     };
-    let [mut firsts, mut gaps, mut after] = [const { Sides::NONE }; 3];
+    let [mut firsts, mut gaps, mut quiet] = [const { Sides::NONE }; 3];
+    // What the machine does by itself is seen for as long as the last replacement took.
+    let mut took = Duration::from_millis(500);
     for counted in 0..=args.runs {
         let streams = usize::from(args.streams);
         let bodies = busy(&mut bench, std::iter::repeat_n(NAME, streams));
@@ -75,6 +77,8 @@ pub async fn replace(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
         // Made before the clock runs: drawing numbers would take the cores from the streams.
         let next = bench.target.adapter(bench.rank(), u64::from(counted) + 1)?;
         let (answers, seen) = during(&bench, &bodies, async {
+            let before = Instant::now();
+            tokio::time::sleep(took).await;
             let began = Instant::now();
             let registered = register(bench.client(), NAME, next.path(), &[]).await?;
             let published = Instant::now();
@@ -85,10 +89,9 @@ pub async fn replace(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
                 ));
             }
             let second = load::ask(bench.client(), &again, None).await?;
-            let (took, over) = (first.began() - began, Instant::now());
             Ok(Seen {
+                quiet: before..began,
                 span: began..first.began(),
-                quiet: over..over + took,
                 answered: (first.began() - published).as_secs_f64(),
                 warm: second.first(),
                 generation: first.generation,
@@ -103,10 +106,11 @@ pub async fn replace(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
                 "a request before the publication got the version after it",
             ));
         }
+        took = seen.span.end - seen.span.start;
         if counted > 0 {
             firsts.add([seen.answered, seen.warm]);
             gaps.add(noticed(&answers, &seen.span));
-            after.add(noticed(&answers, &seen.quiet));
+            quiet.add(noticed(&answers, &seen.quiet));
         }
     }
     bench.target.local.stop().await;
@@ -119,9 +123,9 @@ pub async fn replace(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
             Measure::Replace,
             "longest gap from upload to that token, against the median",
         ),
-        after.ratio(
+        quiet.ratio(
             Measure::Replace,
-            "longest gap in as long a time afterwards, against the median",
+            "longest gap in as long a time before it, against the median",
         ),
     ])
 }
@@ -156,9 +160,9 @@ impl Sides {
 
 /// What one replacement looked like from outside.
 struct Seen {
-    span: Range<Instant>,
-    /// As long, when nothing was replaced any more: what the machine does by itself.
+    /// Before it: what the machine does by itself.
     quiet: Range<Instant>,
+    span: Range<Instant>,
     answered: f64,
     warm: f64,
     generation: Option<String>,
