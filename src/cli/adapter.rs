@@ -58,7 +58,7 @@ pub enum AdapterCommand {
         #[command(flatten)]
         condition: Condition,
     },
-    /// Move a name to a generation it has had
+    /// Move a name to a generation it still has
     Promote {
         name: String,
         #[arg(long)]

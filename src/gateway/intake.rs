@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::choose::{Chosen, choose};
 use super::share::deadline;
 use super::{Claims, Gateway, unix_now};
-use crate::domain::{AdapterChoice, AdapterName, Ask, Event, Generation, Pin, Reason};
+use crate::domain::{Ask, Event, Generation, Reason};
 use crate::registry::Lease;
 use crate::scheduler::{Admitted, Draft, Terms};
 
@@ -63,22 +63,18 @@ impl Gateway {
             ));
         }
         // A cold adapter is read while the prompts become tokens; one that does not exist ends both at once.
-        let (mut lease, drafts) = tokio::try_join!(self.lease(claims), self.drafts(asks))?;
+        let (lease, drafts) = tokio::try_join!(self.lease(claims), self.drafts(asks))?;
         let named = lease
             .as_ref()
             .map(|lease| (lease.name().clone(), lease.generation()));
         let limits = parts.scheduler.limits();
         let mut ready = Vec::with_capacity(drafts.len());
         for (draft, priority) in drafts {
-            let own = match (lease.take(), &named) {
-                (None, Some((name, generation))) => self.lease_exactly(name, *generation).await?,
-                (lease, _) => lease,
-            };
             let adapter = named.as_ref().map(|(name, _)| name);
             let (shares, key) = (&self.inner.config.shares, claims.key.as_deref());
             let prompt = draft.prompt.clone();
             let draft = Draft {
-                lease: own,
+                lease: lease.as_ref().map(Lease::again),
                 terms: shares.terms(key, adapter, priority, deadline),
                 ..draft
             };
@@ -139,24 +135,5 @@ impl Gateway {
     pub(super) fn choose(&self, claims: &Claims) -> Result<Chosen, Reason> {
         let parts = self.parts();
         choose(claims, &parts.base.name, |name| parts.registry.knows(name))
-    }
-
-    /// Another lease on a generation already held, whatever the name has moved to since.
-    async fn lease_exactly(
-        &self,
-        name: &AdapterName,
-        generation: Generation,
-    ) -> Result<Option<Lease>, Reason> {
-        let pin = generation
-            .to_string()
-            .parse::<Pin>()
-            .map_err(|wrong| Reason::Internal(wrong.to_string()))?;
-        self.parts()
-            .registry
-            .lease(&AdapterChoice::Named {
-                name: name.clone(),
-                pin: Some(pin),
-            })
-            .await
     }
 }

@@ -7,40 +7,28 @@ use crate::domain::{Generation, Reason};
 
 /// Contents on their way out, under no name any more.
 #[must_use]
-pub(super) struct Discarded(Vec<TempDir>);
+pub(super) struct Discarded(Option<TempDir>);
 
 impl Registry {
     /// Takes contents without a row away from memory, once nothing uses them, and from disk. One that cannot be taken away now
     /// goes at the next start. Only under the write lock: a publication may bring the same content back.
     pub(super) async fn discard(&self, generations: Vec<Generation>) -> Discarded {
         if generations.is_empty() {
-            return Discarded(Vec::new());
+            return Discarded(None);
         }
         for generation in &generations {
             self.shared.residency.retire(*generation);
         }
         let store = self.shared.store.clone();
-        let taken = blocking(move || {
-            let discard = |generation| match store.discard(generation) {
-                Ok(aside) => Some(aside),
-                Err(reason) => {
-                    warn(&reason);
-                    None
-                }
-            };
-            Ok(generations.into_iter().filter_map(discard).collect())
-        });
-        Discarded(taken.await.unwrap_or_else(|reason| {
-            warn(&reason);
-            Vec::new()
-        }))
+        let taken = blocking(move || store.discard(&generations)).await;
+        Discarded(taken.inspect_err(warn).ok())
     }
 }
 
 impl Discarded {
     /// Removes the files, which may take a while and needs no lock.
     pub async fn clear(self) {
-        if self.0.is_empty() {
+        if self.0.is_none() {
             return;
         }
         let cleared = blocking(move || {

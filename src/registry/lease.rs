@@ -34,6 +34,14 @@ impl Lease {
     pub fn adapter(&self) -> &Arc<Adapter> {
         self.held.adapter()
     }
+
+    /// Another lease on the same version, whatever has become of the name.
+    pub fn again(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            held: self.held.again(),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -148,16 +156,22 @@ impl Registry {
         let AdapterChoice::Named { name, pin } = choice else {
             return Ok(None);
         };
-        let version = self.snapshot().find(name)?.choose(pin.as_ref())?.clone();
-        match self.hold(&version).await {
-            Ok(held) => Ok(Some(Lease {
-                name: name.clone(),
-                held,
-            })),
-            Err(reason) => {
-                // The files may be gone because the name is.
-                self.snapshot().find(name)?.find(version.generation())?;
-                Err(reason)
+        loop {
+            let version = self.snapshot().find(name)?.choose(pin.as_ref())?.clone();
+            match self.hold(&version).await {
+                Ok(held) => {
+                    return Ok(Some(Lease {
+                        name: name.clone(),
+                        held,
+                    }));
+                }
+                // The files may be gone because the name is, or what it meant: then it means something else by now.
+                Err(reason) => {
+                    let meant = self.snapshot().find(name)?.choose(pin.as_ref())?.clone();
+                    if meant.generation() == version.generation() {
+                        return Err(reason);
+                    }
+                }
             }
         }
     }
@@ -230,6 +244,10 @@ impl Registry {
         self.announce(&evicted);
         let (adapter, uncopied) = fitted?;
         let held = self.shared.residency.admit(room, Arc::new(adapter));
+        if !self.snapshot().knows(generation) {
+            // Forgotten meanwhile: it goes with those who asked for it.
+            self.shared.residency.retire(generation);
+        }
         if let Some(stamp) = uncopied {
             self.copy_later(generation, stamp);
         }

@@ -21,14 +21,19 @@ impl Registry {
                 // keeps nobody from another change.
                 let held = if pinned && !seen.pinned {
                     registry.check_pinned(&name, &seen.current.version)?;
-                    Some(registry.hold(&seen.current).await?)
+                    match registry.hold(&seen.current).await {
+                        Ok(held) => Some(held),
+                        // Its files may be gone because another version is there now.
+                        Err(_) if registry.has_moved(&seen)? => continue,
+                        Err(reason) => return Err(reason),
+                    }
                 } else {
                     None
                 };
                 let _writing = registry.shared.write.lock().await;
                 let entry = registry.snapshot().find_at(&name, expected)?.clone();
                 if entry.pinned == pinned {
-                    return Ok(());
+                    return Ok(registry.view(&entry));
                 }
                 let is_held =
                     |held: &resident::Held| held.adapter().generation() == entry.generation();
@@ -46,7 +51,7 @@ impl Registry {
     }
 
     /// The change itself. Only under the write lock.
-    async fn mark_pinned(&self, entry: &Entry, pinned: bool) -> Result<(), Reason> {
+    async fn mark_pinned(&self, entry: &Entry, pinned: bool) -> Result<AdapterView, Reason> {
         let name = &entry.name;
         let mut transaction = database::begin(&self.shared.pool).await?;
         names::set_pinned(&mut transaction, name, pinned).await?;
@@ -60,8 +65,15 @@ impl Registry {
         names::audit(&mut transaction, line).await?;
         let entry = names::read_one(&mut transaction, name).await?;
         transaction.commit().await.map_err(fault::sql)?;
-        self.replace(name, Some(entry));
-        Ok(())
+        self.replace(name, Some(entry.clone()));
+        let view = self.view(&entry);
+        let _ = self.shared.changes.send(view.clone());
+        Ok(view)
+    }
+
+    /// Whether the name points elsewhere by now; an error where it is gone.
+    pub(super) fn has_moved(&self, seen: &Entry) -> Result<bool, Reason> {
+        Ok(self.snapshot().find(&seen.name)?.generation() != seen.generation())
     }
 
     /// Whether `name`, pinned, could point to `version`: all that is pinned must fit into memory together.
@@ -119,7 +131,7 @@ impl Registry {
         self.show(name).await
     }
 
-    /// The name is gone at once. Versions no other name has had are deleted; requests that hold one finish from memory.
+    /// The name is gone at once. Versions that no other name has are deleted; requests that hold one finish from memory.
     pub async fn remove(&self, name: &AdapterName, expected: Expected) -> Result<(), Reason> {
         let (registry, name) = (self.clone(), name.clone());
         let task = async move {
@@ -148,22 +160,18 @@ impl Registry {
         tokio::spawn(task).await.map_err(fault::join)?
     }
 
-    /// Runs a change of one name to its end, even if the caller goes away, and tells followers.
+    /// Runs a change of one name to its end, even if the caller goes away.
     pub(super) async fn carry_through<F>(
         &self,
         name: &AdapterName,
         work: impl FnOnce(Registry, AdapterName) -> F + Send + 'static,
     ) -> Result<AdapterView, Reason>
     where
-        F: Future<Output = Result<(), Reason>> + Send,
+        F: Future<Output = Result<AdapterView, Reason>> + Send + 'static,
     {
         let (registry, name) = (self.clone(), name.clone());
-        let task = async move {
-            work(registry.clone(), name.clone()).await?;
-            let view = registry.show(&name).await?;
-            let _ = registry.shared.changes.send(view.clone());
-            Ok(view)
-        };
-        tokio::spawn(task).await.map_err(fault::join)?
+        tokio::spawn(work(registry, name))
+            .await
+            .map_err(fault::join)?
     }
 }

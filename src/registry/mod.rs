@@ -185,7 +185,8 @@ impl Registry {
                 precision: config.precision,
                 root: config.root,
                 sizes,
-                keep_versions: config.keep_versions,
+                // What is served and what a rollback leads to.
+                keep_versions: config.keep_versions.max(2),
                 pool,
                 store,
                 snapshot: ArcSwap::from_pointee(snapshot),

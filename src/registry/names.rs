@@ -284,6 +284,25 @@ pub(super) async fn audit(db: &mut SqliteConnection, line: Audit<'_>) -> Result<
     Ok(())
 }
 
+/// Whether the record has a publication of this version under this name from there.
+pub(super) async fn has_published(
+    db: &mut SqliteConnection,
+    name: &AdapterName,
+    generation: Generation,
+    source: &str,
+) -> Result<bool, Reason> {
+    sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM adapter_audit
+             WHERE action = 'publish' AND name = ? AND generation = ? AND source = ?)",
+    )
+    .bind(name.as_str())
+    .bind(generation.to_string())
+    .bind(source)
+    .fetch_one(db)
+    .await
+    .map_err(fault::sql)
+}
+
 fn expect_one(
     outcome: Result<sqlx::sqlite::SqliteQueryResult, sqlx::Error>,
     name: &AdapterName,

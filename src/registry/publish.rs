@@ -77,6 +77,17 @@ impl Registry {
         tokio::spawn(task).await.map_err(fault::join)?
     }
 
+    /// Whether `name` was ever given this version from there, even if it is forgotten by now.
+    pub async fn has_published(
+        &self,
+        name: &AdapterName,
+        generation: Generation,
+        source: &str,
+    ) -> Result<bool, Reason> {
+        let mut connection = self.shared.pool.acquire().await.map_err(fault::sql)?;
+        names::has_published(&mut connection, name, generation, source).await
+    }
+
     async fn check(&self, files: Files) -> Result<(Adapter, Files), Reason> {
         let shared = self.shared.clone();
         let check = move || {
@@ -157,7 +168,10 @@ impl Registry {
         let (entry, surplus) = match self.record(&name, &held, before.as_deref()).await {
             Ok(recorded) => recorded,
             Err(reason) => {
-                self.forget(generation).await;
+                if !self.snapshot().knows(generation) {
+                    // A content without a name.
+                    self.discard(vec![generation]).await.clear().await;
+                }
                 return Err(reason);
             }
         };
@@ -224,17 +238,6 @@ impl Registry {
         transaction.commit().await.map_err(fault::sql)?;
         self.shared.store.reached(Step::Committed);
         Ok((entry, orphans))
-    }
-
-    /// After a transaction that failed: the content stays only if a name has it anyway.
-    async fn forget(&self, generation: Generation) {
-        if self.snapshot().knows(generation) {
-            return;
-        }
-        let store = self.shared.store.clone();
-        if let Err(reason) = blocking(move || store.discard(generation).map(drop)).await {
-            tracing::warn!(%generation, %reason, "a content without a name is left until the next start");
-        }
     }
 
     /// Lets readers see what has been committed. Only under the write lock.

@@ -233,7 +233,13 @@ impl Residency {
     }
 
     pub fn set_pinned(&self, pinned: HashSet<Generation>) {
-        self.lock().pinned = pinned;
+        let mut state = self.lock();
+        // Unloaded while it was being pinned: it stays.
+        for (generation, slot) in &mut state.slots {
+            slot.retired &= !pinned.contains(generation);
+        }
+        state.pinned = pinned;
+        drop(state);
         self.freed.notify_one();
     }
 
@@ -330,11 +336,11 @@ impl Drop for Held {
         if slot.leases > 0 {
             return;
         }
-        if slot.retired || (slot.leaving && !pinned) {
+        if (slot.retired || slot.leaving) && !pinned {
             // `self` still holds it.
             drop(state.drop_slot(generation));
         } else {
-            slot.leaving = false;
+            (slot.leaving, slot.retired) = (false, false);
         }
         drop(state);
         self.residency.freed.notify_one();

@@ -1,4 +1,4 @@
-//! Moving a name between versions it has had. What takes time, reading and loading, comes before the write lock, so that
+//! Moving a name between versions it has. What takes time, reading and loading, comes before the write lock, so that
 //! nobody else's change waits for it.
 
 use std::time::Instant;
@@ -67,9 +67,19 @@ impl Registry {
                 let to = direction.target(&seen)?;
                 registry.check_base(seen.find(to)?)?;
                 if seen.generation() == to {
-                    return Ok(());
+                    return Ok(registry.view(&seen));
                 }
-                let ready = registry.ready(&seen, to).await?;
+                let ready = match registry.ready(&seen, to).await {
+                    Ok(ready) => ready,
+                    Err(reason) => {
+                        // Its files may be gone because the name, or the version, is; or something else is meant by now.
+                        let entry = registry.snapshot().find_at(&name, expected)?.clone();
+                        if direction.target(&entry)? == to {
+                            return Err(reason);
+                        }
+                        continue;
+                    }
+                };
                 let writing = registry.shared.write.lock().await;
                 let entry = registry.snapshot().find_at(&name, expected)?.clone();
                 if entry.pinned != seen.pinned
@@ -79,14 +89,13 @@ impl Registry {
                     // Changed meanwhile: what is right now, and what has to be ready for it, may be something else.
                     continue;
                 }
-                registry.point(&entry, to, direction).await?;
+                let moved = registry.point(&entry, to, direction).await?;
                 drop(writing);
                 // What was replaced no longer keeps its place; only a request that still holds it does.
-                let held = entry.find(to)?;
-                if entry.pinned && ready.is_none() && registry.hold(held).await.is_err() {
+                if moved.pinned && ready.is_none() && registry.hold(&moved.current).await.is_err() {
                     tracing::warn!(adapter = %name, generation = %to, "pinned, and loaded by the next request that finds room");
                 }
-                return Ok(());
+                return Ok(registry.view(&moved));
             }
         })
         .await
@@ -111,7 +120,7 @@ impl Registry {
         entry: &Entry,
         to: Generation,
         direction: Direction,
-    ) -> Result<(), Reason> {
+    ) -> Result<Entry, Reason> {
         let started = Instant::now();
         let (name, from) = (&entry.name, entry.generation());
         if entry.pinned {
@@ -135,9 +144,10 @@ impl Registry {
         names::audit(&mut transaction, line).await?;
         let entry = names::read_one(&mut transaction, name).await?;
         transaction.commit().await.map_err(fault::sql)?;
-        self.replace(name, Some(entry));
+        self.replace(name, Some(entry.clone()));
+        let _ = self.shared.changes.send(self.view(&entry));
         self.shared.observe.swapped(started.elapsed().as_secs_f64());
         tracing::info!(adapter = %name, %from, %to, action = direction.action(), "moved");
-        Ok(())
+        Ok(entry)
     }
 }

@@ -132,7 +132,7 @@ impl Store {
             if self.read(staged.generation).is_ok() {
                 return Ok(());
             }
-            drop(self.discard(staged.generation)?);
+            drop(self.discard(&[staged.generation])?);
         }
         fs::rename(staged.folder.path(), &place).map_err(|error| failed(&error))?;
         // The folder has moved: there is nothing left to remove.
@@ -177,22 +177,26 @@ impl Store {
         Ok(stamp)
     }
 
-    /// Takes away a generation nobody refers to: moved aside, so that no half of it is left under its name, and removed when
+    /// Takes away generations nobody refers to: moved aside, so that no half of one is left under its name, and removed when
     /// what is returned is dropped.
-    pub fn discard(&self, generation: Generation) -> Result<TempDir, Reason> {
+    pub fn discard(&self, generations: &[Generation]) -> Result<TempDir, Reason> {
         let failed = |error: &std::io::Error| fault::io("removing a stored adapter", error);
         let aside = tempfile::Builder::new()
             .prefix("discard-")
             .tempdir_in(&self.staging)
             .map_err(|error| failed(&error))?;
-        let removed = match fs::rename(self.folder(generation), aside.path().join("content")) {
-            Ok(()) => sync_folder(&self.adapters),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(failed(&error)),
-        };
-        // After the folder: whoever writes a copy meanwhile finds the folder gone, or is found here.
-        self.copies.discard(generation);
-        removed.map(|()| aside)
+        let mut outcome = Ok(());
+        for generation in generations {
+            let place = aside.path().join(generation.to_string());
+            match fs::rename(self.folder(*generation), place) {
+                Err(error) if error.kind() != ErrorKind::NotFound => outcome = Err(failed(&error)),
+                _ => {}
+            }
+            // After the folder: whoever writes a copy meanwhile finds the folder gone, or is found here.
+            self.copies.discard(*generation);
+        }
+        sync_folder(&self.adapters)?;
+        outcome.map(|()| aside)
     }
 
     /// Removes what interrupted publications left: all of `staging/`, and contents that `is_known` knows nothing of.

@@ -33,10 +33,10 @@ pub fn publish(
         return Ok(());
     };
     worker.insist(async || {
-        if is_published(registry, &name, &publishing).await? {
+        let source = format!("job:{id}");
+        if is_published(registry, &name, &publishing, &source).await? {
             return Ok(());
         }
-        let source = format!("job:{id}");
         registry
             .publish(&name, files.clone(), None, &source)
             .await
@@ -93,6 +93,7 @@ async fn is_published(
     registry: &Registry,
     name: &AdapterName,
     publishing: &Publishing,
+    source: &str,
 ) -> Result<bool, Reason> {
     let now = generation_of(registry, name).await?;
     if now == Some(publishing.after) {
@@ -101,7 +102,7 @@ async fn is_published(
     if now == publishing.before || now.is_none() {
         return Ok(false);
     }
-    Ok(registry.history(name).await?.contains(&publishing.after))
+    registry.has_published(name, publishing.after, source).await
 }
 
 /// The same job always gives the same bytes.

@@ -33,7 +33,7 @@ pub(super) const PROMOTION: Shape = Shape {
         &[Field::new(
             "generation",
             NAME,
-            "At least 8 hex digits of a generation the name has had.",
+            "At least 8 hex digits of a generation the name still has.",
         )
         .required()],
     ],

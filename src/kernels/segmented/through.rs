@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use candle_core::{Error, Result, Tensor};
+use candle_core::{Error, Result, Tensor, bail};
 
 use super::work::Call;
 use super::{Output, Rows, RowsMut, Segment, check};
@@ -29,7 +29,10 @@ pub fn through(x: &Tensor, layers: &[(&Layer<'_>, Vec<Segment<'_>>)]) -> Result<
         stride: width,
     };
     for (layer, segments) in layers {
-        let outputs = layer.weight.dims().0;
+        let (outputs, inputs) = layer.weight.dims();
+        if inputs != width {
+            bail!("rows of {width} values for a weight [{outputs}, {inputs}]");
+        }
         check(from, (rows * outputs, outputs), segments).map_err(Error::wrap)?;
     }
     let call = Call::new(from, layers.iter().map(|(_, segments)| &segments[..]));
@@ -88,7 +91,8 @@ impl<'a> Updates<'a> {
 impl After for Updates<'_> {
     unsafe fn add(&self, layer: usize, columns: Range<usize>, y: *mut f32) {
         let (tier, stride) = (self.tier, self.strides[layer]);
-        // SAFETY: segments were checked against results of this size; the rest is the caller's promise.
+        // SAFETY: `through` has checked segments and weights against the rows that results have; the rest is the caller's
+        // promise.
         unsafe {
             self.call
                 .expand_columns(tier, &self.hidden, layer, columns, y, stride);

@@ -71,7 +71,7 @@ impl Expand<'_> {
     pub unsafe fn y_row(&self, row: usize, first: usize, width: usize) -> &mut [f32] {
         assert!(row < self.rows && first < self.outputs);
         let width = width.min(self.outputs - first);
-        // SAFETY: `Call::new` checked the rows of this output against its memory; the rest is the caller's promise.
+        // SAFETY: callers of `Call` have checked the rows of segments against this output's memory; the rest is the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.y.add(row * self.stride + first), width) }
     }
 }
@@ -133,7 +133,9 @@ impl<'a> Call<'a> {
             |weights, at| weights.shape().block(at),
             |part, piece| {
                 let (data, stride) = &rows[part.output];
-                self.expand(tier, &hidden, part, &piece, data.as_mut_ptr(), *stride);
+                // SAFETY: as long as callers have checked the rows against this output, which nobody else has now; each piece of
+                // a part has its own columns, and parts of an output have rows of their own.
+                unsafe { self.expand(tier, &hidden, part, &piece, data.as_mut_ptr(), *stride) };
             },
         );
     }
@@ -184,12 +186,15 @@ impl<'a> Call<'a> {
         for part in self.parts.iter().filter(|part| part.output == output) {
             let shape = part.weights.shape();
             for at in shape.blocks_of(columns.clone()) {
-                self.expand(tier, hidden, part, &shape.block(at), y, stride);
+                // SAFETY: as this function demands.
+                unsafe { self.expand(tier, hidden, part, &shape.block(at), y, stride) };
             }
         }
     }
 
-    fn expand(
+    /// # Safety
+    /// As [`expand_columns`](Self::expand_columns), for the columns of `piece`.
+    unsafe fn expand(
         &self,
         tier: Tier,
         hidden: &[f32],
@@ -262,7 +267,7 @@ fn shares(tasks: &[Task<'_, '_>]) -> Vec<Range<usize>> {
 
 fn shrink<T: plain::Number>(tier: Tier, task: &Shrink<'_>, panel: &[T]) {
     match tier {
-        // SAFETY (both): `lora_with` lets only tiers through that this processor has.
+        // SAFETY (both): callers of `Call` name only tiers that this processor has.
         #[cfg(target_arch = "x86_64")]
         Tier::Avx2 => unsafe { super::x86::avx2::shrink(task, panel) },
         #[cfg(target_arch = "x86_64")]
@@ -273,7 +278,7 @@ fn shrink<T: plain::Number>(tier: Tier, task: &Shrink<'_>, panel: &[T]) {
 
 fn expand<T: plain::Number>(tier: Tier, task: &Expand<'_>, block: &[T], piece: &Piece) {
     match tier {
-        // SAFETY (both): `lora_with` lets only tiers through that this processor has.
+        // SAFETY (both): callers of `Call` name only tiers that this processor has.
         #[cfg(target_arch = "x86_64")]
         Tier::Avx2 => unsafe { super::x86::avx2::expand(task, block, piece) },
         #[cfg(target_arch = "x86_64")]

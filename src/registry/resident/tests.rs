@@ -151,3 +151,27 @@ fn a_version_admitted_twice_is_counted_once() {
     residency.retire(a.generation());
     assert_eq!(residency.used(), 0);
 }
+
+#[test]
+fn a_version_unloaded_while_it_is_being_pinned_stays() {
+    let residency = Residency::new(2 * bytes());
+    let [a, b] = [1, 2].map(adapter);
+    for retire_first in [true, false] {
+        let (lease, _) = load(&residency, &a).unwrap();
+        if retire_first {
+            residency.retire(a.generation());
+        }
+        residency.set_pinned(HashSet::from([a.generation()]));
+        residency.retire(a.generation());
+        drop(lease);
+        assert!(residency.is_resident(a.generation()), "{retire_first}");
+        residency.set_pinned(HashSet::new());
+        assert!(residency.retire(a.generation()));
+    }
+    // What another pin says nothing of goes.
+    let (lease, _) = load(&residency, &b).unwrap();
+    residency.retire(b.generation());
+    residency.set_pinned(HashSet::from([a.generation()]));
+    drop(lease);
+    assert!(!residency.is_resident(b.generation()));
+}

@@ -150,3 +150,32 @@ async fn whoever_waits_for_a_place_in_memory_keeps_nobody_from_publishing() {
     assert_eq!((pinned.generation, pinned.pinned), (generation(5), true));
     assert_eq!(pinned.tier, Tier::Resident);
 }
+
+#[tokio::test]
+async fn a_request_that_waits_while_what_it_asked_for_is_forgotten_gets_what_the_name_means_then() {
+    let home = Home::new();
+    let patient = Config {
+        room_patience: Duration::from_secs(60),
+        ..config(home.dir.path(), size())
+    };
+    let registry = open_as(patient, BASE_DIGEST, Arc::new(Unwatched)).await;
+    publish(&registry, "a", 1).await;
+    let running = lease(&registry, "a").await.unwrap();
+    publish(&registry, "b", 2).await;
+    let asked = ["b".to_owned(), format!("b@{}", generation(2))].map(|text| {
+        let registry = registry.clone();
+        tokio::spawn(async move {
+            lease(&registry, &text)
+                .await
+                .map(|lease| lease.generation())
+        })
+    });
+    tokio::task::yield_now().await;
+    for seed in 3..=5 {
+        publish(&registry, "b", seed).await;
+    }
+    drop(running);
+    let [named, pinned] = asked.map(|task| async { task.await.unwrap() });
+    assert_eq!(named.await, Ok(generation(5)));
+    assert!(matches!(pinned.await, Err(Reason::NoSuchGeneration { .. })));
+}

@@ -57,7 +57,7 @@ impl Shop {
             root: dir.join("incoming"),
             resident_bytes: 1 << 30,
             max_rank: 64,
-            keep_versions: 8,
+            keep_versions: 2,
             precision: Precision::Exact,
             max_file_bytes: 1 << 20,
             room_patience: Duration::ZERO,

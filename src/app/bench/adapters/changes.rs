@@ -106,11 +106,16 @@ pub async fn replace(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
                 "a request before the publication got the version after it",
             ));
         }
+        if !answers.iter().all(|answer| answer.outlives(seen.span.end)) {
+            return Err(Failure::failed(
+                "answers were over before the replacement: ask for more --tokens",
+            ));
+        }
         took = seen.span.end - seen.span.start;
         if counted > 0 {
             firsts.add([seen.answered, seen.warm]);
             gaps.add(noticed(&answers, &seen.span));
-            quiet.add(noticed(&answers, &seen.quiet));
+            quiet.add(by_itself(&answers, &seen.quiet));
         }
     }
     bench.target.local.stop().await;
@@ -171,6 +176,13 @@ struct Seen {
 /// The longest gap of any stream that has a moment of `span` in it, and the median of all gaps, in seconds.
 fn noticed(answers: &[Answered], span: &Range<Instant>) -> [f64; 2] {
     let longest = answers.iter().map(|answer| answer.longest_gap_in(span));
+    let gaps = Numbers::of(answers.iter().flat_map(Answered::gaps));
+    [longest.fold(0.0, f64::max), gaps.median()]
+}
+
+/// The same of gaps that lie within `span`: what ends later has felt what came later.
+fn by_itself(answers: &[Answered], span: &Range<Instant>) -> [f64; 2] {
+    let longest = answers.iter().map(|answer| answer.longest_gap_within(span));
     let gaps = Numbers::of(answers.iter().flat_map(Answered::gaps));
     [longest.fold(0.0, f64::max), gaps.median()]
 }
