@@ -115,10 +115,13 @@ impl Store {
         }
         sync_folder(folder.path())?;
         self.reached(Step::Written);
-        if peft::generation(&self.read_from(folder.path())?) != generation {
-            return Err(Reason::Storage(
-                "an adapter read back from disk differs from what was written".into(),
-            ));
+        for (name, bytes) in files.iter().filter(|(name, _)| is_ours(name)) {
+            let same = holds_exactly(&folder.path().join(name), bytes);
+            if !same.map_err(|error| failed(name, &error))? {
+                return Err(Reason::Storage(format!(
+                    "{name} read back from disk differs from what was written"
+                )));
+            }
         }
         self.reached(Step::Verified);
         Ok(Staged { generation, folder })
@@ -272,6 +275,24 @@ fn read_file(path: &Path, length: u64) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Whether a file has these bytes, without a second copy of them in memory.
+fn holds_exactly(path: &Path, bytes: &[u8]) -> std::io::Result<bool> {
+    let mut file = File::open(path)?;
+    if file.metadata()?.len() != bytes.len() as u64 {
+        return Ok(false);
+    }
+    let mut read = vec![0; SLICE.min(bytes.len())];
+    for slice in bytes.chunks(SLICE) {
+        let read = &mut read[..slice.len()];
+        file.read_exact(read)?;
+        if read != slice {
+            return Ok(false);
+        }
+        pool::give_way();
+    }
+    Ok(true)
+}
+
 /// Other files of an uploaded folder (a README, a tokenizer) are left out.
 pub(super) fn is_ours(name: &str) -> bool {
     [CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE].contains(&name)
@@ -345,6 +366,23 @@ mod tests {
         assert_eq!(store.sweep(|generation| generation == kept).unwrap(), 4);
         assert!(store.holds(kept) && !store.holds(orphan));
         assert_eq!(store.sweep(|generation| generation == kept).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_file_is_compared_byte_by_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let bytes: Vec<u8> = (0..2 * SLICE + 7).map(|at| at as u8).collect();
+        fs::write(&path, &bytes).unwrap();
+        assert!(holds_exactly(&path, &bytes).unwrap());
+        assert!(!holds_exactly(&path, &bytes[1..]).unwrap());
+        for at in [0, SLICE, 2 * SLICE + 6] {
+            let mut other = bytes.clone();
+            other[at] ^= 1;
+            assert!(!holds_exactly(&path, &other).unwrap(), "byte {at}");
+        }
+        fs::write(&path, []).unwrap();
+        assert!(holds_exactly(&path, &[]).unwrap());
     }
 
     #[test]
