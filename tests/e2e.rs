@@ -193,7 +193,8 @@ fn every_measure_of_adapters_gives_a_ratio() {
     assert_eq!(
         measured,
         [
-            "costs", "costs", "costs", "cold", "cold", "replace", "replace", "slots", "crowd"
+            "costs", "costs", "costs", "cold", "cold", "replace", "replace", "replace", "slots",
+            "crowd"
         ]
     );
     for row in rows {

@@ -56,6 +56,14 @@ impl Answered {
             .fold(0.0, f64::max)
     }
 
+    /// The longest of the gaps that lie within `span`; 0 where there is none.
+    pub fn longest_gap_within(&self, span: &Range<Instant>) -> f64 {
+        self.between()
+            .filter(|(from, to)| *from >= span.start && *to <= span.end)
+            .map(|(from, to)| (to - from).as_secs_f64())
+            .fold(0.0, f64::max)
+    }
+
     fn between(&self) -> impl Iterator<Item = (Instant, Instant)> {
         self.arrivals.windows(2).map(|pair| (pair[0], pair[1]))
     }
@@ -231,5 +239,6 @@ mod tests {
         assert_eq!(answered.longest_gap_in(&(at(150)..at(160))), 0.06);
         assert_eq!(answered.longest_gap_in(&(at(0)..at(100))), 0.0);
         assert_eq!(answered.longest_gap_in(&(at(290)..at(400))), 0.0);
+        assert_eq!(answered.longest_gap_within(&(at(125)..at(205))), 0.02);
     }
 }

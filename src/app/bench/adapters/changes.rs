@@ -35,7 +35,7 @@ pub async fn cold(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
         }
         bench.tell(&probe, "unload").await?;
         let bodies = busy(&mut bench, names.iter().map(String::as_str));
-        let (answers, span) = during(&bench, &bodies, async {
+        let (answers, _, span) = during(&bench, &bodies, async {
             let began = Instant::now();
             bench.tell(&probe, "load").await?;
             Ok(began..Instant::now())
@@ -67,14 +67,14 @@ pub async fn replace(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
         prompt_tokens: 1,
         tokens: 1,
     };
-    let [mut firsts, mut gaps, mut after] = [const { Sides::NONE }; 3];
+    let [mut firsts, mut gaps, mut quiet] = [const { Sides::NONE }; 3];
     for counted in 0..=args.runs {
         let streams = usize::from(args.streams);
         let bodies = busy(&mut bench, std::iter::repeat_n(NAME, streams));
         let [probe, again] = [(); 2].map(|()| bench.body(Some(NAME), short));
         // Made before the clock runs: drawing numbers would take the cores from the streams.
         let next = bench.target.adapter(bench.rank(), u64::from(counted) + 1)?;
-        let (answers, seen) = during(&bench, &bodies, async {
+        let (answers, before, seen) = during(&bench, &bodies, async {
             let began = Instant::now();
             let registered = register(bench.client(), NAME, next.path(), &[]).await?;
             let published = Instant::now();
@@ -85,10 +85,8 @@ pub async fn replace(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
                 ));
             }
             let second = load::ask(bench.client(), &again, None).await?;
-            let (took, over) = (first.began() - began, Instant::now());
             Ok(Seen {
                 span: began..first.began(),
-                quiet: over..over + took,
                 answered: (first.began() - published).as_secs_f64(),
                 warm: second.first(),
                 generation: first.generation,
@@ -106,7 +104,7 @@ pub async fn replace(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
         if counted > 0 {
             firsts.add([seen.answered, seen.warm]);
             gaps.add(noticed(&answers, &seen.span));
-            after.add(noticed(&answers, &seen.quiet));
+            quiet.add(by_itself(&answers, &before));
         }
     }
     bench.target.local.stop().await;
@@ -119,9 +117,9 @@ pub async fn replace(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
             Measure::Replace,
             "longest gap from upload to that token, against the median",
         ),
-        after.ratio(
+        quiet.ratio(
             Measure::Replace,
-            "longest gap in as long a time afterwards, against the median",
+            "longest gap in a quiet time before it, against the median",
         ),
     ])
 }
@@ -157,8 +155,6 @@ impl Sides {
 /// What one replacement looked like from outside.
 struct Seen {
     span: Range<Instant>,
-    /// As long, when nothing was replaced any more: what the machine does by itself.
-    quiet: Range<Instant>,
     answered: f64,
     warm: f64,
     generation: Option<String>,
@@ -167,6 +163,13 @@ struct Seen {
 /// The longest gap of any stream that has a moment of `span` in it, and the median of all gaps, in seconds.
 fn noticed(answers: &[Answered], span: &Range<Instant>) -> [f64; 2] {
     let longest = answers.iter().map(|answer| answer.longest_gap_in(span));
+    let gaps = Numbers::of(answers.iter().flat_map(Answered::gaps));
+    [longest.fold(0.0, f64::max), gaps.median()]
+}
+
+/// The same of gaps that lie within `span`, when nothing happened: what the machine does by itself.
+fn by_itself(answers: &[Answered], span: &Range<Instant>) -> [f64; 2] {
+    let longest = answers.iter().map(|answer| answer.longest_gap_within(span));
     let gaps = Numbers::of(answers.iter().flat_map(Answered::gaps));
     [longest.fold(0.0, f64::max), gaps.median()]
 }
@@ -180,22 +183,30 @@ fn busy<'n>(bench: &mut Bench<'_>, names: impl Iterator<Item = &'n str>) -> Vec<
     names.map(|name| bench.body(Some(name), request)).collect()
 }
 
-/// Runs the streams, and `change` when each of them has settled.
+/// Runs the streams, and `change` when each of them has settled and gone on for a while in quiet. Returns that while too.
 async fn during<T>(
     bench: &Bench<'_>,
     bodies: &[Value],
     change: impl Future<Output = Result<T, Failure>>,
-) -> Result<(Vec<Answered>, T), Failure> {
+) -> Result<(Vec<Answered>, Range<Instant>, T), Failure> {
     let heard: Vec<Semaphore> = bodies.iter().map(|_| Semaphore::new(0)).collect();
     let streams = bodies.iter().zip(&heard);
     let streams = streams.map(|(body, heard)| load::ask(bench.client(), body, Some(heard)));
     let changed = async {
         // Each of them: while one still computes its prompt, all steps are longer.
-        for heard in &heard {
-            let permits = heard.acquire_many(SETTLED).await;
-            permits.map_err(Failure::failed)?.forget();
-        }
-        change.await
+        let all_had = async |tokens: u32| {
+            for heard in &heard {
+                let permits = heard.acquire_many(tokens).await;
+                permits.map_err(Failure::failed)?.forget();
+            }
+            Ok::<_, Failure>(Instant::now())
+        };
+        let began = all_had(SETTLED).await?;
+        // A quarter of an answer, which is twice as long as those of other measures.
+        let quiet = began..all_had((bench.request().tokens as u32 / 2).max(1)).await?;
+        Ok((quiet, change.await?))
     };
-    tokio::try_join!(futures::future::try_join_all(streams), changed)
+    let streams = futures::future::try_join_all(streams);
+    let (answers, (quiet, changed)) = tokio::try_join!(streams, changed)?;
+    Ok((answers, quiet, changed))
 }
