@@ -208,7 +208,6 @@ impl Daemon {
             %http,
             grpc = %grpc_address,
             seconds = began.elapsed().as_secs_f32(),
-            products = crate::kernels::Unit::best().name(),
             "ready"
         );
         let drain = Duration::from_secs(values.server.drain_seconds);

@@ -44,6 +44,15 @@ impl Home {
         .await
     }
 
+    /// With room for one, for which requests wait a minute.
+    async fn open_patient(&self) -> Registry {
+        let patient = Config {
+            room_patience: Duration::from_secs(60),
+            ..config(self.dir.path(), size())
+        };
+        open_as(patient, BASE_DIGEST, Arc::new(Unwatched)).await
+    }
+
     /// The folder of a stored version.
     fn content(&self, seed: u64) -> PathBuf {
         let adapters = self.dir.path().join("adapters");

@@ -27,7 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0
 ACTS = ["replace", "replace", "unload", "load", "pin", "rollback", "come and go", "list"]
-# Each makes a version, of which a record stays for rollbacks and audits: by design memory grows with them.
+# Each makes a version. A name keeps only its last ones, so memory has no reason to grow with them.
 MAKING = {"replace", "rollback", "come and go"}
 NAMES = [f"soak-{index}" for index in range(10)]
 KEYS = [None, "sk-one", "sk-two", "sk-three"]
@@ -374,7 +374,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--clients", type=int, default=40, help="who ask at once")
     parser.add_argument("--growth", type=float, default=8, help="MiB that memory may grow after it has settled")
-    parser.add_argument("--no-new-versions", action="store_true", help="load and unload only: then memory has no reason to grow at all")
+    parser.add_argument("--no-new-versions", action="store_true", help="load and unload only, to tell which of the two memory grows with")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     daemon, tally, stop = Daemon(args.adapterd, args.model), Tally(), threading.Event()

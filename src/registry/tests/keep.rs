@@ -124,11 +124,7 @@ async fn a_version_that_another_name_or_a_request_has_stays_there() {
 #[tokio::test]
 async fn whoever_waits_for_a_place_in_memory_keeps_nobody_from_publishing() {
     let home = Home::new();
-    let patient = Config {
-        room_patience: Duration::from_secs(60),
-        ..config(home.dir.path(), size())
-    };
-    let registry = open_as(patient, BASE_DIGEST, Arc::new(Unwatched)).await;
+    let registry = home.open_patient().await;
     publish(&registry, "a", 1).await;
     publish(&registry, "b", 2).await;
     let running = lease(&registry, "a").await.unwrap();
@@ -154,11 +150,7 @@ async fn whoever_waits_for_a_place_in_memory_keeps_nobody_from_publishing() {
 #[tokio::test]
 async fn a_request_that_waits_while_what_it_asked_for_is_forgotten_gets_what_the_name_means_then() {
     let home = Home::new();
-    let patient = Config {
-        room_patience: Duration::from_secs(60),
-        ..config(home.dir.path(), size())
-    };
-    let registry = open_as(patient, BASE_DIGEST, Arc::new(Unwatched)).await;
+    let registry = home.open_patient().await;
     publish(&registry, "a", 1).await;
     let running = lease(&registry, "a").await.unwrap();
     publish(&registry, "b", 2).await;

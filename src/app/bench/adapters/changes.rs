@@ -1,15 +1,18 @@
 //! What is noticed when an adapter is loaded, or replaced, while others answer.
 
 use std::ops::Range;
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Instant;
 
 use serde_json::Value;
+use tokio::process::Command;
 use tokio::sync::Semaphore;
 
 use super::super::load::{self, Answered, Request};
 use super::super::numbers::Numbers;
 use super::{AdaptersArgs, Bench, Measure, Ratio};
-use crate::cli::{Failure, register};
+use crate::cli::Failure;
 
 /// Tokens each stream has had when something is changed: by then all of them decode.
 const SETTLED: u32 = 8;
@@ -43,7 +46,7 @@ pub async fn cold(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
         .await?;
         if counted > 0 {
             firsts.add(seconds);
-            gaps.add(noticed(&answers, &span));
+            gaps.add(noticed(&answers, |answer| answer.longest_gap_in(&span)));
         }
     }
     bench.target.local.stop().await;
@@ -76,7 +79,7 @@ pub async fn replace(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
         let next = bench.target.adapter(bench.rank(), u64::from(counted) + 1)?;
         let (answers, before, seen) = during(&bench, &bodies, async {
             let began = Instant::now();
-            let registered = register(bench.client(), NAME, next.path(), &[]).await?;
+            let registered = register_apart(&bench, NAME, next.path()).await?;
             let published = Instant::now();
             let first = load::ask(bench.client(), &probe, None).await?;
             if first.generation.as_deref() != registered["generation"].as_str() {
@@ -103,8 +106,12 @@ pub async fn replace(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
         }
         if counted > 0 {
             firsts.add([seen.answered, seen.warm]);
-            gaps.add(noticed(&answers, &seen.span));
-            quiet.add(by_itself(&answers, &before));
+            gaps.add(noticed(&answers, |answer| {
+                answer.longest_gap_in(&seen.span)
+            }));
+            quiet.add(noticed(&answers, |answer| {
+                answer.longest_gap_within(&before)
+            }));
         }
     }
     bench.target.local.stop().await;
@@ -160,18 +167,28 @@ struct Seen {
     generation: Option<String>,
 }
 
-/// The longest gap of any stream that has a moment of `span` in it, and the median of all gaps, in seconds.
-fn noticed(answers: &[Answered], span: &Range<Instant>) -> [f64; 2] {
-    let longest = answers.iter().map(|answer| answer.longest_gap_in(span));
+/// The longest gap that `pick` finds in any stream, and the median of all gaps, in seconds.
+fn noticed(answers: &[Answered], pick: impl Fn(&Answered) -> f64) -> [f64; 2] {
+    let longest = answers.iter().map(pick).fold(0.0, f64::max);
     let gaps = Numbers::of(answers.iter().flat_map(Answered::gaps));
-    [longest.fold(0.0, f64::max), gaps.median()]
+    [longest, gaps.median()]
 }
 
-/// The same of gaps that lie within `span`, when nothing happened: what the machine does by itself.
-fn by_itself(answers: &[Answered], span: &Range<Instant>) -> [f64; 2] {
-    let longest = answers.iter().map(|answer| answer.longest_gap_within(span));
-    let gaps = Numbers::of(answers.iter().flat_map(Answered::gaps));
-    [longest.fold(0.0, f64::max), gaps.median()]
+/// Registers an adapter from a process of its own, as users do: packing and sending it here would hold up the streams.
+async fn register_apart(bench: &Bench<'_>, name: &str, dir: &Path) -> Result<Value, Failure> {
+    let program = std::env::current_exe()?;
+    let said = Command::new(program)
+        .args(["adapter", "register", "--json", "--name", name])
+        .args(["--server", &bench.target.local.url()])
+        .arg(dir)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await?;
+    match said.status.success() {
+        true => serde_json::from_slice(&said.stdout).map_err(Failure::failed),
+        false => Err(Failure::failed(String::from_utf8_lossy(&said.stderr))),
+    }
 }
 
 /// Requests whose streams go on for long enough to see a change.
