@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 
-use super::{BLOCK, Codes, LANES, Layout, PAIR, PANEL, Rounded, Scaling, Tiles, avx512};
+use super::{BLOCK, Codes, LANES, Layout, PANEL, Rounded, Scaling, Tiles, avx512};
 
 /// Rows of x the matrix unit takes at once: a panel.
 const MOST: usize = PANEL;
@@ -102,12 +102,8 @@ pub(super) unsafe fn tiles<L: Layout>(
     if rows == x.rows() {
         return;
     }
-    for first in (0..count).step_by(PAIR) {
-        let pair = tiles.some(first..(first + PAIR).min(count), blocks);
-        let write = |row: usize, tile: usize, out: &_| write(row, first + tile, out);
-        // SAFETY: as this function demands.
-        unsafe { avx512::from_row(&pair, x, rows, write) }
-    }
+    // SAFETY: as this function demands.
+    unsafe { avx512::from_row(tiles, x, rows, write) }
 }
 
 /// # Safety

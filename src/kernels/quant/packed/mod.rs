@@ -36,8 +36,6 @@ pub(super) use scaling::{Halves, Scaled, Scaling, Shifted, Sixteenths};
 
 /// Weight rows of a tile.
 pub(super) const LANES: usize = 16;
-/// Tiles that one pass over x takes together: each value of x is then loaded once for 32 rows.
-const PAIR: usize = 2;
 
 /// A block format: weight = scale · (code − ZERO) + shift.
 pub(super) trait Layout: Send + Sync + 'static {
@@ -140,29 +138,23 @@ impl<L: Layout> Weight<L> {
     fn tiles_with(&self, unit: Unit, all: Range<usize>, x: &Rounded, y: &Output<'_>) {
         let write = |row: usize, tile: usize, out: &[f32; LANES]| {
             // SAFETY: these outputs belong to these tiles of weight rows alone.
-            unsafe { y.put(row, tile * LANES, out) };
+            unsafe { y.put(row, (all.start + tile) * LANES, out) };
         };
-        #[cfg(target_arch = "x86_64")]
-        if unit == Unit::AmxInt8 {
-            let write = |row, tile, out: &_| write(row, all.start + tile, out);
-            // SAFETY: a unit is chosen only where the processor has it.
-            return unsafe { amx::tiles(&self.some(all.clone()), x, write) };
-        }
-        for first in all.clone().step_by(PAIR) {
-            let tiles = self.some(first..(first + PAIR).min(all.end));
-            let write = |row, tile, out: &_| write(row, first + tile, out);
-            match unit {
-                Unit::Portable => portable::tiles(&tiles, x, write),
-                // SAFETY (all three): as above.
-                #[cfg(target_arch = "x86_64")]
-                Unit::Avx2 => unsafe { avx2::plain(&tiles, x, write) },
-                #[cfg(target_arch = "x86_64")]
-                Unit::AvxVnni => unsafe { avx2::vnni(&tiles, x, write) },
-                #[cfg(target_arch = "x86_64")]
-                _ => unsafe { avx512::tiles(&tiles, x, write) },
-                #[cfg(not(target_arch = "x86_64"))]
-                _ => portable::tiles(&tiles, x, write),
-            }
+        let tiles = self.some(all.clone());
+        match unit {
+            Unit::Portable => portable::tiles(&tiles, x, write),
+            // SAFETY (all three): a unit is chosen only where the processor has it.
+            #[cfg(target_arch = "x86_64")]
+            Unit::Avx2 => unsafe { avx2::plain(&tiles, x, write) },
+            #[cfg(target_arch = "x86_64")]
+            Unit::AvxVnni => unsafe { avx2::vnni(&tiles, x, write) },
+            #[cfg(target_arch = "x86_64")]
+            Unit::Avx512Vnni => unsafe { avx512::tiles(&tiles, x, write) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Unit::AmxInt8 => unsafe { amx::tiles(&tiles, x, write) },
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => portable::tiles(&tiles, x, write),
         }
     }
 }
