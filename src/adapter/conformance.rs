@@ -34,7 +34,8 @@ fn with_key(files: &Files, key: &str, value: Value) -> Files {
     let mut config: Value = serde_json::from_slice(&files[CONFIG_FILE]).unwrap();
     config[key] = value;
     let mut files = files.clone();
-    files.insert(CONFIG_FILE.to_owned(), serde_json::to_vec(&config).unwrap());
+    let config = serde_json::to_vec(&config).unwrap();
+    files.insert(CONFIG_FILE.to_owned(), config.into());
     files
 }
 
@@ -60,7 +61,7 @@ fn with_tensors(files: &Files, change: impl FnOnce(&mut Arrays)) -> Files {
     });
     let bytes = safetensors::serialize(views, None::<HashMap<String, String>>).unwrap();
     let mut files = files.clone();
-    files.insert(WEIGHTS_FILE.to_owned(), bytes);
+    files.insert(WEIGHTS_FILE.to_owned(), bytes.into());
     files
 }
 
@@ -176,15 +177,15 @@ fn a_file_cut_anywhere_or_of_another_format_is_refused() {
         let weights = &files[WEIGHTS_FILE];
         for cut in [0, 1, 7, 8, 20, weights.len() / 2, weights.len() - 1] {
             let mut files = files.clone();
-            files.insert(WEIGHTS_FILE.to_owned(), weights[..cut].to_vec());
+            files.insert(WEIGHTS_FILE.to_owned(), weights.slice(..cut));
             assert_eq!(refusal(&files).field, WEIGHTS_FILE);
         }
         let mut pickled = files.clone();
-        pickled.insert(WEIGHTS_FILE.to_owned(), b"\x80\x02}q\x00.".to_vec());
+        pickled.insert(WEIGHTS_FILE.to_owned(), b"\x80\x02}q\x00."[..].into());
         assert!(refusal(&pickled).why.contains("pickle"));
         pickled.remove(WEIGHTS_FILE);
         assert_eq!(refusal(&pickled).field, WEIGHTS_FILE);
-        pickled.insert("adapter_model.bin".to_owned(), b"PK".to_vec());
+        pickled.insert("adapter_model.bin".to_owned(), b"PK"[..].into());
         assert_eq!(refusal(&pickled).field, "adapter_model.bin");
     }
 }
@@ -221,14 +222,14 @@ fn an_adapter_of_another_base_is_refused() {
                 r#"{{"base_digest": "{}"}}"#,
                 blake3::Hash::from_bytes(digest).to_hex()
             );
-            files.insert(PROVENANCE_FILE.to_owned(), text.into_bytes());
+            files.insert(PROVENANCE_FILE.to_owned(), text.into());
             files
         };
         accepted(&with_digest(BASE_DIGEST));
         assert_eq!(refusal(&with_digest([8; 32])).field, "base_digest");
         let with_origin = |text: &str| {
             let mut files = files.clone();
-            files.insert(PROVENANCE_FILE.to_owned(), text.as_bytes().to_vec());
+            files.insert(PROVENANCE_FILE.to_owned(), text.to_owned().into());
             files
         };
         for broken in ["[", "[]", "null", "\"\"", r#"{"base_digest": 7}"#] {

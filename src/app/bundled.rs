@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use bytes::Bytes;
+
 use crate::adapter::peft;
 use crate::domain::{AdapterName, Reason};
 use crate::registry::{Files, Registry};
@@ -52,7 +54,7 @@ pub async fn offer(registry: &Registry, data_dir: &Path) -> Result<(), Reason> {
         }
         let files: Files = contents
             .into_iter()
-            .map(|(file, bytes)| (file.to_owned(), bytes.to_vec()))
+            .map(|(file, bytes)| (file.to_owned(), Bytes::from_static(bytes)))
             .collect();
         let generation = peft::generation(&files);
         let mark = marks.join(name);

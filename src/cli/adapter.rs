@@ -1,8 +1,12 @@
 //! `adapter …`: the registry from the command line.
 
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use futures::Stream;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 
 use super::output::{Table, cell, line, short, size, when};
 use super::{Client, Failure, Output};
@@ -188,9 +192,11 @@ pub async fn register(
     dir: &Path,
     query: &[(&str, String)],
 ) -> Result<Value, Failure> {
+    let (names, size) = check(dir)?;
     let path = ["v1", "adapters", name];
+    let body = reqwest::Body::wrap_stream(pack(dir, names));
     client
-        .put(&path, query, "application/x-tar", pack(dir)?)
+        .put(&path, query, "application/x-tar", size, body)
         .await
 }
 
@@ -198,8 +204,8 @@ const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 const ORIGIN: &str = "adapterd.json";
 
-/// The adapter's files as a tar. Links are followed: a model hub's cache consists of them.
-fn pack(dir: &Path) -> Result<Vec<u8>, Failure> {
+/// The names of the adapter's files, and the size of a tar of them.
+fn check(dir: &Path) -> Result<(Vec<&'static str>, u64), Failure> {
     let wrong = |why: String| Failure::Usage(format!("{}: {why}", dir.display()));
     if !std::fs::metadata(dir)
         .map_err(|error| wrong(error.to_string()))?
@@ -219,14 +225,59 @@ fn pack(dir: &Path) -> Result<Vec<u8>, Failure> {
             false => format!("has no {name}; a PEFT folder has {CONFIG} and {WEIGHTS}"),
         }));
     }
-    let mut archive = tar::Builder::new(Vec::new());
-    for name in [CONFIG, WEIGHTS, ORIGIN]
-        .into_iter()
-        .filter(|name| has(name))
-    {
-        archive.append_path_with_name(dir.join(name), name)?;
+    let mut names = vec![CONFIG, WEIGHTS, ORIGIN];
+    names.retain(|name| has(name));
+    let mut size = 2 * TAR_BLOCK;
+    for name in &names {
+        let file = std::fs::metadata(dir.join(name))?;
+        size += TAR_BLOCK + file.len().next_multiple_of(TAR_BLOCK);
     }
-    Ok(archive.into_inner()?)
+    Ok((names, size))
+}
+
+/// A tar has a block before each file, whole blocks for each, and two at its end.
+const TAR_BLOCK: u64 = 512;
+/// Bytes of a part on its way.
+const PART: usize = 256 << 10;
+
+/// The adapter's files as a tar, read as the daemon takes it: never all in memory. Links are followed: a model hub's cache
+/// consists of them.
+fn pack(
+    dir: &Path,
+    names: Vec<&'static str>,
+) -> impl Stream<Item = io::Result<Vec<u8>>> + Send + 'static {
+    let (sender, receiver) = mpsc::channel(1);
+    let dir = dir.to_owned();
+    tokio::task::spawn_blocking(move || {
+        let write = || {
+            let parts = BufWriter::with_capacity(PART, Parts(&sender));
+            let mut archive = tar::Builder::new(parts);
+            for name in names {
+                archive.append_path_with_name(dir.join(name), name)?;
+            }
+            archive.into_inner()?.flush()
+        };
+        if let Err(error) = write() {
+            // Ends the request, so that half an archive is never taken for all of it.
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
+    ReceiverStream::new(receiver)
+}
+
+/// Sends what is written to it.
+struct Parts<'a>(&'a mpsc::Sender<io::Result<Vec<u8>>>);
+
+impl Write for Parts<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let sent = self.0.blocking_send(Ok(bytes.to_vec()));
+        sent.map_err(|_| io::ErrorKind::BrokenPipe)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 async fn export(client: &Client, name: &str, dir: &Path, output: Output) -> Result<(), Failure> {
@@ -246,18 +297,20 @@ async fn export(client: &Client, name: &str, dir: &Path, output: Output) -> Resu
 
 #[cfg(test)]
 mod tests {
+    use futures::TryStreamExt;
+
     use super::*;
 
     fn refusal(dir: &Path) -> String {
-        match pack(dir) {
+        match check(dir) {
             Err(Failure::Usage(why)) => why,
             other => panic!("{other:?}"),
         }
     }
 
     #[cfg(unix)]
-    #[test]
-    fn a_folder_of_links_is_packed_with_what_they_lead_to_and_nothing_else() {
+    #[tokio::test]
+    async fn a_folder_of_links_is_packed_with_what_they_lead_to_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let (blobs, folder) = (dir.path().join("blobs"), dir.path().join("snapshot"));
         for made in [&blobs, &folder] {
@@ -267,7 +320,10 @@ mod tests {
             std::fs::write(blobs.join(name), name).unwrap();
             std::os::unix::fs::symlink(blobs.join(name), folder.join(name)).unwrap();
         }
-        let packed = pack(&folder).unwrap();
+        let (names, size) = check(&folder).unwrap();
+        let parts: Vec<_> = pack(&folder, names).try_collect().await.unwrap();
+        let packed = parts.concat();
+        assert_eq!(packed.len() as u64, size);
         let mut archive = tar::Archive::new(packed.as_slice());
         let found: Vec<(String, String)> = archive
             .entries()
@@ -282,6 +338,14 @@ mod tests {
             found,
             [CONFIG, WEIGHTS].map(|name| (name.into(), name.into()))
         );
+    }
+
+    #[tokio::test]
+    async fn a_file_that_goes_away_meanwhile_is_an_error_and_no_shorter_archive() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(CONFIG), "{}").unwrap();
+        let sent = pack(dir.path(), vec![CONFIG, WEIGHTS]).try_collect();
+        assert!(sent.await.map(|parts: Vec<_>| parts.len()).is_err());
     }
 
     #[test]

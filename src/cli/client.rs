@@ -1,6 +1,6 @@
 //! HTTP to the daemon: one place that knows headers, errors and exit codes.
 
-use reqwest::{Method, RequestBuilder, Response, Url};
+use reqwest::{Body, Method, RequestBuilder, Response, Url};
 use serde_json::Value;
 
 use super::Failure;
@@ -105,15 +105,18 @@ impl Client {
             .await
     }
 
+    /// `body` has `length` bytes.
     pub async fn put(
         &self,
         segments: &[&str],
         query: &[(&str, String)],
         content_type: &'static str,
-        body: Vec<u8>,
+        length: u64,
+        body: Body,
     ) -> Result<Value, Failure> {
         let request = self.request(Method::PUT, segments)?.query(query);
-        self.json(request.header("content-type", content_type).body(body))
+        let request = request.header("content-type", content_type);
+        self.json(request.header("content-length", length).body(body))
             .await
     }
 

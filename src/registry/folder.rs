@@ -29,7 +29,7 @@ pub(super) fn read(root: &Path, path: &str, sizes: Sizes) -> Result<Files, Reaso
     let mut files = Files::new();
     for name in [CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE] {
         if let Some(bytes) = read_file(&folder, path, name, sizes.of(name))? {
-            files.insert(name.to_owned(), bytes);
+            files.insert(name.to_owned(), bytes.into());
         }
     }
     if !files.contains_key(WEIGHTS_FILE) && folder.symlink_metadata("adapter_model.bin").is_ok() {

@@ -257,7 +257,9 @@ impl Store {
                 }
                 Ok(metadata) => files.insert(
                     name.to_owned(),
-                    read_file(&path, metadata.len()).map_err(|error| failed(&error))?,
+                    read_file(&path, metadata.len())
+                        .map_err(|error| failed(&error))?
+                        .into(),
                 ),
             };
         }

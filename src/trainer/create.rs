@@ -158,7 +158,7 @@ impl Trainer {
             disk::create_folder(&folder)?;
             let files = files
                 .iter()
-                .map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+                .map(|(name, bytes)| (name.as_str(), &bytes[..]));
             Ok(disk::publish_folder(&folder, "parent", files)?)
         })
         .await

@@ -100,7 +100,7 @@ fn folder(path: &str) -> peft::Files {
         .map(|name| {
             (
                 name.to_owned(),
-                std::fs::read(golden(path).join(name)).unwrap(),
+                std::fs::read(golden(path).join(name)).unwrap().into(),
             )
         })
         .into()

@@ -124,7 +124,7 @@ pub fn files(plan: &Plan, base_name: &str, finished: &Finished) -> Result<Files,
         parent_generation: plan.parent.as_ref().and_then(|parent| parent.generation),
     };
     let provenance = serde_json::to_vec_pretty(&provenance).map_err(std::io::Error::other)?;
-    files.insert(PROVENANCE_FILE.to_owned(), provenance);
+    files.insert(PROVENANCE_FILE.to_owned(), provenance.into());
     Ok(files)
 }
 

@@ -200,7 +200,7 @@ impl Worker<'_> {
         let folder = self.shared.job_folder(&job.view.id).join("parent");
         let mut files = peft::Files::new();
         for name in [peft::CONFIG_FILE, peft::WEIGHTS_FILE] {
-            files.insert(name.to_owned(), std::fs::read(folder.join(name))?);
+            files.insert(name.to_owned(), std::fs::read(folder.join(name))?.into());
         }
         let base = &self.shared.base;
         let fit = Fit {

@@ -45,7 +45,10 @@ fn sites(model: &str) -> Vec<SiteShape> {
 
 pub fn files(folder: &str) -> Files {
     let folder = golden(&format!("adapters/{folder}"));
-    let read = |name: &str| (name.to_owned(), std::fs::read(folder.join(name)).unwrap());
+    let read = |name: &str| {
+        let bytes = std::fs::read(folder.join(name)).unwrap();
+        (name.to_owned(), bytes.into())
+    };
     [CONFIG_FILE, WEIGHTS_FILE].map(read).into()
 }
 
@@ -68,7 +71,10 @@ fn changed(set: &Value) -> Files {
     for (key, value) in set.as_object().unwrap() {
         config[key] = value.clone();
     }
-    files.insert(CONFIG_FILE.to_owned(), serde_json::to_vec(&config).unwrap());
+    files.insert(
+        CONFIG_FILE.to_owned(),
+        serde_json::to_vec(&config).unwrap().into(),
+    );
     files
 }
 

@@ -263,8 +263,11 @@ fn a_process_that_takes_adapters() {
         for alpha in first + 1.. {
             config["lora_alpha"] = alpha.into();
             let files = registry::Files::from([
-                (CONFIG.to_owned(), serde_json::to_vec(&config).unwrap()),
-                (WEIGHTS.to_owned(), read(WEIGHTS)),
+                (
+                    CONFIG.to_owned(),
+                    serde_json::to_vec(&config).unwrap().into(),
+                ),
+                (WEIGHTS.to_owned(), read(WEIGHTS).into()),
             ]);
             let view = registry.publish(&name, files, None, "upload").await;
             // In one piece: a kill leaves the whole line or none of it.

@@ -76,7 +76,7 @@ impl House {
             for name in ["adapter_config.json", "adapter_model.safetensors"] {
                 files.insert(
                     name.to_owned(),
-                    std::fs::read(folder.join(name)).expect("a file"),
+                    std::fs::read(folder.join(name)).expect("a file").into(),
                 );
             }
             registry

@@ -41,7 +41,7 @@ pub fn folder(path: &Path) -> Files {
         .map(|entry| {
             (
                 entry.file_name().into_string().unwrap(),
-                std::fs::read(entry.path()).unwrap(),
+                std::fs::read(entry.path()).unwrap().into(),
             )
         })
         .collect()

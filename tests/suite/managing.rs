@@ -19,7 +19,7 @@ fn tarball(files: &adapterd::gateway::Files, within: &str) -> Vec<u8> {
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
         archive
-            .append_data(&mut header, format!("{within}{name}"), content.as_slice())
+            .append_data(&mut header, format!("{within}{name}"), &content[..])
             .unwrap();
     }
     archive.into_inner().unwrap()
@@ -46,7 +46,7 @@ async fn an_adapter_arrives_by_archive_form_or_path_as_the_same_generation() {
     let form = files.iter().fold(Form::new(), |form, (name, content)| {
         form.part(
             name.clone(),
-            Part::bytes(content.clone()).file_name(name.clone()),
+            Part::bytes(content.to_vec()).file_name(name.clone()),
         )
     });
     let url = format!("{}/v1/adapters/two", daemon.http);
@@ -266,7 +266,7 @@ async fn what_is_no_adapter_is_refused_and_nothing_is_registered() {
         .unwrap()
         .truncate(200);
     let mut unknown = adapter("plain");
-    let config = String::from_utf8(unknown["adapter_config.json"].clone()).unwrap();
+    let config = String::from_utf8(unknown["adapter_config.json"].to_vec()).unwrap();
     unknown.insert(
         "adapter_config.json".into(),
         config

@@ -1,5 +1,6 @@
 //! The name of an adapter's content.
 
+use bytes::Bytes;
 use serde_json::Value;
 
 use super::{CONFIG_FILE, Files, WEIGHTS_FILE};
@@ -13,10 +14,10 @@ const SLICE: usize = 256 << 10;
 /// tells how an adapter came about, not what it computes.
 pub fn generation(files: &Files) -> Generation {
     let mut hasher = blake3::Hasher::new_derive_key("adapterd adapter generation v1");
-    let empty = Vec::new();
-    let config = files.get(CONFIG_FILE).unwrap_or(&empty);
-    let canonical = canonical(config).unwrap_or_else(|| config.clone());
-    for part in [&canonical, files.get(WEIGHTS_FILE).unwrap_or(&empty)] {
+    let of = |name| files.get(name).cloned().unwrap_or_default();
+    let config = of(CONFIG_FILE);
+    let canonical = canonical(&config).map_or(config, Bytes::from);
+    for part in [canonical, of(WEIGHTS_FILE)] {
         hasher.update(&(part.len() as u64).to_le_bytes());
         for slice in part.chunks(SLICE) {
             hasher.update(slice);
@@ -50,7 +51,7 @@ mod tests {
         let files = [(CONFIG_FILE, config.as_bytes()), (WEIGHTS_FILE, weights)];
         generation(
             &files
-                .map(|(name, bytes)| (name.to_owned(), bytes.to_vec()))
+                .map(|(name, bytes)| (name.to_owned(), Bytes::copy_from_slice(bytes)))
                 .into(),
         )
     }
@@ -74,9 +75,12 @@ mod tests {
 
     #[test]
     fn the_record_of_origin_has_no_part_in_the_name() {
-        let mut files = Files::from([(CONFIG_FILE.to_owned(), b"{}".to_vec())]);
+        let mut files = Files::from([(CONFIG_FILE.to_owned(), Bytes::from_static(b"{}"))]);
         let before = generation(&files);
-        files.insert(super::super::PROVENANCE_FILE.to_owned(), b"{}".to_vec());
+        files.insert(
+            super::super::PROVENANCE_FILE.to_owned(),
+            Bytes::from_static(b"{}"),
+        );
         assert_eq!(generation(&files), before);
     }
 }

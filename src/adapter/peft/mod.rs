@@ -12,6 +12,8 @@ mod write;
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use super::Site;
 
 pub use config::ConfigFile;
@@ -27,8 +29,8 @@ pub const CONFIG_FILE: &str = "adapter_config.json";
 pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
 pub const PROVENANCE_FILE: &str = "adapterd.json";
 
-/// A folder's files by name. Names other than the three above are ignored.
-pub type Files = BTreeMap<String, Vec<u8>>;
+/// A folder's files by name, perhaps parts of one upload. Names other than the three above are ignored.
+pub type Files = BTreeMap<String, Bytes>;
 
 /// The names of A and B of a site in a weights file.
 pub fn tensor_names(site: Site) -> [String; 2] {

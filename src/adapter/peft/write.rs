@@ -25,8 +25,8 @@ impl Lora<'_> {
     pub fn files(&self) -> Result<Files> {
         let config = serde_json::to_vec_pretty(&self.config()).map_err(candle_core::Error::wrap)?;
         Ok([
-            (CONFIG_FILE.to_owned(), config),
-            (WEIGHTS_FILE.to_owned(), self.tensors()?),
+            (CONFIG_FILE.to_owned(), config.into()),
+            (WEIGHTS_FILE.to_owned(), self.tensors()?.into()),
         ]
         .into())
     }

@@ -1,5 +1,7 @@
 //! The `Adapters` service.
 
+use std::collections::BTreeMap;
+
 use futures::stream::{BoxStream, StreamExt};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -63,7 +65,7 @@ impl Adapters for Doors {
                 _ => None,
             })
             .await?;
-        let mut files = Files::new();
+        let mut files = BTreeMap::<String, Vec<u8>>::new();
         while let Some(message) = upload.next().await? {
             let piece = match message.part {
                 Some(Part::File(piece)) => piece,
@@ -87,6 +89,10 @@ impl Adapters for Doors {
                 )));
             }
         }
+        let files: Files = files
+            .into_iter()
+            .map(|(name, bytes)| (name, bytes.into()))
+            .collect();
         answer(
             self.gateway
                 .register(&header.name, files, given(&header.expected_generation))

@@ -114,8 +114,7 @@ pub(super) async fn put(call: Call) -> Outcome {
         }
         "application/x-tar" | "application/tar" => {
             let (request, body) = call.upload(limit).await?;
-            let files = archive::unpack(&body)?;
-            drop(body);
+            let files = archive::unpack(&body.into())?;
             request.gateway().register(&name, files, expected).await?
         }
         "multipart/form-data" => {
@@ -147,7 +146,7 @@ async fn uploaded(call: Call, limit: usize) -> Result<(Request, Files), Fault> {
         if files.contains_key(&name) {
             return Err(Reason::field(name, "appears twice").into());
         }
-        files.insert(name, part.bytes);
+        files.insert(name, part.bytes.into());
     }
     Ok((request, files))
 }

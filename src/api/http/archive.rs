@@ -1,7 +1,9 @@
 //! Adapter folders as tar archives.
 
-use std::io::Read;
+use std::io::Cursor;
 use std::path::Component;
+
+use bytes::Bytes;
 
 use crate::domain::Reason;
 use crate::gateway::Files;
@@ -9,17 +11,17 @@ use crate::gateway::Files;
 /// A PEFT folder holds three files that matter; more than this is something else.
 const MAX_ENTRIES: usize = 64;
 
-/// The regular files of an archive, at its top or all in one directory.
-pub(super) fn unpack(bytes: &[u8]) -> Result<Files, Reason> {
+/// The regular files of an archive, at its top or all in one directory. They stay where they lie in it.
+pub(super) fn unpack(bytes: &Bytes) -> Result<Files, Reason> {
     let broken =
         |why: String| Reason::BadBody(format!("the body is not a usable tar archive: {why}"));
-    let mut archive = tar::Archive::new(bytes);
+    let mut archive = tar::Archive::new(Cursor::new(bytes));
     let (mut files, mut folder, mut seen) = (Files::new(), None, 0);
     for entry in archive
-        .entries()
+        .entries_with_seek()
         .map_err(|fault| broken(fault.to_string()))?
     {
-        let mut entry = entry.map_err(|fault| broken(fault.to_string()))?;
+        let entry = entry.map_err(|fault| broken(fault.to_string()))?;
         seen += 1;
         if seen > MAX_ENTRIES {
             return Err(broken(format!("it has more than {MAX_ENTRIES} entries")));
@@ -62,12 +64,14 @@ pub(super) fn unpack(bytes: &[u8]) -> Result<Files, Reason> {
         if *folder.get_or_insert_with(|| place.clone()) != place {
             return Err(broken("its files are not all in one directory".to_owned()));
         }
-        let mut content =
-            Vec::with_capacity(usize::try_from(entry.size()).unwrap_or(0).min(bytes.len()));
-        entry
-            .read_to_end(&mut content)
-            .map_err(|fault| broken(fault.to_string()))?;
-        if files.insert(name, content).is_some() {
+        let (start, size) = (entry.raw_file_position(), entry.size());
+        let end = start.checked_add(size).and_then(|end| end.try_into().ok());
+        let end = end.filter(|end| *end <= bytes.len());
+        let end = end.ok_or_else(|| broken(format!("`{shown}` is cut off")))?;
+        if files
+            .insert(name, bytes.slice(start as usize..end))
+            .is_some()
+        {
             return Err(broken(format!("`{shown}` appears twice")));
         }
     }
@@ -88,7 +92,7 @@ pub(super) fn pack(files: &Files) -> Result<Vec<u8>, Reason> {
         header.set_mode(0o644);
         header.set_mtime(0);
         archive
-            .append_data(&mut header, name, content.as_slice())
+            .append_data(&mut header, name, &content[..])
             .map_err(failed)?;
     }
     archive.into_inner().map_err(failed)
@@ -100,12 +104,12 @@ mod tests {
 
     fn files() -> Files {
         Files::from([
-            ("a.json".to_owned(), b"{}".to_vec()),
-            ("b.safetensors".to_owned(), vec![0; 5000]),
+            ("a.json".to_owned(), Bytes::from_static(b"{}")),
+            ("b.safetensors".to_owned(), vec![0; 5000].into()),
         ])
     }
 
-    fn archive(entries: &[(&str, tar::EntryType)]) -> Vec<u8> {
+    fn archive(entries: &[(&str, tar::EntryType)]) -> Bytes {
         let mut archive = tar::Builder::new(Vec::new());
         for (name, kind) in entries {
             let mut header = tar::Header::new_gnu();
@@ -119,12 +123,12 @@ mod tests {
             header.set_cksum();
             archive.append(&header, std::io::empty()).unwrap();
         }
-        archive.into_inner().unwrap()
+        archive.into_inner().unwrap().into()
     }
 
     #[test]
     fn what_is_packed_unpacks_the_same() {
-        assert_eq!(unpack(&pack(&files()).unwrap()).unwrap(), files());
+        assert_eq!(unpack(&pack(&files()).unwrap().into()).unwrap(), files());
     }
 
     #[test]
@@ -157,8 +161,11 @@ mod tests {
                 "{entries:?}"
             );
         }
-        let half = &pack(&files()).unwrap()[..3000];
-        assert!(matches!(unpack(half), Err(Reason::BadBody(_))));
-        assert!(matches!(unpack(b"not a tar"), Err(Reason::BadBody(_))));
+        let half = pack(&files()).unwrap()[..3000].to_vec().into();
+        assert!(matches!(unpack(&half), Err(Reason::BadBody(_))));
+        assert!(matches!(
+            unpack(&Bytes::from_static(b"not a tar")),
+            Err(Reason::BadBody(_))
+        ));
     }
 }

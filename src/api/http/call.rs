@@ -153,7 +153,7 @@ impl Call {
         let Self { mut request, body } = call;
         let mut chunks = body.into_data_stream();
         let mut clock = Clock::start(request.app.config.limits.pace);
-        let mut bytes = Vec::with_capacity(expected.min(AT_FIRST));
+        let mut bytes = Vec::new();
         loop {
             let next = clock.wait(chunks.next()).await?;
             let Some(chunk) = next.transpose().map_err(|_| cut_short())? else {
@@ -166,6 +166,10 @@ impl Call {
             if let Err(reason) = taken {
                 discard(chunks);
                 return Err(reason.into());
+            }
+            if bytes.is_empty() {
+                // Of this room only what comes takes memory. Growing by doubling would copy, and hold both for a while.
+                let _ = bytes.try_reserve_exact(expected.min(limit));
             }
             bytes.extend_from_slice(&chunk);
             request.stand_back(&mut clock).await;
@@ -211,8 +215,6 @@ impl Request {
     }
 }
 
-/// Room for a body before any of it has come.
-const AT_FIRST: usize = 64 << 10;
 /// How long a refused body is read and thrown away, so that the answer reaches a client that is still sending.
 const LINGER: Duration = Duration::from_secs(10);
 

@@ -12,7 +12,7 @@ async fn a_published_adapter_answers_at_once_and_after_a_restart() {
     let evaluation = json!({"loss": 1.5});
     let mut given = files(1);
     let origin = json!({"evaluation": evaluation}).to_string();
-    given.insert(PROVENANCE_FILE.into(), origin.into_bytes());
+    given.insert(PROVENANCE_FILE.into(), origin.into());
     let view = registry
         .publish(&name("legal"), given.clone(), Some(None), "upload")
         .await
@@ -262,9 +262,10 @@ async fn what_cannot_be_served_leaves_no_trace() {
     let home = Home::new();
     let registry = home.open().await;
     let mut broken = files(1);
-    broken.get_mut(WEIGHTS_FILE).unwrap().pop();
+    let weights = broken.get_mut(WEIGHTS_FILE).unwrap();
+    weights.truncate(weights.len() - 1);
     let mut large = files(1);
-    large.insert(WEIGHTS_FILE.into(), vec![0; (1 << 20) + 1]);
+    large.insert(WEIGHTS_FILE.into(), vec![0; (1 << 20) + 1].into());
     for (files, field) in [
         (broken, WEIGHTS_FILE),
         (large, WEIGHTS_FILE),
@@ -291,7 +292,7 @@ async fn files_that_are_no_part_of_an_adapter_are_left_out() {
     let home = Home::new();
     let registry = home.open().await;
     let mut given = files(1);
-    given.insert("README.md".into(), b"hello".to_vec());
+    given.insert("README.md".into(), b"hello"[..].into());
     registry
         .publish(&name("legal"), given, None, "upload")
         .await
