@@ -1,6 +1,7 @@
 //! `adapter …`: the registry from the command line.
 
-use std::io::{self, BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use futures::Stream;
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::client::Streamed;
 use super::output::{Table, cell, line, short, size, when};
 use super::{Client, Failure, Output};
 
@@ -192,20 +194,22 @@ pub async fn register(
     dir: &Path,
     query: &[(&str, String)],
 ) -> Result<Value, Failure> {
-    let (names, size) = check(dir)?;
+    let files = check(dir)?;
     let path = ["v1", "adapters", name];
-    let body = reqwest::Body::wrap_stream(pack(dir, names));
-    client
-        .put(&path, query, "application/x-tar", size, body)
-        .await
+    let body = Streamed {
+        content_type: "application/x-tar",
+        length: archived(&files),
+        parts: reqwest::Body::wrap_stream(pack(dir, files)),
+    };
+    client.put(&path, query, body).await
 }
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 const ORIGIN: &str = "adapterd.json";
 
-/// The names of the adapter's files, and the size of a tar of them.
-fn check(dir: &Path) -> Result<(Vec<&'static str>, u64), Failure> {
+/// The adapter's files: names, and bytes of each.
+fn check(dir: &Path) -> Result<Vec<(&'static str, u64)>, Failure> {
     let wrong = |why: String| Failure::Usage(format!("{}: {why}", dir.display()));
     if !std::fs::metadata(dir)
         .map_err(|error| wrong(error.to_string()))?
@@ -225,18 +229,20 @@ fn check(dir: &Path) -> Result<(Vec<&'static str>, u64), Failure> {
             false => format!("has no {name}; a PEFT folder has {CONFIG} and {WEIGHTS}"),
         }));
     }
-    let mut names = vec![CONFIG, WEIGHTS, ORIGIN];
-    names.retain(|name| has(name));
-    let mut size = 2 * TAR_BLOCK;
-    for name in &names {
-        let file = std::fs::metadata(dir.join(name))?;
-        size += TAR_BLOCK + file.len().next_multiple_of(TAR_BLOCK);
-    }
-    Ok((names, size))
+    [CONFIG, WEIGHTS, ORIGIN]
+        .into_iter()
+        .filter(|name| has(name))
+        .map(|name| Ok((name, std::fs::metadata(dir.join(name))?.len())))
+        .collect()
 }
 
-/// A tar has a block before each file, whole blocks for each, and two at its end.
-const TAR_BLOCK: u64 = 512;
+/// Bytes of a tar of these files: a block before each, whole blocks for each, and two at the end.
+fn archived(files: &[(&str, u64)]) -> u64 {
+    const BLOCK: u64 = 512;
+    let blocks = files.iter().map(|(_, bytes)| 1 + bytes.div_ceil(BLOCK));
+    BLOCK * (blocks.sum::<u64>() + 2)
+}
+
 /// Bytes of a part on its way.
 const PART: usize = 256 << 10;
 
@@ -244,7 +250,7 @@ const PART: usize = 256 << 10;
 /// consists of them.
 fn pack(
     dir: &Path,
-    names: Vec<&'static str>,
+    files: Vec<(&'static str, u64)>,
 ) -> impl Stream<Item = io::Result<Vec<u8>>> + Send + 'static {
     let (sender, receiver) = mpsc::channel(1);
     let dir = dir.to_owned();
@@ -252,8 +258,16 @@ fn pack(
         let write = || {
             let parts = BufWriter::with_capacity(PART, Parts(&sender));
             let mut archive = tar::Builder::new(parts);
-            for name in names {
-                archive.append_path_with_name(dir.join(name), name)?;
+            for (name, bytes) in files {
+                let mut header = tar::Header::new_gnu();
+                header.set_size(bytes);
+                header.set_mode(0o644);
+                let file = File::open(dir.join(name))?;
+                if file.metadata()?.len() != bytes {
+                    let why = format!("{name} has changed while it was sent");
+                    return Err(io::Error::other(why));
+                }
+                archive.append_data(&mut header, name, file.take(bytes))?;
             }
             archive.into_inner()?.flush()
         };
@@ -301,6 +315,16 @@ mod tests {
 
     use super::*;
 
+    /// What is sent, which has the announced size.
+    async fn packed(dir: &Path) -> Vec<u8> {
+        let files = check(dir).unwrap();
+        let size = archived(&files);
+        let parts: Vec<_> = pack(dir, files).try_collect().await.unwrap();
+        let packed = parts.concat();
+        assert_eq!(packed.len() as u64, size);
+        packed
+    }
+
     fn refusal(dir: &Path) -> String {
         match check(dir) {
             Err(Failure::Usage(why)) => why,
@@ -320,10 +344,7 @@ mod tests {
             std::fs::write(blobs.join(name), name).unwrap();
             std::os::unix::fs::symlink(blobs.join(name), folder.join(name)).unwrap();
         }
-        let (names, size) = check(&folder).unwrap();
-        let parts: Vec<_> = pack(&folder, names).try_collect().await.unwrap();
-        let packed = parts.concat();
-        assert_eq!(packed.len() as u64, size);
+        let packed = packed(&folder).await;
         let mut archive = tar::Archive::new(packed.as_slice());
         let found: Vec<(String, String)> = archive
             .entries()
@@ -341,11 +362,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_goes_away_meanwhile_is_an_error_and_no_shorter_archive() {
+    async fn a_file_with_a_hole_is_sent_whole() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(CONFIG), "{}").unwrap();
-        let sent = pack(dir.path(), vec![CONFIG, WEIGHTS]).try_collect();
-        assert!(sent.await.map(|parts: Vec<_>| parts.len()).is_err());
+        let weights = File::create(dir.path().join(WEIGHTS)).unwrap();
+        weights.set_len(1 << 20).unwrap();
+        let packed = packed(dir.path()).await;
+        let mut archive = tar::Archive::new(packed.as_slice());
+        let entry = archive.entries().unwrap().nth(1).unwrap().unwrap();
+        assert!(entry.header().entry_type().is_file());
+        assert_eq!(entry.size(), 1 << 20);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_goes_away_or_changes_meanwhile_is_an_error_and_no_other_archive() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(CONFIG), "{}").unwrap();
+        for files in [vec![(CONFIG, 2), (WEIGHTS, 2)], vec![(CONFIG, 1)]] {
+            let sent = pack(dir.path(), files).try_collect();
+            assert!(sent.await.map(|parts: Vec<_>| parts.len()).is_err());
+        }
     }
 
     #[test]

@@ -20,6 +20,14 @@ pub struct Upload {
     pub bytes: Vec<u8>,
 }
 
+/// A body that is made while it is sent.
+pub(super) struct Streamed {
+    pub content_type: &'static str,
+    /// Bytes of all parts together.
+    pub length: u64,
+    pub parts: Body,
+}
+
 impl Client {
     pub fn new(server: &str, key: Option<&str>) -> Result<Self, Failure> {
         let base = Url::parse(server)
@@ -105,19 +113,16 @@ impl Client {
             .await
     }
 
-    /// `body` has `length` bytes.
-    pub async fn put(
+    pub(super) async fn put(
         &self,
         segments: &[&str],
         query: &[(&str, String)],
-        content_type: &'static str,
-        length: u64,
-        body: Body,
+        body: Streamed,
     ) -> Result<Value, Failure> {
         let request = self.request(Method::PUT, segments)?.query(query);
-        let request = request.header("content-type", content_type);
-        self.json(request.header("content-length", length).body(body))
-            .await
+        let request = request.header("content-type", body.content_type);
+        let request = request.header("content-length", body.length);
+        self.json(request.body(body.parts)).await
     }
 
     pub async fn delete(

@@ -29,7 +29,8 @@ pub const CONFIG_FILE: &str = "adapter_config.json";
 pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
 pub const PROVENANCE_FILE: &str = "adapterd.json";
 
-/// A folder's files by name, perhaps parts of one upload. Names other than the three above are ignored.
+/// A folder's files by name. Names other than the three above are ignored. They may be parts of one upload, all of which
+/// stays in memory as long as any of them.
 pub type Files = BTreeMap<String, Bytes>;
 
 /// The names of A and B of a site in a weights file.

@@ -114,7 +114,7 @@ pub(super) async fn put(call: Call) -> Outcome {
         }
         "application/x-tar" | "application/tar" => {
             let (request, body) = call.upload(limit).await?;
-            let files = archive::unpack(&body.into())?;
+            let files = archive::unpack(&body)?;
             request.gateway().register(&name, files, expected).await?
         }
         "multipart/form-data" => {

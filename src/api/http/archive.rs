@@ -10,6 +10,8 @@ use crate::gateway::Files;
 
 /// A PEFT folder holds three files that matter; more than this is something else.
 const MAX_ENTRIES: usize = 64;
+/// Headers and files take whole ones.
+const BLOCK: u64 = 512;
 
 /// The regular files of an archive, at its top or all in one directory. They stay where they lie in it.
 pub(super) fn unpack(bytes: &Bytes) -> Result<Files, Reason> {
@@ -25,6 +27,13 @@ pub(super) fn unpack(bytes: &Bytes) -> Result<Files, Reason> {
         seen += 1;
         if seen > MAX_ENTRIES {
             return Err(broken(format!("it has more than {MAX_ENTRIES} entries")));
+        }
+        let (start, size) = (entry.raw_file_position(), entry.size());
+        // Files come in whole blocks; whoever seeks over what is missing does not notice.
+        let padded = size.checked_next_multiple_of(BLOCK);
+        let end = padded.and_then(|padded| start.checked_add(padded));
+        if end.is_none_or(|end| end > bytes.len() as u64) {
+            return Err(broken("it is cut off".to_owned()));
         }
         let path = entry
             .path()
@@ -64,14 +73,8 @@ pub(super) fn unpack(bytes: &Bytes) -> Result<Files, Reason> {
         if *folder.get_or_insert_with(|| place.clone()) != place {
             return Err(broken("its files are not all in one directory".to_owned()));
         }
-        let (start, size) = (entry.raw_file_position(), entry.size());
-        let end = start.checked_add(size).and_then(|end| end.try_into().ok());
-        let end = end.filter(|end| *end <= bytes.len());
-        let end = end.ok_or_else(|| broken(format!("`{shown}` is cut off")))?;
-        if files
-            .insert(name, bytes.slice(start as usize..end))
-            .is_some()
-        {
+        let content = bytes.slice(start as usize..(start + size) as usize);
+        if files.insert(name, content).is_some() {
             return Err(broken(format!("`{shown}` appears twice")));
         }
     }
@@ -132,6 +135,39 @@ mod tests {
     }
 
     #[test]
+    fn files_are_parts_of_the_body_wherever_they_begin_in_it() {
+        let (long, content) = (format!("{}.json", "n".repeat(150)), b"{\"r\": 8}");
+        let mut archive = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        // A name this long has an entry of its own before the file's.
+        archive
+            .append_data(&mut header, &long, &content[..])
+            .unwrap();
+        let body = Bytes::from(archive.into_inner().unwrap());
+        let found = unpack(&body).unwrap();
+        assert_eq!(found[&long], content[..]);
+        assert!(body.as_ptr_range().contains(&found[&long].as_ptr()));
+    }
+
+    #[test]
+    fn what_archivers_add_is_left_out_but_must_be_there() {
+        let mut body = pack(&files()).unwrap();
+        body.truncate(body.len() - 2 * 512);
+        let mut header = tar::Header::new_gnu();
+        header.set_path("._a").unwrap();
+        header.set_size(4096);
+        header.set_cksum();
+        body.extend_from_slice(header.as_bytes());
+        assert!(matches!(
+            unpack(&body.clone().into()),
+            Err(Reason::BadBody(_))
+        ));
+        body.extend_from_slice(&[0; 4096]);
+        assert_eq!(unpack(&body.into()).unwrap(), files());
+    }
+
+    #[test]
     fn files_may_lie_in_one_directory() {
         use tar::EntryType::{Directory, Regular};
         let found = unpack(&archive(&[
@@ -144,13 +180,14 @@ mod tests {
 
     #[test]
     fn odd_entries_are_refused() {
-        use tar::EntryType::{Fifo, Link, Regular, Symlink};
+        use tar::EntryType::{Fifo, GNUSparse, Link, Regular, Symlink};
         for entries in [
             &[("../a.json", Regular)][..],
             &[("/etc/a.json", Regular)],
             &[("a.json", Symlink)],
             &[("a.json", Link)],
             &[("a.json", Fifo)],
+            &[("a.json", GNUSparse)],
             &[("x/y/a.json", Regular)],
             &[("x/a.json", Regular), ("y/b.json", Regular)],
             &[("a.json", Regular), ("./a.json", Regular)],
@@ -161,8 +198,12 @@ mod tests {
                 "{entries:?}"
             );
         }
-        let half = pack(&files()).unwrap()[..3000].to_vec().into();
-        assert!(matches!(unpack(&half), Err(Reason::BadBody(_))));
+        let whole = pack(&files()).unwrap();
+        // In the last file, and in what fills its last block.
+        for length in [3000, 3 * 512 + 5000 + 1] {
+            let cut = Bytes::copy_from_slice(&whole[..length]);
+            assert!(matches!(unpack(&cut), Err(Reason::BadBody(_))), "{length}");
+        }
         assert!(matches!(
             unpack(&Bytes::from_static(b"not a tar")),
             Err(Reason::BadBody(_))

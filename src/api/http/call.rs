@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Uri, header};
+use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::App;
+use super::body::Arriving;
 use super::shape::{Kind, Shape};
 use crate::api::arrival::{Clock, Held};
 use crate::api::caller;
@@ -133,7 +135,7 @@ impl Call {
 
     /// The body, up to the limit for JSON, which it must say it is: any page of the web may have a browser send other
     /// types here, but JSON only where it is allowed to. A request without a body need not say what it is.
-    async fn bytes(self) -> Result<(Request, Vec<u8>), Fault> {
+    async fn bytes(self) -> Result<(Request, Bytes), Fault> {
         let limit = self.request.app.config.limits.max_request_bytes;
         let kind = self.request.content_type().to_ascii_lowercase();
         if !(kind.is_empty() || kind == "application/json") {
@@ -147,19 +149,19 @@ impl Call {
     }
 
     /// The body, up to `limit`.
-    pub async fn upload(self, limit: usize) -> Result<(Request, Vec<u8>), Fault> {
+    pub async fn upload(self, limit: usize) -> Result<(Request, Bytes), Fault> {
         let call = self.within(limit)?;
         let expected = call.request.declared().unwrap_or(0);
         let Self { mut request, body } = call;
         let mut chunks = body.into_data_stream();
         let mut clock = Clock::start(request.app.config.limits.pace);
-        let mut bytes = Vec::new();
+        let mut arriving = Arriving::new(expected);
         loop {
             let next = clock.wait(chunks.next()).await?;
             let Some(chunk) = next.transpose().map_err(|_| cut_short())? else {
-                return Ok((request, bytes));
+                return Ok((request, arriving.complete()));
             };
-            let taken = match bytes.len() + chunk.len() > limit {
+            let taken = match arriving.len() + chunk.len() > limit {
                 true => Err(Reason::TooLarge { limit }),
                 false => request.take(&mut clock, chunk.len()),
             };
@@ -167,11 +169,7 @@ impl Call {
                 discard(chunks);
                 return Err(reason.into());
             }
-            if bytes.is_empty() {
-                // Of this room only what comes takes memory. Growing by doubling would copy, and hold both for a while.
-                let _ = bytes.try_reserve_exact(expected.min(limit));
-            }
-            bytes.extend_from_slice(&chunk);
+            arriving.take(&chunk);
             request.stand_back(&mut clock).await;
         }
     }

@@ -3,6 +3,7 @@
 
 mod adapters;
 mod archive;
+mod body;
 mod call;
 mod chat;
 mod chat_view;

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use serde_json::Value;
+use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 use tokio::sync::Semaphore;
 
@@ -79,8 +80,7 @@ pub async fn replace(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
         let next = bench.target.adapter(bench.rank(), u64::from(counted) + 1)?;
         let (answers, before, seen) = during(&bench, &bodies, async {
             let began = Instant::now();
-            let registered = register_apart(&bench, NAME, next.path()).await?;
-            let published = Instant::now();
+            let (registered, published) = register_apart(&bench, NAME, next.path()).await?;
             let first = load::ask(bench.client(), &probe, None).await?;
             if first.generation.as_deref() != registered["generation"].as_str() {
                 return Err(Failure::failed(
@@ -175,19 +175,36 @@ fn noticed(answers: &[Answered], pick: impl Fn(&Answered) -> f64) -> [f64; 2] {
 }
 
 /// Registers an adapter from a process of its own, as users do: packing and sending it here would hold up the streams.
-async fn register_apart(bench: &Bench<'_>, name: &str, dir: &Path) -> Result<Value, Failure> {
-    let program = std::env::current_exe()?;
-    let said = Command::new(program)
+/// Returns what the daemon said, and when.
+async fn register_apart(
+    bench: &Bench<'_>,
+    name: &str,
+    dir: &Path,
+) -> Result<(Value, Instant), Failure> {
+    let mut process = Command::new(std::env::current_exe()?)
         .args(["adapter", "register", "--json", "--name", name])
         .args(["--server", &bench.target.local.url()])
         .arg(dir)
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
-        .output()
-        .await?;
-    match said.status.success() {
-        true => serde_json::from_slice(&said.stdout).map_err(Failure::failed),
-        false => Err(Failure::failed(String::from_utf8_lossy(&said.stderr))),
+        .spawn()?;
+    let mut said = Vec::new();
+    let mut heard = Instant::now();
+    if let Some(mut out) = process.stdout.take() {
+        // It says nothing before it was answered.
+        out.read_buf(&mut said).await?;
+        heard = Instant::now();
+        out.read_to_end(&mut said).await?;
+    }
+    let ended = process.wait_with_output().await?;
+    match ended.status.success() {
+        true => Ok((
+            serde_json::from_slice(&said).map_err(Failure::failed)?,
+            heard,
+        )),
+        false => Err(Failure::failed(String::from_utf8_lossy(&ended.stderr))),
     }
 }
 

@@ -136,6 +136,8 @@ impl<L: Layout> Weight<L> {
 
     /// Multiplies with some tiles.
     fn tiles_with(&self, unit: Unit, all: Range<usize>, x: &Rounded, y: &Output<'_>) {
+        // The kernels cut tiles by the blocks of x.
+        assert_eq!(x.blocks, self.blocks);
         let write = |row: usize, tile: usize, out: &[f32; LANES]| {
             // SAFETY: these outputs belong to these tiles of weight rows alone.
             unsafe { y.put(row, (all.start + tile) * LANES, out) };
