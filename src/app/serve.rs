@@ -70,6 +70,7 @@ async fn stop_signal() -> Result<(), Failure> {
 pub struct Daemon {
     base: Arc<Base>,
     gateway: Gateway,
+    registry: Registry,
     scheduler: Scheduler,
     trainer: Trainer,
     stop: CancellationToken,
@@ -169,7 +170,7 @@ impl Daemon {
         let doors = Arc::new(Doors {
             metrics: metrics.clone(),
             base: base.clone(),
-            registry,
+            registry: registry.clone(),
             scheduler: scheduler.clone(),
             max_adapters: values.engine.rows,
             jobs: Mutex::default(),
@@ -214,6 +215,7 @@ impl Daemon {
         Ok(Self {
             base,
             gateway,
+            registry,
             scheduler,
             trainer,
             stop,
@@ -247,6 +249,9 @@ impl Daemon {
         {
             tracing::warn!("some connections were still open");
         }
+        // A copy that is not done is made again by the next start; it is only nicer to end it.
+        let copies = tokio::time::timeout(Duration::from_secs(5), self.registry.finish());
+        let _ = copies.await;
         tracing::info!("stopped");
     }
 }

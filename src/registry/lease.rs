@@ -281,7 +281,9 @@ impl Registry {
                 }
                 written.map_err(|error| fault::io("writing a packed copy", &error))
             };
-            if let Err(reason) = shared.copyists.run(write).await {
+            if let Err(reason) = shared.copyists.run(write).await
+                && reason != Reason::Draining
+            {
                 tracing::warn!(%generation, %reason, "an adapter stays without a packed copy, and loads slowly");
             }
         });

@@ -101,9 +101,9 @@ impl Sizes {
 /// Loads at the same time: enough to overlap disk and checking, few enough to leave the processor to requests.
 const LOADS: usize = 2;
 /// Publications and other work on stored adapters at the same time.
-const WORKERS: usize = 2;
+const WORKERS: u32 = 2;
 /// Packed copies that are made at the same time.
-const COPYISTS: usize = 1;
+const COPYISTS: u32 = 1;
 /// Changes a slow follower may lag behind before it has to look again.
 const CHANGES: usize = 256;
 
@@ -288,6 +288,11 @@ impl Registry {
                 self.check_base(self.snapshot().find(name)?.choose(pin.as_ref())?)
             }
         }
+    }
+
+    /// For the end of the process: resolves when no packed copy is being written any more.
+    pub async fn finish(&self) {
+        self.shared.copyists.finish().await;
     }
 
     /// How long whoever receives an adapter should rest after so much work on it, so that others do not wait for that.

@@ -12,15 +12,17 @@ use crate::kernels::pool::{self, Class};
 
 pub(super) struct Quiet {
     turns: Turns,
+    most: u32,
     places: Arc<Semaphore>,
 }
 
 impl Quiet {
     /// For so many pieces of work at once.
-    pub fn new(turns: Turns, most: usize) -> Self {
+    pub fn new(turns: Turns, most: u32) -> Self {
         Self {
             turns,
-            places: Arc::new(Semaphore::new(most)),
+            most,
+            places: Arc::new(Semaphore::new(most as usize)),
         }
     }
 
@@ -45,6 +47,12 @@ impl Quiet {
             .map_err(|error| Reason::Internal(format!("a thread for adapters: {error}")))?;
         let panicked = |_| Reason::Internal("work on an adapter ended in a panic".into());
         outcome.await.map_err(panicked)?
+    }
+
+    /// Resolves when what has begun is done; nothing begins any more.
+    pub async fn finish(&self) {
+        let _all = self.places.acquire_many(self.most).await;
+        self.places.close();
     }
 
     /// The rest that is due after so much work of this kind done elsewhere.

@@ -44,11 +44,11 @@ impl Home {
         .await
     }
 
-    /// With room for one, for which requests wait a minute.
-    async fn open_patient(&self) -> Registry {
+    /// With room for so many of the specimen's size, for which requests wait a minute.
+    async fn open_patient(&self, adapters: u64) -> Registry {
         let patient = Config {
             room_patience: Duration::from_secs(60),
-            ..config(self.dir.path(), size())
+            ..config(self.dir.path(), adapters * size())
         };
         open_as(patient, BASE_DIGEST, Arc::new(Unwatched)).await
     }

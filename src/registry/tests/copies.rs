@@ -89,18 +89,31 @@ async fn a_start_removes_copies_of_what_is_not_known() {
     assert_eq!(packed.count(), 1);
 }
 
-async fn patient(home: &Home, adapters: u64) -> Registry {
-    let config = Config {
-        room_patience: Duration::from_secs(30),
-        ..config(home.dir.path(), adapters * size())
-    };
-    open_as(config, BASE_DIGEST, Arc::new(Unwatched)).await
+#[tokio::test]
+async fn an_end_waits_for_copies_that_have_begun_and_begins_no_more() {
+    let home = Home::new();
+    let registry = home.open().await;
+    publish(&registry, "a", 1).await;
+    registry.finish().await;
+    let before = copy(&home, 1).exists();
+    publish(&registry, "b", 2).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(
+        (copy(&home, 1).exists(), copy(&home, 2).exists()),
+        (before, false)
+    );
+    // What has no copy loads from its folder.
+    registry.unload(&name("b"), None).await.unwrap();
+    assert_eq!(
+        lease(&registry, "b").await.unwrap().generation(),
+        generation(2)
+    );
 }
 
 #[tokio::test]
 async fn a_request_waits_for_a_place_until_a_lease_ends() {
     let home = Home::new();
-    let registry = patient(&home, 1).await;
+    let registry = home.open_patient(1).await;
     publish(&registry, "a", 1).await;
     publish(&registry, "b", 2).await;
     let running = lease(&registry, "a").await.unwrap();
@@ -113,7 +126,7 @@ async fn a_request_waits_for_a_place_until_a_lease_ends() {
 #[tokio::test]
 async fn requests_that_follow_one_another_do_not_keep_others_out() {
     let home = Home::new();
-    let registry = patient(&home, 1).await;
+    let registry = home.open_patient(1).await;
     publish(&registry, "a", 1).await;
     publish(&registry, "b", 2).await;
     let mut running = lease(&registry, "a").await.unwrap();

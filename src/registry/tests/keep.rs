@@ -124,7 +124,7 @@ async fn a_version_that_another_name_or_a_request_has_stays_there() {
 #[tokio::test]
 async fn whoever_waits_for_a_place_in_memory_keeps_nobody_from_publishing() {
     let home = Home::new();
-    let registry = home.open_patient().await;
+    let registry = home.open_patient(1).await;
     publish(&registry, "a", 1).await;
     publish(&registry, "b", 2).await;
     let running = lease(&registry, "a").await.unwrap();
@@ -150,7 +150,7 @@ async fn whoever_waits_for_a_place_in_memory_keeps_nobody_from_publishing() {
 #[tokio::test]
 async fn a_request_that_waits_while_what_it_asked_for_is_forgotten_gets_what_the_name_means_then() {
     let home = Home::new();
-    let registry = home.open_patient().await;
+    let registry = home.open_patient(1).await;
     publish(&registry, "a", 1).await;
     let running = lease(&registry, "a").await.unwrap();
     publish(&registry, "b", 2).await;
