@@ -49,7 +49,7 @@ impl Quiet {
         outcome.await.map_err(panicked)?
     }
 
-    /// Resolves when what has begun is done; nothing begins any more.
+    /// Resolves when all that has been asked for is done; nothing begins after that.
     pub async fn finish(&self) {
         let _all = self.places.acquire_many(self.most).await;
         self.places.close();

@@ -5,8 +5,10 @@ use memmap2::MmapMut;
 
 /// A body of which so much has come gets memory of its own for all that it announces. It goes back to the system when it has
 /// been used: the allocator would keep a piece of that size for each thread that ever took a call. A body that only
-/// announces much has set nothing aside.
+/// announces much has set little aside.
 const LARGE: usize = 1 << 20;
+/// Room for a body before any of it has come.
+const AT_FIRST: usize = 64 << 10;
 
 /// What has come of a body.
 pub(super) struct Arriving {
@@ -24,7 +26,7 @@ impl Arriving {
     pub fn new(announced: usize) -> Self {
         Self {
             announced,
-            place: Place::Shared(Vec::new()),
+            place: Place::Shared(Vec::with_capacity(announced.min(AT_FIRST))),
         }
     }
 
@@ -37,19 +39,10 @@ impl Arriving {
 
     pub fn take(&mut self, piece: &[u8]) {
         let after = self.len() + piece.len();
+        if (LARGE..=self.announced).contains(&after) {
+            self.move_out();
+        }
         match &mut self.place {
-            Place::Shared(bytes) if (LARGE..=self.announced).contains(&after) => {
-                // Of this room only what comes takes memory.
-                match MmapMut::map_anon(self.announced) {
-                    Ok(mut memory) => {
-                        let (before, rest) = memory.split_at_mut(bytes.len());
-                        before.copy_from_slice(bytes);
-                        rest[..piece.len()].copy_from_slice(piece);
-                        self.place = Place::Own { memory, len: after };
-                    }
-                    Err(_) => bytes.extend_from_slice(piece),
-                }
-            }
             Place::Shared(bytes) => bytes.extend_from_slice(piece),
             Place::Own { memory, len } => match memory.get_mut(*len..after) {
                 Some(place) => {
@@ -58,6 +51,17 @@ impl Arriving {
                 }
                 None => self.place = Place::Shared([&memory[..*len], piece].concat()),
             },
+        }
+    }
+
+    /// Moves to memory of its own, where the system gives it. Of that only what comes is taken.
+    fn move_out(&mut self) {
+        if let Place::Shared(bytes) = &self.place
+            && let Ok(mut memory) = MmapMut::map_anon(self.announced)
+        {
+            let len = bytes.len();
+            memory[..len].copy_from_slice(bytes);
+            self.place = Place::Own { memory, len };
         }
     }
 

@@ -55,10 +55,7 @@ unsafe fn all_rows<L: Layout>(
     dot: impl Fn(__m256i, __m256i, __m256i) -> __m256i,
     write: impl Fn(usize, usize, &[f32; LANES]),
 ) {
-    let blocks = x.blocks;
-    let count = tiles.codes.len() / blocks.max(1);
-    for tile in 0..count {
-        let one = tiles.some(tile..tile + 1, blocks);
+    for (tile, one) in tiles.each(x.blocks) {
         let write = |row: usize, out: &[f32; LANES]| write(row, tile, out);
         let mut row = 0;
         while row < x.rows() {

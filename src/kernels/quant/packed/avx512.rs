@@ -28,9 +28,7 @@ pub(super) unsafe fn from_row<L: Layout>(
     first: usize,
     write: impl Fn(usize, usize, &[f32; LANES]),
 ) {
-    let count = tiles.codes.len() / x.blocks.max(1);
-    for tile in 0..count {
-        let one = tiles.some(tile..tile + 1, x.blocks);
+    for (tile, one) in tiles.each(x.blocks) {
         let write = |row: usize, out: &[f32; LANES]| write(row, tile, out);
         let mut row = first;
         while row < x.rows() {

@@ -76,6 +76,12 @@ impl<L: Layout> Tiles<'_, L> {
         }
     }
 
+    /// Each by itself, with its number.
+    fn each(&self, blocks: usize) -> impl Iterator<Item = (usize, Tiles<'_, L>)> {
+        let count = self.codes.len() / blocks.max(1);
+        (0..count).map(move |tile| (tile, self.some(tile..tile + 1, blocks)))
+    }
+
     /// What kernels rely on: these are `count` tiles for rows as long as those of `x`, of which `row..row + rows` lie in
     /// one panel.
     fn check(&self, x: &Rounded, row: usize, rows: usize, count: usize) {
