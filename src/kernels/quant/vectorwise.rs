@@ -10,6 +10,8 @@ use std::ops::Range;
 
 use candle_core::{Result, bail};
 
+#[cfg(target_arch = "x86_64")]
+use super::super::ahead::{FAR, ask_for};
 use super::super::memory::Large;
 use super::super::pool::{self, Shared};
 use super::super::simd::{self, simd_fn};
@@ -111,7 +113,7 @@ impl Vectorwise {
                 let count = ROWS.min(m - first);
                 let mut sums = [[0i32; LANES]; ROWS];
                 let q = &x.q[first * x.width()..(first + count) * x.width()];
-                dots(unit, planes, q, &mut sums[..count]);
+                dots(unit, planes, q, &mut sums[..count], first == 0);
                 for (row, sums) in (first..first + count).zip(&sums) {
                     let mut out = [0f32; LANES];
                     x.finish(row, sums, planes, scales, &mut out);
@@ -308,8 +310,9 @@ simd_fn! {
     }
 }
 
-/// Σ code · q of 16 rows of W with each row of q; exact, so every unit gives the same.
-fn dots(unit: Unit, planes: &[Plane], q: &[i8], sums: &mut [[i32; LANES]]) {
+/// Σ code · q of 16 rows of W with each row of q; exact, so every unit gives the same. `brings`: these rows are the first
+/// that need the tile, and bring it from memory.
+fn dots(unit: Unit, planes: &[Plane], q: &[i8], sums: &mut [[i32; LANES]], brings: bool) {
     assert_eq!(
         q.len(),
         sums.len() * planes.len() * STEP,
@@ -320,18 +323,18 @@ fn dots(unit: Unit, planes: &[Plane], q: &[i8], sums: &mut [[i32; LANES]]) {
         // SAFETY: the unit is only named where the processor has it; lengths as just seen.
         return unsafe {
             match sums.len() {
-                1 => vnni::<1>(planes, q, sums),
-                2 => vnni::<2>(planes, q, sums),
-                3 => vnni::<3>(planes, q, sums),
-                4 => vnni::<4>(planes, q, sums),
-                5 => vnni::<5>(planes, q, sums),
-                6 => vnni::<6>(planes, q, sums),
-                7 => vnni::<7>(planes, q, sums),
-                _ => vnni::<ROWS>(planes, q, sums),
+                1 => vnni::<1>(planes, q, sums, brings),
+                2 => vnni::<2>(planes, q, sums, brings),
+                3 => vnni::<3>(planes, q, sums, brings),
+                4 => vnni::<4>(planes, q, sums, brings),
+                5 => vnni::<5>(planes, q, sums, brings),
+                6 => vnni::<6>(planes, q, sums, brings),
+                7 => vnni::<7>(planes, q, sums, brings),
+                _ => vnni::<ROWS>(planes, q, sums, brings),
             }
         };
     }
-    let _ = unit;
+    let _ = (unit, brings);
     for (q, sums) in q.chunks_exact(planes.len() * STEP).zip(sums) {
         plain(planes, q, sums);
     }
@@ -353,13 +356,22 @@ simd_fn! {
 /// The processor has AVX-512 F and VNNI; q is [R, planes · 4] and there are R rows of sums.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vnni")]
-unsafe fn vnni<const R: usize>(planes: &[Plane], q: &[i8], sums: &mut [[i32; LANES]]) {
+unsafe fn vnni<const R: usize>(
+    planes: &[Plane],
+    q: &[i8],
+    sums: &mut [[i32; LANES]],
+    brings: bool,
+) {
     use std::arch::x86_64::*;
     let mut totals = [[_mm512_setzero_si512(); 2]; R];
     let mut step = |at: usize, half: usize| {
         // SAFETY: planes and rows of q have this step.
         unsafe {
-            let w = _mm512_load_si512(planes.as_ptr().add(at).cast());
+            let plane = planes.as_ptr().add(at);
+            if brings {
+                ask_for(plane, FAR, 1);
+            }
+            let w = _mm512_load_si512(plane.cast());
             for (r, totals) in totals.iter_mut().enumerate() {
                 let x = q.as_ptr().add((r * planes.len() + at) * STEP).cast::<i32>();
                 let x = _mm512_set1_epi32(x.read_unaligned());

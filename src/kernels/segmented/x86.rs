@@ -5,9 +5,8 @@ use std::arch::x86_64::*;
 
 use super::layout::LANES as SIDE_BY_SIDE;
 
-/// Bytes that weights are asked for in advance: the processor's own prefetching stops at each 4 KiB.
+/// Bytes that weights are asked for in advance.
 const AHEAD: usize = 2048;
-const CACHE_LINE: usize = 64;
 
 macro_rules! tier {
     (
@@ -19,7 +18,8 @@ macro_rules! tier {
         pub(super) mod $name {
             use std::arch::x86_64::*;
 
-            use super::{$load_bf16, $sum, SIDE_BY_SIDE, ask_for};
+            use super::{$load_bf16, $sum, AHEAD, SIDE_BY_SIDE};
+            use crate::kernels::ahead::ask_for;
             use crate::kernels::segmented::layout::Piece;
             use crate::kernels::segmented::work::{Expand, Shrink};
 
@@ -94,7 +94,7 @@ macro_rules! tier {
                     let start = panel.as_ptr().add(j * SIDE_BY_SIDE);
                     let mut block = |x: [*const f32; R], at: usize, a: *const T| {
                         if j == 0 {
-                            ask_for(a, step);
+                            ask_for(a, AHEAD, step);
                         }
                         for half in (0..SIDE_BY_SIDE).step_by(LANES) {
                             let mut xs = [$zero(); R];
@@ -170,7 +170,7 @@ macro_rules! tier {
                     for r in 0..task.rank {
                         let b = block.as_ptr().add(r * piece.width + from);
                         if from == 0 {
-                            ask_for(b, piece.width);
+                            ask_for(b, AHEAD, piece.width);
                         }
                         let mut bs = [$zero(); V];
                         for v in 0..V {
@@ -220,16 +220,6 @@ tier!(
     shrink: 8 x [2 1] 4 x [4 1] 2 x [8 4 1] 1 x [8 4 1],
     expand: 8 x [2 1] 4 x [4 1] 2 x [4 1] 1 x [4 1]
 );
-
-/// Asks for `count` numbers, [`AHEAD`] of those at `at`. The address may lie outside of everything: asking never fails.
-#[inline(always)]
-fn ask_for<T>(at: *const T, count: usize) {
-    let start = at.cast::<i8>().wrapping_add(AHEAD);
-    for line in (0..count * size_of::<T>()).step_by(CACHE_LINE) {
-        // SAFETY: a hint; it reads nothing.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(line)) };
-    }
-}
 
 /// A bf16 is the upper half of the f32 of the same value.
 ///

@@ -23,6 +23,8 @@ use std::ops::Range;
 
 use candle_core::{Result, bail};
 
+#[cfg(target_arch = "x86_64")]
+use super::super::ahead::{FAR, ask_for};
 use super::super::memory::Large;
 use super::super::pool::{self, Shared};
 use super::super::simd::simd_fn;
@@ -80,6 +82,20 @@ impl<L: Layout> Tiles<'_, L> {
     fn each(&self, blocks: usize) -> impl Iterator<Item = (usize, Tiles<'_, L>)> {
         let count = self.codes.len() / blocks.max(1);
         (0..count).map(move |tile| (tile, self.some(tile..tile + 1, blocks)))
+    }
+
+    /// Asks for the codes that come some time after those of `block` of the first tile, and for their scaling. Tiles lie one
+    /// after the other, so past the last block these are the next tile's.
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn ask_ahead(&self, block: usize) {
+        ask_for(self.codes.as_ptr().wrapping_add(block), FAR, 1);
+        let (span, codes) = (L::Scaling::SPAN, size_of::<L::Codes>());
+        if block.is_multiple_of(span) {
+            let bytes = (FAR / (span * codes) + 1) * size_of::<L::Scaling>();
+            let scaling = self.scaling.as_ptr().wrapping_add(block / span);
+            ask_for(scaling, bytes, 1);
+        }
     }
 
     /// What kernels rely on: these are `count` tiles for rows as long as those of `x`, of which `row..row + rows` lie in
