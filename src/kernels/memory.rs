@@ -8,7 +8,7 @@ use std::sync::Once;
 
 /// Bytes of a large page on x86-64 and most arm64 systems.
 const LARGE_PAGE: usize = 2 << 20;
-const CACHE_LINE: usize = 64;
+pub(super) const CACHE_LINE: usize = 64;
 
 /// An array that begins on a cache line, and on large pages where it fills one. A product reads every weight once, in
 /// order: with small pages, looking up addresses and the prefetcher's stop at each page's end cost a quarter of the

@@ -32,6 +32,10 @@ use super::gemm::{self, View};
 use super::pool;
 use super::values::{self, Values};
 
+/// Bytes that codes are asked for in advance by kernels that multiply whole numbers. Asking for less leaves a loop waiting
+/// that takes eight rows; for more, codes that wait to be used would push others out of a first-level cache.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: usize = 8 << 10;
 /// Values a thread unpacks at a time when a product needs plain numbers: 1 MiB, which stays in cache.
 const UNPACKED: usize = 1 << 18;
 

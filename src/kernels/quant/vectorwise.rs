@@ -11,11 +11,13 @@ use std::ops::Range;
 use candle_core::{Result, bail};
 
 #[cfg(target_arch = "x86_64")]
-use super::super::ahead::{FAR, ask_for};
+use super::super::ahead::ask_for;
 use super::super::memory::Large;
 use super::super::pool::{self, Shared};
 use super::super::simd::{self, simd_fn};
 use super::super::unit::Unit;
+#[cfg(target_arch = "x86_64")]
+use super::AHEAD;
 use super::Packed;
 use super::packed::LANES;
 use super::product::{Input, Output};
@@ -112,8 +114,12 @@ impl Vectorwise {
             for first in (0..m).step_by(ROWS) {
                 let count = ROWS.min(m - first);
                 let mut sums = [[0i32; LANES]; ROWS];
-                let q = &x.q[first * x.width()..(first + count) * x.width()];
-                dots(unit, planes, q, &mut sums[..count], first == 0);
+                let pass = Pass {
+                    planes,
+                    q: &x.q[first * x.width()..(first + count) * x.width()],
+                    first: first == 0,
+                };
+                dots(unit, &pass, &mut sums[..count]);
                 for (row, sums) in (first..first + count).zip(&sums) {
                     let mut out = [0f32; LANES];
                     x.finish(row, sums, planes, scales, &mut out);
@@ -310,12 +316,20 @@ simd_fn! {
     }
 }
 
-/// Σ code · q of 16 rows of W with each row of q; exact, so every unit gives the same. `brings`: these rows are the first
-/// that need the tile, and bring it from memory.
-fn dots(unit: Unit, planes: &[Plane], q: &[i8], sums: &mut [[i32; LANES]], brings: bool) {
+/// A tile of W and some rows of q.
+struct Pass<'a> {
+    planes: &'a [Plane],
+    q: &'a [i8],
+    /// Of the rows that need this tile.
+    first: bool,
+}
+
+/// Σ code · q of 16 rows of W with each row of q; exact, so every unit gives the same.
+fn dots(unit: Unit, pass: &Pass<'_>, sums: &mut [[i32; LANES]]) {
+    let width = pass.planes.len() * STEP;
     assert_eq!(
-        q.len(),
-        sums.len() * planes.len() * STEP,
+        pass.q.len(),
+        sums.len() * width,
         "rows of q as long as those of W"
     );
     #[cfg(target_arch = "x86_64")]
@@ -323,20 +337,20 @@ fn dots(unit: Unit, planes: &[Plane], q: &[i8], sums: &mut [[i32; LANES]], bring
         // SAFETY: the unit is only named where the processor has it; lengths as just seen.
         return unsafe {
             match sums.len() {
-                1 => vnni::<1>(planes, q, sums, brings),
-                2 => vnni::<2>(planes, q, sums, brings),
-                3 => vnni::<3>(planes, q, sums, brings),
-                4 => vnni::<4>(planes, q, sums, brings),
-                5 => vnni::<5>(planes, q, sums, brings),
-                6 => vnni::<6>(planes, q, sums, brings),
-                7 => vnni::<7>(planes, q, sums, brings),
-                _ => vnni::<ROWS>(planes, q, sums, brings),
+                1 => vnni::<1>(pass, sums),
+                2 => vnni::<2>(pass, sums),
+                3 => vnni::<3>(pass, sums),
+                4 => vnni::<4>(pass, sums),
+                5 => vnni::<5>(pass, sums),
+                6 => vnni::<6>(pass, sums),
+                7 => vnni::<7>(pass, sums),
+                _ => vnni::<ROWS>(pass, sums),
             }
         };
     }
-    let _ = (unit, brings);
-    for (q, sums) in q.chunks_exact(planes.len() * STEP).zip(sums) {
-        plain(planes, q, sums);
+    let _ = unit;
+    for (q, sums) in pass.q.chunks_exact(width).zip(sums) {
+        plain(pass.planes, q, sums);
     }
 }
 
@@ -356,20 +370,17 @@ simd_fn! {
 /// The processor has AVX-512 F and VNNI; q is [R, planes · 4] and there are R rows of sums.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vnni")]
-unsafe fn vnni<const R: usize>(
-    planes: &[Plane],
-    q: &[i8],
-    sums: &mut [[i32; LANES]],
-    brings: bool,
-) {
+unsafe fn vnni<const R: usize>(pass: &Pass<'_>, sums: &mut [[i32; LANES]]) {
     use std::arch::x86_64::*;
+    let Pass { planes, q, first } = *pass;
     let mut totals = [[_mm512_setzero_si512(); 2]; R];
     let mut step = |at: usize, half: usize| {
         // SAFETY: planes and rows of q have this step.
         unsafe {
             let plane = planes.as_ptr().add(at);
-            if brings {
-                ask_for(plane, FAR, 1);
+            // The first rows bring it from memory.
+            if first {
+                ask_for(plane, AHEAD, 1);
             }
             let w = _mm512_load_si512(plane.cast());
             for (r, totals) in totals.iter_mut().enumerate() {

@@ -4,9 +4,10 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
+use super::super::super::ahead::ask_for;
 use super::{Dense, Input, LANES, Output, Plain};
 
-/// Bytes that weights are asked for in advance: the processor's own prefetching stops at each 4 KiB.
+/// Bytes that weights are asked for in advance.
 const AHEAD: usize = 2048;
 
 macro_rules! tier {
@@ -96,7 +97,7 @@ macro_rules! tier {
                         let mut values = [[$zero(); VECTORS]; N];
                         for n in 0..N {
                             let w = tiles[n].add(i * LANES);
-                            _mm_prefetch::<_MM_HINT_T0>(w.cast::<i8>().wrapping_add(AHEAD));
+                            ask_for(w, AHEAD, LANES);
                             for v in 0..VECTORS {
                                 values[n][v] = T::load(w.add(v * $lanes));
                             }

@@ -1,5 +1,5 @@
 use super::half;
-use crate::kernels::quant::packed::{Codes, Layout, Six, Sixteenths};
+use crate::kernels::quant::packed::{Codes, Layout, NestedHalves, Six};
 
 /// 256 three-bit numbers less 4: an f16 scale, and six-bit multiples of it less 32 for each 16. Held as six-bit numbers,
 /// which are the same weights: it saves a kernel for a format that is rarely used.
@@ -7,11 +7,11 @@ pub(in super::super) struct Q3K;
 
 impl Layout for Q3K {
     type Codes = Six;
-    type Scaling = Sixteenths;
+    type Scaling = NestedHalves;
     const ZERO: i32 = 32;
     const STORED: usize = 110;
 
-    fn place(stored: &[u8], lane: usize, codes: &mut [Six], scaling: &mut Sixteenths) {
+    fn place(stored: &[u8], lane: usize, codes: &mut [Six], scaling: &mut NestedHalves) {
         let (high, rest) = stored.split_at(32);
         let (low, rest) = rest.split_at(64);
         scaling.set(lane, half(rest, 12));

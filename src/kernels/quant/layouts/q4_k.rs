@@ -1,16 +1,16 @@
 use super::{half, six_bits};
-use crate::kernels::quant::packed::{Codes, Four, Halves, Layout};
+use crate::kernels::quant::packed::{Codes, Four, Layout, Nested};
 
 /// 256 four-bit numbers: an f16 scale and shift, and six-bit multiples of both for each 32.
 pub(in super::super) struct Q4K;
 
 impl Layout for Q4K {
     type Codes = Four;
-    type Scaling = Halves;
+    type Scaling = Nested;
     const ZERO: i32 = 0;
     const STORED: usize = 144;
 
-    fn place(stored: &[u8], lane: usize, codes: &mut [Four], scaling: &mut Halves) {
+    fn place(stored: &[u8], lane: usize, codes: &mut [Four], scaling: &mut Nested) {
         scaling.set(lane, half(stored, 0), half(stored, 2));
         for (block, codes) in codes.iter_mut().enumerate() {
             let (scale, shift) = six_bits(&stored[4..16], block);

@@ -1,16 +1,16 @@
 use super::{half, six_bits};
-use crate::kernels::quant::packed::{Codes, Five, Halves, Layout};
+use crate::kernels::quant::packed::{Codes, Five, Layout, Nested};
 
 /// 256 five-bit numbers: an f16 scale and shift, and six-bit multiples of both for each 32; the fifth bits lie together.
 pub(in super::super) struct Q5K;
 
 impl Layout for Q5K {
     type Codes = Five;
-    type Scaling = Halves;
+    type Scaling = Nested;
     const ZERO: i32 = 0;
     const STORED: usize = 176;
 
-    fn place(stored: &[u8], lane: usize, codes: &mut [Five], scaling: &mut Halves) {
+    fn place(stored: &[u8], lane: usize, codes: &mut [Five], scaling: &mut Nested) {
         scaling.set(lane, half(stored, 0), half(stored, 2));
         let high = &stored[16..48];
         for (block, codes) in codes.iter_mut().enumerate() {

@@ -1,16 +1,16 @@
 use super::half;
-use crate::kernels::quant::packed::{Codes, Layout, Six, Sixteenths};
+use crate::kernels::quant::packed::{Codes, Layout, NestedHalves, Six};
 
 /// 256 six-bit numbers less 32: an f16 scale, and int8 multiples of it for each 16.
 pub(in super::super) struct Q6K;
 
 impl Layout for Q6K {
     type Codes = Six;
-    type Scaling = Sixteenths;
+    type Scaling = NestedHalves;
     const ZERO: i32 = 32;
     const STORED: usize = 210;
 
-    fn place(stored: &[u8], lane: usize, codes: &mut [Six], scaling: &mut Sixteenths) {
+    fn place(stored: &[u8], lane: usize, codes: &mut [Six], scaling: &mut NestedHalves) {
         let (low, rest) = stored.split_at(128);
         let (high, rest) = rest.split_at(64);
         scaling.set(lane, half(rest, 16));

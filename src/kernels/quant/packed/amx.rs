@@ -6,6 +6,7 @@ use std::arch::x86_64::*;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 
+use super::super::super::ahead::ask_for;
 use super::{BLOCK, Codes, LANES, Layout, PANEL, Rounded, Scaling, Tiles, avx512};
 
 /// Rows of x the matrix unit takes at once: a panel.
@@ -18,8 +19,8 @@ const WORTH_SPREADING: usize = 32;
 const SPREAD: usize = BLOCK * LANES;
 /// Spread codes that are kept at a time: half of a second-level cache.
 const KEPT: usize = 1 << 20;
-/// Blocks ahead of the one at work whose codes are asked for.
-const AHEAD: usize = 6;
+/// Bytes that codes are asked for in advance.
+const AHEAD: usize = 6 * SPREAD;
 
 /// What the tile registers are: 0 and 1 hold sums (of both halves, or of each), 2 rows of x, 3 codes of 16 weight rows.
 #[repr(C, align(64))]
@@ -189,10 +190,7 @@ unsafe fn some_rows<L: Layout, const R: usize>(
             let codes = codes.add(at);
             // The first rows bring them from memory.
             if L::Codes::WIDE && row == 0 {
-                let ahead = codes.wrapping_add(AHEAD).cast::<i8>();
-                for line in 0..SPREAD / 64 {
-                    _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64 * line));
-                }
+                ask_for(codes, AHEAD, 1);
             }
             let q = q.add(block * width).cast();
             block_sums::<L>(q, codes, sums.as_mut_ptr().cast());

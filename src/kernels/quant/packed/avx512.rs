@@ -33,24 +33,21 @@ pub(super) unsafe fn from_row<L: Layout>(
         let mut row = first;
         while row < x.rows() {
             let rest = x.width(row) - row % PANEL;
-            let brings = row == first;
             // SAFETY: rows row..row + R exist, and the features are this function's.
             unsafe {
                 row += match rest {
-                    1 => some_rows::<L, 1>(&one, x, row, brings, &write),
-                    2 => some_rows::<L, 2>(&one, x, row, brings, &write),
-                    3 => some_rows::<L, 3>(&one, x, row, brings, &write),
-                    4 | 5 => some_rows::<L, 4>(&one, x, row, brings, &write),
-                    6 | 7 => some_rows::<L, 6>(&one, x, row, brings, &write),
-                    _ => some_rows::<L, 8>(&one, x, row, brings, &write),
+                    1 => some_rows::<L, 1>(&one, x, row, &write),
+                    2 => some_rows::<L, 2>(&one, x, row, &write),
+                    3 => some_rows::<L, 3>(&one, x, row, &write),
+                    4 | 5 => some_rows::<L, 4>(&one, x, row, &write),
+                    6 | 7 => some_rows::<L, 6>(&one, x, row, &write),
+                    _ => some_rows::<L, 8>(&one, x, row, &write),
                 };
             }
         }
     }
 }
 
-/// `brings`: these rows are the first that need the tile, and bring it from memory.
-///
 /// # Safety
 /// Rows `row..row + R` of x exist; features as [`tiles`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
@@ -58,7 +55,6 @@ unsafe fn some_rows<L: Layout, const R: usize>(
     tile: &Tiles<'_, L>,
     x: &Rounded,
     row: usize,
-    brings: bool,
     write: &impl Fn(usize, &[f32; LANES]),
 ) -> usize {
     tile.check(x, row, R, 1);
@@ -69,7 +65,8 @@ unsafe fn some_rows<L: Layout, const R: usize>(
     unsafe {
         let mut out = [_mm512_setzero_ps(); R];
         for block in 0..blocks {
-            if brings {
+            // The first rows bring them from memory.
+            if row == 0 {
                 tile.ask_ahead(block);
             }
             let codes = tile.codes.as_ptr().add(block);

@@ -24,17 +24,19 @@ use std::ops::Range;
 use candle_core::{Result, bail};
 
 #[cfg(target_arch = "x86_64")]
-use super::super::ahead::{FAR, ask_for};
+use super::super::ahead::ask_for;
 use super::super::memory::Large;
 use super::super::pool::{self, Shared};
 use super::super::simd::simd_fn;
 use super::super::unit::Unit;
+#[cfg(target_arch = "x86_64")]
+use super::AHEAD;
 use super::Packed;
 use super::activations::{BLOCK, PANEL, Rounded};
 use super::product::{Input, Output};
 
 pub(super) use codes::{Codes, Eight, Five, Four, Six};
-pub(super) use scaling::{Halves, Scaled, Scaling, Shifted, Sixteenths};
+pub(super) use scaling::{Nested, NestedHalves, Scaled, Scaling, Shifted};
 
 /// Weight rows of a tile.
 pub(super) const LANES: usize = 16;
@@ -84,17 +86,17 @@ impl<L: Layout> Tiles<'_, L> {
         (0..count).map(move |tile| (tile, self.some(tile..tile + 1, blocks)))
     }
 
-    /// Asks for the codes that come some time after those of `block` of the first tile, and for their scaling. Tiles lie one
-    /// after the other, so past the last block these are the next tile's.
+    /// Asks for the codes [`AHEAD`] bytes after those of `block`, and for their scaling. Tiles follow one another: past the
+    /// last block, these are the next tile's.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn ask_ahead(&self, block: usize) {
-        ask_for(self.codes.as_ptr().wrapping_add(block), FAR, 1);
-        let (span, codes) = (L::Scaling::SPAN, size_of::<L::Codes>());
+        ask_for(self.codes.as_ptr().wrapping_add(block), AHEAD, 1);
+        let span = L::Scaling::SPAN;
         if block.is_multiple_of(span) {
-            let bytes = (FAR / (span * codes) + 1) * size_of::<L::Scaling>();
+            let spans = AHEAD.div_ceil(span * size_of::<L::Codes>());
             let scaling = self.scaling.as_ptr().wrapping_add(block / span);
-            ask_for(scaling, bytes, 1);
+            ask_for(scaling, spans * size_of::<L::Scaling>(), 1);
         }
     }
 

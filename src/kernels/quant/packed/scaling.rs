@@ -114,7 +114,7 @@ pub(in super::super) struct Shifted {
 /// A scale and a negative shift for eight blocks, and small multiples of them for each.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub(in super::super) struct Halves {
+pub(in super::super) struct Nested {
     scales: Singles,
     shifts: Singles,
     of_scale: [Steps; SUPER],
@@ -124,7 +124,7 @@ pub(in super::super) struct Halves {
 /// A scale for eight blocks, and signed multiples of it for each half of each.
 #[derive(Clone, Copy)]
 #[repr(C)]
-pub(in super::super) struct Sixteenths {
+pub(in super::super) struct NestedHalves {
     scales: Singles,
     of_scale: [[Steps; 2]; SUPER],
 }
@@ -132,8 +132,8 @@ pub(in super::super) struct Sixteenths {
 // SAFETY (all four): numbers for which all bits zero is a value.
 unsafe impl Zeroable for Scaled {}
 unsafe impl Zeroable for Shifted {}
-unsafe impl Zeroable for Halves {}
-unsafe impl Zeroable for Sixteenths {}
+unsafe impl Zeroable for Nested {}
+unsafe impl Zeroable for NestedHalves {}
 
 impl Scaled {
     pub fn set(&mut self, lane: usize, scale: u16) {
@@ -148,7 +148,7 @@ impl Shifted {
     }
 }
 
-impl Halves {
+impl Nested {
     pub fn set(&mut self, lane: usize, scale: u16, shift: u16) {
         self.scales.0[lane] = scale;
         self.shifts.0[lane] = shift;
@@ -160,7 +160,7 @@ impl Halves {
     }
 }
 
-impl Sixteenths {
+impl NestedHalves {
     pub fn set(&mut self, lane: usize, scale: u16) {
         self.scales.0[lane] = scale;
     }
@@ -224,7 +224,7 @@ impl Scaling for Shifted {
     }
 }
 
-impl Scaling for Halves {
+impl Scaling for Nested {
     const SPAN: usize = SUPER;
     const HALVES: bool = false;
     const SHIFTS: bool = true;
@@ -268,7 +268,7 @@ impl Scaling for Halves {
     }
 }
 
-impl Scaling for Sixteenths {
+impl Scaling for NestedHalves {
     const SPAN: usize = SUPER;
     const HALVES: bool = true;
     const SHIFTS: bool = false;
