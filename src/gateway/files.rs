@@ -1,5 +1,7 @@
 //! Uploaded training files.
 
+use bytes::Bytes;
+
 use super::{Gateway, Page, listed};
 use crate::domain::{FileId, FileView, Reason};
 
@@ -19,7 +21,7 @@ impl Gateway {
         &self,
         filename: &str,
         purpose: &str,
-        bytes: Vec<u8>,
+        bytes: Bytes,
     ) -> Result<FileView, Reason> {
         if purpose != PURPOSE {
             return Err(Reason::field("purpose", format!("must be `{PURPOSE}`")));

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use sqlx::SqlitePool;
 use uuid::Uuid;
 
@@ -23,7 +24,7 @@ impl Uploads {
         &self,
         filename: &str,
         purpose: &str,
-        bytes: Vec<u8>,
+        bytes: Bytes,
     ) -> Result<FileView, Reason> {
         if bytes.len() as u64 > self.max_bytes {
             return Err(Reason::TooLarge {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use sqlx::SqlitePool;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -155,7 +156,7 @@ impl Trainer {
         &self,
         filename: &str,
         purpose: &str,
-        bytes: Vec<u8>,
+        bytes: Bytes,
     ) -> Result<FileView, Reason> {
         self.shared.uploads.put(filename, purpose, bytes).await
     }

@@ -112,7 +112,7 @@ impl Shop {
         let rows = rows.collect::<Vec<_>>().join("\n").into_bytes();
         let file = self
             .trainer
-            .put_file("rows.jsonl", "fine-tune", rows)
+            .put_file("rows.jsonl", "fine-tune", rows.into())
             .await
             .unwrap();
         let wishes = Wishes {

@@ -246,7 +246,7 @@ fn limits() -> Limits {
     Limits {
         connections: CONNECTIONS,
         max_request_bytes: 256 << 10,
-        max_file_bytes: 1 << 20,
+        max_file_bytes: 3 << 19,
         max_adapter_bytes: 1 << 20,
         memory: Memory::new(4 << 20),
         pace: Pace {

@@ -28,6 +28,22 @@ async fn upload(daemon: &Daemon, bytes: Vec<u8>) -> (u16, Value) {
     .await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_file_is_kept_as_it_was_sent() {
+    let daemon = Daemon::start().await;
+    let sent: Vec<u8> = (0..5usize << 18).map(|at| (at % 251) as u8).collect();
+    let (status, file) = upload(&daemon, sent.clone()).await;
+    assert_eq!(
+        (status, file["bytes"].as_u64()),
+        (200, Some(sent.len() as u64))
+    );
+    let id = file["id"].as_str().unwrap();
+    let url = format!("{}/v1/files/{id}/content", daemon.http);
+    let kept = daemon.client.get(url).send().await.unwrap();
+    assert!(kept.bytes().await.unwrap() == sent);
+    daemon.stop().await;
+}
+
 async fn ended(daemon: &Daemon, id: &str) -> Value {
     let began = Instant::now();
     loop {

@@ -57,7 +57,7 @@ impl Training for Doors {
         };
         let file = self
             .gateway
-            .put_file(filename, "fine-tune", bytes)
+            .put_file(filename, "fine-tune", bytes.into())
             .await
             .map_err(status)?;
         Ok(Response::new(views::file(file)))

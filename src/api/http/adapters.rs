@@ -146,7 +146,7 @@ async fn uploaded(call: Call, limit: usize) -> Result<(Request, Files), Fault> {
         if files.contains_key(&name) {
             return Err(Reason::field(name, "appears twice").into());
         }
-        files.insert(name, part.bytes.into());
+        files.insert(name, part.bytes);
     }
     Ok((request, files))
 }

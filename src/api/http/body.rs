@@ -5,12 +5,10 @@ use memmap2::MmapMut;
 
 /// A body of which so much has come gets memory of its own for all that it announces. It goes back to the system when it has
 /// been used: the allocator would keep a piece of that size for each thread that ever took a call. A body that only
-/// announces much has set little aside.
+/// announces much has set nothing aside.
 const LARGE: usize = 1 << 20;
-/// Room for a body before any of it has come.
-const AT_FIRST: usize = 64 << 10;
 
-/// What has come of a body.
+/// What has come of a body, or of a part of one.
 pub(super) struct Arriving {
     announced: usize,
     place: Place,
@@ -26,7 +24,7 @@ impl Arriving {
     pub fn new(announced: usize) -> Self {
         Self {
             announced,
-            place: Place::Shared(Vec::with_capacity(announced.min(AT_FIRST))),
+            place: Place::Shared(Vec::new()),
         }
     }
 

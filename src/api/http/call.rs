@@ -151,11 +151,11 @@ impl Call {
     /// The body, up to `limit`.
     pub async fn upload(self, limit: usize) -> Result<(Request, Bytes), Fault> {
         let call = self.within(limit)?;
-        let expected = call.request.declared().unwrap_or(0);
+        let announced = call.request.declared().unwrap_or(0);
         let Self { mut request, body } = call;
         let mut chunks = body.into_data_stream();
         let mut clock = Clock::start(request.app.config.limits.pace);
-        let mut arriving = Arriving::new(expected);
+        let mut arriving = Arriving::new(announced);
         loop {
             let next = clock.wait(chunks.next()).await?;
             let Some(chunk) = next.transpose().map_err(|_| cut_short())? else {
@@ -194,7 +194,7 @@ impl Call {
 
 impl Request {
     /// The length the headers promise.
-    fn declared(&self) -> Option<usize> {
+    pub fn declared(&self) -> Option<usize> {
         let text = self.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?;
         text.parse().ok()
     }

@@ -61,14 +61,14 @@ pub(super) async fn create(call: Call) -> Outcome {
     }
     let purpose = purpose.ok_or_else(|| Reason::field("purpose", "is required"))?;
     let purpose =
-        String::from_utf8(purpose.bytes).map_err(|_| Reason::field("purpose", "is not text"))?;
+        std::str::from_utf8(&purpose.bytes).map_err(|_| Reason::field("purpose", "is not text"))?;
     let file = file.ok_or_else(|| Reason::field("file", "is required"))?;
     let filename = file
         .filename
         .ok_or_else(|| Reason::field("file", "must be a file part, with a filename"))?;
     let view = request
         .gateway()
-        .put_file(&filename, &purpose, file.bytes)
+        .put_file(&filename, purpose, file.bytes)
         .await?;
     Ok(json_response(200, &file_view(&view)))
 }

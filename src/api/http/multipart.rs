@@ -3,8 +3,10 @@
 use axum::extract::FromRequest;
 use axum::extract::multipart::{Multipart, MultipartError};
 use axum::http;
+use bytes::Bytes;
 use futures::stream::{self, Stream};
 
+use super::body::Arriving;
 use super::call::{Call, Request, discard};
 use crate::api::arrival::Clock;
 use crate::api::fault::Fault;
@@ -17,12 +19,13 @@ const AROUND: usize = 64 << 10;
 pub(super) struct Part {
     pub name: String,
     pub filename: Option<String>,
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
 }
 
 /// All parts, of at most `limit` bytes together.
 pub(super) async fn parts(call: Call, limit: usize) -> Result<(Request, Vec<Part>), Fault> {
     let Call { mut request, body } = call.within(limit.saturating_add(AROUND))?;
+    let announced = request.declared().unwrap_or(0);
     let mut clock = Clock::start(request.app.config.limits.pace);
     let mut whole = http::Request::new(body);
     *whole.headers_mut() = request.headers.clone();
@@ -44,7 +47,8 @@ pub(super) async fn parts(call: Call, limit: usize) -> Result<(Request, Vec<Part
         }
         let name = field.name().unwrap_or("").to_owned();
         let filename = field.file_name().map(str::to_owned);
-        let mut bytes = Vec::new();
+        // A part may be all that is left of the body, and the large one mostly is.
+        let mut arriving = Arriving::new(announced.saturating_sub(taken));
         while let Some(chunk) = clock
             .wait(field.chunk())
             .await?
@@ -60,13 +64,13 @@ pub(super) async fn parts(call: Call, limit: usize) -> Result<(Request, Vec<Part
                 discard(rest(form));
                 return Err(reason.into());
             }
-            bytes.extend_from_slice(&chunk);
+            arriving.take(&chunk);
             request.stand_back(&mut clock).await;
         }
         parts.push(Part {
             name,
             filename,
-            bytes,
+            bytes: arriving.complete(),
         });
     }
 }

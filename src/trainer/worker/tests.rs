@@ -103,7 +103,7 @@ impl Shop {
 
     async fn file(&self, text: &str) -> FileId {
         self.trainer
-            .put_file("rows.jsonl", "fine-tune", text.as_bytes().to_vec())
+            .put_file("rows.jsonl", "fine-tune", text.to_owned().into())
             .await
             .unwrap()
             .id

@@ -247,7 +247,7 @@ async fn uploads_come_back_as_they_were_and_leftovers_are_swept() {
     ));
     let large = shop
         .trainer
-        .put_file("x", "fine-tune", vec![0; (1 << 20) + 1])
+        .put_file("x", "fine-tune", vec![0; (1 << 20) + 1].into())
         .await;
     assert!(matches!(large, Err(Reason::TooLarge { .. })), "{large:?}");
 }
