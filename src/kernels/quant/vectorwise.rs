@@ -367,9 +367,9 @@ simd_fn! {
 }
 
 /// # Safety
-/// The processor has AVX-512 F, BW, VL, DQ and VNNI; q is [R, planes · 4] and there are R rows of sums.
+/// The processor has AVX-512 F and VNNI; q is [R, planes · 4] and there are R rows of sums.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+#[target_feature(enable = "avx512f,avx512vnni")]
 unsafe fn vnni<const R: usize>(pass: &Pass<'_>, sums: &mut [[i32; LANES]]) {
     use std::arch::x86_64::*;
     let Pass { planes, q, first } = *pass;

@@ -90,10 +90,7 @@ unsafe fn some_rows<L: Layout, const R: usize>(
     unsafe {
         let mut out = [[_mm256_setzero_ps(); 2]; R];
         for block in 0..blocks {
-            // The first rows bring them from memory.
-            if row == 0 {
-                tile.ask_ahead(block);
-            }
+            tile.ask_ahead(row, block);
             let codes = tile.codes.as_ptr().add(block);
             let at = |r: usize| first + block * width + r;
             for side in 0..2 {

@@ -65,10 +65,7 @@ unsafe fn some_rows<L: Layout, const R: usize>(
     unsafe {
         let mut out = [_mm512_setzero_ps(); R];
         for block in 0..blocks {
-            // The first rows bring them from memory.
-            if row == 0 {
-                tile.ask_ahead(block);
-            }
+            tile.ask_ahead(row, block);
             let codes = tile.codes.as_ptr().add(block);
             let at = |r: usize| first + block * width + r;
             // Of both halves of the block together, or of each.

@@ -86,11 +86,14 @@ impl<L: Layout> Tiles<'_, L> {
         (0..count).map(move |tile| (tile, self.some(tile..tile + 1, blocks)))
     }
 
-    /// Asks for the codes [`AHEAD`] bytes after those of `block`, and for their scaling. Tiles follow one another: past the
-    /// last block, these are the next tile's.
+    /// For the first rows, which bring a tile from memory: asks for the codes [`AHEAD`] bytes after those of `block`, and for
+    /// their scaling. Tiles follow one another: past the last block, these are the next tile's.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn ask_ahead(&self, block: usize) {
+    fn ask_ahead(&self, row: usize, block: usize) {
+        if row > 0 {
+            return;
+        }
         ask_for(self.codes.as_ptr().wrapping_add(block), AHEAD, 1);
         let span = L::Scaling::SPAN;
         if block.is_multiple_of(span) {
