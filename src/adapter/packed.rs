@@ -14,7 +14,7 @@ use super::catalogue::{CATALOGUE, Parts};
 use super::{Adapter, Fit, Site, SiteMap};
 use crate::domain::Generation;
 use crate::kernels::pool;
-use crate::kernels::segmented::{Form, LAYOUT, LowRank, Precision};
+use crate::kernels::segmented::{Form, LAYOUT, LowRank, Numbers, Precision};
 
 const MAGIC: &[u8; 16] = b"adapterd packed\n";
 /// Products of 7 layers in each of 200 blocks take a tenth of it.
@@ -118,7 +118,7 @@ struct Product {
     outputs: usize,
     /// The bits of an f32.
     scale: u32,
-    half: bool,
+    numbers: Numbers,
 }
 
 impl Product {
@@ -131,7 +131,7 @@ impl Product {
             inputs: form.inputs,
             outputs: form.outputs,
             scale: form.scale.to_bits(),
-            half: form.half,
+            numbers: form.numbers,
         }
     }
 
@@ -147,7 +147,7 @@ impl Product {
             inputs: self.inputs,
             outputs: self.outputs,
             scale: f32::from_bits(self.scale),
-            half: self.half,
+            numbers: self.numbers,
         };
         fits.then_some((shape.site, form))
     }

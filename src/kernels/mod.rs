@@ -16,7 +16,6 @@ pub mod scores;
 pub mod segmented;
 pub mod simd;
 
-#[cfg(target_arch = "x86_64")]
 mod ahead;
 mod dropout;
 pub mod gemm;

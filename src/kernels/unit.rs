@@ -103,6 +103,17 @@ pub(super) fn has_amx_bf16() -> bool {
     false
 }
 
+/// Whether AVX-512 multiplies pairs of bf16, and faster than it widens them: processors with the matrix unit do not.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn multiplies_pairs() -> bool {
+    has_avx512() && is_x86_feature_detected!("avx512bf16") && !has_amx(AMX_BF16)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn multiplies_pairs() -> bool {
+    false
+}
+
 /// Bits of the processor's features: the matrix unit itself, and the kinds of numbers it multiplies.
 #[cfg(target_arch = "x86_64")]
 const AMX_TILE: u32 = 1 << 24;

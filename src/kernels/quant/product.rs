@@ -33,6 +33,9 @@ pub const COLUMNS: usize = 64;
 
 /// What is added to results while the cache still has them.
 pub trait After: Sync {
+    /// Asks memory for what [`add`](Self::add) will read for these columns: their products are computed meanwhile.
+    fn ask(&self, layer: usize, columns: Range<usize>);
+
     /// Adds to these columns of every row of a layer's result y, [m, n]. They begin at a multiple of [`COLUMNS`] and end
     /// at one, or at the last column.
     ///
@@ -188,9 +191,12 @@ pub fn product_each(
     pool::for_each(pieces.len(), |piece| {
         let (at, tiles) = &pieces[piece];
         let (matrix, y) = (layers[*at].0, &outputs[*at]);
+        let columns = tiles.start * LANES..(tiles.end * LANES).min(matrix.n);
+        if let Some(after) = after {
+            after.ask(*at, columns.clone());
+        }
         matrix.packed.tiles(tiles.clone(), &input, y);
         if let Some(after) = after {
-            let columns = tiles.start * LANES..(tiles.end * LANES).min(matrix.n);
             // SAFETY: these columns are this piece's, which has just written all of them.
             unsafe { after.add(*at, columns, y.y) };
         }

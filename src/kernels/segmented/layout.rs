@@ -3,7 +3,8 @@
 //! * A [rank, inputs] into panels of up to eight rows; a panel is [blocks of 16 inputs][rows][16].
 //! * Bᵀ [rank, outputs] into blocks of 64 columns, and of 16 where no 64 are left; a block is [rank][columns].
 //!
-//! Zeros fill the last 16 of both.
+//! Zeros fill the last 16 of both. Numbers of 16 bits lie in pairs, as instructions take them: a block of B is
+//! [pairs of rows][columns][2] then, and an odd rank has one row of zeros more in both.
 
 use std::ops::Range;
 
@@ -17,13 +18,15 @@ pub(super) const PANEL: usize = 8;
 pub(super) const BLOCK: usize = 64;
 
 /// Names the order described above. Another order needs another number: packed adapters are kept on disk.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shape {
     pub rank: usize,
     pub inputs: usize,
     pub outputs: usize,
+    /// Whether numbers lie in pairs.
+    pub paired: bool,
 }
 
 /// Some rows of A, or some columns of B, and where they lie.
@@ -31,7 +34,7 @@ pub(super) struct Shape {
 pub(super) struct Piece {
     /// The first row, or column.
     pub first: usize,
-    /// Rows, or columns with the zeros that fill the last.
+    /// Rows, or columns, with the zeros that fill the last.
     pub width: usize,
     /// In the packed numbers of A and B together.
     pub place: Range<usize>,
@@ -43,19 +46,27 @@ impl Shape {
         self.inputs.next_multiple_of(LANES)
     }
 
+    /// Rows of A and of Bᵀ, with zeros.
+    pub fn rows(&self) -> usize {
+        match self.paired {
+            true => self.rank.next_multiple_of(2),
+            false => self.rank,
+        }
+    }
+
     pub fn a_len(&self) -> usize {
-        self.rank * self.depth()
+        self.rows() * self.depth()
     }
 
     pub fn b_len(&self) -> usize {
-        self.rank * self.outputs.next_multiple_of(LANES)
+        self.rows() * self.outputs.next_multiple_of(LANES)
     }
 
-    /// Words of 32 bits for all numbers. Lengths are multiples of [`LANES`], so whatever follows begins where whole
-    /// vectors do.
-    pub fn words(&self, half: bool) -> usize {
+    /// Words of 32 bits for all numbers, which have 16 where they lie in pairs. Lengths are multiples of [`LANES`], so
+    /// whatever follows begins where whole vectors do.
+    pub fn words(&self) -> usize {
         let len = self.a_len() + self.b_len();
-        if half { len / 2 } else { len }
+        if self.paired { len / 2 } else { len }
     }
 
     pub fn panels(&self) -> usize {
@@ -64,7 +75,7 @@ impl Shape {
 
     pub fn panel(&self, at: usize) -> Piece {
         let first = at * PANEL;
-        let width = PANEL.min(self.rank - first);
+        let width = PANEL.min(self.rows() - first);
         let start = first * self.depth();
         Piece {
             first,
@@ -83,11 +94,11 @@ impl Shape {
             true => (at * BLOCK, BLOCK),
             false => (wide * BLOCK + (at - wide) * LANES, LANES),
         };
-        let start = self.a_len() + first * self.rank;
+        let start = self.a_len() + first * self.rows();
         Piece {
             first,
             width,
-            place: start..start + width * self.rank,
+            place: start..start + width * self.rows(),
         }
     }
 
@@ -113,7 +124,15 @@ impl Shape {
             true => column / BLOCK,
             false => wide + (column - wide * BLOCK) / LANES,
         });
-        block.place.start - self.a_len() + r * block.width + column - block.first
+        block.place.start - self.a_len() + within(self.paired, block.width, r, column - block.first)
+    }
+}
+
+/// Place of row `r` and a column in a block of B so wide.
+pub(super) fn within(paired: bool, width: usize, r: usize, column: usize) -> usize {
+    match paired {
+        true => (r / 2 * width + column) * 2 + r % 2,
+        false => r * width + column,
     }
 }
 
@@ -156,9 +175,9 @@ fn arrange_b<T, V: Copy>(shape: &Shape, values: &[V], read: impl Fn(V) -> T, out
         let out = &mut out[place];
         let columns = values[block.first * shape.rank..].chunks_exact(shape.rank);
         for (column, factors) in columns.take(block.width).enumerate() {
-            let out = out[column..].iter_mut().step_by(block.width);
-            out.zip(factors)
-                .for_each(|(out, value)| *out = read(*value));
+            for (r, value) in factors.iter().enumerate() {
+                out[within(shape.paired, block.width, r, column)] = read(*value);
+            }
         }
     }
 }

@@ -8,6 +8,8 @@
 
 mod blob;
 mod layout;
+#[cfg(target_arch = "x86_64")]
+mod pairs;
 mod plain;
 mod store;
 #[cfg(test)]
@@ -22,7 +24,7 @@ use std::ops::Range;
 use crate::kernels::simd::{self, Tier};
 
 pub use layout::LAYOUT;
-pub use store::{Factors, Form, LowRank, Matrix, Precision};
+pub use store::{Factors, Form, LowRank, Matrix, Numbers, Precision};
 pub use through::through;
 
 /// Rows of one adapter.
@@ -78,8 +80,8 @@ pub fn add_with<'a>(
     for Output { y, segments } in &*outputs {
         check(x, (y.data.len(), y.stride), segments)?;
     }
-    let call = work::Call::new(x, outputs.iter().map(|output| output.segments));
-    call.run(tier, outputs);
+    let call = work::Call::new(tier, x, outputs.iter().map(|output| output.segments));
+    call.run(outputs);
     Ok(())
 }
 

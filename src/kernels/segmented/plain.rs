@@ -1,14 +1,19 @@
 //! The plain twin, for any processor: the same pieces, in loops that any compiler understands.
 
-use super::layout::{BLOCK, LANES, Piece};
+use super::layout::{BLOCK, LANES, Piece, within};
 use super::work::{Expand, Shrink};
 
 /// A stored number as f32, exactly.
 pub(super) trait Widen: Copy {
+    /// Whether such numbers lie in pairs.
+    const PAIRED: bool;
+
     fn widen(self) -> f32;
 }
 
 impl Widen for f32 {
+    const PAIRED: bool = false;
+
     #[inline(always)]
     fn widen(self) -> f32 {
         self
@@ -17,6 +22,8 @@ impl Widen for f32 {
 
 /// A bf16: the upper half of the f32 of the same value.
 impl Widen for u16 {
+    const PAIRED: bool = true;
+
     #[inline(always)]
     fn widen(self) -> f32 {
         f32::from_bits(u32::from(self) << 16)
@@ -36,7 +43,7 @@ pub(super) fn shrink<T: Widen>(task: &Shrink<'_>, panel: &[T]) {
         let x = task.x_row(row);
         for j in 0..task.width {
             let mut lanes = [0f32; LANES];
-            let blocks = panel.chunks_exact(task.width * LANES);
+            let blocks = panel.chunks_exact(task.lie * LANES);
             for (x, a) in x.chunks(LANES).zip(blocks) {
                 let a = &a[j * LANES..][..LANES];
                 for (lane, (x, a)) in lanes.iter_mut().zip(x.iter().zip(a)) {
@@ -52,13 +59,9 @@ pub(super) fn shrink<T: Widen>(task: &Shrink<'_>, panel: &[T]) {
 pub(super) fn expand<T: Widen>(task: &Expand<'_>, block: &[T], piece: &Piece) {
     for row in 0..task.rows {
         let mut sums = [0f32; BLOCK];
-        for (hidden, b) in task
-            .hidden_row(row)
-            .iter()
-            .zip(block.chunks_exact(piece.width))
-        {
-            for (sum, b) in sums.iter_mut().zip(b) {
-                *sum += hidden * b.widen();
+        for (r, hidden) in task.hidden_row(row).iter().enumerate() {
+            for (column, sum) in sums[..piece.width].iter_mut().enumerate() {
+                *sum += hidden * block[within(T::PAIRED, piece.width, r, column)].widen();
             }
         }
         // SAFETY: the columns are of this task.

@@ -1,11 +1,14 @@
 //! The weights of low-rank products, laid out so that a product reads them once and in order.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use half::f16;
+use serde::{Deserialize, Serialize};
 
 use super::blob::Blob;
 use super::layout::{self, Shape};
+use crate::kernels::ahead::ask_for;
 use crate::kernels::pool;
 
 /// A matrix as a file holds it: row after row, little-endian.
@@ -23,6 +26,17 @@ pub enum Precision {
     Exact,
     /// bf16, half the bytes to read in every step.
     Bf16,
+}
+
+/// What packed numbers are, and what they meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Numbers {
+    F32,
+    /// bf16, for rows as they are.
+    Bf16,
+    /// bf16, for rows that are rounded to it as well where the processor multiplies pairs of them.
+    Bf16Pairs,
 }
 
 /// A [rank, inputs] and B [outputs, rank] of one product `scale · B A`.
@@ -43,8 +57,7 @@ pub struct Form {
     pub inputs: usize,
     pub outputs: usize,
     pub scale: f32,
-    /// Whether numbers are bf16; f32 otherwise.
-    pub half: bool,
+    pub numbers: Numbers,
 }
 
 /// One low-rank product, a part of the memory that it shares with those packed beside it.
@@ -52,8 +65,7 @@ pub struct Form {
 pub struct LowRank {
     shape: Shape,
     scale: f32,
-    /// Whether numbers are bf16; f32 otherwise.
-    half: bool,
+    numbers: Numbers,
     /// Where A begins in `memory`; B follows it.
     start: usize,
     memory: Arc<Blob>,
@@ -64,6 +76,7 @@ pub struct LowRank {
 pub(super) enum Packed<'a> {
     F32(&'a [f32]),
     Bf16(&'a [u16]),
+    Bf16Pairs(&'a [u16]),
 }
 
 impl Matrix<'_> {
@@ -159,15 +172,18 @@ impl LowRank {
                 inputs: one.inputs,
                 outputs: one.outputs,
                 scale: one.scale,
-                half: precision == Precision::Bf16
-                    || matches!((one.a, one.b), (Matrix::Bf16(_), Matrix::Bf16(_))),
+                numbers: match (precision, one.a, one.b) {
+                    (Precision::Bf16, ..) => Numbers::Bf16Pairs,
+                    (Precision::Exact, Matrix::Bf16(_), Matrix::Bf16(_)) => Numbers::Bf16,
+                    (Precision::Exact, ..) => Numbers::F32,
+                },
             });
         }
         let (places, total) = places(&forms)?;
         let mut memory = Blob::zeroed(total);
-        for ((one, form), (shape, start)) in factors.iter().zip(&forms).zip(&places) {
-            let part = &mut memory[*start..][..shape.words(form.half)];
-            if form.half {
+        for (one, (shape, start)) in factors.iter().zip(&places) {
+            let part = &mut memory[*start..][..shape.words()];
+            if shape.paired {
                 let (a, b) = bytemuck::cast_slice_mut(part).split_at_mut(shape.a_len());
                 layout::arrange(shape, one, a, b, to_bf16);
             } else {
@@ -203,7 +219,7 @@ impl LowRank {
             .map(|(form, (shape, start))| Self {
                 shape,
                 scale: form.scale,
-                half: form.half,
+                numbers: form.numbers,
                 start,
                 memory: memory.clone(),
             })
@@ -216,7 +232,7 @@ impl LowRank {
             inputs: self.shape.inputs,
             outputs: self.shape.outputs,
             scale: self.scale,
-            half: self.half,
+            numbers: self.numbers,
         }
     }
 
@@ -226,7 +242,7 @@ impl LowRank {
     }
 
     fn part(&self) -> &[u32] {
-        &self.memory[self.start..][..self.shape.words(self.half)]
+        &self.memory[self.start..][..self.shape.words()]
     }
 
     pub fn rank(&self) -> usize {
@@ -247,7 +263,7 @@ impl LowRank {
 
     /// Memory of this product alone.
     pub fn bytes(&self) -> u64 {
-        4 * self.shape.words(self.half) as u64
+        4 * self.shape.words() as u64
     }
 
     /// A [rank, inputs].
@@ -274,9 +290,31 @@ impl LowRank {
         let places = places.map(|(row, column)| skipped + at(row, column));
         match self.packed() {
             Packed::F32(values) => places.map(|place| values[place]).collect(),
-            Packed::Bf16(values) => places
+            Packed::Bf16(values) | Packed::Bf16Pairs(values) => places
                 .map(|place| f32::from_bits(u32::from(values[place]) << 16))
                 .collect(),
+        }
+    }
+
+    /// Asks memory for some of the packed numbers.
+    pub(super) fn ask_for(&self, place: Range<usize>) {
+        match self.packed() {
+            Packed::F32(values) => ask_for(values[place.clone()].as_ptr(), 0, place.len()),
+            Packed::Bf16(values) | Packed::Bf16Pairs(values) => {
+                ask_for(values[place.clone()].as_ptr(), 0, place.len());
+            }
+        }
+    }
+
+    /// Asks memory for the blocks of some columns, which begin and end where blocks do.
+    pub(super) fn ask_for_blocks(&self, columns: Range<usize>) {
+        let blocks = self.shape.blocks_of(columns);
+        if !blocks.is_empty() {
+            let (first, last) = (
+                self.shape.block(blocks.start),
+                self.shape.block(blocks.end - 1),
+            );
+            self.ask_for(first.place.start..last.place.end);
         }
     }
 
@@ -288,10 +326,10 @@ impl LowRank {
     pub(super) fn packed(&self) -> Packed<'_> {
         let len = self.shape.a_len() + self.shape.b_len();
         let part = self.part();
-        if self.half {
-            Packed::Bf16(&bytemuck::cast_slice(part)[..len])
-        } else {
-            Packed::F32(&bytemuck::cast_slice(part)[..len])
+        match self.numbers {
+            Numbers::F32 => Packed::F32(&bytemuck::cast_slice(part)[..len]),
+            Numbers::Bf16 => Packed::Bf16(&bytemuck::cast_slice(part)[..len]),
+            Numbers::Bf16Pairs => Packed::Bf16Pairs(&bytemuck::cast_slice(part)[..len]),
         }
     }
 }
@@ -301,7 +339,7 @@ impl std::fmt::Debug for LowRank {
         f.debug_struct("LowRank")
             .field("shape", &self.shape)
             .field("scale", &self.scale)
-            .field("half", &self.half)
+            .field("numbers", &self.numbers)
             .finish_non_exhaustive()
     }
 }
@@ -315,13 +353,15 @@ fn places(forms: &[Form]) -> Option<(Vec<(Shape, usize)>, usize)> {
             rank,
             inputs,
             outputs,
+            numbers,
             ..
         } = *form;
         let widest = inputs.max(outputs).checked_add(layout::LANES)?;
+        let most = rank.checked_add(1)?;
         if rank == 0
             || inputs == 0
             || outputs == 0
-            || widest.checked_mul(2)?.checked_mul(rank)? > isize::MAX as usize / 4
+            || widest.checked_mul(2)?.checked_mul(most)? > isize::MAX as usize / 4
         {
             return None;
         }
@@ -329,9 +369,10 @@ fn places(forms: &[Form]) -> Option<(Vec<(Shape, usize)>, usize)> {
             rank,
             inputs,
             outputs,
+            paired: numbers != Numbers::F32,
         };
         places.push((shape, total));
-        total = total.checked_add(shape.words(form.half))?;
+        total = total.checked_add(shape.words())?;
     }
     (total <= isize::MAX as usize / 4).then_some((places, total))
 }

@@ -7,7 +7,7 @@ use candle_core::{Error, Result, Tensor, bail};
 use super::work::Call;
 use super::{Output, Rows, RowsMut, Segment, check};
 use crate::kernels::quant::{After, COLUMNS, Layer, product_each};
-use crate::kernels::simd::{self, Tier};
+use crate::kernels::simd;
 use crate::kernels::values::{self, Values};
 
 /// Rows of a segment, on average, from which their outputs are more to read again than its B: it is added to outputs as
@@ -35,7 +35,11 @@ pub fn through(x: &Tensor, layers: &[(&Layer<'_>, Vec<Segment<'_>>)]) -> Result<
         }
         check(from, (rows * outputs, outputs), segments).map_err(Error::wrap)?;
     }
-    let call = Call::new(from, layers.iter().map(|(_, segments)| &segments[..]));
+    let call = Call::new(
+        simd::tier(),
+        from,
+        layers.iter().map(|(_, segments)| &segments[..]),
+    );
     let all = layers.iter().flat_map(|(_, segments)| segments);
     let (count, of_adapters) = all.fold((0, 0), |(count, rows), segment| {
         (count + 1, rows + segment.rows.len())
@@ -55,7 +59,7 @@ pub fn through(x: &Tensor, layers: &[(&Layer<'_>, Vec<Segment<'_>>)]) -> Result<
                 segments,
             })
             .collect();
-        call.run(simd::tier(), &mut outputs);
+        call.run(&mut outputs);
         products
     };
     let products = products.into_iter().zip(layers);
@@ -66,7 +70,6 @@ pub fn through(x: &Tensor, layers: &[(&Layer<'_>, Vec<Segment<'_>>)]) -> Result<
 
 /// What adapters add, up to their B.
 struct Updates<'a> {
-    tier: Tier,
     call: Call<'a>,
     hidden: Vec<f32>,
     /// Numbers of a row of each layer's result.
@@ -78,10 +81,8 @@ const _: () = assert!(COLUMNS == super::layout::BLOCK);
 
 impl<'a> Updates<'a> {
     fn of(call: Call<'a>, layers: &[(&Layer<'_>, Vec<Segment<'_>>)]) -> Self {
-        let tier = simd::tier();
         Self {
-            tier,
-            hidden: call.shrink(tier),
+            hidden: call.shrink(),
             call,
             strides: layers.iter().map(|layer| layer.0.weight.dims().0).collect(),
         }
@@ -89,13 +90,17 @@ impl<'a> Updates<'a> {
 }
 
 impl After for Updates<'_> {
+    fn ask(&self, layer: usize, columns: Range<usize>) {
+        self.call.ask_for_columns(layer, columns);
+    }
+
     unsafe fn add(&self, layer: usize, columns: Range<usize>, y: *mut f32) {
-        let (tier, stride) = (self.tier, self.strides[layer]);
+        let stride = self.strides[layer];
         // SAFETY: `through` has checked segments and weights against the rows that results have; the rest is the caller's
         // promise.
         unsafe {
             self.call
-                .expand_columns(tier, &self.hidden, layer, columns, y, stride);
+                .expand_columns(&self.hidden, layer, columns, y, stride);
         }
     }
 }

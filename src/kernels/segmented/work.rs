@@ -8,6 +8,7 @@ use super::store::{LowRank, Packed};
 use super::{Output, Rows, Segment, plain};
 use crate::kernels::pool::{self, Shared};
 use crate::kernels::simd::Tier;
+use crate::kernels::unit;
 
 /// Rows that go through a piece of weights together: many enough to read them from memory seldom, few enough to share a
 /// prompt among threads.
@@ -27,10 +28,14 @@ pub(super) struct Shrink<'a> {
     pub inputs: usize,
     /// Rows of A.
     pub width: usize,
+    /// The same with zeros, as they lie.
+    pub lie: usize,
     pub scale: f32,
     x: Rows<'a>,
-    /// Of the first row, at the first of these rows of A.
+    /// Of the first row.
     hidden: *mut f32,
+    /// The first of these rows of A.
+    first: usize,
     rank: usize,
 }
 
@@ -39,7 +44,7 @@ pub(super) struct Expand<'a> {
     pub rows: usize,
     pub rank: usize,
     pub outputs: usize,
-    /// [rows, rank]
+    /// [rows, rank]; of pairs, each row begins with as many bf16.
     hidden: &'a [f32],
     /// Of the first row.
     y: *mut f32,
@@ -54,13 +59,27 @@ impl Shrink<'_> {
     /// Where the sum of row and `j`th row of A goes.
     pub fn hidden_at(&self, row: usize, j: usize) -> *mut f32 {
         assert!(row < self.rows && j < self.width);
-        self.hidden.wrapping_add(row * self.rank + j)
+        self.hidden.wrapping_add(row * self.rank + self.first + j)
+    }
+
+    /// Where it goes as a bf16: the numbers of a row lie together where the row begins.
+    #[cfg(target_arch = "x86_64")]
+    pub fn pair_at(&self, row: usize, j: usize) -> *mut u16 {
+        assert!(row < self.rows && j < self.width);
+        let start = self.hidden.wrapping_add(row * self.rank).cast::<u16>();
+        start.wrapping_add(self.first + j)
     }
 }
 
 impl Expand<'_> {
     pub fn hidden_row(&self, row: usize) -> &[f32] {
         &self.hidden[row * self.rank..][..self.rank]
+    }
+
+    /// The same as pairs of bf16, the last with a zero where the rank is odd.
+    #[cfg(target_arch = "x86_64")]
+    pub fn pairs_row(&self, row: usize) -> &[u32] {
+        bytemuck::cast_slice(&self.hidden_row(row)[..self.rank.div_ceil(2)])
     }
 
     /// The part of an output row that begins at `first`: `width` columns, or what is left of the row.
@@ -94,14 +113,17 @@ struct Task<'p, 'a> {
 
 /// A checked call.
 pub(super) struct Call<'a> {
+    tier: Tier,
     x: Rows<'a>,
+    /// Whether pairs are multiplied as they are.
+    pairs: bool,
     parts: Vec<Part<'a>>,
     hidden: usize,
 }
 
 impl<'a> Call<'a> {
-    /// Of each output's segments, which lie within `x` and it, ascending and without overlap.
-    pub fn new(x: Rows<'a>, outputs: impl Iterator<Item = &'a [Segment<'a>]>) -> Self {
+    /// Of each output's segments, which lie within `x` and it, ascending and without overlap. The processor has the tier.
+    pub fn new(tier: Tier, x: Rows<'a>, outputs: impl Iterator<Item = &'a [Segment<'a>]>) -> Self {
         let (mut parts, mut hidden) = (Vec::new(), 0);
         for (output, segments) in outputs.enumerate() {
             for segment in segments {
@@ -119,11 +141,17 @@ impl<'a> Call<'a> {
                 }
             }
         }
-        Self { x, parts, hidden }
+        Self {
+            tier,
+            x,
+            pairs: tier == Tier::Avx512 && unit::multiplies_pairs(),
+            parts,
+            hidden,
+        }
     }
 
-    pub fn run(&self, tier: Tier, outputs: &mut [Output<'a>]) {
-        let hidden = self.shrink(tier);
+    pub fn run(&self, outputs: &mut [Output<'a>]) {
+        let hidden = self.shrink();
         let rows: Vec<_> = outputs
             .iter_mut()
             .map(|output| (Shared::new(output.y.data), output.y.stride))
@@ -135,39 +163,63 @@ impl<'a> Call<'a> {
                 let (data, stride) = &rows[part.output];
                 // SAFETY: as long as callers have checked the rows against this output, which nobody else has now; each piece of
                 // a part has its own columns, and parts of an output have rows of their own.
-                unsafe { self.expand(tier, &hidden, part, &piece, data.as_mut_ptr(), *stride) };
+                unsafe { self.expand(&hidden, part, &piece, data.as_mut_ptr(), *stride) };
             },
         );
     }
 
     /// The first round: what A makes of every part's rows.
-    pub fn shrink(&self, tier: Tier) -> Vec<f32> {
+    pub fn shrink(&self) -> Vec<f32> {
         let mut hidden = vec![0f32; self.hidden];
         let sums = Shared::new(&mut hidden);
         self.share(
             |weights| (weights.shape().panels(), 1),
             |weights, at| weights.shape().panel(at),
             |part, piece| {
-                let rows = part.rows.len();
                 let task = Shrink {
-                    rows,
+                    rows: part.rows.len(),
                     inputs: part.weights.inputs(),
-                    width: piece.width,
+                    width: piece.width.min(part.weights.rank() - piece.first),
+                    lie: piece.width,
                     scale: part.weights.scale(),
                     x: Rows {
                         data: &self.x.data[part.rows.start * self.x.stride..],
                         stride: self.x.stride,
                     },
-                    hidden: sums.as_mut_ptr().wrapping_add(part.hidden + piece.first),
+                    hidden: sums.as_mut_ptr().wrapping_add(part.hidden),
+                    first: piece.first,
                     rank: part.weights.rank(),
                 };
                 match part.weights.packed() {
-                    Packed::F32(values) => shrink(tier, &task, &values[piece.place]),
-                    Packed::Bf16(values) => shrink(tier, &task, &values[piece.place]),
+                    Packed::F32(values) => shrink(self.tier, &task, &values[piece.place]),
+                    #[cfg(target_arch = "x86_64")]
+                    Packed::Bf16Pairs(values) if self.pairs => {
+                        // SAFETY: the processor multiplies pairs.
+                        unsafe { super::pairs::shrink(&task, &values[piece.place]) }
+                    }
+                    Packed::Bf16(values) | Packed::Bf16Pairs(values) => {
+                        shrink(self.tier, &task, &values[piece.place]);
+                    }
                 }
             },
         );
         hidden
+    }
+
+    fn parts_of(&self, output: usize) -> impl Iterator<Item = &Part<'a>> {
+        self.parts.iter().filter(move |part| part.output == output)
+    }
+
+    /// Asks memory for what [`expand_columns`](Self::expand_columns) will read of B.
+    pub fn ask_for_columns(&self, output: usize, columns: Range<usize>) {
+        let mut before: Option<&LowRank> = None;
+        for part in self.parts_of(output) {
+            // Parts of one segment follow each other.
+            if before.is_none_or(|before| !std::ptr::eq(before, part.weights)) {
+                part.weights.ask_for_blocks(columns.clone());
+            }
+            before = Some(part.weights);
+        }
     }
 
     /// The second round for some columns of an output, which begin and end where blocks do.
@@ -176,18 +228,17 @@ impl<'a> Call<'a> {
     /// The output's rows are at `y`, `stride` apart, as they were checked, and nobody else touches these columns.
     pub unsafe fn expand_columns(
         &self,
-        tier: Tier,
         hidden: &[f32],
         output: usize,
         columns: Range<usize>,
         y: *mut f32,
         stride: usize,
     ) {
-        for part in self.parts.iter().filter(|part| part.output == output) {
+        for part in self.parts_of(output) {
             let shape = part.weights.shape();
             for at in shape.blocks_of(columns.clone()) {
                 // SAFETY: as this function demands.
-                unsafe { self.expand(tier, hidden, part, &shape.block(at), y, stride) };
+                unsafe { self.expand(hidden, part, &shape.block(at), y, stride) };
             }
         }
     }
@@ -196,7 +247,6 @@ impl<'a> Call<'a> {
     /// As [`expand_columns`](Self::expand_columns), for the columns of `piece`.
     unsafe fn expand(
         &self,
-        tier: Tier,
         hidden: &[f32],
         part: &Part<'_>,
         piece: &Piece,
@@ -212,9 +262,17 @@ impl<'a> Call<'a> {
             y: y.wrapping_add(part.rows.start * stride),
             stride,
         };
+        let place = piece.place.clone();
         match part.weights.packed() {
-            Packed::F32(values) => expand(tier, &task, &values[piece.place.clone()], piece),
-            Packed::Bf16(values) => expand(tier, &task, &values[piece.place.clone()], piece),
+            Packed::F32(values) => expand(self.tier, &task, &values[place], piece),
+            #[cfg(target_arch = "x86_64")]
+            Packed::Bf16Pairs(values) if self.pairs => {
+                // SAFETY: as above; `shrink` left pairs.
+                unsafe { super::pairs::expand(&task, &values[place], piece) }
+            }
+            Packed::Bf16(values) | Packed::Bf16Pairs(values) => {
+                expand(self.tier, &task, &values[place], piece);
+            }
         }
     }
 

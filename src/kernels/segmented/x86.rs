@@ -11,16 +11,16 @@ const AHEAD: usize = 2048;
 macro_rules! tier {
     (
         $name:ident, $features:literal, $lanes:literal x $vector:ident, $zero:ident, $splat:ident, $load:ident,
-        $load_bf16:ident, $store:ident, $add:ident, $multiply_add:ident, $sum:ident,
+        $load_bf16:ident, $load_pairs:ident, $store:ident, $add:ident, $multiply_add:ident, $sum:ident,
         shrink: $($shrink_rows:literal x [$($dots:literal)+])+,
         expand: $($expand_rows:literal x [$($vectors:literal)+])+
     ) => {
         pub(super) mod $name {
             use std::arch::x86_64::*;
 
-            use super::{$load_bf16, $sum, AHEAD, SIDE_BY_SIDE};
+            use super::{$load_bf16, $load_pairs, $sum, AHEAD, SIDE_BY_SIDE};
             use crate::kernels::ahead::ask_for;
-            use crate::kernels::segmented::layout::Piece;
+            use crate::kernels::segmented::layout::{Piece, within};
             use crate::kernels::segmented::work::{Expand, Shrink};
 
             const LANES: usize = $lanes;
@@ -30,6 +30,12 @@ macro_rules! tier {
                 /// # Safety
                 /// `at` has `LANES` readable numbers and the processor has the features.
                 unsafe fn load(at: *const Self) -> $vector;
+
+                /// Of row `r` of a block of B that is `width` wide, from `column`.
+                ///
+                /// # Safety
+                /// The block has that row and `LANES` columns from there, and the processor has the features.
+                unsafe fn load_columns(block: *const Self, width: usize, r: usize, column: usize) -> $vector;
             }
 
             impl Load for f32 {
@@ -38,6 +44,12 @@ macro_rules! tier {
                     // SAFETY: as the trait demands of its callers; the load needs no alignment.
                     unsafe { $load(at) }
                 }
+
+                #[inline(always)]
+                unsafe fn load_columns(block: *const Self, width: usize, r: usize, column: usize) -> $vector {
+                    // SAFETY: as above.
+                    unsafe { $load(block.add(within(false, width, r, column))) }
+                }
             }
 
             impl Load for u16 {
@@ -45,6 +57,12 @@ macro_rules! tier {
                 unsafe fn load(at: *const Self) -> $vector {
                     // SAFETY: as the trait demands of its callers; the load needs no alignment.
                     unsafe { $load_bf16(at) }
+                }
+
+                #[inline(always)]
+                unsafe fn load_columns(block: *const Self, width: usize, r: usize, column: usize) -> $vector {
+                    // SAFETY: as above: the pairs of these columns are twice as many numbers.
+                    unsafe { $load_pairs(block.add(within(true, width, r & !1, column)), r % 2 == 1) }
                 }
             }
 
@@ -78,7 +96,7 @@ macro_rules! tier {
                 row: usize,
                 j: usize,
             ) {
-                let step = task.width * SIDE_BY_SIDE;
+                let step = task.lie * SIDE_BY_SIDE;
                 let (whole, rest) = (task.inputs / SIDE_BY_SIDE, task.inputs % SIDE_BY_SIDE);
                 assert!(j + C <= task.width);
                 assert!(panel.len() >= task.inputs.div_ceil(SIDE_BY_SIDE) * step);
@@ -164,17 +182,16 @@ macro_rules! tier {
                 assert!(block.len() >= task.rank * piece.width);
                 assert!(row + R <= task.rows);
                 let mut sums = [[$zero(); V]; R];
-                // SAFETY: the block has `rank` rows of `width` numbers, and each of the R rows of `hidden` has `rank`.
+                // SAFETY: the block has `rank` rows of `width` numbers or more, and each of the R rows of `hidden` has `rank`.
                 unsafe {
                     let hidden = task.hidden_row(row).as_ptr();
                     for r in 0..task.rank {
-                        let b = block.as_ptr().add(r * piece.width + from);
                         if from == 0 {
-                            ask_for(b, AHEAD, piece.width);
+                            ask_for(block.as_ptr().add(r * piece.width), AHEAD, piece.width);
                         }
                         let mut bs = [$zero(); V];
                         for v in 0..V {
-                            bs[v] = T::load(b.add(v * LANES));
+                            bs[v] = T::load_columns(block.as_ptr(), piece.width, r, from + v * LANES);
                         }
                         for i in 0..R {
                             let h = $splat(*hidden.add(i * task.rank + r));
@@ -210,14 +227,14 @@ macro_rules! tier {
 
 tier!(
     avx2, "avx2,fma", 8 x __m256, _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, load_bf16_by_8,
-    _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps, sum_of_8,
+    load_pairs_by_8, _mm256_storeu_ps, _mm256_add_ps, _mm256_fmadd_ps, sum_of_8,
     shrink: 4 x [2 1] 2 x [4 1] 1 x [8 4 1],
     expand: 4 x [2] 2 x [4 2] 1 x [8 2]
 );
 // With F alone the sums of `shrink` keep to 16 of the 32 registers, and lie on the stack.
 tier!(
     avx512, "avx512f,avx512bw,avx512vl,avx512dq,avx2,fma", 16 x __m512, _mm512_setzero_ps, _mm512_set1_ps,
-    _mm512_loadu_ps, load_bf16_by_16, _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps, sum_of_16,
+    _mm512_loadu_ps, load_bf16_by_16, load_pairs_by_16, _mm512_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps, sum_of_16,
     shrink: 8 x [2 1] 4 x [4 1] 2 x [8 4 1] 1 x [8 4 1],
     expand: 8 x [2 1] 4 x [4 1] 2 x [4 1] 1 x [4 1]
 );
@@ -244,10 +261,36 @@ unsafe fn load_bf16_by_16(at: *const u16) -> __m512 {
     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
 }
 
+/// One bf16 of each of 8 pairs: the upper one is the f32 of the same value, once the other is gone.
+///
+/// # Safety
+/// `at` has 8 readable pairs.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn load_pairs_by_8(at: *const u16, second: bool) -> __m256 {
+    // SAFETY: the caller's promise; the load needs no alignment.
+    let pairs = unsafe { _mm256_loadu_si256(at.cast()) };
+    let shift = _mm_cvtsi32_si128(if second { 0 } else { 16 });
+    let upper = _mm256_set1_epi32(!0xffff);
+    _mm256_castsi256_ps(_mm256_and_si256(_mm256_sll_epi32(pairs, shift), upper))
+}
+
+/// # Safety
+/// `at` has 16 readable pairs.
+#[inline]
+#[target_feature(enable = "avx512f,avx2")]
+unsafe fn load_pairs_by_16(at: *const u16, second: bool) -> __m512 {
+    // SAFETY: the caller's promise; the load needs no alignment.
+    let pairs = unsafe { _mm512_loadu_si512(at.cast()) };
+    let shift = _mm_cvtsi32_si128(if second { 0 } else { 16 });
+    let upper = _mm512_set1_epi32(!0xffff);
+    _mm512_castsi512_ps(_mm512_and_si512(_mm512_sll_epi32(pairs, shift), upper))
+}
+
 /// The sum of the lanes, in a fixed order.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn sum_of_8(v: __m256) -> f32 {
+pub(super) fn sum_of_8(v: __m256) -> f32 {
     let half = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
     let quarter = _mm_add_ps(half, _mm_movehl_ps(half, half));
     _mm_cvtss_f32(_mm_add_ss(quarter, _mm_movehdup_ps(quarter)))
