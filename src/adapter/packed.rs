@@ -211,10 +211,12 @@ pub fn read(
     }
     let mut header = vec![0; size];
     file.fill(&mut header)?;
-    let header: Header = serde_json::from_slice(&header).map_err(|_| Unusable::Damaged)?;
-    if let Some(what) = header.made.differs_in(&Made::of(origin, fit)) {
+    // What it was made for comes first: the rest of a header may have another form in another layout.
+    let made: Made = serde_json::from_slice(&header).map_err(|_| Unusable::Damaged)?;
+    if let Some(what) = made.differs_in(&Made::of(origin, fit)) {
         return Err(Unusable::Stale(what));
     }
+    let header: Header = serde_json::from_slice(&header).map_err(|_| Unusable::Damaged)?;
     let kinds = CATALOGUE.into_iter();
     let kind = kinds
         .map(|kind| kind.name())
@@ -320,6 +322,27 @@ mod tests {
                 assert_eq!((read.a(), read.b()), (packed.a(), packed.b()), "{site:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_copy_in_another_layout_is_stale_whatever_form_its_products_have() {
+        let sites = sites(2);
+        let fit = fit(&sites);
+        let adapter = peft::read(&specimen(2, 1), &fit).unwrap();
+        let mut bytes = file(&adapter, "s", &fit);
+        let mut replace = |from: &str, to: &str| {
+            let mut places = bytes.windows(from.len());
+            let at = places.position(|some| some == from.as_bytes()).unwrap();
+            bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+        };
+        replace(&format!("\"layout\":{LAYOUT}"), "\"layout\":1");
+        replace("\"numbers\"", "\"unknown\"");
+        let origin = Origin {
+            generation: adapter.generation(),
+            stamp: "s",
+        };
+        let read = read_from(&bytes, origin, &fit);
+        assert!(matches!(read, Err(Unusable::Stale("layout"))), "{read:?}");
     }
 
     #[test]

@@ -297,7 +297,7 @@ impl LowRank {
     }
 
     /// Asks memory for some of the packed numbers.
-    pub(super) fn ask_for(&self, place: Range<usize>) {
+    fn ask_for(&self, place: Range<usize>) {
         match self.packed() {
             Packed::F32(values) => ask_for(values[place.clone()].as_ptr(), 0, place.len()),
             Packed::Bf16(values) | Packed::Bf16Pairs(values) => {

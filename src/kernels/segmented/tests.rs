@@ -50,14 +50,29 @@ fn weights(
     outputs: usize,
     short: bool,
 ) -> LowRank {
-    let (a, b) = (numbers(rng, rank * inputs), numbers(rng, rank * outputs));
-    let precision = if short {
-        Precision::Bf16
+    let kind = if short {
+        Numbers::Bf16Pairs
     } else {
-        Precision::Exact
+        Numbers::F32
+    };
+    weights_of(rng, (rank, inputs, outputs), kind)
+}
+
+fn weights_of(rng: &mut ChaCha8Rng, shape: (usize, usize, usize), kind: Numbers) -> LowRank {
+    let (rank, inputs, outputs) = shape;
+    let (a, b) = (numbers(rng, rank * inputs), numbers(rng, rank * outputs));
+    if kind == Numbers::Bf16 {
+        let [a, b] = [a, b].map(|values| {
+            let stored = values.iter().map(|v| half::bf16::from_f32(*v));
+            stored.map(|v| v.to_le_bytes()).collect::<Vec<_>>()
+        });
+        return pack(shape, Matrix::Bf16(&a), Matrix::Bf16(&b), Precision::Exact).unwrap();
+    }
+    let precision = match kind {
+        Numbers::F32 => Precision::Exact,
+        _ => Precision::Bf16,
     };
     let (a, b) = (bytes(&a), bytes(&b));
-    let shape = (rank, inputs, outputs);
     pack(shape, Matrix::F32(&a), Matrix::F32(&b), precision).unwrap()
 }
 
@@ -121,12 +136,13 @@ struct Case {
     seed: u64,
     inputs: usize,
     outputs: usize,
-    /// (rows, rank, 16-bit) of each segment; rank 0 leaves base rows.
-    segments: Vec<(usize, usize, bool)>,
+    /// (rows, rank, numbers) of each segment; rank 0 leaves base rows.
+    segments: Vec<(usize, usize, Numbers)>,
 }
 
 fn cases() -> impl Strategy<Value = Case> {
-    let segment = (1usize..22, 0usize..20, any::<bool>());
+    let kinds = vec![Numbers::F32, Numbers::Bf16, Numbers::Bf16Pairs];
+    let segment = (1usize..22, 0usize..20, prop::sample::select(kinds));
     (
         any::<u64>(),
         1usize..90,
@@ -154,8 +170,9 @@ fn batch(case: &Case) -> Batch {
         numbers(&mut rng, rows * case.inputs),
         numbers(&mut rng, rows * case.outputs),
     );
-    let weights = case.segments.iter().map(|(_, rank, short)| {
-        (*rank > 0).then(|| weights(&mut rng, *rank, case.inputs, case.outputs, *short))
+    let weights = case.segments.iter().map(|(_, rank, kind)| {
+        let shape = (*rank, case.inputs, case.outputs);
+        (*rank > 0).then(|| weights_of(&mut rng, shape, *kind))
     });
     Batch {
         weights: weights.collect(),
@@ -286,7 +303,11 @@ fn a_batch_large_enough_for_many_threads_equals_the_same_rows_in_small_calls() {
         seed: 7,
         inputs: 128,
         outputs: 192,
-        segments: vec![(100, 16, false), (1, 8, true), (77, 64, false)],
+        segments: vec![
+            (100, 16, Numbers::F32),
+            (1, 8, Numbers::Bf16),
+            (77, 63, Numbers::Bf16Pairs),
+        ],
     };
     let batch = batch(&case);
     let together = run(simd::tier(), &case, &batch);

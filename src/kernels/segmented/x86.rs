@@ -27,6 +27,9 @@ macro_rules! tier {
 
             /// Loads `LANES` stored numbers as f32.
             pub trait Load: Copy {
+                /// Rows of Bᵀ that lie together.
+                const ROWS: usize;
+
                 /// # Safety
                 /// `at` has `LANES` readable numbers and the processor has the features.
                 unsafe fn load(at: *const Self) -> $vector;
@@ -39,6 +42,8 @@ macro_rules! tier {
             }
 
             impl Load for f32 {
+                const ROWS: usize = 1;
+
                 #[inline(always)]
                 unsafe fn load(at: *const Self) -> $vector {
                     // SAFETY: as the trait demands of its callers; the load needs no alignment.
@@ -53,6 +58,8 @@ macro_rules! tier {
             }
 
             impl Load for u16 {
+                const ROWS: usize = 2;
+
                 #[inline(always)]
                 unsafe fn load(at: *const Self) -> $vector {
                     // SAFETY: as the trait demands of its callers; the load needs no alignment.
@@ -179,7 +186,7 @@ macro_rules! tier {
                 from: usize,
             ) {
                 assert!(from + V * LANES <= piece.width);
-                assert!(block.len() >= task.rank * piece.width);
+                assert!(block.len() >= task.rank.next_multiple_of(T::ROWS) * piece.width);
                 assert!(row + R <= task.rows);
                 let mut sums = [[$zero(); V]; R];
                 // SAFETY: the block has `rank` rows of `width` numbers or more, and each of the R rows of `hidden` has `rank`.

@@ -3,7 +3,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::{bytes, numbers, pack};
-use crate::kernels::segmented::{Factors, Form, LAYOUT, LowRank, Matrix, Precision};
+use crate::kernels::segmented::{Factors, Form, LAYOUT, LowRank, Matrix, Numbers, Precision};
 
 #[test]
 fn weights_come_back_as_they_were_given_and_rounded_to_even_where_16_bits_are_wanted() {
@@ -41,6 +41,12 @@ fn weights_come_back_as_they_were_given_and_rounded_to_even_where_16_bits_are_wa
         let [stored_a, stored_b] = [Matrix::Bf16(&stored[0]), Matrix::Bf16(&stored[1])];
         let kept = pack(shape, stored_a, stored_b, Precision::Exact).unwrap();
         assert_eq!((kept.a(), kept.bytes()), (short.a(), short.bytes()));
+        let forms = [&exact, &short, &kept].map(|packed| packed.form().numbers);
+        assert_eq!(
+            forms,
+            [Numbers::F32, Numbers::Bf16Pairs, Numbers::Bf16],
+            "stored numbers meet rows as they are"
+        );
         let mixed = pack(shape, full_a, stored_b, Precision::Exact).unwrap();
         assert_eq!((&mixed.a(), mixed.b()), (a, short.b()));
 
