@@ -106,7 +106,7 @@ pub(super) fn has_amx_bf16() -> bool {
 /// Whether AVX-512 multiplies pairs of bf16, and faster than it widens them: processors with the matrix unit do not.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn multiplies_pairs() -> bool {
-    has_avx512() && is_x86_feature_detected!("avx512bf16") && !has_amx(AMX_BF16)
+    has_avx512() && is_x86_feature_detected!("avx512bf16") && amx_features() & AMX_BF16 == 0
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -122,25 +122,33 @@ const AMX_INT8: u32 = 1 << 25;
 #[cfg(target_arch = "x86_64")]
 const AMX_BF16: u32 = 1 << 22;
 
+/// What the processor says of its matrix unit, whether a process may use it or not. Asked once: where a hypervisor answers, that
+/// takes as long as a product.
+#[cfg(target_arch = "x86_64")]
+fn amx_features() -> u32 {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    static FEATURES: OnceLock<u32> = OnceLock::new();
+    *FEATURES.get_or_init(|| match __cpuid(0).eax {
+        ..7 => 0,
+        _ => __cpuid_count(7, 0).edx & (AMX_TILE | AMX_INT8 | AMX_BF16),
+    })
+}
+
 /// The matrix unit for such numbers, which the kernel lets a process use only once it has asked.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 fn has_amx(numbers: u32) -> bool {
-    use std::arch::x86_64::{__cpuid, __cpuid_count};
     /// `ARCH_REQ_XCOMP_PERM` and `XFEATURE_XTILEDATA` of Linux's asm/prctl.h and its XSAVE features.
     const REQUEST: libc::c_long = 0x1023;
     const TILE_DATA: libc::c_long = 18;
-    static FEATURES: OnceLock<u32> = OnceLock::new();
-    let features = *FEATURES.get_or_init(|| {
-        if __cpuid(0).eax < 7 {
-            return 0;
-        }
-        let features = __cpuid_count(7, 0).edx;
+    static ALLOWED: OnceLock<u32> = OnceLock::new();
+    let allowed = *ALLOWED.get_or_init(|| {
+        let features = amx_features();
         // SAFETY: this request passes numbers only; a kernel that does not know it refuses.
         let allowed = features & AMX_TILE != 0
             && unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST, TILE_DATA) == 0 };
         if allowed { features } else { 0 }
     });
-    features & numbers != 0
+    allowed & numbers != 0
 }
 
 #[cfg(all(target_arch = "x86_64", not(target_os = "linux")))]

@@ -5,6 +5,9 @@ const AT_FIRST: f64 = 0.25;
 /// How much this grows with each second that the first of them waits, up to 1: a short prompt is done before anybody
 /// notices it, a long one is not held back for long.
 const GROWTH: f64 = 0.5;
+/// The same where as many prompts wait as answers generate. It goes with the square of their ratio: whoever generates loses
+/// the time of all prompts in any case, and a crowd of them is better done in a few long steps than in many.
+const CROWDED: f64 = 4.0;
 /// Seconds between two tokens that no reader notices: so long a step may always last.
 const UNNOTICED: f64 = 0.03;
 /// Seconds a step should last at most, unless the model is so slow that even generating takes most of them.
@@ -49,7 +52,7 @@ impl Pace {
 
     /// Tokens of prompts the next step may compute beside those that answers generate, between `least` and `most`.
     ///
-    /// Time is divided by heads, and a prompt that has waited for long gets as much of it as all that generate.
+    /// A prompt that has waited for long gets as much time as all that generate; many prompts get more, and sooner.
     pub fn chunk(&self, crowd: Crowd, least: usize, most: usize) -> usize {
         if self.each == 0.0 || crowd.generating == 0 {
             return most;
@@ -57,7 +60,7 @@ impl Pace {
         let longest = LONGEST.max(LEAST_STRETCH * self.bare);
         let heads = crowd.opening as f64 / crowd.generating as f64;
         let patience = (AT_FIRST + GROWTH * crowd.waited).min(1.0);
-        let stretch = 1.0 + heads.max(patience);
+        let stretch = 1.0 + patience.max(CROWDED * heads * heads);
         let seconds = (stretch * self.bare).clamp(UNNOTICED, longest) - self.bare;
         ((seconds.max(0.0) / self.each) as usize).clamp(least.min(most), most)
     }
@@ -115,12 +118,15 @@ mod tests {
     }
 
     #[test]
-    fn time_is_divided_by_heads_where_most_wait_for_their_first_token() {
+    fn the_more_of_a_crowd_wait_for_their_first_token_the_sooner_they_get_it() {
         for waited in [0.0, LATE] {
-            let (_, seconds) = settled_among(crowd(6, 2, waited), 0.02, 0.001);
-            assert!((0.078..=0.08).contains(&seconds), "{seconds}");
-            let (_, seconds) = settled_among(crowd(64, 1, waited), 0.02, 0.001);
-            assert!(seconds <= LONGEST + 1e-9, "{seconds}");
+            for (opening, generating) in [(4, 4), (6, 2), (64, 1)] {
+                let (_, seconds) = settled_among(crowd(opening, generating, waited), 0.02, 0.001);
+                let heads = opening as f64 / generating as f64;
+                let stretched = 0.02 * (1.0 + CROWDED * heads * heads);
+                let bound = stretched.min(LONGEST) + 1e-9;
+                assert!((bound - 0.002..=bound).contains(&seconds), "{seconds}");
+            }
         }
         let (few, _) = settled_among(crowd(4, 8, LATE), 0.02, 0.001);
         assert_eq!(few, settled_among(crowd(1, 8, LATE), 0.02, 0.001).0);

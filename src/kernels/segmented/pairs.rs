@@ -46,17 +46,17 @@ pub(super) unsafe fn shrink(task: &Shrink<'_>, panel: &[u16]) {
 #[target_feature(enable = "avx512bf16,avx512f,avx512bw,avx512vl,avx512dq,avx2")]
 unsafe fn against_panel<const R: usize>(task: &Shrink<'_>, panel: &[u16], row: usize) {
     let mut j = 0;
-    while task.lie - j >= 8 {
+    while task.padded - j >= 8 {
         // SAFETY: as this function demands.
         unsafe { dots::<R, 4>(task, panel, row, j) }
         j += 8;
     }
-    while task.lie - j >= 4 {
+    while task.padded - j >= 4 {
         // SAFETY: as this function demands.
         unsafe { dots::<R, 2>(task, panel, row, j) }
         j += 4;
     }
-    if task.lie > j {
+    if task.padded > j {
         // SAFETY: as this function demands.
         unsafe { dots::<R, 1>(task, panel, row, j) }
     }
@@ -70,9 +70,9 @@ unsafe fn dots<const R: usize, const C: usize>(
     row: usize,
     j: usize,
 ) {
-    let step = task.lie * LANES;
+    let step = task.padded * LANES;
     let (whole, rest) = (task.inputs / LANES, task.inputs % LANES);
-    assert!(j + 2 * C <= task.lie);
+    assert!(j + 2 * C <= task.padded);
     assert!(panel.len() >= task.inputs.div_ceil(LANES) * step);
     let x: [*const f32; R] = std::array::from_fn(|i| task.x_row(row + i).as_ptr());
     let mut sums = [[_mm512_setzero_ps(); C]; R];

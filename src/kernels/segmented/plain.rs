@@ -43,7 +43,7 @@ pub(super) fn shrink<T: Widen>(task: &Shrink<'_>, panel: &[T]) {
         let x = task.x_row(row);
         for j in 0..task.width {
             let mut lanes = [0f32; LANES];
-            let blocks = panel.chunks_exact(task.lie * LANES);
+            let blocks = panel.chunks_exact(task.padded * LANES);
             for (x, a) in x.chunks(LANES).zip(blocks) {
                 let a = &a[j * LANES..][..LANES];
                 for (lane, (x, a)) in lanes.iter_mut().zip(x.iter().zip(a)) {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blob::Blob;
 use super::layout::{self, Shape};
-use crate::kernels::ahead::ask_for;
+use crate::kernels::ahead::ask_for_all;
 use crate::kernels::pool;
 
 /// A matrix as a file holds it: row after row, little-endian.
@@ -296,25 +296,17 @@ impl LowRank {
         }
     }
 
-    /// Asks memory for some of the packed numbers.
-    fn ask_for(&self, place: Range<usize>) {
-        match self.packed() {
-            Packed::F32(values) => ask_for(values[place.clone()].as_ptr(), 0, place.len()),
-            Packed::Bf16(values) | Packed::Bf16Pairs(values) => {
-                ask_for(values[place.clone()].as_ptr(), 0, place.len());
-            }
-        }
-    }
-
-    /// Asks memory for the blocks of some columns, which begin and end where blocks do.
-    pub(super) fn ask_for_blocks(&self, columns: Range<usize>) {
+    /// Asks memory for the blocks of some columns, which begin and end where blocks do. Returns for how many bytes.
+    pub(super) fn ask_for_blocks(&self, columns: Range<usize>) -> usize {
         let blocks = self.shape.blocks_of(columns);
-        if !blocks.is_empty() {
-            let (first, last) = (
-                self.shape.block(blocks.start),
-                self.shape.block(blocks.end - 1),
-            );
-            self.ask_for(first.place.start..last.place.end);
+        if blocks.is_empty() {
+            return 0;
+        }
+        let first = self.shape.block(blocks.start).place.start;
+        let place = first..self.shape.block(blocks.end - 1).place.end;
+        match self.packed() {
+            Packed::F32(values) => ask_for_all(&values[place]),
+            Packed::Bf16(values) | Packed::Bf16Pairs(values) => ask_for_all(&values[place]),
         }
     }
 

@@ -19,6 +19,8 @@ const BLOCKS: usize = 8;
 const READ: usize = 8;
 /// Cost below which handing work to another thread takes longer than doing it.
 const WORTH: usize = 1 << 17;
+/// Bytes of B that are asked for at a time: more would push each other out of a core's cache before they are used.
+const ASKED: usize = 128 << 10;
 /// Shares for each thread, so that one that was held up leaves little behind.
 const SHARES: usize = 3;
 
@@ -28,8 +30,8 @@ pub(super) struct Shrink<'a> {
     pub inputs: usize,
     /// Rows of A.
     pub width: usize,
-    /// The same with zeros, as they lie.
-    pub lie: usize,
+    /// The same with the zeros that fill the last.
+    pub padded: usize,
     pub scale: f32,
     x: Rows<'a>,
     /// Of the first row.
@@ -100,7 +102,7 @@ struct Part<'a> {
     output: usize,
     rows: Range<usize>,
     weights: &'a LowRank,
-    /// Where the first row's [rank] sums are.
+    /// Where its sums are in the call's, [rows, rank].
     hidden: usize,
 }
 
@@ -116,6 +118,7 @@ pub(super) struct Call<'a> {
     tier: Tier,
     x: Rows<'a>,
     /// Whether pairs are multiplied as they are.
+    #[cfg(target_arch = "x86_64")]
     pairs: bool,
     parts: Vec<Part<'a>>,
     hidden: usize,
@@ -144,6 +147,7 @@ impl<'a> Call<'a> {
         Self {
             tier,
             x,
+            #[cfg(target_arch = "x86_64")]
             pairs: tier == Tier::Avx512 && unit::multiplies_pairs(),
             parts,
             hidden,
@@ -180,7 +184,7 @@ impl<'a> Call<'a> {
                     rows: part.rows.len(),
                     inputs: part.weights.inputs(),
                     width: piece.width.min(part.weights.rank() - piece.first),
-                    lie: piece.width,
+                    padded: piece.width,
                     scale: part.weights.scale(),
                     x: Rows {
                         data: &self.x.data[part.rows.start * self.x.stride..],
@@ -210,13 +214,16 @@ impl<'a> Call<'a> {
         self.parts.iter().filter(move |part| part.output == output)
     }
 
-    /// Asks memory for what [`expand_columns`](Self::expand_columns) will read of B.
+    /// Asks memory for what [`expand_columns`](Self::expand_columns) will read of B, or the first of it.
     pub fn ask_for_columns(&self, output: usize, columns: Range<usize>) {
-        let mut before: Option<&LowRank> = None;
+        let (mut before, mut asked): (Option<&LowRank>, _) = (None, 0);
         for part in self.parts_of(output) {
+            if asked >= ASKED {
+                return;
+            }
             // Parts of one segment follow each other.
             if before.is_none_or(|before| !std::ptr::eq(before, part.weights)) {
-                part.weights.ask_for_blocks(columns.clone());
+                asked += part.weights.ask_for_blocks(columns.clone());
             }
             before = Some(part.weights);
         }

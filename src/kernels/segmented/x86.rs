@@ -103,7 +103,7 @@ macro_rules! tier {
                 row: usize,
                 j: usize,
             ) {
-                let step = task.lie * SIDE_BY_SIDE;
+                let step = task.padded * SIDE_BY_SIDE;
                 let (whole, rest) = (task.inputs / SIDE_BY_SIDE, task.inputs % SIDE_BY_SIDE);
                 assert!(j + C <= task.width);
                 assert!(panel.len() >= task.inputs.div_ceil(SIDE_BY_SIDE) * step);
