@@ -22,9 +22,3 @@ pub(super) fn ask_for<T>(at: *const T, bytes: usize, count: usize) {
         let _ = line;
     }
 }
-
-/// Asks for all of some values; returns how many bytes these are.
-pub(super) fn ask_for_all<T>(values: &[T]) -> usize {
-    ask_for(values.as_ptr(), 0, values.len());
-    size_of_val(values)
-}

@@ -109,7 +109,7 @@ pub(super) fn multiplies_pairs() -> bool {
     has_avx512() && is_x86_feature_detected!("avx512bf16") && amx_features() & AMX_BF16 == 0
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(all(test, not(target_arch = "x86_64")))]
 pub(super) fn multiplies_pairs() -> bool {
     false
 }
@@ -144,9 +144,9 @@ fn has_amx(numbers: u32) -> bool {
     let allowed = *ALLOWED.get_or_init(|| {
         let features = amx_features();
         // SAFETY: this request passes numbers only; a kernel that does not know it refuses.
-        let allowed = features & AMX_TILE != 0
+        let granted = features & AMX_TILE != 0
             && unsafe { libc::syscall(libc::SYS_arch_prctl, REQUEST, TILE_DATA) == 0 };
-        if allowed { features } else { 0 }
+        if granted { features } else { 0 }
     });
     allowed & numbers != 0
 }

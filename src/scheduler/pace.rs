@@ -5,8 +5,9 @@ const AT_FIRST: f64 = 0.25;
 /// How much this grows with each second that the first of them waits, up to 1: a short prompt is done before anybody
 /// notices it, a long one is not held back for long.
 const GROWTH: f64 = 0.5;
-/// The same where as many prompts wait as answers generate. It goes with the square of their ratio: whoever generates loses
-/// the time of all prompts in any case, and a crowd of them is better done in a few long steps than in many.
+/// Seconds a step gives to prompts for each that it takes to generate, where as many prompts wait as answers generate. It
+/// goes with the square of their ratio: those who generate lose the time of all prompts in any case, so many prompts are
+/// better done in a few long steps.
 const CROWDED: f64 = 4.0;
 /// Seconds between two tokens that no reader notices: so long a step may always last.
 const UNNOTICED: f64 = 0.03;
@@ -22,7 +23,7 @@ const TELLING: usize = 8;
 pub struct Crowd {
     /// Answers that generate.
     pub generating: usize,
-    /// Answers whose prompt is being computed, or could be.
+    /// Requests whose prompt is being computed, or could be.
     pub opening: usize,
     /// Seconds that the first of these has waited.
     pub waited: f64,
@@ -58,9 +59,9 @@ impl Pace {
             return most;
         }
         let longest = LONGEST.max(LEAST_STRETCH * self.bare);
-        let heads = crowd.opening as f64 / crowd.generating as f64;
+        let ratio = crowd.opening as f64 / crowd.generating as f64;
         let patience = (AT_FIRST + GROWTH * crowd.waited).min(1.0);
-        let stretch = 1.0 + patience.max(CROWDED * heads * heads);
+        let stretch = 1.0 + patience.max(CROWDED * ratio * ratio);
         let seconds = (stretch * self.bare).clamp(UNNOTICED, longest) - self.bare;
         ((seconds.max(0.0) / self.each) as usize).clamp(least.min(most), most)
     }
@@ -120,14 +121,17 @@ mod tests {
     #[test]
     fn the_more_of_a_crowd_wait_for_their_first_token_the_sooner_they_get_it() {
         for waited in [0.0, LATE] {
-            for (opening, generating) in [(4, 4), (6, 2), (64, 1)] {
-                let (_, seconds) = settled_among(crowd(opening, generating, waited), 0.02, 0.001);
-                let heads = opening as f64 / generating as f64;
-                let stretched = 0.02 * (1.0 + CROWDED * heads * heads);
-                let bound = stretched.min(LONGEST) + 1e-9;
-                assert!((bound - 0.002..=bound).contains(&seconds), "{seconds}");
+            for (opening, generating, expected) in [(4, 4, 0.1), (6, 2, 0.2), (64, 1, 0.2)] {
+                let crowd = crowd(opening, generating, waited);
+                let (_, seconds) = settled_among(crowd, 0.02, 0.001);
+                assert!(
+                    (expected - 0.002..=expected + 1e-9).contains(&seconds),
+                    "{seconds}"
+                );
             }
         }
+        let (_, some) = settled_among(crowd(3, 5, 0.0), 0.02, 0.0001);
+        assert!((0.0485..0.0489).contains(&some), "{some}");
         let (few, _) = settled_among(crowd(4, 8, LATE), 0.02, 0.001);
         assert_eq!(few, settled_among(crowd(1, 8, LATE), 0.02, 0.001).0);
         let all = settled_among(crowd(3, 0, 0.0), 0.02, 0.001);

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::blob::Blob;
 use super::layout::{self, Shape};
-use crate::kernels::ahead::ask_for_all;
+use crate::kernels::ahead::ask_for;
 use crate::kernels::pool;
 
 /// A matrix as a file holds it: row after row, little-endian.
@@ -296,18 +296,24 @@ impl LowRank {
         }
     }
 
-    /// Asks memory for the blocks of some columns, which begin and end where blocks do. Returns for how many bytes.
-    pub(super) fn ask_for_blocks(&self, columns: Range<usize>) -> usize {
+    /// Asks memory for the first `most` bytes of the blocks of some columns, which begin and end where blocks do. Returns how
+    /// many these were.
+    pub(super) fn ask_for_blocks(&self, columns: Range<usize>, most: usize) -> usize {
         let blocks = self.shape.blocks_of(columns);
         if blocks.is_empty() {
             return 0;
         }
         let first = self.shape.block(blocks.start).place.start;
         let place = first..self.shape.block(blocks.end - 1).place.end;
-        match self.packed() {
-            Packed::F32(values) => ask_for_all(&values[place]),
-            Packed::Bf16(values) | Packed::Bf16Pairs(values) => ask_for_all(&values[place]),
-        }
+        let bytes: &[u8] = match self.packed() {
+            Packed::F32(values) => bytemuck::cast_slice(&values[place]),
+            Packed::Bf16(values) | Packed::Bf16Pairs(values) => {
+                bytemuck::cast_slice(&values[place])
+            }
+        };
+        let count = bytes.len().min(most);
+        ask_for(bytes.as_ptr(), 0, count);
+        count
     }
 
     pub(super) fn shape(&self) -> &Shape {

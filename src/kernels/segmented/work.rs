@@ -8,6 +8,7 @@ use super::store::{LowRank, Packed};
 use super::{Output, Rows, Segment, plain};
 use crate::kernels::pool::{self, Shared};
 use crate::kernels::simd::Tier;
+#[cfg(target_arch = "x86_64")]
 use crate::kernels::unit;
 
 /// Rows that go through a piece of weights together: many enough to read them from memory seldom, few enough to share a
@@ -19,7 +20,7 @@ const BLOCKS: usize = 8;
 const READ: usize = 8;
 /// Cost below which handing work to another thread takes longer than doing it.
 const WORTH: usize = 1 << 17;
-/// Bytes of B that are asked for at a time: more would push each other out of a core's cache before they are used.
+/// Bytes of B that are asked for before a product, at most: more would push each other out of a core's cache before they are used.
 const ASKED: usize = 128 << 10;
 /// Shares for each thread, so that one that was held up leaves little behind.
 const SHARES: usize = 3;
@@ -30,7 +31,7 @@ pub(super) struct Shrink<'a> {
     pub inputs: usize,
     /// Rows of A.
     pub width: usize,
-    /// The same with the zeros that fill the last.
+    /// The same with the row of zeros that fills the last pair.
     pub padded: usize,
     pub scale: f32,
     x: Rows<'a>,
@@ -214,16 +215,13 @@ impl<'a> Call<'a> {
         self.parts.iter().filter(move |part| part.output == output)
     }
 
-    /// Asks memory for what [`expand_columns`](Self::expand_columns) will read of B, or the first of it.
+    /// Asks memory for what [`expand_columns`](Self::expand_columns) will read of B first.
     pub fn ask_for_columns(&self, output: usize, columns: Range<usize>) {
-        let (mut before, mut asked): (Option<&LowRank>, _) = (None, 0);
+        let (mut before, mut left): (Option<&LowRank>, _) = (None, ASKED);
         for part in self.parts_of(output) {
-            if asked >= ASKED {
-                return;
-            }
             // Parts of one segment follow each other.
             if before.is_none_or(|before| !std::ptr::eq(before, part.weights)) {
-                asked += part.weights.ask_for_blocks(columns.clone());
+                left -= part.weights.ask_for_blocks(columns.clone(), left);
             }
             before = Some(part.weights);
         }

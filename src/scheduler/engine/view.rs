@@ -7,7 +7,7 @@ use crate::scheduler::answer::Answer;
 use crate::scheduler::engine::Shape;
 use crate::scheduler::forward::Forward;
 use crate::scheduler::pace::Crowd;
-use crate::scheduler::policy::{self, Room};
+use crate::scheduler::policy::{self, Key, Room};
 use crate::scheduler::request::Request;
 
 /// Tokens of prompts that a step may compute at least, whatever else it does.
@@ -25,6 +25,14 @@ fn whole(tokens: usize, running: usize) -> usize {
     }
 }
 
+/// How many requests these answers belong to: one computes the prompt for all.
+fn requests(answers: impl Iterator<Item = Key>) -> usize {
+    let mut requests: Vec<_> = answers.map(|key| key.request).collect();
+    requests.sort_unstable();
+    requests.dedup();
+    requests.len()
+}
+
 impl<F: Forward> Engine<F> {
     pub(super) fn room(&self, now: Instant) -> Room {
         let Shape {
@@ -35,12 +43,11 @@ impl<F: Forward> Engine<F> {
         let opening = || self.running.iter().filter(opens);
         // Of those who wait, as many as there are rows for.
         let waiting = self.waiting.iter().take(rows.saturating_sub(running));
-        let waited = opening()
-            .chain(waiting.clone())
-            .map(|answer| answer.waited(now));
+        let prompts = || opening().chain(waiting.clone());
+        let waited = prompts().map(|answer| answer.waited(now));
         let crowd = Crowd {
             generating: running - opening().count(),
-            opening: opening().count() + waiting.len(),
+            opening: requests(prompts().map(|answer| answer.key)),
             waited: waited.max().unwrap_or_default().as_secs_f64(),
         };
         // Every running answer may take one token; what goes beyond is for prompts.
@@ -114,6 +121,14 @@ impl<F: Forward> Engine<F> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_to_one_prompt_wait_for_one_prompt() {
+        let keys = [(7, 0), (3, 0), (7, 1), (3, 2), (9, 0)];
+        let keys = keys.map(|(request, answer)| Key { request, answer });
+        assert_eq!(requests(keys.into_iter()), 3);
+        assert_eq!(requests([].into_iter()), 0);
+    }
 
     #[test]
     fn a_step_fills_its_panels_and_prompts_get_their_least() {
