@@ -46,7 +46,10 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    let watching = tokio::spawn(report(reporter, gateway.clone(), stop.clone()));
+    // Before anybody can ask: the service's own first state is one that nobody has looked at.
+    let serving = gateway.health().ready.is_ok();
+    say(&reporter, serving).await;
+    let watching = tokio::spawn(report(reporter, serving, gateway.clone(), stop.clone()));
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
@@ -80,22 +83,19 @@ pub async fn serve(
     Ok(served?)
 }
 
-/// Keeps the health service at what the gateway says, and at "not serving" from the stop on.
-async fn report(reporter: HealthReporter, gateway: Gateway, stop: CancellationToken) {
-    let mut said = None;
+/// Keeps the health service, which says `said`, at what the gateway says, and at "not serving" from the stop on.
+async fn report(
+    reporter: HealthReporter,
+    mut said: bool,
+    gateway: Gateway,
+    stop: CancellationToken,
+) {
     loop {
         let stopped = stop.is_cancelled();
         let serving = !stopped && gateway.health().ready.is_ok();
-        if said != Some(serving) {
-            said = Some(serving);
-            let status = if serving {
-                ServingStatus::Serving
-            } else {
-                ServingStatus::NotServing
-            };
-            for service in SERVICES {
-                reporter.set_service_status(service, status).await;
-            }
+        if said != serving {
+            said = serving;
+            say(&reporter, serving).await;
         }
         if stopped {
             return;
@@ -104,6 +104,17 @@ async fn report(reporter: HealthReporter, gateway: Gateway, stop: CancellationTo
             () = tokio::time::sleep(PULSE) => {}
             () = stop.cancelled() => {}
         }
+    }
+}
+
+async fn say(reporter: &HealthReporter, serving: bool) {
+    let status = if serving {
+        ServingStatus::Serving
+    } else {
+        ServingStatus::NotServing
+    };
+    for service in SERVICES {
+        reporter.set_service_status(service, status).await;
     }
 }
 
