@@ -17,5 +17,5 @@ pub(crate) mod testing;
 pub use crate::kernels::segmented::Precision;
 pub use fault::{AdapterFault, Fit};
 pub use loaded::Adapter;
-pub use route::{Adapt, Routed, Unadapted};
+pub use route::{Adapt, Routed, Unadapted, Uniform};
 pub use site::{Module, Site, SiteMap, SiteShape};

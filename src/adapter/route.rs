@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
 
-use super::{Adapter, Site};
+use super::{Adapter, Site, SiteMap};
 use crate::kernels::quant::Layer;
-use crate::kernels::segmented::{self, Output, Rows, RowsMut, Segment};
+use crate::kernels::segmented::{self, LowRank, Output, Rows, RowsMut, Segment};
 
 /// How a step changes the output of a linear layer: `y` [T, out] is what the base made of `x` [T, in].
 /// Serving implements it by segmented kernels (`Routed`), training by tracked tensors.
@@ -67,25 +67,11 @@ impl Routed {
 impl Adapt for Routed {
     /// Changes `y` in place: it must not share its storage with a tensor that is still needed. Untracked.
     fn apply(&self, site: Site, x: &Tensor, y: Tensor) -> Result<Tensor> {
-        let segments = self.segments(site);
-        if segments.is_empty() {
-            return Ok(y);
-        }
-        y.inplace_op2(
-            x,
-            &AddLowRank {
-                segments: &segments,
-            },
-        )?;
-        Ok(y)
+        add(&self.segments(site), x, y)
     }
 
     fn through(&self, site: Site, x: &Tensor, layer: &Layer<'_>) -> Result<Tensor> {
-        let segments = self.segments(site);
-        match segments.is_empty() {
-            true => layer.forward(x),
-            false => Ok(segmented::through(x, &[(layer, segments)])?.remove(0)),
-        }
+        through(self.segments(site), x, layer)
     }
 
     fn through_each(&self, x: &Tensor, layers: &[(Site, Layer<'_>)]) -> Result<Vec<Tensor>> {
@@ -94,6 +80,55 @@ impl Adapt for Routed {
             .map(|(site, layer)| (layer, self.segments(*site)))
             .collect();
         segmented::through(x, &layers)
+    }
+}
+
+/// One adapter on every row of any batch, computed as `Routed` computes it.
+pub struct Uniform {
+    pub low_rank: SiteMap<LowRank>,
+}
+
+impl Uniform {
+    fn segments(&self, site: Site, x: &Tensor) -> Result<Vec<Segment<'_>>> {
+        let rows = 0..x.dim(0)?;
+        let weights = self.low_rank.get(site);
+        Ok(weights
+            .map(|weights| Segment { rows, weights })
+            .into_iter()
+            .collect())
+    }
+}
+
+impl Adapt for Uniform {
+    /// In place and untracked, as [`Routed::apply`].
+    fn apply(&self, site: Site, x: &Tensor, y: Tensor) -> Result<Tensor> {
+        add(&self.segments(site, x)?, x, y)
+    }
+
+    fn through(&self, site: Site, x: &Tensor, layer: &Layer<'_>) -> Result<Tensor> {
+        through(self.segments(site, x)?, x, layer)
+    }
+
+    fn through_each(&self, x: &Tensor, layers: &[(Site, Layer<'_>)]) -> Result<Vec<Tensor>> {
+        let layers = layers
+            .iter()
+            .map(|(site, layer)| Ok((layer, self.segments(*site, x)?)))
+            .collect::<Result<Vec<_>>>()?;
+        segmented::through(x, &layers)
+    }
+}
+
+fn add(segments: &[Segment<'_>], x: &Tensor, y: Tensor) -> Result<Tensor> {
+    if !segments.is_empty() {
+        y.inplace_op2(x, &AddLowRank { segments })?;
+    }
+    Ok(y)
+}
+
+fn through(segments: Vec<Segment<'_>>, x: &Tensor, layer: &Layer<'_>) -> Result<Tensor> {
+    match segments.is_empty() {
+        true => layer.forward(x),
+        false => Ok(segmented::through(x, &[(layer, segments)])?.remove(0)),
     }
 }
 

@@ -164,7 +164,8 @@ impl Registry {
         let (snapshot, store) = blocking(move || {
             std::fs::create_dir_all(&config.dir).map_err(|error| fault::io("creating the data directory", &error))?;
             let store = Store::open(&config.dir, sizes, witness)?;
-            let removed = store.sweep(|generation| snapshot.knows(generation))?;
+            let known = snapshot.generations();
+            let removed = store.sweep(|generation| known.contains(&generation))?;
             if removed > 0 {
                 tracing::info!(removed, "removed what interrupted publications had left");
             }
@@ -317,6 +318,11 @@ impl Registry {
                 Some((entry.name.clone(), generation, bytes, entry.pinned))
             })
             .collect()
+    }
+
+    /// What the numbers of adapters are rounded to in memory.
+    pub fn precision(&self) -> Precision {
+        self.shared.precision
     }
 
     /// Bytes of adapters in memory (leased, loading and not yet released ones included), and the budget.

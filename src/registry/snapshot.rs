@@ -194,6 +194,13 @@ impl Snapshot {
         distinct.values().sum()
     }
 
+    /// Every version of every name: for who asks about many.
+    pub fn generations(&self) -> HashSet<Generation> {
+        self.entries()
+            .flat_map(|entry| entry.had.iter().map(|held| held.generation()))
+            .collect()
+    }
+
     pub fn knows(&self, generation: Generation) -> bool {
         self.entries()
             .any(|entry| entry.had.iter().any(|held| held.generation() == generation))

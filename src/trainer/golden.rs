@@ -135,6 +135,7 @@ fn go(base: &Base, wishes: &Wishes) -> (peft::Files, Vec<StepReport>) {
         train: &plan.train,
         held_out: &plan.held_out,
         checkpoints: None,
+        precision: Precision::Exact,
     };
     let mut steps = Steps::default();
     match train(&course, plan.trainable().unwrap(), &mut steps).unwrap() {

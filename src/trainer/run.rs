@@ -14,7 +14,7 @@ use super::schedule::LearningRate;
 use super::step::{Place, Pupil, Stepped};
 use super::trainable::Trainable;
 use super::verdict::{self, Losses};
-use crate::adapter::{Adapt, Unadapted};
+use crate::adapter::{Adapt, Precision, Unadapted};
 use crate::domain::{Level, Recipe};
 
 /// Training rows whose loss is taken before the first step and after the last, to see whether training helped.
@@ -31,6 +31,8 @@ pub struct Course<'a> {
     pub held_out: &'a [Example],
     /// `None`: nothing is saved and an interrupted job is lost.
     pub checkpoints: Option<&'a Checkpoints>,
+    /// What adapters are rounded to when they are served, and so when they are scored.
+    pub precision: Precision,
 }
 
 /// What one step did, for whoever follows the job.
@@ -246,14 +248,20 @@ impl<'c> Run<'c, '_> {
     }
 
     fn score(&mut self, of: Of, examples: &[&Example]) -> Result<Option<Score>, Fault> {
-        let resting = self.pupil.trainable.resting();
+        let Course {
+            learner,
+            recipe,
+            precision,
+            ..
+        } = self.course;
+        let packed;
         let adapters: &dyn Adapt = match of {
             Of::Base => &Unadapted,
-            Of::Adapter => &resting,
+            Of::Adapter => {
+                packed = self.pupil.trainable.packed(*precision)?;
+                &packed
+            }
         };
-        let Course {
-            learner, recipe, ..
-        } = self.course;
         evaluate(*learner, recipe, adapters, examples, &mut || {
             self.watch.go_on()
         })

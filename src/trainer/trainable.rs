@@ -6,10 +6,11 @@ use candle_core::{Device, Result, Tensor, Var, bail};
 
 use super::rng::{self, Purpose};
 use crate::adapter::peft::LoraSite;
-use crate::adapter::{Adapt, Adapter, Site, SiteMap};
+use crate::adapter::{Adapt, Adapter, Precision, Site, SiteMap, Uniform};
 use crate::kernels::Dropout;
 use crate::kernels::lowrank::{self, Setting};
 use crate::kernels::quant::Layer;
+use crate::kernels::segmented::{Factors, LowRank, Matrix};
 
 /// The trainable tensors, in a fixed order: by layer and module, A before B.
 pub struct Trainable {
@@ -125,9 +126,37 @@ impl Trainable {
         }
     }
 
-    /// Adapts a forward without a graph.
-    pub fn resting(&self) -> Resting<'_> {
-        Resting { parts: &self.parts }
+    /// The adapter as it will be served: packed to what registries of this precision hold in memory. Without a graph.
+    pub fn packed(&self, precision: Precision) -> Result<Uniform> {
+        let stored: Vec<Vec<[u8; 4]>> = self
+            .values()?
+            .iter()
+            .map(|values| values.iter().map(|value| value.to_le_bytes()).collect())
+            .collect();
+        let factors: Vec<Factors<'_>> = self
+            .parts
+            .iter()
+            .zip(stored.chunks_exact(2))
+            .map(|((_, part), stored)| {
+                let ((rank, inputs), outputs) = (part.a.dims2()?, part.b.dim(0)?);
+                Ok(Factors {
+                    rank,
+                    inputs,
+                    outputs,
+                    scale: part.scale,
+                    a: Matrix::F32(&stored[0]),
+                    b: Matrix::F32(&stored[1]),
+                })
+            })
+            .collect::<Result<_>>()?;
+        let Some(packed) = LowRank::pack(&factors, precision) else {
+            bail!("factors A and B that do not fit each other")
+        };
+        let mut low_rank = SiteMap::default();
+        for ((site, _), weights) in self.parts.iter().zip(packed) {
+            low_rank.insert(site, weights);
+        }
+        Ok(Uniform { low_rank })
     }
 }
 
@@ -184,30 +213,6 @@ impl Adapt for Learning<'_> {
         match self.parts.get(site) {
             None => layer.forward(x),
             Some(part) => lowrank::through(x, layer, (&part.a, &part.b), self.setting(site, part)),
-        }
-    }
-}
-
-pub struct Resting<'a> {
-    parts: &'a SiteMap<Part>,
-}
-
-impl Adapt for Resting<'_> {
-    fn apply(&self, site: Site, x: &Tensor, y: Tensor) -> Result<Tensor> {
-        match self.parts.get(site) {
-            None => Ok(y),
-            Some(part) => {
-                let factors = (&part.a.as_detached_tensor(), &part.b.as_detached_tensor());
-                lowrank::update(
-                    &y,
-                    x,
-                    factors,
-                    Setting {
-                        scale: part.scale,
-                        dropout: None,
-                    },
-                )
-            }
         }
     }
 }

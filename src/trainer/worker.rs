@@ -155,6 +155,7 @@ impl Worker<'_> {
             train: &plan.train,
             held_out: &plan.held_out,
             checkpoints: Some(&checkpoints),
+            precision: self.shared.registry.precision(),
         };
         let ending = pool::within(Class::Training(turns.clone()), || {
             run(&course, plan.trainable()?, &mut follower)

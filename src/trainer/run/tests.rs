@@ -97,6 +97,7 @@ fn go(
         train,
         held_out: &held_out,
         checkpoints: saved,
+        precision: Precision::Exact,
     };
     run(&course, toy.trainable(), diary)
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use candle_core::{Tensor, TensorId};
 
 use super::*;
-use crate::adapter::Unadapted;
-use crate::adapter::peft::{LoraSettings, Selection};
+use crate::adapter::peft::{self, Lora, LoraSettings, Selection};
+use crate::adapter::{Adapt, Fit, Precision, Routed, Unadapted};
 use crate::domain::Targets;
 use crate::kernels::quant::Format;
 use crate::model::{Base, KvKind, Origin, Pack, Quant};
@@ -17,9 +18,8 @@ fn base(quant: Quant) -> Base {
     Base::open(&Origin::Folder(folder), Some(quant), KvKind::Auto).unwrap()
 }
 
-/// An adapter of every linear layer whose B is not zero: where B is zero, as in a fresh adapter, A has no gradient.
-fn trainable(base: &Base) -> Trainable {
-    let settings = LoraSettings {
+fn settings() -> LoraSettings {
+    LoraSettings {
         rank: 4,
         alpha: 8.0,
         use_rslora: false,
@@ -27,8 +27,12 @@ fn trainable(base: &Base) -> Trainable {
         selection: Selection::of(Targets::Pattern("all-linear".into())),
         rank_pattern: Vec::new(),
         alpha_pattern: Vec::new(),
-    };
-    let trainable = Trainable::fresh(&settings.sites(base.model.sites()).unwrap(), 1).unwrap();
+    }
+}
+
+/// An adapter of every linear layer whose B is not zero: where B is zero, as in a fresh adapter, A has no gradient.
+fn trainable(base: &Base) -> Trainable {
+    let trainable = Trainable::fresh(&settings().sites(base.model.sites()).unwrap(), 1).unwrap();
     let mut values = trainable.values().unwrap();
     values
         .iter_mut()
@@ -91,7 +95,7 @@ fn text(id: &TensorId) -> String {
 }
 
 #[test]
-fn a_fresh_adapter_changes_nothing_and_rest_leaves_no_graph() {
+fn a_fresh_adapter_changes_nothing_and_scoring_leaves_no_graph() {
     let base = base(Quant::To(Format::F32));
     let settings = trainable(&base);
     let (pack, _) = pack();
@@ -103,8 +107,9 @@ fn a_fresh_adapter_changes_nothing_and_rest_leaves_no_graph() {
         .step_by(2)
         .for_each(|b| b.fill(0.0));
     settings.set(&values).unwrap();
-    let resting = base.model.learn(&pack, &settings.resting()).unwrap();
-    assert!(!resting.track_op() && !plain.track_op());
+    let packed = settings.packed(Precision::Bf16).unwrap();
+    let scored = base.model.learn(&pack, &packed).unwrap();
+    assert!(!scored.track_op() && !plain.track_op());
     let far = |a: &Tensor, b: &Tensor| {
         (a - b)
             .unwrap()
@@ -115,5 +120,45 @@ fn a_fresh_adapter_changes_nothing_and_rest_leaves_no_graph() {
             .to_scalar::<f32>()
             .unwrap()
     };
-    assert_eq!(far(&plain, &resting), 0.0);
+    assert_eq!(far(&plain, &scored), 0.0);
+}
+
+#[test]
+fn what_is_scored_is_what_will_be_served_bit_for_bit() {
+    for (quant, precision) in [
+        (Format::F32, Precision::Exact),
+        (Format::Q8_0, Precision::Bf16),
+        (Format::Q8_0, Precision::Exact),
+    ] {
+        let base = base(Quant::To(quant));
+        let trainable = trainable(&base);
+        let files = Lora {
+            settings: &settings(),
+            base_name: "base",
+            weights: &trainable.weights().unwrap(),
+        }
+        .files()
+        .unwrap();
+        let fit = Fit {
+            sites: base.model.sites(),
+            base_digest: base.digest,
+            max_rank: 64,
+            precision,
+        };
+        let served = Arc::new(peft::read(&files, &fit).unwrap());
+        let (pack, _) = pack();
+        let served = Routed {
+            segments: vec![(0..pack.tokens.len(), served)],
+        };
+        let scored = trainable.packed(precision).unwrap();
+        let bits = |hidden: Tensor| -> Vec<u32> {
+            let values = hidden.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            values.into_iter().map(f32::to_bits).collect()
+        };
+        let plain = bits(base.model.learn(&pack, &Unadapted).unwrap());
+        let [served, scored] =
+            [&served as &dyn Adapt, &scored].map(|a| bits(base.model.learn(&pack, a).unwrap()));
+        assert!(scored == served, "{quant:?} {precision:?}");
+        assert!(scored != plain, "{quant:?} {precision:?}");
+    }
 }

@@ -53,15 +53,31 @@ fn layers_that_read_the_same_rows_share_a_call_and_change_nothing_for_each_other
 }
 
 #[test]
-fn updates_of_layers_are_the_same_whenever_they_are_added() {
+fn updates_of_layers_are_the_same_whenever_they_are_added_with_a_bias_and_without() {
+    use quant::Format;
+    for format in [
+        Format::F32,
+        Format::F16,
+        Format::Bf16,
+        Format::Q8_0,
+        Format::Q4K,
+        Format::Q6K,
+    ] {
+        fused_as_apart(format);
+    }
+}
+
+fn fused_as_apart(format: quant::Format) {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
-    let inputs = 64;
+    let inputs = 256;
     // Outputs that end in a wide block, in narrow ones, and within one.
     let outputs = [640, 100, 49];
     let matrices = outputs.map(|n| {
         let weight = Tensor::randn(0f32, 1.0, (n, inputs), &Device::Cpu).unwrap();
-        Arc::new(quant::Matrix::quantize(&weight, quant::Format::Q8_0).unwrap())
+        Arc::new(quant::Matrix::quantize(&weight, format).unwrap())
     });
+    let biases: [Option<Arc<[f32]>>; 3] =
+        [0, 1, 2].map(|at| (at != 1).then(|| numbers(&mut rng, outputs[at]).into()));
     let adapters: Vec<_> = [3, 16, 9]
         .into_iter()
         .map(|rank| outputs.map(|n| weights(&mut rng, rank, inputs, n, rank == 16)))
@@ -74,9 +90,10 @@ fn updates_of_layers_are_the_same_whenever_they_are_added() {
             &Device::Cpu,
         );
         let x = x.unwrap();
-        let layers = matrices
-            .each_ref()
-            .map(|weight| quant::Layer { weight, bias: None });
+        let layers = [0, 1, 2].map(|at| quant::Layer {
+            weight: &matrices[at],
+            bias: biases[at].as_ref(),
+        });
         let segments = |layer: usize| -> Vec<_> {
             let parts = parts.iter().cloned().zip(&adapters);
             parts
@@ -110,7 +127,7 @@ fn updates_of_layers_are_the_same_whenever_they_are_added() {
             assert_eq!(
                 found.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
                 y,
-                "layer {at}"
+                "{format:?} {rows} rows, layer {at}"
             );
         }
     }
