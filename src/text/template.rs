@@ -183,7 +183,8 @@ impl ChatTemplate {
         match rendered.text == text {
             true => Ok(rendered),
             false => Err(TextError::Template(
-                "changes the text of a generation block, so the answers in it cannot be told".into(),
+                "changes the text of a generation block, so the answers in it cannot be told"
+                    .into(),
             )),
         }
     }

@@ -201,7 +201,10 @@ fn rows(renderer: &Renderer<'_>, recipe: &Recipe, data: Data<'_>) -> Result<Rows
         return Err(Reason::field("eval_split", why));
     }
     let (held_out, more) = read(renderer, validation, "validation_file")?;
-    warnings.extend(more.into_iter().map(|why| format!("validation_file: {why}")));
+    warnings.extend(
+        more.into_iter()
+            .map(|why| format!("validation_file: {why}")),
+    );
     Ok(Rows {
         train,
         held_out,

@@ -57,7 +57,11 @@ fn within(
     let found = find(template, whole)?;
     let length = found.text.len() - found.answers.first().map_or(0, |range| range.start);
     let from = text.len() - length;
-    let inside: Vec<Range<usize>> = marks.iter().filter(|mark| mark.end > from).cloned().collect();
+    let inside: Vec<Range<usize>> = marks
+        .iter()
+        .filter(|mark| mark.end > from)
+        .cloned()
+        .collect();
     match inside.is_empty() {
         true => Err("the chat template marks answers, but none in this turn".into()),
         false => Ok(inside),

@@ -112,7 +112,9 @@ impl Renderer<'_> {
             .filter(|&at| is_trained(&turns[at]))
             .collect();
         if trained.first() == Some(&0) {
-            return Err("its first turn is an answer to nothing: a turn must come before it".into());
+            return Err(
+                "its first turn is an answer to nothing: a turn must come before it".into(),
+            );
         }
         let Some(last) = trained.last() else {
             return Err("has no turn to train on".into());
@@ -169,7 +171,11 @@ impl Renderer<'_> {
             false => ends,
         };
         for answer in answers {
-            let end = if answer.end == ends { closed } else { answer.end };
+            let end = if answer.end == ends {
+                closed
+            } else {
+                answer.end
+            };
             let mut bounds = [0; 2];
             for (bound, at) in bounds.iter_mut().zip([answer.start, end]) {
                 tokens = match read {
@@ -221,7 +227,10 @@ impl Renderer<'_> {
 
     /// Whether nothing but what ends a turn is trained on.
     fn only_ends(&self, sequence: &Sequence) -> bool {
-        let trained = sequence.spans.iter().flat_map(|span| &sequence.tokens[span.clone()]);
+        let trained = sequence
+            .spans
+            .iter()
+            .flat_map(|span| &sequence.tokens[span.clone()]);
         trained
             .filter(|id| !self.ends(**id))
             .all(|id| self.tokenizer.token_bytes(*id).trim_ascii().is_empty())

@@ -19,7 +19,8 @@ impl Unused {
 
     /// One warning a key, those of most rows first.
     pub fn warnings(&self) -> Vec<String> {
-        let mut keys: Vec<(&str, usize)> = self.0.iter().map(|(key, n)| (key.as_str(), *n)).collect();
+        let mut keys: Vec<(&str, usize)> =
+            self.0.iter().map(|(key, n)| (key.as_str(), *n)).collect();
         keys.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
         let mut warnings: Vec<String> = keys
             .iter()
@@ -98,6 +99,9 @@ mod tests {
         let mut unused = Unused::default();
         unused.count([format!("\u{1b}[2J{}", "x".repeat(500))].into());
         let told = unused.warnings().remove(0);
-        assert!(told.starts_with("`\\u{1b}[2Jxx") && told.len() < 120, "{told}");
+        assert!(
+            told.starts_with("`\\u{1b}[2Jxx") && told.len() < 120,
+            "{told}"
+        );
     }
 }

@@ -102,7 +102,9 @@ impl Fields {
 /// An answer has something to learn from.
 pub(super) fn not_blank(text: String, name: &str) -> Result<String, String> {
     match text.trim().is_empty() {
-        true => Err(format!("{name} is empty: there is nothing to learn from it")),
+        true => Err(format!(
+            "{name} is empty: there is nothing to learn from it"
+        )),
         false => Ok(text),
     }
 }

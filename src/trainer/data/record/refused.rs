@@ -7,8 +7,7 @@ use super::fields::Fields;
 const TOOLS: &str = "tool calls cannot be trained on yet";
 const PREFERENCE: &str = "preference rows (objective `dpo`) cannot be trained on yet";
 const MEDIA: &str = "only text can be trained on";
-const THOUGHT: &str =
-    "a thought of its own cannot be trained on yet; write it into the answer as the model's template has it";
+const THOUGHT: &str = "a thought of its own cannot be trained on yet; write it into the answer as the model's template has it";
 const TEMPLATE: &str = "templates get nothing but the messages yet";
 
 /// Of a row and of a turn alike.
@@ -49,7 +48,10 @@ const ROW_FLAGS: [&str; 6] = ["loss", "train", "training", "trainable", "masked"
 pub(super) fn row(row: &Fields) -> Result<(), String> {
     any(row, &ANYWHERE)?;
     any(row, &ROW)?;
-    if row.get("weight").is_some_and(|weight| weight.as_f64() != Some(1.0)) {
+    if row
+        .get("weight")
+        .is_some_and(|weight| weight.as_f64() != Some(1.0))
+    {
         return Err("`weight`: rows cannot be weighted; assistant turns can, by 0 or 1".into());
     }
     for key in ROW_FLAGS {

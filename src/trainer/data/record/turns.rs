@@ -92,7 +92,11 @@ pub(super) fn system(row: &mut Fields) -> Result<Option<String>, String> {
 }
 
 /// A system turn first, where the row names one beside its list.
-fn with_system(row: &mut Fields, mut turns: Vec<Message>, key: &str) -> Result<Vec<Message>, String> {
+fn with_system(
+    row: &mut Fields,
+    mut turns: Vec<Message>,
+    key: &str,
+) -> Result<Vec<Message>, String> {
     let Some(text) = system(row)? else {
         return Ok(turns);
     };
