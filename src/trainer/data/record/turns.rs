@@ -16,7 +16,8 @@ pub(super) fn conversation(
 ) -> Result<Record, String> {
     let why = "belongs to instruction rows; write its turns into the list";
     refused::beside(row, &["history"], why)?;
-    let turns = with_system(row, list(row.take(key), key, unused)?, key)?;
+    let turns = list(row.take(key), key, unused)?;
+    let turns = with_system(row, turns, key)?;
     trainable(&turns, key)?;
     Ok(Record {
         form: key,
