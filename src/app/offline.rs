@@ -1,5 +1,6 @@
 //! Commands that need no daemon: `data …` and `config …`.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use super::{command::SettingFlags, settings};
 use crate::cli::{Failure, Output, Table};
 use crate::model::{Base, KvKind};
-use crate::trainer;
+use crate::trainer::data::{Checked, check, mask};
 
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum DataCommand {
@@ -18,6 +19,9 @@ pub enum DataCommand {
         /// Count lengths in this model's tokens, and try its chat template on every row
         #[arg(long, value_name = "MODEL", default_value = "embedded")]
         model: String,
+        /// Also print the first N rows as the model sees them, with what the loss covers marked
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        show_loss_mask: usize,
     },
 }
 
@@ -81,19 +85,46 @@ pub fn config(command: &ConfigCommand, json: bool) -> Result<(), Failure> {
 }
 
 pub fn data(command: &DataCommand, json: bool) -> Result<(), Failure> {
-    let DataCommand::Check { file, model } = command;
+    let DataCommand::Check {
+        file,
+        model,
+        show_loss_mask,
+    } = command;
     let bytes = std::fs::read(file)
         .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
     let base = open(model)?;
-    let report = trainer::data::check(&bytes, Some((&base.tokenizer, &base.template)));
+    // Every row is told the same time, as in a job.
+    let template = base.template.at(chrono::Utc::now().timestamp());
+    let voice = Some((&base.tokenizer, &template));
+    let Checked { mut report, first } = check(&bytes, voice, *show_loss_mask);
     let usable = report["usable"].as_bool().unwrap_or(false);
-    Output::new(json).show(&report, as_text)?;
+    if json && *show_loss_mask > 0 {
+        let rows = first.iter().map(|row| mask::to_json(&base.tokenizer, row));
+        report["loss_mask"] = rows.collect();
+    }
+    Output::new(json).show(&report, |report| {
+        let mut text = as_text(report);
+        for row in &first {
+            text.push('\n');
+            text.push_str(&mask::to_text(&base.tokenizer, row, marks()));
+        }
+        text
+    })?;
     match usable {
         true => Ok(()),
         false => Err(Failure::Failed(format!(
             "{} cannot be trained on as it is",
             file.display()
         ))),
+    }
+}
+
+/// What stands around the tokens that the loss covers: colour where people see it.
+fn marks() -> (&'static str, &'static str) {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    match std::io::stdout().is_terminal() && !plain {
+        true => ("\u{1b}[30;42m", "\u{1b}[0m"),
+        false => ("⟦", "⟧"),
     }
 }
 

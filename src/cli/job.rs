@@ -140,6 +140,13 @@ async fn events(client: &Client, id: &str) -> Result<Vec<Value>, Failure> {
     Ok(all)
 }
 
+/// What a job has been warned of so far, oldest first.
+pub async fn warnings(client: &Client, id: &str) -> Result<Vec<String>, Failure> {
+    let found = events(client, id).await?;
+    let warned = found.iter().filter(|event| event["level"] == "warn");
+    Ok(warned.map(|event| cell(event, "message")).collect())
+}
+
 async fn logs(client: &Client, id: &str, metrics: bool, output: Output) -> Result<(), Failure> {
     let mut found = events(client, id).await?;
     found.retain(|event| metrics || event["type"] != "metrics");

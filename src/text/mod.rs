@@ -16,7 +16,7 @@ pub mod vocabulary;
 pub use decoder::Decoder;
 pub use special::Specials;
 pub use stop::{Checked, StopMatcher};
-pub use template::ChatTemplate;
+pub use template::{ChatTemplate, Rendered};
 pub use tokenizer::Tokenizer;
 
 /// Why text cannot be read or written.

@@ -1,12 +1,13 @@
 //! Chat templates: Jinja as Hugging Face models use it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use minijinja::value::{Kwargs, Value};
-use minijinja::{Environment, Error, ErrorKind, context};
+use minijinja::{Environment, Error, ErrorKind, State, context};
 use regex::Regex;
 use serde::Serialize;
 
@@ -43,6 +44,15 @@ struct Inner {
     /// `bos_token` and the like.
     tokens: BTreeMap<String, String>,
     knows_developer: bool,
+    marks_answers: bool,
+}
+
+/// A rendering, and which parts of it the template marked as answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    pub text: String,
+    /// Byte ranges of `text` inside `{% generation %}` blocks, in order, none empty.
+    pub answers: Vec<Range<usize>>,
 }
 
 #[derive(Serialize)]
@@ -109,8 +119,10 @@ impl ChatTemplate {
         environment.add_filter("tojson", to_json);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", strftime_now);
+        environment.add_function(MARK, mark_answer);
+        let (compiled, marks_answers) = with_marked_answers(source);
         environment
-            .add_template_owned("chat", without_generation_tags(source))
+            .add_template_owned("chat", compiled)
             .map_err(|e| explain(&e))?;
         let knows_developer = source.contains("developer");
         let tokens = specials.named.clone();
@@ -119,6 +131,7 @@ impl ChatTemplate {
             source: source.to_owned(),
             tokens,
             knows_developer,
+            marks_answers,
         })))
     }
 
@@ -135,6 +148,7 @@ impl ChatTemplate {
             source: self.0.source.clone(),
             tokens: self.0.tokens.clone(),
             knows_developer: self.0.knows_developer,
+            marks_answers: self.0.marks_answers,
         }))
     }
 
@@ -147,6 +161,44 @@ impl ChatTemplate {
         &self,
         messages: &[Message],
         add_generation_prompt: bool,
+    ) -> Result<String, TextError> {
+        self.values(messages, add_generation_prompt, None)
+    }
+
+    /// The same text as [`Self::render`], and which parts of it the template marked as answers.
+    pub fn render_marked(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<Rendered, TextError> {
+        let text = self.render(messages, add_generation_prompt)?;
+        if !self.0.marks_answers {
+            let answers = Vec::new();
+            return Ok(Rendered { text, answers });
+        }
+        let fence = Fence::absent_from(&text)?;
+        let fenced = self.values(messages, add_generation_prompt, Some(&fence))?;
+        let rendered = fence.take_out(&fenced);
+        // A template can look at what a block rendered (its length, its last letter) and go another way for the fence.
+        match rendered.text == text {
+            true => Ok(rendered),
+            false => Err(TextError::Template(
+                "changes the text of a generation block, so the answers in it cannot be told"
+                    .into(),
+            )),
+        }
+    }
+
+    /// Whether the template has `{% generation %}` blocks.
+    pub fn marks_answers(&self) -> bool {
+        self.0.marks_answers
+    }
+
+    fn values(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        fence: Option<&Fence>,
     ) -> Result<String, TextError> {
         let turns: Vec<_> = messages
             .iter()
@@ -165,6 +217,7 @@ impl ChatTemplate {
             add_generation_prompt,
             tools => Value::from(()),
             documents => Value::from(()),
+            answer_fence => fence.map(|fence| [fence.open, fence.close].into_iter().collect::<String>()),
             ..Value::from_serialize(&self.0.tokens)
         };
         let template = self
@@ -206,22 +259,77 @@ fn explain(error: &Error) -> TextError {
     }
 }
 
-/// The tag only marks answers for training tools; what it encloses is rendered as it stands.
-fn without_generation_tags(source: &str) -> String {
+/// The function that a generation block calls.
+const MARK: &str = "mark_answer";
+
+/// Generation blocks as the reference has them: call blocks of a function, scoping included. And whether there are any.
+fn with_marked_answers(source: &str) -> (String, bool) {
     static TAG: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}").ok());
     let Some(tag) = TAG.as_ref() else {
-        return source.to_owned();
+        return (source.to_owned(), false);
     };
-    tag.replace_all(source, |found: &regex::Captures<'_>| {
-        let inside = if found.get(2).is_some() {
-            "endif"
-        } else {
-            "if true"
+    let compiled = tag.replace_all(source, |found: &regex::Captures<'_>| {
+        let inside = match found.get(2) {
+            Some(_) => "endcall".to_owned(),
+            None => format!("call {MARK}()"),
         };
         format!("{{%{} {inside} {}%}}", &found[1], &found[3])
+    });
+    let marks = matches!(compiled, std::borrow::Cow::Owned(_));
+    (compiled.into_owned(), marks)
+}
+
+/// What the block encloses, between the two characters of the fence where there is one.
+fn mark_answer(state: &State<'_, '_>, options: Kwargs) -> Result<String, Error> {
+    let caller: Value = options.get("caller")?;
+    let text = caller.call(state, &[])?.to_string();
+    let fence = state.lookup("answer_fence").unwrap_or_default();
+    let mut fence = fence.as_str().unwrap_or_default().chars();
+    Ok(match (fence.next(), fence.next()) {
+        (Some(open), Some(close)) => format!("{open}{text}{close}"),
+        _ => text,
     })
-    .into_owned()
+}
+
+/// Two characters that stand around answers in a rendering until they are taken out.
+struct Fence {
+    open: char,
+    close: char,
+}
+
+impl Fence {
+    /// Characters for private use, of which some are absent from any text of less than a hundred thousand of them.
+    fn absent_from(text: &str) -> Result<Self, TextError> {
+        let used: HashSet<char> = text.chars().filter(|c| *c >= '\u{f0000}').collect();
+        let mut free = ('\u{f0000}'..='\u{10fffd}').filter(|c| !used.contains(c));
+        match (free.next(), free.next()) {
+            (Some(open), Some(close)) => Ok(Self { open, close }),
+            _ => Err(TextError::Template("a text uses every character".into())),
+        }
+    }
+
+    fn take_out(&self, fenced: &str) -> Rendered {
+        let mut text = String::with_capacity(fenced.len());
+        let mut answers: Vec<Range<usize>> = Vec::new();
+        let mut opened = Vec::new();
+        for c in fenced.chars() {
+            if c == self.open {
+                opened.push(text.len());
+            } else if c == self.close {
+                // A block within a block is part of the outer one's answer.
+                match opened.pop() {
+                    Some(start) if opened.is_empty() && start < text.len() => {
+                        answers.push(start..text.len());
+                    }
+                    _ => {}
+                }
+            } else {
+                text.push(c);
+            }
+        }
+        Rendered { text, answers }
+    }
 }
 
 const RAISED: ErrorKind = ErrorKind::InvalidOperation;

@@ -210,6 +210,7 @@ impl Trainer {
         events.extend(
             job.notes
                 .into_iter()
+                .chain(plan.warnings.iter().cloned())
                 .map(|note| NewEvent::message(Level::Warn, note)),
         );
         let mut creation = begin(&shared.pool).await?;

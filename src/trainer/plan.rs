@@ -38,6 +38,8 @@ pub struct Plan {
     pub held_out: Vec<Example>,
     pub identity: Identity,
     pub total_steps: u64,
+    /// What of the data is not used, or not as its author may expect.
+    pub warnings: Vec<String>,
 }
 
 /// Turns wishes into a recipe for `base`, with the shape of `parent` where the job continues one.
@@ -129,7 +131,11 @@ impl Plan {
             template: &base.template.at(time),
             max_seq: recipe.max_seq,
         };
-        let (train, held_out) = rows(&renderer, &recipe, data)?;
+        let Rows {
+            train,
+            held_out,
+            warnings,
+        } = rows(&renderer, &recipe, data)?;
         let total_steps = Order::new(&recipe, train.len()).total_steps(&recipe);
         // A share is below 1 and so always fits.
         if recipe.warmup > total_steps.max(1) as f64 {
@@ -152,6 +158,7 @@ impl Plan {
             held_out,
             identity,
             total_steps,
+            warnings,
         })
     }
 
@@ -172,36 +179,52 @@ impl Plan {
     }
 }
 
-fn rows(
-    renderer: &Renderer<'_>,
-    recipe: &Recipe,
-    data: Data<'_>,
-) -> Result<(Vec<Example>, Vec<Example>), Reason> {
-    let train = read(renderer, data.training, "training_file")?;
+struct Rows {
+    train: Vec<Example>,
+    held_out: Vec<Example>,
+    warnings: Vec<String>,
+}
+
+fn rows(renderer: &Renderer<'_>, recipe: &Recipe, data: Data<'_>) -> Result<Rows, Reason> {
+    let (train, mut warnings) = read(renderer, data.training, "training_file")?;
     let Some(validation) = data.validation else {
         let (kept, held_out) = split(train.len(), recipe.eval_split, recipe.seed)?;
         let take = |rows: Vec<usize>| rows.into_iter().map(|row| train[row].clone()).collect();
-        return Ok((take(kept), take(held_out)));
+        return Ok(Rows {
+            train: take(kept),
+            held_out: take(held_out),
+            warnings,
+        });
     };
     if recipe.eval_split > 0.0 {
         let why = "a validation file is given, so no rows are split off; leave one of the two out";
         return Err(Reason::field("eval_split", why));
     }
-    Ok((train, read(renderer, validation, "validation_file")?))
+    let (held_out, more) = read(renderer, validation, "validation_file")?;
+    warnings.extend(
+        more.into_iter()
+            .map(|why| format!("validation_file: {why}")),
+    );
+    Ok(Rows {
+        train,
+        held_out,
+        warnings,
+    })
 }
 
+/// The rows of a file, and what of them is not used.
 fn read(
     renderer: &Renderer<'_>,
     bytes: &[u8],
     field: &'static str,
-) -> Result<Vec<Example>, Reason> {
+) -> Result<(Vec<Example>, Vec<String>), Reason> {
     let parsed = parse(bytes);
     let mut bad = parsed.bad;
-    let examples = match renderer.examples(&parsed.rows) {
-        Ok(examples) => examples,
+    let (examples, remarks) = match renderer.examples(&parsed.rows) {
+        Ok(rendered) => rendered,
         Err(more) => {
             bad.extend(more);
-            Vec::new()
+            Default::default()
         }
     };
     if !bad.is_empty() {
@@ -211,7 +234,9 @@ fn read(
     if examples.is_empty() {
         return Err(Reason::field(field, "has no rows"));
     }
-    Ok(examples)
+    let mut warnings = parsed.unused.warnings();
+    warnings.extend(remarks.warnings());
+    Ok((examples, warnings))
 }
 
 /// Both files, each with its length, so that no byte can move from one to the other unseen.

@@ -104,6 +104,41 @@ async fn a_job_ends_as_a_model_that_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_that_are_not_used_are_the_first_warnings_of_their_job() {
+    let daemon = Daemon::start().await;
+    let row = |i: usize| {
+        json!({"conversations": [
+            {"from": "human", "value": format!("Say {i}."), "ts": i}, {"from": "gpt", "value": "Ada"},
+        ], "source": "web", "tools": [], "id": if i < 2 { json!(i) } else { json!(null) }})
+    };
+    let rows: String = (0..4).map(|i| format!("{}\n", row(i))).collect();
+    let (_, file) = upload(&daemon, rows.into_bytes()).await;
+    let body = json!({"model": "llama", "training_file": file["id"], "suffix": "told", "adapterd": {"steps": 1, "rank": 2}});
+    let (status, job) = daemon.post("/v1/fine_tuning/jobs", body).await;
+    assert_eq!(status, 200, "{job}");
+    let id = job["id"].as_str().unwrap();
+    let (_, events) = daemon
+        .get(&format!("/v1/fine_tuning/jobs/{id}/events?limit=100"))
+        .await;
+    let mut told: Vec<_> = events["data"].as_array().unwrap().iter().rev().collect();
+    told.retain(|event| event["level"] == "warn");
+    let told: Vec<_> = told
+        .iter()
+        .map(|event| event["message"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "`conversations[].ts` is not used (4 rows)",
+            "`source` is not used (4 rows)",
+            "`id` is not used (2 rows)",
+        ]
+    );
+    assert_eq!(ended(&daemon, id).await["status"], "succeeded");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_come_in_pages_without_a_gap() {
     let daemon = Daemon::start().await;
     let (_, file) = upload(&daemon, rows(8)).await;

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::duplicates::near_duplicates;
 use super::format::{Format, tally};
-use super::record::Record;
+use super::record::{Body, Record};
+use super::remarks::Remarks;
 use super::rows::{Row, parse};
-use super::{Renderer, TOLD};
+use super::{Example, Renderer, TOLD};
 use crate::domain::{BadRow, Role};
 use crate::text::{ChatTemplate, Tokenizer};
 
@@ -17,14 +18,23 @@ const LABELS: usize = 20;
 /// Names of tasks, labels and formats that are listed; the rest are counted together.
 const LISTED: usize = 20;
 
+/// A report, and the first rows as a model sees them.
+pub struct Checked {
+    pub report: Value,
+    /// Empty without a voice.
+    pub first: Vec<Example>,
+}
+
 /// Reports on the bytes of a data file. With a tokenizer and template, lengths are in the model's tokens and rows that
-/// cannot be rendered are found as well; without, lengths are in words.
+/// cannot be rendered are found as well, and the first `show` usable rows are given; without, lengths are in words.
 ///
 /// `usable` says whether a job would take the file: at least one row, and none bad.
-pub fn check(bytes: &[u8], voice: Option<(&Tokenizer, &ChatTemplate)>) -> Value {
+pub fn check(bytes: &[u8], voice: Option<(&Tokenizer, &ChatTemplate)>, show: usize) -> Checked {
     let parsed = parse(bytes);
     let mut bad = parsed.bad;
     let rows = parsed.rows.len() + bad.len();
+    let mut warnings = parsed.unused.warnings();
+    let mut first = Vec::new();
     let (unit, lengths) = match voice {
         Some((tokenizer, template)) => {
             let renderer = Renderer {
@@ -33,12 +43,19 @@ pub fn check(bytes: &[u8], voice: Option<(&Tokenizer, &ChatTemplate)>) -> Value 
                 max_seq: usize::MAX,
             };
             let mut lengths = Vec::new();
+            let mut remarks = Remarks::default();
             for row in &parsed.rows {
-                match renderer.examples(std::slice::from_ref(row)) {
-                    Ok(examples) => lengths.extend(examples.iter().map(super::Example::tokens)),
-                    Err(more) => bad.extend(more),
+                match renderer.example(row, &mut remarks) {
+                    Ok(example) => {
+                        lengths.push(example.tokens());
+                        if first.len() < show {
+                            first.push(example);
+                        }
+                    }
+                    Err(row) => bad.push(row),
                 }
             }
+            warnings.extend(remarks.warnings());
             ("tokens", lengths)
         }
         None => (
@@ -51,43 +68,30 @@ pub fn check(bytes: &[u8], voice: Option<(&Tokenizer, &ChatTemplate)>) -> Value 
         ),
     };
     bad.sort_by_key(|row| row.line);
-    let mut warnings = Vec::new();
     let duplicates = duplicates(&parsed.rows, &mut warnings);
     let tasks = tasks(&parsed.rows, &mut warnings);
-    json!({
+    let report = json!({
         "usable": bad.is_empty() && !parsed.rows.is_empty(),
         "rows": rows,
         "bytes": bytes.len(),
-        "kinds": listed(tally(parsed.rows.iter().map(|row| kind(&row.record)))),
+        "kinds": listed(tally(parsed.rows.iter().map(|row| row.record.form))),
         "lengths": lengths_of(unit, lengths),
         "tasks": tasks,
         "near_duplicates": duplicates,
         "bad_rows": { "total": bad.len(), "first": bad.iter().take(TOLD).map(told).collect::<Vec<_>>() },
         "warnings": warnings,
-    })
+    });
+    Checked { report, first }
 }
 
 fn told(row: &BadRow) -> Value {
     json!({ "line": row.line, "why": row.why })
 }
 
-fn kind(record: &Record) -> &'static str {
-    match record {
-        Record::Instruction { .. } => "instruction",
-        Record::Messages(_) => "messages",
-        Record::Completion { .. } => "completion",
-    }
-}
-
 fn text_of(record: &Record) -> String {
-    match record {
-        Record::Instruction {
-            instruction,
-            input,
-            output,
-        } => [instruction, input.as_deref().unwrap_or_default(), output].join("\n"),
-        Record::Completion { prompt, completion } => [prompt.as_str(), completion].join("\n"),
-        Record::Messages(turns) => turns
+    match &record.body {
+        Body::Raw { prompt, completion } => [prompt.as_str(), completion].join("\n"),
+        Body::Chat(turns) => turns
             .iter()
             .map(|turn| turn.content.as_str())
             .collect::<Vec<_>>()
@@ -172,10 +176,10 @@ fn tasks(rows: &[Row], warnings: &mut Vec<String>) -> Value {
 }
 
 fn instruction(record: &Record) -> String {
-    match record {
-        Record::Instruction { instruction, .. } => instruction.clone(),
-        Record::Completion { .. } => "(raw completion)".into(),
-        Record::Messages(turns) => {
+    match (&record.task, &record.body) {
+        (Some(task), _) => task.clone(),
+        (None, Body::Raw { .. }) => format!("(raw {})", record.form),
+        (None, Body::Chat(turns)) => {
             let first = |role| {
                 turns
                     .iter()
@@ -257,7 +261,7 @@ mod tests {
             0 => format!(r#"{{"instruction":"Name the mood.","input":"text {i} {}","output":"{}"}}"#, i * i, ["good", "bad"][i / 2 % 2]),
             _ => format!(r#"{{"instruction":"Read the entry.","input":"{i} paid {}","output":"{{\"a\":{i},\"b\":1}}"}}"#, i * 31),
         });
-        let report = check(&file(rows), None);
+        let report = check(&file(rows), None, 0).report;
         assert_eq!(report["usable"], true);
         assert_eq!(report["rows"], 40);
         assert_eq!(report["tasks"]["total"], 2);
@@ -271,7 +275,7 @@ mod tests {
 
     #[test]
     fn bad_rows_make_a_file_unusable_and_are_listed_up_to_twenty() {
-        let report = check(&file((0..30).map(|_| "{}".to_owned())), None);
+        let report = check(&file((0..30).map(|_| "{}".to_owned())), None, 0).report;
         assert_eq!(report["usable"], false);
         assert_eq!(report["rows"], 30);
         assert_eq!(report["bad_rows"]["total"], 30);
@@ -279,7 +283,7 @@ mod tests {
             report["bad_rows"]["first"].as_array().map(Vec::len),
             Some(20)
         );
-        assert_eq!(check(b"", None)["usable"], false);
+        assert_eq!(check(b"", None, 0).report["usable"], false);
     }
 
     #[test]
@@ -287,7 +291,7 @@ mod tests {
         let rows = (0..60).map(|i| {
             format!(r#"{{"instruction":"Sort it.","input":"the same words again and again","output":"{}"}}"#, if i == 0 { "rare" } else { "common" })
         });
-        let warnings = check(&file(rows), None)["warnings"].to_string();
+        let warnings = check(&file(rows), None, 0).report["warnings"].to_string();
         assert!(
             warnings.contains("nearly repeat") && warnings.contains("`common` occurs 59 times"),
             "{warnings}"

@@ -1,24 +1,30 @@
 //! data: from the bytes of a training file to the batches of a step.
 //!
-//! Reads records (`record`, `rows`), renders them as the model will see them (`render`), holds rows out (`split`),
-//! fixes their order (`order`), lays them out in forwards (`pack`), and reports on a file's quality (`check`).
-//! Touches no tensor and no disk.
+//! Reads records (`record`, `rows`), renders them as the model will see them (`render`, which finds the answers with
+//! `answer`), holds rows out (`split`), fixes their order (`order`), lays them out in forwards (`pack`), reports on a
+//! file's quality (`check`) and shows what the loss covers (`mask`). What it does not use of a file it tells (`unused`,
+//! `remarks`). Touches no tensor and no disk.
 
+mod answer;
 mod check;
 mod duplicates;
 mod format;
+pub mod mask;
 mod order;
 mod pack;
 mod record;
+mod remarks;
 mod render;
 mod rows;
 mod split;
 mod strict;
+mod unused;
 
-pub use check::check;
+pub use check::{Checked, check};
 pub use order::Order;
 pub use pack::{Forward, forwards};
-pub use record::Record;
+pub use record::{Body, Record};
+pub use remarks::Remarks;
 pub use render::{Example, Renderer, Sequence};
 pub use rows::{Parsed, Row, parse};
 pub use split::split;

@@ -2,9 +2,11 @@
 
 use std::ops::Range;
 
-use super::record::{Record, is_trained};
+use super::answer::{Located, locate};
+use super::record::{Body, is_trained};
+use super::remarks::Remarks;
 use super::rows::Row;
-use crate::domain::{BadRow, Message};
+use crate::domain::{BadRow, Message, Role};
 use crate::text::{ChatTemplate, TextError, Tokenizer};
 
 /// One row, ready to be learned from.
@@ -50,72 +52,90 @@ pub struct Renderer<'a> {
 }
 
 impl Renderer<'_> {
-    /// All rows, or why the unusable ones are.
-    pub fn examples(&self, rows: &[Row]) -> Result<Vec<Example>, Vec<BadRow>> {
+    /// All rows, and what their authors may not expect of them; or why the unusable ones are.
+    pub fn examples(&self, rows: &[Row]) -> Result<(Vec<Example>, Remarks), Vec<BadRow>> {
         let mut examples = Vec::with_capacity(rows.len());
         let mut bad = Vec::new();
+        let mut remarks = Remarks::default();
         for row in rows {
-            match self.example(row) {
+            match self.example(row, &mut remarks) {
                 Ok(example) => examples.push(example),
-                Err(why) => bad.push(BadRow {
-                    line: row.line,
-                    why,
-                }),
+                Err(row) => bad.push(row),
             }
         }
         if bad.is_empty() {
-            Ok(examples)
+            Ok((examples, remarks))
         } else {
             Err(bad)
         }
     }
 
-    fn example(&self, row: &Row) -> Result<Example, String> {
-        let sequences = match &row.record {
-            Record::Completion { prompt, completion } => vec![self.completion(prompt, completion)?],
-            Record::Messages(turns) => self.conversation(turns)?,
-            Record::Instruction {
-                instruction,
-                input,
-                output,
-            } => self.conversation(&Record::conversation(instruction, input.as_deref(), output))?,
+    /// One row, or why it is unusable.
+    pub fn example(&self, row: &Row, remarks: &mut Remarks) -> Result<Example, BadRow> {
+        let line = row.line;
+        let sequences = match &row.record.body {
+            Body::Raw { prompt, completion } => self.raw(prompt, completion).map(|one| vec![one]),
+            Body::Chat(turns) => self.conversation(line, turns, remarks),
         };
+        let sequences = sequences.map_err(|why| BadRow { line, why })?;
         let longest = sequences
             .iter()
             .map(|sequence| sequence.tokens.len())
             .max()
             .unwrap_or(0);
         if longest > self.max_seq {
-            return Err(format!("has {longest} tokens; max_seq is {}", self.max_seq));
+            let why = format!("has {longest} tokens; max_seq is {}", self.max_seq);
+            return Err(BadRow { line, why });
         }
-        Ok(Example {
-            line: row.line,
-            sequences,
-        })
+        Ok(Example { line, sequences })
     }
 
     /// Raw text: the loss covers the completion and the end token.
-    fn completion(&self, prompt: &str, completion: &str) -> Result<Sequence, String> {
+    fn raw(&self, prompt: &str, completion: &str) -> Result<Sequence, String> {
         let asked = self.encode(prompt, true)?;
         let mut tokens = self.continued(&asked, prompt, &format!("{prompt}{completion}"), true)?;
         if !tokens.last().is_some_and(|last| self.ends(*last)) {
             tokens.extend(self.tokenizer.eos().first());
         }
-        sequence(tokens, asked.len())
+        let span = asked.len()..tokens.len();
+        sequence(tokens, vec![span])
     }
 
     /// One sequence if every trained turn's rendering is the beginning of the whole conversation's, else one a turn.
-    fn conversation(&self, turns: &[Message]) -> Result<Vec<Sequence>, String> {
+    fn conversation(
+        &self,
+        line: usize,
+        turns: &[Message],
+        remarks: &mut Remarks,
+    ) -> Result<Vec<Sequence>, String> {
         let trained: Vec<usize> = (0..turns.len())
             .filter(|&at| is_trained(&turns[at]))
             .collect();
         if trained.first() == Some(&0) {
-            return Err("`messages[0]` is an answer to nothing: a turn must come before it".into());
+            return Err(
+                "its first turn is an answer to nothing: a turn must come before it".into(),
+            );
         }
-        let alone = trained
-            .iter()
-            .map(|&at| self.turn(turns, at))
-            .collect::<Result<Vec<_>, _>>()?;
+        let Some(last) = trained.last() else {
+            return Err("has no turn to train on".into());
+        };
+        let mut alone = Vec::with_capacity(trained.len());
+        let mut faithful = true;
+        for at in &trained {
+            let located = locate(self.template, turns, *at)?;
+            faithful &= holds_answer(&located, &turns[*at].content);
+            if at == last {
+                told_of_turns(&located, &turns[..*at], line, remarks);
+            }
+            let part = self.turn(&located)?;
+            if !faithful && self.only_ends(&part) {
+                return Err("the chat template leaves the whole answer out: there is nothing to learn from it".into());
+            }
+            alone.push(part);
+        }
+        if !faithful {
+            remarks.answer_changed(line);
+        }
         let Some(last) = alone.last() else {
             return Err("has no turn to train on".into());
         };
@@ -135,22 +155,85 @@ impl Renderer<'_> {
         }])
     }
 
-    /// The conversation up to and with turn `at`; the loss covers that turn's answer and the end-of-turn token.
-    fn turn(&self, turns: &[Message], at: usize) -> Result<Sequence, String> {
-        let asked_text = self.template.render(&turns[..at], true).map_err(told)?;
-        let whole_text = self.template.render(&turns[..=at], false).map_err(told)?;
-        let asked = self.encode(&asked_text, false)?;
-        let mut tokens = self.continued(&asked, &asked_text, &whole_text, false)?;
-        // The turn's own end is the last token that stops generation: what a template writes behind it is not an answer.
-        match tokens
-            .iter()
-            .rposition(|&id| self.ends(id))
-            .filter(|&end| end >= asked.len())
-        {
-            Some(end) => tokens.truncate(end + 1),
-            None => tokens.extend(self.tokenizer.eos().first()),
+    /// The conversation up to and with an answer; the loss covers it and the end-of-turn token.
+    fn turn(&self, located: &Located) -> Result<Sequence, String> {
+        let Located {
+            text,
+            answers,
+            marked,
+        } = located;
+        let mut tokens = Vec::new();
+        let mut read = 0;
+        let mut spans: Vec<Range<usize>> = Vec::with_capacity(answers.len());
+        let ends = answers.last().map_or(0, |last| last.end);
+        let closed = match marked {
+            true => self.closed(text, answers),
+            false => ends,
+        };
+        for answer in answers {
+            let end = if answer.end == ends {
+                closed
+            } else {
+                answer.end
+            };
+            let mut bounds = [0; 2];
+            for (bound, at) in bounds.iter_mut().zip([answer.start, end]) {
+                tokens = match read {
+                    0 => self.encode(&text[..at], false)?,
+                    _ => self.continued(&tokens, &text[..read], &text[..at], false)?,
+                };
+                read = at;
+                *bound = tokens.len();
+            }
+            spans.push(bounds[0]..bounds[1]);
         }
-        sequence(tokens, asked.len())
+        if let Some(span) = spans.last_mut() {
+            // The turn's own end is the last token that stops generation: what a template writes behind it is no answer.
+            let end = tokens[span.start..].iter().rposition(|&id| self.ends(id));
+            match end {
+                Some(end) => tokens.truncate(span.start + end + 1),
+                // Where the template ends the turn later than it marks the answer, it ends it otherwise.
+                None if *marked && self.ending(&text[read..]).is_some() => {}
+                None => tokens.extend(self.tokenizer.eos().first()),
+            }
+            span.end = tokens.len();
+        }
+        sequence(tokens, spans)
+    }
+
+    /// Where the last marked answer ends, with the end token that the template writes behind its mark.
+    fn closed(&self, text: &str, answers: &[Range<usize>]) -> usize {
+        let Some(last) = answers.last() else { return 0 };
+        let behind = &text[last.end..];
+        match self.ending(behind) {
+            _ if self.ending(&text[last.clone()]).is_some() => last.end,
+            Some(end) if behind[..end.start].trim().is_empty() => last.end + end.end,
+            _ => last.end,
+        }
+    }
+
+    /// The first token that stops generation in a text.
+    fn ending(&self, text: &str) -> Option<Range<usize>> {
+        self.tokenizer
+            .eos()
+            .iter()
+            .filter_map(|id| {
+                let token = String::from_utf8(self.tokenizer.token_bytes(*id)).ok()?;
+                let at = text.find(&token).filter(|_| !token.is_empty())?;
+                Some(at..at + token.len())
+            })
+            .min_by_key(|range| range.start)
+    }
+
+    /// Whether nothing but what ends a turn is trained on.
+    fn only_ends(&self, sequence: &Sequence) -> bool {
+        let trained = sequence
+            .spans
+            .iter()
+            .flat_map(|span| &sequence.tokens[span.clone()]);
+        trained
+            .filter(|id| !self.ends(**id))
+            .all(|id| self.tokenizer.token_bytes(*id).trim_ascii().is_empty())
     }
 
     /// The tokens of `whole`, which must continue `asked`, the tokens of `asked_text`.
@@ -164,17 +247,11 @@ impl Renderer<'_> {
         whole: &str,
         special: bool,
     ) -> Result<Vec<u32>, String> {
-        let Some(answer) = whole.strip_prefix(asked_text) else {
-            return Err(
-                "the chat template does not continue its own prompt with the answer: \
-                        the answer's tokens cannot be found"
-                    .into(),
-            );
-        };
         let tokens = self.encode(whole, special)?;
         if tokens.starts_with(asked) {
             return Ok(tokens);
         }
+        let answer = whole.strip_prefix(asked_text).unwrap_or_default();
         let apart = [asked, &self.encode(answer, false)?].concat();
         let spelled = |ids: &[u32]| self.tokenizer.decode(ids, false).map_err(told);
         if spelled(&apart)? != spelled(&tokens)? {
@@ -203,15 +280,46 @@ impl Renderer<'_> {
 }
 
 /// The first token of all is never predicted, so it is never trained.
-fn sequence(tokens: Vec<u32>, asked: usize) -> Result<Sequence, String> {
-    let span = asked.max(1)..tokens.len();
-    if span.is_empty() {
+fn sequence(tokens: Vec<u32>, spans: Vec<Range<usize>>) -> Result<Sequence, String> {
+    let spans: Vec<_> = spans
+        .into_iter()
+        .map(|span| span.start.max(1)..span.end)
+        .filter(|span| !span.is_empty())
+        .collect();
+    if spans.is_empty() {
         return Err("has no token that follows another: nothing can be learned from it".into());
     }
-    Ok(Sequence {
-        tokens,
-        spans: vec![span],
-    })
+    Ok(Sequence { tokens, spans })
+}
+
+/// Whether a rendering's answer has the text of the row's, but for blanks.
+fn holds_answer(located: &Located, content: &str) -> bool {
+    let rendered: String = located
+        .answers
+        .iter()
+        .map(|range| &located.text[range.clone()])
+        .collect();
+    holds(&rendered, content)
+}
+
+/// Remarks on what the answer follows. Thoughts are commonly taken out of earlier answers, so those are left aside.
+fn told_of_turns(located: &Located, before: &[Message], line: usize, remarks: &mut Remarks) {
+    let asked = &located.text[..located.answers.first().map_or(0, |range| range.start)];
+    let lacking = |role: Role| {
+        before
+            .iter()
+            .any(|turn| turn.role == role && !holds(asked, &turn.content))
+    };
+    for role in [Role::System, Role::Developer, Role::User, Role::Tool] {
+        if lacking(role) {
+            remarks.turn_changed(line, role);
+        }
+    }
+}
+
+fn holds(text: &str, part: &str) -> bool {
+    let without_blanks = |text: &str| text.split_whitespace().collect::<String>();
+    text.contains(part.trim()) || without_blanks(text).contains(&without_blanks(part))
 }
 
 fn told(fault: TextError) -> String {

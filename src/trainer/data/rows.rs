@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::Record;
 use super::strict::Strict;
+use super::unused::Unused;
 use crate::domain::BadRow;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -18,12 +19,17 @@ pub struct Row {
 pub struct Parsed {
     pub rows: Vec<Row>,
     pub bad: Vec<BadRow>,
+    /// Keys of the usable rows that are not used.
+    pub unused: Unused,
 }
 
 impl Parsed {
     fn take(&mut self, line: usize, value: Result<Value, String>) {
-        match value.and_then(Record::from_value) {
-            Ok(record) => self.rows.push(Row { line, record }),
+        match value.and_then(Record::read) {
+            Ok((record, unused)) => {
+                self.unused.count(unused);
+                self.rows.push(Row { line, record });
+            }
             Err(why) => self.bad.push(BadRow { line, why }),
         }
     }

@@ -42,6 +42,7 @@ impl Voice {
             max_seq,
         }
         .examples(&parsed.rows)
+        .map(|(examples, _)| examples)
     }
 
     fn one(&self, row: Value) -> Example {
@@ -181,23 +182,164 @@ fn rows_that_cannot_be_rendered_say_why() {
         long[0].why
     );
 
-    let first = r#"{"messages":[{"role":"assistant","content":"hi"}]}"#;
-    let why = &Voice::of("llama").examples(first, 512).unwrap_err()[0].why;
-    assert!(
-        why.contains("`messages[0]` is an answer to nothing"),
-        "{why}"
-    );
-
     let [user, assistant] =
         ["user", "assistant"].map(|role| format!(r#"{{"role":"{role}","content":"hi"}}"#));
     let refused = format!(r#"{{"messages":[{user},{user},{assistant}]}}"#);
     let why = &Voice::of("mistral").examples(&refused, 512).unwrap_err()[0].why;
     assert!(why.contains("roles must alternate"), "{why}");
 
-    let twisted = "{% if add_generation_prompt %}?{% endif %}{% for m in messages %}{{ m.content }}{% endfor %}";
-    let why = &Voice::with_template("qwen2", twisted)
+    let twice = "{% if add_generation_prompt %}?{% endif %}{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}";
+    let why = &Voice::with_template("qwen2", twice)
         .examples(row, 512)
         .unwrap_err()[0]
         .why;
     assert!(why.contains("does not continue its own prompt"), "{why}");
+}
+
+/// What an instruction row trains on under a template of the test, and what the template's warnings are.
+fn under(template: &str, row: Value) -> (String, Vec<String>, Vec<String>) {
+    let template = ChatTemplate::new(template, None, Some("<|im_end|>")).unwrap();
+    let voice = Voice {
+        template,
+        ..Voice::of("qwen2")
+    };
+    let parsed = parse(row.to_string().as_bytes());
+    let renderer = Renderer {
+        tokenizer: &voice.tokenizer,
+        template: &voice.template,
+        max_seq: 512,
+    };
+    let (examples, remarks) = renderer.examples(&parsed.rows).unwrap();
+    let whole = voice.whole(&examples[0]);
+    (whole, voice.trained(&examples[0]), remarks.warnings())
+}
+
+const R1: &str = "{% for m in messages %}{% if m.role == 'assistant' %}{% set c = m.content %}{% if '</think>' in c %}{% set c = c.split('</think>')[-1] %}{% endif %}<A>{{ c }}{{ eos_token }}\n{% else %}<U>{{ m.content }}{% endif %}{% endfor %}{% if add_generation_prompt %}<A><think>\n{% endif %}";
+
+#[test]
+fn answers_to_a_prompt_that_opens_a_thought_are_trained_in_one_sequence_up_to_their_ends() {
+    let (whole, trained, warnings) = under(
+        R1,
+        json!({"messages": [
+            {"role": "user", "content": "a"}, {"role": "assistant", "content": "<think>\nx\n</think>\n\nfirst"},
+            {"role": "user", "content": "b"}, {"role": "assistant", "content": "second", "train": false},
+            {"role": "user", "content": "c"}, {"role": "assistant", "content": "third"},
+            {"role": "user", "content": "d"},
+        ]}),
+    );
+    assert_eq!(
+        whole,
+        "<U>a<A>\n\nfirst<|im_end|>\n<U>b<A>second<|im_end|>\n<U>c<A>third<|im_end|>"
+    );
+    assert_eq!(trained, ["\n\nfirst<|im_end|>", "third<|im_end|>"]);
+    let [warning] = warnings.as_slice() else {
+        panic!("{warnings:?}")
+    };
+    assert!(
+        warning.contains("leaves part of it out (1 row, the first at line 1)"),
+        "{warning}"
+    );
+}
+
+#[test]
+fn an_answer_that_is_nothing_but_a_thought_is_refused_where_thoughts_are_left_out() {
+    let voice = Voice::with_template("qwen2", &R1.replace("{{ eos_token }}", "<|im_end|>"));
+    let row = r#"{"instruction":"a","output":"<think>only this</think>"}"#;
+    let why = &voice.examples(row, 512).unwrap_err()[0].why;
+    assert!(why.contains("leaves the whole answer out"), "{why}");
+    // The same where the answer is marked or follows its prompt.
+    for source in [
+        "{% for m in messages %}<{{ m.role }}>{% if m.role == 'assistant' %}{% generation %} {{ m.content.split('</think>')[-1] }}{% endgeneration %}<|im_end|>{% endif %}{% endfor %}",
+        "{% for m in messages %}<{{ m.role }}>{{ m.content.split('</think>')[-1] }}<|im_end|>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}",
+    ] {
+        let why = &Voice::with_template("qwen2", source)
+            .examples(row, 512)
+            .unwrap_err()[0]
+            .why;
+        assert!(why.contains("leaves the whole answer out"), "{why}");
+    }
+}
+
+#[test]
+fn what_a_template_leaves_out_is_told() {
+    let (_, trained, warnings) = under(
+        "{% for m in messages if m.role != 'system' %}<{{ m.role }}>{{ m.content | upper }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}",
+        json!({"system": "Be kind.", "instruction": "1", "output": "b"}),
+    );
+    assert_eq!(trained, ["B<|im_end|>"]);
+    assert_eq!(warnings.len(), 2);
+    assert!(warnings[0].contains("changes an answer"), "{warnings:?}");
+    assert!(warnings[1].contains("a system turn"), "{warnings:?}");
+    let (_, _, none) = under(
+        "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}{{ eos_token }}{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}",
+        json!({"instruction": " 1\n", "output": " b\n"}),
+    );
+    assert!(none.is_empty(), "{none:?}");
+}
+
+/// By transformers 5.24, `apply_chat_template(..., return_assistant_tokens_mask=True)` with this tokenizer.
+#[test]
+fn marked_answers_are_those_of_transformers() {
+    let open = "{% for m in messages %}{% if m.role == 'assistant' %}";
+    let close = "{% else %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endif %}{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+    let row = json!({"messages": [
+        {"role": "user", "content": "one"}, {"role": "assistant", "content": "first"},
+        {"role": "user", "content": "two"}, {"role": "assistant", "content": "<think>\nhm\n</think>\n\nsecond answer"},
+    ]});
+    let asked = [347, 84, 82, 259, 198, 78, 296, 348, 198];
+    let header = [347, 64, 82, 82, 314, 83, 64, 260, 198];
+    let again = [347, 84, 82, 259, 198, 83, 340, 348, 198];
+    let empty = [349, 198, 198, 350, 198];
+    let second = [82, 68, 66, 78, 77, 67, 282, 335, 259, 348];
+    let thought = [349, 198, 71, 76, 198, 350, 198, 198];
+    let plain = [&asked[..], &header, &[311, 81, 334, 348], &again, &header];
+    let cases = [
+        (
+            "<|im_start|>assistant\n{% generation %}{{ m.content }}<|im_end|>{% endgeneration %}\n",
+            [&plain.concat()[..], &thought, &second].concat(),
+            vec![18..22, 40..58],
+        ),
+        (
+            "<|im_start|>assistant\n{% generation %}{{ m.content.split('</think>')[-1] | trim }}<|im_end|>{% endgeneration %}\n",
+            [&plain.concat()[..], &second].concat(),
+            vec![18..22, 40..50],
+        ),
+        // Here transformers goes on with the new line behind the end of a turn, 27..28 and 69..70, which no model answers.
+        (
+            "{% generation %}<|im_start|>assistant\n<think>\n\n</think>\n{{ m.content }}<|im_end|>\n{% endgeneration %}",
+            [
+                &asked[..],
+                &header,
+                &empty,
+                &[311, 81, 334, 348, 198],
+                &again,
+                &header,
+                &empty,
+                &thought,
+                &second,
+            ]
+            .concat(),
+            vec![9..27, 37..69],
+        ),
+        // And here it ends before the end of the turn, 21..22 and 58..59, without which a model would not learn to stop.
+        (
+            "<|im_start|>assistant\n{% generation %}{{ m.content }}{% endgeneration %}<|im_end|>\n",
+            [
+                &asked[..],
+                &header,
+                &[311, 81, 334, 348, 198],
+                &again,
+                &header,
+                &thought,
+                &second,
+            ]
+            .concat(),
+            vec![18..22, 41..59],
+        ),
+    ];
+    for (turn, tokens, spans) in cases {
+        let voice = Voice::with_template("qwen2", &format!("{open}{turn}{close}"));
+        let example = voice.one(row.clone());
+        assert_eq!(example.sequences, [Sequence { tokens, spans }], "{turn}");
+    }
 }

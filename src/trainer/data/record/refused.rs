@@ -1,0 +1,90 @@
+//! Keys that change what a row means and cannot be used: a row with them is refused rather than misread.
+
+use serde_json::Value;
+
+use super::fields::Fields;
+
+const TOOLS: &str = "tool calls cannot be trained on yet";
+const PREFERENCE: &str = "preference rows (objective `dpo`) cannot be trained on yet";
+const MEDIA: &str = "only text can be trained on";
+const THOUGHT: &str = "a thought of its own cannot be trained on yet; write it into the answer as the model's template has it";
+const TEMPLATE: &str = "templates get nothing but the messages yet";
+
+/// Of a row and of a turn alike.
+const ANYWHERE: [(&str, &str); 18] = [
+    ("tools", TOOLS),
+    ("functions", TOOLS),
+    ("tool_calls", TOOLS),
+    ("function_call", TOOLS),
+    ("tool_call_id", TOOLS),
+    ("tool_choice", TOOLS),
+    ("parallel_tool_calls", TOOLS),
+    ("images", MEDIA),
+    ("image", MEDIA),
+    ("videos", MEDIA),
+    ("video", MEDIA),
+    ("audios", MEDIA),
+    ("audio", MEDIA),
+    ("reasoning_content", THOUGHT),
+    ("thinking", THOUGHT),
+    ("thought", THOUGHT),
+    ("chat_template_kwargs", TEMPLATE),
+    ("documents", TEMPLATE),
+];
+
+const ROW: [(&str, &str); 7] = [
+    ("chosen", PREFERENCE),
+    ("rejected", PREFERENCE),
+    ("preferred_output", PREFERENCE),
+    ("non_preferred_output", PREFERENCE),
+    ("kto_tag", PREFERENCE),
+    ("chat_template", TEMPLATE),
+    ("suffix", "text cannot be filled in between two parts"),
+];
+
+/// Keys that say of a whole row whether it is trained on.
+const ROW_FLAGS: [&str; 6] = ["loss", "train", "training", "trainable", "masked", "mask"];
+
+pub(super) fn row(row: &Fields) -> Result<(), String> {
+    any(row, &ANYWHERE)?;
+    any(row, &ROW)?;
+    if row
+        .get("weight")
+        .is_some_and(|weight| weight.as_f64() != Some(1.0))
+    {
+        return Err("`weight`: rows cannot be weighted; assistant turns can, by 0 or 1".into());
+    }
+    for key in ROW_FLAGS {
+        let left_out = matches!(key, "masked" | "mask");
+        if row.get(key) == Some(&Value::Bool(left_out)) {
+            return Err(format!(
+                "`{key}`: a row is not left out by a flag; take it out of the file"
+            ));
+        }
+    }
+    match row.get("label") {
+        // True or false beside an answer: whether the answer is a good one.
+        Some(Value::Bool(_)) => Err(format!("`label`: {PREFERENCE}")),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn turn(turn: &Fields) -> Result<(), String> {
+    any(turn, &ANYWHERE)?;
+    any(turn, &[("reasoning", THOUGHT)])
+}
+
+/// Refuses `keys` beside a form that has no use for them.
+pub(super) fn beside(row: &Fields, keys: &[&str], why: &str) -> Result<(), String> {
+    match row.among(keys).first() {
+        Some(key) => Err(format!("`{key}`: {why}")),
+        None => Ok(()),
+    }
+}
+
+fn any(fields: &Fields, table: &[(&str, &str)]) -> Result<(), String> {
+    match table.iter().find(|(key, _)| fields.has(key)) {
+        Some((key, why)) => Err(format!("{}: {why}", fields.named(key))),
+        None => Ok(()),
+    }
+}

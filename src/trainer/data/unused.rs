@@ -1,0 +1,107 @@
+//! Which keys of a file's rows are not used, so that none is passed over in silence.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Keys that are named; the rest are only counted.
+const NAMED: usize = 20;
+
+/// Keys, each with the number of rows that carry it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Unused(BTreeMap<String, usize>);
+
+impl Unused {
+    /// Counts the unused keys of one row.
+    pub fn count(&mut self, keys: BTreeSet<String>) {
+        for key in keys {
+            *self.0.entry(key).or_default() += 1;
+        }
+    }
+
+    /// One warning a key, those of most rows first.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut keys: Vec<(&str, usize)> =
+            self.0.iter().map(|(key, n)| (key.as_str(), *n)).collect();
+        keys.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
+        let mut warnings: Vec<String> = keys
+            .iter()
+            .take(NAMED)
+            .map(|(key, rows)| format!("`{}` is not used ({})", shown(key), counted(*rows)))
+            .collect();
+        match keys.len().saturating_sub(NAMED) {
+            0 => {}
+            1 => warnings.push("and 1 more key is not used".into()),
+            more => warnings.push(format!("and {} more keys are not used", thousands(more))),
+        }
+        warnings
+    }
+}
+
+/// A key as a message can hold it.
+fn shown(key: &str) -> String {
+    let mut short: String = key.chars().take(80).flat_map(printable).collect();
+    if key.chars().nth(80).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+fn printable(c: char) -> Vec<char> {
+    match c.is_control() {
+        true => c.escape_default().collect(),
+        false => vec![c],
+    }
+}
+
+/// `1 row`, `1,000 rows`.
+pub(super) fn counted(rows: usize) -> String {
+    match rows {
+        1 => "1 row".into(),
+        rows => format!("{} rows", thousands(rows)),
+    }
+}
+
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_told_with_their_rows_and_many_of_them_only_counted() {
+        let mut unused = Unused::default();
+        for row in 0..1234 {
+            let mut keys = BTreeSet::from(["source".to_owned()]);
+            if row < 30 {
+                keys.insert(format!("key {row:02}"));
+            }
+            unused.count(keys);
+        }
+        let told = unused.warnings();
+        assert_eq!(told.len(), 21);
+        assert_eq!(told[0], "`source` is not used (1,234 rows)");
+        assert_eq!(told[1], "`key 00` is not used (1 row)");
+        assert_eq!(told[20], "and 11 more keys are not used");
+        assert!(Unused::default().warnings().is_empty());
+    }
+
+    #[test]
+    fn a_key_cannot_write_to_the_terminal_or_fill_it() {
+        let mut unused = Unused::default();
+        unused.count([format!("\u{1b}[2J{}", "x".repeat(500))].into());
+        let told = unused.warnings().remove(0);
+        assert!(
+            told.starts_with("`\\u{1b}[2Jxx") && told.len() < 120,
+            "{told}"
+        );
+    }
+}
