@@ -4,6 +4,8 @@
 mod adapters;
 #[path = "suite/base.rs"]
 mod base;
+#[path = "suite/browsers.rs"]
+mod browsers;
 #[path = "suite/calls.rs"]
 mod calls;
 #[path = "suite/chat.rs"]
@@ -30,6 +32,8 @@ mod layers;
 mod learning;
 #[path = "suite/managing.rs"]
 mod managing;
+#[path = "suite/packed.rs"]
+mod packed;
 #[path = "suite/pressure.rs"]
 mod pressure;
 #[path = "suite/refusals.rs"]

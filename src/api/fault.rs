@@ -91,13 +91,24 @@ impl Row {
                 Code::PermissionDenied,
             ),
             Reason::PathNotFound(_) => row(404, INVALID, "adapter_path_not_found", Code::NotFound),
-            Reason::PromptTooLong { .. } | Reason::TextTooLong { .. } => row(
+            Reason::PromptTooLong { .. }
+            | Reason::AnswerTooLong { .. }
+            | Reason::TextTooLong { .. } => row(
                 400,
                 INVALID,
                 "context_length_exceeded",
                 Code::InvalidArgument,
             ),
-            Reason::TooLarge { .. } => {
+            Reason::ContentEncoding(_) => row(
+                415,
+                INVALID,
+                "unsupported_content_encoding",
+                Code::InvalidArgument,
+            ),
+            Reason::ForeignOrigin(_) => {
+                row(403, INVALID, "permission_denied", Code::PermissionDenied)
+            }
+            Reason::TooLarge { .. } | Reason::UnpacksTooLarge { .. } => {
                 row(413, INVALID, "request_too_large", Code::ResourceExhausted)
             }
             Reason::WrongState(_) => {
@@ -182,7 +193,10 @@ impl From<Reason> for Fault {
             Reason::AdapterExists(_) => Some("name"),
             Reason::PathForbidden(_) | Reason::PathNotFound(_) => Some("path"),
             Reason::PromptTooLong { .. } | Reason::TextTooLong { .. } => Some("prompt"),
+            Reason::AnswerTooLong { .. } => Some("max_tokens"),
             Reason::MediaType(_) => Some("content-type"),
+            Reason::ContentEncoding(_) => Some("content-encoding"),
+            Reason::ForeignOrigin(_) => Some("origin"),
             Reason::BadBody(_)
             | Reason::BodyTimeout { .. }
             | Reason::NoSuchJob(_)
@@ -190,6 +204,7 @@ impl From<Reason> for Fault {
             | Reason::NoSuchRoute(_)
             | Reason::MethodNotAllowed(_)
             | Reason::TooLarge { .. }
+            | Reason::UnpacksTooLarge { .. }
             | Reason::WrongState(_)
             | Reason::Overloaded { .. }
             | Reason::DeadlineExceeded

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures::{Stream, StreamExt, stream};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,7 @@ use crate::trainer::{self, Trainer};
 const NOTICE: Duration = Duration::from_millis(500);
 /// How long a request waits for its adapter's place in memory while all are taken; others are told to come back.
 const ROOM_PATIENCE: Duration = Duration::from_secs(5);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
@@ -178,6 +180,8 @@ impl Daemon {
         let limits = door_limits(values);
         let config = http::Config {
             limits: limits.clone(),
+            origins: http::Origins::parse(&values.server.cors_origins)
+                .map_err(|wrong| anyhow::anyhow!("server.cors_origins: {}", wrong.join("; ")))?,
             ..http::Config::default()
         };
         let app = http::App::new(gateway.clone(), config, doors.clone());
@@ -200,6 +204,11 @@ impl Daemon {
                 trainer.clone(),
                 stop.clone(),
             )),
+            tokio::spawn(
+                registry
+                    .clone()
+                    .keep_audit(values.storage.keep_audit_days, daily(stop.clone())),
+            ),
         ];
         for group in base.model.weight_groups() {
             tracing::info!(bytes = group.bytes, "weights of {group}");
@@ -254,6 +263,16 @@ impl Daemon {
         let _ = copies.await;
         tracing::info!("stopped");
     }
+}
+
+/// The time of day in Unix seconds: now, and then once a day until `stop`.
+fn daily(stop: CancellationToken) -> impl Stream<Item = i64> {
+    let ticks = stream::unfold(tokio::time::interval(DAY), |mut interval| async move {
+        interval.tick().await;
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Some((since.map_or(0, |since| since.as_secs() as i64), interval))
+    });
+    ticks.take_until(stop.cancelled_owned())
 }
 
 fn weighed(text: &str) -> anyhow::Result<gateway::Weighed> {

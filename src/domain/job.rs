@@ -112,7 +112,8 @@ pub struct JobEvent {
     pub level: Level,
     pub kind: JobEventKind,
     pub message: String,
-    /// `{step, train_loss, learning_rate, grad_norm, tokens, tokens_per_second, loss_scale, skipped}` for metrics.
+    /// `{step, train_loss, learning_rate, grad_norm, tokens, tokens_per_second, loss_scale, skipped}` for metrics;
+    /// `loss_scale` is null where nothing scales the loss.
     pub data: serde_json::Value,
 }
 

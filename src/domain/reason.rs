@@ -71,11 +71,31 @@ pub enum Reason {
         wanted: usize,
         limit: usize,
     },
+    /// The prompt fits, the answer that is wished for does not.
+    #[error(
+        "{wanted} tokens to generate are too many: the context is {limit} tokens and the prompt has {tokens}, which leaves {}",
+        .limit.saturating_sub(*.tokens)
+    )]
+    AnswerTooLong {
+        tokens: usize,
+        wanted: usize,
+        limit: usize,
+    },
     /// As [`Self::PromptTooLong`], for a text so long that its tokens were not counted.
     #[error("a text of {bytes} bytes has more than the {limit} tokens that fit")]
     TextTooLong { bytes: usize, limit: usize },
     #[error("the body is larger than {limit} bytes")]
     TooLarge { limit: usize },
+    #[error("the body unpacks to more than {limit} bytes")]
+    UnpacksTooLarge { limit: usize },
+    /// Holds the coding that is not read.
+    #[error("the body's content-encoding is `{0}`; gzip and deflate are read, or send it as it is")]
+    ContentEncoding(String),
+    /// A browser sent a change on behalf of a page that is not ours; holds the page's origin.
+    #[error(
+        "a page of {0} may not do this: its origin is not among those that `server.cors_origins` allows"
+    )]
+    ForeignOrigin(String),
     /// The job or adapter is in a state that forbids what was asked.
     #[error("{0}")]
     WrongState(String),

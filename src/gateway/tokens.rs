@@ -73,15 +73,20 @@ impl Gateway {
         input: Input,
         add_special: bool,
     ) -> Result<Vec<u32>, Reason> {
-        let chosen = self.choose(claims)?;
-        let found = self.parts().registry.check_choice(&chosen.choice);
-        found.map_err(|reason| chosen.explain(reason))?;
+        self.check_claims(claims)?;
         let most = (TIMES_A_PROMPT * self.longest_prompt()).max(LEAST_TOKENS);
         match input {
             Input::Text(text) => self.encode_text(text, add_special, most).await,
             Input::Tokens(ids) => Ok(ids),
             Input::Chat(messages) => self.encode_chat(messages, most).await,
         }
+    }
+
+    /// Whether there is what a request with these claims would be answered by. Loads nothing.
+    pub fn check_claims(&self, claims: &Claims) -> Result<(), Reason> {
+        let chosen = self.choose(claims)?;
+        let found = self.parts().registry.check_choice(&chosen.choice);
+        found.map_err(|reason| chosen.explain(reason))
     }
 
     /// The text of `ids`, special tokens included.

@@ -5,6 +5,7 @@
 //! transaction, after the content is on disk for good; readers see it by one snapshot load. A request holds its version
 //! for its life, whatever happens to the name meanwhile.
 
+mod audit;
 mod copies;
 mod database;
 mod fault;

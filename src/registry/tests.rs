@@ -1,3 +1,4 @@
+mod audit;
 mod copies;
 mod crash;
 mod keep;

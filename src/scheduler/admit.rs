@@ -218,6 +218,11 @@ fn room_for_answer(prompt: usize, wanted: Option<usize>, limits: &Limits) -> Res
     match (left, wanted) {
         (Some(left), Some(wanted)) if wanted <= left => Ok(wanted),
         (Some(left), None) if left > 0 => Ok(left),
+        (Some(left), Some(wanted)) if left > 0 => Err(Reason::AnswerTooLong {
+            tokens: prompt,
+            wanted,
+            limit,
+        }),
         _ => Err(Reason::PromptTooLong {
             tokens: prompt,
             wanted: wanted.unwrap_or(1),
@@ -383,10 +388,20 @@ mod tests {
                 limit: 80,
             })
         };
+        let answer = |tokens, wanted| {
+            Some(Reason::AnswerTooLong {
+                tokens,
+                wanted,
+                limit: 80,
+            })
+        };
         assert_eq!(too_long(80, None), reason(80, 1));
+        assert_eq!(too_long(80, Some(1)), reason(80, 1));
         assert_eq!(too_long(81, Some(0)), reason(81, 0));
-        assert_eq!(too_long(40, Some(41)), reason(40, 41));
-        assert_eq!(too_long(40, Some(usize::MAX)), reason(40, usize::MAX));
+        assert_eq!(too_long(81, Some(500)), reason(81, 500));
+        assert_eq!(too_long(79, Some(2)), answer(79, 2));
+        assert_eq!(too_long(40, Some(41)), answer(40, 41));
+        assert_eq!(too_long(40, Some(usize::MAX)), answer(40, usize::MAX));
         assert_eq!(too_long(40, Some(40)), None);
         assert_eq!(
             too_long(80, Some(0)),

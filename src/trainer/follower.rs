@@ -153,7 +153,8 @@ fn metrics(report: &StepReport) -> NewEvent {
         "grad_norm": stepped.grad_norm,
         "tokens": stepped.tokens,
         "tokens_per_second": report.tokens_per_second,
-        "loss_scale": 1.0,
+        // Nothing scales the loss yet.
+        "loss_scale": null,
         "skipped": !stepped.applied,
     });
     NewEvent::metrics(
@@ -209,6 +210,7 @@ mod tests {
                 (&data["skipped"], &data["tokens"]),
                 (&json!(!applied), &json!(30))
             );
+            assert!(data["loss_scale"].is_null(), "nothing scales");
         }
     }
 }

@@ -177,3 +177,109 @@ async fn tokenizing_checks_the_adapter_it_names_without_loading_it() {
     let (_, legal) = daemon.get("/v1/adapters/legal").await;
     assert_eq!(legal["tier"], "disk");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_ways_of_tokenizing_take_the_model_that_clients_send() {
+    let daemon = Daemon::with_adapters().await;
+    for (path, mut body) in [
+        ("/tokenize", json!({"prompt": "Ada"})),
+        (
+            "/tokenize",
+            json!({"messages": [{"role": "user", "content": "Ada"}], "add_generation_prompt": true}),
+        ),
+        ("/detokenize", json!({"tokens": [1, 2]})),
+    ] {
+        for (model, status) in [
+            (json!(null), 200),
+            (json!(BASE), 200),
+            (json!("legal"), 200),
+            (json!("nobody"), 404),
+            (json!("legal@00000000"), 404),
+            (json!(""), 404),
+        ] {
+            body["model"] = model.clone();
+            let (told, answer) = daemon.post(path, body.clone()).await;
+            assert_eq!(told, status, "{path} {model}: {answer}");
+            if status == 404 {
+                assert_eq!(answer["error"]["code"], "model_not_found", "{path} {model}");
+            }
+        }
+        body["model"] = json!("legal");
+        body["adapter"] = json!("medical");
+        let (status, answer) = daemon.post(path, body).await;
+        assert_eq!(
+            (status, &answer["error"]["code"]),
+            (400, &json!("adapter_conflict")),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_cannot_fit_is_blamed_on_the_field_that_asks_for_it() {
+    let daemon = Daemon::start().await;
+    let messages = json!([{"role": "user", "content": "Ada"}]);
+    for (path, body, param) in [
+        (
+            "/v1/completions",
+            json!({"prompt": "Ada", "max_tokens": 100_000}),
+            "max_tokens",
+        ),
+        (
+            "/v1/chat/completions",
+            json!({"messages": messages, "max_tokens": 100_000}),
+            "max_tokens",
+        ),
+        (
+            "/v1/chat/completions",
+            json!({"messages": messages, "max_completion_tokens": 100_000}),
+            "max_completion_tokens",
+        ),
+    ] {
+        let (status, told) = daemon.post(path, body).await;
+        assert_eq!(
+            (status, &told["error"]["param"]),
+            (400, &json!(param)),
+            "{told}"
+        );
+        let message = told["error"]["message"].as_str().unwrap();
+        let context = daemon.get("/v1/models").await.1["data"][0]["max_model_len"].to_string();
+        assert!(
+            message.contains("100000") && message.contains(&context),
+            "{message}"
+        );
+    }
+    // The whole context and a little less: nobody asked for the 16 tokens that are taken by themselves.
+    let context = daemon.get("/v1/models").await.1["data"][0]["max_model_len"]
+        .as_u64()
+        .unwrap();
+    for (short, wanted, param) in [
+        (0, Some(1), "prompt"),
+        (5, Some(6), "max_tokens"),
+        (5, None, "prompt"),
+    ] {
+        let ids = vec![1; context as usize - short];
+        let mut body = json!({"prompt": ids});
+        if let Some(wanted) = wanted {
+            body["max_tokens"] = json!(wanted);
+        }
+        let (status, told) = daemon.post("/v1/completions", body).await;
+        assert_eq!(
+            (status, &told["error"]["param"]),
+            (400, &json!(param)),
+            "{short} {wanted:?}: {told}"
+        );
+    }
+    let mut client = InferenceClient::connect(daemon.grpc.clone()).await.unwrap();
+    let ask = pb::GenerateRequest {
+        input: Some(pb::generate_request::Input::Prompt("Ada".into())),
+        sampling: Some(pb::Sampling {
+            max_tokens: Some(100_000),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let refused = client.generate(ask).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert_eq!(refused.metadata().get("error-param").unwrap(), "max_tokens");
+}

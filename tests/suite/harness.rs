@@ -92,8 +92,22 @@ impl Daemon {
         daemon
     }
 
+    /// A fresh one that pages of these origins may use.
+    pub async fn open_to(origins: &[&str]) -> Self {
+        let entries: Vec<String> = origins.iter().map(|entry| (*entry).to_owned()).collect();
+        let config = http::Config {
+            origins: http::Origins::parse(&entries).unwrap(),
+            ..http_config()
+        };
+        Self::start_with(TempDir::new().unwrap(), config).await
+    }
+
     /// On a state directory an earlier one may have left.
     pub async fn start_in(dir: TempDir) -> Self {
+        Self::start_with(dir, http_config()).await
+    }
+
+    async fn start_with(dir: TempDir, http_config: http::Config) -> Self {
         let base = Base::open(
             &Origin::Folder(golden("models/llama")),
             Some(Quant::To(Format::F32)),
@@ -161,7 +175,7 @@ impl Daemon {
         let stop = CancellationToken::new();
         let (http_door, http_at) = open_port().await;
         let (grpc_door, grpc_at) = open_port().await;
-        let app = http::App::new(gateway.clone(), http_config(), Arc::new(http::Untold));
+        let app = http::App::new(gateway.clone(), http_config, Arc::new(http::Untold));
         let serving = http::serve(http_door, app, stop.clone());
         let calls = grpc::serve(
             grpc_door,

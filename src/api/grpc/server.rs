@@ -8,6 +8,7 @@ use futures::stream;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -64,9 +65,16 @@ pub async fn serve(
     let seats = Arc::new(Semaphore::new(limits.connections.max(1)));
     let incoming = accepted(listener, seats, limits.pace.patience);
     let doors = Doors::new(gateway, limits);
-    let inference = InferenceServer::new(doors.clone()).max_decoding_message_size(most);
-    let adapters = AdaptersServer::new(doors.clone()).max_decoding_message_size(most);
-    let training = TrainingServer::new(doors).max_decoding_message_size(most);
+    // The limit holds for what a compressed message unpacks to as well.
+    let inference = InferenceServer::new(doors.clone())
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(most);
+    let adapters = AdaptersServer::new(doors.clone())
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(most);
+    let training = TrainingServer::new(doors)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(most);
     let served = Server::builder()
         .max_concurrent_streams(streams)
         .http2_keepalive_interval(Some(PING))

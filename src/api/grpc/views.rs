@@ -141,7 +141,7 @@ pub(super) fn event(event: JobEvent) -> pb::JobEvent {
             grad_norm: number("grad_norm"),
             tokens: count("tokens"),
             tokens_per_second: number("tokens_per_second"),
-            loss_scale: number("loss_scale"),
+            loss_scale: event.data["loss_scale"].as_f64(),
             skipped: event.data["skipped"].as_bool().unwrap_or(false),
         }
     });
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_step_is_told_with_whether_it_was_skipped() {
-        for skipped in [true, false] {
+        for (skipped, scale) in [(true, Some(1024.0)), (false, None)] {
             let told = event(JobEvent {
                 seq: 7,
                 job: JobId::new("a"),
@@ -182,13 +182,13 @@ mod tests {
                 message: String::new(),
                 data: serde_json::json!({
                     "step": 3, "train_loss": 1.5, "learning_rate": 0.1, "grad_norm": 2.5, "tokens": 40,
-                    "tokens_per_second": 8.0, "loss_scale": 1.0, "skipped": skipped,
+                    "tokens_per_second": 8.0, "loss_scale": scale, "skipped": skipped,
                 }),
             });
             let metrics = told.metrics.unwrap();
             assert_eq!((metrics.step, metrics.tokens), (3, 40));
             assert_eq!((metrics.train_loss, metrics.grad_norm), (1.5, 2.5));
-            assert_eq!(metrics.skipped, skipped);
+            assert_eq!((metrics.skipped, metrics.loss_scale), (skipped, scale));
         }
     }
 }

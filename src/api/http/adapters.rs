@@ -98,6 +98,19 @@ pub(super) async fn content(call: Call) -> Outcome {
     ))
 }
 
+/// What archives are sent as. Which of them is compressed, they tell themselves.
+const ARCHIVES: [&str; 9] = [
+    "application/x-tar",
+    "application/tar",
+    "application/x-gtar",
+    "application/gzip",
+    "application/x-gzip",
+    "application/tar+gzip",
+    "application/x-compressed-tar",
+    "application/x-compressed",
+    "application/x-tgz",
+];
+
 pub(super) async fn put(call: Call) -> Outcome {
     let condition: Condition = call.request.query(&CONDITION)?;
     let expected = condition.expected_generation.as_deref();
@@ -112,9 +125,12 @@ pub(super) async fn put(call: Call) -> Outcome {
                 .register_folder(("name", &name), &folder.path, false, expected)
                 .await?
         }
-        "application/x-tar" | "application/tar" => {
-            let (request, body) = call.upload(limit).await?;
+        kind if ARCHIVES.contains(&kind) => {
+            let (request, body, is_unpacked) = call.archive(limit).await?;
             let files = archive::unpack(&body)?;
+            if is_unpacked {
+                archive::check_unpacked(&files)?;
+            }
             request.gateway().register(&name, files, expected).await?
         }
         "multipart/form-data" => {
@@ -124,7 +140,7 @@ pub(super) async fn put(call: Call) -> Outcome {
         other => {
             let other: String = other.chars().take(80).collect();
             let why = format!(
-                "is `{other}`; send application/x-tar, multipart/form-data or application/json"
+                "is `{other}`; send application/x-tar (also compressed with gzip), multipart/form-data or application/json"
             );
             return Err(Reason::field("content-type", why).into());
         }

@@ -5,6 +5,7 @@ use std::path::Component;
 
 use bytes::Bytes;
 
+use super::unpack::Coding;
 use crate::domain::Reason;
 use crate::gateway::Files;
 
@@ -12,6 +13,56 @@ use crate::gateway::Files;
 const MAX_ENTRIES: usize = 64;
 /// Headers and files take whole ones.
 const BLOCK: u64 = 512;
+
+/// So many bytes tell what compressed an archive.
+pub(super) const MAGIC_BYTES: usize = 6;
+/// What other programs write, by how it begins.
+const OTHERS: &[(&[u8], &str)] = &[
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"PK\x03\x04", "zip"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"Rar!\x1a\x07", "rar"),
+];
+
+/// How an archive that begins so is compressed, whatever its content type says.
+///
+/// # Errors
+/// Where it is compressed by something that is not read.
+pub(super) fn packing(head: &[u8]) -> Result<Option<Coding>, Reason> {
+    if head.starts_with(b"\x1f\x8b") {
+        return Ok(Some(Coding::Gzip));
+    }
+    match OTHERS.iter().find(|(magic, _)| head.starts_with(magic)) {
+        None => Ok(None),
+        Some((_, name)) => Err(Reason::BadBody(format!(
+            "the body is {name}; send a tar archive, plain or compressed with gzip (`tar czf`)"
+        ))),
+    }
+}
+
+/// What an adapter cannot be without. A compressed archive is told what it lacks, and what it has: its sender cannot see
+/// which of them was unpacked.
+///
+/// # Errors
+/// Where a file is missing.
+pub(super) fn check_unpacked(files: &Files) -> Result<(), Reason> {
+    let missing = ["adapter_config.json", "adapter_model.safetensors"]
+        .into_iter()
+        .find(|name| !files.contains_key(*name));
+    match missing {
+        None => Ok(()),
+        Some(name) => {
+            let found: Vec<_> = files.keys().take(8).map(String::as_str).collect();
+            Err(Reason::BadBody(format!(
+                "the archive, unpacked with gzip, has no `{name}`; it holds {}",
+                found.join(", ")
+            )))
+        }
+    }
+}
 
 /// The regular files of an archive, at its top or all in one directory. They stay where they lie in it.
 pub(super) fn unpack(bytes: &Bytes) -> Result<Files, Reason> {
@@ -127,6 +178,29 @@ mod tests {
             archive.append(&header, std::io::empty()).unwrap();
         }
         archive.into_inner().unwrap().into()
+    }
+
+    #[test]
+    fn how_an_archive_is_compressed_is_told_by_how_it_begins() {
+        assert_eq!(packing(b"\x1f\x8b\x08\0\0\0"), Ok(Some(Coding::Gzip)));
+        for plain in [
+            &b""[..],
+            b"a",
+            b"adapter_config.json\0",
+            b"./",
+            b"\x1f",
+            b"PK",
+        ] {
+            assert_eq!(packing(plain), Ok(None), "{plain:?}");
+        }
+        for (magic, name) in OTHERS {
+            assert!(magic.len() <= MAGIC_BYTES);
+            let told = packing(&[magic, &b"rest"[..]].concat());
+            assert!(
+                matches!(&told, Err(Reason::BadBody(why)) if why.contains(name) && why.contains("tar czf")),
+                "{told:?}"
+            );
+        }
     }
 
     #[test]

@@ -6,13 +6,14 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, Uri, header};
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::App;
 use super::body::Arriving;
 use super::shape::{Kind, Shape};
+use super::unpack::{Coding, Pieces, pieces, unpacked};
+use super::{App, archive};
 use crate::api::arrival::{Clock, Held};
 use crate::api::caller;
 use crate::api::fault::Fault;
@@ -150,53 +151,123 @@ impl Call {
 
     /// The body, up to `limit`.
     pub async fn upload(self, limit: usize) -> Result<(Request, Bytes), Fault> {
-        let call = self.within(limit)?;
-        let announced = call.request.declared().unwrap_or(0);
-        let Self { mut request, body } = call;
-        let mut chunks = body.into_data_stream();
-        let mut clock = Clock::start(request.app.config.limits.pace);
-        let mut arriving = Arriving::new(announced);
-        loop {
-            let next = clock.wait(chunks.next()).await?;
-            let Some(chunk) = next.transpose().map_err(|_| cut_short())? else {
-                return Ok((request, arriving.complete()));
-            };
-            let taken = match arriving.len() + chunk.len() > limit {
-                true => Err(Reason::TooLarge { limit }),
-                false => request.take(&mut clock, chunk.len()),
-            };
-            if let Err(reason) = taken {
-                discard(chunks);
-                return Err(reason.into());
+        let Self { request, body } = self.within(limit)?;
+        let announced = request.announced(limit);
+        let clock = Clock::start(request.app.config.limits.pace);
+        request.collect(pieces(body), announced, clock, limit).await
+    }
+
+    /// As [`Self::upload`], of an archive: a compressed one is unpacked on the way. Also told is whether it was.
+    pub async fn archive(self, limit: usize) -> Result<(Request, Bytes, bool), Fault> {
+        let Self { request, body } = self.within(limit)?;
+        let clock = Clock::start(request.app.config.limits.pace);
+        let mut rest = pieces(body);
+        let mut head = Vec::new();
+        let mut seen = Vec::new();
+        while seen.len() < archive::MAGIC_BYTES
+            && let Some(piece) = clock.wait(rest.next()).await?.transpose()?
+        {
+            seen.extend_from_slice(&piece[..piece.len().min(archive::MAGIC_BYTES)]);
+            head.push(Ok(piece));
+        }
+        let whole = stream::iter(head).chain(rest).boxed();
+        match archive::packing(&seen) {
+            Ok(None) => {
+                let announced = request.announced(limit);
+                let (request, body) = request.collect(whole, announced, clock, limit).await?;
+                Ok((request, body, false))
             }
-            arriving.take(&chunk);
-            request.stand_back(&mut clock).await;
+            Ok(Some(coding)) => {
+                let whole = unpacked(whole, coding, limit, request.gateway().clone());
+                let (request, body) = request.collect(whole, limit, clock, limit).await?;
+                Ok((request, body, true))
+            }
+            Err(reason) => {
+                discard(whole);
+                Err(reason.into())
+            }
         }
     }
 
-    /// Refuses a body that says itself that it is larger than `limit`, before any of it comes.
+    /// Refuses a body that says itself that it is larger than `limit`, before any of it comes. One that is packed is
+    /// unpacked while it comes, up to `limit`.
     pub fn within(self, limit: usize) -> Result<Self, Fault> {
-        match self.request.declared() {
-            Some(bytes) if bytes > limit => Err(self.refuse(Reason::TooLarge { limit })),
-            _ => Ok(self),
+        let coding = match Coding::of(&self.request.headers) {
+            Ok(coding) => coding,
+            Err(reason) => return Err(self.refuse(reason)),
+        };
+        match (self.request.declared(), coding) {
+            (Some(bytes), _) if bytes > limit => Err(self.refuse(Reason::TooLarge { limit })),
+            (_, None) => Ok(self),
+            (_, Some(coding)) => {
+                let Self { request, body } = self;
+                let gateway = request.gateway().clone();
+                let body = Body::from_stream(unpacked(pieces(body), coding, limit, gateway));
+                Ok(Self { request, body })
+            }
         }
     }
 
     /// A refusal that does not wait for the body.
     fn refuse(self, reason: Reason) -> Fault {
-        // Who asks before sending has sent nothing, and must not be told to.
-        if !self.request.headers.contains_key(header::EXPECT) {
-            discard(self.body.into_data_stream());
-        }
-        reason.into()
+        refuse(&self.request.headers, self.body, reason)
     }
+}
+
+/// A refusal that does not wait for the body.
+pub(super) fn refuse(headers: &HeaderMap, body: Body, reason: Reason) -> Fault {
+    // Who asks before sending has sent nothing, and must not be told to.
+    if !headers.contains_key(header::EXPECT) {
+        discard(body.into_data_stream());
+    }
+    reason.into()
 }
 
 impl Request {
     /// The length the headers promise.
-    pub fn declared(&self) -> Option<usize> {
+    fn declared(&self) -> Option<usize> {
         let text = self.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?;
         text.parse().ok()
+    }
+
+    /// How much may come, as far as the headers tell: a packed body does not say what it unpacks to.
+    pub fn announced(&self, limit: usize) -> usize {
+        match self.headers.contains_key(header::CONTENT_ENCODING) {
+            true => limit,
+            false => self.declared().unwrap_or(0),
+        }
+    }
+
+    /// All pieces of a body, up to `limit`.
+    async fn collect(
+        mut self,
+        mut pieces: Pieces,
+        announced: usize,
+        mut clock: Clock,
+        limit: usize,
+    ) -> Result<(Self, Bytes), Fault> {
+        let mut arriving = Arriving::new(announced);
+        loop {
+            let next = clock.wait(pieces.next()).await?;
+            let Some(next) = next else {
+                return Ok((self, arriving.complete()));
+            };
+            let taken = next.and_then(|piece| {
+                match arriving.len() + piece.len() > limit {
+                    true => Err(Reason::TooLarge { limit }),
+                    false => self.take(&mut clock, piece.len()),
+                }
+                .map(|()| piece)
+            });
+            match taken {
+                Ok(piece) => arriving.take(&piece),
+                Err(reason) => {
+                    discard(pieces);
+                    return Err(reason.into());
+                }
+            }
+            self.stand_back(&mut clock).await;
+        }
     }
 
     /// A large body comes in with rests, so that answers under way do not wait for it.
@@ -225,10 +296,6 @@ pub(super) fn discard<S: Stream + Send + Unpin + 'static>(mut pieces: S) {
 
 fn key(headers: &HeaderMap) -> Option<String> {
     caller::key(|name| headers.get(name)?.to_str().ok()).map(str::to_owned)
-}
-
-fn cut_short() -> Reason {
-    Reason::BadBody("the body ended before it was complete".into())
 }
 
 fn told(kind: &str) -> String {

@@ -1,5 +1,8 @@
 //! `POST /v1/chat/completions`.
 
+#[cfg(test)]
+mod tests;
+
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -8,63 +11,59 @@ use super::chat_view::ChatView;
 use super::dispatch::Outcome;
 use super::respond::{completion_headers, json_response};
 use super::sampling::{BOOKKEEPING, CHOICE, Delivery, SAMPLING, SamplingAsk};
-use super::shape::{COUNT, FLAG, Field, Kind, NAME, Shape, TEXT};
-use super::{gather, sse};
+use super::shape::{COUNT, FLAG, Field, Kind, NAME, Neutral, Shape, TEXT};
+use super::{gather, sse, unbuilt};
 use crate::api::fault::Fault;
 use crate::domain::{Ask, Input, Message, Reason, Role, Sampling, Urgency, join_parts};
 
 const PART: Shape = Shape {
     name: "TextPart",
     about: "A piece of a message.",
-    fields: &[&[
-        Field::new("type", Kind::Choice(&["text"]), "Only text.").required(),
-        Field::new("text", TEXT, "The text.").required(),
-    ]],
+    fields: &[
+        &[
+            Field::new(
+                "type",
+                Kind::Choice(&["text", "input_text", "output_text"]),
+                "Only text.",
+            )
+            .required(),
+            Field::new("text", TEXT, "The text.").required(),
+        ],
+        unbuilt::ECHOED_PART,
+    ],
 };
 
 const CONTENT: Kind = Kind::Either(&[
     TEXT,
     Kind::List {
-        of: &Kind::Object(&PART),
-        min: 1,
+        of: &Kind::Either(&[TEXT, Kind::Object(&PART)]),
+        min: 0,
         max: 4096,
     },
 ]);
 
-const NO_TOOLS: &str = "tool calls are not available yet";
-
 pub(super) const MESSAGE: Shape = Shape {
     name: "ChatMessage",
     about: "One turn of a conversation.",
-    fields: &[&[
-        Field::new(
-            "role",
-            Kind::Choice(&["system", "developer", "user", "assistant"]),
-            "Who speaks.",
-        )
-        .required(),
-        Field::new(
-            "content",
-            CONTENT,
-            "Text, or a list of text parts (joined by newlines).",
-        )
-        .required(),
-        Field::new("name", NAME, "Given to the chat template."),
-        // What a client sends back when it repeats an answer it received.
-        Field::new("refusal", Kind::Unbuilt("refusals are not available"), ""),
-        Field::new(
-            "annotations",
-            Kind::Unbuilt("annotations are not available"),
-            "",
-        ),
-        Field::new("audio", Kind::Unbuilt("audio is not available"), ""),
-        Field::new("tool_calls", Kind::Unbuilt(NO_TOOLS), ""),
-        Field::new("tool_call_id", Kind::Unbuilt(NO_TOOLS), ""),
-        Field::new("function_call", Kind::Unbuilt(NO_TOOLS), ""),
-    ]],
+    fields: &[
+        &[
+            Field::new(
+                "role",
+                Kind::Choice(&["assistant", "developer", "system", "user"]),
+                "Who speaks.",
+            )
+            .required(),
+            Field::new(
+                "content",
+                CONTENT,
+                "Text, or a list of text parts (joined by newlines). Only an assistant's may be missing, and is then empty.",
+            ),
+            Field::new("name", NAME, "Given to the chat template.").neutral(&[Neutral::Text("")]),
+        ],
+        unbuilt::MESSAGE,
+        unbuilt::ECHOED,
+    ],
 };
-
-const FORMAT: Kind = Kind::OnlyType("text", "only {\"type\": \"text\"} is available yet");
 
 pub(super) const CHAT: Shape = Shape {
     name: "ChatCompletionRequest",
@@ -78,21 +77,20 @@ pub(super) const CHAT: Shape = Shape {
                 "logprobs",
                 FLAG,
                 "Report the log-probability of each token.",
-            ),
+            )
+            .neutral(&[Neutral::Number(0.0)]),
             Field::new(
                 "top_logprobs",
                 Kind::Integer { min: 0, max: 20 },
                 "Alternatives for each token; needs `logprobs`.",
-            ),
-            Field::new("response_format", FORMAT, "Only plain text yet."),
-            Field::new("tools", Kind::Unbuilt(NO_TOOLS), ""),
-            Field::new("tool_choice", Kind::Unbuilt(NO_TOOLS), ""),
-            Field::new("parallel_tool_calls", Kind::Unbuilt(NO_TOOLS), ""),
-            Field::new("functions", Kind::Unbuilt(NO_TOOLS), ""),
-            Field::new("function_call", Kind::Unbuilt(NO_TOOLS), ""),
+            )
+            .neutral(&[Neutral::Number(0.0)]),
         ],
         SAMPLING,
         BOOKKEEPING,
+        unbuilt::SAMPLING,
+        unbuilt::TEMPLATE,
+        unbuilt::CHAT,
     ],
 };
 
@@ -110,28 +108,46 @@ enum Content {
 }
 
 #[derive(Debug, Deserialize)]
-struct Part {
-    text: String,
+#[serde(untagged)]
+enum Part {
+    Bare(String),
+    Typed { text: String },
+}
+
+impl Part {
+    fn text(&self) -> &str {
+        match self {
+            Self::Bare(text) | Self::Typed { text } => text,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
 pub(super) struct MessageAsk {
     role: Role,
-    content: Content,
+    content: Option<Content>,
     name: Option<String>,
 }
 
-impl From<MessageAsk> for Message {
-    fn from(ask: MessageAsk) -> Self {
+/// The conversation; a turn without content is refused by its place.
+pub(super) fn conversation(asks: Vec<MessageAsk>) -> Result<Vec<Message>, Reason> {
+    let message = |(at, ask): (usize, MessageAsk)| {
         let content = match ask.content {
-            Content::Text(text) => text,
-            Content::Parts(parts) => join_parts(parts.iter().map(|part| part.text.as_str())),
+            Some(Content::Text(text)) => text,
+            Some(Content::Parts(parts)) => join_parts(parts.iter().map(Part::text)),
+            // An answer that was all reasoning, or a refusal, comes back without text.
+            None if ask.role == Role::Assistant => String::new(),
+            None => {
+                let field = format!("messages[{at}].content");
+                return Err(Reason::field(field, "is required"));
+            }
         };
-        Self {
+        Ok(Message {
             name: ask.name,
-            ..Self::new(ask.role, content)
-        }
-    }
+            ..Message::new(ask.role, content)
+        })
+    };
+    asks.into_iter().enumerate().map(message).collect()
 }
 
 #[derive(Debug, Deserialize)]
@@ -156,6 +172,8 @@ struct Chat {
     cache_salt: String,
     urgency: Urgency,
     sampling: Sampling,
+    /// Which of the two fields says how long an answer may be.
+    length_field: &'static str,
     delivery: Delivery,
 }
 
@@ -171,13 +189,12 @@ impl Chat {
             }
             (a, b) => b.or(a),
         };
+        let length_field = match ask.sampling.max_tokens {
+            Some(_) => "max_tokens",
+            None => "max_completion_tokens",
+        };
         if max_tokens == Some(0) {
-            let field = if ask.sampling.max_tokens.is_some() {
-                "max_tokens"
-            } else {
-                "max_completion_tokens"
-            };
-            return Err(Reason::field(field, "must be at least 1"));
+            return Err(Reason::field(length_field, "must be at least 1"));
         }
         let logprobs = match (ask.logprobs.unwrap_or(false), ask.top_logprobs) {
             (true, top) => Some(top.unwrap_or(0)),
@@ -189,10 +206,11 @@ impl Chat {
         Ok(Self {
             model: ask.model,
             adapter: ask.adapter,
-            messages: ask.messages.into_iter().map(Message::from).collect(),
+            messages: conversation(ask.messages)?,
             n: ask.sampling.n(),
             cache_salt: ask.sampling.cache_salt.clone().unwrap_or_default(),
             urgency: ask.sampling.urgency(),
+            length_field,
             delivery: ask.sampling.delivery()?,
             sampling: ask.sampling.settle(max_tokens, logprobs)?,
         })
@@ -221,6 +239,7 @@ pub(super) async fn create(call: Call) -> Outcome {
                 Reason::PromptTooLong { .. } | Reason::TextTooLong { .. } => {
                     Fault::from(reason).about("messages")
                 }
+                Reason::AnswerTooLong { .. } => Fault::from(reason).about(chat.length_field),
                 reason => Fault::from(reason),
             })?;
     let (view, each) = ChatView::new(answers, request.fingerprint(), logprobs, chat.delivery);
@@ -231,115 +250,4 @@ pub(super) async fn create(call: Call) -> Outcome {
         json_response(200, &view.whole(gather::all(each, chat.n).await?))
     };
     Ok(completion_headers(response, generation))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::api::http::shape::tests::conforms;
-
-    fn field_of(body: Value) -> String {
-        match Chat::read(body) {
-            Err(Reason::BadField { field, .. }) => field,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn with(field: &str, value: Value) -> Value {
-        json!({"messages": [{"role": "user", "content": "hello"}], field: value})
-    }
-
-    #[test]
-    fn every_field_is_read_and_every_wrong_type_is_named() {
-        conforms(&CHAT, |body| Chat::read(body).map(drop));
-        conforms(&MESSAGE, |message| {
-            match Chat::read(json!({"messages": [message]})) {
-                Err(Reason::BadField { field, why }) => Err(Reason::field(
-                    field.strip_prefix("messages[0].").unwrap_or(&field),
-                    why,
-                )),
-                other => other.map(drop),
-            }
-        });
-    }
-
-    #[test]
-    fn content_may_be_a_list_of_text_parts() {
-        let parts = json!([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]);
-        let chat = Chat::read(json!({"messages": [{"role": "user", "content": parts}]})).unwrap();
-        assert_eq!(chat.messages[0].content, "a\nb");
-        let image = json!([{"type": "image_url", "image_url": {"url": "x"}}]);
-        assert!(
-            field_of(json!({"messages": [{"role": "user", "content": image}]}))
-                .starts_with("messages[0].content[0]")
-        );
-        assert_eq!(
-            field_of(json!({"messages": [{"role": "user", "content": 5}]})),
-            "messages[0].content"
-        );
-    }
-
-    #[test]
-    fn an_answer_can_be_sent_back_as_the_client_received_it() {
-        let answer = json!({"role": "assistant", "content": "hi", "refusal": null, "annotations": null, "audio": null,
-            "function_call": null, "tool_calls": null});
-        assert!(
-            Chat::read(json!({"messages": [{"role": "user", "content": "a"}, answer]})).is_ok()
-        );
-    }
-
-    #[test]
-    fn fields_that_contradict_each_other_are_refused() {
-        let mut both = with("max_tokens", json!(5));
-        both["max_completion_tokens"] = json!(6);
-        assert_eq!(field_of(both.clone()), "max_completion_tokens");
-        both["max_completion_tokens"] = json!(5);
-        assert_eq!(Chat::read(both).unwrap().sampling.max_tokens, Some(5));
-        assert_eq!(field_of(with("max_tokens", json!(0))), "max_tokens");
-        assert_eq!(field_of(with("top_logprobs", json!(2))), "top_logprobs");
-        assert_eq!(
-            field_of(with("stream_options", json!({"include_usage": true}))),
-            "stream_options"
-        );
-        let mut more = with("min_tokens", json!(9));
-        more["max_tokens"] = json!(3);
-        assert_eq!(field_of(more), "min_tokens");
-    }
-
-    #[test]
-    fn what_is_not_built_is_refused_by_name() {
-        assert_eq!(field_of(with("tools", json!([]))), "tools");
-        assert_eq!(field_of(with("tool_choice", json!("auto"))), "tool_choice");
-        assert_eq!(
-            field_of(with("response_format", json!({"type": "json_object"}))),
-            "response_format"
-        );
-        assert!(Chat::read(with("response_format", json!({"type": "text"}))).is_ok());
-        assert_eq!(field_of(with("adapter", json!({"legal": 0.5}))), "adapter");
-        assert_eq!(field_of(with("guided_json", json!({}))), "guided_json");
-    }
-
-    #[test]
-    fn sampling_arrives_as_sent() {
-        let mut body = with("temperature", json!(0));
-        body["stop"] = json!("END");
-        body["seed"] = json!(-1);
-        body["top_k"] = json!(-1);
-        body["logit_bias"] = json!({"7": -100});
-        body["logprobs"] = json!(true);
-        let chat = Chat::read(body).unwrap();
-        assert_eq!(chat.sampling.temperature, 0.0);
-        assert_eq!(chat.sampling.stop, ["END"]);
-        assert_eq!(chat.sampling.seed, Some(u64::MAX));
-        assert_eq!(chat.sampling.top_k, 0);
-        assert_eq!(chat.sampling.logit_bias, [(7, -100.0)]);
-        assert_eq!(chat.sampling.logprobs, Some(0));
-        assert_eq!(
-            field_of(with("logit_bias", json!({"x": 1}))),
-            "logit_bias.x"
-        );
-        assert_eq!(field_of(with("stop", json!([""]))), "stop[0]");
-    }
 }

@@ -8,8 +8,9 @@ use super::completions_view::TextView;
 use super::dispatch::Outcome;
 use super::respond::{completion_headers, json_response};
 use super::sampling::{BOOKKEEPING, CHOICE, Delivery, SAMPLING, SamplingAsk};
-use super::shape::{FLAG, Field, Kind, Shape, TEXT, TOKEN_ID};
-use super::{gather, sse};
+use super::shape::{FLAG, Field, Kind, Neutral, Shape, TEXT, TOKEN_ID};
+use super::{gather, sse, unbuilt};
+use crate::api::fault::Fault;
 use crate::domain::{Ask, Input, Reason, Sampling, Urgency};
 
 /// Prompts of one request; the gateway counts them with `n`.
@@ -55,12 +56,13 @@ pub(super) const COMPLETION: Shape = Shape {
                 "logprobs",
                 Kind::Integer { min: 0, max: 20 },
                 "Alternatives to report with each token.",
-            ),
-            Field::new("suffix", Kind::Unbuilt("infilling is not available"), ""),
-            Field::new("best_of", Kind::Unbuilt("is not available; use `n`"), ""),
+            )
+            .neutral(&[Neutral::Flag(false)]),
         ],
         SAMPLING,
         BOOKKEEPING,
+        unbuilt::SAMPLING,
+        unbuilt::COMPLETION,
     ],
 };
 
@@ -94,6 +96,8 @@ struct Completion {
     adapter: Option<String>,
     prompts: Vec<Input>,
     echo: bool,
+    /// Whether the caller chose `max_tokens`.
+    says_length: bool,
     n: u32,
     cache_salt: String,
     urgency: Urgency,
@@ -123,6 +127,7 @@ impl Completion {
             adapter: ask.adapter,
             prompts,
             echo,
+            says_length: ask.sampling.max_tokens.is_some(),
             n: ask.sampling.n(),
             cache_salt: ask.sampling.cache_salt.clone().unwrap_or_default(),
             urgency: ask.sampling.urgency(),
@@ -150,7 +155,14 @@ pub(super) async fn create(call: Call) -> Outcome {
     let completion = Completion::read(body)?;
     let asks = completion.asks();
     let claims = request.claims(completion.model, completion.adapter);
-    let answers = request.gateway().ask(&claims, asks).await?;
+    let answers = request.gateway().ask(&claims, asks).await;
+    let answers = answers.map_err(|reason| match reason {
+        // Nobody asked for the length that is taken when nothing is said.
+        Reason::AnswerTooLong { .. } if !completion.says_length => {
+            Fault::from(reason).about("prompt")
+        }
+        reason => Fault::from(reason),
+    })?;
     let echoes = if completion.echo {
         let mut echoes = Vec::with_capacity(answers.each.len());
         for (input, answer) in completion.prompts.into_iter().zip(&answers.each) {
@@ -243,5 +255,46 @@ mod tests {
                 .max_tokens,
             Some(16)
         );
+    }
+    #[test]
+    fn what_asks_for_nothing_counts_as_absent() {
+        let with = |n: u32, field: &str, value: Value| {
+            Completion::read(json!({"prompt": "a", "n": n, field: value}))
+        };
+        for (n, field, value) in [
+            (1, "best_of", json!(1)),
+            (1, "best_of", json!(null)),
+            (3, "best_of", json!(3)),
+            (3, "best_of", json!(1)),
+            (1, "suffix", json!("")),
+            (1, "suffix", json!(null)),
+            (1, "logprobs", json!(false)),
+            (1, "echo", json!(false)),
+            (1, "add_special_tokens", json!(true)),
+            (1, "prompt_embeds", json!(null)),
+            (1, "response_format", json!({"type": "text"})),
+            (1, "use_beam_search", json!(false)),
+        ] {
+            let plain = format!("{:?}", with(n, "stop", json!(null)).unwrap());
+            let told = with(n, field, value.clone());
+            let told = told.unwrap_or_else(|reason| panic!("{field} = {value}: {reason}"));
+            assert_eq!(format!("{told:?}"), plain, "{field} = {value}");
+        }
+        for (n, field, value) in [
+            (1, "best_of", json!(2)),
+            (3, "best_of", json!(4)),
+            (3, "best_of", json!(2)),
+            (1, "suffix", json!("end")),
+            (1, "suffix", json!(" ")),
+            (1, "logprobs", json!(true)),
+            (1, "add_special_tokens", json!(false)),
+            (1, "messages", json!([])),
+        ] {
+            let told = with(n, field, value.clone());
+            assert!(
+                matches!(&told, Err(Reason::BadField { field: path, .. }) if path == field),
+                "{field} = {value}: {told:?}"
+            );
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::response::Response;
 use axum::routing::{MethodFilter, on};
 use futures::FutureExt;
@@ -16,8 +16,9 @@ use futures::future::BoxFuture;
 use uuid::Uuid;
 
 use super::App;
-use super::call::{Call, Request};
-use super::respond::fault_response;
+use super::call::{Call, Request, refuse};
+use super::origin::Source;
+use super::respond::{empty_response, fault_response};
 use super::routes::{Row, Verb, probe_rows, rows};
 use crate::api::fault::Fault;
 use crate::domain::Reason;
@@ -74,7 +75,17 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
     let began = Instant::now();
     let (mut parts, body) = request.into_parts();
     let id = request_id(&parts.headers);
+    let source = app.config.origins.of(&parts.headers);
     let outcome = async {
+        if row.verb != Verb::Get
+            && let Source::Elsewhere(origin) = &source
+        {
+            return Err(refuse(
+                &parts.headers,
+                body,
+                Reason::ForeignOrigin(origin.clone()),
+            ));
+        }
         let params = params(row, &mut parts).await?;
         let Parts { headers, uri, .. } = parts;
         let request = Request {
@@ -98,24 +109,38 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
             );
             Err(Reason::Internal("the request failed inside the server".into()).into())
         });
-    finish(&app, row.path, began, id, outcome)
+    finish(&app, row.path, began, (id, &source), outcome)
 }
 
+/// What no route answers: browsers that ask first, and mistakes.
 async fn stray(
     app: Arc<App>,
     request: axum::extract::Request,
     why: fn(&Parts) -> Reason,
 ) -> Response {
     let (parts, _) = request.into_parts();
-    let id = request_id(&parts.headers);
-    finish(&app, NO_ROUTE, Instant::now(), id, Err(why(&parts).into()))
+    let (id, headers) = (request_id(&parts.headers), &parts.headers);
+    let source = app.config.origins.of(headers);
+    let asks_first = parts.method == Method::OPTIONS
+        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let outcome = match asks_first {
+        true => app.config.origins.preflight(headers),
+        false => match why(&parts) {
+            // Which methods there are, is said by a header that the router adds.
+            Reason::MethodNotAllowed(_) if parts.method == Method::OPTIONS => {
+                Ok(empty_response(204))
+            }
+            reason => Err(reason.into()),
+        },
+    };
+    finish(&app, NO_ROUTE, Instant::now(), (id, &source), outcome)
 }
 
 fn finish(
     app: &App,
     route: &'static str,
     began: Instant,
-    id: HeaderValue,
+    (id, source): (HeaderValue, &Source),
     outcome: Outcome,
 ) -> Response {
     let took = began.elapsed();
@@ -136,6 +161,7 @@ fn finish(
         "answered"
     );
     response.headers_mut().insert(REQUEST_ID, id);
+    app.config.origins.mark(source, response.headers_mut());
     response
 }
 

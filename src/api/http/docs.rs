@@ -46,7 +46,9 @@ fn document() -> Value {
         "info": {
             "title": "adapterd",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "One quantized base model, many adapters in one batch, and a trainer that registers new ones live.",
+            "description": "One quantized base model, many adapters in one batch, and a trainer that registers new ones live. \
+                null, and the values listed as an `enum` beside a field, count as absent. Bodies may be sent with `content-encoding: gzip`. \
+                A browser's request from another origin changes nothing unless `server.cors_origins` lists that origin: it is a 403.",
             "license": {"name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -123,6 +125,7 @@ fn sent(sent: Sent, schemas: &mut Map<String, Value>) -> Option<Value> {
         }
         Sent::Folder(shape) => {
             content.insert("application/x-tar".to_owned(), json!({"schema": {}}));
+            content.insert("application/gzip".to_owned(), json!({"schema": {}}));
             let parts = json!({"type": "object", "additionalProperties": {"type": "string"}});
             content.insert("multipart/form-data".to_owned(), json!({"schema": parts}));
             content.insert(

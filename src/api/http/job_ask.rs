@@ -110,7 +110,7 @@ impl Places {
 }
 
 pub(super) fn read(body: Value) -> Result<(JobAsk, Places), Reason> {
-    JOB.check(&body)?;
+    let body = JOB.settle(body)?;
     let mut merged = Map::new();
     let mut places = Places::default();
     let method = &body["method"]["supervised"]["hyperparameters"];
@@ -275,5 +275,55 @@ mod tests {
         .unwrap();
         assert_eq!(ask.notes.len(), 1);
         assert!(with("integrations", json!(null)).unwrap().notes.is_empty());
+    }
+    #[test]
+    fn what_asks_for_nothing_counts_as_absent() {
+        let plain = format!("{:?}", with("seed", json!(null)).unwrap());
+        for (field, value) in [
+            ("integrations", json!(null)),
+            ("integrations", json!([])),
+            ("method", json!(null)),
+            ("method", json!({})),
+            ("method", json!({"type": "supervised"})),
+            (
+                "method",
+                json!({"type": "supervised", "supervised": {"hyperparameters": null}, "dpo": null}),
+            ),
+            ("validation_file", json!("")),
+            ("validation_file", json!(null)),
+            ("suffix", json!("")),
+            ("metadata", json!({})),
+            ("metadata", json!(null)),
+            ("hyperparameters", json!({})),
+            (
+                "hyperparameters",
+                json!({"n_epochs": "auto", "batch_size": "auto", "learning_rate_multiplier": "auto"}),
+            ),
+            (
+                "hyperparameters",
+                json!({"n_epochs": null, "schedule": "auto", "seed": "auto", "use_rslora": "auto"}),
+            ),
+            ("adapterd", json!({"from": "", "no_pack": null})),
+        ] {
+            let ask = with(field, value.clone());
+            let ask = ask.unwrap_or_else(|reason| panic!("{field} = {value}: {reason}"));
+            assert_eq!(format!("{ask:?}"), plain, "{field} = {value}");
+        }
+        for (field, value, path) in [
+            (
+                "method",
+                json!({"type": "supervised", "dpo": {"hyperparameters": {}}}),
+                "method.dpo",
+            ),
+            ("method", json!({"type": "dpo"}), "method.type"),
+            ("adapterd", json!({"schedule": ""}), "adapterd.schedule"),
+            ("training_file", json!(""), "training_file"),
+        ] {
+            let told = with(field, value);
+            assert!(
+                matches!(&told, Err(Reason::BadField { field, .. }) if field == path),
+                "{path}: {told:?}"
+            );
+        }
     }
 }

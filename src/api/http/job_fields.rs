@@ -1,6 +1,6 @@
 //! The tables of a fine-tuning job's settings.
 
-use super::shape::{FLAG, Field, Kind, NAME, Shape, TEXT};
+use super::shape::{FLAG, Field, Kind, NAME, Neutral, Shape, TEXT};
 
 const AUTO: Kind = Kind::Choice(&["auto"]);
 const SIZE: Kind = Kind::Either(&[
@@ -29,6 +29,8 @@ const FROM_ZERO: Kind = Kind::Either(&[
     AUTO,
 ]);
 const SHARE: Kind = Kind::Either(&[Kind::Number { min: 0.0, max: 1.0 }, AUTO]);
+/// What clients write where they leave a setting to the server, also for settings that are no numbers.
+const LEFT_OPEN: &[Neutral] = &[Neutral::Text("auto")];
 
 /// The `train` command's flags, by the same names.
 const FLAGS: &[Field] = &[
@@ -39,7 +41,8 @@ const FLAGS: &[Field] = &[
         "use_rslora",
         FLAG,
         "Scale by the square root of the rank instead.",
-    ),
+    )
+    .neutral(LEFT_OPEN),
     Field::new(
         "dropout",
         SHARE,
@@ -71,14 +74,15 @@ const FLAGS: &[Field] = &[
         "schedule",
         Kind::Choice(&["linear", "cosine", "constant"]),
         "How the learning rate falls.",
-    ),
+    )
+    .neutral(LEFT_OPEN),
     Field::new(
         "warmup",
         FROM_ZERO,
         "Steps when at least 1, a share of all steps below.",
     ),
     Field::new("max_seq", SIZE, "Longest record in tokens."),
-    Field::new("seed", SEED, "Seeds initial weights, order and dropout."),
+    Field::new("seed", SEED, "Seeds initial weights, order and dropout.").neutral(LEFT_OPEN),
     Field::new(
         "eval_split",
         FROM_ZERO,
@@ -99,9 +103,10 @@ const FLAGS: &[Field] = &[
         "from",
         NAME,
         "An adapter or a folder under the adapter root to continue from.",
-    ),
-    Field::new("no_shuffle", FLAG, "Keep the file's order."),
-    Field::new("no_pack", FLAG, "One record a row."),
+    )
+    .neutral(&[Neutral::Text("")]),
+    Field::new("no_shuffle", FLAG, "Keep the file's order.").neutral(LEFT_OPEN),
+    Field::new("no_pack", FLAG, "One record a row.").neutral(LEFT_OPEN),
 ];
 
 const OPENAI: &[Field] = &[
@@ -141,15 +146,15 @@ const METHOD: Shape = Shape {
     fields: &[&[
         Field::new("type", Kind::Choice(&["supervised"]), "Only supervised.").required(),
         Field::new("supervised", Kind::Object(&SUPERVISED), ""),
-        Field::new(
+        Field::unbuilt(
             "dpo",
-            Kind::Unbuilt("preference training is not available"),
-            "",
+            "preference training is not available",
+            &[Neutral::Empty],
         ),
-        Field::new(
+        Field::unbuilt(
             "reinforcement",
-            Kind::Unbuilt("reinforcement training is not available"),
-            "",
+            "reinforcement training is not available",
+            &[Neutral::Empty],
         ),
     ]],
 };
@@ -174,18 +179,21 @@ pub(super) const JOB: Shape = Shape {
             "validation_file",
             NAME,
             "An uploaded file of held-out records.",
-        ),
+        )
+        .neutral(&[Neutral::Empty]),
         Field::new(
             "suffix",
             TEXT,
             "The name the adapter is served under; one is made up when absent.",
-        ),
+        )
+        .neutral(&[Neutral::Empty]),
         Field::new("seed", SEED, "As in the hyperparameters."),
         Field::new(
             "metadata",
             Kind::Map { of: &PAIR, max: 16 },
             "Kept with the job.",
-        ),
+        )
+        .neutral(&[Neutral::Empty]),
         Field::new(
             "integrations",
             Kind::List {
@@ -194,17 +202,20 @@ pub(super) const JOB: Shape = Shape {
                 max: 8,
             },
             "Ignored, with a warning event.",
-        ),
+        )
+        .neutral(&[Neutral::Empty]),
         Field::new(
             "method",
             Kind::Object(&METHOD),
             "OpenAI's place for hyperparameters.",
-        ),
+        )
+        .neutral(&[Neutral::Empty]),
         Field::new(
             "hyperparameters",
             Kind::Object(&HYPERPARAMETERS),
             "OpenAI's deprecated place for them.",
-        ),
+        )
+        .neutral(&[Neutral::Empty]),
         Field::new("adapterd", Kind::Object(&SETTINGS), "Our place for them."),
     ]],
 };

@@ -21,6 +21,7 @@ mod job_view;
 mod jobs;
 mod models;
 mod multipart;
+mod origin;
 mod paging;
 mod respond;
 mod routes;
@@ -29,6 +30,8 @@ mod server;
 mod shape;
 mod sse;
 mod tokens;
+mod unbuilt;
+mod unpack;
 mod vllm;
 
 use std::sync::Arc;
@@ -37,6 +40,7 @@ use std::time::Duration;
 use crate::api::Limits;
 use crate::gateway::Gateway;
 
+pub use origin::Origins;
 pub use server::serve;
 
 /// What the doors tell the program's telemetry, and where `/metrics` comes from.
@@ -66,6 +70,8 @@ pub struct Config {
     pub header_patience: Duration,
     /// Connections beyond the limit that may still ask the probes, and are refused anything else.
     pub spare_connections: usize,
+    /// Pages of other places that browsers may let in.
+    pub origins: Origins,
 }
 
 impl Default for Config {
@@ -74,6 +80,7 @@ impl Default for Config {
             limits: Limits::default(),
             header_patience: Duration::from_secs(30),
             spare_connections: 16,
+            origins: Origins::default(),
         }
     }
 }

@@ -8,6 +8,7 @@ use futures::stream::{self, Stream};
 
 use super::body::Arriving;
 use super::call::{Call, Request, discard};
+use super::unpack::reason_in;
 use crate::api::arrival::Clock;
 use crate::api::fault::Fault;
 use crate::domain::Reason;
@@ -25,7 +26,7 @@ pub(super) struct Part {
 /// All parts, of at most `limit` bytes together.
 pub(super) async fn parts(call: Call, limit: usize) -> Result<(Request, Vec<Part>), Fault> {
     let Call { mut request, body } = call.within(limit.saturating_add(AROUND))?;
-    let announced = request.declared().unwrap_or(0);
+    let announced = request.announced(limit);
     let mut clock = Clock::start(request.app.config.limits.pace);
     let mut whole = http::Request::new(body);
     *whole.headers_mut() = request.headers.clone();
@@ -84,5 +85,6 @@ fn rest(form: Multipart) -> impl Stream<Item = ()> + Send + Unpin {
 }
 
 fn broken(why: &MultipartError) -> Reason {
-    Reason::BadBody(format!("the multipart body is broken: {}", why.body_text()))
+    let broken = format!("the multipart body is broken: {}", why.body_text());
+    reason_in(why).unwrap_or(Reason::BadBody(broken))
 }

@@ -2,13 +2,13 @@
 
 use serde::Deserialize;
 
-use super::shape::{Field, Kind, NAME, Shape};
+use super::shape::{Field, Kind, NAME, Neutral, Shape};
 
 pub(super) const MAX_PAGE: i64 = 100;
 pub(super) const DEFAULT_PAGE: usize = 20;
 
 pub(super) const PAGING: &[Field] = &[
-    Field::new("after", NAME, "Start after this id."),
+    Field::new("after", NAME, "Start after this id.").neutral(&[Neutral::Text("")]),
     Field::new(
         "limit",
         Kind::Integer {

@@ -29,6 +29,14 @@ pub(super) fn bytes_response(
     response
 }
 
+/// A status and nothing more.
+pub(super) fn empty_response(status: u16) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}
+
 /// Says which generation answered.
 pub(super) fn completion_headers(
     mut response: Response,

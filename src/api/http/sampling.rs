@@ -5,17 +5,29 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::shape::{ANY_INTEGER, COUNT, FLAG, Field, Kind, NAME, Shape, TEXT, TOKEN_ID};
+use super::shape::{ANY_INTEGER, COUNT, FLAG, Field, Kind, Neutral, Shape, TEXT, TOKEN_ID};
 use crate::domain::{Reason, Sampling, Urgency};
 
 const STREAM_OPTIONS: Shape = Shape {
     name: "StreamOptions",
     about: "What a stream carries besides text.",
-    fields: &[&[Field::new(
-        "include_usage",
-        FLAG,
-        "Ends the stream with a chunk that counts tokens.",
-    )]],
+    fields: &[&[
+        Field::new(
+            "include_usage",
+            FLAG,
+            "Ends the stream with a chunk that counts tokens.",
+        ),
+        Field::new(
+            "include_obfuscation",
+            FLAG,
+            "Ignored: chunks are not padded.",
+        ),
+        Field::unbuilt(
+            "continuous_usage_stats",
+            "is not available; `include_usage` counts at the end",
+            &[Neutral::Flag(false)],
+        ),
+    ]],
 };
 
 const STOP: Kind = Kind::Text { min: 1, max: 1024 };
@@ -84,7 +96,8 @@ pub(super) const SAMPLING: &[Field] = &[
             },
         ]),
         "Strings that end an answer; they are not part of it.",
-    ),
+    )
+    .neutral(&[Neutral::Text("")]),
     Field::new(
         "stop_token_ids",
         Kind::List {
@@ -126,7 +139,8 @@ pub(super) const SAMPLING: &[Field] = &[
             max: 1024,
         },
         "Token id to what is added to its logit.",
-    ),
+    )
+    .neutral(&[Neutral::Empty]),
     Field::new(
         "stream",
         FLAG,
@@ -136,7 +150,8 @@ pub(super) const SAMPLING: &[Field] = &[
         "stream_options",
         Kind::Object(&STREAM_OPTIONS),
         "With `stream` only.",
-    ),
+    )
+    .neutral(&[Neutral::Empty]),
     Field::new(
         "return_token_ids",
         FLAG,
@@ -169,14 +184,29 @@ const SALT: Kind = Kind::Text { min: 0, max: 256 };
 
 const PAIR: Kind = Kind::Text { min: 0, max: 512 };
 
-/// Accepted and without effect.
+/// What clients and proxies write for themselves: accepted, and without effect.
 pub(super) const BOOKKEEPING: &[Field] = &[
     Field::new("user", TEXT, "Ignored."),
-    Field::new("metadata", Kind::Map { of: &PAIR, max: 16 }, "Ignored."),
+    Field::new("metadata", Kind::Map { of: &PAIR, max: 16 }, "Ignored.").neutral(&[Neutral::Empty]),
     Field::new("store", FLAG, "Ignored."),
-    Field::new("service_tier", NAME, "Ignored."),
+    Field::new("service_tier", TEXT, "Ignored."),
+    Field::new("safety_identifier", TEXT, "Ignored."),
     Field::new("prompt_cache_key", TEXT, "Ignored."),
-    Field::new("reasoning_effort", NAME, "Ignored."),
+    Field::new("prompt_cache_retention", TEXT, "Ignored."),
+    Field::new("reasoning_effort", TEXT, "Ignored."),
+    Field::new(
+        "request_id",
+        TEXT,
+        "Ignored; the header `x-request-id` is echoed.",
+    ),
+    Field::new("session_id", TEXT, "Ignored."),
+    Field::new("trace_id", TEXT, "Ignored."),
+    Field::ignored("trace"),
+    Field::ignored("tags"),
+    Field::ignored("litellm_call_id"),
+    Field::ignored("litellm_metadata"),
+    Field::ignored("litellm_session_id"),
+    Field::ignored("litellm_trace_id"),
 ];
 
 #[derive(Debug, Clone, Deserialize)]
@@ -231,13 +261,13 @@ impl SamplingAsk {
 
     pub fn delivery(&self) -> Result<Delivery, Reason> {
         let stream = self.stream.unwrap_or(false);
-        if self.stream_options.is_some() && !stream {
-            return Err(Reason::field("stream_options", "needs `stream` to be true"));
-        }
         let include_usage = self
             .stream_options
             .as_ref()
             .and_then(|options| options.include_usage);
+        if include_usage == Some(true) && !stream {
+            return Err(Reason::field("stream_options", "needs `stream` to be true"));
+        }
         let token_ids = self.return_token_ids.unwrap_or(false);
         Ok(Delivery {
             stream,

@@ -4,11 +4,12 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::call::Call;
-use super::chat::{MESSAGES, MessageAsk};
+use super::chat::{MESSAGES, MessageAsk, conversation};
 use super::dispatch::Outcome;
 use super::respond::json_response;
 use super::sampling::CHOICE;
-use super::shape::{FLAG, Field, Kind, Shape, TEXT, TOKEN_ID};
+use super::shape::{FLAG, Field, Kind, Neutral, Shape, TEXT, TOKEN_ID};
+use super::unbuilt;
 use crate::domain::{Input, Reason};
 
 pub(super) const TOKENIZE: Shape = Shape {
@@ -24,23 +25,32 @@ pub(super) const TOKENIZE: Shape = Shape {
                 "A conversation, rendered as for an answer.",
             ),
             Field::new("add_special_tokens", FLAG, "For raw text; default true."),
+            Field::unbuilt(
+                "return_token_strs",
+                "is not available; use /detokenize",
+                &[Neutral::Flag(false)],
+            ),
         ],
+        unbuilt::TEMPLATE,
     ],
 };
 
 pub(super) const DETOKENIZE: Shape = Shape {
     name: "DetokenizeRequest",
     about: "Token ids to turn into text.",
-    fields: &[&[Field::new(
-        "tokens",
-        Kind::List {
-            of: &TOKEN_ID,
-            min: 0,
-            max: 1 << 20,
-        },
-        "The ids.",
-    )
-    .required()]],
+    fields: &[
+        CHOICE,
+        &[Field::new(
+            "tokens",
+            Kind::List {
+                of: &TOKEN_ID,
+                min: 0,
+                max: 1 << 20,
+            },
+            "The ids.",
+        )
+        .required()],
+    ],
 };
 
 #[derive(Debug, Deserialize)]
@@ -54,6 +64,8 @@ struct TokenizeAsk {
 
 #[derive(Debug, Deserialize)]
 struct DetokenizeAsk {
+    model: Option<String>,
+    adapter: Option<String>,
     tokens: Vec<u32>,
 }
 
@@ -74,9 +86,7 @@ impl TokenizeAsk {
                 "add_special_tokens",
                 "is for `prompt`; a chat template writes its own",
             )),
-            (None, Some(messages)) => {
-                Ok(Input::Chat(messages.into_iter().map(Into::into).collect()))
-            }
+            (None, Some(messages)) => Ok(Input::Chat(conversation(messages)?)),
         }
     }
 }
@@ -98,6 +108,10 @@ pub(super) async fn tokenize(call: Call) -> Outcome {
 
 pub(super) async fn detokenize(call: Call) -> Outcome {
     let (request, ask) = call.read::<DetokenizeAsk>(&DETOKENIZE).await?;
+    // All share one vocabulary; a name that does not exist is told all the same.
+    request
+        .gateway()
+        .check_claims(&request.claims(ask.model, ask.adapter))?;
     let prompt = request.gateway().detokenize(ask.tokens).await?;
     Ok(json_response(200, &json!({ "prompt": prompt })))
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::dispatch::Outcome;
 use super::respond::{bytes_response, json_response};
-use super::shape::{FLAG, Field, NAME, Shape};
+use super::shape::{FLAG, Field, NAME, Neutral, Shape};
 use crate::api::fault::Fault;
 use crate::domain::Reason;
 
@@ -26,13 +26,26 @@ pub(super) const LOAD: Shape = Shape {
             NAME,
             "Change nothing unless the name is at this generation.",
         ),
+        Field::unbuilt(
+            "is_3d_lora_weight",
+            "adapters of experts are not available",
+            &[Neutral::Flag(false)],
+        ),
+        Field::unbuilt(
+            "base_model_name",
+            "an adapter is checked against the base that is served; leave it out",
+            &[Neutral::Empty],
+        ),
     ]],
 };
 
 pub(super) const UNLOAD: Shape = Shape {
     name: "UnloadLoraRequest",
     about: "A name to take away.",
-    fields: &[&[Field::new("lora_name", NAME, "The served name.").required()]],
+    fields: &[&[
+        Field::new("lora_name", NAME, "The served name.").required(),
+        Field::unbuilt("lora_int_id", "adapters have names only", &[]),
+    ]],
 };
 
 #[derive(Debug, Deserialize)]

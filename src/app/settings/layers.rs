@@ -271,7 +271,7 @@ fn from_variable(name: String, text: String, known: &[String]) -> Variable {
     }
 }
 
-/// Numbers and booleans where the default is one, everything else as text.
+/// Numbers, booleans and lists where the default is one, everything else as text.
 fn parse_text(text: &str, default: &Value) -> Value {
     let parsed = match default {
         Value::Num(..) => {
@@ -279,9 +279,26 @@ fn parse_text(text: &str, default: &Value) -> Value {
             whole.or_else(|| text.parse::<f64>().map(Value::from).ok())
         }
         Value::Bool(..) => text.parse::<bool>().ok().map(Value::from),
+        Value::Array(..) => Some(Value::from(listed(text))),
         _ => None,
     };
     parsed.unwrap_or_else(|| Value::from(text))
+}
+
+/// Entries of a list: as TOML writes them, or with commas between them.
+fn listed(text: &str) -> Vec<String> {
+    #[derive(serde::Deserialize)]
+    struct List {
+        list: Vec<String>,
+    }
+    if let Ok(List { list }) = toml::from_str(&format!("list = {text}")) {
+        return list;
+    }
+    let entries = text.split(',').map(str::trim);
+    entries
+        .filter(|entry| !entry.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 fn unknown(key: &str, known: &[String]) -> String {
@@ -321,6 +338,9 @@ fn leaves(table: &Dict) -> Vec<(String, Value)> {
 fn plain(value: &Value) -> String {
     if let Some(text) = value.as_str() {
         return text.to_owned();
+    }
+    if let Some(entries) = value.as_array() {
+        return entries.iter().map(plain).collect::<Vec<_>>().join(",");
     }
     if let Some(truth) = value.to_bool() {
         return truth.to_string();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::adapter::Precision;
+use crate::api::http::Origins;
 use crate::gateway::Weighed;
 use crate::kernels::quant::Format;
 use crate::model::{KvKind, Origin, Quant};
@@ -34,6 +35,8 @@ pub struct Server {
     pub max_connections: usize,
     /// Seconds that running requests get to end after a signal to stop.
     pub drain_seconds: u64,
+    /// Pages of other places whose scripts may use the HTTP API from a browser, as `https://chat.example:8443`; `*` is all.
+    pub cors_origins: Vec<String>,
 }
 
 impl Default for Server {
@@ -43,6 +46,7 @@ impl Default for Server {
             grpc: SocketAddr::from(([127, 0, 0, 1], 8081)),
             max_connections: 1024,
             drain_seconds: 30,
+            cors_origins: Vec::new(),
         }
     }
 }
@@ -248,11 +252,22 @@ impl Default for Training {
     }
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Storage {
     /// Empty is `adapterd` in the XDG state directory.
     pub data_dir: PathBuf,
+    /// Days for which it is known who changed which adapter; 0 is for ever.
+    pub keep_audit_days: u32,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::new(),
+            keep_audit_days: 90,
+        }
+    }
 }
 
 /// Keys come with a later version. Callers that send different ones are told apart all the same.
@@ -348,6 +363,12 @@ impl Values {
                 say(key, why);
             }
         }
+        for why in Origins::parse(&self.server.cors_origins)
+            .err()
+            .unwrap_or_default()
+        {
+            say("server.cors_origins", why);
+        }
         if let Err(why) = self.model.check_device() {
             say("model.device", why);
         }
@@ -368,6 +389,12 @@ impl Values {
                 self.adapters.keep_versions,
                 2,
                 1 << 20,
+            ),
+            (
+                "storage.keep_audit_days",
+                self.storage.keep_audit_days as usize,
+                0,
+                36_500,
             ),
             ("limits.queue", self.limits.queue, 1, 1 << 20),
             ("limits.max_n", self.limits.max_n as usize, 1, 1024),

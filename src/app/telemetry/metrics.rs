@@ -319,17 +319,25 @@ fn gateway_names(text: &mut String, now: &Gauges, most: usize) {
     let rows = [
         (
             "vllm:num_requests_waiting",
+            "Requests that wait for the engine",
             String::new(),
             load.waiting as f64,
         ),
         (
             "vllm:num_requests_running",
+            "Requests the engine works on",
             String::new(),
             load.running as f64,
         ),
-        ("vllm:kv_cache_usage_perc", String::new(), usage),
+        (
+            "vllm:kv_cache_usage_perc",
+            "Share of the key/value cache that requests hold, 0 to 1",
+            String::new(),
+            usage,
+        ),
         (
             "vllm:cache_config_info",
+            "Size of the key/value cache, in its labels",
             format!(
                 "{{block_size=\"{}\",num_gpu_blocks=\"{}\"}}",
                 load.block_size, load.kv_total
@@ -338,6 +346,7 @@ fn gateway_names(text: &mut String, now: &Gauges, most: usize) {
         ),
         (
             "vllm:lora_requests_info",
+            "Adapters ready and waited for, in its labels; the value is the time of day",
             format!(
                 "{{max_lora=\"{}\",running_lora_adapters=\"{}\",waiting_lora_adapters=\"{}\"}}",
                 now.max_adapters, ready, waiting
@@ -345,9 +354,12 @@ fn gateway_names(text: &mut String, now: &Gauges, most: usize) {
             seconds,
         ),
     ];
-    for (name, labels, value) in rows {
+    for (name, help, labels, value) in rows {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "# TYPE {name} gauge\n{name}{labels} {value}");
+        let _ = writeln!(
+            text,
+            "# HELP {name} {help}\n# TYPE {name} gauge\n{name}{labels} {value}"
+        );
     }
 }
 

@@ -119,7 +119,11 @@ const EVENT: Shape = shape(
         Field::new("level", Kind::Choice(&["info", "warn", "error"]), "").required(),
         Field::new("message", TEXT, "").required(),
         Field::new("type", Kind::Choice(&["message", "metrics"]), "").required(),
-        Field::new("data", Kind::Any, "The step's numbers, for `metrics`."),
+        Field::new(
+            "data",
+            Kind::Any,
+            "The step's numbers, for `metrics`; `loss_scale` is null where nothing scales the loss.",
+        ),
     ]],
 );
 pub(in super::super) const EVENTS: Shape = shape(

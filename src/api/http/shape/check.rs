@@ -1,13 +1,20 @@
 //! Walking a value along its table; the first thing that does not fit is named by its path.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::path::Path;
-use super::{Kind, Shape};
+use super::{Field, Kind, Shape};
 use crate::domain::Reason;
 
 impl Shape {
-    pub fn check(&self, value: &Value) -> Result<(), Reason> {
+    /// The value without what counts as absent, if it is this object and nothing else.
+    pub fn settle(&self, mut value: Value) -> Result<Value, Reason> {
+        self.check(&value)?;
+        self.strip(&mut value);
+        Ok(value)
+    }
+
+    pub(super) fn check(&self, value: &Value) -> Result<(), Reason> {
         if !value.is_object() {
             return Err(Reason::BadBody(format!(
                 "the body must be a JSON object, not {}",
@@ -38,14 +45,68 @@ impl Shape {
                     return Err(Reason::field(at.to_string(), "is required"));
                 }
                 None | Some(Value::Null) => {}
+                Some(value) if field.is_neutral(value, map) => {}
                 Some(value) => field.kind.check(value, &at)?,
             }
         }
         Ok(())
     }
+
+    /// Takes neutral values out, here and in the objects within.
+    fn strip(&self, value: &mut Value) {
+        let Value::Object(map) = value else {
+            return;
+        };
+        let names = self.all().filter(|field| {
+            map.get(field.name)
+                .is_some_and(|value| field.is_neutral(value, map))
+        });
+        for name in names.map(|field| field.name).collect::<Vec<_>>() {
+            map.remove(name);
+        }
+        for field in self.all().filter(|field| field.kind.may_hold_objects()) {
+            if let Some(value) = map.get_mut(field.name) {
+                field.kind.strip(value);
+            }
+        }
+    }
+}
+
+impl Field {
+    pub(super) fn is_neutral(&self, value: &Value, beside: &Map<String, Value>) -> bool {
+        self.neutral.iter().any(|neutral| neutral.is(value, beside))
+    }
 }
 
 impl Kind {
+    /// Lists of numbers are long and need no second look.
+    fn may_hold_objects(&self) -> bool {
+        match self {
+            Self::Object(_) => true,
+            Self::List { of, .. } | Self::Map { of, .. } => of.may_hold_objects(),
+            Self::Either(kinds) => kinds.iter().any(Self::may_hold_objects),
+            _ => false,
+        }
+    }
+
+    fn strip(&self, value: &mut Value) {
+        match (self, value) {
+            (Self::Object(shape), value) => shape.strip(value),
+            (Self::List { of, .. }, Value::Array(items)) if of.may_hold_objects() => {
+                items.iter_mut().for_each(|item| of.strip(item));
+            }
+            (Self::Map { of, .. }, Value::Object(map)) if of.may_hold_objects() => {
+                map.values_mut().for_each(|value| of.strip(value));
+            }
+            (Self::Either(kinds), value) => {
+                if let Some(kind) = kinds.iter().find(|kind| kind.takes(value)) {
+                    kind.strip(value);
+                }
+            }
+            _ => {}
+        }
+    }
+
     pub(super) fn check(&self, value: &Value, path: &Path<'_>) -> Result<(), Reason> {
         let wrong = |why: String| Err(Reason::field(path.to_string(), why));
         if !self.takes(value) {
@@ -132,15 +193,6 @@ impl Kind {
                 None => Ok(()),
             },
             Self::Unbuilt(why) => wrong((*why).to_owned()),
-            Self::OnlyType(only, why) => {
-                let known = value.get("type").and_then(Value::as_str) == Some(only)
-                    && value.as_object().is_some_and(|map| map.len() == 1);
-                if known {
-                    Ok(())
-                } else {
-                    wrong((*why).to_owned())
-                }
-            }
             Self::Adapter => match value {
                 Value::Object(_) => {
                     wrong("blends of adapters are not available yet; name one adapter".to_owned())
@@ -163,7 +215,7 @@ impl Kind {
             Self::Map { .. } | Self::Object(_) => value.is_object(),
             Self::Either(kinds) => kinds.iter().any(|kind| kind.takes(value)),
             Self::Adapter => value.is_string() || value.is_object(),
-            Self::Unbuilt(_) | Self::OnlyType(..) | Self::Any => true,
+            Self::Unbuilt(_) | Self::Any => true,
         }
     }
 
@@ -205,7 +257,7 @@ impl Kind {
                 .map(Self::describe)
                 .collect::<Vec<_>>()
                 .join(", or "),
-            Self::Unbuilt(_) | Self::OnlyType(..) => "null".to_owned(),
+            Self::Unbuilt(_) => "null".to_owned(),
             Self::Any => "anything".to_owned(),
         }
     }

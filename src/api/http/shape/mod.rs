@@ -3,6 +3,7 @@
 
 mod check;
 mod json;
+mod neutral;
 mod path;
 mod schema;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 use crate::domain::Reason;
 
+pub(super) use neutral::Neutral;
 pub(super) use schema::{kind_schema, shape_schema};
 
 /// An object with known fields.
@@ -29,6 +31,8 @@ pub(super) struct Field {
     pub kind: Kind,
     pub required: bool,
     pub about: &'static str,
+    /// Values that count as absent, beside null.
+    pub neutral: &'static [Neutral],
 }
 
 /// What a value may be. `null` counts as absent.
@@ -66,13 +70,11 @@ pub(super) enum Kind {
     Object(&'static Shape),
     /// The first kind that fits the JSON type decides.
     Either(&'static [Kind]),
-    /// A value for which the text says why it cannot be taken; only `null` passes.
+    /// A value for which the text says why it cannot be taken; only what counts as absent passes.
     Unbuilt(&'static str),
-    /// As `Unbuilt`, but this one value, or an object with this `type`, means what happens anyway.
-    OnlyType(&'static str, &'static str),
     /// Which adapter; blends are explained rather than mistyped.
     Adapter,
-    /// Anything (answers only).
+    /// Anything: in answers, and in requests where it is not looked at.
     Any,
 }
 
@@ -111,7 +113,28 @@ impl Field {
             kind,
             required: false,
             about,
+            neutral: &[],
         }
+    }
+
+    /// A field of other servers that does nothing here; `why` is told where a value asks for something.
+    pub const fn unbuilt(
+        name: &'static str,
+        why: &'static str,
+        neutral: &'static [Neutral],
+    ) -> Self {
+        Self::new(name, Kind::Unbuilt(why), "").neutral(neutral)
+    }
+
+    /// A field that is accepted and not looked at.
+    pub const fn ignored(name: &'static str) -> Self {
+        Self::new(name, Kind::Any, "Ignored.")
+    }
+
+    /// These values count as absent.
+    pub const fn neutral(mut self, values: &'static [Neutral]) -> Self {
+        self.neutral = values;
+        self
     }
 
     pub const fn required(mut self) -> Self {
@@ -132,7 +155,7 @@ impl Shape {
 
     /// As [`Self::read`], of a value already parsed.
     pub fn take<T: DeserializeOwned>(&self, value: Value) -> Result<T, Reason> {
-        self.check(&value)?;
+        let value = self.settle(value)?;
         // The tables and the types agree (a test reads an example of every field), so this is a fault of ours.
         serde_json::from_value(value)
             .map_err(|fault| Reason::Internal(format!("{}: {fault}", self.name)))

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Kind, Shape};
+use super::{Field, Kind, Neutral, Shape};
 
 /// The object's own schema; objects inside are references under `#/components/schemas`, collected in `named`.
 pub(in super::super) fn shape_schema(
@@ -14,7 +14,7 @@ pub(in super::super) fn shape_schema(
         named.insert(shape.name.to_owned(), Value::Null);
         let mut properties = Map::new();
         for field in shape.all() {
-            let mut schema = kind_schema(&field.kind, named);
+            let mut schema = field_schema(field, named);
             if let Value::Object(map) = &mut schema
                 && !field.about.is_empty()
             {
@@ -39,6 +39,20 @@ pub(in super::super) fn shape_schema(
         named.insert(shape.name.to_owned(), schema);
     }
     json!({"$ref": format!("#/components/schemas/{}", shape.name)})
+}
+
+/// With the values that count as absent.
+fn field_schema(field: &'static Field, named: &mut Map<String, Value>) -> Value {
+    let schema = kind_schema(&field.kind, named);
+    let neutral: Vec<Value> = field.neutral.iter().flat_map(Neutral::examples).collect();
+    match (&field.kind, neutral.is_empty()) {
+        (_, true) => schema,
+        (Kind::Unbuilt(_), false) => {
+            let values: Vec<Value> = std::iter::once(Value::Null).chain(neutral).collect();
+            json!({ "enum": values })
+        }
+        (_, false) => json!({"anyOf": [schema, {"enum": neutral}]}),
+    }
 }
 
 pub(in super::super) fn kind_schema(kind: &'static Kind, named: &mut Map<String, Value>) -> Value {
@@ -83,9 +97,6 @@ pub(in super::super) fn kind_schema(kind: &'static Kind, named: &mut Map<String,
             json!({"anyOf": any})
         }
         Kind::Unbuilt(_) => json!({"type": "null"}),
-        Kind::OnlyType(only, _) => {
-            json!({"type": "object", "properties": {"type": {"const": only}}, "required": ["type"], "additionalProperties": false})
-        }
         Kind::Adapter => json!({"type": "string"}),
         Kind::Any => json!({}),
     }

@@ -1,8 +1,10 @@
 //! What holds for every table: an example of each field is read, every wrong type is refused by its path.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
-use super::{Field, Kind, Shape};
+use super::{Field, Kind, Neutral, Shape};
 use crate::domain::Reason;
 
 /// The smallest value the kind takes; `None` where only null passes.
@@ -19,7 +21,6 @@ fn example(kind: &Kind) -> Option<Value> {
         Kind::Object(shape) => smallest(shape),
         Kind::Either(kinds) => example(&kinds[0])?,
         Kind::Unbuilt(_) => return None,
-        Kind::OnlyType(only, _) => json!({"type": only}),
         Kind::Any => json!({}),
     })
 }
@@ -45,7 +46,7 @@ fn with(shape: &Shape, field: &Field, value: Value) -> Value {
     Value::Object(object)
 }
 
-/// Reads an example of every field through `read`, and values of every other type.
+/// Reads an example of every field through `read`, values of every other type, and those that count as absent.
 pub(in crate::api::http) fn conforms(
     shape: &'static Shape,
     read: impl Fn(Value) -> Result<(), Reason>,
@@ -62,7 +63,19 @@ pub(in crate::api::http) fn conforms(
         json!({}),
         json!({"zz": 1}),
     ];
+    let mut names = HashSet::new();
     for field in shape.all() {
+        assert!(
+            names.insert(field.name),
+            "{}.{} twice",
+            shape.name,
+            field.name
+        );
+        for value in field.neutral.iter().flat_map(super::Neutral::examples) {
+            read(with(shape, field, value.clone())).unwrap_or_else(|reason| {
+                panic!("{}.{} = {value}: {reason}", shape.name, field.name)
+            });
+        }
         if let Some(value) = example(&field.kind) {
             let object = with(shape, field, value);
             match read(object.clone()) {
@@ -75,6 +88,7 @@ pub(in crate::api::http) fn conforms(
         for value in strangers
             .iter()
             .filter(|value| !field.kind.takes(value) || matches!(field.kind, Kind::Unbuilt(_)))
+            .filter(|value| !field.is_neutral(value, &Map::new()))
         {
             match read(with(shape, field, value.clone())) {
                 Err(Reason::BadField { field: path, .. }) if path.starts_with(field.name) => {}
@@ -99,7 +113,14 @@ pub(in crate::api::http) fn conforms(
 const INNER: Shape = Shape {
     name: "Inner",
     about: "",
-    fields: &[&[Field::new("text", super::NAME, "").required()]],
+    fields: &[&[
+        Field::new("text", super::NAME, "").required(),
+        Field::unbuilt(
+            "extra_text",
+            "is not built",
+            &[Neutral::Empty, Neutral::Flag(false)],
+        ),
+    ]],
 };
 const OUTER: Shape = Shape {
     name: "Outer",
@@ -115,6 +136,7 @@ const OUTER: Shape = Shape {
             "",
         ),
         Field::new("one", Kind::Object(&INNER), ""),
+        Field::new("other", Kind::Object(&INNER), "").neutral(&[Neutral::Empty]),
         Field::new("share", Kind::Number { min: 0.0, max: 1.0 }, ""),
     ]],
 };
@@ -153,4 +175,34 @@ fn a_body_that_is_no_object_is_refused_whole() {
     for value in [json!(null), json!([]), json!("x"), json!(1)] {
         assert!(matches!(OUTER.check(&value), Err(Reason::BadBody(_))));
     }
+}
+
+#[test]
+fn what_counts_as_absent_is_taken_out_wherever_it_is() {
+    let settled = |value| OUTER.settle(value).unwrap();
+    assert_eq!(
+        settled(json!({"other": {}, "share": 0.5})),
+        json!({"share": 0.5})
+    );
+    assert_eq!(settled(json!({"other": []})), json!({}));
+    let nested = json!({"one": {"text": "a", "extra_text": false},
+        "list": [{"text": "b", "extra_text": ""}, {"text": "c", "extra_text": {"x": null}}]});
+    assert_eq!(
+        settled(nested),
+        json!({"one": {"text": "a"}, "list": [{"text": "b"}, {"text": "c"}]})
+    );
+    assert_eq!(
+        path_of(json!({"list": [{"text": "a"}, {"text": "b", "extra_text": true}]})),
+        "list[1].extra_text"
+    );
+}
+
+#[test]
+fn the_document_shows_what_counts_as_absent() {
+    let mut named = Map::new();
+    super::shape_schema(&OUTER, &mut named);
+    let unbuilt = &named["Inner"]["properties"]["extra_text"]["enum"];
+    assert_eq!(unbuilt, &json!([null, "", [], {}, false]));
+    let other = &named["Outer"]["properties"]["other"]["anyOf"];
+    assert_eq!(other[1]["enum"], json!(["", [], {}]));
 }

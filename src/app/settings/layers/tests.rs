@@ -165,3 +165,55 @@ fn adapters_are_rounded_as_the_base_is_unless_the_setting_says_otherwise() {
     let problems = load(None, vars(&[]), &[("adapters.precision", "f8".into())]).unwrap_err();
     assert_eq!(problems[0].key, "adapters.precision");
 }
+
+#[test]
+fn a_list_is_read_from_a_file_and_from_text() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("adapterd.toml");
+    let both = ["https://a.example", "http://localhost:3000"];
+    std::fs::write(&file, format!("[server]\ncors_origins = {both:?}\n")).unwrap();
+    let settings = load(Some(&file), vars(&[]), &[]).unwrap();
+    assert_eq!(settings.values.server.cors_origins, both);
+    let key = "server.cors_origins";
+    let row = settings
+        .rows()
+        .into_iter()
+        .find(|row| row.0 == key)
+        .unwrap();
+    assert_eq!(row.1, both.join(","));
+    for text in [both.join(","), both.join(" , ") + ",", format!("{both:?}")] {
+        let variable = [("ADAPTERD_SERVER__CORS_ORIGINS", text.as_str())];
+        let settings = load(Some(&file), vars(&variable), &[]).unwrap();
+        assert_eq!(settings.values.server.cors_origins, both, "{text}");
+    }
+    let none = load(Some(&file), vars(&[]), &[(key, String::new())]).unwrap();
+    assert!(none.values.server.cors_origins.is_empty());
+}
+
+#[test]
+fn an_origin_that_is_none_is_a_mistake_that_names_the_entry() {
+    let list = "https://a.example, b.example, https://c.example/".to_owned();
+    let problems = load(None, vars(&[]), &[("server.cors_origins", list)]).unwrap_err();
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    for (problem, entry) in problems.iter().zip(["`b.example`", "`https://c.example/`"]) {
+        assert_eq!(problem.key, "server.cors_origins");
+        assert!(problem.why.contains(entry), "{problem}");
+    }
+}
+
+#[test]
+fn the_record_of_changes_is_kept_for_ninety_days_unless_the_setting_says_otherwise() {
+    let days = |pairs: &[(&str, String)]| {
+        load(None, vars(&[]), pairs).map(|settings| settings.values.storage.keep_audit_days)
+    };
+    let set = |text: &str| days(&[("storage.keep_audit_days", text.into())]);
+    assert_eq!(days(&[]), Ok(90));
+    assert_eq!((set("0"), set("7")), (Ok(0), Ok(7)));
+    for wrong in ["-1", "many", "1.5", "99999"] {
+        assert_eq!(
+            set(wrong).unwrap_err()[0].key,
+            "storage.keep_audit_days",
+            "{wrong}"
+        );
+    }
+}

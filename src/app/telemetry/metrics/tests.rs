@@ -215,6 +215,49 @@ fn every_metric_that_users_rely_on_is_there() {
     for name in others {
         assert!(has(name, None), "{name} in\n{text}");
     }
+    every_series_is_explained(&text);
+}
+
+/// Each series belongs to the metric that the HELP and TYPE lines right before it describe.
+fn every_series_is_explained(text: &str) {
+    let (mut helped, mut typed) = ("", "");
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ').unwrap_or((rest, ""));
+            assert!(!help.trim().is_empty(), "{line}");
+            helped = name;
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            typed = rest.split(' ').next().unwrap_or("");
+            assert_eq!(typed, helped, "{line}");
+        } else {
+            let name = line.split(['{', ' ']).next().unwrap_or("");
+            let parts = ["", "_bucket", "_sum", "_count"];
+            assert!(
+                !typed.is_empty() && parts.iter().any(|part| name == format!("{typed}{part}")),
+                "`{line}` after `{typed}`"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_loss_that_nothing_scales_has_no_scale_to_show() {
+    let metrics = Metrics::new(4).unwrap();
+    let mut event = JobEvent {
+        seq: 1,
+        job: JobId::new("a"),
+        created_at: 0,
+        level: Level::Info,
+        kind: JobEventKind::Metrics,
+        message: String::new(),
+        data: serde_json::json!({"step": 1, "tokens": 5, "loss_scale": null, "skipped": false}),
+    };
+    metrics.trained(&event);
+    let name = "adapterd_train_loss_scale{";
+    assert!(!metrics.render(&idle()).unwrap().contains(name));
+    event.data["loss_scale"] = serde_json::json!(512.0);
+    metrics.trained(&event);
+    assert!(metrics.render(&idle()).unwrap().contains(name));
 }
 
 #[test]
