@@ -100,7 +100,7 @@ async fn run(
         Command::Client(command) if is_local(&command) => {
             let local = Local::start(&[]).await?;
             let here = Connection {
-                server: local.url(),
+                server: Some(local.url()),
                 ..connection
             };
             let done = cli::run(command, &here).await;

@@ -178,6 +178,7 @@ impl Daemon {
         ];
         let client = reqwest::Client::builder()
             .timeout(PATIENCE)
+            .no_proxy()
             .build()
             .unwrap();
         Self {
