@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 
 use super::output::{cell, line};
-use super::{Client, Failure, Output, Upload, job};
+use super::follow::follow;
+use super::{Client, Failure, Output, Upload};
 use crate::domain::Targets;
 
 #[derive(Debug, Clone, clap::Args)]
@@ -173,7 +174,7 @@ pub async fn train(client: &Client, args: &TrainArgs, output: Output) -> Result<
     if !output.is_json() {
         line(&format!("{id} trains `{}`; Ctrl-C detaches", args.name))?;
     }
-    job::follow(client, &id, output).await
+    follow(client, &id, output).await
 }
 
 #[cfg(test)]
