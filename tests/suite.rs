@@ -8,6 +8,8 @@ mod base;
 mod calls;
 #[path = "suite/chat.rs"]
 mod chat;
+#[path = "suite/command_line.rs"]
+mod command_line;
 #[path = "suite/completions.rs"]
 mod completions;
 #[path = "suite/crash.rs"]
