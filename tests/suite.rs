@@ -10,6 +10,8 @@ mod browsers;
 mod calls;
 #[path = "suite/chat.rs"]
 mod chat;
+#[path = "suite/command_line.rs"]
+mod command_line;
 #[path = "suite/completions.rs"]
 mod completions;
 #[path = "suite/crash.rs"]

@@ -1,7 +1,7 @@
 //! The command line, and where each command goes.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -80,7 +80,8 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !matches!(failure, Failure::Unread) {
-                eprintln!("adapterd: {failure}");
+                // `eprintln` panics where nobody reads.
+                let _ = writeln!(std::io::stderr().lock(), "adapterd: {failure}");
             }
             failure.exit_code()
         }
@@ -100,7 +101,7 @@ async fn run(
         Command::Client(command) if is_local(&command) => {
             let local = Local::start(&[]).await?;
             let here = Connection {
-                server: local.url(),
+                server: Some(local.url()),
                 ..connection
             };
             let done = cli::run(command, &here).await;
@@ -161,7 +162,7 @@ pub struct SettingFlags {
     /// Where gRPC listens [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDR")]
     pub grpc: Option<String>,
-    /// Where adapters, jobs and files are kept [default: adapterd in the XDG state directory]
+    /// Where adapters, jobs and files are kept [default: adapterd in the XDG state directory, or else /var/lib/adapterd]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// Compute threads [default: one for each core]
@@ -203,9 +204,18 @@ impl SettingFlags {
     }
 
     pub fn load(&self) -> Result<super::settings::Settings, Failure> {
-        super::settings::load(self.config.as_deref(), std::env::vars(), &self.pairs())
+        if let Some(dir) = &self.data_dir {
+            text_of(dir)?;
+        }
+        super::settings::load(self.config.as_deref(), std::env::vars_os(), &self.pairs())
             .map_err(super::told)
     }
+}
+
+/// A path as the text of a setting.
+pub fn text_of(path: &Path) -> Result<String, Failure> {
+    let wrong = || Failure::Usage(format!("the path `{}` is not UTF-8", path.display()));
+    path.to_str().map(str::to_owned).ok_or_else(wrong)
 }
 
 #[cfg(test)]

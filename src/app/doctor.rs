@@ -39,14 +39,13 @@ impl Finding {
 /// Prints every finding; an error if one of them would stop the daemon.
 pub async fn run(args: &DoctorArgs, json: bool) -> Result<(), Failure> {
     let settings = args.flags.load()?;
-    let data_dir = settings.data_dir();
     let values = &settings.values;
     let mut findings = vec![
         Finding::of("processor", Ok(processor())),
         Finding::of("memory", memory()),
-        Finding::of("data directory", writable(&data_dir)),
-        Finding::of("http address", free(values.server.http)),
-        Finding::of("grpc address", free(values.server.grpc)),
+        Finding::of("data directory", data_directory(&settings)),
+        Finding::of("http address", free(values.server.http, "http")),
+        Finding::of("grpc address", free(values.server.grpc, "grpc")),
     ];
     match base(&settings).await {
         Ok(base) => {
@@ -140,6 +139,15 @@ fn memory() -> Result<String, String> {
     }
 }
 
+fn data_directory(settings: &Settings) -> Result<String, String> {
+    let place = settings.place().map_err(|problems| {
+        let why = problems.into_iter().map(|problem| problem.why);
+        why.collect::<Vec<_>>().join("; ")
+    })?;
+    let chosen = |said: String| format!("{said} (chosen by {})", place.why);
+    writable(&place.dir).map(chosen).map_err(chosen)
+}
+
 fn writable(dir: &Path) -> Result<String, String> {
     let shown = dir.display();
     std::fs::create_dir_all(dir).map_err(|error| format!("{shown}: {error}"))?;
@@ -147,10 +155,10 @@ fn writable(dir: &Path) -> Result<String, String> {
     Ok(format!("{shown} can be written"))
 }
 
-fn free(address: std::net::SocketAddr) -> Result<String, String> {
+fn free(address: std::net::SocketAddr, door: &str) -> Result<String, String> {
     TcpListener::bind(address)
         .map(|_| format!("{address} is free"))
-        .map_err(|error| format!("{address}: {error}"))
+        .map_err(|error| format!("{address}: {error}; --{door} chooses another"))
 }
 
 async fn base(settings: &Settings) -> Result<Base, String> {

@@ -21,14 +21,15 @@ impl Local {
     /// `flags` are settings such as `("model.path", …)`, over the defaults; the environment counts as for `serve`.
     pub async fn start(flags: &[(&str, String)]) -> Result<Self, Failure> {
         let data_dir = tempfile::tempdir()?;
+        let path = super::command::text_of(data_dir.path())?;
         let mut all = vec![
             ("server.http", "127.0.0.1:0".to_owned()),
             ("server.grpc", "127.0.0.1:0".to_owned()),
-            ("storage.data_dir", data_dir.path().display().to_string()),
+            ("storage.data_dir", path),
             ("telemetry.log", "warn".to_owned()),
         ];
         all.extend(flags.iter().cloned());
-        let settings = settings::load(None, std::env::vars(), &all).map_err(super::told)?;
+        let settings = settings::load(None, std::env::vars_os(), &all).map_err(super::told)?;
         super::telemetry::start_log(&settings.values.telemetry);
         let daemon = Daemon::start(&settings).await.map_err(Failure::failed)?;
         let client = Client::new(&format!("http://{}", daemon.http()), None)?;

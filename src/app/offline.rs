@@ -50,12 +50,9 @@ pub fn config(command: &ConfigCommand, json: bool) -> Result<(), Failure> {
                 config: file.clone(),
                 ..SettingFlags::default()
             };
-            let doubts: Vec<String> = flags
-                .load()?
-                .doubts
-                .iter()
-                .map(ToString::to_string)
-                .collect();
+            let settings = flags.load()?;
+            settings.place().map_err(super::told)?;
+            let doubts: Vec<String> = settings.doubts.iter().map(ToString::to_string).collect();
             output.show(&json!({"ok": true, "warnings": doubts}), |_| {
                 let mut text = String::from("The settings are sound.");
                 doubts

@@ -1,7 +1,6 @@
 //! serve: the order in which the parts start, what a signal does, and the order in which they end.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::command::SettingFlags;
 use super::doors::Doors;
-use super::settings::{Settings, Speculation, Values};
+use super::settings::{Place, Settings, Speculation, Values};
 use super::telemetry::{self, Metrics};
 use super::{bundled, doors};
 use crate::api::{Limits, Memory, grpc, http};
@@ -40,10 +39,12 @@ pub struct ServeArgs {
 /// Runs the daemon until a signal; a second signal ends it at once.
 pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
     let settings = args.flags.load()?;
+    let place = settings.place().map_err(super::told)?;
     telemetry::start_log(&settings.values.telemetry);
     for doubt in &settings.doubts {
         tracing::warn!("{doubt}");
     }
+    tracing::info!(dir = %place.dir.display(), chosen_by = place.why, "state is kept here");
     let daemon = Daemon::start(&settings).await.map_err(Failure::failed)?;
     stop_signal().await?;
     tracing::info!("stopping: running requests end first; a second signal ends at once");
@@ -88,11 +89,11 @@ impl Daemon {
     pub async fn start(settings: &Settings) -> anyhow::Result<Self> {
         let began = Instant::now();
         let values = &settings.values;
-        let data_dir = settings.data_dir();
-        let lock = claim(&data_dir)?;
+        let place = settings.place().map_err(super::told)?;
+        let data_dir = place.dir.clone();
+        let lock = claim(place)?;
         // Addresses first: a port that is taken should not cost a model load.
-        let http_listener = listen(values.server.http).await?;
-        let grpc_listener = listen(values.server.grpc).await?;
+        let (http_listener, grpc_listener) = listen(values).await?;
 
         let turns = Turns::default();
         if values.engine.threads > 0 {
@@ -107,8 +108,9 @@ impl Daemon {
             digest: base.digest,
             sites: base.model.sites().to_vec(),
         };
-        let root = settings.adapter_root();
-        std::fs::create_dir_all(&root)?;
+        let root = settings.adapter_root(&data_dir);
+        std::fs::create_dir_all(&root)
+            .map_err(|error| anyhow::anyhow!("adapters.root {}: {error}", root.display()))?;
         let precision = values.adapters.precision(base.model.has_32_bits());
         let precision = precision.map_err(anyhow::Error::msg)?;
         let config = registry::Config {
@@ -217,6 +219,7 @@ impl Daemon {
             model = %base.name,
             %http,
             grpc = %grpc_address,
+            data_dir = %place.dir.display(),
             seconds = began.elapsed().as_secs_f32(),
             "ready"
         );
@@ -305,24 +308,41 @@ async fn serve_grpc(
     }
 }
 
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| anyhow::anyhow!("cannot listen on {address}: {error}"))
+/// Both addresses, or what is wrong with each.
+async fn listen(values: &Values) -> anyhow::Result<(TcpListener, TcpListener)> {
+    let open = async |address: SocketAddr, door: &str| {
+        TcpListener::bind(address).await.map_err(|error| {
+            format!("cannot listen on {address}: {error}; choose another address with --{door} (server.{door})")
+        })
+    };
+    let http = open(values.server.http, "http").await;
+    let grpc = open(values.server.grpc, "grpc").await;
+    match (http, grpc) {
+        (Ok(http), Ok(grpc)) => Ok((http, grpc)),
+        (http, grpc) => {
+            let wrong: Vec<String> = [http.err(), grpc.err()].into_iter().flatten().collect();
+            Err(anyhow::anyhow!(wrong.join("\n")))
+        }
+    }
 }
 
 /// Two daemons on one data directory would undo each other's work.
-fn claim(data_dir: &Path) -> anyhow::Result<std::fs::File> {
-    std::fs::create_dir_all(data_dir)
-        .map_err(|error| anyhow::anyhow!("data directory {}: {error}", data_dir.display()))?;
-    let file = std::fs::File::create(data_dir.join("lock"))?;
+fn claim(place: &Place) -> anyhow::Result<std::fs::File> {
+    let shown = place.dir.display();
+    let unusable = |error: std::io::Error| {
+        anyhow::anyhow!(
+            "data directory {shown} (chosen by {}): {error}; --data-dir names another",
+            place.why
+        )
+    };
+    std::fs::create_dir_all(&place.dir).map_err(unusable)?;
+    let file = std::fs::File::create(place.dir.join("lock")).map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(anyhow::anyhow!(
-            "another adapterd uses {}; stop it or choose another --data-dir",
-            data_dir.display()
+            "another adapterd uses {shown}; stop it or choose another --data-dir"
         )),
-        Err(std::fs::TryLockError::Error(error)) => Err(error.into()),
+        Err(std::fs::TryLockError::Error(error)) => Err(unusable(error)),
     }
 }
 

@@ -3,7 +3,8 @@
 use reqwest::{Body, Method, RequestBuilder, Response, Url};
 use serde_json::Value;
 
-use super::Failure;
+use super::proxy::Proxy;
+use super::{Failure, server};
 
 /// A handle to one daemon.
 #[derive(Debug, Clone)]
@@ -11,6 +12,8 @@ pub struct Client {
     base: Url,
     key: Option<String>,
     http: reqwest::Client,
+    /// In the way of every request.
+    proxy: Option<Proxy>,
 }
 
 /// A file on its way up.
@@ -29,22 +32,32 @@ pub(super) struct Streamed {
 }
 
 impl Client {
+    /// `server` is an address as [`server::parse`] takes it.
     pub fn new(server: &str, key: Option<&str>) -> Result<Self, Failure> {
-        let base = Url::parse(server)
-            .map_err(|error| Failure::Usage(format!("--server `{server}`: {error}")))?;
-        if base.scheme() != "http" {
-            return Err(Failure::Usage(format!(
-                "--server `{server}`: only http:// is spoken; put a TLS proxy or tunnel in between"
-            )));
-        }
-        let http = reqwest::Client::builder()
+        Self::within(server, key, |name| std::env::var(name).ok())
+    }
+
+    /// `variable` reads a variable of the environment, which may name a proxy.
+    fn within(
+        server: &str,
+        key: Option<&str>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Failure> {
+        let base = server::parse(server)?;
+        let proxy = Proxy::between(&base, variable);
+        let mut http = reqwest::Client::builder()
             .connect_timeout(std::time::Duration::from_secs(5))
-            .build()
-            .map_err(Failure::failed)?;
+            // The decision is made above; the library's own knows nothing of loopback.
+            .no_proxy();
+        if let Some(proxy) = &proxy {
+            let refused = |error| Failure::Usage(format!("{proxy}: {}", root_cause(&error)));
+            http = http.proxy(reqwest::Proxy::http(&proxy.url).map_err(refused)?);
+        }
         Ok(Self {
             base,
             key: key.map(str::to_owned),
-            http,
+            http: http.build().map_err(Failure::failed)?,
+            proxy,
         })
     }
 
@@ -52,7 +65,9 @@ impl Client {
     fn request(&self, method: Method, segments: &[&str]) -> Result<RequestBuilder, Failure> {
         let mut url = self.base.clone();
         url.path_segments_mut()
-            .map_err(|()| Failure::Usage(format!("--server `{}` cannot have a path", self.base)))?
+            .map_err(|()| {
+                Failure::Usage(format!("--server `{}` cannot have a path", self.shown()))
+            })?
             .pop_if_empty()
             .extend(segments);
         let request = self.http.request(method, url);
@@ -64,12 +79,10 @@ impl Client {
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let response = request.send().await.map_err(|error| {
+            let why = root_cause(&error);
             match error.is_connect() || error.is_timeout() {
-                true => Failure::Unreachable {
-                    url: self.base.to_string(),
-                    why: root_cause(&error),
-                },
-                false => Failure::failed(root_cause(&error)),
+                true => self.unreachable(why),
+                false => Failure::failed(self.told(why)),
             }
         })?;
         let status = response.status();
@@ -79,17 +92,47 @@ impl Client {
         let text = response.text().await.unwrap_or_default();
         let message = serde_json::from_str::<Value>(&text)
             .ok()
-            .and_then(|body| body["error"]["message"].as_str().map(str::to_owned))
-            .unwrap_or(text);
-        Err(Failure::Failed(format!("{message} ({status})")))
+            .and_then(|body| body["error"]["message"].as_str().map(str::to_owned));
+        Err(match message {
+            Some(message) => Failure::Failed(format!("{message} ({status})")),
+            // A daemon's refusals are JSON: this one is the proxy's own.
+            None if self.proxy.is_some() => self.unreachable(format!("the answer was {status}")),
+            None => Failure::Failed(format!("{text} ({status})")),
+        })
+    }
+
+    fn unreachable(&self, why: String) -> Failure {
+        Failure::Unreachable {
+            url: self.shown(),
+            why: self.told(why),
+        }
+    }
+
+    /// `why`, and which way led there where it was not the straight one.
+    fn told(&self, why: String) -> String {
+        match &self.proxy {
+            Some(proxy) => format!(
+                "{why}, asked through {proxy} (NO_PROXY names hosts that are asked directly)"
+            ),
+            None => why,
+        }
+    }
+
+    /// Where the daemon is, without a password.
+    fn shown(&self) -> String {
+        let mut url = self.base.clone();
+        // Fails only where there can be no password.
+        let _ = url.set_password(None);
+        url.to_string()
     }
 
     async fn json(&self, request: RequestBuilder) -> Result<Value, Failure> {
-        self.send(request)
-            .await?
-            .json()
-            .await
-            .map_err(Failure::failed)
+        let bytes = self.send(request).await?.bytes().await;
+        let bytes = bytes.map_err(|error| Failure::failed(self.told(root_cause(&error))))?;
+        serde_json::from_slice(&bytes).map_err(|_| {
+            let why = format!("what answers at {} is not adapterd", self.shown());
+            Failure::failed(self.told(why))
+        })
     }
 
     pub async fn get(&self, segments: &[&str], query: &[(&str, String)]) -> Result<Value, Failure> {

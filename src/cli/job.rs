@@ -1,10 +1,8 @@
 //! `job …`: fine-tuning jobs from the command line.
 
-use std::time::Duration;
-
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use super::follow::follow;
 use super::output::{Table, cell, when};
 use super::{Client, Failure, Output};
 
@@ -56,11 +54,12 @@ pub async fn run(client: &Client, command: JobCommand, output: Output) -> Result
     }
 }
 
-async fn get(client: &Client, id: &str) -> Result<Value, Failure> {
+pub(super) async fn get(client: &Client, id: &str) -> Result<Value, Failure> {
     client.get(&["v1", "fine_tuning", "jobs", id], &[]).await
 }
 
-fn progress(job: &Value) -> (u64, u64) {
+/// Steps done, and steps to do.
+pub(super) fn steps(job: &Value) -> (u64, u64) {
     let count = |field: &str| job["adapterd"][field].as_u64().unwrap_or(0);
     (count("step"), count("total_steps"))
 }
@@ -68,7 +67,7 @@ fn progress(job: &Value) -> (u64, u64) {
 fn listing(jobs: &Value) -> String {
     let mut table = Table::new(&["ID", "NAME", "STATUS", "STEP", "LOSS", "CREATED"]);
     for job in jobs["data"].as_array().into_iter().flatten() {
-        let (step, total) = progress(job);
+        let (step, total) = steps(job);
         table.row(vec![
             cell(job, "id"),
             cell(&job["adapterd"], "name"),
@@ -165,58 +164,4 @@ async fn logs(client: &Client, id: &str, metrics: bool, output: Output) -> Resul
             })
             .collect()
     })
-}
-
-/// Shows a job's progress until it ends. An error when it ends in anything but success.
-pub async fn follow(client: &Client, id: &str, output: Output) -> Result<(), Failure> {
-    let bar = match output.shows_progress() {
-        true => ProgressBar::new(0),
-        false => ProgressBar::hidden(),
-    };
-    if let Ok(style) = ProgressStyle::with_template(
-        "{prefix} [{bar:30}] {pos}/{len}  {msg}  {elapsed} (about {eta} left)",
-    ) {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    let watching = async {
-        loop {
-            let job = get(client, id).await?;
-            let (step, total) = progress(&job);
-            let status = cell(&job, "status");
-            bar.set_length(total);
-            bar.set_position(step);
-            bar.set_prefix(status.clone());
-            if let Some(loss) = job["adapterd"]["train_loss"].as_f64() {
-                bar.set_message(format!("loss {loss:.4}"));
-            }
-            if matches!(status.as_str(), "succeeded" | "failed" | "cancelled") {
-                return Ok::<Value, Failure>(job);
-            }
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
-    };
-    let job = tokio::select! {
-        ended = watching => ended?,
-        _ = tokio::signal::ctrl_c() => {
-            bar.finish_and_clear();
-            return Err(Failure::Interrupted(format!(
-                "{id} goes on; `adapterd job watch {id}` comes back to it"
-            )));
-        }
-    };
-    bar.finish_and_clear();
-    output.show(&job, |job| match job["fine_tuned_model"].as_str() {
-        Some(name) => {
-            format!("{id} succeeded: `{name}` answers now (`adapterd chat --adapter {name}`)")
-        }
-        None => format!("{id} {}", cell(job, "status")),
-    })?;
-    match job["status"].as_str() {
-        Some("succeeded") => Ok(()),
-        _ => Err(Failure::failed(
-            job["error"]["message"]
-                .as_str()
-                .unwrap_or("the job did not succeed"),
-        )),
-    }
 }

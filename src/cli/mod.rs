@@ -5,8 +5,12 @@ mod adapter;
 mod chat;
 mod client;
 mod failure;
+mod follow;
 mod job;
 mod output;
+mod progress;
+mod proxy;
+mod server;
 mod sse;
 mod train;
 
@@ -22,16 +26,10 @@ pub use train::{TrainArgs, create_job};
 /// Where the daemon is and how to print; the same on every client command.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Connection {
-    /// The daemon to talk to.
-    #[arg(
-        long,
-        global = true,
-        env = "ADAPTERD_SERVER",
-        default_value = "http://127.0.0.1:8080",
-        value_name = "URL",
-        help_heading = "Connection"
-    )]
-    pub server: String,
+    /// The daemon to talk to: HOST, HOST:PORT (8080 where there is none) or a URL
+    /// [env: ADAPTERD_SERVER] [default: http://127.0.0.1:8080]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Connection")]
+    pub server: Option<String>,
     /// Sent as a bearer token.
     #[arg(
         long,
@@ -45,6 +43,21 @@ pub struct Connection {
     /// Print JSON for programs instead of text for people.
     #[arg(long, global = true, help_heading = "Connection")]
     pub json: bool,
+}
+
+impl Connection {
+    /// A handle to the daemon that the command line or the environment names, or else to the one at the usual address.
+    pub fn client(&self) -> Result<Client, Failure> {
+        let said = || {
+            let value = std::env::var_os("ADAPTERD_SERVER")?;
+            let value = value.to_string_lossy().trim().to_owned();
+            // An empty variable is as good as none; an empty flag is a mistake.
+            (!value.is_empty()).then_some(value)
+        };
+        let said = self.server.clone().or_else(said);
+        let server = said.as_deref().unwrap_or(server::DEFAULT);
+        Client::new(server, self.api_key.as_deref())
+    }
 }
 
 /// The commands that need a daemon.
@@ -66,7 +79,7 @@ pub enum Command {
 
 /// Runs one command against the daemon that `connection` names.
 pub async fn run(command: Command, connection: &Connection) -> Result<(), Failure> {
-    let client = Client::new(&connection.server, connection.api_key.as_deref())?;
+    let client = connection.client()?;
     let output = Output::new(connection.json);
     match command {
         Command::Chat(args) => chat::chat(&client, &args, output).await,

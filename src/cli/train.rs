@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
+use super::follow::follow;
 use super::output::{cell, line};
-use super::{Client, Failure, Output, Upload, job};
+use super::{Client, Failure, Output, Upload};
 use crate::domain::Targets;
 
 #[derive(Debug, Clone, clap::Args)]
@@ -40,6 +41,15 @@ pub struct RecipeArgs {
     /// The update is scaled by alpha / rank
     #[arg(long)]
     alpha: Option<f64>,
+    /// Scale the update by alpha / sqrt(rank) instead
+    #[arg(
+        long,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_name = "BOOL"
+    )]
+    use_rslora: Option<bool>,
     #[arg(long)]
     dropout: Option<f64>,
     /// Modules to adapt: a comma-separated list, a regular expression, or all-linear
@@ -177,7 +187,7 @@ pub async fn train(client: &Client, args: &TrainArgs, output: Output) -> Result<
     if !output.is_json() {
         line(&format!("{id} trains `{}`; Ctrl-C detaches", args.name))?;
     }
-    job::follow(client, &id, output).await
+    follow(client, &id, output).await
 }
 
 #[cfg(test)]
@@ -197,5 +207,47 @@ mod tests {
             fields,
             json!({"rank": 8, "targets": ["q_proj", "v_proj"], "no_pack": true})
         );
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        recipe: RecipeArgs,
+    }
+
+    fn sent(flags: &[&str]) -> Value {
+        let line = ["train"].iter().chain(flags);
+        let line = <Line as clap::Parser>::try_parse_from(line).unwrap();
+        Value::Object(line.recipe.fields().unwrap())
+    }
+
+    #[test]
+    fn rslora_is_asked_for_by_its_flag_and_can_be_said_to_be_off() {
+        assert_eq!(sent(&[]), json!({}));
+        assert_eq!(sent(&["--use-rslora"]), json!({"use_rslora": true}));
+        assert_eq!(sent(&["--use-rslora=false"]), json!({"use_rslora": false}));
+        let followed = sent(&["--use-rslora", "--rank", "4"]);
+        assert_eq!(followed, json!({"use_rslora": true, "rank": 4}));
+    }
+
+    #[test]
+    fn every_flag_is_sent_under_its_own_name() {
+        let command = <Line as clap::CommandFactory>::command();
+        let flags: Vec<_> = command
+            .get_arguments()
+            .filter_map(clap::Arg::get_long)
+            .filter(|flag| *flag != "help")
+            .collect();
+        assert!(flags.len() > 20, "{flags:?}");
+        for flag in flags {
+            let given = match flag {
+                "no-shuffle" | "no-pack" | "use-rslora" => vec![format!("--{flag}")],
+                _ => vec![format!("--{flag}"), "1".to_owned()],
+            };
+            let given: Vec<&str> = given.iter().map(String::as_str).collect();
+            let fields = sent(&given);
+            let names: Vec<_> = fields.as_object().unwrap().keys().collect();
+            assert_eq!(names, [&flag.replace('-', "_")]);
+        }
     }
 }

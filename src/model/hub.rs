@@ -1,5 +1,6 @@
 //! Folders of models on the Hugging Face hub: downloaded once into the cache that other tools share.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use hf_hub::api::sync::{Api, ApiBuilder, ApiRepo};
@@ -20,7 +21,22 @@ const INDEX: &str = "model.safetensors.index.json";
 /// The local folder of a model, complete. Without a connection, what the cache holds.
 pub(super) fn folder(id: &str) -> Result<PathBuf, String> {
     let offline = std::env::var("HF_HUB_OFFLINE").is_ok_and(|on| !matches!(on.as_str(), "" | "0"));
-    fetch(id, &Cache::from_env(), offline)
+    fetch(
+        id,
+        &cache_of(std::env::var_os("HF_HOME"), std::env::home_dir())?,
+        offline,
+    )
+}
+
+/// The cache below `hf_home`, or else below the account's home; the library's own way to find it ends the process where
+/// there is none.
+fn cache_of(hf_home: Option<OsString>, home: Option<PathBuf>) -> Result<Cache, String> {
+    let said = hf_home.filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let home = home.filter(|dir| !dir.as_os_str().is_empty());
+    let root = said.or_else(|| Some(home?.join(".cache/huggingface")));
+    root.map(|root| Cache::new(root.join("hub"))).ok_or_else(|| {
+        "cannot be fetched or found: there is no home directory for the hub's cache; HF_HOME names another".to_owned()
+    })
 }
 
 fn fetch(id: &str, cache: &Cache, offline: bool) -> Result<PathBuf, String> {
@@ -32,7 +48,8 @@ fn fetch(id: &str, cache: &Cache, offline: bool) -> Result<PathBuf, String> {
     let api = api(cache).map_err(|e| e.to_string())?;
     match download(&api.repo(repo.clone())) {
         Ok(folder) => Ok(folder),
-        Err(why) => cached(cache, &repo).ok_or(why),
+        Err(why) => cached(cache, &repo)
+            .ok_or_else(|| format!("{why} (the cache is {})", cache.path().display())),
     }
 }
 
@@ -46,11 +63,33 @@ fn api(cache: &Cache) -> Result<Api, hf_hub::api::sync::ApiError> {
     }
 }
 
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Which variable names the proxy that downloads go through, if one does: those that the HTTP library of the hub reads, in
+/// its order.
+fn through(variable: impl Fn(&str) -> Option<String>) -> String {
+    let names = [
+        "ALL_PROXY",
+        "all_proxy",
+        "HTTPS_PROXY",
+        "https_proxy",
+        "HTTP_PROXY",
+        "http_proxy",
+    ];
+    let is_set = |name: &&str| variable(name).is_some_and(|value| !value.is_empty());
+    let named = names.into_iter().find(is_set);
+    named.map_or_else(String::new, |name| {
+        format!(" (asked through the proxy that {name} names)")
+    })
+}
+
 /// Fetches what is missing from the cache; pickle files are never asked for.
 fn download(repo: &ApiRepo) -> Result<PathBuf, String> {
     let listing = repo
         .info()
-        .map_err(|e| format!("the hub does not answer: {e}"))?;
+        .map_err(|e| format!("the hub does not answer{}: {e}", through(variable)))?;
     let there = |name: &str| listing.siblings.iter().any(|file| file.rfilename == name);
     if !there(SINGLE) && !there(INDEX) {
         return Err("has no safetensors weights".to_owned());
@@ -144,6 +183,34 @@ mod tests {
                 .unwrap_err()
                 .contains("HF_HUB_OFFLINE")
         );
+    }
+
+    #[test]
+    fn the_cache_is_where_the_environment_says_and_without_a_home_an_error() {
+        let path = |hf_home: Option<&str>, home: Option<&str>| {
+            let cache = cache_of(hf_home.map(OsString::from), home.map(PathBuf::from));
+            cache.map(|cache| cache.path().clone())
+        };
+        let below = Ok(PathBuf::from("/home/me/.cache/huggingface/hub"));
+        assert_eq!(path(None, Some("/home/me")), below);
+        assert_eq!(path(Some(""), Some("/home/me")), below);
+        assert_eq!(path(Some("/hf"), None), Ok(PathBuf::from("/hf/hub")));
+        for home in [None, Some("")] {
+            assert!(path(None, home).unwrap_err().contains("HF_HOME"));
+        }
+    }
+
+    #[test]
+    fn the_proxy_of_a_download_is_told_by_the_variable_that_names_it() {
+        let told = |set: &[(&str, &str)]| {
+            through(|name| {
+                let found = set.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            })
+        };
+        assert_eq!(told(&[("NO_PROXY", "x"), ("ALL_PROXY", "")]), "");
+        let both = [("https_proxy", "http://p"), ("HTTP_PROXY", "http://q")];
+        assert!(told(&both).contains("that https_proxy names"));
     }
 
     #[test]

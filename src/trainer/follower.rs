@@ -136,11 +136,21 @@ impl Watch for Follower<'_> {
 
     fn saved(&mut self, progress: &Progress, kept: &[u64]) -> Result<(), Fault> {
         let metrics = checkpoint_metrics(progress);
-        self.worker.insist(async || {
-            let mut group = begin(&self.worker.shared.pool).await?;
+        let event = NewEvent::about(
+            Level::Info,
+            format!("step {}: checkpoint written", progress.step),
+            json!({ "step": progress.step }),
+        );
+        let shared = self.worker.shared;
+        let told = self.worker.insist(async || {
+            let mut group = begin(&shared.pool).await?;
             store::keep_checkpoints(&mut group, self.job, (progress.step, &metrics), kept).await?;
-            group.commit().await.map_err(store::failed)
-        })
+            let told = store::append(&mut group, self.job, std::slice::from_ref(&event)).await?;
+            group.commit().await.map_err(store::failed)?;
+            Ok(told)
+        })?;
+        shared.tell(told);
+        Ok(())
     }
 }
 

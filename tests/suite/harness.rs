@@ -192,6 +192,7 @@ impl Daemon {
         ];
         let client = reqwest::Client::builder()
             .timeout(PATIENCE)
+            .no_proxy()
             .build()
             .unwrap();
         Self {

@@ -60,7 +60,7 @@ pub async fn run(
     output: Output,
 ) -> Result<(), Failure> {
     if args.attach {
-        let client = Client::new(&connection.server, connection.api_key.as_deref())?;
+        let client = connection.client()?;
         let report = measure(args, &client, args.named.clone(), output).await?;
         return show(&report, output);
     }

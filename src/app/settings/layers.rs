@@ -4,6 +4,7 @@
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use figment::providers::Serialized;
 use figment::value::{Dict, Value};
 
 use super::Values;
+use super::place::{self, Hints, Place};
 
 /// One mistake in the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +36,12 @@ pub struct Settings {
     /// What looks like a setting and is none.
     pub doubts: Vec<Problem>,
     origins: BTreeMap<String, String>,
+    place: Result<Place, Problem>,
 }
+
+const DATA_DIR: &str = "storage.data_dir";
+const DEFAULT: &str = "default";
+const FLAG: &str = "flag";
 
 impl Settings {
     /// `(key, value, origin)` of every setting, in order.
@@ -43,34 +50,64 @@ impl Settings {
         leaves(&table)
             .into_iter()
             .map(|(key, value)| {
-                let origin = self
-                    .origins
-                    .get(&key)
-                    .cloned()
-                    .unwrap_or_else(|| "default".into());
-                (key, plain(&value), origin)
+                let said = self.origins.get(&key);
+                let (value, origin) = match (&self.place, said) {
+                    (Ok(place), said) if key == DATA_DIR => {
+                        let chosen = || format!("{DEFAULT}: {}", place.why);
+                        let origin = said.cloned().unwrap_or_else(chosen);
+                        (place.dir.display().to_string(), origin)
+                    }
+                    (Err(problem), _) if key == DATA_DIR => (String::new(), problem.why.clone()),
+                    (_, said) => {
+                        let origin = said.cloned().unwrap_or_else(|| DEFAULT.into());
+                        (plain(&value), origin)
+                    }
+                };
+                (key, value, origin)
             })
             .collect()
     }
 
-    pub fn data_dir(&self) -> PathBuf {
-        if !self.values.storage.data_dir.as_os_str().is_empty() {
-            return self.values.storage.data_dir.clone();
-        }
-        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
-        std::env::var_os("XDG_STATE_HOME")
-            .filter(|dir| !dir.is_empty())
-            .map(PathBuf::from)
-            .or_else(home)
-            .unwrap_or_else(std::env::temp_dir)
-            .join("adapterd")
+    /// Where state is kept. A problem where no setting says it and no usual place can be used.
+    pub fn place(&self) -> Result<&Place, Vec<Problem>> {
+        self.place.as_ref().map_err(|problem| vec![problem.clone()])
     }
 
-    pub fn adapter_root(&self) -> PathBuf {
+    /// The tree that requests may name paths in, with state in `data_dir`.
+    pub fn adapter_root(&self, data_dir: &Path) -> PathBuf {
         match self.values.adapters.root.as_os_str().is_empty() {
-            true => self.data_dir().join("incoming"),
+            true => data_dir.join("incoming"),
             false => self.values.adapters.root.clone(),
         }
+    }
+}
+
+/// Where the settings put state, or else what surrounds the process.
+fn place_of(
+    values: &Values,
+    origins: &BTreeMap<String, String>,
+    hints: &Hints,
+) -> Result<Place, Problem> {
+    let said = &values.storage.data_dir;
+    let problem = |why: String, origin: &str| Problem {
+        key: DATA_DIR.into(),
+        origin: origin.into(),
+        why,
+    };
+    if said.as_os_str().is_empty() {
+        return place::find(hints, &place::Here).map_err(|why| problem(why, DEFAULT));
+    }
+    let origin = origins.get(DATA_DIR).map_or(DEFAULT, String::as_str);
+    let why = match origin {
+        FLAG => "--data-dir",
+        other => other,
+    };
+    match std::path::absolute(said) {
+        Ok(dir) => Ok(Place {
+            dir,
+            why: why.to_owned(),
+        }),
+        Err(error) => Err(problem(format!("{}: {error}", said.display()), origin)),
     }
 }
 
@@ -97,11 +134,12 @@ impl Said {
 
 /// Resolves the settings, or says everything that is wrong with them.
 ///
-/// `environment` are variables with their full names; those that do not begin with `ADAPTERD_` are left alone.
+/// `environment` are variables with their full names; of those that do not begin with `ADAPTERD_`, only what tells where
+/// state is kept is read.
 /// `flags` are `(key, value)` pairs such as `("server.http", "127.0.0.1:0")`.
 pub fn load(
     file: Option<&Path>,
-    environment: impl Iterator<Item = (String, String)>,
+    environment: impl Iterator<Item = (OsString, OsString)>,
     flags: &[(&str, String)],
 ) -> Result<Settings, Vec<Problem>> {
     let mut problems = Vec::new();
@@ -116,8 +154,14 @@ pub fn load(
         leaves(&as_dict(&Values::default())).into_iter().collect();
     let known: Vec<String> = defaults.keys().cloned().collect();
     let (mut variables, mut doubts) = (Vec::new(), Vec::new());
-    for (name, text) in environment {
-        match from_variable(name, text, &known) {
+    let mut hints = Hints::default();
+    for (name, value) in environment {
+        hints.hear(&name, &value);
+        // No setting has a name that is not text.
+        let Ok(name) = name.into_string() else {
+            continue;
+        };
+        match from_variable(name, value, &known) {
             Variable::Setting(found) => variables.push(found),
             Variable::Mistake(problem) => problems.push(problem),
             Variable::Doubt(problem) => doubts.push(problem),
@@ -129,7 +173,7 @@ pub fn load(
     given.extend(flags.iter().map(|(key, text)| Given {
         key: (*key).to_owned(),
         value: Said::Text(text.clone()),
-        origin: "flag".into(),
+        origin: FLAG.into(),
     }));
 
     let mut figment = Figment::from(Serialized::defaults(Values::default()));
@@ -170,10 +214,12 @@ pub fn load(
                 }
             }));
             if problems.is_empty() {
+                let place = place_of(&values, &origins, &hints);
                 return Ok(Settings {
                     values,
                     doubts,
                     origins,
+                    place,
                 });
             }
         }
@@ -220,13 +266,23 @@ const OF_COMMANDS: [&str; 3] = ["ADAPTERD_SERVER", "ADAPTERD_API_KEY", "ADAPTERD
 /// No setting: what a processor is allowed to use holds for every command, from the first product on.
 const OF_KERNELS: &str = crate::kernels::SWITCH;
 
-fn from_variable(name: String, text: String, known: &[String]) -> Variable {
+fn from_variable(name: String, value: OsString, known: &[String]) -> Variable {
     let Some(rest) = name.strip_prefix("ADAPTERD_") else {
         return Variable::Other;
     };
     if OF_COMMANDS.contains(&name.as_str()) {
         return Variable::Other;
     }
+    let text = match value.into_string() {
+        Ok(text) => text,
+        Err(value) => {
+            return Variable::Mistake(Problem {
+                why: format!("`{}` is not UTF-8", value.display()),
+                key: name,
+                origin: "environment".into(),
+            });
+        }
+    };
     if name == OF_KERNELS {
         return match crate::kernels::check_switch(&text) {
             Ok(()) => Variable::Other,

@@ -2,7 +2,9 @@
 //! Unknown keys are errors with a suggestion, and every mistake is reported at once.
 
 mod layers;
+mod place;
 mod values;
 
 pub use layers::{Problem, Settings, load};
+pub use place::Place;
 pub use values::{LogFormat, Model, Speculation, Telemetry, Values};

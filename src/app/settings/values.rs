@@ -255,7 +255,7 @@ impl Default for Training {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Storage {
-    /// Empty is `adapterd` in the XDG state directory.
+    /// Empty is the first place that can be used: `adapterd` in the XDG state directory, in the account's, `/var/lib/adapterd`.
     pub data_dir: PathBuf,
     /// Days for which it is known who changed which adapter; 0 is for ever.
     pub keep_audit_days: u32,

@@ -2,7 +2,7 @@ use super::*;
 use crate::adapter::Precision;
 use crate::model::{KvKind, Quant};
 
-fn vars(list: &[(&str, &str)]) -> std::vec::IntoIter<(String, String)> {
+fn vars(list: &[(&str, &str)]) -> std::vec::IntoIter<(OsString, OsString)> {
     let owned: Vec<_> = list
         .iter()
         .map(|(k, v)| ((*k).into(), (*v).into()))
@@ -216,4 +216,50 @@ fn the_record_of_changes_is_kept_for_ninety_days_unless_the_setting_says_otherwi
             "{wrong}"
         );
     }
+}
+
+#[test]
+fn where_state_is_kept_is_told_with_what_chose_it() {
+    let row = |settings: &Settings| {
+        let rows = settings.rows();
+        let found = rows.into_iter().find(|row| row.0 == DATA_DIR);
+        found.map(|(_, value, origin)| (value, origin)).unwrap()
+    };
+    let xdg = ("XDG_STATE_HOME", "/x");
+    let settings = load(None, vars(&[xdg, ("HOME", "/y")]), &[]).unwrap();
+    assert_eq!(settings.place().unwrap().dir, Path::new("/x/adapterd"));
+    assert_eq!(
+        row(&settings),
+        ("/x/adapterd".into(), "default: $XDG_STATE_HOME".into())
+    );
+    let said = [(DATA_DIR, "/z".to_owned())];
+    let settings = load(None, vars(&[xdg]), &said).unwrap();
+    assert_eq!(settings.place().unwrap().dir, Path::new("/z"));
+    assert_eq!(row(&settings), ("/z".into(), "flag".into()));
+    let variable = "ADAPTERD_STORAGE__DATA_DIR";
+    let settings = load(None, vars(&[xdg, (variable, "z")]), &[]).unwrap();
+    let place = settings.place().unwrap();
+    assert!(place.dir.is_absolute() && place.dir.ends_with("z"));
+    assert_eq!(place.why, variable);
+    // Empty means that nothing is said.
+    let settings = load(None, vars(&[xdg, (variable, "")]), &[]).unwrap();
+    assert_eq!(settings.place().unwrap().dir, Path::new("/x/adapterd"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_variable_that_is_not_text_is_a_mistake_only_where_it_is_ours() {
+    use std::os::unix::ffi::OsStringExt;
+    let odd = || OsString::from_vec(vec![b'/', 0xff]);
+    let load = |name: OsString| load(None, [(name, odd())].into_iter(), &[]);
+    assert_eq!(load("LESSOPEN".into()).unwrap().doubts, []);
+    assert!(load(odd()).is_ok());
+    let home = load("XDG_STATE_HOME".into()).unwrap();
+    assert_eq!(
+        home.place().unwrap().dir,
+        Path::new(&odd()).join("adapterd")
+    );
+    let problems = load("ADAPTERD_MODEL__PATH".into()).unwrap_err();
+    assert_eq!(problems[0].key, "ADAPTERD_MODEL__PATH");
+    assert!(problems[0].why.contains("UTF-8"), "{problems:?}");
 }
