@@ -101,6 +101,7 @@ impl Batch {
             range,
             start,
             table,
+            ..
         } in &self.sequences
         {
             for position in *start..start + range.len() {
