@@ -101,6 +101,7 @@ fn train(model: &Model, rows: usize, length: usize) -> Result<()> {
     let pack = Pack {
         tokens: tokens(count),
         ranges,
+        lengths: vec![],
     };
     rate(&format!("train {rows} records of {length}"), count, || {
         let losses = model.token_losses(&model.learn(&pack, &Unadapted)?, &pack.tokens)?;
@@ -128,6 +129,7 @@ fn decode(model: &Model, what: &str, streams: usize) -> Result<()> {
             .map(|(s, table)| Sequence {
                 range: s * length..(s + 1) * length,
                 start,
+                prompt: PROMPT,
                 table: table.clone(),
             })
             .collect(),

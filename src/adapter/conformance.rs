@@ -183,6 +183,14 @@ fn a_file_cut_anywhere_or_of_another_format_is_refused() {
         let mut pickled = files.clone();
         pickled.insert(WEIGHTS_FILE.to_owned(), b"\x80\x02}q\x00."[..].into());
         assert!(refusal(&pickled).why.contains("pickle"));
+        for name in [CONFIG_FILE, WEIGHTS_FILE] {
+            let mut pointer = files.clone();
+            let text = &b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 98\n"[..];
+            pointer.insert(name.to_owned(), text.into());
+            let fault = refusal(&pointer);
+            assert_eq!(fault.field, name);
+            assert!(fault.why.contains("git lfs pull"), "{fault}");
+        }
         pickled.remove(WEIGHTS_FILE);
         assert_eq!(refusal(&pickled).field, WEIGHTS_FILE);
         pickled.insert("adapter_model.bin".to_owned(), b"PK"[..].into());

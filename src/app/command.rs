@@ -147,6 +147,9 @@ pub struct SettingFlags {
     /// Type of cached keys and values: auto, f32, f16, q8
     #[arg(long, value_name = "TYPE")]
     pub kv: Option<String>,
+    /// Tokens of prompt and answer together, fewer or more than the model was made for [default: as its files say]
+    #[arg(long, value_name = "N")]
+    pub max_len: Option<usize>,
     /// Whether requests that begin alike share what is computed of it [default: true]
     #[arg(long, value_name = "BOOL")]
     pub prefix_cache: Option<bool>,
@@ -181,6 +184,7 @@ impl SettingFlags {
                 self.int8_threshold.map(|threshold| threshold.to_string()),
             ),
             ("model.kv", self.kv.clone()),
+            ("model.max_len", self.max_len.map(|n| n.to_string())),
             ("model.device", self.device.clone()),
             (
                 "engine.prefix_cache",

@@ -164,10 +164,11 @@ fn free(address: std::net::SocketAddr, door: &str) -> Result<String, String> {
 async fn base(settings: &Settings) -> Result<Base, String> {
     let model = &settings.values.model;
     let (origin, quant, kv) = (model.origin()?, model.quant()?, model.kv()?);
-    tokio::task::spawn_blocking(move || Base::open(&origin, quant, kv))
+    let base = tokio::task::spawn_blocking(move || Base::open(&origin, quant, kv))
         .await
         .map_err(|error| error.to_string())?
-        .map_err(|error| error.to_string())
+        .map_err(|error| error.to_string())?;
+    Ok(base.with_max_len(model.max_len))
 }
 
 fn about(base: &Base) -> String {

@@ -351,5 +351,6 @@ async fn open_base(settings: &Settings) -> anyhow::Result<Base> {
     let origin = model.origin().map_err(anyhow::Error::msg)?;
     let quant = model.quant().map_err(anyhow::Error::msg)?;
     let kv = model.kv().map_err(anyhow::Error::msg)?;
-    Ok(tokio::task::spawn_blocking(move || Base::open(&origin, quant, kv)).await??)
+    let base = tokio::task::spawn_blocking(move || Base::open(&origin, quant, kv)).await??;
+    Ok(base.with_max_len(model.max_len))
 }

@@ -12,7 +12,7 @@ use super::values::{self, Values};
 const TILE: usize = 1 << 14;
 
 /// Cosine and sine of each token's angles, one pair a frequency: [tokens, frequencies] each. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Angles {
     cos: Arc<[f32]>,
     sin: Arc<[f32]>,
@@ -41,6 +41,16 @@ impl Angles {
             cos: cos.into(),
             sin: sin.into(),
             frequencies: frequencies.len(),
+        }
+    }
+
+    /// Those of all tokens of `parts`, one part after the other. All parts have as many frequencies as the first.
+    pub fn joined(parts: &[Self]) -> Self {
+        let all = |of: fn(&Self) -> &[f32]| parts.iter().flat_map(of).copied().collect();
+        Self {
+            cos: all(|part| &part.cos),
+            sin: all(|part| &part.sin),
+            frequencies: parts.first().map_or(0, |part| part.frequencies),
         }
     }
 

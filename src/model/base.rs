@@ -90,6 +90,22 @@ impl Base {
         }
     }
 
+    /// Sequences of up to `max_len` positions, be it fewer or more than the model was made for; 0 changes nothing.
+    pub fn with_max_len(mut self, max_len: usize) -> Self {
+        let made_for = self.model.context();
+        if max_len > made_for {
+            tracing::warn!(
+                max_len,
+                "model.max_len is beyond the {made_for} positions {} was made for; answers to longer texts may be poor",
+                self.name
+            );
+        }
+        if max_len > 0 {
+            self.model.set_context(max_len);
+        }
+        self
+    }
+
     fn of_gguf(name: String, mut source: Gguf, kv: KvKind) -> Result<Self, OpenError> {
         let tokenizer = source.tokenizer()?.within(source.spec().vocab);
         let template = source.template()?;

@@ -21,6 +21,9 @@ pub struct Batch {
 pub struct Sequence {
     pub range: Range<usize>,
     pub start: usize,
+    /// Tokens of its prompt, computed by this batch or not. Where rotary scaling goes by length, rows of the prompt turn
+    /// as part of so many tokens, and each later row as the last of those up to it.
+    pub prompt: usize,
     /// Cache blocks that cover positions `0..start + range.len()`.
     pub table: Vec<u32>,
 }
@@ -31,6 +34,9 @@ pub struct Sequence {
 pub struct Pack {
     pub tokens: Vec<u32>,
     pub ranges: Vec<Range<usize>>,
+    /// Tokens of each record, where those are more than its range has: the last one predicts nothing, but rotary scaling by
+    /// length counts it. Empty where they are not.
+    pub lengths: Vec<usize>,
 }
 
 impl Sequence {
@@ -74,6 +80,20 @@ impl Batch {
         }
     }
 
+    /// For each row the number of tokens it turns as a part of.
+    pub(super) fn lengths(&self) -> Vec<usize> {
+        let rows = self.sequences.iter().flat_map(|sequence| {
+            let Sequence {
+                range,
+                start,
+                prompt,
+                ..
+            } = sequence;
+            (*start..start + range.len()).map(|position| (position + 1).max(*prompt))
+        });
+        rows.collect()
+    }
+
     /// Where each row's keys and values go: block and place within it.
     pub(super) fn slots(&self, block_size: usize) -> Result<Vec<(u32, usize)>> {
         let mut slots = Vec::with_capacity(self.tokens.len());
@@ -81,6 +101,7 @@ impl Batch {
             range,
             start,
             table,
+            ..
         } in &self.sequences
         {
             for position in *start..start + range.len() {
@@ -98,6 +119,18 @@ impl Batch {
 }
 
 impl Pack {
+    /// For each row the number of tokens of its record; 1 for rows of no record.
+    pub(super) fn lengths(&self) -> Vec<usize> {
+        let mut lengths = vec![1; self.tokens.len()];
+        for (at, range) in self.ranges.iter().enumerate() {
+            let whole = self.lengths.get(at).copied().unwrap_or(0).max(range.len());
+            if let Some(rows) = lengths.get_mut(range.clone()) {
+                rows.fill(whole);
+            }
+        }
+        lengths
+    }
+
     /// Positions of the rows; 0 for rows of no record.
     pub(super) fn positions(&self, context: usize) -> Result<Vec<usize>> {
         let mut positions = vec![0; self.tokens.len()];
@@ -127,6 +160,7 @@ mod tests {
         Sequence {
             range,
             start,
+            prompt: 0,
             table: table.to_vec(),
         }
     }
@@ -143,6 +177,28 @@ mod tests {
             batch.slots(4).unwrap(),
             [(8, 0), (3, 2), (3, 3), (9, 0), (9, 1)]
         );
+    }
+
+    #[test]
+    fn rows_of_a_prompt_turn_as_part_of_all_of_it_and_later_rows_as_the_last() {
+        let mut batch = Batch {
+            tokens: vec![0; 6],
+            sequences: vec![sequence(0..2, 3, &[7]), sequence(2..6, 4, &[3, 9])],
+            logit_rows: vec![],
+        };
+        (batch.sequences[0].prompt, batch.sequences[1].prompt) = (9, 6);
+        assert_eq!(batch.lengths(), [9, 9, 6, 6, 7, 8]);
+        let pack = Pack {
+            tokens: vec![0; 7],
+            ranges: vec![0..2, 3..6],
+            lengths: vec![3, 4],
+        };
+        assert_eq!(pack.lengths(), [3, 3, 1, 4, 4, 4, 1]);
+        let pack = Pack {
+            lengths: vec![],
+            ..pack
+        };
+        assert_eq!(pack.lengths(), [2, 2, 1, 3, 3, 3, 1]);
     }
 
     #[test]
@@ -183,13 +239,15 @@ mod tests {
         let pack = Pack {
             tokens: vec![0; 6],
             ranges: vec![0..2, 3..6],
+            lengths: vec![],
         };
         assert_eq!(pack.positions(3).unwrap(), [0, 1, 0, 0, 1, 2]);
         assert!(pack.positions(2).is_err(), "longer than the context");
         assert!(
             Pack {
                 tokens: vec![0; 2],
-                ranges: vec![1..3]
+                ranges: vec![1..3],
+                lengths: vec![],
             }
             .positions(8)
             .is_err()

@@ -4,6 +4,7 @@ use candle_core::{Result, Tensor, Var};
 
 use super::groups::WeightGroup;
 use super::layers::{Block, Embedding, Norm, Weight};
+use super::rotation::Rotation;
 use super::spec::Spec;
 use super::step::{Mode, Step};
 use super::supply::{At, Frozen, Initial, Learning, Supply, Taken, seeded};
@@ -12,7 +13,6 @@ use super::{Batch, Cache, KvKind, Pack, Sequence};
 use crate::adapter::{Adapt, SiteShape};
 use crate::kernels::attention::{Pages, Stored};
 use crate::kernels::loss;
-use crate::kernels::rotary::Angles;
 use crate::kernels::select_rows;
 
 pub struct Model {
@@ -21,8 +21,7 @@ pub struct Model {
     blocks: Vec<Block>,
     norm: Norm,
     head: Weight,
-    /// Radians a position, one for each pair of a head.
-    frequencies: Vec<f32>,
+    rotation: Rotation,
     sites: Vec<SiteShape>,
     taken: Taken,
     stored: Stored,
@@ -82,7 +81,7 @@ impl Model {
         };
         let taken = at.taken;
         Ok(Self {
-            frequencies: spec.rope.frequencies(spec.head_dim),
+            rotation: Rotation::of(&spec.rope, spec.head_dim),
             sites: blocks.iter().flat_map(Block::sites).collect(),
             stored: Stored::F32,
             variables: Vec::new(),
@@ -110,6 +109,16 @@ impl Model {
     /// Positions a sequence can have.
     pub fn context(&self) -> usize {
         self.spec.context
+    }
+
+    /// Lets sequences have so many positions instead. What frequencies are scaled by stays what the files say.
+    pub fn set_context(&mut self, positions: usize) {
+        self.spec.context = positions;
+    }
+
+    /// Cached keys of equal tokens are equal for prompts of this number in common; 0 for most prompts of most models.
+    pub fn key_class(&self, prompt: usize) -> usize {
+        self.rotation.class(prompt)
     }
 
     /// Every linear layer an adapter can change.
@@ -171,7 +180,7 @@ impl Model {
             slots,
         };
         let mut step = Step {
-            angles: self.angles(&positions),
+            angles: self.rotation.angles(&positions, || batch.lengths()),
             adapt: adapters,
             mode,
         };
@@ -186,7 +195,7 @@ impl Model {
         let positions = pack.positions(self.spec.context)?;
         let mode = Mode::Packed(&pack.ranges);
         let mut step = Step {
-            angles: self.angles(&positions),
+            angles: self.rotation.angles(&positions, || pack.lengths()),
             adapt: adapters,
             mode,
         };
@@ -203,11 +212,6 @@ impl Model {
     /// Log-probabilities [R, vocab] of hidden rows, untracked.
     pub fn log_probs(&self, hidden: &Tensor) -> Result<Tensor> {
         loss::log_softmax(&self.head.project(&hidden.detach(), None, false)?)
-    }
-
-    fn angles(&self, positions: &[usize]) -> Angles {
-        let factor = self.spec.rope.attention_factor();
-        Angles::at(positions.iter().copied(), &self.frequencies, factor)
     }
 
     fn through_blocks(&self, tokens: &[u32], step: &mut Step<'_>) -> Result<Tensor> {

@@ -8,6 +8,7 @@ mod decoder;
 mod groups;
 mod hub;
 mod layers;
+mod rotation;
 pub mod sample;
 pub mod spec;
 mod step;

@@ -29,7 +29,7 @@ pub struct Spec {
     pub head_norm: bool,
     /// The output head is the embedding matrix; there is no `lm_head.weight`.
     pub tied: bool,
-    /// Positions the model was made for.
+    /// Positions the model was made for, by its scaling beyond those it was first trained on.
     pub context: usize,
 }
 
@@ -83,26 +83,81 @@ pub enum Scaling {
         attention_factor: f64,
         truncate: bool,
     },
-    /// Changes the base only for sequences longer than `Spec::context`, which are never run: within it, no scaling.
+    /// No scaling within `original_context` tokens; the base of a longer text grows with its length (dynamic NTK).
     Dynamic {
         factor: f64,
+        original_context: usize,
+    },
+    /// Each frequency divided by its own number (arXiv 2402.13753), `head_dim / 2` of them: `short` for texts within
+    /// `original_context` tokens, `long` for longer ones. `attention_factor` multiplies sine and cosine of both.
+    LongRope {
+        original_context: usize,
+        short: Vec<f32>,
+        long: Vec<f32>,
+        attention_factor: f64,
     },
     /// Each frequency divided by its own number, `head_dim / 2` of them (`rope_freqs.weight` of a GGUF file).
     Divisors(Vec<f32>),
 }
 
+/// `head_dim / 2` frequencies without scaling.
+fn plain(theta: f64, head_dim: usize) -> impl Iterator<Item = f64> {
+    (0..head_dim / 2).map(move |i| 1.0 / theta.powf(2.0 * i as f64 / head_dim as f64))
+}
+
+/// Each frequency divided by its own number.
+fn divided(frequencies: impl Iterator<Item = f64>, by: &[f32]) -> Vec<f32> {
+    frequencies
+        .zip(by)
+        .map(|(f, d)| (f / f64::from(*d)) as f32)
+        .collect()
+}
+
 impl Rope {
-    /// `head_dim / 2` frequencies, radians a position, f32 as the reference implementations hold them.
+    /// The length beyond which a text has other frequencies than [`frequencies`](Self::frequencies), where there is one.
+    pub fn longest_alike(&self) -> Option<usize> {
+        match self.scaling {
+            Scaling::Dynamic {
+                original_context, ..
+            }
+            | Scaling::LongRope {
+                original_context, ..
+            } => Some(original_context),
+            _ => None,
+        }
+    }
+
+    /// The frequencies of a text of `length` tokens.
+    pub fn frequencies_of(&self, head_dim: usize, length: usize) -> Vec<f32> {
+        match &self.scaling {
+            Scaling::Dynamic {
+                factor,
+                original_context,
+            } if length > *original_context => {
+                let (dim, stretch) = (head_dim as f64, length as f64 / *original_context as f64);
+                let growth = (factor * stretch - (factor - 1.0)).powf(dim / (dim - 2.0));
+                plain(self.theta * growth, head_dim)
+                    .map(|f| f as f32)
+                    .collect()
+            }
+            Scaling::LongRope {
+                original_context,
+                long,
+                ..
+            } if length > *original_context => divided(plain(self.theta, head_dim), long),
+            _ => self.frequencies(head_dim),
+        }
+    }
+
+    /// `head_dim / 2` frequencies, radians a position, f32 as the reference implementations hold them; those of texts
+    /// within the original context, where longer ones have others.
     pub fn frequencies(&self, head_dim: usize) -> Vec<f32> {
-        let plain =
-            (0..head_dim / 2).map(|i| 1.0 / self.theta.powf(2.0 * i as f64 / head_dim as f64));
+        let plain = plain(self.theta, head_dim);
         match &self.scaling {
             Scaling::None | Scaling::Dynamic { .. } => plain.map(|f| f as f32).collect(),
             Scaling::Linear { factor } => plain.map(|f| (f / factor) as f32).collect(),
-            Scaling::Divisors(by) => plain
-                .zip(by)
-                .map(|(f, d)| (f / f64::from(*d)) as f32)
-                .collect(),
+            Scaling::Divisors(by) => divided(plain, by),
+            Scaling::LongRope { short, .. } => divided(plain, short),
             Scaling::Llama3 {
                 factor,
                 low_freq_factor,
@@ -158,10 +213,13 @@ impl Rope {
         }
     }
 
-    /// Multiplies sine and cosine: 1 except under YaRN.
+    /// Multiplies sine and cosine: 1 except under YaRN and LongRoPE.
     pub fn attention_factor(&self) -> f32 {
         match self.scaling {
             Scaling::Yarn {
+                attention_factor, ..
+            }
+            | Scaling::LongRope {
                 attention_factor, ..
             } => attention_factor as f32,
             _ => 1.0,
@@ -283,5 +341,29 @@ mod tests {
         }
         .frequencies(64);
         close(&found, &[(0, 0.4), (5, 0.094_854_94), (31, 5.334_086e-5)]);
+    }
+
+    #[test]
+    fn dynamic_scaling_grows_the_base_with_the_length_beyond_the_original_context() {
+        let rope = Rope {
+            theta: 10_000.0,
+            scaling: Scaling::Dynamic {
+                factor: 4.0,
+                original_context: 2048,
+            },
+        };
+        let plain = rope.frequencies(64);
+        assert_eq!(rope.frequencies_of(64, 2048), plain);
+        // Base 10000 · (4 · 3000/2048 - 3)^(64/62)
+        let base: f64 = 10_000.0 * (4.0 * 3000.0 / 2048.0 - 3.0f64).powf(64.0 / 62.0);
+        close(
+            &rope.frequencies_of(64, 3000),
+            &[
+                (0, 1.0),
+                (16, base.powf(-0.5) as f32),
+                (31, base.powf(-62.0 / 64.0) as f32),
+            ],
+        );
+        assert!(rope.frequencies_of(64, 3001)[31] < rope.frequencies_of(64, 3000)[31]);
     }
 }

@@ -159,6 +159,7 @@ impl<F: Forward> Engine<F> {
         let naming = Naming {
             names: &self.names,
             alone: (!self.shortcuts.prefix_cache).then_some(number),
+            key_class: self.forward.key_class(admitted.prompt.len()),
         };
         let request = Request::new(admitted, events, seat, &self.tokenizer, naming);
         let (n, speaks) = (request.n, request.max_tokens() > 0);

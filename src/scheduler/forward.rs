@@ -11,6 +11,10 @@ pub trait Forward {
     type Cache;
     /// Of the weights: what is cached is theirs.
     fn digest(&self) -> [u8; 32];
+    /// Cached keys of equal tokens are equal for prompts of this number in common.
+    fn key_class(&self, _prompt: usize) -> usize {
+        0
+    }
     fn new_cache(&self, blocks: usize, block_size: usize) -> Result<Self::Cache>;
     /// Logits [wanted rows, vocab] of one ragged batch; its keys and values are in the cache afterwards.
     fn serve(&self, batch: &Batch, cache: &mut Self::Cache, adapters: &Routed) -> Result<Tensor>;
@@ -21,6 +25,10 @@ impl Forward for Arc<Base> {
 
     fn digest(&self) -> [u8; 32] {
         self.digest
+    }
+
+    fn key_class(&self, prompt: usize) -> usize {
+        self.model.key_class(prompt)
     }
 
     fn new_cache(&self, blocks: usize, block_size: usize) -> Result<Cache> {

@@ -38,9 +38,11 @@ impl Names {
     }
 
     /// What the name of a sequence's first block is chained to.
-    pub fn root(&self, circle: Circle<'_>, adapter: Option<Generation>) -> Name {
+    /// `key_class`: keys of equal tokens are equal only where this number is.
+    pub fn root(&self, circle: Circle<'_>, adapter: Option<Generation>, key_class: usize) -> Name {
         let mut hash = blake3::Hasher::new_keyed(&self.key);
         hash.update(&self.base);
+        hash.update(&(key_class as u64).to_le_bytes());
         // Every part has a tag or a fixed length, so that no two roots are spelled alike.
         match adapter {
             Some(generation) => hash.update(&[1]).update(generation.bytes()),
@@ -104,7 +106,7 @@ mod tests {
     #[test]
     fn a_name_stands_for_all_tokens_up_to_the_blocks_end() {
         let names = Names::new([0; 32], 3);
-        let root = names.root(Circle::Salted(""), None);
+        let root = names.root(Circle::Salted(""), None, 0);
         let whole = of(&names, root, &[1, 2, 3, 4, 5, 6, 7]);
         assert_eq!(whole.len(), 2, "only full blocks have names");
         assert_eq!(of(&names, root, &[1, 2, 3, 4, 5, 6]), whole);
@@ -120,17 +122,19 @@ mod tests {
         let names = Names::new([0; 32], 2);
         let generation = |byte| Some(Generation::new([byte; 32]));
         let roots = [
-            names.root(Circle::Salted(""), None),
-            names.root(Circle::Salted("a"), None),
-            names.root(Circle::Salted(""), generation(0)),
-            names.root(Circle::Salted(""), generation(1)),
-            names.root(Circle::Alone(0), None),
-            names.root(Circle::Alone(1), None),
+            names.root(Circle::Salted(""), None, 0),
+            names.root(Circle::Salted("a"), None, 0),
+            names.root(Circle::Salted(""), generation(0), 0),
+            names.root(Circle::Salted(""), generation(1), 0),
+            names.root(Circle::Alone(0), None, 0),
+            names.root(Circle::Alone(1), None, 0),
+            names.root(Circle::Salted(""), None, 1),
+            names.root(Circle::Salted(""), None, 256),
             Names {
                 base: [1; 32],
                 ..names
             }
-            .root(Circle::Salted(""), None),
+            .root(Circle::Salted(""), None, 0),
         ];
         for (at, root) in roots.iter().enumerate() {
             assert!(!roots[..at].contains(root), "root {at} is not its own");

@@ -48,6 +48,8 @@ pub struct Naming<'a> {
     pub names: &'a Names,
     /// Where nobody else may share them: the request's number.
     pub alone: Option<u64>,
+    /// What keys depend on besides tokens and their positions.
+    pub key_class: usize,
 }
 
 /// The reader has gone, or was too slow and has been told so. The request ends.
@@ -90,9 +92,8 @@ impl Request {
             Some(number) => Circle::Alone(number),
             None => Circle::Salted(&cache_salt),
         };
-        let root = naming
-            .names
-            .root(circle, lease.as_ref().map(Lease::generation));
+        let generation = lease.as_ref().map(Lease::generation);
+        let root = naming.names.root(circle, generation, naming.key_class);
         let mut names = Vec::new();
         naming.names.extend(root, &mut names, prompt.iter());
         let scores = prompt_logprobs.then(|| vec![describe(tokenizer, prompt[0], None)]);

@@ -95,6 +95,7 @@ impl Step {
         self.batch.sequences.push(Sequence {
             range: range.clone(),
             start,
+            prompt: request.prompt.len(),
             table: answer.table.ids().to_vec(),
         });
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::TextError;
+use crate::domain::lfs_pointer;
 
 const NAMES: [&str; 7] = [
     "bos_token",
@@ -16,6 +17,44 @@ const NAMES: [&str; 7] = [
     "cls_token",
     "mask_token",
 ];
+
+/// Tokens that end an answer or a turn of it by their names, as published models use them (those llama.cpp knows, and
+/// Llama 4's): whatever a file calls its end token, and whether or not it says that they are special.
+const ENDINGS: [&str; 19] = [
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|eot|>",
+    "<|eom|>",
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<end_of_turn>",
+    "<|end|>",
+    "<|return|>",
+    "<|call|>",
+    "<|calls|>",
+    "<|flush|>",
+    "<EOT>",
+    "_<EOT>",
+    "[EOT]",
+    "[EOS]",
+    "<｜end▁of▁sentence｜>",
+    "<end_of_utterance>",
+];
+
+/// The names above that a vocabulary has, with their ids. Where messages of one answer end by `<|end|>` and the answer by a
+/// token of its own, `<|end|>` does not end it.
+pub(super) fn endings(id: impl Fn(&str) -> Option<u32>) -> Vec<(&'static str, u32)> {
+    let message_ends = id("<|return|>").is_some()
+        && ["<|call|>", "<|calls|>", "<|flush|>"]
+            .iter()
+            .any(|name| id(name).is_some());
+    ENDINGS
+        .into_iter()
+        .filter(|name| !(message_ends && *name == "<|end|>"))
+        .filter_map(|name| Some((name, id(name)?)))
+        .collect()
+}
 
 /// Special tokens by what they are for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -93,6 +132,11 @@ impl Specials {
                 .bos_id
                 .or_else(|| ids(config.get("bos_token_id")).next());
             specials.eos_ids.extend(ids(config.get("eos_token_id")));
+            for key in ["bos_token_id", "eos_token_id"] {
+                if let Some(bad) = not_an_id(config.get(key)) {
+                    tracing::warn!("{file}: {key}: {bad} is not the id of a token; ignored");
+                }
+            }
         }
         Ok(specials)
     }
@@ -119,6 +163,16 @@ fn ids(value: Option<&Value>) -> impl Iterator<Item = u32> {
         .filter_map(|id| u32::try_from(id).ok())
 }
 
+/// A number, or one of a list, that cannot be an id.
+fn not_an_id(value: Option<&Value>) -> Option<&Value> {
+    let id = |value: &Value| value.as_u64().is_some_and(|id| u32::try_from(id).is_ok());
+    match value? {
+        Value::Array(items) => items.iter().find(|item| !id(item)),
+        Value::Null => None,
+        one => Some(one).filter(|one| !id(one)),
+    }
+}
+
 /// The object in a JSON file of a folder; empty if there is no such file.
 pub(super) fn object(dir: &Path, file: &str) -> Result<serde_json::Map<String, Value>, TextError> {
     let text = match std::fs::read_to_string(dir.join(file)) {
@@ -126,6 +180,9 @@ pub(super) fn object(dir: &Path, file: &str) -> Result<serde_json::Map<String, V
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(serde_json::Map::new()),
         Err(e) => return Err(TextError::File(format!("{file}: {e}"))),
     };
+    if let Some(why) = lfs_pointer(text.as_bytes()) {
+        return Err(TextError::File(format!("{file}: {why}")));
+    }
     match serde_json::from_str(&text) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(_) => Err(TextError::File(format!("{file}: is not a JSON object"))),

@@ -6,12 +6,17 @@ use std::sync::{Arc, OnceLock};
 use tokenizers::{AddedToken, Tokenizer as Engine};
 
 use super::bytes::{Pieces, take_text};
+use super::special::endings;
 use super::{Decoder, Specials, TextError};
+use crate::domain::lfs_pointer;
 
 /// A tokenizer with its special tokens. Cheap to clone; shared between threads.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: Arc<Inner>,
+    bos: Option<u32>,
+    /// As [`eos`](Self::eos) gives them.
+    eos: Arc<[u32]>,
     /// Ids from here on have no row in the model's embedding.
     rows: usize,
 }
@@ -20,8 +25,9 @@ struct Inner {
     engine: Engine,
     pieces: Arc<Pieces>,
     specials: Specials,
-    bos: Option<u32>,
-    eos: Vec<u32>,
+    /// What the files say begins and ends a text, which the digest is of; names that end an answer follow from the
+    /// definition.
+    stated: (Option<u32>, Vec<u32>),
     digest: OnceLock<[u8; 32]>,
 }
 
@@ -38,6 +44,9 @@ impl Tokenizer {
             };
             TextError::File(format!("{}: {e}{hint}", path.display()))
         })?;
+        if let Some(why) = lfs_pointer(&json) {
+            return Err(TextError::File(format!("tokenizer.json: {why}")));
+        }
         Self::from_json(&json, Specials::from_folder(dir)?)
     }
 
@@ -55,6 +64,8 @@ impl Tokenizer {
             .map_err(|e| TextError::Tokenizer(e.to_string()))?;
         engine.with_padding(None);
         add(&mut engine, &specials);
+        let endings = endings(|token| engine.token_to_id(token));
+        hide(&mut engine, &endings);
         let id = |name: &str| {
             specials
                 .named
@@ -66,30 +77,54 @@ impl Tokenizer {
                 .bos_id
                 .filter(|_| !specials.named.contains_key("bos_token"))
         });
-        let mut eos: Vec<u32> = id("eos_token")
+        let mut stated: Vec<u32> = id("eos_token")
             .into_iter()
             .chain(specials.eos_ids.iter().copied())
             .collect();
-        eos.sort_unstable();
-        eos.dedup();
+        stated.sort_unstable();
+        stated.dedup();
+        let mut named: Vec<u32> = endings.iter().map(|(_, id)| *id).collect();
+        named.retain(|id| !stated.contains(id));
+        named.sort_unstable();
+        let eos = [stated.as_slice(), &named].concat();
         let pieces = Arc::new(Pieces::of(&engine)?);
         let inner = Arc::new(Inner {
             engine,
             pieces,
             specials,
-            bos,
-            eos,
+            stated: (bos, stated),
             digest: OnceLock::new(),
         });
         Ok(Self {
             inner,
+            bos,
+            eos: eos.into(),
             rows: usize::MAX,
         })
     }
 
-    /// The same tokenizer for a model with `rows` embeddings: a text that needs an id beyond them cannot be encoded.
+    /// The same tokenizer for a model with `rows` embeddings: a text that needs an id beyond them cannot be encoded, and
+    /// none of them begins or ends a text.
     pub fn within(self, rows: usize) -> Self {
-        Self { rows, ..self }
+        let known = |id: &u32| (*id as usize) < rows;
+        let beyond: Vec<u32> = self
+            .eos
+            .iter()
+            .chain(&self.bos)
+            .copied()
+            .filter(|id| !known(id))
+            .collect();
+        if !beyond.is_empty() {
+            tracing::warn!(
+                "begin and end tokens {beyond:?} are not ids of the model, which has {rows}; ignored"
+            );
+        }
+        Self {
+            bos: self.bos.filter(known),
+            eos: self.eos.iter().copied().filter(known).collect(),
+            rows,
+            ..self
+        }
     }
 
     /// `add_special`: with begin and end tokens as the tokenizer's post-processor adds them. Special tokens written in
@@ -152,12 +187,13 @@ impl Tokenizer {
 
     /// The token that begins a text.
     pub fn bos(&self) -> Option<u32> {
-        self.inner.bos
+        self.bos
     }
 
-    /// Ids that end an answer (of the tokenizer and the generation config), ascending.
+    /// Ids that end an answer: those that the files state, ascending, so that the first is what ends a text of training;
+    /// then those that do by their names.
     pub fn eos(&self) -> &[u32] {
-        &self.inner.eos
+        &self.eos
     }
 
     /// Largest id + 1.
@@ -182,7 +218,8 @@ impl Tokenizer {
         *self.inner.digest.get_or_init(|| {
             let mut hasher = blake3::Hasher::new();
             hasher.update(self.to_json().unwrap_or_default().as_bytes());
-            hasher.update(format!("\n{:?} {:?}", self.inner.bos, self.inner.eos).as_bytes());
+            let (bos, eos) = &self.inner.stated;
+            hasher.update(format!("\n{bos:?} {eos:?}").as_bytes());
             *hasher.finalize().as_bytes()
         })
     }
@@ -219,6 +256,17 @@ fn add(engine: &mut Engine, specials: &Specials) {
         let known = engine.get_added_vocabulary().is_special_token(token);
         if !known && engine.token_to_id(token).is_some() {
             engine.add_special_tokens(&[AddedToken::from(token.clone(), true).normalized(false)]);
+        }
+    }
+}
+
+/// Makes tokens that end an answer special, so that they are never part of its text.
+fn hide(engine: &mut Engine, endings: &[(&str, u32)]) {
+    for (token, id) in endings {
+        if !engine.get_added_vocabulary().is_special_token(token) {
+            tracing::warn!("token `{token}` ({id}) ends answers, though it is not called special");
+            let special = AddedToken::from((*token).to_owned(), true).normalized(false);
+            engine.add_special_tokens(&[special]);
         }
     }
 }

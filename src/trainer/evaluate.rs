@@ -134,6 +134,7 @@ mod tests {
         let pack = Pack {
             ranges: std::iter::once(0..tokens.len()).collect(),
             tokens: tokens.clone(),
+            lengths: vec![],
         };
         let hidden = learner.learn(&pack, &Unadapted).unwrap();
         let asked = hidden.narrow(0, 0, tokens.len() - 1).unwrap();

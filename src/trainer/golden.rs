@@ -230,6 +230,7 @@ fn the_trained_adapter_answers_as_the_one_peft_trained() {
                 &Pack {
                     tokens: ids.clone(),
                     ranges: vec![all],
+                    lengths: vec![],
                 },
                 &routed,
             )

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from transformers import (
@@ -101,6 +103,27 @@ TINY: dict[str, Tiny] = {
 }
 
 
+# A model made for 24 positions, and how its folder could say that it is good for more. The weights are the same.
+BEYOND = Tiny(
+    LlamaConfig, 20, "llama",
+    small(max_position_embeddings=24, rope_parameters=rope("default")), dtype=torch.float16,
+)
+SCALINGS: dict[str, dict] = {
+    "dynamic": {"rope_parameters": rope("dynamic", factor=4.0)},
+    "linear": {"rope_parameters": rope("linear", factor=4.0)},
+    "yarn": {"rope_parameters": rope("yarn", factor=4.0, original_max_position_embeddings=24)},
+    "longrope": {
+        "max_position_embeddings": 96,
+        "rope_parameters": rope(
+            "longrope", original_max_position_embeddings=24,
+            short_factor=[1.0, 1.0, 1.05, 1.1, 1.2, 1.3, 1.4, 1.5], long_factor=[1.0, 1.2, 1.6, 2.0, 3.0, 4.0, 6.0, 8.0],
+        ),
+    },
+}
+# Within 24 positions to beyond them, and beyond them from the beginning.
+BEYOND_LENGTHS = [17, 41]
+
+
 def fill(model: PreTrainedModel, seed: int) -> None:
     """Random weights in name order: unit-gain linears with some excess, norms and biases that are not trivial."""
     source = torch.Generator().manual_seed(seed)
@@ -121,6 +144,11 @@ def fill(model: PreTrainedModel, seed: int) -> None:
 
 
 def make(name: str, tiny: Tiny) -> None:
+    make_folder(name, tiny)
+    expect(name)
+
+
+def make_folder(name: str, tiny: Tiny) -> None:
     folder = MODELS / name
     shutil.rmtree(folder, ignore_errors=True)
     tokenizer = tokenizers_made.MAKERS[tiny.tokenizer]()
@@ -142,13 +170,34 @@ def make(name: str, tiny: Tiny) -> None:
         settings = read_json(folder / "tokenizer_config.json") | {"chat_template": file.read_text(encoding="utf-8")}
         write_json(folder / "tokenizer_config.json", settings)
         file.unlink()
-    expect(name)
 
 
 def expect(name: str) -> None:
     tokenizer = PreTrainedTokenizerFast.from_pretrained(MODELS / name)
     prompts = [(text, tokenizer(text)["input_ids"]) for text in PROMPTS]
     oracle.write_expected(f"models/{name}", oracle.load(MODELS / name), prompts, oracle.GREEDY_STEPS, model=name)
+
+
+def make_beyond(name: str) -> None:
+    """One folder of weights, its scalings beside it, and the answers with each."""
+    make_folder(name, BEYOND)
+    folder = MODELS / name
+    plain = read_json(folder / "config.json")
+    write_json(folder / "scalings.json", SCALINGS)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    ids = (tokenizer(PROMPTS[0])["input_ids"] + tokenizer(PROMPTS[1])["input_ids"]) * 2
+    for scaling, change in SCALINGS.items():
+        tensors, entries = {}, []
+        for at, length in enumerate(BEYOND_LENGTHS):
+            prompt = ids[:length]
+            with tempfile.TemporaryDirectory() as changed:
+                shutil.copytree(folder, changed, dirs_exist_ok=True)
+                write_json(Path(changed) / "config.json", plain | change)
+                # Anew for each: frequencies by length stay with a model that has seen a longer text.
+                tensors[f"logprobs.{at}"] = oracle.logprobs(oracle.load(Path(changed)), prompt)
+                run = oracle.greedy_cached(oracle.load(Path(changed)), prompt, 24)
+            entries.append({"ids": prompt, "logprobs": f"logprobs.{at}", "greedy": run})
+        oracle.write_answers(f"models/{name}-{scaling}", tensors, {"model": name, "scaling": scaling, "prompts": entries})
 
 
 def make_old(name: str, source: str) -> None:
@@ -192,10 +241,13 @@ def make_old(name: str, source: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="*", choices=sorted(TINY), help="make only these")
-    wanted = parser.parse_args().only or list(TINY)
+    parser.add_argument("--only", nargs="*", choices=sorted([*TINY, "llama-beyond"]), help="make only these")
+    wanted = parser.parse_args().only or [*TINY, "llama-beyond"]
     for name in wanted:
-        make(name, TINY[name])
+        if name == "llama-beyond":
+            make_beyond(name)
+        else:
+            make(name, TINY[name])
         print("made", name)
     if "llama-linear" in wanted:
         make_old("llama-linear-old", "llama-linear")

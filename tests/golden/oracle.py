@@ -35,6 +35,21 @@ def logprobs(model: torch.nn.Module, ids: list[int]) -> torch.Tensor:
     return torch.log_softmax(logits.float(), dim=-1).contiguous()
 
 
+@torch.no_grad()
+def greedy_cached(model: torch.nn.Module, ids: list[int], steps: int) -> dict[str, list]:
+    """As `greedy`, the prompt at once and then a token at a time over cached keys, as generation does: where rotary scaling
+    goes by length, keys keep the rotation they were cached with."""
+    out = model(input_ids=torch.tensor([ids]), use_cache=True)
+    chosen, scores, gaps = [], [], []
+    for _ in range(steps):
+        best = torch.log_softmax(out.logits[0, -1].float(), dim=-1).topk(2)
+        chosen.append(int(best.indices[0]))
+        scores.append(float(best.values[0]))
+        gaps.append(float(best.values[0] - best.values[1]))
+        out = model(input_ids=torch.tensor([[chosen[-1]]]), past_key_values=out.past_key_values, use_cache=True)
+    return {"ids": chosen, "logprobs": scores, "gaps": gaps}
+
+
 def greedy(model: torch.nn.Module, ids: list[int], steps: int = GREEDY_STEPS) -> dict[str, list]:
     """`steps` likeliest tokens, end tokens ignored; `gaps[i]` is how far token i's log-prob is above the second's."""
     chosen: list[int] = []
@@ -57,10 +72,15 @@ def write_expected(
         | ({"greedy": greedy(network, ids, steps)} if steps else {})
         for i, (text, ids) in enumerate(prompts)
     ]
+    write_answers(name, tensors, facts | {"prompts": entries})
+
+
+def write_answers(name: str, tensors: dict[str, torch.Tensor], answers: dict) -> None:
+    """`expected/NAME.safetensors` and `expected/NAME.json`."""
     target = EXPECTED / name
     target.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, target.with_name(target.name + ".safetensors"))
-    write_json(target.with_name(target.name + ".json"), facts | {"prompts": entries})
+    write_json(target.with_name(target.name + ".json"), answers)
 
 
 def write_json(path: Path, value: object) -> None:

@@ -59,3 +59,30 @@ fn a_folder_is_quantized_unless_told_to_keep_what_is_stored() {
     assert!(bytes(None) < bytes(Some(Quant::To(Format::Bf16))));
     assert!(bytes(Some(Quant::To(Format::Bf16))) < bytes(Some(Quant::To(Format::F32))));
 }
+
+#[test]
+fn the_embedded_base_has_the_tokenizer_its_adapters_were_trained_with() {
+    let base = open(Origin::Embedded, None);
+    let digest: String = base
+        .tokenizer
+        .digest()
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    for name in ["legal", "medical"] {
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("adapters/{name}/adapterd.json"));
+        let record = std::fs::read_to_string(path).expect("a record");
+        let record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
+        assert_eq!(record["tokenizer_digest"], digest.as_str(), "{name}");
+    }
+}
+
+#[test]
+fn a_context_is_lowered_and_raised_and_otherwise_as_the_model_says() {
+    let context = |max_len| {
+        let base = open(Origin::Folder(golden("models/llama")), None);
+        base.with_max_len(max_len).model.context()
+    };
+    assert_eq!([0, 100, 512, 2048].map(context), [512, 100, 512, 2048]);
+}

@@ -67,6 +67,7 @@ impl<'a> Crowd<'a> {
             batch.sequences.push(Sequence {
                 range,
                 start: self.done[at],
+                prompt: 0,
                 table,
             });
             self.done[at] += piece.len();

@@ -86,6 +86,7 @@ struct Stream<'a> {
     model: &'a Model,
     cache: Cache,
     done: usize,
+    prompt: usize,
 }
 
 impl<'a> Stream<'a> {
@@ -95,6 +96,15 @@ impl<'a> Stream<'a> {
             model,
             cache,
             done: 0,
+            prompt: 0,
+        }
+    }
+
+    /// Of a prompt of so many tokens, and what comes after.
+    fn of_prompt(model: &'a Model, tokens: usize) -> Self {
+        Self {
+            prompt: tokens,
+            ..Self::new(model)
         }
     }
 
@@ -111,6 +121,7 @@ impl<'a> Stream<'a> {
             sequences: vec![Sequence {
                 range,
                 start: self.done,
+                prompt: self.prompt,
                 table,
             }],
         };
@@ -127,6 +138,7 @@ fn learned(model: &Model, ids: &[u32]) -> Vec<Vec<f32>> {
     let pack = Pack {
         tokens: ids.to_vec(),
         ranges: vec![0..ids.len()],
+        lengths: vec![],
     };
     let hidden = model.learn(&pack, &Unadapted).expect("a forward");
     rows(&model.log_probs(&hidden).expect("log-probabilities"))
@@ -138,7 +150,7 @@ fn assert_answers(name: &str, model: &Model, prompts: &[Prompt]) {
         let (off, _) = distance(&learned(model, &prompt.ids), &prompt.log_probs);
         assert!(off <= 1e-3, "{name}, prompt {at}: learning is off by {off}");
 
-        let mut stream = Stream::new(model);
+        let mut stream = Stream::of_prompt(model, prompt.ids.len());
         let (first, rest) = prompt.ids.split_at(prompt.ids.len() / 2);
         let mut served = Vec::new();
         for piece in [first, rest].into_iter().filter(|piece| !piece.is_empty()) {
@@ -259,5 +271,38 @@ fn gguf_files_answer_as_transformers_does_with_their_weights() {
             let (_, mean) = distance(&Stream::new(&own).push(&prompt.ids), &prompt.log_probs);
             assert!(mean <= 0.05, "{name}: serving is off by {mean} on average");
         }
+    }
+}
+
+/// `models/llama-beyond` with this scaling, whose prompts are longer than it was made for.
+fn beyond(scaling: &str) -> Model {
+    let folder = golden("models/llama-beyond");
+    let read = |path: &Path| std::fs::read_to_string(path).expect("a golden file");
+    let scalings: serde_json::Value =
+        serde_json::from_str(&read(&folder.join("scalings.json"))).expect("JSON");
+    let mut config: serde_json::Value =
+        serde_json::from_str(&read(&folder.join("config.json"))).expect("JSON");
+    for (key, value) in scalings[scaling].as_object().expect("keys") {
+        config[key] = value.clone();
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::write(dir.path().join("config.json"), config.to_string()).expect("config.json");
+    std::fs::copy(
+        folder.join("model.safetensors"),
+        dir.path().join("model.safetensors"),
+    )
+    .expect("the weights");
+    let mut folder = Folder::open(dir.path(), Quant::To(Format::F32)).expect(scaling);
+    model(&mut folder, KvKind::F32)
+}
+
+#[test]
+fn prompts_beyond_the_original_context_are_answered_as_transformers_does() {
+    for scaling in ["dynamic", "longrope", "linear", "yarn"] {
+        let prompts = expected(&format!("models/llama-beyond-{scaling}"));
+        let model = beyond(scaling);
+        let longest = prompts.iter().map(|p| p.ids.len() + p.greedy.len()).max();
+        assert!(longest.is_some_and(|tokens| tokens <= model.context()));
+        assert_answers(scaling, &model, &prompts);
     }
 }

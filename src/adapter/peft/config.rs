@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::adapter::AdapterFault;
+use crate::domain::lfs_pointer;
 
 /// The object in `adapter_config.json`.
 #[derive(Debug, Clone)]
@@ -13,6 +14,9 @@ pub struct ConfigFile {
 impl ConfigFile {
     /// `file` is the name to blame when the text is no JSON object.
     pub fn parse(file: &str, text: &[u8]) -> Result<Self, AdapterFault> {
+        if let Some(why) = lfs_pointer(text) {
+            return Err(AdapterFault::new(file, why));
+        }
         match serde_json::from_slice(text) {
             Ok(Value::Object(keys)) => Ok(Self { keys }),
             Ok(_) => Err(AdapterFault::new(file, "is not a JSON object")),

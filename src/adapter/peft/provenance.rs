@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::PROVENANCE_FILE;
 use crate::adapter::AdapterFault;
-use crate::domain::Generation;
+use crate::domain::{Generation, lfs_pointer};
 
 /// Digests are 64 hex digits. Keys of other versions are kept out of the way, not refused: nothing here changes what
 /// an adapter computes.
@@ -29,6 +29,9 @@ pub struct Provenance {
 
 impl Provenance {
     pub fn parse(bytes: &[u8]) -> Result<Self, AdapterFault> {
+        if let Some(why) = lfs_pointer(bytes) {
+            return Err(AdapterFault::new(PROVENANCE_FILE, why));
+        }
         // An object first: a list would be read field by field, and an empty one as "nothing is known".
         serde_json::from_slice(bytes)
             .and_then(|keys: Map<String, Value>| serde_json::from_value(Value::Object(keys)))

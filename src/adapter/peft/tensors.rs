@@ -8,6 +8,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 
 use crate::adapter::AdapterFault;
+use crate::domain::lfs_pointer;
 use crate::kernels::pool;
 use crate::kernels::segmented::Matrix;
 
@@ -25,6 +26,9 @@ impl<'a> Tensors<'a> {
     /// `name` is the file to blame.
     pub fn parse(name: &str, bytes: &'a [u8]) -> Result<Self, AdapterFault> {
         let fault = |why: String| AdapterFault::new(name, why);
+        if let Some(why) = lfs_pointer(bytes) {
+            return Err(fault(why.to_owned()));
+        }
         if let Some(format) = foreign_format(bytes) {
             return Err(fault(format!("is {format}; only safetensors is read")));
         }
@@ -135,7 +139,7 @@ fn foreign_format(bytes: &[u8]) -> Option<&'static str> {
     if bytes.get(8) == Some(&b'{') {
         return None;
     }
-    let known: [(&[u8], &str); 7] = [
+    let known: [(&[u8], &str); 6] = [
         (
             b"PK\x03\x04",
             "a zip archive, as PyTorch writes for pickled weights",
@@ -145,10 +149,6 @@ fn foreign_format(bytes: &[u8]) -> Option<&'static str> {
         (b"GGUF", "a GGUF file"),
         (b"\x89HDF", "an HDF5 file"),
         (b"\x93NUMPY", "a NumPy file"),
-        (
-            b"version https://git-lfs",
-            "a Git LFS pointer instead of the weights",
-        ),
     ];
     match bytes {
         [0x80, 0..=5, ..] => Some("a Python pickle"),
@@ -196,6 +196,10 @@ mod tests {
             (b"PK\x03\x04\x00\x00\x08\x08\x00\x00", "zip"),
             (b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03", "gzip"),
             (b"GGUF\x03\x00\x00\x00\x00\x00", "GGUF"),
+            (
+                b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
+                "git lfs pull",
+            ),
         ] {
             assert!(refusal(bytes).why.contains(word), "{word}");
         }

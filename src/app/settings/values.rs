@@ -61,6 +61,8 @@ pub struct Model {
     /// With `int8`: features of activations as large as this keep all their bits; 0 lets none.
     pub int8_threshold: f32,
     pub kv: String,
+    /// Positions of a sequence, prompt and answer; 0 is as many as the model's files say.
+    pub max_len: usize,
     pub device: String,
 }
 
@@ -71,6 +73,7 @@ impl Default for Model {
             quant: "auto".into(),
             int8_threshold: 6.0,
             kv: "auto".into(),
+            max_len: 0,
             device: "auto".into(),
         }
     }
@@ -330,6 +333,9 @@ impl Default for Telemetry {
     }
 }
 
+/// Positions that a sequence may be given; no model was made for so many.
+const MOST_POSITIONS: usize = 1 << 28;
+
 impl Values {
     /// Everything that is wrong with the values themselves: `(key, why)`.
     pub fn mistakes(&self) -> Vec<(String, String)> {
@@ -379,6 +385,7 @@ impl Values {
                 1,
                 1 << 20,
             ),
+            ("model.max_len", self.model.max_len, 0, MOST_POSITIONS),
             ("engine.threads", self.engine.threads, 0, 1024),
             ("engine.rows", self.engine.rows, 1, 4096),
             ("engine.step_tokens", self.engine.step_tokens, 1, 1 << 16),

@@ -131,6 +131,7 @@ fn serving_in_any_pieces_says_what_learning_says() -> Result<()> {
         let pack = Pack {
             tokens: prompts.concat(),
             ranges: vec![0..13, 13..35],
+            lengths: vec![],
         };
         let logits = model
             .head
@@ -153,6 +154,7 @@ fn serving_in_any_pieces_says_what_learning_says() -> Result<()> {
                 batch.sequences.push(Sequence {
                     range,
                     start: done[i],
+                    prompt: 0,
                     table: tables[i].clone(),
                 });
                 let offset = [0, 13][i];
@@ -180,6 +182,7 @@ fn only_wanted_logits_are_computed_in_their_order() -> Result<()> {
         sequences: vec![Sequence {
             range: 0..9,
             start: 0,
+            prompt: 0,
             table: vec![1, 2],
         }],
         logit_rows: (0..9).collect(),
@@ -203,6 +206,7 @@ fn a_frozen_model_computes_what_the_learning_one_does() -> Result<()> {
         let pack = Pack {
             tokens: tokens(20, 5),
             ranges: vec![0..8, 8..20],
+            lengths: vec![],
         };
         let (a, b) = (
             learning.learn(&pack, &Unadapted)?,
@@ -228,6 +232,7 @@ fn every_parameter_gets_the_gradient_that_differences_show() -> Result<()> {
         let pack = Pack {
             tokens: tokens(11, 6),
             ranges: vec![0..4, 4..11],
+            lengths: vec![],
         };
         let targets = tokens(11, 7);
         let loss = || -> Result<Tensor> {
@@ -298,6 +303,7 @@ fn on_a_frozen_base_only_the_adapter_gets_gradients() -> Result<()> {
     let pack = Pack {
         tokens: tokens(9, 8),
         ranges: vec![0..9],
+        lengths: vec![],
     };
     let loss = model
         .token_losses(&model.learn(&pack, &adapter)?, &tokens(9, 9))?
@@ -337,6 +343,7 @@ fn log_probs_are_normalised() -> Result<()> {
     let pack = Pack {
         tokens: tokens(6, 1),
         ranges: vec![0..6],
+        lengths: vec![],
     };
     let sums = model
         .log_probs(&model.learn(&pack, &Unadapted)?)?
@@ -358,6 +365,7 @@ fn tokens_outside_the_vocabulary_are_an_error() -> Result<()> {
     let pack = Pack {
         tokens: vec![61],
         ranges: vec![0..1],
+        lengths: vec![],
     };
     assert!(learning.learn(&pack, &Unadapted).is_err() && frozen.learn(&pack, &Unadapted).is_err());
     Ok(())

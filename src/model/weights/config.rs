@@ -1,95 +1,16 @@
 //! `config.json` of a Hugging Face folder → [`Spec`].
 //!
-//! Every key is accounted for: understood, known not to change a result, switched off, or refused by name. A key nobody
-//! here has heard of is refused when it is set, since a decoder that ignores part of its description answers wrongly
-//! without an error. Today's layout (`rope_parameters`, `dtype`, `layer_types`) and the older one (`rope_theta`,
+//! Every key is accounted for: understood, known not to change a result, switched off, or refused by name (`keys`).
+//! Today's layout (`rope_parameters`, `dtype`, `layer_types`) and the older one (`rope_theta`,
 //! `rope_scaling` with `type` or `rope_type`, `torch_dtype`) describe the same spec.
 
 use serde_json::{Map, Value};
 
 use super::WeightError;
 use super::fields::Fields;
+use super::keys::{Leftover, leftover};
 use crate::model::arch::{CATALOGUE, Family};
 use crate::model::spec::{Rope, Scaling, Spec};
-
-/// Keys that say nothing about the result: bookkeeping, training-time settings, token ids (the tokenizer's affair),
-/// and defaults of text generation, which requests set for themselves.
-const HARMLESS: &[&str] = &[
-    "_attn_implementation",
-    "_attn_implementation_autoset",
-    "_from_model_config",
-    "_name_or_path",
-    "attention_dropout",
-    "attn_implementation",
-    "bad_words_ids",
-    "begin_suppress_tokens",
-    "bos_token_id",
-    "chunk_size_feed_forward",
-    "decoder_start_token_id",
-    "diversity_penalty",
-    "do_sample",
-    "dtype",
-    "early_stopping",
-    "encoder_no_repeat_ngram_size",
-    "eos_token_id",
-    "exponential_decay_length_penalty",
-    "finetuning_task",
-    "forced_bos_token_id",
-    "forced_eos_token_id",
-    "gradient_checkpointing",
-    "id2label",
-    "initializer_range",
-    "is_decoder",
-    "is_llama_config",
-    "label2id",
-    "length_penalty",
-    "max_length",
-    "max_sequence_length",
-    "min_length",
-    "model_name",
-    "no_repeat_ngram_size",
-    "num_beam_groups",
-    "num_beams",
-    "num_labels",
-    "num_return_sequences",
-    "output_attentions",
-    "output_hidden_states",
-    "output_scores",
-    "pad_token_id",
-    "prefix",
-    "pretraining_tp",
-    "problem_type",
-    "remove_invalid_values",
-    "repetition_penalty",
-    "return_dict",
-    "return_dict_in_generate",
-    "sep_token_id",
-    "suppress_tokens",
-    "task_specific_params",
-    "temperature",
-    "tokenizer_class",
-    "top_k",
-    "top_p",
-    "torch_dtype",
-    "torchscript",
-    "transformers.js_config",
-    "transformers_version",
-    "typical_p",
-    "unk_token_id",
-    "unsloth_fixed",
-    "unsloth_version",
-    "use_bfloat16",
-    "use_cache",
-];
-
-/// Keys whose "off" position is not null, false or empty: any other value than this changes the result.
-fn must_be(key: &str) -> Option<Value> {
-    match key {
-        "is_causal" => Some(Value::from(true)),
-        "partial_rotary_factor" => Some(Value::from(1.0)),
-        _ => None,
-    }
-}
 
 /// The largest number believed for any size, so that arithmetic on sizes cannot overflow.
 pub(in crate::model) const LARGEST: usize = 1 << 28;
@@ -126,8 +47,8 @@ fn spec(map: &Map<String, Value>) -> Result<Spec, WeightError> {
         Some(default) => default,
         None => fields.size_or("head_dim", hidden / heads, LARGEST)?,
     };
-    let context = fields.size_or("max_position_embeddings", defaults.context, LARGEST)?;
-    let rope = super::rope::from_config(&mut fields, context)?;
+    let stated = fields.size_or("max_position_embeddings", defaults.context, LARGEST)?;
+    let (rope, context) = super::rope::from_config(&mut fields, stated)?;
     let switched = (arch.switches)(&mut fields)?;
     let spec = Spec {
         arch,
@@ -146,7 +67,7 @@ fn spec(map: &Map<String, Value>) -> Result<Spec, WeightError> {
         tied: fields.flag_or("tie_word_embeddings", false)?,
         context,
     };
-    refuse_the_rest(&fields)?;
+    settle_the_rest(&fields, &spec)?;
     check(&spec).map_err(|(key, why)| WeightError::new(format!("config.json: {key}"), why))?;
     Ok(spec)
 }
@@ -208,28 +129,63 @@ fn activation(fields: &mut Fields<'_>) -> Result<(), WeightError> {
     }
 }
 
-fn refuse_the_rest(fields: &Fields<'_>) -> Result<(), WeightError> {
+/// Ignores what changes no result, with one line in the log, and fails on anything else that is set.
+fn settle_the_rest(fields: &Fields<'_>, spec: &Spec) -> Result<(), WeightError> {
+    let mut ignored = Vec::new();
     for (key, value) in fields.unread() {
-        if HARMLESS.contains(&key) {
+        if restates_windows(key, value, fields, spec) {
             continue;
         }
-        let off = match must_be(key) {
-            Some(Value::Number(one)) => value.is_null() || value.as_f64() == one.as_f64(),
-            Some(only) => value.is_null() || *value == only,
-            None => match value {
-                Value::Null | Value::Bool(false) => true,
-                Value::Array(items) => items.is_empty(),
-                Value::Object(items) => items.is_empty(),
-                Value::String(text) => text.is_empty(),
-                Value::Bool(true) | Value::Number(_) => false,
-            },
-        };
-        if !off {
-            let why = "may change the result and is not supported; remove it if it does not matter";
-            return Err(fields.wrong(key, why));
+        match leftover(key, value) {
+            Leftover::Unset | Leftover::Harmless { known: true } => {}
+            Leftover::Harmless { known: false } => ignored.push(key),
+            Leftover::Refused => return Err(fields.wrong(key, refusal(key, value))),
         }
     }
+    if !ignored.is_empty() {
+        tracing::info!(
+            keys = ignored.join(", "),
+            "config.json: ignored, since they change no result"
+        );
+    }
     Ok(())
+}
+
+fn refusal(key: &str, value: &Value) -> String {
+    match key {
+        "quantization_config" => {
+            let method = value["quant_method"]
+                .as_str()
+                .unwrap_or("an unknown method");
+            format!(
+                "{method} is not supported; take the weights before quantization, or a GGUF file"
+            )
+        }
+        "auto_map" => {
+            "names code for the model, which is not run; remove it if the model computes as its \
+            model_type does"
+                .to_owned()
+        }
+        _ => {
+            "may change the result and is not supported; remove it if it does not matter".to_owned()
+        }
+    }
+}
+
+/// Keys of families with windows for some layers, in a family without them, that say what holds there anyway.
+fn restates_windows(key: &str, value: &Value, fields: &Fields<'_>, spec: &Spec) -> bool {
+    match key {
+        // Written by a conversion from a family that has the switch.
+        "sliding_window" => fields.is_off("use_sliding_window"),
+        "layer_types" => value.as_array().is_some_and(|kinds| {
+            let kind = |window: &Option<usize>| match window {
+                Some(_) => "sliding_attention",
+                None => "full_attention",
+            };
+            kinds.iter().eq(spec.windows.iter().map(kind))
+        }),
+        _ => false,
+    }
 }
 
 /// What must hold between the numbers of any spec, whatever file it came from: (key, why).
@@ -267,8 +223,19 @@ pub(super) fn check(spec: &Spec) -> Result<(), (&'static str, String)> {
             "rope_freqs",
             format!("has {} numbers for {} pairs", by.len(), spec.head_dim / 2),
         )),
-        rope if rope
-            .frequencies(spec.head_dim)
+        Rope {
+            scaling: Scaling::LongRope { short, long, .. },
+            ..
+        } if short.len() != spec.head_dim / 2 || long.len() != spec.head_dim / 2 => {
+            let (short, long, pairs) = (short.len(), long.len(), spec.head_dim / 2);
+            Err((
+                "rope_parameters",
+                format!("have {short} short and {long} long factors for {pairs} pairs"),
+            ))
+        }
+        rope if [0, spec.context]
+            .map(|length| rope.frequencies_of(spec.head_dim, length))
+            .concat()
             .iter()
             .any(|f| !f.is_finite()) =>
         {

@@ -32,6 +32,11 @@ impl<'a> Fields<'a> {
         self.map.contains_key(key)
     }
 
+    /// Written in the object as false.
+    pub fn is_off(&self, key: &str) -> bool {
+        self.map.get(key) == Some(&Value::Bool(false))
+    }
+
     /// The value of a key; null counts as absent.
     fn take(&mut self, key: &str) -> Option<&'a Value> {
         self.read.insert(key.to_owned());

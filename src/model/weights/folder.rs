@@ -1,5 +1,5 @@
 //! A Hugging Face model folder: `config.json` beside safetensors, one file or shards with an index.
-//! Pickle files are refused by their first bytes, whatever their name.
+//! Pickle files and Git LFS pointers are refused by their first bytes, whatever their name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::blob::Blob;
 use super::convert::{Quant, Raw};
 use super::{Source, WeightError, config, names};
+use crate::domain::lfs_pointer;
 use crate::kernels::quant::Format;
 use crate::kernels::quant::Matrix;
 use crate::model::spec::Spec;
@@ -39,6 +40,7 @@ impl Folder {
         let path = dir.join("config.json");
         let text = std::fs::read_to_string(&path)
             .map_err(|e| WeightError::new(path.display().to_string(), e.to_string()))?;
+        refuse_pointer("config.json", text.as_bytes())?;
         let spec = config::parse(&text)?;
         let mut files = Vec::new();
         let mut tensors = BTreeMap::new();
@@ -192,6 +194,7 @@ fn shards(dir: &Path) -> Result<Vec<PathBuf>, WeightError> {
     if index.exists() {
         let text =
             std::fs::read_to_string(&index).map_err(|e| WeightError::new(INDEX, e.to_string()))?;
+        refuse_pointer(INDEX, text.as_bytes())?;
         let index: Index =
             serde_json::from_str(&text).map_err(|e| WeightError::new(INDEX, e.to_string()))?;
         let files: BTreeSet<String> = index.weight_map.into_values().collect();
@@ -242,7 +245,7 @@ fn read_header(
         .unwrap_or(path.as_os_str())
         .to_string_lossy()
         .into_owned();
-    refuse_pickle(&shown, blob)?;
+    refuse_foreign(&shown, blob)?;
     let (header, metadata) = SafeTensors::read_metadata(blob)
         .map_err(|e| WeightError::new(&shown, format!("is not a safetensors file: {e}")))?;
     let data = 8 + header;
@@ -276,8 +279,15 @@ fn read_header(
     Ok(())
 }
 
-/// Pickle protocol 2 and later begin with 0x80; a zip archive, as torch writes it, with `PK`.
-pub(super) fn refuse_pickle(shown: &str, bytes: &[u8]) -> Result<(), WeightError> {
+/// Fails where a repository was cloned without its large files.
+fn refuse_pointer(shown: &str, bytes: &[u8]) -> Result<(), WeightError> {
+    lfs_pointer(bytes).map_or(Ok(()), |why| Err(WeightError::new(shown, why)))
+}
+
+/// Fails on what commonly lies where weights belong and is none: Git LFS pointers and pickle files. Pickle protocol 2 and
+/// later begin with 0x80; a zip archive, as torch writes it, with `PK`.
+pub(super) fn refuse_foreign(shown: &str, bytes: &[u8]) -> Result<(), WeightError> {
+    refuse_pointer(shown, bytes)?;
     // A safetensors file begins with the length of its header, whose JSON begins with a brace in the ninth byte.
     let pickled = bytes.starts_with(b"PK\x03\x04")
         || (bytes.first() == Some(&0x80) && bytes.get(8) != Some(&b'{'));

@@ -9,6 +9,7 @@ mod convert;
 mod fields;
 mod folder;
 pub mod gguf;
+mod keys;
 mod names;
 mod rope;
 pub mod synthetic;

@@ -7,8 +7,11 @@ use super::config::LARGEST;
 use super::fields::Fields;
 use crate::model::spec::{Rope, Scaling};
 
-/// `context` is the model's `max_position_embeddings`.
-pub(super) fn from_config(fields: &mut Fields<'_>, context: usize) -> Result<Rope, WeightError> {
+/// The rotation, and the positions it makes the model good for. `stated` is the model's `max_position_embeddings`.
+pub(super) fn from_config(
+    fields: &mut Fields<'_>,
+    stated: usize,
+) -> Result<(Rope, usize), WeightError> {
     let theta_beside = fields.number("rope_theta")?;
     let original_beside = fields.size_or_none("original_max_position_embeddings", LARGEST)?;
     let today = fields.object("rope_parameters")?;
@@ -20,10 +23,11 @@ pub(super) fn from_config(fields: &mut Fields<'_>, context: usize) -> Result<Rop
         (Some(map), _) if !map.is_empty() => ("rope_parameters", map),
         (_, Some(map)) if !map.is_empty() => ("rope_scaling", map),
         _ => {
-            return Ok(Rope {
+            let rope = Rope {
                 theta: theta_beside.unwrap_or(10_000.0),
                 scaling: Scaling::None,
-            });
+            };
+            return Ok((rope, stated));
         }
     };
     let mut rope = Fields::new(map, format!("config.json: {name}."));
@@ -36,16 +40,23 @@ pub(super) fn from_config(fields: &mut Fields<'_>, context: usize) -> Result<Rop
         }
         (inside, beside) => inside.or(beside).unwrap_or(10_000.0),
     };
-    let scaling = scaling(&mut rope, map, original_beside, context)?;
-    Ok(Rope { theta, scaling })
+    let (scaling, context) = scaling(&mut rope, map, original_beside, stated)?;
+    Ok((Rope { theta, scaling }, context))
+}
+
+/// Positions of a model whose files state so many: those that its scaling makes of the original ones, where these are
+/// more. Some files state the length after scaling, others the one before.
+pub(super) fn stretched(stated: usize, original: usize, factor: f64) -> usize {
+    let longer = (original as f64 * factor).min(LARGEST as f64);
+    stated.max(longer as usize)
 }
 
 fn scaling(
     rope: &mut Fields<'_>,
     map: &Map<String, Value>,
     original_beside: Option<usize>,
-    context: usize,
-) -> Result<Scaling, WeightError> {
+    stated: usize,
+) -> Result<(Scaling, usize), WeightError> {
     let older_name = rope.text("type")?;
     let kind = rope
         .text("rope_type")?
@@ -57,28 +68,48 @@ fn scaling(
             "only rotation of the whole head (1.0) is supported",
         ));
     }
+    // Whether the weights were trained with the scaling; it is the same scaling.
+    rope.flag_or("finetuned", false)?;
     let found = match kind.as_str() {
-        // Some files leave the original context in; without a factor nothing uses it.
+        // Some files leave the original context in, or a factor that multiplies nothing.
         "default" => {
             rope.size_or_none("original_max_position_embeddings", LARGEST)?;
-            Scaling::None
+            if rope.number_or("factor", 1.0)? != 1.0 {
+                return Err(rope.wrong("factor", "has no meaning for rope type `default`"));
+            }
+            (Scaling::None, stated)
         }
-        "linear" => Scaling::Linear {
-            factor: factor(rope)?,
-        },
+        "linear" => {
+            let factor = factor(rope)?;
+            let original = original(rope, original_beside, stated)?;
+            let context = stretched(stated, original, factor);
+            (Scaling::Linear { factor }, context)
+        }
+        // Lengths are measured by what is stated, whatever is called the original, as transformers has it.
         "dynamic" => {
             rope.size_or_none("original_max_position_embeddings", LARGEST)?;
-            Scaling::Dynamic {
-                factor: factor(rope)?,
-            }
+            let factor = factor(rope)?;
+            let scaling = Scaling::Dynamic {
+                factor,
+                original_context: stated,
+            };
+            (scaling, stretched(stated, stated, factor))
         }
-        "llama3" => Scaling::Llama3 {
-            factor: factor(rope)?,
-            low_freq_factor: positive(rope, "low_freq_factor")?,
-            high_freq_factor: positive(rope, "high_freq_factor")?,
-            original_context: original(rope, original_beside, context)?,
-        },
-        "yarn" => yarn(rope, original_beside, context)?,
+        "llama3" => {
+            let scaling = Scaling::Llama3 {
+                factor: factor(rope)?,
+                low_freq_factor: positive(rope, "low_freq_factor")?,
+                high_freq_factor: positive(rope, "high_freq_factor")?,
+                original_context: original(rope, original_beside, stated)?,
+            };
+            (scaling, stated)
+        }
+        "yarn" => {
+            let original = original(rope, original_beside, stated)?;
+            let (scaling, factor) = yarn(rope, original, stated)?;
+            (scaling, stretched(stated, original, factor))
+        }
+        "longrope" | "su" => (longrope(rope, original_beside, stated)?, stated),
         other => {
             let key = if map.contains_key("rope_type") {
                 "rope_type"
@@ -88,7 +119,7 @@ fn scaling(
             return Err(rope.wrong(
                 key,
                 format!(
-                    "`{other}` is not supported; known: default, linear, dynamic, llama3, yarn"
+                    "`{other}` is not supported; known: default, linear, dynamic, llama3, yarn, longrope"
                 ),
             ));
         }
@@ -99,16 +130,50 @@ fn scaling(
     }
 }
 
-/// arXiv 2309.00071; the attention factor defaults to `0.1 ln(factor) + 1`, or the ratio of two such terms when both
+/// arXiv 2402.13753; the attention factor defaults to `√(1 + ln(factor) / ln(original))`, and the factor to what is stated
+/// by the original.
+fn longrope(
+    rope: &mut Fields<'_>,
+    original_beside: Option<usize>,
+    stated: usize,
+) -> Result<Scaling, WeightError> {
+    let original_context = original(rope, original_beside, stated)?;
+    let factor = match rope.number("factor")? {
+        None => stated as f64 / original_context as f64,
+        Some(_) => factor(rope)?,
+    };
+    let mut divisors = |key: &str| -> Result<Vec<f32>, WeightError> {
+        match rope.numbers(key)? {
+            Some(list) if list.iter().all(|n| *n > 0.0 && n.is_finite()) => {
+                Ok(list.into_iter().map(|n| n as f32).collect())
+            }
+            Some(_) => Err(rope.wrong(key, "has a number that is not above 0")),
+            None => Err(rope.wrong(key, "is not a list of numbers")),
+        }
+    };
+    let (short, long) = (divisors("short_factor")?, divisors("long_factor")?);
+    let attention_factor = match rope.number("attention_factor")? {
+        Some(_) => positive(rope, "attention_factor")?,
+        None if factor <= 1.0 || original_context <= 1 => 1.0,
+        None => (1.0 + factor.ln() / (original_context as f64).ln()).sqrt(),
+    };
+    Ok(Scaling::LongRope {
+        original_context,
+        short,
+        long,
+        attention_factor,
+    })
+}
+
+/// The scaling and its factor, which defaults to what is stated by the original context. arXiv 2309.00071; the attention factor defaults to `0.1 ln(factor) + 1`, or the ratio of two such terms when both
 /// `mscale` and `mscale_all_dim` are given.
 fn yarn(
     rope: &mut Fields<'_>,
-    original_beside: Option<usize>,
-    context: usize,
-) -> Result<Scaling, WeightError> {
-    let original_context = original(rope, original_beside, context)?;
+    original_context: usize,
+    stated: usize,
+) -> Result<(Scaling, f64), WeightError> {
     let factor = match rope.number("factor")? {
-        None => context as f64 / original_context as f64,
+        None => stated as f64 / original_context as f64,
         Some(_) => factor(rope)?,
     };
     let term = |scale: f64| {
@@ -129,14 +194,15 @@ fn yarn(
         (None, Some(over), Some(under)) => term(over) / term(under),
         (None, ..) => term(1.0),
     };
-    Ok(Scaling::Yarn {
+    let scaling = Scaling::Yarn {
         factor,
         beta_fast: nonzero(rope.number("beta_fast")?).unwrap_or(32.0),
         beta_slow: nonzero(rope.number("beta_slow")?).unwrap_or(1.0),
         original_context,
         attention_factor,
         truncate: rope.flag_or("truncate", true)?,
-    })
+    };
+    Ok((scaling, factor))
 }
 
 fn factor(rope: &mut Fields<'_>) -> Result<f64, WeightError> {
@@ -155,8 +221,8 @@ fn positive(rope: &mut Fields<'_>, key: &str) -> Result<f64, WeightError> {
 fn original(
     rope: &mut Fields<'_>,
     beside: Option<usize>,
-    context: usize,
+    stated: usize,
 ) -> Result<usize, WeightError> {
     let inside = rope.size_or_none("original_max_position_embeddings", LARGEST)?;
-    Ok(beside.or(inside).unwrap_or(context))
+    Ok(beside.or(inside).unwrap_or(stated))
 }

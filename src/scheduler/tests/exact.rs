@@ -47,8 +47,8 @@ impl Source for Random {
     }
 }
 
-/// With keys and values kept as they are by default, and in 8 bits.
-static MODELS: LazyLock<[Real; 2]> = LazyLock::new(|| {
+/// With keys and values kept as they are by default, and in 8 bits; and with rotations that depend on lengths.
+static MODELS: LazyLock<[Real; 4]> = LazyLock::new(|| {
     let spec = Spec {
         arch: &LLAMA,
         hidden: 64,
@@ -86,8 +86,28 @@ static MODELS: LazyLock<[Real; 2]> = LazyLock::new(|| {
         tensors: tensors.collect(),
         spec: spec.clone(),
     };
-    [KvKind::Auto, KvKind::Q8]
-        .map(|kv| Real(Arc::new(Model::from_source(&mut source, kv).unwrap())))
+    // Most prompts are shorter than this, and most answers end beyond it.
+    let original_context = 22;
+    let dynamic = Scaling::Dynamic {
+        factor: 4.0,
+        original_context,
+    };
+    let longrope = Scaling::LongRope {
+        original_context,
+        short: vec![1.0, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6],
+        long: vec![1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0],
+        attention_factor: 1.1,
+    };
+    [
+        (Scaling::None, KvKind::Auto),
+        (Scaling::None, KvKind::Q8),
+        (dynamic, KvKind::Auto),
+        (longrope, KvKind::Auto),
+    ]
+    .map(|(scaling, kv)| {
+        source.spec.rope.scaling = scaling;
+        Real(Arc::new(Model::from_source(&mut source, kv).unwrap()))
+    })
 });
 
 /// Adapters of different ranks on every linear layer.
@@ -173,7 +193,7 @@ fn ask() -> impl Strategy<Value = Ask> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn numbers_are_the_same_alone_and_in_any_company(
@@ -181,7 +201,7 @@ proptest! {
         (rows, more_tokens, block_size, more_blocks) in (1usize..9, 0usize..24, 1usize..9, 0usize..12),
         prefix_cache: bool,
         speculates: bool,
-        eight_bits: bool,
+        model in 0usize..4,
     ) {
         let shape = Shape {
             rows,
@@ -193,7 +213,7 @@ proptest! {
         };
         let speculation = if speculates { Speculation::Always } else { Speculation::Off };
         let shortcuts = Shortcuts { prefix_cache, speculation };
-        let model = &MODELS[usize::from(eight_bits)];
+        let model = &MODELS[model];
         let (told, _) = together(model, &asks, shape, shortcuts, Arc::new(Unobserved));
         for (ask, told) in asks.iter().zip(told) {
             prop_assert_eq!(told, alone(model, ask, block_size));
@@ -239,4 +259,23 @@ fn hits_guesses_and_preemption_change_no_bit() {
         assert!(count(&counts.accepted) > 0, "guesses were right");
         assert!(count(&counts.rejected) > 0, "and wrong");
     }
+}
+
+#[test]
+fn prompts_beyond_the_original_context_share_only_what_was_turned_alike() {
+    let [_, _, dynamic, longrope] = &*MODELS;
+    let prompt = |length: u32| (0..length).map(|at| at * 7 % 30).collect::<Vec<u32>>();
+    let found = |model: &Real, first: u32, second: u32| {
+        let mut bench = Bench::of(model.clone(), AMPLE);
+        bench.answer(draft(&prompt(first), greedy(1)));
+        let told = bench.answer(draft(&prompt(second), greedy(1)));
+        told.usage.unwrap().cached
+    };
+    for model in [dynamic, longrope] {
+        assert_eq!(found(model, 20, 22), 16, "both within it");
+        assert_eq!(found(model, 22, 40), 0, "one within it");
+        assert_eq!(found(model, 40, 40), 32, "of one length");
+    }
+    assert_eq!(found(dynamic, 40, 41), 0, "turned by their lengths");
+    assert_eq!(found(longrope, 40, 41), 40, "turned by being long");
 }

@@ -25,6 +25,10 @@ impl Forward for Real {
         [0; 32]
     }
 
+    fn key_class(&self, prompt: usize) -> usize {
+        self.0.key_class(prompt)
+    }
+
     fn new_cache(&self, blocks: usize, block_size: usize) -> Result<Cache> {
         self.0.new_cache(blocks, block_size)
     }

@@ -180,6 +180,148 @@ fn special_tokens_are_read_from_old_and_new_files() {
     assert!(Specials::from_folder(dir.path()).is_err());
 }
 
+/// The byte-level tokenizer with more entries: in the vocabulary, from id 258 on and before `<end>`, or beside it after
+/// `<end>` as tokens that are special or not.
+fn with_entries(entries: &[(&str, Option<bool>)], specials: Specials) -> Tokenizer {
+    let mut json = byte_level();
+    let mut ids = 258..;
+    for (content, _) in entries.iter().filter(|(_, added)| added.is_none()) {
+        json["model"]["vocab"][*content] = json!(ids.next());
+    }
+    json["added_tokens"][0]["id"] = json!(ids.next());
+    for (content, special) in entries.iter().filter(|(_, added)| added.is_some()) {
+        let token = json!({"id": ids.next(), "content": content, "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": special});
+        json["added_tokens"].as_array_mut().unwrap().push(token);
+    }
+    Tokenizer::from_json(json.to_string().as_bytes(), specials).unwrap()
+}
+
+#[test]
+fn tokens_named_as_ends_end_an_answer_and_are_not_printed_whatever_their_kind() {
+    for name in [
+        "<|im_end|>",
+        "<|eot_id|>",
+        "<|endoftext|>",
+        "<end_of_turn>",
+        "<|end|>",
+        "<EOT>",
+        "<｜end▁of▁sentence｜>",
+    ] {
+        for kind in [None, Some(false), Some(true)] {
+            let mut specials = Specials::default();
+            specials.named.insert("eos_token".into(), "<end>".into());
+            let tokenizer = with_entries(&[("<new>", Some(true)), (name, kind)], specials);
+            let id = |token: &str| tokenizer.id(token).unwrap();
+            assert_eq!(tokenizer.eos(), [id("<end>"), id(name)], "{name} {kind:?}");
+            assert!(tokenizer.is_special(id(name)), "{name} {kind:?}");
+            assert_eq!(tokenizer.encode(name, false).unwrap(), [id(name)]);
+            assert_eq!(stream(&tokenizer, &[257, id(name)]), "ab");
+        }
+    }
+    for other in [
+        "<|im_start|>",
+        "im_end",
+        "<|IM_END|>",
+        "<|end",
+        " <EOT>",
+        "</s>",
+        "<|end|>x",
+    ] {
+        let tokenizer = with_entries(&[(other, Some(false))], Specials::default());
+        assert!(tokenizer.eos().is_empty(), "{other}");
+        assert!(!tokenizer.is_special(259), "{other}");
+    }
+}
+
+#[test]
+fn ends_that_files_state_come_first_and_alone_enter_the_digest() {
+    let entries = [("<|endoftext|>", Some(true)), ("<|im_end|>", Some(true))];
+    let mut specials = Specials::default();
+    specials
+        .named
+        .insert("eos_token".into(), "<|im_end|>".into());
+    let tokenizer = with_entries(&entries, specials.clone());
+    assert_eq!(tokenizer.eos(), [260, 259]);
+    let stated = format!("\n{:?} {:?}", None::<u32>, [260u32]);
+    let whole = [tokenizer.to_json().unwrap().as_bytes(), stated.as_bytes()].concat();
+    assert_eq!(tokenizer.digest(), *blake3::hash(&whole).as_bytes());
+    specials.eos_ids.insert(259);
+    assert_ne!(
+        with_entries(&entries, specials).digest(),
+        tokenizer.digest()
+    );
+}
+
+#[test]
+fn an_answer_of_several_messages_is_not_ended_by_the_first() {
+    let names = [
+        ("<|end|>", Some(true)),
+        ("<|return|>", Some(true)),
+        ("<|call|>", Some(true)),
+    ];
+    let tokenizer = with_entries(&names, Specials::default());
+    assert_eq!(tokenizer.eos(), [260, 261]);
+}
+
+#[test]
+fn ids_that_the_model_does_not_have_end_nothing() {
+    let mut specials = Specials::default();
+    specials.eos_ids.extend([5, 400, u32::MAX]);
+    specials.bos_id = Some(1 << 20);
+    let tokenizer = with_entries(&[("<|im_end|>", None)], specials);
+    let digest = tokenizer.digest();
+    let wide = tokenizer.clone().within(512);
+    assert_eq!((wide.bos(), wide.eos()), (None, &[5, 400, 258][..]));
+    let narrow = tokenizer.within(258);
+    assert_eq!((narrow.bos(), narrow.eos()), (None, &[5][..]));
+    assert_eq!(narrow.digest(), digest);
+}
+
+#[test]
+fn numbers_that_are_no_ids_are_left_out() {
+    let dir = tempfile::tempdir().unwrap();
+    for odd in [
+        json!(-1),
+        json!(1.5),
+        json!("<s>"),
+        json!(1u64 << 40),
+        json!([]),
+    ] {
+        let config = json!({"eos_token_id": [odd, 7], "bos_token_id": odd, "pad_token_id": odd});
+        std::fs::write(dir.path().join("config.json"), config.to_string()).unwrap();
+        let specials = Specials::from_folder(dir.path()).unwrap();
+        assert_eq!(
+            specials.eos_ids.into_iter().collect::<Vec<_>>(),
+            [7],
+            "{odd}"
+        );
+        assert_eq!(specials.bos_id, None, "{odd}");
+    }
+}
+
+#[test]
+fn a_git_lfs_pointer_is_named_for_what_it_is() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 98\n";
+    for name in [
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "generation_config.json",
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("tokenizer.json"), byte_level().to_string()).unwrap();
+        std::fs::write(dir.path().join(name), pointer).unwrap();
+        let error = Tokenizer::from_folder(dir.path())
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(
+            error.starts_with(name) && error.contains("git lfs pull"),
+            "{error}"
+        );
+    }
+}
+
 #[test]
 fn the_digest_is_that_of_the_definition() {
     let a = tokenizer(&byte_level());

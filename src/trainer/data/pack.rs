@@ -24,6 +24,7 @@ impl Forward {
         let fed = sequence.tokens.len() - 1;
         self.pack.tokens.extend_from_slice(&sequence.tokens[..fed]);
         self.pack.ranges.push(start..start + fed);
+        self.pack.lengths.push(sequence.tokens.len());
         for at in sequence.spans.iter().cloned().flatten() {
             self.rows.push((start + at - 1) as u32);
             self.targets.push(sequence.tokens[at]);

@@ -52,6 +52,7 @@ fn pack() -> (Pack, Vec<u32>) {
         Pack {
             tokens,
             ranges: vec![0..10, 10..24],
+            lengths: vec![],
         },
         targets,
     )

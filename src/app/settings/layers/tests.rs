@@ -40,6 +40,21 @@ fn flags_win_over_the_environment_which_wins_over_the_file() {
 }
 
 #[test]
+fn a_context_can_be_set_from_everywhere_and_has_a_bound() {
+    let of = |value: &str| load(None, vars(&[]), &[("model.max_len", value.into())]);
+    assert_eq!(load(None, vars(&[]), &[]).unwrap().values.model.max_len, 0);
+    assert_eq!(of("4096").unwrap().values.model.max_len, 4096);
+    let environment = vars(&[("ADAPTERD_MODEL__MAX_LEN", "512")]);
+    assert_eq!(
+        load(None, environment, &[]).unwrap().values.model.max_len,
+        512
+    );
+    for bad in ["-1", "1.5", "many", "1000000000000"] {
+        assert_eq!(of(bad).unwrap_err()[0].key, "model.max_len", "{bad}");
+    }
+}
+
+#[test]
 fn all_mistakes_are_told_at_once_and_near_misses_get_a_suggestion() {
     let problems = load(
         None,

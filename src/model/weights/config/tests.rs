@@ -203,7 +203,16 @@ fn anything_that_may_change_the_result_is_refused_by_name() {
         refused(today("llama", set(key, value)), key);
     }
     for (inside, value) in [
-        ("rope_type", json!({"rope_type": "longrope", "factor": 2.0})),
+        ("rope_type", json!({"rope_type": "axial", "factor": 2.0})),
+        (
+            "short_factor",
+            json!({"rope_type": "longrope", "factor": 2.0}),
+        ),
+        (
+            "long_factor",
+            json!({"rope_type": "longrope", "short_factor": [1, 1], "long_factor": [1, 0]}),
+        ),
+        ("factor", json!({"rope_type": "default", "factor": 2.0})),
         ("factor", json!({"rope_type": "linear"})),
         ("factor", json!({"rope_type": "linear", "factor": 0.0})),
         (
@@ -280,4 +289,150 @@ fn published_folders_of_the_families_are_understood() {
         assert_eq!(spec.hidden as u64, config["hidden_size"].as_u64().unwrap());
         assert!(spec.windows.iter().all(Option::is_none));
     }
+}
+
+/// The context of a config for 128 positions with this scaling, under either name of its object.
+fn context(scaling: Value, change: impl Fn(&mut Map<String, Value>)) -> usize {
+    let of = |name: &'static str| {
+        today("qwen2", |map| {
+            map.remove("rope_parameters");
+            map.insert("max_position_embeddings".into(), json!(128));
+            map.insert(name.into(), scaling.clone());
+            change(map);
+        })
+        .unwrap()
+        .context
+    };
+    let found = of("rope_parameters");
+    assert_eq!(found, of("rope_scaling"));
+    found
+}
+
+#[test]
+fn scaling_widens_the_context_where_the_config_states_the_one_before_it() {
+    let as_is = |_: &mut Map<String, Value>| ();
+    for (scaling, wanted) in [
+        (json!({"type": "linear", "factor": 4.0}), 512),
+        (json!({"rope_type": "linear", "factor": 2.5}), 320),
+        (
+            json!({"type": "linear", "factor": 4.0, "original_max_position_embeddings": 32}),
+            128,
+        ),
+        (json!({"rope_type": "dynamic", "factor": 4.0}), 512),
+        (
+            json!({"type": "dynamic", "factor": 2, "original_max_position_embeddings": 128}),
+            256,
+        ),
+        (
+            json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128}),
+            512,
+        ),
+        (json!({"rope_type": "yarn", "factor": 4.0}), 512),
+        (
+            json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 100, "finetuned": true}),
+            400,
+        ),
+        // Stated with the scaling: yarn from 32, Llama 3.1, LongRoPE.
+        (
+            json!({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}),
+            128,
+        ),
+        (
+            json!({"rope_type": "yarn", "original_max_position_embeddings": 32}),
+            128,
+        ),
+        (
+            json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 128}),
+            128,
+        ),
+        (
+            json!({"rope_type": "longrope", "factor": 4.0, "short_factor": [1, 1, 1, 1, 1, 1, 1, 1], "long_factor": [1, 1, 1, 1, 1, 1, 1, 2], "original_max_position_embeddings": 32}),
+            128,
+        ),
+        (json!({"rope_type": "default"}), 128),
+        (json!({"rope_type": "default", "factor": 1.0}), 128),
+        // A factor below 1 takes nothing away.
+        (json!({"rope_type": "linear", "factor": 0.5}), 128),
+        // As much as can be counted.
+        (json!({"rope_type": "linear", "factor": 1e30}), LARGEST),
+    ] {
+        assert_eq!(context(scaling.clone(), as_is), wanted, "{scaling}");
+    }
+    let beside = |map: &mut Map<String, Value>| {
+        map.insert("original_max_position_embeddings".into(), json!(64));
+    };
+    let yarn = json!({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128});
+    assert_eq!(context(yarn, beside), 256, "the one beside counts");
+}
+
+#[test]
+fn longrope_is_read_under_either_name_with_the_attention_factor_of_the_reference() {
+    for name in ["longrope", "su"] {
+        let read = |more: Value| {
+            let mut scaling = json!({"type": name, "short_factor": [1, 1.5, 1, 1, 1, 1, 1, 1], "long_factor": [2, 2, 2, 2, 2, 2, 2, 4]});
+            for (key, value) in more.as_object().unwrap() {
+                scaling[key] = value.clone();
+            }
+            today("llama", |map| {
+                map.remove("rope_parameters");
+                map.insert("max_position_embeddings".into(), json!(131_072));
+                map.insert("original_max_position_embeddings".into(), json!(4096));
+                map.insert("rope_scaling".into(), scaling);
+            })
+        };
+        let rope = read(json!({})).unwrap().rope;
+        // √(1 + ln 32 / ln 4096)
+        assert!((rope.attention_factor() - 1.190_238_1).abs() < 1e-6);
+        assert_eq!(rope.longest_alike(), Some(4096));
+        let (short, long) = (rope.frequencies_of(16, 4096), rope.frequencies_of(16, 4097));
+        assert_eq!((short[0], long[0]), (1.0, 0.5));
+        assert_eq!(short, rope.frequencies(16));
+        let given = read(json!({"attention_factor": 1.5})).unwrap().rope;
+        assert_eq!(given.attention_factor(), 1.5);
+        let wrong = read(json!({"long_factor": [1, 2, 3]})).unwrap_err();
+        assert!(
+            wrong.to_string().contains("3 long factors for 8 pairs"),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn keys_that_other_software_left_do_not_stop_a_start() {
+    let plain = today("llama", |_| ()).unwrap();
+    for (key, value) in [
+        ("_flash_attn_2_enabled", json!(true)),
+        ("tokenizer_padding_side", json!("right")),
+        ("model_max_length", json!(4096)),
+        ("neftune_noise_alpha", json!(5.0)),
+        ("mm_projector_type", json!("mlp2x_gelu")),
+        ("max_window_layers", json!(21)),
+        (
+            "layer_types",
+            json!(["full_attention", "full_attention", "full_attention"]),
+        ),
+        ("auto_map", json!({"AutoTokenizer": ["tok.Tok", null]})),
+    ] {
+        assert_eq!(today("llama", set(key, value)).unwrap(), plain, "{key}");
+    }
+    let converted = today("llama", |map| {
+        map.insert("use_sliding_window".into(), json!(false));
+        map.insert("sliding_window".into(), json!(32_768));
+    });
+    assert_eq!(converted.unwrap(), plain);
+    refused(
+        today(
+            "llama",
+            set(
+                "layer_types",
+                json!(["full_attention", "sliding_attention", "full_attention"]),
+            ),
+        ),
+        "layer_types",
+    );
+    let quantized = today(
+        "llama",
+        set("quantization_config", json!({"quant_method": "awq"})),
+    );
+    assert!(refused(quantized, "quantization_config").contains("awq"));
 }

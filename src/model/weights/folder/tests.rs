@@ -283,3 +283,28 @@ fn the_digest_follows_the_content() {
         .digest()
     );
 }
+
+#[test]
+fn a_git_lfs_pointer_is_named_for_what_it_is_in_place_of_any_file() {
+    const POINTER: &str =
+        "version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 988097824\n";
+    let (config, weights) = llama();
+    for name in ["config.json", SINGLE] {
+        let dir = testing::folder(&config, &weights);
+        std::fs::write(dir.path().join(name), POINTER).unwrap();
+        let error = refused(dir.path());
+        assert_eq!(error.what, name);
+        assert!(error.why.contains("git lfs pull"), "{error}");
+    }
+    // Of shards, the one that is a pointer; and an index that is one.
+    let dir = testing::folder(&config, &weights);
+    std::fs::rename(dir.path().join(SINGLE), dir.path().join("1.safetensors")).unwrap();
+    std::fs::write(dir.path().join("2.safetensors"), POINTER).unwrap();
+    let index = r#"{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}"#;
+    for (index, what) in [(index, "2.safetensors"), (POINTER, INDEX)] {
+        std::fs::write(dir.path().join(INDEX), index).unwrap();
+        let error = refused(dir.path());
+        assert_eq!(error.what, what);
+        assert!(error.why.contains("git lfs pull"), "{error}");
+    }
+}

@@ -5,16 +5,11 @@ use serde_json::{Map, Value as Json};
 use super::super::WeightError;
 use super::super::config::{LARGEST, MOST_LAYERS, check};
 use super::super::fields::Fields;
+use super::super::keys::{Leftover, leftover};
+use super::super::rope::stretched;
 use super::file::{Container, Value};
 use crate::model::arch::CATALOGUE;
 use crate::model::spec::{Biases, Rope, Scaling, Spec};
-
-/// Keys under the architecture's name that do not change a result.
-const HARMLESS: &[&str] = &[
-    "tensor_data_layout",
-    "rope.scaling.finetuned",
-    "attention.layer_norm_epsilon",
-];
 
 pub(super) const DIVISORS: &str = "rope_freqs.weight";
 
@@ -69,7 +64,7 @@ pub(super) fn spec(file: &Container, divisors: Option<Vec<f32>>) -> Result<Spec,
         (Some(rows), _) | (None, Some(rows)) => rows,
         (None, None) => return Err(WeightError::new("token_embd.weight", "is missing")),
     };
-    let context = fields.size("context_length", LARGEST)?;
+    let stated = fields.size("context_length", LARGEST)?;
     let intermediate = same(&mut fields, "feed_forward_length", layers)?
         .ok_or_else(|| fields.wrong("feed_forward_length", "is missing"))?;
     let window = fields.count("attention.sliding_window")?.filter(|n| *n > 0);
@@ -82,8 +77,8 @@ pub(super) fn spec(file: &Container, divisors: Option<Vec<f32>>) -> Result<Spec,
     let norm_eps = fields
         .number("attention.layer_norm_rms_epsilon")?
         .ok_or_else(|| fields.wrong("attention.layer_norm_rms_epsilon", "is missing"))?;
-    let rope = rope(&mut fields, context, divisors)?;
-    refuse_the_rest(&fields)?;
+    let (rope, context) = rope(&mut fields, stated, divisors)?;
+    settle_the_rest(&fields)?;
     let has = |tensor: &str| file.tensors.contains_key(&format!("blk.0.{tensor}"));
     let spec = Spec {
         arch,
@@ -162,11 +157,13 @@ fn same(fields: &mut Fields<'_>, key: &str, layers: usize) -> Result<Option<usiz
     }
 }
 
+/// The rotation, and the positions it makes the model good for: as in the folder a file was converted from, whose lengths
+/// and factor converters copy.
 fn rope(
     fields: &mut Fields<'_>,
-    context: usize,
+    stated: usize,
     divisors: Option<Vec<f32>>,
-) -> Result<Rope, WeightError> {
+) -> Result<(Rope, usize), WeightError> {
     let theta = fields.number_or("rope.freq_base", 10_000.0)?;
     let kind = fields.text("rope.scaling.type")?;
     let older = fields.number("rope.scale_linear")?;
@@ -203,7 +200,7 @@ fn rope(
                 factor,
                 beta_fast: fast.unwrap_or(32.0),
                 beta_slow: slow.unwrap_or(1.0),
-                original_context: original.unwrap_or(context),
+                original_context: original.unwrap_or(stated),
                 attention_factor: own * attention.unwrap_or(1.0),
                 truncate: true,
             }
@@ -225,22 +222,34 @@ fn rope(
             ));
         }
     };
-    Ok(Rope { theta, scaling })
+    let context = match scaling {
+        Scaling::Linear { factor } | Scaling::Yarn { factor, .. } => {
+            stretched(stated, original.unwrap_or(stated), factor)
+        }
+        _ => stated,
+    };
+    Ok((Rope { theta, scaling }, context))
 }
 
-fn refuse_the_rest(fields: &Fields<'_>) -> Result<(), WeightError> {
+/// Ignores what changes no result, with one line in the log, and fails on anything else that is set. Headers write 0 for
+/// what a model does not have.
+fn settle_the_rest(fields: &Fields<'_>) -> Result<(), WeightError> {
+    let mut ignored = Vec::new();
     for (key, value) in fields.unread() {
-        let off = match value {
-            Json::Null => true,
-            Json::Bool(on) => *on == (key == "attention.causal"),
-            Json::Number(n) => n.as_f64() == Some(0.0),
-            Json::String(text) => text.is_empty(),
-            Json::Array(items) => items.is_empty(),
-            Json::Object(_) => false,
-        };
-        if !off && !HARMLESS.contains(&key) {
-            return Err(fields.wrong(key, "may change the result and is not supported"));
+        match leftover(key, value) {
+            _ if value.as_f64() == Some(0.0) => {}
+            Leftover::Unset | Leftover::Harmless { known: true } => {}
+            Leftover::Harmless { known: false } => ignored.push(key),
+            Leftover::Refused => {
+                return Err(fields.wrong(key, "may change the result and is not supported"));
+            }
         }
+    }
+    if !ignored.is_empty() {
+        tracing::info!(
+            keys = ignored.join(", "),
+            "GGUF metadata: ignored, since they change no result"
+        );
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use candle_core::Tensor;
 
 use super::super::blob::Blob;
 use super::super::convert::{Quant, Raw};
-use super::super::folder::refuse_pickle;
+use super::super::folder::refuse_foreign;
 use super::super::{Source, WeightError, names};
 use super::file::{Container, Info};
 use super::header::{self, DIVISORS};
@@ -40,7 +40,7 @@ impl Gguf {
     }
 
     fn of(blob: Blob, shown: &str, quant: Quant) -> Result<Self, WeightError> {
-        refuse_pickle(shown, &blob)?;
+        refuse_foreign(shown, &blob)?;
         let file = Container::parse(&blob)?;
         let divisors = match file.tensors.get(DIVISORS) {
             None => None,

@@ -11,7 +11,8 @@ type Metadata = BTreeMap<String, Value>;
 /// The whole `tokenizer.json`, where a file carries it.
 pub(super) const WHOLE: &str = "tokenizer.huggingface.json";
 
-/// Tokens that end an answer in the chat formats of the supported families, whatever the file names as its end token.
+/// Control tokens that digests of these files have counted among those that end an answer since the first of them. The
+/// tokenizer knows more, by their names alone; those do not enter the digest, which ties adapters to a tokenizer.
 const ENDS: [&str; 5] = [
     "<|im_end|>",
     "<|eot_id|>",
@@ -22,6 +23,7 @@ const ENDS: [&str; 5] = [
 
 pub(super) fn tokenizer(metadata: &Metadata) -> Result<Tokenizer, TextError> {
     let tokens = texts(metadata, "tokens")?.ok_or_else(|| wrong("tokens", "is missing"))?;
+    warn_of_dropped(metadata, tokens.len());
     let kinds = kinds(metadata, tokens.len())?;
     let specials = specials(metadata, &tokens, &kinds)?;
     if let Some(Value::Text(json)) = metadata.get(WHOLE) {
@@ -65,9 +67,9 @@ pub(super) fn tokenizer(metadata: &Metadata) -> Result<Tokenizer, TextError> {
             ));
         }
     };
-    let begin = id(metadata, "bos_token_id", tokens.len())?
+    let begin = id(metadata, "bos_token_id", &tokens)?
         .filter(|_| flag_or(metadata, "add_bos_token", begins));
-    let end = id(metadata, "eos_token_id", tokens.len())?
+    let end = id(metadata, "eos_token_id", &tokens)?
         .filter(|_| flag_or(metadata, "add_eos_token", false));
     Tokenizer::from_vocabulary(Vocabulary {
         tokens,
@@ -97,14 +99,14 @@ fn specials(metadata: &Metadata, tokens: &[String], kinds: &[Kind]) -> Result<Sp
         ("unknown_token_id", "unk_token"),
         ("padding_token_id", "pad_token"),
     ] {
-        if let Some(id) = id(metadata, key, tokens.len())? {
+        if let Some(id) = id(metadata, key, tokens)? {
             specials
                 .named
                 .insert(name.to_owned(), tokens[id as usize].clone());
         }
     }
     for key in ["eos_token_id", "eot_token_id", "eom_token_id"] {
-        specials.eos_ids.extend(id(metadata, key, tokens.len())?);
+        specials.eos_ids.extend(id(metadata, key, tokens)?);
     }
     let ends = tokens
         .iter()
@@ -112,7 +114,7 @@ fn specials(metadata: &Metadata, tokens: &[String], kinds: &[Kind]) -> Result<Sp
         .zip(0u32..)
         .filter(|((token, kind), _)| **kind == Kind::Control && ENDS.contains(&token.as_str()));
     specials.eos_ids.extend(ends.map(|(_, id)| id));
-    specials.bos_id = id(metadata, "bos_token_id", tokens.len())?;
+    specials.bos_id = id(metadata, "bos_token_id", tokens)?;
     Ok(specials)
 }
 
@@ -153,11 +155,52 @@ fn flag_or(metadata: &Metadata, key: &str, default: bool) -> bool {
         || (get(metadata, key).is_none() && default)
 }
 
-fn id(metadata: &Metadata, key: &str, tokens: usize) -> Result<Option<u32>, TextError> {
+fn id(metadata: &Metadata, key: &str, tokens: &[String]) -> Result<Option<u32>, TextError> {
     match get(metadata, key) {
         None => Ok(None),
-        Some(Value::Int(id)) if (0..tokens as i128).contains(id) => Ok(Some(*id as u32)),
+        Some(Value::Int(id)) if (0..tokens.len() as i128).contains(id) => Ok(Some(*id as u32)),
+        // Some converters write -1, or what a padded embedding has room for.
+        Some(Value::Int(_)) => Ok(usual(metadata, key, tokens)),
         Some(_) => Err(wrong(key, "is not the id of a token")),
+    }
+}
+
+/// Where a SentencePiece vocabulary has the token that a key is about, if it has it there.
+fn usual(metadata: &Metadata, key: &str, tokens: &[String]) -> Option<u32> {
+    let (id, name) = match key {
+        "unknown_token_id" => (0, "<unk>"),
+        "bos_token_id" => (1, "<s>"),
+        "eos_token_id" => (2, "</s>"),
+        _ => return None,
+    };
+    let scored = matches!(get(metadata, "model"), Some(Value::Text(model)) if model == "llama");
+    let there = tokens.get(id as usize).is_some_and(|token| token == name);
+    (scored && there).then_some(id)
+}
+
+/// Ids that are none of the vocabulary's, and numbers that are no kind of token: files with them are read without them.
+fn warn_of_dropped(metadata: &Metadata, tokens: usize) {
+    for (key, value) in metadata {
+        let name = key.strip_prefix("tokenizer.ggml.").unwrap_or_default();
+        match value {
+            Value::Int(id) if name.ends_with("_token_id") && !(0..tokens as i128).contains(id) => {
+                tracing::warn!("{key}: {id} is not the id of one of {tokens} tokens; ignored");
+            }
+            Value::Ints(kinds) if name == "token_type" => {
+                let odd = || {
+                    kinds
+                        .iter()
+                        .filter(|kind| Kind::from_number(**kind).is_none())
+                };
+                if let Some(first) = odd().next() {
+                    let count = odd().count();
+                    tracing::warn!(
+                        "{key}: {count} tokens have unknown kinds, such as {first}; read as normal"
+                    );
+                }
+            }
+            _ => {}
+        }
     }
 }
 
@@ -165,16 +208,16 @@ fn id(metadata: &Metadata, key: &str, tokens: usize) -> Result<Option<u32>, Text
 fn kinds(metadata: &Metadata, tokens: usize) -> Result<Vec<Kind>, TextError> {
     match get(metadata, "token_type") {
         None => Ok(vec![Kind::Normal; tokens]),
-        Some(Value::Ints(kinds)) if kinds.len() == tokens => kinds
+        Some(Value::Ints(kinds)) if kinds.len() == tokens => Ok(kinds
             .iter()
-            .map(|number| {
-                Kind::from_number(*number)
-                    .ok_or_else(|| wrong("token_type", &format!("has unknown kind {number}")))
-            })
-            .collect(),
+            .map(|number| Kind::from_number(*number).unwrap_or(Kind::Normal))
+            .collect()),
         Some(_) => Err(wrong(
             "token_type",
             "is not a list of one number for each token",
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;

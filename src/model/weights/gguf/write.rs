@@ -145,6 +145,11 @@ fn metadata(contents: &Contents<'_>) -> Result<BTreeMap<String, Value>, WeightEr
                 &format!("{arch}.rope.scaling.factor"),
                 Value::Float(*factor),
             );
+            // A reader multiplies what this key says; without it, it would multiply the stated length once more.
+            put(
+                &format!("{arch}.rope.scaling.original_context_length"),
+                int(((spec.context as f64 / factor) as usize).max(1)),
+            );
         }
         other => {
             return Err(WeightError::new(

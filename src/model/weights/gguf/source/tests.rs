@@ -256,6 +256,11 @@ fn a_file_cut_short_anywhere_is_refused_without_panic_or_large_allocation() {
             .why
             .contains("pickle")
     );
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 98\n";
+    std::fs::write(&path, pointer).unwrap();
+    let error = Gguf::open(&path, Quant::AsStored).err().unwrap();
+    assert_eq!(error.what, "cut.gguf");
+    assert!(error.why.contains("git lfs pull"), "{error}");
 }
 
 #[test]
@@ -364,4 +369,33 @@ fn metadata_that_may_change_the_result_is_refused_by_name() {
             .windows,
         vec![Some(16); 2]
     );
+}
+
+#[test]
+fn scaling_widens_the_context_of_a_file_as_it_does_that_of_its_folder() {
+    use super::super::file::Value;
+    let made = Made::llama();
+    let file = Container::parse(&std::fs::read(made.path()).unwrap()).unwrap();
+    let context = |keys: &[(&str, Value)]| {
+        let mut metadata = file.metadata.clone();
+        metadata.insert("llama.context_length".into(), Value::Int(128));
+        for (key, value) in keys {
+            metadata.insert(format!("llama.rope.scaling.{key}"), value.clone());
+        }
+        let changed = Container {
+            metadata,
+            tensors: file.tensors.clone(),
+        };
+        header::spec(&changed, None).unwrap().context
+    };
+    let kind = |name: &str| ("type", Value::Text(name.into()));
+    let factor = |n: f64| ("factor", Value::Float(n));
+    let original = |n: i128| ("original_context_length", Value::Int(n));
+    assert_eq!(context(&[]), 128);
+    assert_eq!(context(&[kind("none"), factor(4.0)]), 128);
+    assert_eq!(context(&[kind("linear"), factor(4.0)]), 512);
+    assert_eq!(context(&[kind("linear"), factor(4.0), original(32)]), 128);
+    assert_eq!(context(&[kind("yarn"), factor(4.0), original(128)]), 512);
+    assert_eq!(context(&[kind("yarn"), factor(4.0), original(32)]), 128);
+    assert_eq!(context(&[kind("yarn"), factor(2.0)]), 256);
 }
