@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::follow::follow;
 use super::output::{cell, line};
-use super::{Client, Failure, Output, Upload};
+use super::{Client, Failure, Output, Upload, job};
 use crate::domain::Targets;
 
 #[derive(Debug, Clone, clap::Args)]
