@@ -15,10 +15,18 @@ pub(super) struct Fields {
 }
 
 /// Keys whose default says something: it is as good as absent.
-const DEFAULTS: [(&str, &[&str]); 5] = [
+const DEFAULTS: [(&str, &[&str]); 12] = [
     ("parallel_tool_calls", &["true"]),
     ("tool_choice", &["\"auto\"", "\"none\""]),
     ("function_call", &["\"auto\"", "\"none\""]),
+    // Of a row: on turns they are flags.
+    ("weight", &["1", "1.0"]),
+    ("loss", &["true"]),
+    ("train", &["true"]),
+    ("training", &["true"]),
+    ("trainable", &["true"]),
+    ("masked", &["false"]),
+    ("mask", &["false"]),
     // Some write the list as a text.
     ("tools", &["\"[]\""]),
     ("functions", &["\"[]\""]),
