@@ -3,9 +3,8 @@
 
 mod bytes;
 mod decoder;
-mod json;
+mod jinja;
 mod measure;
-mod python;
 mod special;
 mod stop;
 pub mod synthetic;
@@ -16,7 +15,7 @@ pub mod vocabulary;
 pub use decoder::Decoder;
 pub use special::Specials;
 pub use stop::{Checked, StopMatcher};
-pub use template::{ChatTemplate, Rendered};
+pub use template::{ChatTemplate, Conversation, Rendered};
 pub use tokenizer::Tokenizer;
 
 /// Why text cannot be read or written.

@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::Role;
 
 fn render(source: &str, messages: &[(Role, &str)], prompt: bool) -> Result<String, TextError> {
     let messages: Vec<_> = messages
@@ -119,7 +120,7 @@ fn python_idioms_of_published_templates_work() {
         assert_eq!(value(source), expected, "{source}");
     }
     assert_eq!(value("{{ strftime_now('%Y') }}").len(), 4);
-    assert!(render("{{ strftime_now('%Q') }}", &[], false).is_err());
+    assert_eq!(value("{{ strftime_now('%Q') }}"), "%Q");
 }
 
 #[test]
@@ -256,4 +257,95 @@ fn a_stopped_clock_tells_the_same_day_for_ever() {
     assert!(then.render(&[], false).unwrap().ends_with(" 1970"));
     assert_ne!(then.render(&[], false), template.render(&[], false));
     assert_eq!(then.digest(), template.digest());
+}
+
+#[test]
+fn generation_blocks_tell_which_parts_are_answers() {
+    let chat: Vec<_> = CHAT
+        .iter()
+        .chain(CHAT)
+        .map(|(role, text)| Message::new(*role, *text))
+        .collect();
+    let answers = |source: &str| {
+        let template = ChatTemplate::new(source, Some("<s>"), Some("</s>")).unwrap();
+        assert!(template.marks_answers(), "{source}");
+        let marked = template.render_marked(&chat, true).unwrap();
+        assert_eq!(marked.text, template.render(&chat, true).unwrap());
+        let parts = marked.answers.iter();
+        parts
+            .map(|range| marked.text[range.clone()].to_owned())
+            .collect::<Vec<_>>()
+    };
+    for (source, expected) in [
+        (
+            "{% for m in messages %}[{{ m.role }}]{% if m.role == 'assistant' %}{% generation %}{{ m.content }}{{ eos_token }}{% endgeneration %}\n{% else %}{{ m.content }}{% endif %}{% endfor %}",
+            vec!["Hello.</s>", "Hello.</s>"],
+        ),
+        (
+            "{%- macro say(m) -%}{%- generation -%}  {{ m.content }}  {%- endgeneration -%}{%- endmacro -%}{{ 'é' }}{% for m in messages[:2] %}{{ say(m) }}{% endfor %}",
+            vec!["Be brief.", " Hi "],
+        ),
+        (
+            "{% generation %}{% endgeneration %}{{ '\u{f0000}' }}{% generation %}a{% generation %}b{% endgeneration %}c{% endgeneration %}",
+            vec!["abc"],
+        ),
+    ] {
+        assert_eq!(answers(source), expected, "{source}");
+    }
+    let plain = ChatTemplate::plain(&Specials::default()).unwrap();
+    assert!(!plain.marks_answers());
+    assert!(plain.render_marked(&chat, true).unwrap().answers.is_empty());
+}
+
+/// See tests/golden/README.md for how its files are made.
+#[test]
+#[ignore = "reads the folder that ADAPTERD_TEMPLATE_CASES names"]
+fn published_templates_render_as_the_reference_renders_them() {
+    let folder = std::env::var("ADAPTERD_TEMPLATE_CASES").unwrap();
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    paths.sort();
+    let (mut count, mut failures, mut wrong) = (0, 0, Vec::new());
+    for path in &paths {
+        let file: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        let specials = Specials {
+            named: serde_json::from_value(file["tokens"].clone()).unwrap(),
+            ..Specials::default()
+        };
+        let template = ChatTemplate::of(file["template"].as_str().unwrap(), &specials);
+        for (at, case) in file["cases"].as_array().unwrap().iter().enumerate() {
+            let conversation = Conversation {
+                messages: case["messages"].as_array().unwrap(),
+                tools: case["tools"].as_array().map(Vec::as_slice),
+                variables: case["variables"].as_object(),
+                add_generation_prompt: case["add_generation_prompt"] == true,
+            };
+            let rendered = template
+                .clone()
+                .and_then(|template| template.render_with(&conversation));
+            count += 1;
+            failures += usize::from(case["expected"].is_null());
+            if rendered.as_deref().ok() != case["expected"].as_str() {
+                wrong.push(format!(
+                    "{} #{at}:\n  expected {} {}\n  rendered {rendered:?}",
+                    path.display(),
+                    case["expected"],
+                    case["error"]
+                ));
+            }
+        }
+    }
+    println!(
+        "{} templates, {count} renderings, {failures} of which fail in both",
+        paths.len()
+    );
+    assert!(
+        wrong.is_empty(),
+        "{} of {count} differ:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }

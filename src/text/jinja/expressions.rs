@@ -1,0 +1,550 @@
+//! Expressions, by Jinja's precedence, which is not quite Python's.
+
+use std::sync::Arc;
+
+use super::ast::*;
+use super::checks::Check;
+use super::compare::Order;
+use super::fault::Outcome;
+use super::filters::Filter;
+use super::lexer::Token;
+use super::numbers::parse_int;
+use super::operators::Operator;
+use super::parser::{Parser, is_constant};
+use super::value::Value;
+
+/// What a list of expressions without brackets may consist of, and what ends it.
+#[derive(Default)]
+pub(super) struct Until {
+    /// No `a if b`.
+    pub no_condition: bool,
+    /// Nothing but names and what stands in brackets.
+    pub primary: bool,
+    /// With `primary`: `name.attribute` too.
+    pub attributes: bool,
+    pub words: &'static [&'static str],
+    pub in_parentheses: bool,
+}
+
+/// Links of one chain of operators or filters.
+const LONGEST_CHAIN: usize = 1000;
+
+impl Parser {
+    /// One expression, or several with commas between them, which are a tuple.
+    pub(super) fn tuple(&mut self, until: &Until) -> Outcome<Expr> {
+        let mut items = Vec::new();
+        let mut is_tuple = false;
+        loop {
+            if !items.is_empty() {
+                self.expect_sign(",")?;
+            }
+            let ends = match self.peek() {
+                Token::VariableEnd | Token::BlockEnd => true,
+                Token::Sign(sign) => *sign == ")",
+                Token::Name(name) => until.words.contains(&name.as_str()),
+                _ => false,
+            };
+            if ends {
+                break;
+            }
+            items.push(match (until.primary, until.no_condition) {
+                (true, _) => self.primary(until.attributes)?,
+                (false, true) => self.or()?,
+                (false, false) => self.expression()?,
+            });
+            match self.is_sign(",") {
+                true => is_tuple = true,
+                false => break,
+            }
+        }
+        match (is_tuple, items.len()) {
+            (false, 1) => Ok(items.remove(0)),
+            (false, _) if !until.in_parentheses => Err(self.fail("Expected an expression")),
+            _ => Ok(Expr::Tuple(items)),
+        }
+    }
+
+    pub(super) fn expression(&mut self) -> Outcome<Expr> {
+        self.stack.check()?;
+        let mut line = self.line();
+        let mut expr = self.or()?;
+        let mut chain = 0;
+        while self.skip_name("if") {
+            let test = self.or()?;
+            let otherwise = match self.skip_name("else") {
+                true => Some(self.expression()?),
+                false => None,
+            };
+            expr = Expr::If(Box::new(Choice {
+                test,
+                then: expr,
+                otherwise,
+                line,
+            }));
+            line = self.line();
+            self.link(&mut chain)?;
+        }
+        Ok(expr)
+    }
+
+    fn link(&self, chain: &mut usize) -> Outcome<()> {
+        *chain += 1;
+        match *chain <= LONGEST_CHAIN {
+            true => Ok(()),
+            false => Err(self.fail("the expression is too long")),
+        }
+    }
+
+    pub(super) fn or(&mut self) -> Outcome<Expr> {
+        let mut left = self.and()?;
+        let mut chain = 0;
+        while self.skip_name("or") {
+            left = Expr::Or(Box::new((left, self.and()?)));
+            self.link(&mut chain)?;
+        }
+        Ok(left)
+    }
+
+    fn and(&mut self) -> Outcome<Expr> {
+        let mut left = self.not()?;
+        let mut chain = 0;
+        while self.skip_name("and") {
+            left = Expr::And(Box::new((left, self.not()?)));
+            self.link(&mut chain)?;
+        }
+        Ok(left)
+    }
+
+    fn not(&mut self) -> Outcome<Expr> {
+        self.stack.check()?;
+        match self.skip_name("not") {
+            true => Ok(Expr::Not(Box::new(self.not()?))),
+            false => self.compare(),
+        }
+    }
+
+    fn compare(&mut self) -> Outcome<Expr> {
+        let first = self.sum()?;
+        let mut rest = Vec::new();
+        loop {
+            let comparison = match self.peek() {
+                Token::Sign("==") => Comparison::Equal,
+                Token::Sign("!=") => Comparison::NotEqual,
+                Token::Sign("<") => Comparison::Ordered(Order::Less),
+                Token::Sign("<=") => Comparison::Ordered(Order::LessEqual),
+                Token::Sign(">") => Comparison::Ordered(Order::Greater),
+                Token::Sign(">=") => Comparison::Ordered(Order::GreaterEqual),
+                Token::Name(name) if name == "in" => Comparison::In,
+                Token::Name(name)
+                    if name == "not"
+                        && matches!(self.peek_second(), Token::Name(n) if n == "in") =>
+                {
+                    self.skip();
+                    Comparison::NotIn
+                }
+                _ => break,
+            };
+            self.skip();
+            rest.push((comparison, self.sum()?));
+        }
+        Ok(match rest.is_empty() {
+            true => first,
+            false => Expr::Compare(Box::new(first), rest),
+        })
+    }
+
+    fn sum(&mut self) -> Outcome<Expr> {
+        let mut left = self.concat()?;
+        let mut chain = 0;
+        loop {
+            let operator = match self.peek() {
+                Token::Sign("+") => Operator::Add,
+                Token::Sign("-") => Operator::Subtract,
+                _ => return Ok(left),
+            };
+            self.skip();
+            left = Expr::Binary(operator, Box::new((left, self.concat()?)));
+            self.link(&mut chain)?;
+        }
+    }
+
+    fn concat(&mut self) -> Outcome<Expr> {
+        let first = self.product()?;
+        if !self.is_sign("~") {
+            return Ok(first);
+        }
+        let mut items = vec![first];
+        while self.skip_sign("~") {
+            items.push(self.product()?);
+        }
+        Ok(Expr::Concat(items))
+    }
+
+    fn product(&mut self) -> Outcome<Expr> {
+        let mut left = self.power()?;
+        let mut chain = 0;
+        loop {
+            let operator = match self.peek() {
+                Token::Sign("*") => Operator::Multiply,
+                Token::Sign("/") => Operator::Divide,
+                Token::Sign("//") => Operator::FloorDivide,
+                Token::Sign("%") => Operator::Remainder,
+                _ => return Ok(left),
+            };
+            self.skip();
+            left = Expr::Binary(operator, Box::new((left, self.power()?)));
+            self.link(&mut chain)?;
+        }
+    }
+
+    fn power(&mut self) -> Outcome<Expr> {
+        let mut left = self.unary(true)?;
+        let mut chain = 0;
+        while self.skip_sign("**") {
+            left = Expr::Binary(Operator::Power, Box::new((left, self.unary(true)?)));
+            self.link(&mut chain)?;
+        }
+        Ok(left)
+    }
+
+    fn unary(&mut self, with_filters: bool) -> Outcome<Expr> {
+        self.stack.check()?;
+        let negative = self.is_sign("-");
+        let expr = match negative || self.is_sign("+") {
+            true => {
+                self.skip();
+                let of = Box::new(self.unary(false)?);
+                Expr::Sign { negative, of }
+            }
+            false => self.primary(false)?,
+        };
+        let expr = self.postfix(expr)?;
+        match with_filters {
+            true => self.filters_and_tests(expr),
+            false => Ok(expr),
+        }
+    }
+
+    fn primary(&mut self, attributes: bool) -> Outcome<Expr> {
+        let constant = match self.peek().clone() {
+            Token::Name(name) => {
+                self.skip();
+                if is_constant(&name) {
+                    Const::of_word(&name)
+                } else {
+                    let slot = Slot::default();
+                    let name = Expr::Name {
+                        name: name.into(),
+                        slot,
+                    };
+                    if attributes && self.skip_sign(".") {
+                        return Ok(Expr::Attribute(Box::new(name), self.name()?));
+                    }
+                    return Ok(name);
+                }
+            }
+            Token::Str(mut text) => {
+                self.skip();
+                while let Token::Str(more) = self.peek() {
+                    text.push_str(more);
+                    self.skip();
+                }
+                Const::Str(text.into())
+            }
+            Token::Int(digits) => {
+                self.skip();
+                match parse_int(&digits, 0) {
+                    Some(Value::Int(value)) => Const::Int(value),
+                    Some(Value::Big(value)) => Const::Big(value),
+                    _ => return Err(self.fail("not a number")),
+                }
+            }
+            Token::Float(value) => {
+                self.skip();
+                Const::Float(value)
+            }
+            Token::Sign("(") => {
+                self.skip();
+                let inner = self.tuple(&Until {
+                    in_parentheses: true,
+                    ..Until::default()
+                })?;
+                self.expect_sign(")")?;
+                return Ok(inner);
+            }
+            Token::Sign("[") => return self.list(),
+            Token::Sign("{") => return self.dict(),
+            _ => return Err(self.unexpected()),
+        };
+        Ok(Expr::Const(constant))
+    }
+
+    fn list(&mut self) -> Outcome<Expr> {
+        self.skip();
+        let mut items = Vec::new();
+        while !self.is_sign("]") {
+            if !items.is_empty() {
+                self.expect_sign(",")?;
+            }
+            if self.is_sign("]") {
+                break;
+            }
+            items.push(self.expression()?);
+        }
+        self.expect_sign("]")?;
+        Ok(Expr::List(items))
+    }
+
+    fn dict(&mut self) -> Outcome<Expr> {
+        self.skip();
+        let mut entries = Vec::new();
+        while !self.is_sign("}") {
+            if !entries.is_empty() {
+                self.expect_sign(",")?;
+            }
+            if self.is_sign("}") {
+                break;
+            }
+            let key = self.expression()?;
+            self.expect_sign(":")?;
+            entries.push((key, self.expression()?));
+        }
+        self.expect_sign("}")?;
+        Ok(Expr::Dict(entries))
+    }
+
+    fn postfix(&mut self, mut expr: Expr) -> Outcome<Expr> {
+        let mut chain = 0;
+        loop {
+            expr = match self.peek() {
+                Token::Sign("." | "[") => self.subscript(expr)?,
+                Token::Sign("(") => self.call(expr)?,
+                _ => return Ok(expr),
+            };
+            self.link(&mut chain)?;
+        }
+    }
+
+    fn filters_and_tests(&mut self, mut expr: Expr) -> Outcome<Expr> {
+        let mut chain = 0;
+        loop {
+            expr = match self.peek() {
+                Token::Sign("|") => self.filters(expr, false)?,
+                Token::Name(name) if name == "is" => self.test(expr)?,
+                Token::Sign("(") => self.call(expr)?,
+                _ => return Ok(expr),
+            };
+            self.link(&mut chain)?;
+        }
+    }
+
+    fn subscript(&mut self, of: Expr) -> Outcome<Expr> {
+        if self.skip_sign(".") {
+            return match self.peek().clone() {
+                Token::Name(name) => {
+                    self.skip();
+                    Ok(Expr::Attribute(Box::new(of), name.into()))
+                }
+                Token::Int(_) => {
+                    let index = self.primary(false)?;
+                    Ok(Expr::Item(Box::new((of, index))))
+                }
+                _ => Err(self.fail("expected name or number")),
+            };
+        }
+        self.expect_sign("[")?;
+        let mut items = Vec::new();
+        let mut slice = None;
+        while !self.is_sign("]") {
+            if !items.is_empty() || slice.is_some() {
+                self.expect_sign(",")?;
+            }
+            let start = match self.is_sign(":") {
+                true => None,
+                false => Some(self.expression()?),
+            };
+            match self.skip_sign(":") {
+                false => items.extend(start),
+                true => {
+                    let stop = self.bound()?;
+                    let step = match self.skip_sign(":") {
+                        true => self.bound()?,
+                        false => None,
+                    };
+                    slice = Some((start, stop, step));
+                }
+            }
+        }
+        self.expect_sign("]")?;
+        match (slice, items.len()) {
+            (Some((start, stop, step)), 0) => {
+                let constant =
+                    is_const(&of) && [&start, &stop, &step].into_iter().flatten().all(is_const);
+                Ok(Expr::Slice(Box::new(Slice {
+                    of,
+                    start,
+                    stop,
+                    step,
+                    constant,
+                })))
+            }
+            (Some(_), _) => Err(self.fail("a slice cannot be one of several subscripts")),
+            (None, 1) => Ok(Expr::Item(Box::new((of, items.remove(0))))),
+            (None, _) => Ok(Expr::Item(Box::new((of, Expr::Tuple(items))))),
+        }
+    }
+
+    fn bound(&mut self) -> Outcome<Option<Expr>> {
+        match self.peek() {
+            Token::Sign(":" | "]" | ",") => Ok(None),
+            _ => self.expression().map(Some),
+        }
+    }
+
+    fn call(&mut self, callee: Expr) -> Outcome<Expr> {
+        let line = self.line();
+        let arguments = self.arguments()?;
+        Ok(Expr::Call(Box::new(Call {
+            callee,
+            arguments,
+            line,
+        })))
+    }
+
+    fn arguments(&mut self) -> Outcome<Arguments> {
+        self.expect_sign("(")?;
+        let mut made = Arguments::default();
+        let mut first = true;
+        let invalid = "invalid syntax for function call expression";
+        while !self.is_sign(")") {
+            if !first {
+                self.expect_sign(",")?;
+                if self.is_sign(")") {
+                    break;
+                }
+            }
+            first = false;
+            let starred = made.starred.is_some() || made.double_starred.is_some();
+            if self.skip_sign("*") {
+                if starred {
+                    return Err(self.fail(invalid));
+                }
+                made.starred = Some(self.expression()?);
+            } else if self.skip_sign("**") {
+                if made.double_starred.is_some() {
+                    return Err(self.fail(invalid));
+                }
+                made.double_starred = Some(self.expression()?);
+            } else if matches!(self.peek(), Token::Name(_))
+                && matches!(self.peek_second(), Token::Sign("="))
+            {
+                if made.double_starred.is_some() {
+                    return Err(self.fail(invalid));
+                }
+                let name = self.name()?;
+                self.skip();
+                if made.named.iter().any(|(n, _)| *n == name) {
+                    return Err(self.fail(format!("keyword argument repeated: {name}")));
+                }
+                made.named.push((name, self.expression()?));
+            } else {
+                if starred || !made.named.is_empty() {
+                    return Err(self.fail(invalid));
+                }
+                made.positional.push(self.expression()?);
+            }
+        }
+        self.expect_sign(")")?;
+        Ok(made)
+    }
+
+    fn dotted_name(&mut self) -> Outcome<Arc<str>> {
+        let mut name = self.name()?;
+        while self.skip_sign(".") {
+            name = format!("{name}.{}", self.name()?).into();
+        }
+        Ok(name)
+    }
+
+    /// `| name(…) | name`; `inline` where the first has no `|`.
+    pub(super) fn filters(&mut self, mut of: Expr, mut inline: bool) -> Outcome<Expr> {
+        let mut chain = 0;
+        while inline || self.skip_sign("|") {
+            inline = false;
+            let line = self.line();
+            let name = self.dotted_name()?;
+            let arguments = match self.is_sign("(") {
+                true => self.arguments()?,
+                false => Arguments::default(),
+            };
+            let function = Filter::named(&name);
+            of = Expr::Filter(Box::new(Apply {
+                name,
+                function,
+                of,
+                arguments,
+                line,
+            }));
+            self.link(&mut chain)?;
+        }
+        Ok(of)
+    }
+
+    fn test(&mut self, of: Expr) -> Outcome<Expr> {
+        let line = self.line();
+        self.skip();
+        let negated = self.skip_name("not");
+        let name = self.dotted_name()?;
+        let mut arguments = Arguments::default();
+        let takes = match self.peek() {
+            Token::Name(name) => !matches!(name.as_str(), "else" | "or" | "and"),
+            Token::Str(_) | Token::Int(_) | Token::Float(_) => true,
+            Token::Sign(sign) => matches!(*sign, "[" | "{"),
+            _ => false,
+        };
+        if self.is_sign("(") {
+            arguments = self.arguments()?;
+        } else if takes {
+            if self.is_name("is") {
+                return Err(self.fail("You cannot chain multiple tests with is"));
+            }
+            let argument = self.primary(false)?;
+            arguments.positional.push(self.postfix(argument)?);
+        }
+        let function = Check::named(&name);
+        let check = Expr::Check(Box::new(Apply {
+            name,
+            function,
+            of,
+            arguments,
+            line,
+        }));
+        Ok(match negated {
+            true => Expr::Not(Box::new(check)),
+            false => check,
+        })
+    }
+}
+
+impl Const {
+    fn of_word(word: &str) -> Self {
+        match word {
+            "true" | "True" => Self::Bool(true),
+            "false" | "False" => Self::Bool(false),
+            _ => Self::None,
+        }
+    }
+}
+
+/// What Jinja computes while it compiles.
+fn is_const(expr: &Expr) -> bool {
+    match expr {
+        Expr::Const(_) => true,
+        Expr::Tuple(items) | Expr::List(items) | Expr::Concat(items) => items.iter().all(is_const),
+        Expr::Dict(entries) => entries.iter().all(|(k, v)| is_const(k) && is_const(v)),
+        Expr::Not(of) | Expr::Sign { of, .. } | Expr::Attribute(of, _) => is_const(of),
+        Expr::Item(pair) => is_const(&pair.0) && is_const(&pair.1),
+        Expr::Slice(slice) => slice.constant,
+        _ => false,
+    }
+}
