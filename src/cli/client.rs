@@ -82,6 +82,10 @@ impl Client {
             let why = root_cause(&error);
             match error.is_connect() || error.is_timeout() {
                 true => self.unreachable(why),
+                false if speaks_otherwise(&error) => Failure::failed(self.told(format!(
+                    "{} does not speak HTTP/1.1 ({why}); gRPC has an address of its own",
+                    self.shown()
+                ))),
                 false => Failure::failed(self.told(why)),
             }
         })?;
@@ -201,6 +205,18 @@ impl Client {
             .map(str::to_owned)
             .ok_or_else(|| Failure::failed("the daemon lists no base model"))
     }
+}
+
+/// Whether what came back is no HTTP/1.1, as from a gRPC address, which speaks first.
+fn speaks_otherwise(error: &reqwest::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if let Some(error) = inner.downcast_ref::<hyper::Error>() {
+            return error.is_parse() || error.to_string().contains("unexpected message");
+        }
+        cause = inner.source();
+    }
+    false
 }
 
 /// The innermost message: what really went wrong, without the layers around it.

@@ -156,7 +156,8 @@ mod tests {
 
     #[test]
     fn another_machine_is_asked_through_the_proxy_that_the_environment_names() {
-        let cases: [(&[(&str, &str)], Option<&str>); 11] = [
+        type Case<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
+        let cases: [Case; 11] = [
             (&[], None),
             (
                 &[("HTTP_PROXY", "http://192.0.2.1:3128")],

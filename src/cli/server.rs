@@ -30,6 +30,8 @@ pub fn parse(text: &str) -> Result<Url, Failure> {
         return Err(wrong("has white space in it"));
     }
     let mut url = match text.split_once("://") {
+        // A URL parser takes what follows further slashes for the host.
+        Some((_, rest)) if rest.starts_with(['/', '\\']) => return Err(wrong("names no host")),
         Some(_) => Url::parse(text).map_err(|error| wrong(&error.to_string()))?,
         None => complete(text).map_err(|why| wrong(&why))?,
     };
@@ -123,6 +125,8 @@ mod tests {
             ":8080",
             "/v1",
             "http://",
+            "http:///v1",
+            "http:///localhost:8080",
             "http:",
             "http:localhost",
             "https:8080",

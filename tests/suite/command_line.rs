@@ -183,6 +183,25 @@ async fn an_address_that_is_none_is_wrong_usage_and_the_message_says_what_is_wan
     assert!(code == 2 && said.contains("TLS proxy"), "{code}: {said}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_of_another_protocol_is_told_as_that() {
+    let daemon = Daemon::start().await;
+    let (code, _, said) = outcome(program(&["adapter", "list", "--server", &daemon.grpc])).await;
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("does not speak HTTP/1.1"), "{said}");
+    let other = Proxy::answering("220 mail.example.com ESMTP\r\n");
+    let (code, _, said) = outcome(program(&["adapter", "list", "--server", &other.at])).await;
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("does not speak HTTP/1.1"), "{said}");
+    let page = Proxy::answering(
+        "HTTP/1.1 200 OK\r\ncontent-length: 12\r\nconnection: close\r\n\r\n<h1>Hello</h",
+    );
+    let (code, _, said) = outcome(program(&["adapter", "list", "--server", &page.at])).await;
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("is not adapterd"), "{said}");
+    daemon.stop().await;
+}
+
 fn data(folder: &Path) -> String {
     let row = |i| {
         format!(
