@@ -29,6 +29,7 @@ pub use intake::{Answer, Answers};
 pub use jobs::JobAsk;
 pub use models::ModelView;
 pub use share::{Shares, Weighed};
+pub use tokens::Dialogue;
 pub use watch::AdapterChange;
 
 /// The parts a gateway stands in front of.

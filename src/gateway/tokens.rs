@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use super::{Claims, Gateway};
 use crate::domain::{Input, Message, Reason};
-use crate::text::{ChatTemplate, TextError, Tokenizer};
+use crate::text::{ChatTemplate, Conversation, TextError, Tokenizer};
 
 /// Texts up to this many bytes tokenize in well under a millisecond and are done on the spot.
 const SHORT: usize = 4096;
@@ -20,6 +21,19 @@ const UNIT: usize = 1024;
 const TIMES_A_PROMPT: usize = 16;
 /// … and at least this many tokens.
 const LEAST_TOKENS: usize = 64 << 10;
+
+/// A conversation, and everything else that a chat template may be told.
+#[derive(Debug, Clone, Default)]
+pub struct Dialogue {
+    /// Objects with `role`, `content` and what else the template reads.
+    pub messages: Vec<Value>,
+    /// Descriptions of functions; none is none.
+    pub tools: Vec<Value>,
+    /// Variables of the template, by name.
+    pub variables: Map<String, Value>,
+    /// End with what begins an answer.
+    pub add_generation_prompt: bool,
+}
 
 pub(super) struct Pool {
     turns: Arc<Semaphore>,
@@ -73,8 +87,7 @@ impl Gateway {
         input: Input,
         add_special: bool,
     ) -> Result<Vec<u32>, Reason> {
-        self.check_claims(claims)?;
-        let most = (TIMES_A_PROMPT * self.longest_prompt()).max(LEAST_TOKENS);
+        let most = self.most_tokens(claims)?;
         match input {
             Input::Text(text) => self.encode_text(text, add_special, most).await,
             Input::Tokens(ids) => Ok(ids),
@@ -87,6 +100,40 @@ impl Gateway {
         let chosen = self.choose(claims)?;
         let found = self.parts().registry.check_choice(&chosen.choice);
         found.map_err(|reason| chosen.explain(reason))
+    }
+
+    /// As [`Self::tokenize`], of a conversation with tools and variables of the template.
+    pub async fn tokenize_dialogue(
+        &self,
+        claims: &Claims,
+        dialogue: Dialogue,
+    ) -> Result<Vec<u32>, Reason> {
+        let most = self.most_tokens(claims)?;
+        let base = &self.parts().base;
+        let (tokenizer, template) = (base.tokenizer.clone(), base.template.clone());
+        let told = [&dialogue.messages, &dialogue.tools].into_iter().flatten();
+        let bytes = told.map(|value| value.to_string().len()).sum();
+        self.inner
+            .tokenizers
+            .run(bytes, move || {
+                let conversation = Conversation {
+                    messages: &dialogue.messages,
+                    tools: (!dialogue.tools.is_empty()).then_some(&*dialogue.tools),
+                    variables: Some(&dialogue.variables),
+                    add_generation_prompt: dialogue.add_generation_prompt,
+                };
+                let text = template
+                    .render_with(&conversation)
+                    .map_err(|fault| explain("messages", &fault))?;
+                bounded(&tokenizer, &text, false, most, "messages")
+            })
+            .await
+    }
+
+    /// How many tokens a text may have that is only tokenized. The adapter must exist.
+    fn most_tokens(&self, claims: &Claims) -> Result<usize, Reason> {
+        self.check_claims(claims)?;
+        Ok((TIMES_A_PROMPT * self.longest_prompt()).max(LEAST_TOKENS))
     }
 
     /// The text of `ids`, special tokens included.

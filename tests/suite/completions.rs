@@ -154,6 +154,43 @@ async fn tokens_come_back_as_the_text_they_were() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tokenizing_a_conversation_takes_what_its_template_is_told() {
+    let daemon = Daemon::start().await;
+    let messages =
+        json!([{"role": "user", "content": "Hi."}, {"role": "assistant", "content": "Yes."}]);
+    let text = async |mut body: Value| {
+        body["messages"] = messages.clone();
+        let (status, tokens) = daemon.post("/tokenize", body).await;
+        assert_eq!(status, 200, "{tokens}");
+        let (_, back) = daemon
+            .post("/detokenize", json!({"tokens": tokens["tokens"]}))
+            .await;
+        back["prompt"].as_str().unwrap().to_owned()
+    };
+    let asked = text(json!({})).await;
+    assert_eq!(text(json!({"add_generation_prompt": true})).await, asked);
+    let whole = text(json!({"add_generation_prompt": false})).await;
+    assert!(asked.starts_with(&whole) && asked.len() > whole.len());
+    for nothing in [
+        json!({"tools": [], "chat_template_kwargs": {}}),
+        json!({"tools": null, "chat_template_kwargs": null}),
+        json!({"tools": [{"type": "function", "function": {"name": "f"}}], "chat_template_kwargs": {"enable_thinking": true}}),
+    ] {
+        assert_eq!(
+            text(nothing).await,
+            asked,
+            "the template of this base reads none of them"
+        );
+    }
+    let refused = json!({"messages": messages, "chat_template_kwargs": {"messages": []}});
+    let (status, body) = daemon.post("/tokenize", refused).await;
+    assert_eq!(
+        (status, body["error"]["param"].as_str()),
+        (400, Some("chat_template_kwargs.messages"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tokenizing_checks_the_adapter_it_names_without_loading_it() {
     let daemon = Daemon::with_adapters().await;
     let (_, legal) = daemon.post("/v1/adapters/legal/unload", json!({})).await;

@@ -1,7 +1,7 @@
 //! `POST /tokenize`, `POST /detokenize`.
 
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::call::Call;
 use super::chat::{MESSAGES, MessageAsk, conversation};
@@ -10,7 +10,13 @@ use super::respond::json_response;
 use super::sampling::CHOICE;
 use super::shape::{FLAG, Field, Kind, Neutral, Shape, TEXT, TOKEN_ID};
 use super::unbuilt;
-use crate::domain::{Input, Reason};
+use crate::domain::{Input, Message, Reason};
+use crate::gateway::Dialogue;
+
+const ANYTHING: Kind = Kind::Map {
+    of: &Kind::Any,
+    max: 256,
+};
 
 pub(super) const TOKENIZE: Shape = Shape {
     name: "TokenizeRequest",
@@ -30,6 +36,27 @@ pub(super) const TOKENIZE: Shape = Shape {
                 "is not available; use /detokenize",
                 &[Neutral::Flag(false)],
             ),
+            Field::new(
+                "add_generation_prompt",
+                FLAG,
+                "For a conversation: end with what begins an answer; default true.",
+            ),
+            Field::new(
+                "tools",
+                Kind::List {
+                    of: &ANYTHING,
+                    min: 0,
+                    max: 4096,
+                },
+                "For a conversation: functions that the chat template describes. An empty list is none.",
+            )
+            .neutral(&[Neutral::Empty]),
+            Field::new(
+                "chat_template_kwargs",
+                ANYTHING,
+                "For a conversation: variables of the chat template, such as `enable_thinking`.",
+            )
+            .neutral(&[Neutral::Empty]),
         ],
         unbuilt::TEMPLATE,
     ],
@@ -60,6 +87,15 @@ struct TokenizeAsk {
     prompt: Option<String>,
     messages: Option<Vec<MessageAsk>>,
     add_special_tokens: Option<bool>,
+    add_generation_prompt: Option<bool>,
+    tools: Option<Vec<Value>>,
+    chat_template_kwargs: Option<Map<String, Value>>,
+}
+
+/// What there is to tokenize.
+enum Asked {
+    Text(String),
+    Dialogue(Dialogue),
 }
 
 #[derive(Debug, Deserialize)]
@@ -70,36 +106,75 @@ struct DetokenizeAsk {
 }
 
 impl TokenizeAsk {
-    fn input(
-        prompt: Option<String>,
-        messages: Option<Vec<MessageAsk>>,
-        special: bool,
-    ) -> Result<Input, Reason> {
-        match (prompt, messages) {
+    fn asked(self) -> Result<Asked, Reason> {
+        match (self.prompt, self.messages) {
             (Some(_), Some(_)) => Err(Reason::field(
                 "messages",
                 "cannot be combined with `prompt`",
             )),
             (None, None) => Err(Reason::field("prompt", "is required, or `messages`")),
-            (Some(text), None) => Ok(Input::Text(text)),
-            (None, Some(_)) if special => Err(Reason::field(
+            (Some(text), None) => {
+                let given = [
+                    (
+                        "add_generation_prompt",
+                        self.add_generation_prompt == Some(false),
+                    ),
+                    ("tools", self.tools.is_some_and(|tools| !tools.is_empty())),
+                    (
+                        "chat_template_kwargs",
+                        self.chat_template_kwargs.is_some_and(|v| !v.is_empty()),
+                    ),
+                ];
+                match given.into_iter().find(|(_, given)| *given) {
+                    Some((field, _)) => Err(Reason::field(field, "is for `messages`")),
+                    None => Ok(Asked::Text(text)),
+                }
+            }
+            (None, Some(_)) if self.add_special_tokens == Some(true) => Err(Reason::field(
                 "add_special_tokens",
                 "is for `prompt`; a chat template writes its own",
             )),
-            (None, Some(messages)) => Ok(Input::Chat(conversation(messages)?)),
+            (None, Some(messages)) => {
+                let variables = self.chat_template_kwargs.unwrap_or_default();
+                let own = ["messages", "tools", "add_generation_prompt"];
+                if let Some(name) = own.into_iter().find(|name| variables.contains_key(*name)) {
+                    return Err(Reason::field(
+                        format!("chat_template_kwargs.{name}"),
+                        "is a field of its own",
+                    ));
+                }
+                Ok(Asked::Dialogue(Dialogue {
+                    messages: conversation(messages)?.into_iter().map(told).collect(),
+                    tools: self.tools.unwrap_or_default(),
+                    variables,
+                    add_generation_prompt: self.add_generation_prompt.unwrap_or(true),
+                }))
+            }
         }
     }
 }
 
+/// A message as chat templates read it.
+fn told(message: Message) -> Value {
+    let mut told = json!({"role": message.role.as_str(), "content": message.content});
+    if let (Some(name), Some(fields)) = (message.name, told.as_object_mut()) {
+        fields.insert("name".into(), name.into());
+    }
+    told
+}
+
 pub(super) async fn tokenize(call: Call) -> Outcome {
-    let (request, ask) = call.read::<TokenizeAsk>(&TOKENIZE).await?;
-    let claims = request.claims(ask.model, ask.adapter);
-    let special = ask.add_special_tokens;
-    let input = TokenizeAsk::input(ask.prompt, ask.messages, special == Some(true))?;
-    let tokens = request
-        .gateway()
-        .tokenize(&claims, input, special.unwrap_or(true))
-        .await?;
+    let (request, mut ask) = call.read::<TokenizeAsk>(&TOKENIZE).await?;
+    let claims = request.claims(ask.model.take(), ask.adapter.take());
+    let special = ask.add_special_tokens.unwrap_or(true);
+    let gateway = request.gateway();
+    let tokens = match ask.asked()? {
+        Asked::Text(text) => {
+            let input = Input::Text(text);
+            gateway.tokenize(&claims, input, special).await?
+        }
+        Asked::Dialogue(dialogue) => gateway.tokenize_dialogue(&claims, dialogue).await?,
+    };
     Ok(json_response(
         200,
         &json!({"tokens": tokens, "count": tokens.len()}),
@@ -129,5 +204,65 @@ mod tests {
         conforms(&DETOKENIZE, |body| {
             DETOKENIZE.take::<DetokenizeAsk>(body).map(drop)
         });
+    }
+
+    #[test]
+    fn what_a_template_is_told_goes_with_messages_only() {
+        let asked = |body: Value| TOKENIZE.take::<TokenizeAsk>(body)?.asked();
+        let told = |body: Value| match asked(body) {
+            Ok(Asked::Dialogue(dialogue)) => dialogue,
+            Ok(Asked::Text(_)) => panic!("a text"),
+            Err(reason) => panic!("{reason}"),
+        };
+        let messages =
+            json!([{"role": "user", "name": "Ada", "content": [{"type": "text", "text": "a"}]}]);
+        let plain = told(json!({"messages": messages}));
+        assert!(
+            plain.add_generation_prompt && plain.tools.is_empty() && plain.variables.is_empty()
+        );
+        assert_eq!(
+            plain.messages,
+            [json!({"role": "user", "content": "a", "name": "Ada"})]
+        );
+        let full = told(json!({
+            "messages": messages, "add_generation_prompt": false, "tools": [{"type": "function"}],
+            "chat_template_kwargs": {"enable_thinking": false},
+        }));
+        assert!(!full.add_generation_prompt);
+        assert_eq!(full.tools, [json!({"type": "function"})]);
+        assert_eq!(full.variables["enable_thinking"], false);
+        for nothing in [
+            json!({"prompt": "a", "tools": [], "chat_template_kwargs": {}, "add_generation_prompt": true}),
+            json!({"prompt": "a", "tools": null, "chat_template_kwargs": null, "add_generation_prompt": null}),
+        ] {
+            assert!(matches!(asked(nothing), Ok(Asked::Text(_))));
+        }
+        for (body, field) in [
+            (json!({"prompt": "a", "tools": [{}]}), "tools"),
+            (
+                json!({"prompt": "a", "add_generation_prompt": false}),
+                "add_generation_prompt",
+            ),
+            (
+                json!({"prompt": "a", "chat_template_kwargs": {"x": 1}}),
+                "chat_template_kwargs",
+            ),
+            (
+                json!({"messages": messages, "chat_template_kwargs": {"tools": []}}),
+                "chat_template_kwargs.tools",
+            ),
+            (json!({"messages": messages, "tools": ["a"]}), "tools[0]"),
+            (json!({"messages": messages, "tools": {}}), "tools"),
+            (
+                json!({"messages": messages, "chat_template_kwargs": []}),
+                "chat_template_kwargs",
+            ),
+        ] {
+            match asked(body.clone()) {
+                Err(Reason::BadField { field: found, .. }) => assert_eq!(found, field, "{body}"),
+                Err(other) => panic!("{other}"),
+                Ok(_) => panic!("{body} was taken"),
+            }
+        }
     }
 }

@@ -111,15 +111,8 @@ pub(super) const SAMPLING: &[Field] = &[
 
 /// What vLLM's clients say of the chat template.
 pub(super) const TEMPLATE: &[Field] = &[
-    Field::unbuilt("tools", NO_TOOLS, &[Empty]),
     Field::unbuilt("documents", NO_VARIABLES, &[Empty]),
     Field::unbuilt("chat_template", NO_VARIABLES, &[Empty]),
-    Field::unbuilt("chat_template_kwargs", NO_VARIABLES, &[Empty]),
-    Field::unbuilt(
-        "add_generation_prompt",
-        "an answer always begins a turn of its own",
-        &[Flag(true)],
-    ),
     Field::unbuilt(
         "continue_final_message",
         "an answer always begins a turn of its own",
@@ -130,6 +123,13 @@ pub(super) const TEMPLATE: &[Field] = &[
 ];
 
 pub(super) const CHAT: &[Field] = &[
+    Field::unbuilt("tools", NO_TOOLS, &[Empty]),
+    Field::unbuilt("chat_template_kwargs", NO_VARIABLES, &[Empty]),
+    Field::unbuilt(
+        "add_generation_prompt",
+        "an answer always begins a turn of its own",
+        &[Flag(true)],
+    ),
     // Without tools these choose between nothing and nothing; with tools, `tools` is refused.
     Field::unbuilt(
         "tool_choice",

@@ -87,7 +87,7 @@ static MODELS: LazyLock<[Real; 4]> = LazyLock::new(|| {
         spec: spec.clone(),
     };
     // Most prompts are shorter than this, and most answers end beyond it.
-    let original_context = 22;
+    let original_context = 26;
     let dynamic = Scaling::Dynamic {
         factor: 4.0,
         original_context,
@@ -272,8 +272,8 @@ fn prompts_beyond_the_original_context_share_only_what_was_turned_alike() {
         told.usage.unwrap().cached
     };
     for model in [dynamic, longrope] {
-        assert_eq!(found(model, 20, 22), 16, "both within it");
-        assert_eq!(found(model, 22, 40), 0, "one within it");
+        assert_eq!(found(model, 20, 26), 16, "both within it");
+        assert_eq!(found(model, 26, 40), 0, "one within it");
         assert_eq!(found(model, 40, 40), 32, "of one length");
     }
     assert_eq!(found(dynamic, 40, 41), 0, "turned by their lengths");

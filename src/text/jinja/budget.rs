@@ -50,6 +50,11 @@ impl Budget {
         self.spend((bytes / BYTES_A_STEP) as u64)
     }
 
+    /// Before a text of so many bytes is searched, which takes longer than to copy it.
+    pub fn scan(&self, bytes: usize) -> Outcome<()> {
+        self.spend((bytes / 32) as u64)
+    }
+
     /// Before so many items are made, or gone through.
     pub fn items(&self, items: usize) -> Outcome<()> {
         if items > MOST_ITEMS {

@@ -154,7 +154,7 @@ pub(super) fn concatenate(budget: &Budget, values: &[Value], escaping: bool) -> 
             true => out.push_str(&escape_value(budget, value)?),
             false => super::repr::print(budget, value, &mut out)?,
         }
-        budget.text(out.len() / values.len())?;
+        budget.bound(out.len())?;
     }
     Ok(match markup {
         true => Value::Str(Str::markup(out)),

@@ -297,6 +297,63 @@ fn generation_blocks_tell_which_parts_are_answers() {
     assert!(plain.render_marked(&chat, true).unwrap().answers.is_empty());
 }
 
+#[test]
+fn templates_are_told_of_tools_and_variables() {
+    let source = "{{ tools is none }}{{ tools | length if tools else 0 }}{{ enable_thinking is defined and enable_thinking }}{{ messages[0].content }}{{ eos_token }}{{ documents }}{{ add_generation_prompt }}";
+    let template = ChatTemplate::new(source, None, Some("</s>")).unwrap();
+    let messages = [serde_json::json!({"role": "user", "content": "hi"})];
+    let plain = Conversation {
+        messages: &messages,
+        ..Conversation::default()
+    };
+    let render = |conversation| template.render_with(&conversation).unwrap();
+    assert_eq!(render(plain), "True0Falsehi</s>NoneFalse");
+    let tools = [serde_json::json!({"type": "function"})];
+    let with_tools = Conversation {
+        tools: Some(&tools),
+        ..plain
+    };
+    assert_eq!(render(with_tools), "False1Falsehi</s>NoneFalse");
+    let no_tools = Conversation {
+        tools: Some(&[]),
+        ..plain
+    };
+    assert_eq!(render(no_tools), "False0Falsehi</s>NoneFalse");
+    let variables = serde_json::json!({
+        "enable_thinking": true, "eos_token": "!", "documents": [], "messages": 5, "tools": 5, "add_generation_prompt": 5
+    });
+    let with_variables = Conversation {
+        variables: variables.as_object(),
+        add_generation_prompt: true,
+        ..plain
+    };
+    assert_eq!(render(with_variables), "True0Truehi![]True");
+}
+
+#[test]
+fn reasoning_is_found_under_each_of_its_names() {
+    let template = ChatTemplate::new(
+        "{% for m in messages %}{{ m.thinking }},{{ m.reasoning_content }},{{ m.role }};{% endfor %}",
+        None,
+        None,
+    )
+    .unwrap();
+    let messages = [
+        serde_json::json!({"role": "assistant", "reasoning_content": "a"}),
+        serde_json::json!({"role": "assistant", "thinking": "b"}),
+        serde_json::json!({"role": "assistant", "reasoning": "c", "thinking": null}),
+        serde_json::json!({"role": "developer", "content": "d"}),
+    ];
+    let conversation = Conversation {
+        messages: &messages,
+        ..Conversation::default()
+    };
+    assert_eq!(
+        template.render_with(&conversation).unwrap(),
+        "a,a,assistant;b,b,assistant;None,c,assistant;,,system;"
+    );
+}
+
 /// See tests/golden/README.md for how its files are made.
 #[test]
 #[ignore = "reads the folder that ADAPTERD_TEMPLATE_CASES names"]

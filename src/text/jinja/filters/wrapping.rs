@@ -108,15 +108,23 @@ pub(super) fn wordwrap(m: &Machine<'_>, args: Args) -> Outcome<Value> {
         at_hyphens: args.or(4, Value::Bool(true)).is_true(),
         ..wrap
     };
-    m.budget.text(text.len())?;
-    let mut lines = Vec::new();
-    for line in split_lines(&text, false) {
-        lines.push(wrap.wrap(line)?.join(&between));
+    // Each word is a list of its own for a while.
+    m.budget.spend(text.len() as u64)?;
+    let mut out = String::new();
+    for (at, line) in split_lines(&text, false).into_iter().enumerate() {
+        if at > 0 {
+            out.push_str(&between);
+        }
+        for (at, part) in wrap.wrap(line)?.iter().enumerate() {
+            if at > 0 {
+                out.push_str(&between);
+            }
+            out.push_str(part);
+            m.budget.spend((between.len() / 128) as u64)?;
+            m.budget.bound(out.len())?;
+        }
     }
-    m.budget.items(lines.len())?;
-    let pieces: usize = lines.iter().map(|line| line.len() + between.len()).sum();
-    m.budget.text(pieces)?;
-    Ok(Value::str(lines.join(&between)))
+    Ok(Value::str(out))
 }
 
 /// Python's `textwrap.wrap`.

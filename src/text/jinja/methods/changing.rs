@@ -180,8 +180,8 @@ fn expanded(m: &Machine<'_>, of: &str, width: usize) -> Outcome<String> {
         match c {
             '\t' => {
                 let spaces = if width > 0 { width - column % width } else { 0 };
-                m.budget
-                    .text(out.len().saturating_add(spaces).min(usize::MAX))?;
+                m.budget.text(spaces)?;
+                m.budget.bound(out.len().saturating_add(spaces))?;
                 out.extend(std::iter::repeat_n(' ', spaces));
                 column += spaces;
             }

@@ -205,7 +205,7 @@ fn call_text(
     name: &'static str,
     mut args: Args,
 ) -> Outcome<Option<Value>> {
-    m.budget.text(text.len())?;
+    m.budget.scan(text.len())?;
     match name {
         "format" => return braces::format(m, text, &args).map(Some),
         "format_map" => {

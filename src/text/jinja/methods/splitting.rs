@@ -114,7 +114,8 @@ fn join(m: &Machine<'_>, separator: &Str, items: &Value) -> Outcome<Value> {
                 )));
             }
         }
-        m.budget.text(out.len().min(1 << 10))?;
+        m.budget.spend((separator.len() / 128) as u64)?;
+        m.budget.bound(out.len())?;
     }
     m.budget.text(out.len())?;
     Ok(Value::Str(separator.like(out)))
