@@ -5,6 +5,8 @@
                                          case file for each into OUT (see README.md)
 """
 
+import copy
+import datetime
 import itertools
 import json
 import pathlib
@@ -14,6 +16,17 @@ import sys
 from transformers.utils import chat_template_utils as reference
 
 compiled = reference._cached_compile_jinja_template
+
+
+class Stopped(datetime.datetime):
+    """Some templates tell the time to the second."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return cls(2024, 7, 6, 9, 5, 3)
+
+
+reference.datetime = Stopped
 
 CONTEXT = {
     "messages": [
@@ -836,7 +849,21 @@ range(10)[-1]
 l[::0]
 l['a':]
 none[1:]
+none[::-1]
+true[3:2:2] is defined
+[1.5[1:]]
+((1, 2) | sum)[1:] is defined
+(none[1:] if true else 1) ~ 'x'
+(1 | abs)[1:]
+(s | length)[1:]
 tools[1:]
+s | int(1, 'a')
+'3.5' | int(0, s)
+3.7 | int(0, l)
+s | sort('a')
+s | sort(none)
+s | sort(1)
+d | dictsort(reverse='x')
 n[1:]
 d[1:]
 missing[1:]
@@ -1022,6 +1049,7 @@ s.upper()
 'a\nb\n'.splitlines(true)
 'a\nb\n'.splitlines(keepends=true)
 ''.splitlines()
+'a\nb'.splitlines('x')
 'banana'.startswith('ba')
 'banana'.startswith('na', 2)
 'banana'.startswith(('x', 'b'))
@@ -1166,6 +1194,17 @@ STATEMENTS = t(
 {% for i in l %}{% set loop = 1 %}{% endfor %}
 {% for loop in l %}{% endfor %}
 {% set x = 1 %}{% if true %}{% set x = 2 %}{% endif %}{{ x }}
+{% set x = none[1:] %}{{ x }}
+{% if none[1:] %}{% endif %}
+{% set x = not none[1:] %}{{ x }}
+{% set x = [none[1:]] %}
+{% if none[1:] == [] %}a{% else %}b{% endif %}
+{% for x in none[1:] %}{% endfor %}
+{% for x in none[1:] | string %}{% else %}none{% endfor %}
+{% set x = 5 | batch(2) %}ok
+{% set x = 5 | slice(2) %}ok
+{% set x = [[]] | unique %}ok
+{{ '' | wordwrap('a') }}
 {% if false %}{% set x = 2 %}{% endif %}{{ x is defined }}
 {% if false %}{% set n = 2 %}{% endif %}{{ n }}
 {% if true %}{% set n = 2 %}{% else %}{% set n = 3 %}{% endif %}{{ n }}
@@ -1407,6 +1446,8 @@ break' }}
 
 
 def run(template, context):
+    # `indent` changes a list that it is given.
+    context = copy.deepcopy(context)
     try:
         return compiled(template).render(**context)
     except Exception:
@@ -1518,7 +1559,7 @@ def published(folder, out):
                 failed += 1
             total += 1
         name = "-".join(path.relative_to(folder).with_suffix("").parts) + ".json"
-        made = {"template": source, "tokens": TOKENS, "cases": cases}
+        made = {"template": source, "tokens": TOKENS, "time": int(Stopped.now().timestamp()), "cases": cases}
         (out / name).write_text(json.dumps(made, ensure_ascii=False, indent=1))
     print(total, "renderings, of which", failed, "fail")
 

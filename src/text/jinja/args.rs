@@ -98,6 +98,11 @@ impl Bound {
         self.get(at).is_some_and(|value| value.is_true())
     }
 
+    /// As [`Self::flag`], where Python takes nothing but a whole number.
+    pub fn switch(&mut self, at: usize) -> Outcome<bool> {
+        Ok(self.index(at, 0)? != 0)
+    }
+
     pub fn index(&mut self, at: usize, default: i64) -> Outcome<i64> {
         match self.get(at) {
             Some(value) => value.as_index(),

@@ -92,7 +92,7 @@ pub(in crate::text) struct Slice {
     pub start: Option<Expr>,
     pub stop: Option<Expr>,
     pub step: Option<Expr>,
-    /// Nothing in it is a variable, so Jinja computes it beforehand, in a way that fails less.
+    /// It is part of what Jinja computes beforehand: a value that cannot be sliced gives an undefined one there.
     pub constant: bool,
 }
 

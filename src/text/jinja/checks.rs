@@ -112,16 +112,16 @@ fn divisible_by(m: &Machine<'_>, args: Args) -> Outcome<bool> {
 
 /// Has a length and items.
 fn is_sequence(value: &Value) -> bool {
-    match value {
+    matches!(
+        value,
         Value::Undefined(_)
-        | Value::Str(_)
-        | Value::Bytes(_)
-        | Value::List(_)
-        | Value::Tuple(_)
-        | Value::Dict(_)
-        | Value::Range(_) => true,
-        _ => false,
-    }
+            | Value::Str(_)
+            | Value::Bytes(_)
+            | Value::List(_)
+            | Value::Tuple(_)
+            | Value::Dict(_)
+            | Value::Range(_)
+    )
 }
 
 fn callable(_: &Machine<'_>, args: Args) -> Outcome<bool> {

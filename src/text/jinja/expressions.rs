@@ -377,17 +377,13 @@ impl Parser {
         }
         self.expect_sign("]")?;
         match (slice, items.len()) {
-            (Some((start, stop, step)), 0) => {
-                let constant =
-                    is_const(&of) && [&start, &stop, &step].into_iter().flatten().all(is_const);
-                Ok(Expr::Slice(Box::new(Slice {
-                    of,
-                    start,
-                    stop,
-                    step,
-                    constant,
-                })))
-            }
+            (Some((start, stop, step)), 0) => Ok(Expr::Slice(Box::new(Slice {
+                of,
+                start,
+                stop,
+                step,
+                constant: false,
+            }))),
             (Some(_), _) => Err(self.fail("a slice cannot be one of several subscripts")),
             (None, 1) => Ok(Expr::Item(Box::new((of, items.remove(0))))),
             (None, _) => Ok(Expr::Item(Box::new((of, Expr::Tuple(items))))),
@@ -533,18 +529,5 @@ impl Const {
             "false" | "False" => Self::Bool(false),
             _ => Self::None,
         }
-    }
-}
-
-/// What Jinja computes while it compiles.
-fn is_const(expr: &Expr) -> bool {
-    match expr {
-        Expr::Const(_) => true,
-        Expr::Tuple(items) | Expr::List(items) | Expr::Concat(items) => items.iter().all(is_const),
-        Expr::Dict(entries) => entries.iter().all(|(k, v)| is_const(k) && is_const(v)),
-        Expr::Not(of) | Expr::Sign { of, .. } | Expr::Attribute(of, _) => is_const(of),
-        Expr::Item(pair) => is_const(&pair.0) && is_const(&pair.1),
-        Expr::Slice(slice) => slice.constant,
-        _ => false,
     }
 }

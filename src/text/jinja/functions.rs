@@ -51,7 +51,7 @@ impl Function {
             Self::Range => range(args),
             Self::Dict => Ok(Value::dict(make_dict(m, args)?)),
             Self::Lipsum => lipsum(m, args),
-            Self::Cycler => Cycler::new(args),
+            Self::Cycler => Cycler::made_of(args),
             Self::Joiner => {
                 let mut args = args.bind("joiner", &["sep?"])?;
                 Ok(Value::Joiner(Rc::new(Joiner {
@@ -141,13 +141,10 @@ pub(in crate::text) struct Namespace {
 fn namespace(m: &Machine<'_>, args: Args) -> Outcome<Value> {
     let mut values = IndexMap::new();
     for (key, value) in make_dict(m, args)?.iter() {
-        match key {
-            Value::Str(name) => {
-                check_attribute(name)?;
-                values.insert(name.shared(), value.clone());
-            }
-            // Nothing can ask for it.
-            _ => {}
+        // Nothing can ask for what has another key.
+        if let Value::Str(name) = key {
+            check_attribute(name)?;
+            values.insert(name.shared(), value.clone());
         }
     }
     let values = RefCell::new(values);
@@ -180,7 +177,7 @@ pub(in crate::text) struct Cycler {
 }
 
 impl Cycler {
-    fn new(args: Args) -> Outcome<Value> {
+    fn made_of(args: Args) -> Outcome<Value> {
         let items = args.plain("cycler", 0, usize::MAX)?;
         if items.is_empty() {
             return Err(failed("at least one item has to be provided"));

@@ -16,6 +16,7 @@ mod expressions;
 mod fault;
 mod filters;
 mod floats;
+mod fold;
 mod functions;
 mod iterate;
 mod json;

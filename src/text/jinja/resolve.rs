@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::ast::*;
 use super::fault::{Fault, Kind as FaultKind, Outcome};
+use super::fold::{fold, within};
 use super::parser::Parsed;
 use super::symbols::{Symbols, Variables};
 use super::walk::{undeclared, writes};
@@ -113,6 +114,7 @@ impl Resolver {
     fn body(&mut self, body: &mut Body, frame: &Frame) -> Outcome<()> {
         for statement in body {
             let line = statement.line;
+            fold(&mut statement.kind);
             self.statement(&mut statement.kind, frame, line)
                 .map_err(|fault| fault.at(line))?;
         }
@@ -247,6 +249,7 @@ impl Resolver {
                 "Can't assign to special loop variable in for-loop target",
             );
         }
+        within(&mut of.over);
         self.expr(&mut of.over, frame)?;
         if let Some(test) = &mut of.test {
             let mut symbols = self.symbols(Some(&frame.symbols));

@@ -372,7 +372,8 @@ fn published_templates_render_as_the_reference_renders_them() {
             named: serde_json::from_value(file["tokens"].clone()).unwrap(),
             ..Specials::default()
         };
-        let template = ChatTemplate::of(file["template"].as_str().unwrap(), &specials);
+        let template = ChatTemplate::of(file["template"].as_str().unwrap(), &specials)
+            .map(|template| template.at(file["time"].as_i64().unwrap()));
         for (at, case) in file["cases"].as_array().unwrap().iter().enumerate() {
             let conversation = Conversation {
                 messages: case["messages"].as_array().unwrap(),

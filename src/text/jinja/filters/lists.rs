@@ -177,7 +177,10 @@ pub(super) fn batch(m: &Machine<'_>, args: Args) -> Outcome<Value> {
     let value = args.need(0);
     let width = args.need(1);
     let fill = args.get(2).filter(|fill| !matches!(fill, Value::None));
-    let items = iterate::items(&m.budget, &value)?;
+    let items = match iterate::items(&m.budget, &value) {
+        Ok(items) => items,
+        Err(fault) => return Value::generator(vec![Err(fault)]),
+    };
     let mut batches = Vec::new();
     let mut batch = Vec::new();
     let wide = |batch: &Vec<Value>| {
@@ -192,7 +195,13 @@ pub(super) fn batch(m: &Machine<'_>, args: Args) -> Outcome<Value> {
     }
     if !batch.is_empty() {
         if let Some(fill) = fill {
-            let width = usize::try_from(width.as_index()?).unwrap_or(0);
+            let width = match width.as_index() {
+                Ok(width) => usize::try_from(width).unwrap_or(0),
+                Err(fault) => {
+                    batches.push(Err(fault));
+                    return Value::generator(batches);
+                }
+            };
             m.budget.items(width)?;
             batch.resize(width.max(batch.len()), fill);
         }

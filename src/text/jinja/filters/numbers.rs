@@ -28,12 +28,15 @@ pub(super) fn int(_: &Machine<'_>, args: Args) -> Outcome<Value> {
     let mut args = args.bind("int", &["value", "default?", "base?"])?;
     let value = args.need(0);
     let default = args.or(1, Value::Int(0));
-    let base = args.index(2, 10)?;
+    let base = args.or(2, Value::Int(10));
     Ok(match value.defined()? {
         Value::Str(text) => {
-            let base = u32::try_from(base)
+            // A base that is none leaves the text to be read as a float.
+            let base = base
+                .as_index()
                 .ok()
-                .filter(|b| *b == 0 || (2..=36).contains(b));
+                .and_then(|base| u32::try_from(base).ok());
+            let base = base.filter(|b| *b == 0 || (2..=36).contains(b));
             let whole = base.and_then(|base| numbers::parse_int(text, base));
             let float = || numbers::parse_float(text).and_then(|f| numbers::truncate(f).ok());
             whole.or_else(float).unwrap_or(default)

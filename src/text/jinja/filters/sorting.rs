@@ -1,10 +1,8 @@
 //! Filters that put items in an order, or compare them: `sort`, `groupby`, `unique`, `min`, `max`, `dictsort`.
 
-use std::collections::HashSet;
-
 use crate::text::jinja::args::Args;
 use crate::text::jinja::compare::{Order, compare, equal};
-use crate::text::jinja::dict::Key;
+use crate::text::jinja::dict::Dict;
 use crate::text::jinja::fault::{Outcome, failed};
 use crate::text::jinja::iterate;
 use crate::text::jinja::machine::Machine;
@@ -39,7 +37,7 @@ pub(super) fn sort(m: &Machine<'_>, args: Args) -> Outcome<Value> {
         &["value", "reverse?", "case_sensitive?", "attribute?"],
     )?;
     let value = args.need(0);
-    let (reverse, case_sensitive) = (args.flag(1), args.flag(2));
+    let (reverse, case_sensitive) = (args.switch(1)?, args.flag(2));
     let attribute = args.or(3, Value::None);
     let getters: Vec<Getter> = match &attribute {
         Value::Str(names) => names
@@ -63,7 +61,7 @@ pub(super) fn dictsort(m: &Machine<'_>, args: Args) -> Outcome<Value> {
     let value = args.need(0);
     let case_sensitive = args.flag(1);
     let by = args.or(2, Value::str("key"));
-    let reverse = args.flag(3);
+    let reverse = args.switch(3)?;
     let by_value = match by.as_str() {
         Some("key") => false,
         Some("value") => true,
@@ -123,7 +121,7 @@ pub(super) fn unique(m: &Machine<'_>, args: Args) -> Outcome<Value> {
     let value = args.need(0);
     let case_sensitive = args.flag(1);
     let getter = Getter::new(&args.or(2, Value::None), None)?;
-    let mut seen = HashSet::new();
+    let mut seen = Dict::default();
     let mut made = Vec::new();
     let items = match iterate::items(&m.budget, &value) {
         Ok(items) => items,
@@ -131,12 +129,17 @@ pub(super) fn unique(m: &Machine<'_>, args: Args) -> Outcome<Value> {
     };
     for item in items {
         let key = getter.get(m, &item);
-        match key.and_then(|key| Key::new(folded(key, case_sensitive))) {
-            Ok(key) => {
-                if seen.insert(key) {
-                    made.push(Ok(item));
-                }
+        let is_new = key.and_then(|key| {
+            let key = folded(key, case_sensitive);
+            let found = seen.find(&key)?.is_some();
+            if !found {
+                seen.insert(key, Value::None)?;
             }
+            Ok(!found)
+        });
+        match is_new {
+            Ok(true) => made.push(Ok(item)),
+            Ok(false) => {}
             Err(fault) => {
                 made.push(Err(fault));
                 break;

@@ -73,7 +73,7 @@ pub(super) fn urlize(m: &Machine<'_>, args: Args) -> Outcome<Value> {
         for scheme in iterate::items(&m.budget, &given)? {
             let scheme = crate::text::jinja::args::text(&scheme)?;
             let name = scheme.trim_end_matches('/').strip_suffix(':');
-            if !name.is_some_and(|name| name.chars().count() >= 2) {
+            if name.is_none_or(|name| name.chars().count() < 2) {
                 return Err(failed(format!(
                     "'{}' is not a valid URI scheme prefix.",
                     &*scheme

@@ -96,7 +96,7 @@ pub(super) fn wordwrap(m: &Machine<'_>, args: Args) -> Outcome<Value> {
     )?;
     let text = args::text(&args.need(0))?;
     let wrap = Wrap {
-        width: args.index(1, 79)?,
+        width: args.or(1, Value::Int(79)),
         break_words: args.or(2, Value::Bool(true)).is_true(),
         at_hyphens: true,
     };
@@ -129,7 +129,7 @@ pub(super) fn wordwrap(m: &Machine<'_>, args: Args) -> Outcome<Value> {
 
 /// Python's `textwrap.wrap`.
 struct Wrap {
-    width: i64,
+    width: Value,
     break_words: bool,
     at_hyphens: bool,
 }
@@ -140,11 +140,9 @@ fn is_blank(c: char) -> bool {
 
 impl Wrap {
     fn wrap(&self, line: &str) -> Outcome<Vec<String>> {
-        let Some(width) = usize::try_from(self.width).ok().filter(|width| *width > 0) else {
-            return Err(failed(format!(
-                "invalid width {} (must be > 0)",
-                self.width
-            )));
+        let width = self.width.as_index()?;
+        let Some(width) = usize::try_from(width).ok().filter(|width| *width > 0) else {
+            return Err(failed(format!("invalid width {width} (must be > 0)")));
         };
         let mut pieces: std::collections::VecDeque<Vec<char>> = self.pieces(line).into();
         let mut lines: Vec<String> = Vec::new();

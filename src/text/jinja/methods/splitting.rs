@@ -39,7 +39,7 @@ pub(super) fn call(m: &Machine<'_>, text: &Str, name: &'static str, args: Args) 
         }
         "splitlines" => {
             let mut args = args.bind(name, &["keepends?"])?;
-            split_lines(text, args.get(0).is_some_and(|keep| keep.is_true()))
+            split_lines(text, args.switch(0)?)
         }
         _ => {
             let mut args = args.bind(name, &["sep?", "maxsplit?"])?;
