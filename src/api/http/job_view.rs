@@ -10,10 +10,11 @@ pub(super) fn job(job: &JobView) -> Result<Value, Reason> {
     let recipe =
         serde_json::to_value(&job.recipe).map_err(|fault| Reason::Internal(fault.to_string()))?;
     let hyperparameters = hyperparameters(&job.recipe);
-    let error = job
-        .error
-        .as_ref()
-        .map(|(code, message, param)| json!({"code": code, "message": message, "param": param}));
+    // An object in any case, as OpenAI sends it: clients read its `message` before they know of a fault.
+    let error = match &job.error {
+        Some((code, message, param)) => json!({"code": code, "message": message, "param": param}),
+        None => json!({"code": null, "message": null, "param": null}),
+    };
     let parameters = job
         .trainable_parameters
         .map(|(trainable, all)| json!({"trainable": trainable, "all": all}));

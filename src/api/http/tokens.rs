@@ -252,9 +252,9 @@ mod tests {
                 "chat_template_kwargs.tools",
             ),
             (json!({"messages": messages, "tools": ["a"]}), "tools[0]"),
-            (json!({"messages": messages, "tools": {}}), "tools"),
+            (json!({"messages": messages, "tools": {"a": 1}}), "tools"),
             (
-                json!({"messages": messages, "chat_template_kwargs": []}),
+                json!({"messages": messages, "chat_template_kwargs": [1]}),
                 "chat_template_kwargs",
             ),
         ] {

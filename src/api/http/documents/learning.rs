@@ -31,10 +31,10 @@ pub(in super::super) const FILES: Shape = shape(
 );
 const JOB_ERROR: Shape = shape(
     "JobError",
-    "Why a job failed.",
+    "Why a job failed; all null where it did not.",
     &[&[
-        Field::new("code", TEXT, "").required(),
-        Field::new("message", TEXT, "").required(),
+        Field::new("code", TEXT, ""),
+        Field::new("message", TEXT, ""),
         Field::new("param", TEXT, ""),
     ]],
 );
@@ -94,7 +94,7 @@ pub(in super::super) const JOB: Shape = shape(
         Field::new("method", Kind::Any, "").required(),
         Field::new("integrations", list_of(&Kind::Any), "").required(),
         Field::new("metadata", Kind::Any, "").required(),
-        Field::new("error", Kind::Object(&JOB_ERROR), ""),
+        Field::new("error", Kind::Object(&JOB_ERROR), "").required(),
         Field::new("adapterd", Kind::Object(&PROGRESS), "").required(),
     ]],
 );
