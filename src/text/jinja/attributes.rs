@@ -66,7 +66,7 @@ pub(super) fn python_attribute(
 
 fn hidden(value: &Value, name: &str) -> Value {
     Value::undefined(format!(
-        "access to attribute '{name}' of '{}' object is unsafe.",
+        "access to attribute '{name}' of '{}' object is not allowed.",
         value.type_name()
     ))
 }

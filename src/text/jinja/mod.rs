@@ -21,6 +21,7 @@ mod functions;
 mod iterate;
 mod json;
 mod lexer;
+mod literals;
 mod loops;
 mod machine;
 mod macros;

@@ -1,5 +1,8 @@
 //! Statements.
 
+mod loading;
+mod targets;
+
 use std::sync::Arc;
 
 use super::ast::*;
@@ -7,6 +10,7 @@ use super::budget::Stack;
 use super::expressions::Until;
 use super::fault::{Fault, Kind as FaultKind, Outcome};
 use super::lexer::{Placed, Token, tokenize};
+use targets::copy;
 
 /// Bytes of stack: what was parsed is walked with less.
 const MOST_STACK: usize = 384 << 10;
@@ -418,147 +422,8 @@ impl Parser {
         }
         Ok(kinds)
     }
-
-    fn block(&mut self) -> Outcome<Kind> {
-        let name = self.name()?;
-        let scoped = self.skip_name("scoped");
-        let required = self.skip_name("required");
-        let body = self.whole("endblock")?;
-        self.skip_name(&name);
-        if self.blocks.iter().any(|(block, _)| block.name == name) {
-            return Err(self.fail(format!("block '{name}' defined twice")));
-        }
-        let blank = |statement: &Statement| match &statement.kind {
-            Kind::Text(text) => text.chars().all(super::text::is_space),
-            _ => false,
-        };
-        if required && !body.iter().all(blank) {
-            return Err(self.fail("Required blocks can only contain comments or whitespace"));
-        }
-        let block = Block {
-            name: name.clone(),
-            loads: Loads::new(),
-            body,
-            slots: 0,
-            own: Vec::new(),
-        };
-        self.blocks.push((block, scoped));
-        Ok(Kind::Block {
-            name,
-            required,
-            locals: scoped.then(Vec::new),
-        })
-    }
-
-    fn loading(&mut self, kind: &str) -> Outcome<Loading> {
-        let template = self.expression()?;
-        let mut names = Vec::new();
-        match kind {
-            "include" => {
-                if self.is_name("ignore") {
-                    self.skip();
-                    self.expect_word("missing")?;
-                }
-                self.loading_context();
-            }
-            "import" => {
-                self.expect_word("as")?;
-                names.push(self.assignable_name()?);
-                self.loading_context();
-            }
-            "from" => {
-                self.expect_word("import")?;
-                loop {
-                    if self.loading_context() {
-                        break;
-                    }
-                    let name = self.assignable_name()?;
-                    if name.starts_with('_') {
-                        return Err(
-                            self.fail("names starting with an underline can not be imported")
-                        );
-                    }
-                    names.push(match self.skip_name("as") {
-                        true => self.assignable_name()?,
-                        false => name,
-                    });
-                    if self.loading_context() || !self.skip_sign(",") {
-                        break;
-                    }
-                }
-            }
-            _ => {}
-        }
-        Ok(Loading { names, template })
-    }
-
-    fn loading_context(&mut self) -> bool {
-        let word = self.is_name("with") || self.is_name("without");
-        let found = word && matches!(self.peek_second(), Token::Name(n) if n == "context");
-        self.at += if found { 2 } else { 0 };
-        found
-    }
-
-    fn assignable_name(&mut self) -> Outcome<Arc<str>> {
-        let name = self.name()?;
-        match is_constant(&name) {
-            true => Err(self.fail(format!("can't assign to '{name}'"))),
-            false => Ok(name),
-        }
-    }
-
-    /// What can be assigned to: a name, several of them, or (in `set`) an attribute of a namespace.
-    fn target(&mut self, attributes: bool, words: &'static [&'static str]) -> Outcome<Target> {
-        let target = self.tuple(&Until {
-            primary: true,
-            attributes,
-            words,
-            ..Until::default()
-        })?;
-        self.as_target(target, attributes)
-    }
-
-    fn as_target(&self, target: Expr, attributes: bool) -> Outcome<Target> {
-        match target {
-            Expr::Name { name, slot } => Ok(Target::Name { name, slot }),
-            Expr::Attribute(of, attribute) if attributes => match *of {
-                Expr::Name { name, slot } => Ok(Target::Attribute {
-                    name,
-                    slot,
-                    attribute,
-                }),
-                _ => Err(self.fail("can't assign to an attribute")),
-            },
-            Expr::Tuple(items) => {
-                let items = items.into_iter();
-                let items = items.map(|item| self.as_target(item, attributes));
-                Ok(Target::Tuple(items.collect::<Outcome<_>>()?))
-            }
-            _ => Err(self.fail("can't assign to this")),
-        }
-    }
 }
 
 pub(super) fn is_constant(name: &str) -> bool {
     matches!(name, "true" | "false" | "none" | "True" | "False" | "None")
-}
-
-/// A loop's target is assigned in two places, which see it under names of their own.
-fn copy(target: &Target) -> Target {
-    match target {
-        Target::Name { name, slot } => Target::Name {
-            name: name.clone(),
-            slot: *slot,
-        },
-        Target::Attribute {
-            name,
-            slot,
-            attribute,
-        } => Target::Attribute {
-            name: name.clone(),
-            slot: *slot,
-            attribute: attribute.clone(),
-        },
-        Target::Tuple(items) => Target::Tuple(items.iter().map(copy).collect()),
-    }
 }

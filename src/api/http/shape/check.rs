@@ -223,7 +223,7 @@ impl Kind {
     /// the better thing to complain about.
     fn takes_type(&self, value: &Value) -> bool {
         match self {
-            Self::Object(_) | Self::Either(_) | Self::Choice(_) => true,
+            Self::Object(_) | Self::Map { .. } | Self::Either(_) | Self::Choice(_) => true,
             other => other.takes(value),
         }
     }

@@ -63,7 +63,7 @@ pub(super) fn attr(m: &Machine<'_>, args: Args) -> Outcome<Value> {
     match attributes::python_attribute(m, &value, &name)? {
         Some(Found::Value(found)) => Ok(found),
         Some(Found::Hidden) => Ok(Value::undefined(format!(
-            "access to attribute '{}' is unsafe.",
+            "access to attribute '{}' is not allowed.",
             &*name
         ))),
         None => Ok(Value::undefined(format!(
