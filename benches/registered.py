@@ -5,16 +5,11 @@ Registers small adapters (rank 1 on the query projections) until there are as ma
 that data directory. Python's standard library is all it needs; it stops only the daemons it started."""
 
 import argparse
-import http.client
 import io
 import json
 import random
-import re
-import signal
-import socket
 import statistics
 import struct
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -22,50 +17,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 300.0
-
-
-class Daemon:
-    """A process on a data directory, and one way to call it."""
-
-    def __init__(self, binary: Path, data: Path):
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0)), two.bind(("127.0.0.1", 0))
-            self.port, grpc = one.getsockname()[1], two.getsockname()[1]
-        command = [str(binary), "serve", "--http", f"127.0.0.1:{self.port}", "--grpc", f"127.0.0.1:{grpc}", "--data-dir", str(data)]
-        began = time.monotonic()
-        self.log = tempfile.TemporaryFile()
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT)
-        while not self.ready():
-            if self.process.poll() is not None or time.monotonic() - began > PATIENCE:
-                self.log.seek(0)
-                sys.exit(f"the daemon did not start:\n{self.log.read().decode(errors='replace')[-2000:]}")
-            time.sleep(0.005)
-        self.start = time.monotonic() - began
-
-    def ready(self) -> bool:
-        try:
-            return self.call("GET", "/readyz")[0] == 200
-        except OSError:
-            return False
-
-    def call(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json"):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-        try:
-            connection.request(method, path, body, {"content-type": kind} if body else {})
-            response = connection.getresponse()
-            return response.status, response.read()
-        finally:
-            connection.close()
-
-    def memory(self) -> float:
-        """Resident MiB."""
-        return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())[1]) / 1024
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(PATIENCE)
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from daemon import BINARY, ROOT, Daemon  # noqa: E402: found beside the tests
 
 
 def small_adapters(rng: random.Random):
@@ -142,7 +95,7 @@ def measure(binary: Path, data: Path, count: int, starts: int) -> dict:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--binary", type=Path, default=ROOT / "target/release/adapterd")
+    options.add_argument("--binary", type=Path, default=BINARY)
     options.add_argument("--counts", default="0,1000,10000", help="how many adapters, ascending")
     options.add_argument("--starts", type=int, default=5, help="starts of which the median is told")
     options = options.parse_args()

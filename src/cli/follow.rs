@@ -64,7 +64,7 @@ async fn watch(
     client: &Client,
     id: &str,
     bar: &ProgressBar,
-    lines: Option<Lines>,
+    lines: Lines,
 ) -> Result<Value, Failure> {
     let began = Instant::now();
     let (mut news, mut story) = (News::default(), Story::default());
@@ -81,10 +81,12 @@ async fn watch(
         }
         let is_over = matches!(status.as_str(), "succeeded" | "failed" | "cancelled");
         let is_due = status != heard_as || listened.is_none_or(|when| when.elapsed() >= LISTEN);
-        if let Some(lines) = lines.filter(|_| is_due) {
+        if is_due {
             let say = |line: String| bar.suspend(|| lines.say(&line));
             for event in news.fetch(client, id).await? {
-                if let Some(line) = story.hear(&event, &job, began.elapsed()) {
+                if lines.want(&event)
+                    && let Some(line) = story.hear(&event, &job, began.elapsed())
+                {
                     say(line)?;
                 }
             }
@@ -100,21 +102,29 @@ async fn watch(
     }
 }
 
-/// Where lines go.
+/// Which lines are written, and where.
 #[derive(Debug, Clone, Copy)]
 enum Lines {
+    /// A bar on the terminal tells the steps; lines are for warnings and errors.
+    BesideBar,
     Output,
     /// Standard output holds the job as JSON and nothing else.
     Errors,
 }
 
 impl Lines {
-    /// `None` where a bar says it all.
-    fn of(output: Output) -> Option<Self> {
+    fn of(output: Output) -> Self {
         match (output.is_json(), std::io::stdout().is_terminal()) {
-            (true, _) => Some(Self::Errors),
-            (false, true) if output.shows_progress() => None,
-            (false, _) => Some(Self::Output),
+            (true, _) => Self::Errors,
+            (false, true) if output.shows_progress() => Self::BesideBar,
+            (false, _) => Self::Output,
+        }
+    }
+
+    fn want(self, event: &Value) -> bool {
+        match self {
+            Self::BesideBar => matches!(event["level"].as_str(), Some("warn" | "error")),
+            Self::Output | Self::Errors => true,
         }
     }
 
@@ -127,7 +137,7 @@ impl Lines {
                 out.flush()?;
             }
             // The job's outcome counts, whether its progress is read or not.
-            Self::Errors => drop(writeln!(std::io::stderr().lock(), "{line}")),
+            Self::BesideBar | Self::Errors => drop(writeln!(std::io::stderr().lock(), "{line}")),
         }
         Ok(())
     }

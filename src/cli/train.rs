@@ -174,12 +174,12 @@ pub async fn train(client: &Client, args: &TrainArgs, output: Output) -> Result<
     )
     .await?;
     let id = cell(&job, "id");
-    // On the error stream: standard output may be for a program.
-    for warning in job::warnings(client, &id).await? {
-        eprintln!("warning: {warning}");
-    }
     let follows = args.wait || (std::io::stdout().is_terminal() && !output.is_json());
     if !follows {
+        // On the error stream: standard output may be for a program.
+        for warning in job::warnings(client, &id).await? {
+            eprintln!("warning: {warning}");
+        }
         return output.show(&job, |_| {
             format!("{id} is queued; `adapterd job watch {id}` follows it")
         });

@@ -16,7 +16,7 @@ use self::fence::Fence;
 use super::jinja::{Fault, Kind, Options, Template, Value};
 use super::special::object;
 use super::{Specials, TextError};
-use crate::domain::Message;
+use crate::domain::{Message, lfs_pointer};
 
 /// For a model that brings no template of its own. Every message is headed by its role; an answer ends with the end
 /// token, so that a model trained on it learns to stop.
@@ -65,7 +65,12 @@ impl ChatTemplate {
     pub fn from_folder(dir: &Path) -> Result<Self, TextError> {
         let specials = Specials::from_folder(dir)?;
         match std::fs::read_to_string(dir.join("chat_template.jinja")) {
-            Ok(source) => return Self::of(&source, &specials),
+            Ok(source) => {
+                return match lfs_pointer(source.as_bytes()) {
+                    Some(why) => Err(TextError::File(format!("chat_template.jinja: {why}"))),
+                    None => Self::of(&source, &specials),
+                };
+            }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(TextError::File(format!("chat_template.jinja: {e}"))),
         }

@@ -9,82 +9,48 @@ data, kills the daemon in the middle, starts it again, and expects the job to go
 held-out questions. Python's standard library is all it needs; it stops only the daemons it started. Takes some ten minutes on two cores."""
 
 import argparse
-import http.client
 import json
 import signal
-import socket
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 120.0
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from daemon import BINARY, ROOT, Daemon  # noqa: E402: found beside the tests
+
 BOUNDARY = "----smollm2"
 
 
-class Daemon:
-    def __init__(self, binary: Path, model: Path, data: Path):
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0)), two.bind(("127.0.0.1", 0))
-            self.port, grpc = one.getsockname()[1], two.getsockname()[1]
-        command = [str(binary), "serve", "--model", str(model), "--data-dir", str(data)]
-        command += ["--http", f"127.0.0.1:{self.port}", "--grpc", f"127.0.0.1:{grpc}"]
-        self.log = tempfile.TemporaryFile()
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=subprocess.STDOUT)
-        end = time.monotonic() + PATIENCE
-        while not self.ready():
-            if self.process.poll() is not None or time.monotonic() > end:
-                self.log.seek(0)
-                sys.exit(f"the daemon did not start:\n{self.log.read().decode(errors='replace')[-2000:]}")
-            time.sleep(0.1)
+class Model(Daemon):
+    """A daemon on the model, and what the check asks of it."""
 
-    def ready(self) -> bool:
-        try:
-            return self.request("GET", "/readyz")[0] == 200
-        except OSError:
-            return False
-
-    def request(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json"):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-        try:
-            connection.request(method, path, body, {"content-type": kind} if body else {})
-            response = connection.getresponse()
-            return response.status, response.read()
-        finally:
-            connection.close()
-
-    def call(self, method: str, path: str, body: dict | None = None) -> dict:
-        status, answer = self.request(method, path, json.dumps(body).encode() if body is not None else None)
+    def ask(self, method: str, path: str, body: dict | None = None) -> dict:
+        status, answer = self.call(method, path, json.dumps(body).encode() if body is not None else None)
         check(status in (200, 201), f"{method} {path} answers {status}: {answer[:300]!r}")
         return json.loads(answer)
 
     def chat(self, question: str, most: int, **more) -> str:
         body = {"messages": [{"role": "user", "content": question}], "temperature": 0, "max_tokens": most, **more}
-        return self.call("POST", "/v1/chat/completions", body)["choices"][0]["message"]["content"]
+        return self.ask("POST", "/v1/chat/completions", body)["choices"][0]["message"]["content"]
 
     def upload(self, content: bytes) -> str:
         head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n--{BOUNDARY}\r\n'
         head += 'Content-Disposition: form-data; name="file"; filename="rows.jsonl"\r\n\r\n'
         body = head.encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
-        status, answer = self.request("POST", "/v1/files", body, f"multipart/form-data; boundary={BOUNDARY}")
+        status, answer = self.call("POST", "/v1/files", body, f"multipart/form-data; boundary={BOUNDARY}")
         check(status == 200, f"an upload answers {status}: {answer[:300]!r}")
         return json.loads(answer)["id"]
 
     def losses(self, job: str) -> dict[int, float]:
         losses, after = {}, ""
         while True:
-            page = self.call("GET", f"/v1/fine_tuning/jobs/{job}/events?limit=100{after}")
+            page = self.ask("GET", f"/v1/fine_tuning/jobs/{job}/events?limit=100{after}")
             metrics = [event["data"] for event in page["data"] if event["type"] == "metrics"]
             losses |= {data["step"]: data["train_loss"] for data in metrics}
             if not page["has_more"]:
                 return losses
             after = "&after=" + page["data"][-1]["id"]
-
-    def stop(self, how: int) -> None:
-        self.process.send_signal(how)
-        self.process.wait(PATIENCE)
 
 
 def check(holds: bool, what: str) -> None:
@@ -105,28 +71,28 @@ def until(what: str, seconds: float, done):
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--model", type=Path, required=True)
-    options.add_argument("--binary", type=Path, default=ROOT / "target/release/adapterd")
+    options.add_argument("--binary", type=Path, default=BINARY)
     options.add_argument("--rows", type=int, default=300)
     options = options.parse_args()
     rows = (ROOT / "adapters/medical/train.jsonl").read_bytes().splitlines()[: options.rows]
     held_out = [json.loads(line) for line in (ROOT / "adapters/medical/heldout.jsonl").read_text().splitlines()[:10]]
     with tempfile.TemporaryDirectory() as folder:
-        daemon = Daemon(options.binary, options.model, Path(folder))
+        daemon = Model(options.binary, folder, "--model", str(options.model))
         answer = daemon.chat("What is the capital of France?", 32)
         check("Paris" in answer, f"the capital of France is {answer!r}")
         print(f"answers: {answer!r}")
 
-        base = next(model["id"] for model in daemon.call("GET", "/v1/models")["data"] if not model.get("parent"))
+        base = next(model["id"] for model in daemon.ask("GET", "/v1/models")["data"] if not model.get("parent"))
         file = daemon.upload(b"\n".join(rows))
         settings = {"epochs": 1, "rank": 16, "alpha": 32, "lr": 0.002, "batch_size": 4, "save_every": 5, "schedule": "cosine"}
-        job = daemon.call("POST", "/v1/fine_tuning/jobs", {"model": base, "training_file": file, "suffix": "medical", "adapterd": settings})["id"]
+        job = daemon.ask("POST", "/v1/fine_tuning/jobs", {"model": base, "training_file": file, "suffix": "medical", "adapterd": settings})["id"]
         began = time.monotonic()
         reached = until("a dozen steps", 600, lambda: max(daemon.losses(job), default=0) >= 12 and max(daemon.losses(job)))
         daemon.stop(signal.SIGKILL)
         print(f"killed after step {reached}")
 
-        daemon = Daemon(options.binary, options.model, Path(folder))
-        end = until("the job", 1800, lambda: (now := daemon.call("GET", f"/v1/fine_tuning/jobs/{job}"))["status"] in ("succeeded", "failed") and now)
+        daemon = Model(options.binary, folder, "--model", str(options.model))
+        end = until("the job", 1800, lambda: (now := daemon.ask("GET", f"/v1/fine_tuning/jobs/{job}"))["status"] in ("succeeded", "failed") and now)
         check(end["status"] == "succeeded", f"the job ended {end['status']}: {end.get('error')}")
         losses = daemon.losses(job)
         steps = sorted(losses)
@@ -139,8 +105,8 @@ def main() -> None:
         right = {name: sum(daemon.chat(q, 64, **more).strip() == a for q, a in questions) for name, more in (("base", {}), ("medical", {"model": "medical"}))}
         check(right["medical"] > right["base"], f"held-out questions answered exactly: {right}")
         print(f"held-out questions answered exactly, of {len(questions)}: base {right['base']}, medical {right['medical']}")
-        daemon.stop(signal.SIGTERM)
-        check(daemon.process.returncode == 0, f"the daemon ended with {daemon.process.returncode}")
+        code = daemon.stop()
+        check(code == 0, f"the daemon ended with {code}")
     print("OK")
 
 

@@ -6,16 +6,10 @@ block and every lease came back. Python's standard library is all it needs; it s
 
 import argparse
 import collections
-import http.client
 import io
 import json
-import os
 import random
-import re
-import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -24,8 +18,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 120.0
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from daemon import BINARY, TIMEOUT, Daemon  # noqa: E402: found beside the tests
+
 ACTS = ["replace", "replace", "unload", "load", "pin", "rollback", "come and go", "list"]
 # Each makes a version. A name keeps only its last ones, so memory has no reason to grow with them.
 MAKING = {"replace", "rollback", "come and go"}
@@ -42,60 +37,6 @@ SETTINGS = {
 }
 # The daemon's word for "come back later".
 BUSY = {429, 503}
-
-
-class Daemon:
-    """The process, and one way to call it."""
-
-    def __init__(self, binary: Path, model: str | None):
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0)), two.bind(("127.0.0.1", 0))
-            self.port, grpc = one.getsockname()[1], two.getsockname()[1]
-        self.dir, self.log = tempfile.TemporaryDirectory(), tempfile.TemporaryFile()
-        command = [str(binary), "serve", "--http", f"127.0.0.1:{self.port}", "--grpc", f"127.0.0.1:{grpc}"]
-        command += ["--data-dir", self.dir.name] + (["--model", model] if model else [])
-        self.process = subprocess.Popen(command, env={**os.environ, **SETTINGS}, stdout=self.log, stderr=subprocess.STDOUT)
-        end = time.monotonic() + PATIENCE
-        while not self.ready():
-            if self.process.poll() is not None or time.monotonic() > end:
-                raise SystemExit(f"the daemon did not start:\n{self.said()}")
-            time.sleep(0.05)
-
-    def ready(self) -> bool:
-        try:
-            return self.call("GET", "/readyz")[0] == 200
-        except OSError:
-            return False
-
-    def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-
-    def call(self, method: str, path: str, body: bytes | None = None, kind: str = "application/json") -> tuple[int, bytes]:
-        connection = self.connect()
-        try:
-            connection.request(method, path, body, {"content-type": kind} if body else {})
-            response = connection.getresponse()
-            return response.status, response.read()
-        finally:
-            connection.close()
-
-    def memory(self) -> float:
-        """Resident MiB."""
-        text = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", text)[1]) / 1024
-
-    def metrics(self) -> dict[str, float]:
-        _, text = self.call("GET", "/metrics")
-        rows = (line.rsplit(" ", 1) for line in text.decode().splitlines() if line and line[0] != "#")
-        return {name: float(value) for name, value in rows}
-
-    def said(self) -> str:
-        self.log.seek(0)
-        return self.log.read().decode(errors="replace")[-4000:]
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE)
 
 
 @dataclass
@@ -369,7 +310,7 @@ def growth(samples: list[float]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--adapterd", type=Path, default=ROOT / "target/release/adapterd")
+    parser.add_argument("--adapterd", type=Path, default=BINARY)
     parser.add_argument("--model", help="another base than the embedded one; it needs an adapter named `legal`")
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--clients", type=int, default=40, help="who ask at once")
@@ -377,14 +318,16 @@ def main() -> None:
     parser.add_argument("--no-new-versions", action="store_true", help="load and unload only, to tell which of the two memory grows with")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    daemon, tally, stop = Daemon(args.adapterd, args.model), Tally(), threading.Event()
+    folder = tempfile.TemporaryDirectory()
+    model = ["--model", args.model] if args.model else []
+    daemon, tally, stop = Daemon(args.adapterd, folder.name, *model, settings=SETTINGS), Tally(), threading.Event()
     try:
         threads = start(daemon, tally, args, stop)
         samples = watch(daemon, tally, args.minutes)
         before = daemon.metrics()
         stop.set()
         for thread in threads:
-            thread.join(PATIENCE)
+            thread.join(TIMEOUT)
         problems = [f"{sum(t.is_alive() for t in threads)} calls never ended"] if any(t.is_alive() for t in threads) else []
         problems += [f"left over: {what}" for what in settle(daemon)]
         grown = growth(samples)

@@ -52,6 +52,20 @@ pub fn adapter(name: &str) -> Files {
     folder(&golden(&format!("adapters/llama-{name}")))
 }
 
+/// An archive of `files`, each name with `within` before it.
+pub fn tarball(files: &Files, within: &str) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, content) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        header.set_mode(0o644);
+        archive
+            .append_data(&mut header, format!("{within}{name}"), &content[..])
+            .unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
 pub struct Daemon {
     /// `http://127.0.0.1:PORT`
     pub http: String,

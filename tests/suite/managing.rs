@@ -10,20 +10,7 @@ use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{BASE, Daemon, adapter, answer, golden};
-
-fn tarball(files: &adapterd::gateway::Files, within: &str) -> Vec<u8> {
-    let mut archive = tar::Builder::new(Vec::new());
-    for (name, content) in files {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        archive
-            .append_data(&mut header, format!("{within}{name}"), &content[..])
-            .unwrap();
-    }
-    archive.into_inner().unwrap()
-}
+use crate::harness::{BASE, Daemon, adapter, answer, golden, tarball};
 
 async fn put(daemon: &Daemon, path: &str, body: Vec<u8>) -> (u16, Value) {
     let url = format!("{}{path}", daemon.http);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tonic::codec::CompressionEncoding;
 
 use crate::calls::prompt;
-use crate::harness::{Daemon, adapter, answer};
+use crate::harness::{Daemon, adapter, answer, tarball};
 
 fn gzip(plain: &[u8]) -> Vec<u8> {
     let mut out = GzEncoder::new(Vec::new(), Compression::best());
@@ -24,19 +24,6 @@ fn zlib(plain: &[u8]) -> Vec<u8> {
     let mut out = ZlibEncoder::new(Vec::new(), Compression::default());
     out.write_all(plain).unwrap();
     out.finish().unwrap()
-}
-
-fn tarball(files: &adapterd::gateway::Files) -> Vec<u8> {
-    let mut archive = tar::Builder::new(Vec::new());
-    for (name, content) in files {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        archive
-            .append_data(&mut header, name, &content[..])
-            .unwrap();
-    }
-    archive.into_inner().unwrap()
 }
 
 async fn send(
@@ -189,7 +176,7 @@ async fn a_body_that_unpacks_to_too_much_ends_at_the_limit() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compressed_archive_is_read_whatever_it_is_called() {
     let daemon = Daemon::start().await;
-    let tar = tarball(&adapter("plain"));
+    let tar = tarball(&adapter("plain"), "");
     let plain = [("content-type", "application/x-tar")];
     let (status, first) = send(
         &daemon,
@@ -245,9 +232,12 @@ async fn a_compressed_archive_is_read_whatever_it_is_called() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_archive_that_cannot_be_read_is_named_for_what_it_is() {
     let daemon = Daemon::start().await;
-    let tar = tarball(&adapter("plain"));
+    let tar = tarball(&adapter("plain"), "");
     let packed = gzip(&tar);
-    let small = tarball(&[("adapter_config.json".to_owned(), "{}".into())].into());
+    let small = tarball(
+        &[("adapter_config.json".to_owned(), "{}".into())].into(),
+        "",
+    );
     for (body, why) in [
         (b"BZh91AY&SY".to_vec(), "bzip2"),
         (b"\xfd7zXZ\0\0\x04".to_vec(), "xz"),

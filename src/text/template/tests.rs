@@ -248,6 +248,13 @@ fn the_template_is_found_in_every_place_transformers_writes_it() {
     assert!(matches!(found(dir.path()), Err(TextError::File(_))));
     std::fs::write(dir.path().join("chat_template.jinja"), "three").unwrap();
     assert_eq!(found(dir.path()).unwrap(), "three");
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 98\n";
+    std::fs::write(dir.path().join("chat_template.jinja"), pointer).unwrap();
+    let error = found(dir.path()).unwrap_err().to_string();
+    assert!(
+        error.starts_with("chat_template.jinja") && error.contains("git lfs pull"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Record;
 use super::strict::Strict;
 use super::unused::Unused;
-use crate::domain::BadRow;
+use crate::domain::{BadRow, lfs_pointer};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
@@ -39,6 +39,10 @@ impl Parsed {
 pub fn parse(bytes: &[u8]) -> Parsed {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut parsed = Parsed::default();
+    if let Some(why) = lfs_pointer(bytes) {
+        parsed.take(1, Err(why.to_owned()));
+        return parsed;
+    }
     match bytes.iter().position(|b| !b.is_ascii_whitespace()) {
         None => {}
         Some(start) if bytes[start] == b'[' => array(bytes, start + 1, &mut parsed),
@@ -174,6 +178,13 @@ mod tests {
             lines_of(&parse(text.as_bytes())),
             (vec![1, 4, 6], vec![3, 5])
         );
+    }
+
+    #[test]
+    fn a_git_lfs_pointer_is_one_bad_row_that_says_what_it_is() {
+        let parsed = parse(b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 9\n");
+        assert_eq!(lines_of(&parsed), (vec![], vec![1]));
+        assert!(parsed.bad[0].why.contains("git lfs pull"));
     }
 
     #[test]
