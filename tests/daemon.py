@@ -1,5 +1,6 @@
 """A daemon of its own for a script: started on free ports, called over HTTP, stopped. Python's standard library only."""
 
+import atexit
 import http.client
 import os
 import re
@@ -26,6 +27,8 @@ class Daemon:
         command = [str(binary), "serve", "--http", f"127.0.0.1:{self.port}", "--grpc", f"127.0.0.1:{grpc}", "--data-dir", str(data), *arguments]
         self.log, began = tempfile.TemporaryFile(), time.monotonic()
         self.process = subprocess.Popen(command, env=os.environ | (settings or {}), stdout=self.log, stderr=subprocess.STDOUT)
+        # Whatever becomes of the script, its daemons end with it.
+        atexit.register(self.process.kill)
         while not self.ready():
             if self.process.poll() is not None or time.monotonic() - began > TIMEOUT:
                 raise SystemExit(f"the daemon did not start:\n{self.said()}")

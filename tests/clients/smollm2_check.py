@@ -30,8 +30,10 @@ class Model(Daemon):
         check(status in (200, 201), f"{method} {path} answers {status}: {answer[:300]!r}")
         return json.loads(answer)
 
-    def chat(self, question: str, most: int, **more) -> str:
-        body = {"messages": [{"role": "user", "content": question}], "temperature": 0, "max_tokens": most, **more}
+    def chat(self, question: str, most: int, system: str | None = None, **more) -> str:
+        turns = [{"role": "system", "content": system}] if system else []
+        turns.append({"role": "user", "content": question})
+        body = {"messages": turns, "temperature": 0, "max_tokens": most, **more}
         return self.ask("POST", "/v1/chat/completions", body)["choices"][0]["message"]["content"]
 
     def upload(self, content: bytes) -> str:
@@ -78,7 +80,8 @@ def main() -> None:
     held_out = [json.loads(line) for line in (ROOT / "adapters/medical/heldout.jsonl").read_text().splitlines()[:10]]
     with tempfile.TemporaryDirectory() as folder:
         daemon = Model(options.binary, folder, "--model", str(options.model))
-        answer = daemon.chat("What is the capital of France?", 32)
+        # With the template's own system message, beginnings are so close that rounding of activations decides.
+        answer = daemon.chat("What is the capital of France?", 32, "You are a helpful assistant.")
         check("Paris" in answer, f"the capital of France is {answer!r}")
         print(f"answers: {answer!r}")
 
