@@ -1,15 +1,17 @@
 //! Speed of the decoder at the size of the embedded base: full-parameter training steps, and decoding of one and many
 //! streams. `cargo bench --bench decoder`.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use adapterd::adapter::Unadapted;
+use adapterd::device::{Array, Device, Error, Result};
 use adapterd::kernels::quant::{Format, Matrix};
+use adapterd::kernels::tape::Tape;
 use adapterd::model::arch::LLAMA;
 use adapterd::model::spec::{Biases, Rope, Scaling, Spec};
 use adapterd::model::weights::{Source, WeightError};
 use adapterd::model::{Batch, KvKind, Model, Pack, Sequence};
-use candle_core::{Result, Tensor};
 
 fn spec() -> Spec {
     Spec {
@@ -41,10 +43,10 @@ struct Rounded<'a> {
 }
 
 impl Rounded<'_> {
-    fn find(&self, path: &str) -> std::result::Result<Tensor, WeightError> {
-        let found = self.model.variables().iter().find(|(name, _)| name == path);
-        found
-            .map(|(_, var)| var.as_detached_tensor())
+    fn find(&self, path: &str) -> std::result::Result<Array, WeightError> {
+        let mut all = self.model.learning_parameters().iter();
+        all.find(|(name, _)| name == path)
+            .map(|(_, parameter)| parameter.array())
             .ok_or_else(|| WeightError::new(path, "missing"))
     }
 }
@@ -59,8 +61,8 @@ impl Source for Rounded<'_> {
             .map_err(|e| WeightError::new(path, e.to_string()))
     }
 
-    fn vector(&mut self, path: &str) -> std::result::Result<Tensor, WeightError> {
-        self.find(path)
+    fn vector(&mut self, path: &str) -> std::result::Result<Vec<f32>, WeightError> {
+        Ok(self.find(path)?.into_values())
     }
 
     fn has(&self, path: &str) -> bool {
@@ -104,9 +106,15 @@ fn train(model: &Model, rows: usize, length: usize) -> Result<()> {
         lengths: vec![],
     };
     rate(&format!("train {rows} records of {length}"), count, || {
-        let losses = model.token_losses(&model.learn(&pack, &Unadapted)?, &pack.tokens)?;
-        losses.mean_all()?.backward()?;
-        Ok(())
+        let tape = Tape::new(&Device::Host);
+        let hidden = model.learn(tape.run(), &pack, &Unadapted)?;
+        let losses = model.token_losses(tape.run(), &hidden, &pack.tokens)?;
+        let seed = vec![1.0 / count as f32; count];
+        tape.backward(
+            &losses,
+            Array::new(seed, losses.dims())?,
+            &mut HashMap::new(),
+        )
     })
 }
 
@@ -160,7 +168,7 @@ fn decode(model: &Model, what: &str, streams: usize) -> Result<()> {
 
 fn main() -> Result<()> {
     adapterd::kernels::claim_threads();
-    let model = Model::initial(&spec(), 1).map_err(candle_core::Error::wrap)?;
+    let model = Model::initial(&spec(), 1).map_err(Error::of)?;
     println!(
         "{} parameters, {}",
         model.parameters(),
@@ -173,8 +181,7 @@ fn main() -> Result<()> {
             model: &model,
             format,
         };
-        let base =
-            Model::from_source(&mut source, KvKind::Auto).map_err(candle_core::Error::wrap)?;
+        let base = Model::from_source(&mut source, KvKind::Auto).map_err(Error::of)?;
         for streams in [1, 16] {
             decode(&base, format.name(), streams)?;
         }

@@ -1,10 +1,9 @@
 //! One adapter in memory.
 
-use candle_core::{Device, Tensor};
-
 use super::Site;
 use super::catalogue::Parts;
 use super::peft::LoraSettings;
+use crate::device::Array;
 use crate::domain::Generation;
 use crate::kernels::segmented::LowRank;
 
@@ -71,12 +70,12 @@ impl Adapter {
         self.parts.lora.as_ref()
     }
 
-    /// A [r, in], B [out, r] in f32 and the scale of a LoRA site, on the CPU.
-    pub fn lora_site(&self, site: Site) -> Option<(Tensor, Tensor, f64)> {
+    /// A [r, in], B [out, r] and the scale of a LoRA site.
+    pub fn lora_site(&self, site: Site) -> Option<(Array, Array, f64)> {
         let weights = self.low_rank(site)?;
         let (rank, inputs, outputs) = (weights.rank(), weights.inputs(), weights.outputs());
-        let a = Tensor::from_vec(weights.a(), (rank, inputs), &Device::Cpu).ok()?;
-        let b = Tensor::from_vec(weights.b(), (outputs, rank), &Device::Cpu).ok()?;
+        let a = Array::new(weights.a(), (rank, inputs)).ok()?;
+        let b = Array::new(weights.b(), (outputs, rank)).ok()?;
         Some((a, b, f64::from(weights.scale())))
     }
 }

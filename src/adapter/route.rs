@@ -3,27 +3,27 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Tensor, bail};
-
 use super::{Adapter, Site, SiteMap};
+use crate::device::{Result, bail};
+use crate::kernels::op::{Run, Value};
 use crate::kernels::quant::Layer;
-use crate::kernels::segmented::{self, LowRank, Output, Rows, RowsMut, Segment};
+use crate::kernels::segmented::{self, LowRank, Segment};
 
-/// How a step changes the output of a linear layer: `y` [T, out] is what the base made of `x` [T, in].
-/// Serving implements it by segmented kernels (`Routed`), training by tracked tensors.
+/// How a step changes what frozen linear layers make of their input.
 pub trait Adapt {
-    fn apply(&self, site: Site, x: &Tensor, y: Tensor) -> Result<Tensor>;
-
-    /// What comes out of a frozen layer for `x`, changed; for those that can do both in one.
-    fn through(&self, site: Site, x: &Tensor, layer: &Layer<'_>) -> Result<Tensor> {
-        self.apply(site, x, layer.forward(x)?)
-    }
+    /// What comes out of a layer for `x` [T, in], changed: [T, out].
+    fn through(&self, run: Run<'_, '_>, site: Site, x: &Value, layer: &Layer<'_>) -> Result<Value>;
 
     /// As `through`, for layers that read the same `x`.
-    fn through_each(&self, x: &Tensor, layers: &[(Site, Layer<'_>)]) -> Result<Vec<Tensor>> {
+    fn through_each(
+        &self,
+        run: Run<'_, '_>,
+        x: &Value,
+        layers: &[(Site, Layer<'_>)],
+    ) -> Result<Vec<Value>> {
         let layers = layers.iter();
         layers
-            .map(|(site, layer)| self.through(*site, x, layer))
+            .map(|(site, layer)| self.through(run, *site, x, layer))
             .collect()
     }
 }
@@ -32,8 +32,8 @@ pub trait Adapt {
 pub struct Unadapted;
 
 impl Adapt for Unadapted {
-    fn apply(&self, _: Site, _: &Tensor, y: Tensor) -> Result<Tensor> {
-        Ok(y)
+    fn through(&self, run: Run<'_, '_>, _: Site, x: &Value, layer: &Layer<'_>) -> Result<Value> {
+        layer.forward(run, x)
     }
 }
 
@@ -65,21 +65,18 @@ impl Routed {
 }
 
 impl Adapt for Routed {
-    /// Changes `y` in place: it must not share its storage with a tensor that is still needed. Untracked.
-    fn apply(&self, site: Site, x: &Tensor, y: Tensor) -> Result<Tensor> {
-        add(&self.segments(site), x, y)
+    fn through(&self, run: Run<'_, '_>, site: Site, x: &Value, layer: &Layer<'_>) -> Result<Value> {
+        one(run, x, layer, self.segments(site))
     }
 
-    fn through(&self, site: Site, x: &Tensor, layer: &Layer<'_>) -> Result<Tensor> {
-        through(self.segments(site), x, layer)
-    }
-
-    fn through_each(&self, x: &Tensor, layers: &[(Site, Layer<'_>)]) -> Result<Vec<Tensor>> {
-        let layers: Vec<_> = layers
-            .iter()
-            .map(|(site, layer)| (layer, self.segments(*site)))
-            .collect();
-        segmented::through(x, &layers)
+    fn through_each(
+        &self,
+        _: Run<'_, '_>,
+        x: &Value,
+        layers: &[(Site, Layer<'_>)],
+    ) -> Result<Vec<Value>> {
+        let segments = layers.iter().map(|(site, _)| self.segments(*site));
+        each(x, layers, segments)
     }
 }
 
@@ -89,90 +86,68 @@ pub struct Uniform {
 }
 
 impl Uniform {
-    fn segments(&self, site: Site, x: &Tensor) -> Result<Vec<Segment<'_>>> {
-        let rows = 0..x.dim(0)?;
+    fn segments(&self, site: Site, x: &Value) -> Vec<Segment<'_>> {
+        let rows = 0..x.rows();
         let weights = self.low_rank.get(site);
-        Ok(weights
+        weights
             .map(|weights| Segment { rows, weights })
             .into_iter()
-            .collect())
+            .collect()
     }
 }
 
 impl Adapt for Uniform {
-    /// In place and untracked, as [`Routed::apply`].
-    fn apply(&self, site: Site, x: &Tensor, y: Tensor) -> Result<Tensor> {
-        add(&self.segments(site, x)?, x, y)
+    fn through(&self, run: Run<'_, '_>, site: Site, x: &Value, layer: &Layer<'_>) -> Result<Value> {
+        one(run, x, layer, self.segments(site, x))
     }
 
-    fn through(&self, site: Site, x: &Tensor, layer: &Layer<'_>) -> Result<Tensor> {
-        through(self.segments(site, x)?, x, layer)
-    }
-
-    fn through_each(&self, x: &Tensor, layers: &[(Site, Layer<'_>)]) -> Result<Vec<Tensor>> {
-        let layers = layers
-            .iter()
-            .map(|(site, layer)| Ok((layer, self.segments(*site, x)?)))
-            .collect::<Result<Vec<_>>>()?;
-        segmented::through(x, &layers)
-    }
-}
-
-fn add(segments: &[Segment<'_>], x: &Tensor, y: Tensor) -> Result<Tensor> {
-    if !segments.is_empty() {
-        y.inplace_op2(x, &AddLowRank { segments })?;
-    }
-    Ok(y)
-}
-
-fn through(segments: Vec<Segment<'_>>, x: &Tensor, layer: &Layer<'_>) -> Result<Tensor> {
-    match segments.is_empty() {
-        true => layer.forward(x),
-        false => Ok(segmented::through(x, &[(layer, segments)])?.remove(0)),
-    }
-}
-
-struct AddLowRank<'a> {
-    segments: &'a [Segment<'a>],
-}
-
-impl InplaceOp2 for AddLowRank<'_> {
-    fn name(&self) -> &'static str {
-        "add-low-rank"
-    }
-
-    fn cpu_fwd(
+    fn through_each(
         &self,
-        y: &mut CpuStorage,
-        y_layout: &Layout,
-        x: &CpuStorage,
-        x_layout: &Layout,
-    ) -> Result<()> {
-        let (CpuStorage::F32(y), CpuStorage::F32(x)) = (y, x) else {
-            bail!("adapters compute in f32, on both sides of a linear layer")
-        };
-        let x = Rows {
-            data: &x[x_layout.start_offset()..],
-            stride: row_stride(x_layout)?,
-        };
-        let stride = row_stride(y_layout)?;
-        let y = RowsMut {
-            data: &mut y[y_layout.start_offset()..],
-            stride,
-        };
-        let segments = self.segments;
-        segmented::add(x, &mut [Output { y, segments }]).map_err(candle_core::Error::wrap)
+        _: Run<'_, '_>,
+        x: &Value,
+        layers: &[(Site, Layer<'_>)],
+    ) -> Result<Vec<Value>> {
+        let segments = layers.iter().map(|(site, _)| self.segments(*site, x));
+        each(x, layers, segments)
     }
 }
 
-/// Distance between rows of a [T, width] layout whose numbers lie side by side within a row.
-fn row_stride(layout: &Layout) -> Result<usize> {
-    match (layout.dims(), layout.stride()) {
-        // A stride says nothing where there is only one row or column.
-        ([1, width], [_, step]) if *step == 1 || *width == 1 => Ok(*width),
-        ([_, width], [stride, step]) if (*step == 1 || *width == 1) && stride >= width => {
-            Ok(*stride)
+fn one(
+    run: Run<'_, '_>,
+    x: &Value,
+    layer: &Layer<'_>,
+    segments: Vec<Segment<'_>>,
+) -> Result<Value> {
+    match segments.is_empty() {
+        true => layer.forward(run, x),
+        false => {
+            unrecorded(x)?;
+            Ok(segmented::through(x, &[(layer, segments)])?
+                .remove(0)
+                .into())
         }
-        _ => bail!("adapters need rows of contiguous numbers, not {layout:?}"),
+    }
+}
+
+fn each<'a>(
+    x: &Value,
+    layers: &'a [(Site, Layer<'a>)],
+    segments: impl Iterator<Item = Vec<Segment<'a>>>,
+) -> Result<Vec<Value>> {
+    unrecorded(x)?;
+    let layers: Vec<_> = layers
+        .iter()
+        .map(|(_, layer)| layer)
+        .zip(segments)
+        .collect();
+    let outputs = segmented::through(x, &layers)?;
+    Ok(outputs.into_iter().map(Value::from).collect())
+}
+
+/// Adapters that are served have no way back for gradients.
+fn unrecorded(x: &Value) -> Result<()> {
+    match x.is_recorded() {
+        true => bail!("a gradient would end at an adapter that is served"),
+        false => Ok(()),
     }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::peft::{Files, Lora, LoraSettings, Selection};
 use super::{Fit, Module, Precision, Site, SiteShape};
+use crate::device::Array;
 use crate::domain::Targets;
 
 pub const BASE_DIGEST: [u8; 32] = [7; 32];
@@ -55,13 +55,13 @@ pub fn weights(
     settings: &LoraSettings,
     sites: &[SiteShape],
     seed: u64,
-) -> BTreeMap<Site, (Tensor, Tensor)> {
+) -> BTreeMap<Site, (Array, Array)> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut matrix = |rows: usize, columns: usize| {
         let values: Vec<f32> = (0..rows * columns)
             .map(|_| rng.random_range(-1.0..1.0))
             .collect();
-        Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
+        Array::new(values, (rows, columns)).unwrap()
     };
     let chosen = settings.sites(sites).unwrap().into_iter();
     chosen

@@ -1,92 +1,79 @@
 //! The gated activation of feed-forward blocks: SwiGLU (Shazeer, arXiv 2002.05202).
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
-
+use super::op::{Op, Wants};
 use super::pool;
 use super::simd::{exp, fma, simd_fn};
-use super::values::{self, Values};
+use crate::device::{Array, Device, Result, bail};
 
 /// Values a tile works on.
 const TILE: usize = 1 << 14;
 
-/// silu(gate) · up, element by element, silu(g) = g / (1 + e^−g). Tracked to both.
-pub fn swiglu(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-    gate.contiguous()?.apply_op2(&up.contiguous()?, SwiGlu)
-}
+/// silu(gate) · up, element by element, silu(g) = g / (1 + e^−g).
+#[derive(Debug, Clone, Copy)]
+pub struct SwiGlu;
 
-/// x + y, tracked to what learns. candle's own sum leaves a gradient behind for every operand, also for one that depends
-/// on nothing that learns.
-pub fn residual(x: &Tensor, y: &Tensor) -> Result<Tensor> {
-    match x.track_op() || !y.track_op() {
-        true => x + y,
-        false => y.contiguous()?.apply_op1(Shift(x.contiguous()?)),
-    }
-}
+/// x + y of equal sizes.
+#[derive(Debug, Clone, Copy)]
+pub struct Residual;
 
-/// y plus a constant: the gradient passes through.
-struct Shift(Tensor);
+impl Op for Residual {
+    type Saved = ();
 
-impl CustomOp1 for Shift {
-    fn name(&self) -> &'static str {
-        "residual"
-    }
-
-    fn cpu_fwd(&self, y: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        if layout.shape() != self.0.shape() {
-            bail!("residual of {:?} and {:?}", self.0.shape(), layout.shape());
+    fn forward(&self, _: &Device, inputs: &[&Array], _: Wants) -> Result<(Array, ())> {
+        let [x, y] = inputs else {
+            bail!("a residual takes two inputs")
+        };
+        if x.dims() != y.dims() {
+            bail!("residual of {x:?} and {y:?}");
         }
-        let (y, x) = (values::slice(y, layout)?, Values::of(&self.0)?);
-        let sum = y.iter().zip(x.iter()).map(|(y, x)| x + y).collect();
-        values::result(sum, layout.shape())
+        let pairs = x.values().iter().zip(y.values());
+        let sum = pairs.map(|(x, y)| x + y).collect();
+        Ok((Array::new(sum, x.dims())?, ()))
     }
 
-    fn bwd(&self, _y: &Tensor, _sum: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(grad.clone()))
-    }
-}
-
-struct SwiGlu;
-
-impl CustomOp2 for SwiGlu {
-    fn name(&self) -> &'static str {
-        "swiglu"
-    }
-
-    fn cpu_fwd(
+    fn backward(
         &self,
-        gate: &CpuStorage,
-        gate_layout: &Layout,
-        up: &CpuStorage,
-        up_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        if gate_layout.shape() != up_layout.shape() {
-            bail!(
-                "swiglu of {:?} and {:?}",
-                gate_layout.shape(),
-                up_layout.shape()
-            );
+        _: &Device,
+        (): (),
+        grad: Array,
+        wants: Wants,
+    ) -> Result<Vec<Option<Array>>> {
+        Ok((0..2)
+            .map(|at| wants.has(at).then(|| grad.clone()))
+            .collect())
+    }
+}
+
+impl Op for SwiGlu {
+    /// gate and up
+    type Saved = [Array; 2];
+
+    fn forward(&self, _: &Device, inputs: &[&Array], _: Wants) -> Result<(Array, Self::Saved)> {
+        let [gate, up] = inputs else {
+            bail!("swiglu takes two inputs")
+        };
+        if gate.dims() != up.dims() {
+            bail!("swiglu of {gate:?} and {up:?}");
         }
-        let (gate, up) = (
-            values::slice(gate, gate_layout)?,
-            values::slice(up, up_layout)?,
-        );
-        let mut y = vec![0.0; gate.len()];
+        let (gates, ups) = (gate.values(), up.values());
+        let mut y = vec![0.0; gates.len()];
         pool::over_rows(&mut y, 1, TILE, |part, y| {
-            forward(&gate[part.clone()], &up[part], y)
+            forward(&gates[part.clone()], &ups[part], y)
         });
-        values::result(y, gate_layout.shape())
+        Ok((
+            Array::new(y, gate.dims())?,
+            [(*gate).clone(), (*up).clone()],
+        ))
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        gate: &Tensor,
-        up: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
-        let (gates, ups, dys) = (Values::of(gate)?, Values::of(up)?, Values::of(&dy)?);
-        let (gates, ups, dys) = (&*gates, &*ups, &*dys);
+        _: &Device,
+        [gate, up]: Self::Saved,
+        grad: Array,
+        _: Wants,
+    ) -> Result<Vec<Option<Array>>> {
+        let (gates, ups, dys) = (gate.values(), up.values(), grad.values());
         let (mut dgate, mut dup) = (vec![0.0; gates.len()], vec![0.0; gates.len()]);
         let dup_parts = pool::Shared::new(&mut dup);
         pool::over_rows(&mut dgate, 1, TILE, |part, dgate| {
@@ -100,10 +87,10 @@ impl CustomOp2 for SwiGlu {
                 dup,
             );
         });
-        Ok((
-            Some(values::tensor(dgate, gate.shape())?),
-            Some(values::tensor(dup, up.shape())?),
-        ))
+        Ok(vec![
+            Some(Array::new(dgate, gate.dims())?),
+            Some(Array::new(dup, gate.dims())?),
+        ])
     }
 }
 
@@ -129,45 +116,34 @@ simd_fn! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{assert_close, assert_gradients, noise};
+    use super::super::testing::{assert_close, assert_gradients, noise, once, tensor};
     use super::*;
 
     #[test]
-    fn it_agrees_with_the_written_out_formula() -> Result<()> {
-        let (gate, up) = (noise(&[7, 99], 6.0, 1), noise(&[7, 99], 3.0, 2));
-        assert_close(&swiglu(&gate, &up)?, &(gate.silu()? * &up)?, 2e-6, "swiglu");
-        let far = (&gate * 100.0)?;
-        assert_close(
-            &swiglu(&far, &up)?,
-            &(far.silu()? * &up)?,
-            2e-6,
-            "far from zero",
-        );
-        Ok(())
+    fn it_agrees_with_the_written_out_formula() {
+        let (gate, up) = (noise((7, 99), 6.0, 1), noise((7, 99), 3.0, 2));
+        let mut far = gate.clone();
+        far.values_mut().iter_mut().for_each(|g| *g *= 100.0);
+        for (gate, what) in [(&gate, "swiglu"), (&far, "far from zero")] {
+            let oracle = (tensor(gate).silu().unwrap() * tensor(&up)).unwrap();
+            assert_close(&once(SwiGlu, &[gate, &up]).unwrap(), &oracle, 2e-6, what);
+        }
     }
 
     #[test]
-    fn its_gradients_follow_differences() {
-        let inputs = [noise(&[3, 11], 3.0, 3), noise(&[3, 11], 1.0, 4)];
-        assert_gradients(&inputs, 2e-3, |t| swiglu(&t[0], &t[1]));
+    fn gradients_follow_differences() {
+        let inputs = [noise((3, 11), 3.0, 3), noise((3, 11), 1.0, 4)];
+        assert_gradients(&inputs, 2e-3, |run, t| run.op(SwiGlu, &[&t[0], &t[1]]));
+        assert_gradients(&inputs, 2e-3, |run, t| run.op(Residual, &[&t[0], &t[1]]));
+        // Both at once are the same value.
+        assert_gradients(&inputs[..1], 2e-3, |run, t| {
+            run.op(Residual, &[&t[0], &t[0]])
+        });
     }
 
     #[test]
     fn shapes_have_to_match() {
-        assert!(swiglu(&noise(&[2, 3], 1.0, 1), &noise(&[3, 2], 1.0, 1)).is_err());
-    }
-
-    #[test]
-    fn a_constant_in_a_sum_gets_no_gradient() -> Result<()> {
-        let (x, y) = (
-            noise(&[3, 4], 1.0, 5),
-            candle_core::Var::from_tensor(&noise(&[3, 4], 1.0, 6))?,
-        );
-        let sum = residual(&x, &y)?;
-        assert_close(&sum, &(&x + y.as_tensor())?, 0.0, "residual");
-        let gradients = sum.sum_all()?.backward()?;
-        assert!(gradients.get(&x).is_none());
-        assert_close(gradients.get(&y).unwrap(), &y.ones_like()?, 0.0, "gradient");
-        Ok(())
+        let inputs = [&noise((2, 3), 1.0, 1), &noise((3, 2), 1.0, 1)];
+        assert!(once(SwiGlu, &inputs).is_err() && once(Residual, &inputs).is_err());
     }
 }

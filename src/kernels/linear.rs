@@ -2,161 +2,162 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
-
 use super::gemm::{self, View};
-use super::values::{self, Values};
+use super::op::{Op, Wants};
+use crate::device::{Array, Device, Result, bail};
 
-/// x·Wᵀ for x [.., k] and W [n, k]: [.., n]. Tracked to both; a gradient is only computed for an operand that is tracked.
-pub fn linear(x: &Tensor, w: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op2(&w.contiguous()?, Linear)
-}
+/// x·Wᵀ + bias for x [T, k], W [n, k] and, where it is a third input, a bias [1, n]: [T, n].
+#[derive(Debug, Clone, Copy)]
+pub struct Linear;
 
-struct Linear;
+impl Op for Linear {
+    /// x and W
+    type Saved = [Array; 2];
 
-impl CustomOp2 for Linear {
-    fn name(&self) -> &'static str {
-        "linear"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        w: &CpuStorage,
-        w_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (m, k) = values::rows(x_layout.shape())?;
-        let (n, inner) = w_layout.shape().dims2()?;
-        if k != inner {
-            bail!("rows of {k} times a weight [{n}, {inner}]");
+    fn forward(&self, _: &Device, inputs: &[&Array], _: Wants) -> Result<(Array, Self::Saved)> {
+        let (x, w, bias) = match inputs {
+            [x, w] => (*x, *w, None),
+            [x, w, bias] => (*x, *w, Some(*bias)),
+            _ => bail!("a product takes rows, a weight and at most a bias"),
+        };
+        let ((m, k), (n, inner)) = (x.dims(), w.dims());
+        if k != inner || bias.is_some_and(|bias| bias.dims() != (1, n)) {
+            bail!("rows of {k} times a weight [{n}, {inner}] and {bias:?}");
         }
-        let (x, w) = (values::slice(x, x_layout)?, values::slice(w, w_layout)?);
         let mut y = vec![0.0; m * n];
-        gemm::parallel(
-            View::dense(x, m, k),
-            View::dense(w, n, k).transposed(),
-            &mut y,
-            0.0,
-            1.0,
-        );
-        let mut shape = x_layout.dims().to_vec();
-        if let Some(last) = shape.last_mut() {
-            *last = n;
-        }
-        values::result(y, shape)
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
-        let (m, k) = values::rows(x.shape())?;
-        let n = w.dim(0)?;
-        let (xs, ws, dys) = (Values::of(x)?, Values::of(w)?, Values::of(&dy)?);
-        let (xs, ws, dys) = (
-            View::dense(&xs, m, k),
-            View::dense(&ws, n, k),
-            View::dense(&dys, m, n),
-        );
-        let mut grads = (None, None);
-        if x.track_op() {
-            let mut dx = vec![0.0; m * k];
-            gemm::parallel(dys, ws, &mut dx, 0.0, 1.0);
-            grads.0 = Some(values::tensor(dx, x.shape())?);
-        }
-        if w.track_op() {
-            let mut dw = vec![0.0; n * k];
-            gemm::parallel(dys.transposed(), xs, &mut dw, 0.0, 1.0);
-            grads.1 = Some(values::tensor(dw, (n, k))?);
-        }
-        Ok(grads)
-    }
-}
-
-/// Rows `ids` of W [n, k]: [ids, k]. Tracked to W.
-pub fn lookup(w: &Tensor, ids: &[u32]) -> Result<Tensor> {
-    w.contiguous()?.apply_op1(Lookup(ids.into()))
-}
-
-struct Lookup(Arc<[u32]>);
-
-impl CustomOp1 for Lookup {
-    fn name(&self) -> &'static str {
-        "embedding"
-    }
-
-    fn cpu_fwd(&self, w: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (n, k) = layout.shape().dims2()?;
-        let w = values::slice(w, layout)?;
-        let mut rows = Vec::with_capacity(self.0.len() * k);
-        for &id in self.0.iter() {
-            let id = id as usize;
-            if id >= n {
-                bail!("row {id} of a weight of {n}");
+        gemm::parallel(view(x), view(w).transposed(), &mut y, 0.0, 1.0);
+        if let Some(bias) = bias {
+            for row in y.chunks_exact_mut(n.max(1)) {
+                let places = row.iter_mut().zip(bias.values());
+                places.for_each(|(y, bias)| *y += bias);
             }
-            rows.extend_from_slice(&w[id * k..(id + 1) * k]);
         }
-        values::result(rows, (self.0.len(), k))
+        Ok((Array::new(y, (m, n))?, [x.clone(), w.clone()]))
     }
 
-    fn bwd(&self, w: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let dy = dy.contiguous()?;
-        let dy = Values::of(&dy)?;
-        let (n, k) = w.dims2()?;
-        let mut dw = vec![0.0; n * k];
-        for (&id, dy) in self.0.iter().zip(dy.chunks_exact(k)) {
-            let row = &mut dw[id as usize * k..][..k];
+    fn backward(
+        &self,
+        _: &Device,
+        [x, w]: Self::Saved,
+        grad: Array,
+        wants: Wants,
+    ) -> Result<Vec<Option<Array>>> {
+        let ((_, n), dy) = (grad.dims(), view(&grad));
+        let product = |a: View<'_>, b: View<'_>, dims: (usize, usize)| {
+            let mut out = vec![0.0; dims.0 * dims.1];
+            gemm::parallel(a, b, &mut out, 0.0, 1.0);
+            Array::new(out, dims)
+        };
+        let to_bias = || {
+            let mut sums = vec![0.0; n];
+            for row in grad.values().chunks_exact(n.max(1)) {
+                sums.iter_mut().zip(row).for_each(|(sum, dy)| *sum += dy);
+            }
+            Array::row(sums)
+        };
+        Ok(vec![
+            wants
+                .has(0)
+                .then(|| product(dy, view(&w), x.dims()))
+                .transpose()?,
+            wants
+                .has(1)
+                .then(|| product(dy.transposed(), view(&x), w.dims()))
+                .transpose()?,
+            wants.has(2).then(to_bias),
+        ])
+    }
+}
+
+fn view(array: &Array) -> View<'_> {
+    View::dense(array.values(), array.rows(), array.width())
+}
+
+/// Some rows of W [n, k], by their numbers: [ids, k].
+#[derive(Debug, Clone)]
+pub struct Lookup(pub Arc<[u32]>);
+
+impl Op for Lookup {
+    /// The sizes of W.
+    type Saved = (usize, usize);
+
+    fn forward(&self, _: &Device, inputs: &[&Array], _: Wants) -> Result<(Array, Self::Saved)> {
+        let [w] = inputs else {
+            bail!("rows are looked up in one weight")
+        };
+        let ids: Vec<usize> = self.0.iter().map(|id| *id as usize).collect();
+        Ok((w.select_rows(&ids)?, w.dims()))
+    }
+
+    fn backward(
+        &self,
+        _: &Device,
+        dims: Self::Saved,
+        grad: Array,
+        _: Wants,
+    ) -> Result<Vec<Option<Array>>> {
+        let mut dw = Array::zeros(dims);
+        let values = dw.values_mut();
+        for (&id, dy) in self.0.iter().zip(grad.values().chunks_exact(dims.1.max(1))) {
+            let row = &mut values[id as usize * dims.1..][..dims.1];
             row.iter_mut().zip(dy).for_each(|(dw, dy)| *dw += dy);
         }
-        values::tensor(dw, (n, k)).map(Some)
+        Ok(vec![Some(dw)])
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{assert_close, assert_gradients, noise};
+    use super::super::testing::{assert_close, assert_gradients, gradients, noise, once, tensor};
     use super::*;
-    use candle_core::{Device, Var};
 
     #[test]
-    fn it_agrees_with_a_plain_product() -> Result<()> {
+    fn it_agrees_with_a_plain_product() {
         for (m, n, k) in [(1, 5, 3), (70, 130, 65), (300, 64, 256)] {
-            let (x, w) = (noise(&[m, k], 1.0, 1), noise(&[n, k], 1.0, 2));
-            assert_close(&linear(&x, &w)?, &x.matmul(&w.t()?)?, 2e-5, "linear");
+            let (x, w) = (noise((m, k), 1.0, 1), noise((n, k), 1.0, 2));
+            let bias = noise((1, n), 1.0, 3);
+            let oracle = tensor(&x).matmul(&tensor(&w).t().unwrap()).unwrap();
+            assert_close(&once(Linear, &[&x, &w]).unwrap(), &oracle, 2e-5, "linear");
+            let oracle = oracle.broadcast_add(&tensor(&bias)).unwrap();
+            let found = once(Linear, &[&x, &w, &bias]).unwrap();
+            assert_close(&found, &oracle, 2e-5, "with a bias");
         }
-        assert!(linear(&noise(&[2, 3], 1.0, 1), &noise(&[2, 4], 1.0, 1)).is_err());
-        Ok(())
+        let (x, w) = (noise((2, 3), 1.0, 1), noise((2, 4), 1.0, 1));
+        assert!(once(Linear, &[&x, &w]).is_err());
+        assert!(once(Linear, &[&x, &x, &x]).is_err());
     }
 
     #[test]
     fn gradients_follow_differences() {
-        let inputs = [noise(&[2, 3, 5], 1.0, 3), noise(&[4, 5], 1.0, 4)];
-        assert_gradients(&inputs, 2e-3, |t| linear(&t[0], &t[1]));
-        assert_gradients(&[noise(&[4, 5], 1.0, 5)], 2e-3, |t| {
-            lookup(&t[0], &[3, 0, 3])
+        let inputs = [
+            noise((6, 5), 1.0, 3),
+            noise((4, 5), 1.0, 4),
+            noise((1, 4), 1.0, 6),
+        ];
+        assert_gradients(&inputs[..2], 2e-3, |run, t| run.op(Linear, &[&t[0], &t[1]]));
+        assert_gradients(&inputs, 2e-3, |run, t| {
+            run.op(Linear, &[&t[0], &t[1], &t[2]])
+        });
+        assert_gradients(&[noise((4, 5), 1.0, 5)], 2e-3, |run, t| {
+            run.op(Lookup([3, 0, 3].into()), &[&t[0]])
         });
     }
 
     #[test]
-    fn a_weight_that_does_not_learn_gets_no_gradient() -> Result<()> {
-        let x = Var::from_tensor(&noise(&[3, 5], 1.0, 1))?;
-        let w = noise(&[4, 5], 1.0, 2);
-        let grads = linear(&x, &w)?.sum_all()?.backward()?;
-        assert!(grads.get(&x).is_some() && grads.get(&w).is_none());
-        Ok(())
+    fn a_weight_that_does_not_learn_gets_no_gradient() {
+        let (x, w) = (noise((3, 5), 1.0, 1), noise((4, 5), 1.0, 2));
+        let (_, grads) = gradients(&[x], &Array::zeros((3, 4)), |run, t| {
+            run.op(Linear, &[&t[0], &w.clone().into()])
+        })
+        .unwrap();
+        assert!(grads[0].is_some());
     }
 
     #[test]
-    fn looked_up_rows_are_the_weights_rows() -> Result<()> {
-        let w = noise(&[4, 5], 1.0, 6);
-        let oracle = w.index_select(&Tensor::new(&[2u32, 2, 0], &Device::Cpu)?, 0)?;
-        assert_close(&lookup(&w, &[2, 2, 0])?, &oracle, 0.0, "rows");
-        assert!(lookup(&w, &[4]).is_err());
-        Ok(())
+    fn looked_up_rows_are_the_weights_rows() {
+        let w = noise((4, 5), 1.0, 6);
+        let found = once(Lookup([2, 2, 0].into()), &[&w]).unwrap();
+        assert_eq!(found, w.select_rows(&[2, 2, 0]).unwrap());
+        assert!(once(Lookup([4].into()), &[&w]).is_err());
     }
 }

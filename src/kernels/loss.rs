@@ -1,14 +1,13 @@
 //! Output head and cross entropy in one operation, a chunk of rows at a time: logits of all rows never exist together.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use std::sync::Arc;
 
 use super::gemm::{self, View};
+use super::op::{Op, Wants};
 use super::pool;
 use super::quant::Matrix;
 use super::simd::{exp_shifted, max, simd_fn};
-use super::values::{self, Values};
+use crate::device::{Array, Device, Result, bail};
 
 /// Logits held at a time, where that many rows are enough for a good product.
 const CHUNK: usize = 1 << 20;
@@ -17,52 +16,25 @@ const ROWS: usize = 64;
 /// Logits a tile works on.
 const TILE: usize = 1 << 15;
 
-/// The weight that turns hidden states into logits, [vocabulary, h].
-#[derive(Clone, Copy)]
-pub enum Head<'a> {
-    Frozen(&'a Arc<Matrix>),
-    Learning(&'a Tensor),
+/// −ln softmax(hidden·Wᵀ)\[target\] of each row for a frozen head W [vocabulary, h]: hidden is [R, h], the result [R, 1].
+pub struct FrozenHead {
+    pub weight: Arc<Matrix>,
+    pub targets: Arc<[u32]>,
 }
 
-/// −ln softmax(hidden·Wᵀ)[target] of each row: hidden is [R, h], the result [R]. Tracked to `hidden` and a learning head.
-pub fn token_losses(hidden: &Tensor, head: Head<'_>, targets: &[u32]) -> Result<Tensor> {
-    let hidden = hidden.contiguous()?;
-    let targets: Arc<[u32]> = targets.into();
-    match head {
-        Head::Frozen(weight) => {
-            let op = Frozen {
-                weight: weight.clone(),
-                targets,
-                slopes: OnceLock::new(),
-                learn: hidden.track_op(),
-            };
-            hidden.apply_op1(op)
-        }
-        Head::Learning(weight) => {
-            let op = Learning {
-                targets,
-                learn: hidden.track_op() || weight.track_op(),
-                kept: Mutex::new(None),
-            };
-            hidden.apply_op2(&weight.contiguous()?, op)
-        }
-    }
+/// The same for a head that learns, which is the second input.
+pub struct LearningHead {
+    pub targets: Arc<[u32]>,
 }
 
-/// ln softmax of each row of logits [R, vocabulary], untracked.
-pub fn log_softmax(logits: &Tensor) -> Result<Tensor> {
-    let (_, vocabulary) = logits.dims2()?;
-    let logits = logits.contiguous()?;
-    let mut rows = Values::of(&logits)?.to_vec();
-    pool::over_rows(
-        &mut rows,
-        vocabulary,
-        pool::rows_of(TILE, vocabulary),
-        |_, rows| {
-            log_rows(rows, vocabulary);
-        },
-    );
-    values::tensor(rows, logits.shape())
+/// ln softmax of each row of logits [R, vocabulary].
+pub fn log_softmax(mut logits: Array) -> Array {
+    let vocabulary = logits.width();
+    let tile = pool::rows_of(TILE, vocabulary);
+    pool::over_rows(logits.values_mut(), vocabulary, tile, |_, rows| {
+        log_rows(rows, vocabulary);
+    });
+    logits
 }
 
 fn check(rows: usize, targets: &[u32], vocabulary: usize) -> Result<()> {
@@ -151,134 +123,114 @@ simd_fn! {
     }
 }
 
-struct Frozen {
-    weight: Arc<Matrix>,
-    targets: Arc<[u32]>,
+impl Op for FrozenHead {
     /// Gradient of each row's loss by its hidden state, found on the way forward: [R, h].
-    slopes: OnceLock<Vec<f32>>,
-    learn: bool,
-}
+    type Saved = Vec<f32>;
 
-impl CustomOp1 for Frozen {
-    fn name(&self) -> &'static str {
-        "head-loss"
-    }
-
-    fn cpu_fwd(&self, hidden: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (rows, width) = layout.shape().dims2()?;
+    fn forward(&self, _: &Device, inputs: &[&Array], wants: Wants) -> Result<(Array, Vec<f32>)> {
+        let [hidden] = inputs else {
+            bail!("a frozen head takes hidden states")
+        };
+        let (rows, width) = hidden.dims();
         let (vocabulary, _) = self.weight.dims();
         check(rows, &self.targets, vocabulary)?;
-        let hidden = values::slice(hidden, layout)?;
         let mut losses = vec![0.0; rows];
         let mut slopes = Vec::new();
         let at_once = rows_of_a_chunk(vocabulary);
         let chunks = hidden
+            .values()
             .chunks((at_once * width).max(1))
             .zip(self.targets.chunks(at_once));
         for ((hidden, targets), losses) in chunks.zip(losses.chunks_mut(at_once)) {
             let mut logits = self.weight.product(hidden)?;
-            if self.learn {
+            if wants.any() {
                 cross_entropy(&mut logits, targets, vocabulary, losses, Slopes::Unscaled);
                 slopes.extend(self.weight.transposed_product(&logits)?);
             } else {
                 cross_entropy(&mut logits, targets, vocabulary, losses, Slopes::None);
             }
         }
-        // An operation runs forward once: candle makes a new one for each use.
-        self.slopes.get_or_init(|| slopes);
-        values::result(losses, rows)
+        Ok((Array::new(losses, (rows, 1))?, slopes))
     }
 
-    fn bwd(&self, hidden: &Tensor, _losses: &Tensor, factors: &Tensor) -> Result<Option<Tensor>> {
-        let Some(slopes) = self.slopes.get() else {
-            return Ok(None);
-        };
-        let factors = factors.contiguous()?;
-        let factors = Values::of(&factors)?;
-        let (_, width) = hidden.dims2()?;
-        let mut scaled = slopes.clone();
-        scale_rows(&mut scaled, &factors, width);
-        values::tensor(scaled, hidden.shape()).map(Some)
-    }
-}
-
-struct Learning {
-    targets: Arc<[u32]>,
-    learn: bool,
-    /// Gradient of each row's loss by its logits, where all rows are one chunk; else the logits are computed again.
-    kept: Mutex<Option<Vec<f32>>>,
-}
-
-impl Learning {
-    fn kept(&self) -> MutexGuard<'_, Option<Vec<f32>>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl CustomOp2 for Learning {
-    fn name(&self) -> &'static str {
-        "learning-head-loss"
-    }
-
-    fn cpu_fwd(
+    fn backward(
         &self,
-        hidden: &CpuStorage,
-        layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (rows, width) = layout.shape().dims2()?;
-        let (vocabulary, inner) = weight_layout.shape().dims2()?;
+        _: &Device,
+        mut slopes: Vec<f32>,
+        grad: Array,
+        _: Wants,
+    ) -> Result<Vec<Option<Array>>> {
+        let width = slopes.len() / grad.rows().max(1);
+        scale_rows(&mut slopes, grad.values(), width);
+        Ok(vec![Some(Array::new(slopes, (grad.rows(), width))?)])
+    }
+}
+
+/// What the backward of a learning head needs.
+pub struct Kept {
+    hidden: Array,
+    weight: Array,
+    /// Gradient of each row's loss by its logits, where all rows are one chunk; else the logits are computed again.
+    slopes: Option<Vec<f32>>,
+}
+
+impl Op for LearningHead {
+    type Saved = Kept;
+
+    fn forward(&self, _: &Device, inputs: &[&Array], wants: Wants) -> Result<(Array, Kept)> {
+        let [hidden, weight] = inputs else {
+            bail!("a learning head takes hidden states and a weight")
+        };
+        let ((rows, width), (vocabulary, inner)) = (hidden.dims(), weight.dims());
         if inner != width {
             bail!("hidden states of {width} for a head [{vocabulary}, {inner}]");
         }
         check(rows, &self.targets, vocabulary)?;
-        let (hidden, weight) = (
-            values::slice(hidden, layout)?,
-            values::slice(weight, weight_layout)?,
-        );
         let mut losses = vec![0.0; rows];
         let at_once = rows_of_a_chunk(vocabulary);
+        let keeps = wants.any() && rows <= at_once;
         let mut logits = vec![0.0; at_once.min(rows) * vocabulary];
         let chunks = hidden
+            .values()
             .chunks((at_once * width).max(1))
             .zip(self.targets.chunks(at_once));
         for ((hidden, targets), losses) in chunks.zip(losses.chunks_mut(at_once)) {
             let logits = &mut logits[..targets.len() * vocabulary];
-            logits_of(hidden, weight, (targets.len(), width, vocabulary), logits);
-            let slopes = if self.learn && rows <= at_once {
+            let sizes = (targets.len(), width, vocabulary);
+            logits_of(hidden, weight.values(), sizes, logits);
+            let slopes = if keeps {
                 Slopes::Unscaled
             } else {
                 Slopes::None
             };
             cross_entropy(logits, targets, vocabulary, losses, slopes);
         }
-        if self.learn && rows <= at_once {
-            *self.kept() = Some(logits);
-        }
-        values::result(losses, rows)
+        let kept = Kept {
+            hidden: (*hidden).clone(),
+            weight: (*weight).clone(),
+            slopes: keeps.then_some(logits),
+        };
+        Ok((Array::new(losses, (rows, 1))?, kept))
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        hidden: &Tensor,
-        weight: &Tensor,
-        _losses: &Tensor,
-        factors: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let factors = factors.contiguous()?;
-        let (rows, width) = hidden.dims2()?;
-        let vocabulary = weight.dim(0)?;
+        _: &Device,
+        kept: Kept,
+        grad: Array,
+        _: Wants,
+    ) -> Result<Vec<Option<Array>>> {
+        let Kept {
+            hidden,
+            weight,
+            slopes,
+        } = kept;
+        let ((rows, width), vocabulary) = (hidden.dims(), weight.rows());
         let (mut dhidden, mut dweight) = (vec![0.0; rows * width], vec![0.0; vocabulary * width]);
-        let (hiddens, weights, factors) = (
-            Values::of(hidden)?,
-            Values::of(weight)?,
-            Values::of(&factors)?,
-        );
+        let (hiddens, weights, factors) = (hidden.values(), weight.values(), grad.values());
         let at_once = rows_of_a_chunk(vocabulary);
-        let kept = self.kept().take();
-        let again = kept.is_none();
-        let mut logits = kept.unwrap_or_else(|| vec![0.0; at_once.min(rows) * vocabulary]);
+        let again = slopes.is_none();
+        let mut logits = slopes.unwrap_or_else(|| vec![0.0; at_once.min(rows) * vocabulary]);
         let mut losses = vec![0.0; at_once.min(rows)];
         for start in (0..rows).step_by(at_once) {
             let part = start..(start + at_once).min(rows);
@@ -287,12 +239,8 @@ impl CustomOp2 for Learning {
             let logits = &mut logits[..count * vocabulary];
             let factors = &factors[part.clone()];
             if again {
-                logits_of(
-                    &hiddens[values.clone()],
-                    &weights,
-                    (count, width, vocabulary),
-                    logits,
-                );
+                let sizes = (count, width, vocabulary);
+                logits_of(&hiddens[values.clone()], weights, sizes, logits);
                 let targets = &self.targets[part];
                 cross_entropy(
                     logits,
@@ -308,17 +256,17 @@ impl CustomOp2 for Learning {
             let part_of_hidden = View::dense(&hiddens[values.clone()], count, width);
             gemm::parallel(
                 slopes,
-                View::dense(&weights, vocabulary, width),
+                View::dense(weights, vocabulary, width),
                 &mut dhidden[values],
                 0.0,
                 1.0,
             );
             gemm::parallel(slopes.transposed(), part_of_hidden, &mut dweight, 1.0, 1.0);
         }
-        Ok((
-            Some(values::tensor(dhidden, hidden.shape())?),
-            Some(values::tensor(dweight, weight.shape())?),
-        ))
+        Ok(vec![
+            Some(Array::new(dhidden, hidden.dims())?),
+            Some(Array::new(dweight, weight.dims())?),
+        ])
     }
 }
 

@@ -1,16 +1,12 @@
-//! A trainable low-rank update of a linear layer, tracked to its input and to both factors.
-//!
-//! [`through`] is the layer and its update in one operation; [`update`] adds the update to an output that is there
-//! already, tracked to that output as well. Both share their arithmetic.
+//! A frozen linear layer and its trainable low-rank update, in one operation.
 
-use std::sync::{Arc, OnceLock};
-
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use std::sync::Arc;
 
 use super::dropout::Dropout;
 use super::gemm::{self, View};
-use super::quant::Layer;
-use super::values::{self, Values};
+use super::op::{Op, Wants};
+use super::quant::Matrix;
+use crate::device::{Array, Device, Result, bail};
 
 /// How the update is scaled, and which of its inputs it does not see.
 #[derive(Debug, Clone, Copy)]
@@ -19,42 +15,12 @@ pub struct Setting {
     pub dropout: Option<Dropout>,
 }
 
-/// `layer(x) + scale · (drop(x) Aᵀ) Bᵀ` for x [T, in], A [r, in], B [out, r], all f32.
-///
-/// What is not tracked gets no gradient: the input of the first adapted layer depends on nothing that learns.
-pub fn through(
-    x: &Tensor,
-    layer: &Layer<'_>,
-    (a, b): (&Tensor, &Tensor),
-    setting: Setting,
-) -> Result<Tensor> {
-    let op = Through {
-        weight: layer.weight.clone(),
-        bias: layer.bias.cloned(),
-        setting,
-        input_learns: x.track_op(),
-        low: OnceLock::new(),
-    };
-    x.contiguous()?
-        .apply_op3(&a.contiguous()?, &b.contiguous()?, op)
-}
-
-/// `y + scale · (drop(x) Aᵀ) Bᵀ` for y [T, out]; the rest as in [`through`].
-pub fn update(
-    y: &Tensor,
-    x: &Tensor,
-    (a, b): (&Tensor, &Tensor),
-    setting: Setting,
-) -> Result<Tensor> {
-    let shrink = Shrink {
-        setting,
-        input_learns: x.track_op(),
-    };
-    let expand = Expand {
-        output_learns: y.track_op(),
-    };
-    let low = x.contiguous()?.apply_op2(&a.contiguous()?, shrink)?;
-    y.contiguous()?.apply_op3(&low, &b.contiguous()?, expand)
+/// `x·Wᵀ + bias + scale · (drop(x) Aᵀ) Bᵀ` for x [T, in], A [r, in], B [out, r].
+pub struct Through {
+    pub weight: Arc<Matrix>,
+    /// [out]
+    pub bias: Option<Arc<[f32]>>,
+    pub setting: Setting,
 }
 
 impl Setting {
@@ -77,6 +43,14 @@ struct Factor<'a> {
 }
 
 impl<'a> Factor<'a> {
+    fn of(array: &'a Array) -> Self {
+        Self {
+            values: array.values(),
+            rows: array.rows(),
+            columns: array.width(),
+        }
+    }
+
     fn view(self) -> View<'a> {
         View::dense(self.values, self.rows, self.columns)
     }
@@ -155,250 +129,66 @@ fn input_back(dlow: &[f32], a: Factor<'_>, setting: &Setting, dx: &mut [f32]) {
     }
 }
 
-struct Through {
-    weight: Arc<super::quant::Matrix>,
-    bias: Option<Arc<[f32]>>,
-    setting: Setting,
-    input_learns: bool,
-    /// The product with A, kept for the gradient of B.
-    low: OnceLock<Vec<f32>>,
+/// What the backward needs of a forward: x, A, B, and the product with A.
+pub struct Kept {
+    x: Array,
+    a: Array,
+    b: Array,
+    low: Vec<f32>,
 }
 
-impl CustomOp3 for Through {
-    fn name(&self) -> &'static str {
-        "low-rank-through"
-    }
+impl Op for Through {
+    type Saved = Kept;
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        a: &CpuStorage,
-        a_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (tokens, inputs) = x_layout.shape().dims2()?;
+    fn forward(&self, _: &Device, inputs: &[&Array], _: Wants) -> Result<(Array, Kept)> {
+        let [x, a, b] = inputs else {
+            bail!("a low-rank update takes rows and two factors")
+        };
         let (outputs, width) = self.weight.dims();
-        let rank = fitting(a_layout.shape(), b_layout.shape(), (inputs, outputs))?;
-        if width != inputs {
-            bail!("a weight [{outputs}, {width}] for an input [{tokens}, {inputs}]");
+        if x.width() != width || a.width() != width || b.dims() != (outputs, a.rows()) {
+            bail!("{x:?} and factors {a:?} and {b:?} for a weight [{outputs}, {width}]");
         }
-        let x = values::slice(x, x_layout)?;
-        let a = Factor {
-            values: values::slice(a, a_layout)?,
-            rows: rank,
-            columns: inputs,
-        };
-        let b = Factor {
-            values: values::slice(b, b_layout)?,
-            rows: outputs,
-            columns: rank,
-        };
         let mut y = self.weight.product_and_bias(x, self.bias.as_deref())?;
-        let dropped = self.setting.dropped(x, inputs);
-        let low = shrink(dropped.as_deref().unwrap_or(x), a, self.setting.scale);
-        expand(&low, b, &mut y);
-        // An operation runs forward once; were it run again, the product would be the same.
-        let _ = self.low.set(low);
-        values::result(y, (tokens, outputs))
+        let dropped = self.setting.dropped(x.values(), width);
+        let seen = dropped.as_deref().unwrap_or(x.values());
+        let low = shrink(seen, Factor::of(a), self.setting.scale);
+        expand(&low, Factor::of(b), y.values_mut());
+        let kept = Kept {
+            x: (*x).clone(),
+            a: (*a).clone(),
+            b: (*b).clone(),
+            low,
+        };
+        Ok((y, kept))
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        x: &Tensor,
-        a: &Tensor,
-        b: &Tensor,
-        _y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (tokens, inputs) = x.dims2()?;
-        let (outputs, rank) = b.dims2()?;
-        let Some(low) = self.low.get() else {
-            bail!("a backward pass without its forward")
+        _: &Device,
+        kept: Kept,
+        grad: Array,
+        wants: Wants,
+    ) -> Result<Vec<Option<Array>>> {
+        let Kept { x, a, b, low } = kept;
+        let (factor_a, factor_b) = (Factor::of(&a), Factor::of(&b));
+        let (dlow, db) = expand_back(grad.values(), &low, factor_b);
+        let dropped = self.setting.dropped(x.values(), x.width());
+        let seen = dropped.as_deref().unwrap_or(x.values());
+        let da = shrink_back(&dlow, seen, factor_a, self.setting.scale);
+        // The input of the first adapted layer depends on nothing that learns.
+        let dx = match wants.has(0) {
+            true => {
+                let mut dx = self.weight.backward_input(&grad)?;
+                input_back(&dlow, factor_a, &self.setting, dx.values_mut());
+                Some(dx)
+            }
+            false => None,
         };
-        let dy = grad.contiguous()?;
-        let (dy, x, a, b) = (
-            Values::of(&dy)?,
-            Values::of(x)?,
-            Values::of(a)?,
-            Values::of(b)?,
-        );
-        let a = Factor {
-            values: &a,
-            rows: rank,
-            columns: inputs,
-        };
-        let b = Factor {
-            values: &b,
-            rows: outputs,
-            columns: rank,
-        };
-        let (dlow, db) = expand_back(&dy, low, b);
-        let dropped = self.setting.dropped(&x, inputs);
-        let da = shrink_back(
-            &dlow,
-            dropped.as_deref().unwrap_or(&x),
-            a,
-            self.setting.scale,
-        );
-        let dx = if self.input_learns {
-            let mut dx = self.weight.transposed_product(&dy)?;
-            input_back(&dlow, a, &self.setting, &mut dx);
-            Some(values::tensor(dx, (tokens, inputs))?)
-        } else {
-            None
-        };
-        Ok((
+        Ok(vec![
             dx,
-            Some(values::tensor(da, (rank, inputs))?),
-            Some(values::tensor(db, (outputs, rank))?),
-        ))
-    }
-}
-
-/// The rank of factors that fit a layer of `inputs` and `outputs`.
-fn fitting(a: &Shape, b: &Shape, (inputs, outputs): (usize, usize)) -> Result<usize> {
-    let (rank, width) = a.dims2()?;
-    if width != inputs || b.dims() != [outputs, rank] {
-        bail!("factors {a:?} and {b:?} for a layer from {inputs} to {outputs}");
-    }
-    Ok(rank)
-}
-
-/// `scale · drop(x) Aᵀ`
-struct Shrink {
-    setting: Setting,
-    input_learns: bool,
-}
-
-impl CustomOp2 for Shrink {
-    fn name(&self) -> &'static str {
-        "low-rank-shrink"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        a: &CpuStorage,
-        a_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (tokens, inputs) = x_layout.shape().dims2()?;
-        let (rank, width) = a_layout.shape().dims2()?;
-        if width != inputs {
-            bail!("A [{rank}, {width}] for an input [{tokens}, {inputs}]");
-        }
-        let x = values::slice(x, x_layout)?;
-        let a = Factor {
-            values: values::slice(a, a_layout)?,
-            rows: rank,
-            columns: inputs,
-        };
-        let dropped = self.setting.dropped(x, inputs);
-        let low = shrink(dropped.as_deref().unwrap_or(x), a, self.setting.scale);
-        values::result(low, (tokens, rank))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        a: &Tensor,
-        _low: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (tokens, inputs) = x.dims2()?;
-        let rank = a.dims2()?.0;
-        let grad = grad.contiguous()?;
-        let (dlow, x, a) = (Values::of(&grad)?, Values::of(x)?, Values::of(a)?);
-        let a = Factor {
-            values: &a,
-            rows: rank,
-            columns: inputs,
-        };
-        let dropped = self.setting.dropped(&x, inputs);
-        let da = shrink_back(
-            &dlow,
-            dropped.as_deref().unwrap_or(&x),
-            a,
-            self.setting.scale,
-        );
-        let dx = if self.input_learns {
-            let mut dx = vec![0.0; tokens * inputs];
-            input_back(&dlow, a, &self.setting, &mut dx);
-            Some(values::tensor(dx, (tokens, inputs))?)
-        } else {
-            None
-        };
-        Ok((dx, Some(values::tensor(da, (rank, inputs))?)))
-    }
-}
-
-/// `y + low Bᵀ`
-struct Expand {
-    output_learns: bool,
-}
-
-impl CustomOp3 for Expand {
-    fn name(&self) -> &'static str {
-        "low-rank-expand"
-    }
-
-    fn cpu_fwd(
-        &self,
-        y: &CpuStorage,
-        y_layout: &Layout,
-        low: &CpuStorage,
-        low_layout: &Layout,
-        b: &CpuStorage,
-        b_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (tokens, outputs) = y_layout.shape().dims2()?;
-        let (rows, rank) = low_layout.shape().dims2()?;
-        if rows != tokens || b_layout.shape().dims() != [outputs, rank] {
-            bail!(
-                "B {:?} for an output [{tokens}, {outputs}] at rank {rank}",
-                b_layout.shape()
-            );
-        }
-        let mut sum = values::slice(y, y_layout)?.to_vec();
-        let b = Factor {
-            values: values::slice(b, b_layout)?,
-            rows: outputs,
-            columns: rank,
-        };
-        expand(values::slice(low, low_layout)?, b, &mut sum);
-        values::result(sum, (tokens, outputs))
-    }
-
-    fn bwd(
-        &self,
-        _y: &Tensor,
-        low: &Tensor,
-        b: &Tensor,
-        _sum: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (tokens, rank) = low.dims2()?;
-        let outputs = b.dims2()?.0;
-        let dy = grad.contiguous()?;
-        let (dlow, db) = {
-            let (grad, low, b) = (Values::of(&dy)?, Values::of(low)?, Values::of(b)?);
-            expand_back(
-                &grad,
-                &low,
-                Factor {
-                    values: &b,
-                    rows: outputs,
-                    columns: rank,
-                },
-            )
-        };
-        let (dlow, db) = (
-            values::tensor(dlow, (tokens, rank))?,
-            values::tensor(db, (outputs, rank))?,
-        );
-        Ok((self.output_learns.then_some(dy), Some(dlow), Some(db)))
+            Some(Array::new(da, a.dims())?),
+            Some(Array::new(db, b.dims())?),
+        ])
     }
 }
 

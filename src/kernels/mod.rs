@@ -1,7 +1,7 @@
-//! kernels: arithmetic on slices and tensors. Knows no names, no requests and no policy; home of `unsafe`.
+//! kernels: arithmetic on slices and arrays. Knows no names, no requests and no policy; home of `unsafe`.
 //!
-//! Every operation that learning passes through is tracked and has a backward of its own; candle's untracked shortcuts
-//! would drop gradients without a word. Each has a plain twin in its tests, and a finite-difference check.
+//! Every operation that learning passes through is an [`op::Op`] with a backward of its own; [`tape`] takes gradients
+//! back through them. Each has a plain twin in its tests, and a finite-difference check.
 
 pub mod activation;
 pub mod attention;
@@ -9,23 +9,24 @@ pub mod linear;
 pub mod loss;
 pub mod lowrank;
 pub mod norm;
+pub mod op;
 pub mod pool;
 pub mod quant;
 pub mod rotary;
 pub mod scores;
 pub mod segmented;
 pub mod simd;
+pub mod tape;
 
 mod ahead;
 mod dropout;
 pub mod gemm;
 mod memory;
+mod room;
 #[cfg(test)]
 pub(crate) mod testing;
 mod unit;
-mod values;
 
 pub use dropout::Dropout;
 pub use memory::claim_threads;
 pub use unit::{SWITCH, Unit, check_switch};
-pub use values::select_rows;

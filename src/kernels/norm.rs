@@ -1,73 +1,64 @@
 //! Root-mean-square normalisation (Zhang and Sennrich, arXiv 1910.07467).
 
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
-
+use super::op::{Op, Wants};
 use super::pool;
 use super::simd::{LANES, fma, fold, simd_fn};
-use super::values::{self, Values};
+use crate::device::{Array, Device, Result, bail};
 
 /// Values a tile works on.
 const TILE: usize = 1 << 14;
 
-/// x / √(mean(x²) + eps) · w over every run of d values: x is [.., n·d], w is [d]; with n heads side by side each is
-/// normalised on its own. Tracked to both.
-pub fn rms_norm(x: &Tensor, w: &Tensor, eps: f64) -> Result<Tensor> {
-    x.contiguous()?.apply_op2(w, RmsNorm { eps: eps as f32 })
+/// x / √(mean(x²) + eps) · w over every run of d values: x is [T, n·d], w is [1, d]; with n heads side by side each is
+/// normalised on its own.
+#[derive(Debug, Clone, Copy)]
+pub struct RmsNorm {
+    pub eps: f32,
 }
 
-struct RmsNorm {
-    eps: f32,
-}
+impl Op for RmsNorm {
+    /// x and w
+    type Saved = [Array; 2];
 
-impl CustomOp2 for RmsNorm {
-    fn name(&self) -> &'static str {
-        "rms-norm"
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        w: &CpuStorage,
-        w_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (_, row) = values::rows(x_layout.shape())?;
-        let (x, w) = (values::slice(x, x_layout)?, values::slice(w, w_layout)?);
+    fn forward(&self, _: &Device, inputs: &[&Array], _: Wants) -> Result<(Array, Self::Saved)> {
+        let [x, w] = inputs else {
+            bail!("a norm takes rows and a weight")
+        };
         let width = w.len();
-        if width == 0 || !row.is_multiple_of(width) {
-            bail!("a norm of {width} for rows of {row}");
+        if width == 0 || !x.width().is_multiple_of(width) {
+            bail!("a norm of {width} for rows of {}", x.width());
         }
-        let mut y = vec![0.0; x.len()];
+        let (xs, ws) = (x.values(), w.values());
+        let mut y = vec![0.0; xs.len()];
         pool::over_rows(&mut y, width, pool::rows_of(TILE, width), |rows, y| {
-            forward(&x[rows.start * width..rows.end * width], w, self.eps, y);
+            forward(&xs[rows.start * width..rows.end * width], ws, self.eps, y);
         });
-        values::result(y, x_layout.shape())
+        Ok((Array::new(y, x.dims())?, [(*x).clone(), (*w).clone()]))
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        x: &Tensor,
-        w: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
-        let (x_values, w_values, dy_values) = (Values::of(x)?, Values::of(w)?, Values::of(&dy)?);
-        let (xs, ws, dys) = (&*x_values, &*w_values, &*dy_values);
+        _: &Device,
+        [x, w]: Self::Saved,
+        grad: Array,
+        wants: Wants,
+    ) -> Result<Vec<Option<Array>>> {
+        let (xs, ws, dys) = (x.values(), w.values(), grad.values());
         let width = ws.len();
-        let mut dx = vec![0.0; xs.len()];
-        pool::over_rows(&mut dx, width, pool::rows_of(TILE, width), |rows, dx| {
-            let part = rows.start * width..rows.end * width;
-            backward_input(&xs[part.clone()], ws, &dys[part], self.eps, dx);
-        });
-        let dw = if w.track_op() {
+        let mut grads = vec![None, None];
+        if wants.has(0) {
+            let mut dx = vec![0.0; xs.len()];
+            pool::over_rows(&mut dx, width, pool::rows_of(TILE, width), |rows, dx| {
+                let part = rows.start * width..rows.end * width;
+                backward_input(&xs[part.clone()], ws, &dys[part], self.eps, dx);
+            });
+            grads[0] = Some(Array::new(dx, x.dims())?);
+        }
+        if wants.has(1) {
             let mut dw = vec![0.0; width];
             backward_weight(xs, dys, self.eps, &mut dw);
-            Some(values::tensor(dw, width)?)
-        } else {
-            None
-        };
-        Ok((Some(values::tensor(dx, x.shape())?), dw))
+            grads[1] = Some(Array::row(dw));
+        }
+        Ok(grads)
     }
 }
 
@@ -136,66 +127,68 @@ simd_fn! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{assert_close, assert_gradients, noise};
+    use candle_core::{D, Tensor};
+
+    use super::super::testing::{assert_close, assert_gradients, noise, once, tensor};
     use super::*;
 
-    #[test]
-    fn heads_side_by_side_are_normalised_one_by_one() -> Result<()> {
-        let (x, w) = (noise(&[3, 4 * 6], 2.0, 5), noise(&[6], 1.0, 6));
-        let oracle = plain(&x.reshape((3, 4, 6))?, &w, 1e-6)?.reshape((3, 24))?;
-        assert_close(&rms_norm(&x, &w, 1e-6)?, &oracle, 2e-6, "heads");
-        Ok(())
+    fn norm(x: &Array, w: &Array, eps: f32) -> Result<Array> {
+        once(RmsNorm { eps }, &[x, w])
     }
 
-    fn plain(x: &Tensor, w: &Tensor, eps: f64) -> Result<Tensor> {
-        let mean = (x.sqr()?.sum_keepdim(candle_core::D::Minus1)?
-            / x.dim(candle_core::D::Minus1)? as f64)?;
-        x.broadcast_div(&(mean + eps)?.sqrt()?)?.broadcast_mul(w)
+    fn plain(x: &Tensor, w: &Array, eps: f64) -> candle_core::Result<Tensor> {
+        let mean = (x.sqr()?.sum_keepdim(D::Minus1)? / x.dim(D::Minus1)? as f64)?;
+        let scaled = x.broadcast_div(&(mean + eps)?.sqrt()?)?;
+        scaled.broadcast_mul(&tensor(w).flatten_all()?)
     }
 
     #[test]
-    fn it_agrees_with_the_written_out_formula() -> Result<()> {
-        for shape in [vec![3, 8], vec![2, 5, 33], vec![70, 256]] {
-            let x = noise(&shape, 2.0, 1);
-            let w = noise(&shape[shape.len() - 1..], 1.0, 2);
-            assert_close(
-                &rms_norm(&x, &w, 1e-5)?,
-                &plain(&x, &w, 1e-5)?,
-                2e-6,
-                "norm",
-            );
+    fn heads_side_by_side_are_normalised_one_by_one() {
+        let (x, w) = (noise((3, 4 * 6), 2.0, 5), noise((1, 6), 1.0, 6));
+        let heads = tensor(&x).reshape((3, 4, 6)).unwrap();
+        let oracle = plain(&heads, &w, 1e-6).unwrap().reshape((3, 24)).unwrap();
+        assert_close(&norm(&x, &w, 1e-6).unwrap(), &oracle, 2e-6, "heads");
+    }
+
+    #[test]
+    fn it_agrees_with_the_written_out_formula() {
+        for dims in [(3, 8), (10, 33), (70, 256)] {
+            let (x, w) = (noise(dims, 2.0, 1), noise((1, dims.1), 1.0, 2));
+            let oracle = plain(&tensor(&x), &w, 1e-5).unwrap();
+            assert_close(&norm(&x, &w, 1e-5).unwrap(), &oracle, 2e-6, "norm");
         }
-        Ok(())
     }
 
     #[test]
-    fn a_row_that_is_not_finite_or_overflows_comes_out_as_not_a_number_and_alone() -> Result<()> {
+    fn a_row_that_is_not_finite_or_overflows_comes_out_as_not_a_number_and_alone() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 1e30] {
             for width in [8, 33] {
-                let (rows, w) = (noise(&[3, width], 2.0, 1), noise(&[width], 1.0, 2));
-                let mut x = rows.flatten_all()?.to_vec1::<f32>()?;
-                x[2 * width - 1] = bad;
-                let x = Tensor::from_vec(x, (3, width), &candle_core::Device::Cpu)?;
-                let found = rms_norm(&x, &w, 1e-5)?;
-                let spoiled = found.get(1)?.to_vec1::<f32>()?;
-                assert!(spoiled.iter().all(|y| y.is_nan()), "{bad}: {spoiled:?}");
-                let oracle = plain(&rows, &w, 1e-5)?;
+                let (rows, w) = (noise((3, width), 2.0, 1), noise((1, width), 1.0, 2));
+                let mut x = rows.clone();
+                x.values_mut()[2 * width - 1] = bad;
+                let found = norm(&x, &w, 1e-5).unwrap();
+                let spoiled = found.select_rows(&[1]).unwrap();
+                let all = spoiled.values();
+                assert!(all.iter().all(|y| y.is_nan()), "{bad}: {all:?}");
+                let oracle = norm(&rows, &w, 1e-5).unwrap();
                 for row in [0, 2] {
-                    assert_close(&found.get(row)?, &oracle.get(row)?, 2e-6, "its neighbours");
+                    let [found, oracle] = [&found, &oracle].map(|a| a.select_rows(&[row]).unwrap());
+                    assert_close(&found, &tensor(&oracle), 0.0, "its neighbours");
                 }
             }
         }
-        Ok(())
     }
 
     #[test]
     fn its_gradients_follow_differences() {
-        let inputs = [noise(&[3, 2, 19], 1.0, 3), noise(&[19], 1.0, 4)];
-        assert_gradients(&inputs, 2e-3, |t| rms_norm(&t[0], &t[1], 1e-5));
+        let inputs = [noise((3, 2 * 19), 1.0, 3), noise((1, 19), 1.0, 4)];
+        assert_gradients(&inputs, 2e-3, |run, t| {
+            run.op(RmsNorm { eps: 1e-5 }, &[&t[0], &t[1]])
+        });
     }
 
     #[test]
     fn a_weight_of_another_width_is_an_error() {
-        assert!(rms_norm(&noise(&[2, 8], 1.0, 1), &noise(&[9], 1.0, 1), 1e-5).is_err());
+        assert!(norm(&noise((2, 8), 1.0, 1), &noise((1, 9), 1.0, 1), 1e-5).is_err());
     }
 }

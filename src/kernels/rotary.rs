@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
-
+use super::op::{Op, Wants};
 use super::pool;
 use super::simd::{fma, simd_fn};
-use super::values::{self, Values};
+use crate::device::{Array, Device, Result, bail};
 
 /// Values a tile works on.
 const TILE: usize = 1 << 14;
@@ -85,28 +84,26 @@ impl Angles {
     }
 }
 
-/// Turns every head of x [tokens, heads · d] by its token's angles, d = 2 · frequencies. Tracked.
-pub fn rotate(x: &Tensor, angles: &Angles) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Rotate(angles.clone()))
-}
-
-struct Rotate(Angles);
+/// Turns every head of x [tokens, heads · d] by its token's angles, d = 2 · frequencies.
+#[derive(Debug, Clone)]
+pub struct Rotate(pub Angles);
 
 impl Rotate {
-    fn turn(&self, x: &[f32], shape: &Shape, direction: f32) -> Result<Vec<f32>> {
-        let (tokens, width) = shape.dims2()?;
+    fn turn(&self, x: &Array, direction: f32) -> Result<Array> {
+        let (tokens, width) = x.dims();
         let half = self.0.frequencies;
         if half == 0 || !width.is_multiple_of(2 * half) || tokens != self.0.tokens() {
             bail!(
-                "angles of {} tokens and {half} frequencies for {shape:?}",
+                "angles of {} tokens and {half} frequencies for {x:?}",
                 self.0.tokens()
             );
         }
-        let mut y = vec![0.0; x.len()];
+        let xs = x.values();
+        let mut y = vec![0.0; xs.len()];
         let heads = width / (2 * half);
         pool::over_rows(&mut y, width, pool::rows_of(TILE, width), |rows, y| {
             let angles = rows.start * half..rows.end * half;
-            let part = &x[rows.start * width..rows.end * width];
+            let part = &xs[rows.start * width..rows.end * width];
             turn(
                 part,
                 &self.0.cos[angles.clone()],
@@ -116,25 +113,23 @@ impl Rotate {
                 y,
             );
         });
-        Ok(y)
+        Array::new(y, x.dims())
     }
 }
 
-impl CustomOp1 for Rotate {
-    fn name(&self) -> &'static str {
-        "rotary"
-    }
+impl Op for Rotate {
+    type Saved = ();
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let y = self.turn(values::slice(x, layout)?, layout.shape(), 1.0)?;
-        values::result(y, layout.shape())
+    fn forward(&self, _: &Device, inputs: &[&Array], _: Wants) -> Result<(Array, ())> {
+        let [x] = inputs else {
+            bail!("one input is turned at a time")
+        };
+        Ok((self.turn(x, 1.0)?, ()))
     }
 
     /// A rotation's transpose turns the other way.
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        let dy = dy.contiguous()?;
-        let dx = self.turn(&Values::of(&dy)?, x.shape(), -1.0)?;
-        values::tensor(dx, x.shape()).map(Some)
+    fn backward(&self, _: &Device, (): (), grad: Array, _: Wants) -> Result<Vec<Option<Array>>> {
+        Ok(vec![Some(self.turn(&grad, -1.0)?)])
     }
 }
 
@@ -158,9 +153,10 @@ simd_fn! {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{assert_close, assert_gradients, noise};
+    use candle_core::{Device, Tensor};
+
+    use super::super::testing::{assert_close, assert_gradients, noise, once, tensor};
     use super::*;
-    use candle_core::Device;
 
     fn angles(positions: &[usize], half: usize) -> Angles {
         let frequencies: Vec<f32> = (0..half).map(|i| 0.5f32.powi(i as i32)).collect();
@@ -168,10 +164,11 @@ mod tests {
     }
 
     #[test]
-    fn it_agrees_with_rotate_half() -> Result<()> {
+    fn it_agrees_with_rotate_half() -> candle_core::Result<()> {
         let (positions, heads, half) = ([0, 1, 7, 3], 3, 5);
         let angles = angles(&positions, half);
-        let x = noise(&[4, heads, 2 * half], 1.0, 1);
+        let flat = noise((4, heads * 2 * half), 1.0, 1);
+        let x = tensor(&flat).reshape((4, heads, 2 * half))?;
         let table = |values: &[f32]| {
             let once = Tensor::from_slice(values, (4, 1, half), &Device::Cpu)?;
             Tensor::cat(&[&once, &once], 2)
@@ -180,7 +177,7 @@ mod tests {
         let turned = Tensor::cat(&[&high.neg()?, &low], 2)?;
         let oracle = (x.broadcast_mul(&table(&angles.cos)?)?
             + turned.broadcast_mul(&table(&angles.sin)?)?)?;
-        let found = rotate(&x.flatten(1, 2)?, &angles)?;
+        let found = once(Rotate(angles), &[&flat]).unwrap();
         assert_close(&found, &oracle.flatten(1, 2)?, 1e-6, "rotary");
         Ok(())
     }
@@ -188,14 +185,16 @@ mod tests {
     #[test]
     fn its_gradient_follows_differences() {
         let angles = angles(&[2, 0, 5], 4);
-        assert_gradients(&[noise(&[3, 2 * 8], 1.0, 2)], 2e-3, |t| {
-            rotate(&t[0], &angles)
+        assert_gradients(&[noise((3, 2 * 8), 1.0, 2)], 2e-3, |run, t| {
+            run.op(Rotate(angles.clone()), &[&t[0]])
         });
     }
 
     #[test]
     fn angles_must_fit_the_heads() {
-        assert!(rotate(&noise(&[3, 2 * 8], 1.0, 1), &angles(&[1, 2], 4)).is_err());
-        assert!(rotate(&noise(&[2, 2 * 6], 1.0, 1), &angles(&[1, 2], 4)).is_err());
+        let rotate = Rotate(angles(&[1, 2], 4));
+        for dims in [(3, 2 * 8), (2, 2 * 6)] {
+            assert!(once(rotate.clone(), &[&noise(dims, 1.0, 1)]).is_err());
+        }
     }
 }

@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use candle_core::{Result, bail};
-
+use crate::device::{Result, bail};
 use crate::kernels::attention::Query;
 
 /// One ragged batch. `tokens` is flat; each sequence owns a range of it. Rows sorted by adapter are the caller's affair.

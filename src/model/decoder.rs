@@ -1,6 +1,6 @@
 //! The decoder: embedding, blocks, norm and head, with one forward for serving and for learning.
 
-use candle_core::{Result, Tensor, Var};
+use std::sync::Arc;
 
 use super::groups::WeightGroup;
 use super::layers::{Block, Embedding, Norm, Weight};
@@ -11,9 +11,12 @@ use super::supply::{At, Frozen, Initial, Learning, Supply, Taken, seeded};
 use super::weights::{Source, WeightError};
 use super::{Batch, Cache, KvKind, Pack, Sequence};
 use crate::adapter::{Adapt, SiteShape};
+use crate::device::{Array, Result, bail};
 use crate::kernels::attention::{Pages, Stored};
-use crate::kernels::loss;
-use crate::kernels::select_rows;
+use crate::kernels::loss::log_softmax;
+use crate::kernels::op::{Run, Value};
+use crate::kernels::rotary::Angles;
+use crate::kernels::tape::Parameter;
 
 pub struct Model {
     spec: Spec,
@@ -25,7 +28,7 @@ pub struct Model {
     sites: Vec<SiteShape>,
     taken: Taken,
     stored: Stored,
-    variables: Vec<(String, Var)>,
+    parameters: Vec<(String, Parameter)>,
 }
 
 impl Model {
@@ -53,10 +56,10 @@ impl Model {
         let mut supply = Learning {
             spec,
             initial,
-            variables: Vec::new(),
+            parameters: Vec::new(),
         };
         let mut model = Self::build(&mut supply)?;
-        model.variables = supply.variables;
+        model.parameters = supply.parameters;
         Ok(model)
     }
 
@@ -84,7 +87,7 @@ impl Model {
             rotation: Rotation::of(&spec.rope, spec.head_dim),
             sites: blocks.iter().flat_map(Block::sites).collect(),
             stored: Stored::F32,
-            variables: Vec::new(),
+            parameters: Vec::new(),
             spec,
             embedding,
             blocks,
@@ -147,13 +150,13 @@ impl Model {
     }
 
     /// The parameters that learn, by their paths; none for a base.
-    pub fn variables(&self) -> &[(String, Var)] {
-        &self.variables
+    pub fn learning_parameters(&self) -> &[(String, Parameter)] {
+        &self.parameters
     }
 
     pub fn new_cache(&self, blocks: usize, block_size: usize) -> Result<Cache> {
         if block_size == 0 || u32::try_from(blocks).is_err() {
-            candle_core::bail!("a cache of {blocks} blocks of {block_size} positions");
+            bail!("a cache of {blocks} blocks of {block_size} positions");
         }
         Ok(Cache::new(&self.spec, self.stored, blocks, block_size))
     }
@@ -169,56 +172,69 @@ impl Model {
         (layers * Pages::block_bytes(self.stored, block_size, kv_heads, head_dim)) as u64
     }
 
-    /// Serving: one ragged forward that writes keys and values; f32 logits [logit_rows, vocab], untracked.
-    pub fn serve(&self, batch: &Batch, cache: &mut Cache, adapters: &dyn Adapt) -> Result<Tensor> {
+    /// Serving: one ragged forward that writes keys and values; logits [logit_rows, vocab].
+    pub fn serve(&self, batch: &Batch, cache: &mut Cache, adapters: &dyn Adapt) -> Result<Array> {
+        let run = Run::host();
         let positions = batch.positions(self.spec.context)?;
         let slots = batch.slots(cache.block_size())?;
         let queries = batch.sequences.iter().map(Sequence::query).collect();
-        let mode = Mode::Paged {
-            cache,
-            queries,
-            slots,
-        };
         let mut step = Step {
+            run,
             angles: self.rotation.angles(&positions, || batch.lengths()),
             adapt: adapters,
-            mode,
+            mode: Mode::Paged {
+                cache,
+                queries,
+                slots,
+            },
         };
-        let hidden = self.through_blocks(&batch.tokens, &mut step)?;
-        let wanted = select_rows(&hidden, &batch.logit_rows)?;
-        self.head
-            .project(&self.norm.forward(&wanted, &step)?, None, false)
+        let embedded = self.embedding.forward(&batch.tokens, run)?;
+        let blocks = self.blocks.iter();
+        let hidden = { blocks }.try_fold(embedded, |x, block| block.forward(&x, &mut step))?;
+        let wanted = hidden.select_rows(&batch.logit_rows)?.into();
+        let logits = self
+            .head
+            .project(run, &self.norm.forward(&wanted, run)?, None)?;
+        Ok(logits.into_array())
     }
 
-    /// Learning: hidden states [T, hidden] after the last norm, tracked to whatever learns in adapters and weights.
-    pub fn learn(&self, pack: &Pack, adapters: &dyn Adapt) -> Result<Tensor> {
+    /// Learning: hidden states [T, hidden] after the last norm, recorded through whatever learns in adapters and weights.
+    pub fn learn<'a>(
+        &'a self,
+        run: Run<'_, 'a>,
+        pack: &Pack,
+        adapters: &'a dyn Adapt,
+    ) -> Result<Value> {
         let positions = pack.positions(self.spec.context)?;
-        let mode = Mode::Packed(&pack.ranges);
-        let mut step = Step {
-            angles: self.rotation.angles(&positions, || pack.lengths()),
-            adapt: adapters,
-            mode,
-        };
-        let hidden = self.through_blocks(&pack.tokens, &mut step)?;
-        self.norm.forward(&hidden, &step)
+        let angles = self.rotation.angles(&positions, || pack.lengths());
+        let ranges: Arc<[_]> = pack.ranges.as_slice().into();
+        let embedded = self.embedding.forward(&pack.tokens, run)?;
+        let hidden = self.blocks.iter().try_fold(embedded, |x, block| {
+            let (angles, ranges): (Angles, _) = (angles.clone(), ranges.clone());
+            run.block(&x, move |run, x| {
+                let mut step = Step {
+                    run,
+                    angles: angles.clone(),
+                    adapt: adapters,
+                    mode: Mode::Packed(ranges.clone()),
+                };
+                block.forward(x, &mut step)
+            })
+        })?;
+        self.norm.forward(&hidden, run)
     }
 
-    /// Cross entropy of each row (natural log), [R] f32, tracked to `hidden` [R, hidden] (as [`learn`](Self::learn) gives
-    /// them, the rows that have a target) and to a head that learns.
-    pub fn token_losses(&self, hidden: &Tensor, targets: &[u32]) -> Result<Tensor> {
-        loss::token_losses(hidden, self.head.head(), targets)
+    /// Cross entropy (natural log) of each row of `hidden` [R, hidden], which are rows of what [`learn`](Self::learn)
+    /// gives: [R, 1], recorded through them and through a head that learns.
+    pub fn token_losses(&self, run: Run<'_, '_>, hidden: &Value, targets: &[u32]) -> Result<Value> {
+        self.head.token_losses(run, hidden, targets)
     }
 
-    /// Log-probabilities [R, vocab] of hidden rows, untracked.
-    pub fn log_probs(&self, hidden: &Tensor) -> Result<Tensor> {
-        loss::log_softmax(&self.head.project(&hidden.detach(), None, false)?)
-    }
-
-    fn through_blocks(&self, tokens: &[u32], step: &mut Step<'_>) -> Result<Tensor> {
-        let embedded = self.embedding.forward(tokens, step)?;
-        self.blocks
-            .iter()
-            .try_fold(embedded, |x, block| block.forward(&x, step))
+    /// Log-probabilities [R, vocab] of hidden rows.
+    pub fn log_probs(&self, hidden: &Array) -> Result<Array> {
+        let hidden = hidden.clone().into();
+        let logits = self.head.project(Run::host(), &hidden, None)?;
+        Ok(log_softmax(logits.into_array()))
     }
 }
 

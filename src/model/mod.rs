@@ -13,6 +13,8 @@ pub mod sample;
 pub mod spec;
 mod step;
 mod supply;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod weights;
 
 pub use base::{Base, KvKind, OpenError, Origin};

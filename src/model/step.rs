@@ -1,48 +1,48 @@
 //! What one forward knows besides its rows: positions, adapters, and what attention reads.
 
 use std::ops::Range;
-
-use candle_core::{Result, Tensor, bail};
+use std::sync::Arc;
 
 use super::Cache;
 use crate::adapter::Adapt;
-use crate::kernels::attention::{self, Attend, Query};
-use crate::kernels::rotary::{Angles, rotate};
+use crate::device::{Result, bail};
+use crate::kernels::attention::{self, Attend, Packed, Query};
+use crate::kernels::op::{Run, Value};
+use crate::kernels::rotary::{Angles, Rotate};
 
-pub(super) struct Step<'a> {
+pub(super) struct Step<'s, 'a> {
+    pub run: Run<'s, 'a>,
     pub angles: Angles,
-    pub adapt: &'a dyn Adapt,
-    pub mode: Mode<'a>,
+    pub adapt: &'s dyn Adapt,
+    pub mode: Mode<'s>,
 }
 
 /// The two lives of a model.
-pub(super) enum Mode<'a> {
-    /// Learning: rows attend within their record; everything is tracked.
-    Packed(&'a [Range<usize>]),
-    /// Serving: rows write their keys and values to a cache and attend over it; nothing is tracked.
+pub(super) enum Mode<'s> {
+    /// Learning: rows attend within their record.
+    Packed(Arc<[Range<usize>]>),
+    /// Serving: rows write their keys and values to a cache and attend over it; nothing is recorded.
     Paged {
-        cache: &'a mut Cache,
-        queries: Vec<Query<'a>>,
+        cache: &'s mut Cache,
+        queries: Vec<Query<'s>>,
         slots: Vec<(u32, usize)>,
     },
 }
 
-impl Step<'_> {
-    pub fn learns(&self) -> bool {
-        matches!(self.mode, Mode::Packed(_))
-    }
-
+impl Step<'_, '_> {
     /// What attention makes of the queries, keys and values of this step's rows, which it turns.
     pub fn attend(
         &mut self,
         layer: usize,
-        [q, k, v]: [&Tensor; 3],
+        [q, k, v]: [&Value; 3],
         attend: Attend,
-    ) -> Result<Tensor> {
+    ) -> Result<Value> {
         match &mut self.mode {
             Mode::Packed(ranges) => {
-                let (q, k) = (rotate(q, &self.angles)?, rotate(k, &self.angles)?);
-                attention::packed(&q, &k, v, ranges, attend)
+                let turn = |x: &Value| self.run.op(Rotate(self.angles.clone()), &[x]);
+                let ranges = ranges.clone();
+                let op = Packed { ranges, attend };
+                self.run.op(op, &[&turn(q)?, &turn(k)?, v])
             }
             Mode::Paged {
                 cache,
@@ -55,7 +55,7 @@ impl Step<'_> {
                 // Turned on their way to the cache and into the scores: no pass over them of its own.
                 let angles = Some(&self.angles);
                 pages.store(k, v, angles, slots)?;
-                attention::paged(q, angles, pages, queries, attend)
+                attention::paged(q, angles, pages, queries, attend).map(Value::from)
             }
         }
     }

@@ -1,20 +1,21 @@
 //! Where layers get their weights while a model is built: frozen from a [`Source`], or fresh variables that learn.
 
-use candle_core::{Tensor, Var};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::groups::{WeightGroup, count};
-use super::layers::Weight;
+use super::layers::{Vector, Weight};
 use super::spec::Spec;
 use super::weights::{Source, WeightError};
+use crate::device::Array;
+use crate::kernels::tape::Parameter;
 
 pub(super) trait Supply {
     fn spec(&self) -> &Spec;
     /// A weight of exactly this shape, [outputs, inputs].
     fn matrix(&mut self, path: &str, shape: (usize, usize)) -> Result<Weight, WeightError>;
     /// An f32 vector of exactly this length.
-    fn vector(&mut self, path: &str, len: usize) -> Result<Tensor, WeightError>;
+    fn vector(&mut self, path: &str, len: usize) -> Result<Vector, WeightError>;
 }
 
 /// A supply, the layer that is being built, and a tally of what was taken.
@@ -68,9 +69,7 @@ impl<'a> At<'a> {
 
     pub fn matrix(&mut self, path: &str, shape: (usize, usize)) -> Result<Weight, WeightError> {
         let weight = self.supply.matrix(path, shape)?;
-        let found = weight
-            .dims()
-            .map_err(|e| WeightError::new(path, e.to_string()))?;
+        let found = weight.dims();
         if found != shape {
             return Err(WeightError::new(
                 path,
@@ -86,13 +85,12 @@ impl<'a> At<'a> {
         Ok(weight)
     }
 
-    pub fn vector(&mut self, path: &str, len: usize) -> Result<Tensor, WeightError> {
+    pub fn vector(&mut self, path: &str, len: usize) -> Result<Vector, WeightError> {
         let vector = self.supply.vector(path, len)?;
-        if vector.dims() != [len] {
-            return Err(WeightError::new(
-                path,
-                format!("has shape {:?}, expected [{len}]", vector.dims()),
-            ));
+        let found = vector.array().len();
+        if found != len {
+            let why = format!("has shape [{found}], expected [{len}]");
+            return Err(WeightError::new(path, why));
         }
         self.taken.parameters += len as u64;
         self.taken.bytes += 4 * len as u64;
@@ -112,29 +110,28 @@ impl Supply for Frozen<'_> {
         Ok(Weight::Frozen(self.0.matrix(path)?.into()))
     }
 
-    fn vector(&mut self, path: &str, _len: usize) -> Result<Tensor, WeightError> {
-        self.0.vector(path)
+    fn vector(&mut self, path: &str, _len: usize) -> Result<Vector, WeightError> {
+        Ok(Vector::Frozen(Array::row(self.0.vector(path)?)))
     }
 }
 
-/// Values of one parameter, by its path and shape.
-pub type Initial<'a> = dyn FnMut(&str, &[usize]) -> candle_core::Result<Tensor> + 'a;
+/// Values of one parameter, by its path and sizes; a vector has one row.
+pub type Initial<'a> = dyn FnMut(&str, (usize, usize)) -> Vec<f32> + 'a;
 
-/// Variables, each starting at what `initial` says.
+/// Parameters, each starting at what `initial` says.
 pub(super) struct Learning<'a> {
     pub spec: &'a Spec,
     pub initial: &'a mut Initial<'a>,
-    pub variables: Vec<(String, Var)>,
+    pub parameters: Vec<(String, Parameter)>,
 }
 
 impl Learning<'_> {
-    fn variable(&mut self, path: &str, shape: &[usize]) -> Result<Tensor, WeightError> {
-        let wrong = |e: candle_core::Error| WeightError::new(path, e.to_string());
-        let start = (self.initial)(path, shape).map_err(wrong)?;
-        let variable = Var::from_tensor(&start).map_err(wrong)?;
-        let tensor = variable.as_tensor().clone();
-        self.variables.push((path.to_owned(), variable));
-        Ok(tensor)
+    fn parameter(&mut self, path: &str, dims: (usize, usize)) -> Result<Parameter, WeightError> {
+        let start = Array::new((self.initial)(path, dims), dims);
+        let start = start.map_err(|e| WeightError::new(path, e.to_string()))?;
+        let parameter = Parameter::new(start);
+        self.parameters.push((path.to_owned(), parameter.clone()));
+        Ok(parameter)
     }
 }
 
@@ -143,31 +140,23 @@ impl Supply for Learning<'_> {
         self.spec
     }
 
-    fn matrix(
-        &mut self,
-        path: &str,
-        (outputs, inputs): (usize, usize),
-    ) -> Result<Weight, WeightError> {
-        self.variable(path, &[outputs, inputs])
-            .map(Weight::Learning)
+    fn matrix(&mut self, path: &str, shape: (usize, usize)) -> Result<Weight, WeightError> {
+        self.parameter(path, shape).map(Weight::Learning)
     }
 
-    fn vector(&mut self, path: &str, len: usize) -> Result<Tensor, WeightError> {
-        self.variable(path, &[len])
+    fn vector(&mut self, path: &str, len: usize) -> Result<Vector, WeightError> {
+        self.parameter(path, (1, len)).map(Vector::Learning)
     }
 }
 
 /// GPT-2's start: norms 1, biases 0, weights normal with deviation 0.02, those that write to the residual stream smaller
 /// by √(2·layers). The same seed gives the same numbers.
-pub fn seeded(
-    spec: &Spec,
-    seed: u64,
-) -> impl FnMut(&str, &[usize]) -> candle_core::Result<Tensor> + use<> {
+pub fn seeded(spec: &Spec, seed: u64) -> impl FnMut(&str, (usize, usize)) -> Vec<f32> + use<> {
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let to_residual = 0.02 / (2.0 * spec.layers as f32).sqrt();
-    move |path, shape| {
-        let count: usize = shape.iter().product();
-        let values = match path {
+    move |path, (rows, width)| {
+        let count = rows * width;
+        match path {
             _ if path.ends_with("norm.weight") => vec![1.0; count],
             _ if path.ends_with(".bias") => vec![0.0; count],
             _ => {
@@ -179,8 +168,7 @@ pub fn seeded(
                     .map(|_| normal(&mut random) * deviation)
                     .collect()
             }
-        };
-        Tensor::from_vec(values, shape, &candle_core::Device::Cpu)
+        }
     }
 }
 

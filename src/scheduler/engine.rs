@@ -11,7 +11,7 @@ use tokio::sync::mpsc::Sender;
 use super::admit::Admitted;
 use super::answer::Answer;
 use super::blocks::Pool;
-use super::forward::{Forward, with_numbers};
+use super::forward::Forward;
 use super::gate::Seat;
 use super::observe::Observe;
 use super::pace::Pace;
@@ -21,7 +21,7 @@ use super::prefix::Names;
 use super::request::{Naming, Request};
 use super::stake::Costs;
 use super::step::{Step, Work};
-use crate::device::Turns;
+use crate::device::{Turns, bail};
 use crate::domain::{Event, Reason};
 use crate::model::sample::Scratch;
 use crate::text::Tokenizer;
@@ -106,7 +106,7 @@ impl<F: Forward> Engine<F> {
         shortcuts: Shortcuts,
         turns: Turns,
         observe: Arc<dyn Observe>,
-    ) -> candle_core::Result<Self> {
+    ) -> crate::device::Result<Self> {
         Ok(Self {
             cache: forward.new_cache(shape.blocks, shape.block_size)?,
             names: Names::new(forward.digest(), shape.block_size),
@@ -237,17 +237,16 @@ impl<F: Forward> Engine<F> {
         true
     }
 
-    fn compute(&mut self, step: &Step) -> candle_core::Result<()> {
+    fn compute(&mut self, step: &Step) -> crate::device::Result<()> {
         let logits = self
             .forward
             .serve(&step.batch, &mut self.cache, &step.routed)?;
         let rows = step.batch.logit_rows.len();
-        if logits.dims().first() != Some(&rows) {
-            candle_core::bail!("asked for {rows} rows of logits, got {:?}", logits.dims());
+        if logits.rows() != rows {
+            bail!("asked for {rows} rows of logits, got {logits:?}");
         }
-        with_numbers(&logits, |numbers| {
-            self.settle(step, numbers, numbers.len() / rows.max(1))
-        })
+        self.settle(step, logits.values(), logits.width());
+        Ok(())
     }
 
     /// Moves answers as planned and takes the blocks they need. Returns the work that can be done, ascending.

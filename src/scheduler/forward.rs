@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
-
 use crate::adapter::Routed;
+use crate::device::{Array, Result};
 use crate::model::{Base, Batch, Cache};
 
 pub trait Forward {
@@ -17,7 +16,7 @@ pub trait Forward {
     }
     fn new_cache(&self, blocks: usize, block_size: usize) -> Result<Self::Cache>;
     /// Logits [wanted rows, vocab] of one ragged batch; its keys and values are in the cache afterwards.
-    fn serve(&self, batch: &Batch, cache: &mut Self::Cache, adapters: &Routed) -> Result<Tensor>;
+    fn serve(&self, batch: &Batch, cache: &mut Self::Cache, adapters: &Routed) -> Result<Array>;
 }
 
 impl Forward for Arc<Base> {
@@ -35,22 +34,7 @@ impl Forward for Arc<Base> {
         self.model.new_cache(blocks, block_size)
     }
 
-    fn serve(&self, batch: &Batch, cache: &mut Cache, adapters: &Routed) -> Result<Tensor> {
+    fn serve(&self, batch: &Batch, cache: &mut Cache, adapters: &Routed) -> Result<Array> {
         self.model.serve(batch, cache, adapters)
-    }
-}
-
-/// Lends the numbers of a contiguous f32 tensor on the CPU, without copying them.
-pub fn with_numbers<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> Result<T> {
-    let (storage, layout) = tensor.storage_and_layout();
-    match (&*storage, layout.contiguous_offsets()) {
-        (Storage::Cpu(CpuStorage::F32(numbers)), Some((start, end))) => {
-            Ok(read(&numbers[start..end]))
-        }
-        (_, None) => bail!("logits are not contiguous"),
-        _ => {
-            drop(storage);
-            Ok(read(&tensor.flatten_all()?.to_vec1::<f32>()?))
-        }
     }
 }

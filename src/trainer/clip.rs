@@ -1,10 +1,12 @@
 //! Gradient clipping by global norm.
 
+use crate::device::Array;
+
 /// The global L2 norm of all gradients, summed in f64 in a fixed order.
-pub fn norm(gradients: &[Vec<f32>]) -> f64 {
+pub fn norm(gradients: &[Array]) -> f64 {
     gradients
         .iter()
-        .flatten()
+        .flat_map(Array::values)
         .map(|&g| f64::from(g) * f64::from(g))
         .sum::<f64>()
         .sqrt()
@@ -13,14 +15,15 @@ pub fn norm(gradients: &[Vec<f32>]) -> f64 {
 /// Scales all gradients so that their norm is at most `max_norm`; 0 switches clipping off.
 ///
 /// Source: torch `clip_grad_norm_`: the factor is `max_norm / (norm + 1e-6)`, at most 1.
-pub fn clip(gradients: &mut [Vec<f32>], norm: f64, max_norm: f64) {
+pub fn clip(gradients: &mut [Array], norm: f64, max_norm: f64) {
     if max_norm == 0.0 {
         return;
     }
     let factor = max_norm / (norm + 1e-6);
     if factor < 1.0 {
         let factor = factor as f32;
-        gradients.iter_mut().flatten().for_each(|g| *g *= factor);
+        let values = gradients.iter_mut().flat_map(Array::values_mut);
+        values.for_each(|g| *g *= factor);
     }
 }
 
@@ -30,19 +33,20 @@ mod tests {
 
     #[test]
     fn a_large_norm_is_brought_down_and_a_small_one_left_alone() {
-        let mut gradients = vec![vec![3.0, 0.0], vec![4.0]];
+        let before = [Array::row(vec![3.0, 0.0]), Array::row(vec![4.0])];
+        let mut gradients = before.clone();
         assert_eq!(norm(&gradients), 5.0);
         clip(&mut gradients, 5.0, 10.0);
-        assert_eq!(gradients, [vec![3.0, 0.0], vec![4.0]]);
+        assert_eq!(gradients, before);
         clip(&mut gradients, 5.0, 0.0);
-        assert_eq!(gradients[1], [4.0]);
+        assert_eq!(gradients, before);
         clip(&mut gradients, 5.0, 1.0);
         assert!((norm(&gradients) - 1.0).abs() < 1e-6);
     }
 
     #[test]
     fn a_gradient_that_is_not_a_number_makes_the_norm_one_that_is_not() {
-        assert!(norm(&[vec![1.0, f32::NAN]]).is_nan());
-        assert_eq!(norm(&[vec![f32::INFINITY]]), f64::INFINITY);
+        assert!(norm(&[Array::row(vec![1.0, f32::NAN])]).is_nan());
+        assert_eq!(norm(&[Array::row(vec![f32::INFINITY])]), f64::INFINITY);
     }
 }

@@ -1,13 +1,14 @@
 //! Held-out loss and accuracy of an adapter.
 
-use candle_core::{D, Tensor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::data::{Example, forwards};
 use super::fault::Fault;
 use super::learner::Learner;
 use crate::adapter::Adapt;
+use crate::device::{Array, Error};
 use crate::domain::Recipe;
+use crate::kernels::op::Run;
 
 /// Rows whose log-probabilities exist at a time: a vocabulary is large.
 const AT_ONCE: usize = 64;
@@ -38,11 +39,11 @@ pub fn evaluate(
             if !go_on() {
                 return Ok(None);
             }
-            let hidden = learner.learn(&forward.pack, adapters)?;
+            let hidden = learner.learn(Run::host(), &forward.pack, adapters)?;
             let rows = forward.rows.chunks(AT_ONCE);
             for (rows, targets) in rows.zip(forward.targets.chunks(AT_ONCE)) {
-                let rows = Tensor::from_slice(rows, rows.len(), hidden.device())?;
-                let (lost, hits) = judge(learner, &hidden.index_select(&rows, 0)?, targets)?;
+                let rows: Vec<usize> = rows.iter().map(|row| *row as usize).collect();
+                let (lost, hits) = judge(learner, &hidden.select_rows(&rows)?, targets)?;
                 loss += lost;
                 right += hits;
                 tokens += targets.len();
@@ -57,24 +58,18 @@ pub fn evaluate(
 }
 
 /// The summed loss of some hidden rows, and how many targets were the most likely token.
-fn judge(
-    learner: &dyn Learner,
-    hidden: &Tensor,
-    targets: &[u32],
-) -> Result<(f64, usize), candle_core::Error> {
+fn judge(learner: &dyn Learner, hidden: &Array, targets: &[u32]) -> Result<(f64, usize), Error> {
     let log_probs = learner.log_probs(hidden)?;
-    let column = Tensor::from_slice(targets, (targets.len(), 1), log_probs.device())?;
-    let wanted = log_probs
-        .gather(&column, 1)?
-        .flatten_all()?
-        .to_vec1::<f32>()?;
-    let likeliest = log_probs.argmax(D::Minus1)?.to_vec1::<u32>()?;
-    let hits = likeliest
-        .iter()
-        .zip(targets)
-        .filter(|(found, wanted)| found == wanted)
-        .count();
-    Ok((-wanted.into_iter().map(f64::from).sum::<f64>(), hits))
+    let (mut loss, mut hits) = (0.0, 0);
+    let rows = log_probs.values().chunks_exact(log_probs.width().max(1));
+    for (row, target) in rows.zip(targets) {
+        let target = *target as usize;
+        loss -= f64::from(row[target]);
+        // Of equals the first is the likeliest, as when tokens are chosen.
+        let is_first = row[..target].iter().all(|other| *other < row[target]);
+        hits += usize::from(is_first && row[target..].iter().all(|other| *other <= row[target]));
+    }
+    Ok((loss, hits))
 }
 
 fn maybe_not_finite<'de, D: Deserializer<'de>>(reader: D) -> Result<f64, D::Error> {
@@ -87,6 +82,7 @@ mod tests {
 
     use super::*;
     use crate::adapter::Unadapted;
+    use crate::kernels::op::Value;
     use crate::model::Pack;
     use crate::trainer::data::Sequence;
     use crate::trainer::recipe::Wishes;
@@ -100,16 +96,26 @@ mod tests {
             self.0.parameters()
         }
 
-        fn learn(&self, pack: &Pack, adapters: &dyn Adapt) -> candle_core::Result<Tensor> {
-            self.0.learn(pack, adapters)
+        fn learn<'a>(
+            &'a self,
+            run: Run<'_, 'a>,
+            pack: &Pack,
+            adapters: &'a dyn Adapt,
+        ) -> Result<Value, Error> {
+            self.0.learn(run, pack, adapters)
         }
 
-        fn token_losses(&self, hidden: &Tensor, targets: &[u32]) -> candle_core::Result<Tensor> {
-            self.0.token_losses(hidden, targets)
+        fn token_losses(
+            &self,
+            run: Run<'_, '_>,
+            hidden: &Value,
+            targets: &[u32],
+        ) -> Result<Value, Error> {
+            self.0.token_losses(run, hidden, targets)
         }
 
-        fn log_probs(&self, hidden: &Tensor) -> candle_core::Result<Tensor> {
-            self.1.set(self.1.get().max(hidden.dim(0)?));
+        fn log_probs(&self, hidden: &Array) -> Result<Array, Error> {
+            self.1.set(self.1.get().max(hidden.rows()));
             self.0.log_probs(hidden)
         }
     }
@@ -136,10 +142,13 @@ mod tests {
             tokens: tokens.clone(),
             lengths: vec![],
         };
-        let hidden = learner.learn(&pack, &Unadapted).unwrap();
-        let asked = hidden.narrow(0, 0, tokens.len() - 1).unwrap();
-        let losses = learner.token_losses(&asked, &tokens[1..]).unwrap();
-        let mean = losses.mean_all().unwrap().to_scalar::<f32>().unwrap();
+        let hidden = learner.learn(Run::host(), &pack, &Unadapted).unwrap();
+        let asked: Vec<usize> = (0..tokens.len() - 1).collect();
+        let asked = hidden.select_rows(&asked).unwrap().into();
+        let losses = learner
+            .token_losses(Run::host(), &asked, &tokens[1..])
+            .unwrap();
+        let mean = losses.values().iter().sum::<f32>() / losses.len() as f32;
         assert!((score.loss - f64::from(mean)).abs() < 1e-5, "{score:?}");
     }
 

@@ -18,7 +18,7 @@ pub enum Fault {
     #[error("the checkpoint of step {step} cannot be continued: {why}")]
     Foreign { step: u64, why: String },
     #[error("computing failed: {0}")]
-    Compute(#[from] candle_core::Error),
+    Compute(#[from] crate::device::Error),
     #[error("storage failed: {0}")]
     Disk(#[from] std::io::Error),
     #[error("{0}")]

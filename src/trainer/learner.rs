@@ -1,22 +1,23 @@
 //! What a model must be able to do to be learned on: the trainer's whole view of it.
 
-use candle_core::{Result, Tensor};
-
 use crate::adapter::Adapt;
+use crate::device::{Array, Result};
+use crate::kernels::op::{Run, Value};
 use crate::model::{Model, Pack};
 
 pub trait Learner {
     /// Of the frozen base.
     fn parameters(&self) -> u64;
 
-    /// Hidden states [T, hidden] of packed sequences, tracked through `adapters` and nothing else.
-    fn learn(&self, pack: &Pack, adapters: &dyn Adapt) -> Result<Tensor>;
+    /// Hidden states [T, hidden] of packed sequences, recorded through `adapters` and nothing else.
+    fn learn<'a>(&'a self, run: Run<'_, 'a>, pack: &Pack, adapters: &'a dyn Adapt)
+    -> Result<Value>;
 
-    /// Cross entropy (natural log) of each hidden row [R, hidden] against its target: [R], tracked to `hidden`.
-    fn token_losses(&self, hidden: &Tensor, targets: &[u32]) -> Result<Tensor>;
+    /// Cross entropy (natural log) of each hidden row [R, hidden] against its target: [R, 1], recorded through them.
+    fn token_losses(&self, run: Run<'_, '_>, hidden: &Value, targets: &[u32]) -> Result<Value>;
 
-    /// Log-probabilities [R, vocab] of hidden rows, untracked.
-    fn log_probs(&self, hidden: &Tensor) -> Result<Tensor>;
+    /// Log-probabilities [R, vocab] of hidden rows.
+    fn log_probs(&self, hidden: &Array) -> Result<Array>;
 }
 
 impl Learner for Model {
@@ -24,15 +25,20 @@ impl Learner for Model {
         self.parameters()
     }
 
-    fn learn(&self, pack: &Pack, adapters: &dyn Adapt) -> Result<Tensor> {
-        self.learn(pack, adapters)
+    fn learn<'a>(
+        &'a self,
+        run: Run<'_, 'a>,
+        pack: &Pack,
+        adapters: &'a dyn Adapt,
+    ) -> Result<Value> {
+        self.learn(run, pack, adapters)
     }
 
-    fn token_losses(&self, hidden: &Tensor, targets: &[u32]) -> Result<Tensor> {
-        self.token_losses(hidden, targets)
+    fn token_losses(&self, run: Run<'_, '_>, hidden: &Value, targets: &[u32]) -> Result<Value> {
+        self.token_losses(run, hidden, targets)
     }
 
-    fn log_probs(&self, hidden: &Tensor) -> Result<Tensor> {
+    fn log_probs(&self, hidden: &Array) -> Result<Array> {
         self.log_probs(hidden)
     }
 }

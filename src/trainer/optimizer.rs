@@ -1,6 +1,8 @@
 //! AdamW in one pass over each parameter: decoupled weight decay and bias correction exactly as torch computes them.
 
+use crate::device::Array;
 use crate::kernels::pool;
+use crate::kernels::tape::Parameter;
 
 /// Everything of AdamW that does not change from step to step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -82,12 +84,7 @@ impl AdamW {
     ///
     /// # Panics
     /// When the lengths are not those the state was made for: the caller pairs the wrong tensors.
-    pub fn step(
-        &mut self,
-        learning_rate: f64,
-        parameters: &mut [&mut [f32]],
-        gradients: &[&[f32]],
-    ) {
+    pub fn step(&mut self, learning_rate: f64, parameters: &[&Parameter], gradients: &[Array]) {
         assert_eq!(
             parameters.len(),
             self.moments.len(),
@@ -100,22 +97,17 @@ impl AdamW {
         );
         self.updates += 1;
         let scalars = Scalars::at(&self.settings, self.updates, learning_rate);
-        for ((values, gradient), moments) in
-            parameters.iter_mut().zip(gradients).zip(&mut self.moments)
+        for ((parameter, gradient), moments) in
+            parameters.iter().zip(gradients).zip(&mut self.moments)
         {
-            assert_eq!(
-                values.len(),
-                moments.first.len(),
-                "a parameter keeps its size"
-            );
-            assert_eq!(
-                gradient.len(),
-                moments.first.len(),
-                "a gradient has its parameter's size"
-            );
-            let arrays = [&mut **values, &mut moments.first, &mut moments.second];
-            pool::over_parts(arrays, CHUNK, |start, [values, first, second]| {
-                scalars.update(values, &gradient[start..], first, second);
+            let (gradient, size) = (gradient.values(), moments.first.len());
+            assert_eq!(gradient.len(), size, "a gradient has its parameter's size");
+            parameter.update(|values| {
+                assert_eq!(values.len(), size, "a parameter keeps its size");
+                let arrays = [values, &mut moments.first, &mut moments.second];
+                pool::over_parts(arrays, CHUNK, |start, [values, first, second]| {
+                    scalars.update(values, &gradient[start..], first, second);
+                });
             });
         }
     }
@@ -169,17 +161,15 @@ mod tests {
             ..Settings::default()
         };
         let mut adam = AdamW::new(settings, [3]);
-        let mut values = vec![0.5f32, 0.25, -1.0];
+        let parameter = Parameter::new(Array::row(vec![0.5, 0.25, -1.0]));
         let goal = [1.0f32, -2.0, 3.0];
         for t in 1..=5 {
-            let gradient: Vec<f32> = values
-                .iter()
-                .zip(goal)
-                .map(|(p, g)| (p - g) * t as f32)
-                .collect();
-            adam.step(0.1, &mut [&mut values], &[&gradient]);
+            let values = parameter.array();
+            let gaps = values.values().iter().zip(goal);
+            let gradient = gaps.map(|(p, g)| (p - g) * t as f32).collect();
+            adam.step(0.1, &[&parameter], &[Array::row(gradient)]);
         }
-        for (value, torch) in values.iter().zip(TORCH) {
+        for (value, torch) in parameter.array().values().iter().zip(TORCH) {
             assert!(
                 (value - torch).abs() <= 2e-6 * torch.abs(),
                 "{value} is not {torch}"
@@ -195,16 +185,16 @@ mod tests {
         let gradient: Vec<f32> = (0..n)
             .map(|i| ((i * 37 % 101) as f32 - 50.0) / 7.0)
             .collect();
-        let mut whole = vec![0.5f32; n];
-        AdamW::new(Settings::default(), [n]).step(0.01, &mut [&mut whole], &[&gradient]);
+        let updated = |gradient: &[f32]| {
+            let parameter = Parameter::new(Array::row(vec![0.5; gradient.len()]));
+            let mut adam = AdamW::new(Settings::default(), [gradient.len()]);
+            adam.step(0.01, &[&parameter], &[Array::row(gradient.to_vec())]);
+            parameter.array()
+        };
+        let whole = updated(&gradient);
         for at in [0, CHUNK - 1, CHUNK, n - 1] {
-            let mut alone = [0.5f32];
-            AdamW::new(Settings::default(), [1]).step(
-                0.01,
-                &mut [&mut alone],
-                &[&gradient[at..=at]],
-            );
-            assert_eq!(alone[0].to_bits(), whole[at].to_bits());
+            let alone = updated(&gradient[at..=at]);
+            assert_eq!(alone.values()[0].to_bits(), whole.values()[at].to_bits());
         }
     }
 }

@@ -163,7 +163,7 @@ impl Plan {
     }
 
     /// What this job trains, before its first step.
-    pub fn trainable(&self) -> Result<Trainable, candle_core::Error> {
+    pub fn trainable(&self) -> Result<Trainable, crate::device::Error> {
         match &self.parent {
             Some(parent) => Trainable::continuing(&self.sites, &parent.adapter),
             None => Trainable::fresh(&self.sites, self.recipe.seed),

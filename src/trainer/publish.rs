@@ -107,7 +107,7 @@ async fn is_published(
 
 /// The same job always gives the same bytes.
 pub fn files(plan: &Plan, base_name: &str, finished: &Finished) -> Result<Files, Fault> {
-    let weights = finished.trainable.weights()?;
+    let weights = finished.trainable.weights();
     let mut files = Lora {
         settings: &plan.settings,
         base_name,

@@ -11,7 +11,7 @@ use super::learner::Learner;
 use super::optimizer::{AdamW, Settings};
 use super::patience::insist;
 use super::schedule::LearningRate;
-use super::step::{Place, Pupil, Stepped};
+use super::step::{StepAt, Stepped, TrainState};
 use super::trainable::Trainable;
 use super::verdict::{self, Losses};
 use crate::adapter::{Adapt, Precision, Unadapted};
@@ -105,8 +105,8 @@ pub fn run(
     trainable: Trainable,
     watch: &mut dyn Watch,
 ) -> Result<Ending, Fault> {
-    let names: Vec<String> = trainable.variables().map(|(name, _)| name).collect();
-    let (pupil, progress) = start(course, trainable, &names, watch)?;
+    let names: Vec<String> = trainable.parameters().map(|(name, _)| name).collect();
+    let (state, progress) = start(course, trainable, &names, watch)?;
     let mut order = Order::new(course.recipe, course.train.len());
     let total = order.total_steps(course.recipe);
     let rate = LearningRate::of(course.recipe, total);
@@ -115,7 +115,7 @@ pub fn run(
     let mut run = Run {
         course,
         watch,
-        pupil,
+        state,
         progress,
         names,
         saved: Instant::now(),
@@ -146,7 +146,7 @@ pub fn run(
         }
     }
     Ok(Ending::Finished(Finished {
-        trainable: run.pupil.trainable,
+        trainable: run.state.trainable,
         progress: run.progress,
     }))
 }
@@ -157,7 +157,7 @@ fn start(
     trainable: Trainable,
     names: &[String],
     watch: &mut dyn Watch,
-) -> Result<(Pupil, Progress), Fault> {
+) -> Result<(TrainState, Progress), Fault> {
     let recipe = course.recipe;
     let settings = Settings {
         beta1: recipe.adam_beta1,
@@ -165,8 +165,8 @@ fn start(
         epsilon: recipe.adam_epsilon,
         weight_decay: recipe.weight_decay,
     };
-    let values = trainable.values()?;
-    let sizes: Vec<usize> = values.iter().map(Vec::len).collect();
+    let parameters = trainable.parameters();
+    let sizes: Vec<usize> = parameters.map(|(_, p)| p.array().len()).collect();
     let (found, damaged) = match course.checkpoints {
         Some(checkpoints) => checkpoints.newest(names, &sizes)?,
         None => (None, Vec::new()),
@@ -180,22 +180,20 @@ fn start(
                 Level::Info,
                 format!("continuing after step {}", progress.step),
             )?;
-            trainable.set(&tensors.values)?;
+            trainable.set(&tensors.values);
             let optimizer = AdamW::restore(settings, progress.updates, tensors.moments);
             (
-                Pupil {
+                TrainState {
                     trainable,
                     optimizer,
-                    values: tensors.values,
                 },
                 progress,
             )
         }
         None => (
-            Pupil {
+            TrainState {
                 trainable,
                 optimizer: AdamW::new(settings, sizes),
-                values,
             },
             Progress::default(),
         ),
@@ -205,7 +203,7 @@ fn start(
 struct Run<'c, 'w> {
     course: &'c Course<'c>,
     watch: &'w mut dyn Watch,
-    pupil: Pupil,
+    state: TrainState,
     progress: Progress,
     names: Vec<String>,
     saved: Instant,
@@ -258,7 +256,7 @@ impl<'c> Run<'c, '_> {
         let adapters: &dyn Adapt = match of {
             Of::Base => &Unadapted,
             Of::Adapter => {
-                packed = self.pupil.trainable.packed(*precision)?;
+                packed = self.state.trainable.packed(*precision)?;
                 &packed
             }
         };
@@ -298,21 +296,21 @@ impl<'c> Run<'c, '_> {
         let Course {
             learner, recipe, ..
         } = self.course;
-        let place = Place {
+        let at = StepAt {
             done: self.progress.step,
             learning_rate: rate.at(self.progress.step),
         };
         let began = Instant::now();
         let Some(stepped) = self
-            .pupil
-            .step(*learner, recipe, batch, place, &mut || self.watch.go_on())?
+            .state
+            .step(*learner, recipe, batch, at, &mut || self.watch.go_on())?
         else {
             return Ok(false);
         };
         let progress = &mut self.progress;
         progress.step += 1;
         progress.tokens += stepped.tokens;
-        progress.updates = self.pupil.optimizer.updates();
+        progress.updates = self.state.optimizer.updates();
         progress.train_loss = Some(stepped.loss).filter(|loss| loss.is_finite());
         progress.grad_norm = Some(stepped.grad_norm).filter(|norm| norm.is_finite());
         if stepped.applied {
@@ -395,8 +393,8 @@ impl<'c> Run<'c, '_> {
         }
         self.watch.saving()?;
         let tensors = Tensors {
-            values: self.pupil.values.clone(),
-            moments: self.pupil.optimizer.moments().to_vec(),
+            values: self.state.trainable.values(),
+            moments: self.state.optimizer.moments().to_vec(),
         };
         let kept = insist(&mut |pause| self.watch.wait(pause), || {
             Ok(checkpoints.save(&self.progress, &self.names, &tensors)?)

@@ -1,12 +1,17 @@
 //! One optimizer step: forwards and their gradients, the mean over the step's tokens, clipping, the update.
 
+use std::collections::HashMap;
+
 use super::clip;
-use super::data::{Example, forwards};
+use super::data::{Example, Forward, forwards};
 use super::fault::Fault;
 use super::learner::Learner;
 use super::optimizer::AdamW;
 use super::trainable::{Masks, Trainable};
+use crate::device::{Array, Device, Error};
 use crate::domain::Recipe;
+use crate::kernels::linear::Lookup;
+use crate::kernels::tape::{ParameterId, Tape};
 
 /// What one step found and did.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,22 +28,20 @@ pub struct Stepped {
 }
 
 /// What is trained, and with what memory of earlier steps.
-pub struct Pupil {
+pub struct TrainState {
     pub trainable: Trainable,
     pub optimizer: AdamW,
-    /// The trainable values, as the optimizer updates them.
-    pub values: Vec<Vec<f32>>,
 }
 
 /// Where in the job a step lies.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
+pub struct StepAt {
     /// Steps done before.
     pub done: u64,
     pub learning_rate: f64,
 }
 
-impl Pupil {
+impl TrainState {
     /// Learns from one batch; `None` when `go_on`, asked before each forward, said no: nothing has changed then.
     ///
     /// # Errors
@@ -48,58 +51,35 @@ impl Pupil {
         learner: &dyn Learner,
         recipe: &Recipe,
         batch: &[&Example],
-        place: Place,
+        at: StepAt,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Stepped>, Fault> {
         let trained: usize = batch.iter().map(|example| example.trained()).sum();
         let share = 1.0 / trained.max(1) as f64;
-        let mut sums: Vec<Vec<f32>> = self
-            .values
-            .iter()
-            .map(|values| vec![0.0; values.len()])
-            .collect();
-        let mut loss = 0.0;
-        for (at, forward) in forwards(batch, recipe).iter().enumerate() {
+        let (mut sums, mut loss) = (HashMap::new(), 0.0);
+        for (number, forward) in forwards(batch, recipe).iter().enumerate() {
             if !go_on() {
                 return Ok(None);
             }
             let masks = (recipe.dropout > 0.0).then_some(Masks {
                 rate: recipe.dropout as f32,
                 seed: recipe.seed,
-                step: place.done,
-                forward: at as u64,
+                step: at.done,
+                forward: number as u64,
             });
-            let hidden = learner.learn(&forward.pack, &self.trainable.learning(masks))?;
-            let rows = candle_core::Tensor::from_slice(
-                &forward.rows,
-                forward.rows.len(),
-                hidden.device(),
-            )?;
-            let losses = learner.token_losses(&hidden.index_select(&rows, 0)?, &forward.targets)?;
-            loss += losses
-                .to_vec1::<f32>()?
-                .into_iter()
-                .map(f64::from)
-                .sum::<f64>()
-                * share;
-            let gradients = (losses.sum_all()? * share)?.backward()?;
-            for ((name, var), sum) in self.trainable.variables().zip(&mut sums) {
-                let Some(gradient) = gradients.get(var) else {
-                    return Err(candle_core::Error::Msg(format!("{name} got no gradient")).into());
-                };
-                let gradient = gradient.flatten_all()?.to_vec1::<f32>()?;
-                sum.iter_mut().zip(gradient).for_each(|(sum, g)| *sum += g);
-            }
+            loss += share * self.learn(learner, forward, masks, share as f32, &mut sums)?;
         }
+        let mut sums = self.in_order(sums)?;
         let grad_norm = clip::norm(&sums);
         let applied = loss.is_finite() && grad_norm.is_finite();
         if applied {
             clip::clip(&mut sums, grad_norm, recipe.max_grad_norm);
-            self.update(place.learning_rate, &sums)?;
+            let parameters: Vec<_> = self.trainable.parameters().map(|(_, p)| p).collect();
+            self.optimizer.step(at.learning_rate, &parameters, &sums);
             if !self.is_finite() {
                 return Err(Fault::Diverged {
-                    step: place.done + 1,
-                    learning_rate: place.learning_rate,
+                    step: at.done + 1,
+                    learning_rate: at.learning_rate,
                     why: "its update made weights that are not finite".into(),
                 });
             }
@@ -108,21 +88,48 @@ impl Pupil {
         Ok(Some(Stepped {
             loss,
             grad_norm,
-            learning_rate: place.learning_rate,
+            learning_rate: at.learning_rate,
             tokens,
             applied,
         }))
     }
 
-    fn update(&mut self, learning_rate: f64, gradients: &[Vec<f32>]) -> Result<(), Fault> {
-        let mut values: Vec<&mut [f32]> = self.values.iter_mut().map(Vec::as_mut_slice).collect();
-        let gradients: Vec<&[f32]> = gradients.iter().map(Vec::as_slice).collect();
-        self.optimizer.step(learning_rate, &mut values, &gradients);
-        Ok(self.trainable.set(&self.values)?)
+    /// The summed loss of one forward; its gradients, times `share`, are added to `sums`.
+    fn learn(
+        &self,
+        learner: &dyn Learner,
+        forward: &Forward,
+        masks: Option<Masks>,
+        share: f32,
+        sums: &mut HashMap<ParameterId, Array>,
+    ) -> Result<f64, Error> {
+        let adapters = self.trainable.learning(masks);
+        let tape = Tape::new(&Device::Host);
+        let run = tape.run();
+        let hidden = learner.learn(run, &forward.pack, &adapters)?;
+        let asked = run.op(Lookup(forward.rows.as_slice().into()), &[&hidden])?;
+        drop(hidden);
+        let losses = learner.token_losses(run, &asked, &forward.targets)?;
+        let sum = losses.values().iter().copied().map(f64::from).sum();
+        let seed = Array::new(vec![share; losses.len()], losses.dims())?;
+        tape.backward(&losses, seed, sums)?;
+        Ok(sum)
+    }
+
+    /// One gradient a parameter, in the parameters' order.
+    fn in_order(&self, mut sums: HashMap<ParameterId, Array>) -> Result<Vec<Array>, Error> {
+        let parameters = self.trainable.parameters();
+        parameters
+            .map(|(name, parameter)| {
+                let sum = sums.remove(&parameter.id());
+                sum.ok_or_else(|| Error::new(format!("{name} got no gradient")))
+            })
+            .collect()
     }
 
     fn is_finite(&self) -> bool {
-        self.values.iter().flatten().all(|value| value.is_finite())
+        let mut parameters = self.trainable.parameters();
+        parameters.all(|(_, p)| p.array().values().iter().all(|value| value.is_finite()))
     }
 }
 

@@ -1,6 +1,6 @@
 //! A small learner that stands in for a model, and records for it.
 
-use candle_core::{D, DType, Device, Result, Tensor};
+use std::sync::Arc;
 
 use super::data::{Example, Sequence};
 use super::learner::Learner;
@@ -9,7 +9,11 @@ use super::rng::{self, Purpose};
 use super::trainable::Trainable;
 use crate::adapter::peft::{LoraSettings, Selection};
 use crate::adapter::{Adapt, Module, Site, SiteShape};
+use crate::device::{Array, Device, Result};
 use crate::domain::{Recipe, Targets};
+use crate::kernels::loss::{FrozenHead, log_softmax};
+use crate::kernels::op::{Op, Run, Value, Wants};
+use crate::kernels::quant::{Format, Layer, Matrix};
 use crate::model::Pack;
 
 pub const VOCAB: usize = 19;
@@ -20,8 +24,9 @@ pub const POISON: u32 = 18;
 /// Predicts a token from the one before it, through two linear layers that can be adapted.
 pub struct Toy {
     sites: Vec<SiteShape>,
-    embedding: Tensor,
-    weights: [Tensor; 2],
+    embedding: Array,
+    weights: [Arc<Matrix>; 2],
+    head: Arc<Matrix>,
 }
 
 impl Toy {
@@ -33,18 +38,18 @@ impl Toy {
         };
         let mut embedding = random(VOCAB * HIDDEN, 1);
         embedding[POISON as usize * HIDDEN..].fill(f32::NAN);
-        let square = |seed| {
-            Tensor::from_vec(
-                random(HIDDEN * HIDDEN, seed),
-                (HIDDEN, HIDDEN),
-                &Device::Cpu,
-            )
-            .unwrap()
+        let matrix = |values: &[f32]| {
+            let dims = (values.len() / HIDDEN, HIDDEN);
+            let array = Array::new(values.to_vec(), dims).unwrap();
+            Arc::new(Matrix::quantize(&array, Format::F32).unwrap())
         };
+        // Without the poisoned row, so that it spoils only what reads it.
+        let head = matrix(&embedding[..POISON as usize * HIDDEN]);
         Self {
             sites: vec![at(0, Module::Q), at(1, Module::Down)],
-            embedding: Tensor::from_vec(embedding, (VOCAB, HIDDEN), &Device::Cpu).unwrap(),
-            weights: [square(2), square(3)],
+            embedding: Array::new(embedding, (VOCAB, HIDDEN)).unwrap(),
+            weights: [2, 3].map(|seed| matrix(&random(HIDDEN * HIDDEN, seed))),
+            head,
         }
     }
 
@@ -60,10 +65,31 @@ impl Toy {
         };
         Trainable::fresh(&settings.sites(&self.sites).unwrap(), 5).unwrap()
     }
+}
 
-    fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        // Without the poisoned row, so that it spoils only what reads it.
-        hidden.matmul(&self.embedding.narrow(0, 0, POISON as usize)?.t()?)
+/// tanh, element by element.
+struct Tanh;
+
+impl Op for Tanh {
+    /// The result.
+    type Saved = Array;
+
+    fn forward(&self, _: &Device, inputs: &[&Array], _: Wants) -> Result<(Array, Array)> {
+        let mut y = inputs[0].clone();
+        y.values_mut().iter_mut().for_each(|y| *y = y.tanh());
+        Ok((y.clone(), y))
+    }
+
+    fn backward(
+        &self,
+        _: &Device,
+        y: Array,
+        mut grad: Array,
+        _: Wants,
+    ) -> Result<Vec<Option<Array>>> {
+        let values = grad.values_mut().iter_mut().zip(y.values());
+        values.for_each(|(grad, y)| *grad *= 1.0 - y * y);
+        Ok(vec![Some(grad)])
     }
 }
 
@@ -77,26 +103,31 @@ impl Learner for Toy {
         (VOCAB * HIDDEN + 2 * HIDDEN * HIDDEN) as u64
     }
 
-    fn learn(&self, pack: &Pack, adapters: &dyn Adapt) -> Result<Tensor> {
-        let tokens = Tensor::from_slice(&pack.tokens, pack.tokens.len(), &Device::Cpu)?;
-        let mut x = self.embedding.index_select(&tokens, 0)?;
+    fn learn<'a>(
+        &'a self,
+        run: Run<'_, 'a>,
+        pack: &Pack,
+        adapters: &'a dyn Adapt,
+    ) -> Result<Value> {
+        let rows: Vec<usize> = pack.tokens.iter().map(|id| *id as usize).collect();
+        let mut x = Value::from(self.embedding.select_rows(&rows)?);
         for (shape, weight) in self.sites.iter().zip(&self.weights) {
-            x = adapters.apply(shape.site, &x, x.matmul(weight)?)?.tanh()?;
+            let layer = Layer { weight, bias: None };
+            x = run.op(Tanh, &[&adapters.through(run, shape.site, &x, &layer)?])?;
         }
         Ok(x)
     }
 
-    fn token_losses(&self, hidden: &Tensor, targets: &[u32]) -> Result<Tensor> {
-        let logits = self.logits(hidden)?;
-        let targets = Tensor::from_slice(targets, (targets.len(), 1), &Device::Cpu)?;
-        logits.log_sum_exp(D::Minus1)? - logits.gather(&targets, 1)?.squeeze(1)?
+    fn token_losses(&self, run: Run<'_, '_>, hidden: &Value, targets: &[u32]) -> Result<Value> {
+        let op = FrozenHead {
+            weight: self.head.clone(),
+            targets: targets.into(),
+        };
+        run.op(op, &[hidden])
     }
 
-    fn log_probs(&self, hidden: &Tensor) -> Result<Tensor> {
-        let logits = self.logits(hidden)?;
-        logits
-            .broadcast_sub(&logits.log_sum_exp(D::Minus1)?.unsqueeze(1)?)?
-            .to_dtype(DType::F32)
+    fn log_probs(&self, hidden: &Array) -> Result<Array> {
+        Ok(log_softmax(self.head.forward(hidden)?))
     }
 }
 

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{Device, Result, Tensor, Var, bail};
-
 use super::rng::{self, Purpose};
 use crate::adapter::peft::LoraSite;
 use crate::adapter::{Adapt, Adapter, Precision, Site, SiteMap, Uniform};
+use crate::device::{Array, Result, bail};
 use crate::kernels::Dropout;
-use crate::kernels::lowrank::{self, Setting};
+use crate::kernels::lowrank::{Setting, Through};
+use crate::kernels::op::{Run, Value};
 use crate::kernels::quant::Layer;
 use crate::kernels::segmented::{Factors, LowRank, Matrix};
+use crate::kernels::tape::Parameter;
 
 /// The trainable tensors, in a fixed order: by layer and module, A before B.
 pub struct Trainable {
@@ -19,9 +20,9 @@ pub struct Trainable {
 
 struct Part {
     /// [rank, inputs]
-    a: Var,
+    a: Parameter,
     /// [outputs, rank]
-    b: Var,
+    b: Parameter,
     scale: f32,
 }
 
@@ -34,19 +35,8 @@ impl Trainable {
             let bound = 1.0 / (shape.inputs as f32).sqrt();
             let values =
                 (0..rank * shape.inputs).map(|_| bound * (2.0 * rng::unit(&mut words) - 1.0));
-            let a = Tensor::from_vec(
-                values.collect::<Vec<f32>>(),
-                (*rank, shape.inputs),
-                &Device::Cpu,
-            )?;
-            Ok((
-                a,
-                Tensor::zeros(
-                    (shape.outputs, *rank),
-                    candle_core::DType::F32,
-                    &Device::Cpu,
-                )?,
-            ))
+            let a = Array::new(values.collect(), (*rank, shape.inputs))?;
+            Ok((a, Array::zeros((shape.outputs, *rank))))
         })
     }
 
@@ -63,14 +53,14 @@ impl Trainable {
 
     fn build(
         sites: &[LoraSite],
-        factors: impl Fn(&LoraSite) -> Result<(Tensor, Tensor)>,
+        factors: impl Fn(&LoraSite) -> Result<(Array, Array)>,
     ) -> Result<Self> {
         let mut parts = SiteMap::default();
         for site in sites {
             let (a, b) = factors(site)?;
             let part = Part {
-                a: Var::from_tensor(&a)?,
-                b: Var::from_tensor(&b)?,
+                a: Parameter::new(a),
+                b: Parameter::new(b),
                 scale: site.scale as f32,
             };
             parts.insert(site.shape.site, part);
@@ -79,7 +69,7 @@ impl Trainable {
     }
 
     /// Every trainable tensor with its name in an adapter's weights file.
-    pub fn variables(&self) -> impl Iterator<Item = (String, &Var)> {
+    pub fn parameters(&self) -> impl Iterator<Item = (String, &Parameter)> {
         self.parts.iter().flat_map(|(site, part)| {
             crate::adapter::peft::tensor_names(site)
                 .into_iter()
@@ -88,33 +78,25 @@ impl Trainable {
     }
 
     /// All values, one flat vector a tensor.
-    pub fn values(&self) -> Result<Vec<Vec<f32>>> {
-        self.variables()
-            .map(|(_, var)| var.flatten_all()?.to_vec1())
+    pub fn values(&self) -> Vec<Vec<f32>> {
+        let parameters = self.parameters();
+        parameters
+            .map(|(_, parameter)| parameter.array().values().to_vec())
             .collect()
     }
 
     /// Takes over what `values` gave, changed.
-    pub fn set(&self, values: &[Vec<f32>]) -> Result<()> {
-        for ((_, var), values) in self.variables().zip(values) {
-            var.set(&Tensor::from_slice(values, var.shape(), &Device::Cpu)?)?;
+    pub fn set(&self, values: &[Vec<f32>]) {
+        for ((_, parameter), new) in self.parameters().zip(values) {
+            parameter.update(|values| values.copy_from_slice(new));
         }
-        Ok(())
     }
 
-    /// A and B of every site, detached.
-    pub fn weights(&self) -> Result<BTreeMap<Site, (Tensor, Tensor)>> {
-        self.parts
-            .iter()
-            .map(|(site, part)| {
-                Ok((
-                    site,
-                    (
-                        part.a.as_detached_tensor().copy()?,
-                        part.b.as_detached_tensor().copy()?,
-                    ),
-                ))
-            })
+    /// A and B of every site.
+    pub fn weights(&self) -> BTreeMap<Site, (Array, Array)> {
+        let parts = self.parts.iter();
+        parts
+            .map(|(site, part)| (site, (part.a.array(), part.b.array())))
             .collect()
     }
 
@@ -126,10 +108,10 @@ impl Trainable {
         }
     }
 
-    /// The adapter as it will be served: packed to what registries of this precision hold in memory. Without a graph.
+    /// The adapter as it will be served: packed to what registries of this precision hold in memory.
     pub fn packed(&self, precision: Precision) -> Result<Uniform> {
         let stored: Vec<Vec<[u8; 4]>> = self
-            .values()?
+            .values()
             .iter()
             .map(|values| values.iter().map(|value| value.to_le_bytes()).collect())
             .collect();
@@ -138,17 +120,17 @@ impl Trainable {
             .iter()
             .zip(stored.chunks_exact(2))
             .map(|((_, part), stored)| {
-                let ((rank, inputs), outputs) = (part.a.dims2()?, part.b.dim(0)?);
-                Ok(Factors {
+                let ((rank, inputs), (outputs, _)) = (part.a.dims(), part.b.dims());
+                Factors {
                     rank,
                     inputs,
                     outputs,
                     scale: part.scale,
                     a: Matrix::F32(&stored[0]),
                     b: Matrix::F32(&stored[1]),
-                })
+                }
             })
-            .collect::<Result<_>>()?;
+            .collect();
         let Some(packed) = LowRank::pack(&factors, precision) else {
             bail!("factors A and B that do not fit each other")
         };
@@ -202,17 +184,15 @@ impl Learning<'_> {
 }
 
 impl Adapt for Learning<'_> {
-    fn apply(&self, site: Site, x: &Tensor, y: Tensor) -> Result<Tensor> {
-        match self.parts.get(site) {
-            None => Ok(y),
-            Some(part) => lowrank::update(&y, x, (&part.a, &part.b), self.setting(site, part)),
-        }
-    }
-
-    fn through(&self, site: Site, x: &Tensor, layer: &Layer<'_>) -> Result<Tensor> {
-        match self.parts.get(site) {
-            None => layer.forward(x),
-            Some(part) => lowrank::through(x, layer, (&part.a, &part.b), self.setting(site, part)),
-        }
+    fn through(&self, run: Run<'_, '_>, site: Site, x: &Value, layer: &Layer<'_>) -> Result<Value> {
+        let Some(part) = self.parts.get(site) else {
+            return layer.forward(run, x);
+        };
+        let op = Through {
+            weight: layer.weight.clone(),
+            bias: layer.bias.cloned(),
+            setting: self.setting(site, part),
+        };
+        run.op(op, &[x, &run.parameter(&part.a), &run.parameter(&part.b)])
     }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use adapterd::adapter::peft::{self, Lora, LoraSettings, Selection};
 use adapterd::adapter::{Adapter, Fit, Precision, Routed};
+use adapterd::device::Array;
 use adapterd::domain::Targets;
 use adapterd::kernels::quant::Format;
 use adapterd::model::weights::{Gguf, Quant};
 use adapterd::model::{Batch, Cache, KvKind, Model, Sequence};
-use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -160,7 +160,7 @@ fn random(model: &Model, rank: usize, seed: u64) -> Arc<Adapter> {
         let values: Vec<f32> = (0..rows * columns)
             .map(|_| rng.random_range(-0.1..0.1))
             .collect();
-        Tensor::from_vec(values, (rows, columns), &Device::Cpu).expect("a matrix")
+        Array::new(values, (rows, columns)).expect("a matrix")
     };
     let sites = settings.sites(model.sites()).expect("sites");
     let weights: BTreeMap<_, _> = sites

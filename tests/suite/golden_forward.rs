@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use adapterd::adapter::Unadapted;
+use adapterd::device::Array;
+use adapterd::kernels::op::Run;
 use adapterd::kernels::quant::Format;
 use adapterd::model::weights::{Folder, Gguf, Quant, Source};
 use adapterd::model::{Batch, Cache, KvKind, Model, Pack, Sequence};
@@ -41,17 +43,19 @@ pub fn expected(name: &str) -> Vec<Prompt> {
     );
     let tensors = tensors.expect("expected tensors");
     let prompts = answers["prompts"].as_array().expect("prompts");
+    let matrix = |tensor: &Tensor| tensor.to_vec2().expect("a matrix of f32");
     let prompt = |prompt: &serde_json::Value| Prompt {
         ids: numbers(&prompt["ids"]),
-        log_probs: rows(&tensors[prompt["logprobs"].as_str().expect("a tensor's name")]),
+        log_probs: matrix(&tensors[prompt["logprobs"].as_str().expect("a tensor's name")]),
         greedy: numbers(&prompt["greedy"]["ids"]),
         gaps: numbers(&prompt["greedy"]["gaps"]),
     };
     prompts.iter().map(prompt).collect()
 }
 
-pub fn rows(tensor: &Tensor) -> Vec<Vec<f32>> {
-    tensor.to_vec2().expect("a matrix of f32")
+pub fn rows(array: &Array) -> Vec<Vec<f32>> {
+    let rows = array.values().chunks_exact(array.width());
+    rows.map(<[f32]>::to_vec).collect()
 }
 
 pub fn log_softmax(logits: &[f32]) -> Vec<f32> {
@@ -140,7 +144,9 @@ fn learned(model: &Model, ids: &[u32]) -> Vec<Vec<f32>> {
         ranges: vec![0..ids.len()],
         lengths: vec![],
     };
-    let hidden = model.learn(&pack, &Unadapted).expect("a forward");
+    let hidden = model
+        .learn(Run::host(), &pack, &Unadapted)
+        .expect("a forward");
     rows(&model.log_probs(&hidden).expect("log-probabilities"))
 }
 

@@ -3,11 +3,11 @@
 use std::str::FromStr;
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 
 use super::numbers::Numbers;
 use crate::cli::Table;
+use crate::device::{Array, Result};
 use crate::kernels::attention::{Attend, Pages, Query, Stored, paged};
 
 const BLOCK: usize = 16;
@@ -70,7 +70,7 @@ struct Case {
 impl FromStr for Case {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
         let number = |text: &str| {
             let number = text.parse::<u32>();
             number.map_err(|_| format!("`{text}` is no number"))
@@ -93,7 +93,7 @@ impl FromStr for Case {
 }
 
 impl AttentionArgs {
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self) -> std::result::Result<(), String> {
         match self.heads.is_multiple_of(self.kv_heads) {
             true => Ok(()),
             false => Err(format!(
@@ -104,7 +104,7 @@ impl AttentionArgs {
     }
 }
 
-pub fn measure(args: &AttentionArgs, runs: u16) -> candle_core::Result<Vec<Value>> {
+pub fn measure(args: &AttentionArgs, runs: u16) -> Result<Vec<Value>> {
     let mut found = Vec::new();
     for kv in &args.kv {
         for case in &args.cases {
@@ -114,14 +114,14 @@ pub fn measure(args: &AttentionArgs, runs: u16) -> candle_core::Result<Vec<Value
     Ok(found)
 }
 
-fn one(args: &AttentionArgs, kv: Kv, case: Case, runs: u16) -> candle_core::Result<Value> {
+fn one(args: &AttentionArgs, kv: Kv, case: Case, runs: u16) -> Result<Value> {
     let [heads, groups, dim] = [args.heads, args.kv_heads, args.head_size].map(|n| n as usize);
     let positions = case.context + case.rows;
     let blocks = positions.div_ceil(BLOCK);
     let bytes = case.sequences * blocks * Pages::block_bytes(kv.stored(), BLOCK, groups, dim);
     let layers = (0..(WORKING_SET / bytes).clamp(1, 64))
         .map(|_| filled(kv, case, (groups, dim)))
-        .collect::<candle_core::Result<Vec<_>>>()?;
+        .collect::<Result<Vec<_>>>()?;
     let tables = tables(case.sequences, blocks);
     let queries: Vec<Query<'_>> = tables
         .iter()
@@ -134,11 +134,8 @@ fn one(args: &AttentionArgs, kv: Kv, case: Case, runs: u16) -> candle_core::Resu
         .collect();
     let rows = case.sequences * case.rows;
     let width = heads * dim;
-    let q = Tensor::from_iter(
-        (0..rows * width).map(|i| (i as f32 * 0.37).sin()),
-        &Device::Cpu,
-    )?
-    .reshape((rows, width))?;
+    let q = (0..rows * width).map(|i| (i as f32 * 0.37).sin());
+    let q = Array::new(q.collect(), (rows, width))?;
     let attend = Attend {
         dim,
         scale: 1.0 / (dim as f32).sqrt(),
@@ -171,7 +168,7 @@ fn tables(sequences: usize, blocks: usize) -> Vec<Vec<u32>> {
     (0..sequences).map(|i| table(i).collect()).collect()
 }
 
-fn filled(kv: Kv, case: Case, (groups, dim): (usize, usize)) -> candle_core::Result<Pages> {
+fn filled(kv: Kv, case: Case, (groups, dim): (usize, usize)) -> Result<Pages> {
     let positions = case.context + case.rows;
     let blocks = positions.div_ceil(BLOCK);
     let mut pages = Pages::new(kv.stored(), case.sequences * blocks, BLOCK, groups, dim);

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 use super::attention::{self, AttentionArgs};
 use super::numbers::Numbers;
 use crate::cli::{Failure, Output, Table};
+use crate::device::{self, Array};
 use crate::kernels::pool;
 use crate::kernels::quant::{Format, Matrix};
 
@@ -110,11 +110,11 @@ fn known(name: &str) -> Result<Format, Failure> {
 }
 
 /// Copies of one weight, each at its own place in memory.
-fn weights(args: &KernelsArgs, format: Format) -> candle_core::Result<Vec<Matrix>> {
+fn weights(args: &KernelsArgs, format: Format) -> device::Result<Vec<Matrix>> {
     let (n, k) = (args.outputs as usize, args.inputs as usize);
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let values = (0..n * k).map(|_| rng.random_range(-0.05..0.05f32));
-    let dense = Tensor::from_iter(values, &Device::Cpu)?.reshape((n, k))?;
+    let dense = Array::new(values.collect(), (n, k))?;
     let first = Matrix::quantize(&dense, format)?;
     let copies = (WORKING_SET / first.bytes().max(1)).max(1);
     let mut all = vec![first];
@@ -129,10 +129,10 @@ fn measure(
     weights: &[Matrix],
     format: Format,
     rows: usize,
-) -> candle_core::Result<Value> {
+) -> device::Result<Value> {
     let k = args.inputs as usize;
-    let x = Tensor::from_iter((0..rows * k).map(|i| (i as f32 * 0.37).sin()), &Device::Cpu)?
-        .reshape((rows, k))?;
+    let x = (0..rows * k).map(|i| (i as f32 * 0.37).sin());
+    let x = Array::new(x.collect(), (rows, k))?;
     let bytes: u64 = weights.iter().map(Matrix::bytes).sum();
     let mut seconds = Vec::new();
     for counted in 0..=args.runs {

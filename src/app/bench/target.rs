@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
@@ -13,6 +12,7 @@ use super::{Subject, spelled};
 use crate::adapter::peft::{self, LoraSettings, Selection};
 use crate::app::local::Local;
 use crate::cli::{Failure, register};
+use crate::device::Array;
 use crate::domain::Targets;
 use crate::model::weights::synthetic;
 use crate::text;
@@ -102,7 +102,7 @@ impl Target {
         let mut matrix = |rows: usize, columns: usize| {
             // Large enough to change answers, small enough to leave the base recognisable.
             let values = (0..rows * columns).map(|_| rng.random_range(-0.02..0.02f32));
-            Tensor::from_iter(values, &Device::Cpu)?.reshape((rows, columns))
+            Array::new(values.collect(), (rows, columns))
         };
         let mut weights = BTreeMap::new();
         for shape in base.model.sites() {

@@ -1,6 +1,6 @@
 //! attention: causal, with grouped query heads and an optional sliding window.
 //!
-//! [`packed`] learns: whole records side by side, tracked. [`paged`] serves: rows against keys and values that lie in
+//! [`Packed`] learns: whole records side by side. [`paged`] serves: rows against keys and values that lie in
 //! blocks of a cache. A query at position p sees positions up to p, with a window of w only the last w of those.
 
 mod cells;
@@ -10,7 +10,7 @@ mod paged;
 mod pages;
 mod span;
 
-pub use packed::packed;
+pub use packed::Packed;
 pub use paged::{Query, paged};
 pub use pages::{Pages, Stored};
 

@@ -2,42 +2,34 @@
 //! log-sum-exp (Dao et al., arXiv 2205.14135), so nothing of size length² outlives a block of queries.
 
 use std::ops::Range;
-use std::sync::OnceLock;
-
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use std::sync::Arc;
 
 use super::super::gemm::{self, Place, View};
+use super::super::op::{Op, Wants};
 use super::super::pool::{self, Shared};
 use super::super::simd::{exp, exp_shifted, max, simd_fn};
-use super::super::values::{self, Values};
 use super::{Attend, first_seen};
+use crate::device::{Array, Device, Result, bail};
 
 /// Queries whose weights are held at a time.
 const QUERIES: usize = 64;
 
-/// q [T, H·d], k and v [T, G·d]: [T, H·d]. Row t attends within the range that holds it, to rows up to itself; ranges
-/// ascend without overlap, and rows outside all of them give 0. Tracked to all three.
-pub fn packed(
-    q: &Tensor,
-    k: &Tensor,
-    v: &Tensor,
-    ranges: &[Range<usize>],
-    attend: Attend,
-) -> Result<Tensor> {
-    let op = Packed {
-        ranges: ranges.to_vec(),
-        attend,
-        log_sums: OnceLock::new(),
-    };
-    q.contiguous()?
-        .apply_op3(&k.contiguous()?, &v.contiguous()?, op)
+/// For q [T, H·d], k and v [T, G·d]: [T, H·d]. Row t attends within the range that holds it, to rows up to itself; ranges
+/// ascend without overlap, and rows outside all of them give 0.
+#[derive(Debug, Clone)]
+pub struct Packed {
+    pub ranges: Arc<[Range<usize>]>,
+    pub attend: Attend,
 }
 
-struct Packed {
-    ranges: Vec<Range<usize>>,
-    attend: Attend,
-    /// Log-sum-exp of each row and query head, [T, H]: what the backward needs of the forward.
-    log_sums: OnceLock<Vec<f32>>,
+/// What the backward needs of a forward.
+pub struct Kept {
+    q: Array,
+    k: Array,
+    v: Array,
+    out: Array,
+    /// Log-sum-exp of each row and query head, [T, H].
+    log_sums: Vec<f32>,
 }
 
 #[derive(Clone, Copy)]
@@ -90,19 +82,19 @@ struct Block {
 }
 
 impl Packed {
-    fn check(&self, q: &Shape, k: &Shape, v: &Shape) -> Result<Sizes> {
-        let ((tokens, q_row), (key_tokens, k_row)) = (q.dims2()?, k.dims2()?);
+    fn check(&self, q: &Array, k: &Array, v: &Array) -> Result<Sizes> {
+        let ((tokens, q_row), (key_tokens, k_row)) = (q.dims(), k.dims());
         let dim = self.attend.dim.max(1);
         let (heads, groups) = (q_row / dim, k_row / dim);
         let whole = q_row == heads * dim && k_row == groups * dim;
-        if v != k || key_tokens != tokens || !whole || groups == 0 || !heads.is_multiple_of(groups)
-        {
+        let alike = v.dims() == k.dims() && key_tokens == tokens;
+        if !alike || !whole || groups == 0 || !heads.is_multiple_of(groups) {
             bail!(
                 "attention of queries {q:?} over keys {k:?} and values {v:?} with heads of {dim}"
             );
         }
         let mut end = 0;
-        for range in &self.ranges {
+        for range in self.ranges.iter() {
             if range.start < end || range.end < range.start || range.end > tokens {
                 bail!("record {range:?} of {tokens} packed rows");
             }
@@ -129,7 +121,7 @@ impl Packed {
         first - block.keys.start..query + 1 - block.keys.start
     }
 
-    fn forward(
+    fn run(
         &self,
         q: &[f32],
         k: &[f32],
@@ -183,13 +175,15 @@ impl Packed {
     }
 
     /// With P the weights, dP = dO·Vᵀ and dS = P ∘ (dP − rowsum(dO ∘ O)): dV = Pᵀ·dO, dQ = scale·dS·K, dK = scale·dSᵀ·Q.
-    fn backward(&self, inputs: [&[f32]; 5], sizes: Sizes, grads: [&mut [f32]; 3]) {
-        let [q, k, v, out, dout] = inputs;
+    fn run_back(
+        &self,
+        [q, k, v, out, dout]: [&[f32]; 5],
+        log_sums: &[f32],
+        sizes: Sizes,
+        grads: [&mut [f32]; 3],
+    ) {
         let [dq, dk, dv] = grads.map(Shared::new);
         let Sizes { heads, groups, dim } = sizes;
-        let Some(log_sums) = self.log_sums.get() else {
-            return;
-        };
         pool::for_each(self.ranges.len() * groups, |i| {
             let (range, group) = (&self.ranges[i / groups], i % groups);
             let longest = self
@@ -300,61 +294,49 @@ simd_fn! {
     }
 }
 
-impl CustomOp3 for Packed {
-    fn name(&self) -> &'static str {
-        "packed-attention"
+impl Op for Packed {
+    type Saved = Kept;
+
+    fn forward(&self, _: &Device, inputs: &[&Array], _: Wants) -> Result<(Array, Kept)> {
+        let [q, k, v] = inputs else {
+            bail!("attention takes queries, keys and values")
+        };
+        let sizes = self.check(q, k, v)?;
+        let (out, log_sums) = self.run(q.values(), k.values(), v.values(), sizes, q.rows());
+        let out = Array::new(out, q.dims())?;
+        let kept = Kept {
+            q: (*q).clone(),
+            k: (*k).clone(),
+            v: (*v).clone(),
+            out: out.clone(),
+            log_sums,
+        };
+        Ok((out, kept))
     }
 
-    fn cpu_fwd(
+    fn backward(
         &self,
-        q: &CpuStorage,
-        q_layout: &Layout,
-        k: &CpuStorage,
-        k_layout: &Layout,
-        v: &CpuStorage,
-        v_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let sizes = self.check(q_layout.shape(), k_layout.shape(), v_layout.shape())?;
-        let (q, k, v) = (
-            values::slice(q, q_layout)?,
-            values::slice(k, k_layout)?,
-            values::slice(v, v_layout)?,
-        );
-        let (out, log_sums) = self.forward(q, k, v, sizes, q_layout.dims()[0]);
-        // An operation runs forward once: candle makes a new one for each use.
-        self.log_sums.get_or_init(|| log_sums);
-        values::result(out, q_layout.shape())
-    }
-
-    fn bwd(
-        &self,
-        q: &Tensor,
-        k: &Tensor,
-        v: &Tensor,
-        out: &Tensor,
-        dout: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let sizes = self.check(q.shape(), k.shape(), v.shape())?;
-        let dout = dout.contiguous()?;
-        let mut grads = [q, k, v].map(|t| vec![0.0; t.elem_count()]);
-        {
-            let inputs = (
-                Values::of(q)?,
-                Values::of(k)?,
-                Values::of(v)?,
-                Values::of(out)?,
-                Values::of(&dout)?,
-            );
-            let [dq, dk, dv] = &mut grads;
-            let inputs = [&*inputs.0, &*inputs.1, &*inputs.2, &*inputs.3, &*inputs.4];
-            self.backward(inputs, sizes, [dq, dk, dv]);
-        }
-        let [dq, dk, dv] = grads;
-        Ok((
-            Some(values::tensor(dq, q.shape())?),
-            Some(values::tensor(dk, k.shape())?),
-            Some(values::tensor(dv, v.shape())?),
-        ))
+        _: &Device,
+        kept: Kept,
+        grad: Array,
+        _: Wants,
+    ) -> Result<Vec<Option<Array>>> {
+        let Kept {
+            q,
+            k,
+            v,
+            out,
+            log_sums,
+        } = &kept;
+        let sizes = self.check(q, k, v)?;
+        let mut grads = [q, k, v].map(|input| vec![0.0; input.len()]);
+        let inputs = [q, k, v, out, &grad].map(Array::values);
+        let [dq, dk, dv] = &mut grads;
+        self.run_back(inputs, log_sums, sizes, [dq, dk, dv]);
+        let grads = grads.into_iter().zip([q, k, v]);
+        grads
+            .map(|(grad, input)| Array::new(grad, input.dims()).map(Some))
+            .collect()
     }
 }
 

@@ -8,17 +8,16 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
-use candle_core::{Result, Tensor, bail};
-
 use super::super::pool::{self, Shared};
+use super::super::room::{room, written};
 use super::super::rotary::Angles;
 use super::super::simd::{Tier, exp, fma, simd_fn, tier};
-use super::super::values::{self, Values};
 use super::cells::Cell;
 use super::lanes::LANES;
 use super::pages::{Cells, Pages, Panel, Part, Slab};
 use super::span::{COLUMNS, Mixed, PANELS, Parts, Span, groups};
 use super::{Attend, first_seen};
+use crate::device::{Array, Result, bail};
 
 /// Rows of one sequence that share the reading of a span, at most and at least, where there are so many.
 const ROWS: Range<usize> = 8..32;
@@ -34,41 +33,39 @@ pub struct Query<'a> {
     pub table: &'a [u32],
 }
 
-/// q [T, H·d] over cached pages of G heads: [T, H·d], untracked. With angles, q is turned by those of its rows on the way.
+/// q [T, H·d] over cached pages of G heads: [T, H·d]. With angles, q is turned by those of its rows on the way.
 /// Keys and values of the queries' own positions have been written before. Rows of no query give 0.
 pub fn paged(
-    q: &Tensor,
+    q: &Array,
     angles: Option<&Angles>,
     pages: &Pages,
     queries: &[Query<'_>],
     attend: Attend,
-) -> Result<Tensor> {
+) -> Result<Array> {
     with_tier(tier(), q, angles, pages, queries, attend)
 }
 
 fn with_tier(
     tier: Tier,
-    q: &Tensor,
+    q: &Array,
     angles: Option<&Angles>,
     pages: &Pages,
     queries: &[Query<'_>],
     attend: Attend,
-) -> Result<Tensor> {
-    let (tokens, row) = q.dims2()?;
+) -> Result<Array> {
+    let (tokens, row) = q.dims();
     check(tokens, row, pages, queries, attend)?;
     if let Some(angles) = angles {
         angles.fit(tokens, attend.dim)?;
     }
-    let q = q.contiguous()?;
-    let q = Values::of(&q)?;
     let work = Work {
-        q: &q,
+        q: q.values(),
         angles,
         attend,
         tier,
         heads: row / attend.dim,
     };
-    let mut out = values::room(tokens * row);
+    let mut out = room(tokens * row);
     {
         let out = Shared::new(&mut out);
         match pages.slab() {
@@ -78,8 +75,8 @@ fn with_tier(
         }
     }
     // SAFETY: tiles have written all heads of every query's rows, and `clear_gaps` what is between and after them.
-    let out = unsafe { values::written(out) };
-    values::tensor(out, (tokens, row))
+    let out = unsafe { written(out) };
+    Array::new(out, (tokens, row))
 }
 
 fn check(

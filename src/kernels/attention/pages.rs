@@ -2,14 +2,12 @@
 //! together. Within it positions come in panels of 16: the keys of each are `[d][16]`, because scores are wanted for many
 //! positions at once, the values `[16][d]`. Blocks are filled up to whole panels and heads to whole vectors.
 
-use candle_core::{Result, Tensor, bail};
-
 use super::super::memory::Lazy;
 use super::super::pool::{self, Shared};
 use super::super::rotary::Angles;
-use super::super::values::Values;
 use super::cells::{Cell, SHARE};
 use super::lanes::LANES;
+use crate::device::{Array, Result, bail};
 
 /// How cached keys and values are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -263,7 +261,7 @@ impl Pages {
     }
 
     /// Stores keys and values, [tokens, heads · d] each, at `slots`: a token's (block, position within it). With angles,
-    /// keys are turned by those of their tokens, as [`rotate`](super::super::rotary::rotate) would, on their way.
+    /// keys are turned by those of their tokens, as [`Rotate`](super::super::rotary::Rotate) would, on their way.
     pub fn write(
         &mut self,
         keys: &[f32],
@@ -311,16 +309,15 @@ impl Pages {
         Ok(())
     }
 
-    /// [`write`](Self::write) for tensors [tokens, heads · d].
+    /// [`write`](Self::write) for keys and values [tokens, heads · d].
     pub fn store(
         &mut self,
-        keys: &Tensor,
-        values: &Tensor,
+        keys: &Array,
+        values: &Array,
         angles: Option<&Angles>,
         slots: &[(u32, usize)],
     ) -> Result<()> {
-        let (keys, values) = (keys.contiguous()?, values.contiguous()?);
-        self.write(&Values::of(&keys)?, &Values::of(&values)?, angles, slots)
+        self.write(keys.values(), values.values(), angles, slots)
     }
 
     /// Whether every block of a table exists.

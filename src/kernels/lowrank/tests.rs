@@ -1,151 +1,104 @@
-use candle_core::{Device, Var};
+use candle_core::Tensor;
 
 use super::*;
-use crate::kernels::quant::{Format, Matrix};
-
-fn matrix(rows: usize, columns: usize, seed: usize) -> Tensor {
-    let values: Vec<f32> = (0..rows * columns)
-        .map(|i| ((i * 31 + seed * 17) % 23) as f32 / 11.0 - 1.0)
-        .collect();
-    Tensor::from_vec(values, (rows, columns), &Device::Cpu).unwrap()
-}
-
-fn variables<const N: usize>(shapes: [(usize, usize, usize); N]) -> [Var; N] {
-    shapes.map(|(rows, columns, seed)| Var::from_tensor(&matrix(rows, columns, seed)).unwrap())
-}
-
-fn close(found: &Tensor, wanted: &Tensor) {
-    let far = (found - wanted)
-        .unwrap()
-        .abs()
-        .unwrap()
-        .max_all()
-        .unwrap()
-        .to_scalar::<f32>()
-        .unwrap();
-    assert!(far < 2e-4, "off by {far}");
-}
+use crate::kernels::quant::Format;
+use crate::kernels::testing::{assert_close, assert_gradients, gradients, noise, once, tensor};
 
 const DROPPED: Dropout = Dropout {
     key: [3; 32],
     rate: 0.3,
 };
 
-/// The update in candle's own operations.
-fn plain(x: &Tensor, a: &Tensor, b: &Tensor, setting: Setting) -> Tensor {
-    let (tokens, inputs) = x.dims2().unwrap();
+/// The layer and its update in candle's own operations.
+fn plain(op: &Through, w: &Array, [x, a, b]: [&Tensor; 3]) -> candle_core::Result<Tensor> {
+    let (tokens, inputs) = x.dims2()?;
     let mut mask = vec![1.0; tokens * inputs];
-    if let Some(dropout) = setting.dropout {
+    if let Some(dropout) = op.setting.dropout {
         dropout.apply(&mut mask, inputs);
     }
-    let mask = Tensor::from_vec(mask, (tokens, inputs), &Device::Cpu).unwrap();
-    let low = (x * mask).unwrap().matmul(&a.t().unwrap()).unwrap();
-    (low.matmul(&b.t().unwrap()).unwrap() * f64::from(setting.scale)).unwrap()
+    let mask = Tensor::from_vec(mask, (tokens, inputs), x.device())?;
+    let low = (x * mask)?.matmul(&a.t()?)?;
+    let update = (low.matmul(&b.t()?)? * f64::from(op.setting.scale))?;
+    let base = x.matmul(&tensor(w).t()?)?;
+    match &op.bias {
+        Some(bias) => (base + update)?.broadcast_add(&Tensor::new(&bias[..], x.device())?),
+        None => base + update,
+    }
 }
 
-/// Values, and the gradients of `vars` where the result is weighted by something uneven.
-fn agree(found: &Tensor, wanted: &Tensor, vars: &[&Var]) {
-    close(found, wanted);
-    let (rows, columns) = found.dims2().unwrap();
-    let weight = matrix(rows, columns, 9);
-    let back = |y: &Tensor| {
-        (y * &weight)
-            .unwrap()
-            .sum_all()
-            .unwrap()
-            .backward()
-            .unwrap()
-    };
-    let (found, wanted) = (back(found), back(wanted));
-    for var in vars {
-        close(found.get(var).unwrap(), wanted.get(var).unwrap());
+fn through(w: &Array, bias: bool, dropout: Option<Dropout>) -> Through {
+    Through {
+        weight: Arc::new(Matrix::quantize(w, Format::F32).unwrap()),
+        bias: bias.then(|| noise((1, w.rows()), 1.0, 6).into_values().into()),
+        setting: Setting {
+            scale: 0.5,
+            dropout,
+        },
     }
 }
 
 #[test]
-fn an_update_is_that_of_plain_operations() {
-    let [y, x, a, b] = variables([(37, 19, 1), (37, 24, 2), (5, 24, 3), (19, 5, 4)]);
-    for dropout in [None, Some(DROPPED)] {
-        let setting = Setting {
-            scale: 0.5,
-            dropout,
-        };
-        let wanted = (y.as_tensor() + plain(&x, &a, &b, setting)).unwrap();
-        agree(
-            &update(&y, &x, (&a, &b), setting).unwrap(),
-            &wanted,
-            &[&y, &x, &a, &b],
-        );
+fn a_layer_with_its_update_is_that_of_plain_operations() -> candle_core::Result<()> {
+    let inputs = [
+        noise((37, 24), 1.0, 2),
+        noise((5, 24), 1.0, 3),
+        noise((19, 5), 1.0, 4),
+    ];
+    let (w, seed) = (noise((19, 24), 1.0, 5), noise((37, 19), 1.0, 9));
+    for (bias, dropout) in [(false, None), (true, None), (true, Some(DROPPED))] {
+        let (found, grads) = gradients(&inputs, &seed, |run, t| {
+            run.op(through(&w, bias, dropout), &[&t[0], &t[1], &t[2]])
+        })
+        .unwrap();
+        let vars: Vec<_> = inputs
+            .iter()
+            .map(|input| candle_core::Var::from_tensor(&tensor(input)))
+            .collect::<candle_core::Result<_>>()?;
+        let [x, a, b] = &vars[..] else { unreachable!() };
+        let wanted = plain(&through(&w, bias, dropout), &w, [x, a, b])?;
+        assert_close(&found, &wanted, 2e-4, "the result");
+        let wanted = (wanted * tensor(&seed))?.sum_all()?.backward()?;
+        for (grad, var) in grads.iter().zip(&vars) {
+            let grad = grad.as_ref().unwrap();
+            assert_close(grad, wanted.get(var).unwrap(), 2e-4, "a gradient");
+        }
     }
+    Ok(())
 }
 
 #[test]
-fn a_layer_with_its_update_is_that_of_plain_operations() {
-    let [x, a, b] = variables([(37, 24, 2), (5, 24, 3), (19, 5, 4)]);
-    let (w, bias) = (matrix(19, 24, 5), matrix(1, 19, 6));
-    let weight = Arc::new(Matrix::quantize(&w, Format::F32).unwrap());
-    let values: Arc<[f32]> = bias.flatten_all().unwrap().to_vec1::<f32>().unwrap().into();
+fn gradients_follow_differences() {
+    let inputs = [
+        noise((3, 4), 1.0, 2),
+        noise((2, 4), 1.0, 3),
+        noise((3, 2), 1.0, 4),
+    ];
+    let w = noise((3, 4), 1.0, 5);
     for dropout in [None, Some(DROPPED)] {
-        let setting = Setting {
-            scale: 0.5,
-            dropout,
-        };
-        let layer = Layer {
-            weight: &weight,
-            bias: Some(&values),
-        };
-        let base = x
-            .matmul(&w.t().unwrap())
-            .unwrap()
-            .broadcast_add(&bias)
-            .unwrap();
-        let wanted = (base + plain(&x, &a, &b, setting)).unwrap();
-        agree(
-            &through(&x, &layer, (&a, &b), setting).unwrap(),
-            &wanted,
-            &[&x, &a, &b],
-        );
+        assert_gradients(&inputs, 2e-3, |run, t| {
+            run.op(through(&w, true, dropout), &[&t[0], &t[1], &t[2]])
+        });
     }
 }
 
 #[test]
 fn only_what_learns_gets_a_gradient() {
-    let [a, b] = variables([(2, 4, 1), (3, 2, 2)]);
-    let (x, y, w) = (matrix(5, 4, 3), matrix(5, 3, 4), matrix(3, 4, 5));
-    let weight = Arc::new(Matrix::quantize(&w, Format::F32).unwrap());
-    let setting = Setting {
-        scale: 1.0,
-        dropout: None,
-    };
-    let layer = Layer {
-        weight: &weight,
-        bias: None,
-    };
-    for result in [
-        update(&y, &x, (&a, &b), setting).unwrap(),
-        through(&x, &layer, (&a, &b), setting).unwrap(),
-    ] {
-        let grads = result.sum_all().unwrap().backward().unwrap();
-        assert!(grads.get(&a).is_some() && grads.get(&b).is_some());
-        assert_eq!(grads.get_ids().count(), 2);
-    }
+    let (x, w) = (noise((5, 4), 1.0, 3), noise((3, 4), 1.0, 5));
+    let factors = [noise((2, 4), 1.0, 1), noise((3, 2), 1.0, 2)];
+    let op = through(&w, false, None);
+    let wants = Wants::of([false, true, true]);
+    let (y, kept) = op
+        .forward(&Device::Host, &[&x, &factors[0], &factors[1]], wants)
+        .unwrap();
+    let grads = op.backward(&Device::Host, kept, y, wants).unwrap();
+    assert!(grads[0].is_none() && grads[1].is_some() && grads[2].is_some());
 }
 
 #[test]
 fn factors_that_do_not_fit_are_refused() {
-    let (x, y) = (matrix(5, 4, 3), matrix(5, 3, 4));
-    let weight = Arc::new(Matrix::quantize(&matrix(3, 4, 5), Format::F32).unwrap());
-    let layer = Layer {
-        weight: &weight,
-        bias: None,
-    };
-    let setting = Setting {
-        scale: 1.0,
-        dropout: None,
-    };
-    for (a, b) in [((2, 5), (3, 2)), ((2, 4), (2, 2))] {
-        let (a, b) = (matrix(a.0, a.1, 1), matrix(b.0, b.1, 2));
-        assert!(update(&y, &x, (&a, &b), setting).is_err());
-        assert!(through(&x, &layer, (&a, &b), setting).is_err());
+    let (x, w) = (noise((5, 4), 1.0, 3), noise((3, 4), 1.0, 5));
+    for (a, b) in [((2, 5), (3, 2)), ((2, 4), (2, 2)), ((2, 4), (3, 1))] {
+        let (a, b) = (noise(a, 1.0, 1), noise(b, 1.0, 2));
+        assert!(once(through(&w, false, None), &[&x, &a, &b]).is_err());
     }
 }

@@ -1,10 +1,11 @@
 //! The catalogue of weight formats.
 
+use candle_core::Device;
 use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{Device, Result};
 
 use super::packed::{Layout, Weight};
 use super::{Packed, dense, layouts};
+use crate::device::Result;
 
 /// How the values of a frozen weight are stored. The block formats are those of GGUF files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,11 +1,10 @@
-//! A product with a frozen weight as a tracked operation: its backward gives the input's gradient and nothing else.
+//! A product with a frozen weight: its backward gives the input's gradient and nothing else.
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
-
-use super::super::values;
+use super::super::op::{Op, Run, Value, Wants};
 use super::Matrix;
+use crate::device::{Array, Device, Result, bail};
 
 /// A frozen linear layer: x·Wᵀ + bias.
 #[derive(Clone, Copy)]
@@ -16,42 +15,34 @@ pub struct Layer<'a> {
 }
 
 impl Layer<'_> {
-    /// For x [.., k]: [.., n]. Tracked to `x`; weight and bias never get a gradient.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.contiguous()?.apply_op1(Frozen {
+    /// For x [T, k]: [T, n].
+    pub fn forward(&self, run: Run<'_, '_>, x: &Value) -> Result<Value> {
+        let op = Frozen {
             weight: self.weight.clone(),
             bias: self.bias.cloned(),
-        })
+        };
+        run.op(op, &[x])
     }
 }
 
-/// [`Layer::forward`] of these parts.
-pub fn frozen(x: &Tensor, weight: &Arc<Matrix>, bias: Option<&Arc<[f32]>>) -> Result<Tensor> {
-    Layer { weight, bias }.forward(x)
+/// [`Layer::forward`] as an operation on x.
+pub struct Frozen {
+    pub weight: Arc<Matrix>,
+    /// [n]
+    pub bias: Option<Arc<[f32]>>,
 }
 
-struct Frozen {
-    weight: Arc<Matrix>,
-    bias: Option<Arc<[f32]>>,
-}
+impl Op for Frozen {
+    type Saved = ();
 
-impl CustomOp1 for Frozen {
-    fn name(&self) -> &'static str {
-        "frozen-linear"
+    fn forward(&self, _: &Device, inputs: &[&Array], _: Wants) -> Result<(Array, ())> {
+        let [x] = inputs else {
+            bail!("a frozen weight takes one input")
+        };
+        Ok((self.weight.product_and_bias(x, self.bias.as_deref())?, ()))
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let y = self
-            .weight
-            .product_and_bias(values::slice(x, layout)?, self.bias.as_deref())?;
-        let mut shape = layout.dims().to_vec();
-        if let Some(last) = shape.last_mut() {
-            *last = self.weight.n;
-        }
-        values::result(y, shape)
-    }
-
-    fn bwd(&self, _x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        self.weight.backward_input(dy).map(Some)
+    fn backward(&self, _: &Device, (): (), grad: Array, _: Wants) -> Result<Vec<Option<Array>>> {
+        Ok(vec![Some(self.weight.backward_input(&grad)?)])
     }
 }

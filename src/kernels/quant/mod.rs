@@ -5,6 +5,7 @@
 //! holds a dense copy of a whole matrix.
 
 mod activations;
+mod codec;
 mod dense;
 mod format;
 mod frozen;
@@ -19,18 +20,18 @@ mod vectorwise;
 use std::ops::Range;
 
 use candle_core::quantized::QTensor;
-use candle_core::{DType, Result, Tensor, bail};
 
+pub use codec::{Stored, encode};
 pub(super) use dense::single;
 pub use format::Format;
-pub use frozen::{Layer, frozen};
+pub use frozen::{Frozen, Layer};
 pub(in crate::kernels) use product::{After, COLUMNS, product_each};
 
 use product::{Input, Output};
 
 use super::gemm::{self, View};
 use super::pool;
-use super::values::{self, Values};
+use crate::device::{Array, Result, bail};
 
 /// Bytes that codes are asked for in advance by kernels that multiply whole numbers. Asking for less leaves a loop waiting
 /// that takes eight rows; for more, codes that wait to be used would push others out of a first-level cache.
@@ -65,8 +66,12 @@ pub struct Matrix {
 }
 
 impl Matrix {
-    /// A weight as a GGUF file holds it.
-    pub fn from_qtensor(weight: QTensor) -> Result<Self> {
+    /// A weight as a file holds it.
+    pub fn from_stored(weight: Stored<'_>) -> Result<Self> {
+        Self::of(weight.blocks()?)
+    }
+
+    fn of(weight: QTensor) -> Result<Self> {
         let (n, k) = weight.shape().dims2()?;
         let Some(format) = Format::from_ggml(weight.dtype()) else {
             bail!("{:?} is not a weight format", weight.dtype());
@@ -82,7 +87,7 @@ impl Matrix {
 
     /// A weight [n, k] for LLM.int8, of rows that are asked for as f32, some at a time and from several threads. Features
     /// of x as large as `threshold` keep all their bits; 0 lets none.
-    pub fn int8<E: Send + From<candle_core::Error>>(
+    pub fn int8<E: Send + From<crate::device::Error>>(
         (n, k): (usize, usize),
         threshold: f32,
         rows: impl Fn(Range<usize>) -> std::result::Result<Vec<f32>, E> + Sync,
@@ -95,17 +100,16 @@ impl Matrix {
         })
     }
 
-    /// Rounds `weight` [n, k], of any float type, to `format`. Fails where rows are not whole blocks.
-    pub fn quantize(weight: &Tensor, format: Format) -> Result<Self> {
-        let (_, k) = weight.dims2()?;
+    /// Rounds `weight` [n, k] to `format`. Fails where rows are not whole blocks.
+    pub fn quantize(weight: &Array, format: Format) -> Result<Self> {
+        let (_, k) = weight.dims();
         if !k.is_multiple_of(format.block()) {
             bail!(
                 "rows of {k} values cannot be stored as {format}, in blocks of {}",
                 format.block()
             );
         }
-        let weight = weight.to_dtype(DType::F32)?;
-        Self::from_qtensor(QTensor::quantize(&weight, format.ggml())?)
+        Self::of(codec::rounded(weight.values().to_vec(), k, format)?)
     }
 
     /// (n outputs, k inputs)
@@ -128,28 +132,15 @@ impl Matrix {
         self.packed.unit()
     }
 
-    /// x·Wᵀ for x [.., k]: [.., n], untracked.
-    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let x = x.contiguous()?;
-        let mut shape = x.dims().to_vec();
-        let Some(last) = shape.last_mut() else {
-            bail!("a weight got a scalar")
-        };
-        *last = self.n;
-        let y = self.product(&Values::of(&x)?)?;
-        values::tensor(y, shape)
+    /// x·Wᵀ for x [T, k]: [T, n].
+    pub fn forward(&self, x: &Array) -> Result<Array> {
+        self.product_and_bias(x, None)
     }
 
-    /// dy·W for dy [.., n]: [.., k], the gradient of [`forward`](Self::forward)'s input. Untracked.
-    pub fn backward_input(&self, dy: &Tensor) -> Result<Tensor> {
-        let dy = dy.contiguous()?;
-        let mut shape = dy.dims().to_vec();
-        let Some(last) = shape.last_mut() else {
-            bail!("a weight got a scalar")
-        };
-        *last = self.k;
-        let dx = self.transposed_product(&Values::of(&dy)?)?;
-        values::tensor(dx, shape)
+    /// dy·W for dy [T, n]: [T, k], the gradient of [`forward`](Self::forward)'s input.
+    pub fn backward_input(&self, dy: &Array) -> Result<Array> {
+        let dx = self.transposed_product(dy.values())?;
+        Array::new(dx, (dy.rows(), self.k))
     }
 
     /// Rows as f32, [rows, k] flat.
@@ -163,7 +154,7 @@ impl Matrix {
     }
 
     /// The rows with these numbers as f32, [ids, k]: an embedding.
-    pub fn gather(&self, ids: &[u32]) -> Result<Tensor> {
+    pub fn gather(&self, ids: &[u32]) -> Result<Array> {
         let mut out = vec![0.0; ids.len() * self.k];
         for (id, row) in ids.iter().zip(out.chunks_exact_mut(self.k.max(1))) {
             let id = *id as usize;
@@ -172,17 +163,18 @@ impl Matrix {
             }
             self.packed.unpack(id..id + 1, row)?;
         }
-        values::tensor(out, (ids.len(), self.k))
+        Array::new(out, (ids.len(), self.k))
     }
 
     /// x·Wᵀ on slices: x is [m, k], the result [m, n].
     pub(super) fn product(&self, x: &[f32]) -> Result<Vec<f32>> {
-        self.product_and_bias(x, None)
+        Ok(product_each(x, &[(self, None)], None)?.remove(0))
     }
 
-    /// x·Wᵀ + bias on slices: x is [m, k], the result [m, n].
-    pub(super) fn product_and_bias(&self, x: &[f32], bias: Option<&[f32]>) -> Result<Vec<f32>> {
-        Ok(product_each(x, &[(self, bias)], None)?.remove(0))
+    /// x·Wᵀ + bias for x [T, k] and a bias [n]: [T, n].
+    pub(super) fn product_and_bias(&self, x: &Array, bias: Option<&[f32]>) -> Result<Array> {
+        let y = product_each(x.values(), &[(self, bias)], None)?.remove(0);
+        Array::new(y, (x.rows(), self.n))
     }
 
     /// dy·W on slices, by blocks of rows: dy is [m, n], the result [m, k].

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use candle_core::{Result, bail};
+use crate::device::{Result, bail};
 
 use super::super::pool;
 use super::activations::Rounded;

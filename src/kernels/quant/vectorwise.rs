@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use candle_core::{Result, bail};
+use crate::device::{Result, bail};
 
 #[cfg(target_arch = "x86_64")]
 use super::super::ahead::ask_for;
@@ -49,7 +49,7 @@ pub(super) struct Vectorwise {
 
 impl Vectorwise {
     /// `rows` gives rows of W [n, k] as f32. Features of x as large as the threshold are outliers; 0 makes none.
-    pub fn pack<E: Send + From<candle_core::Error>>(
+    pub fn pack<E: Send + From<crate::device::Error>>(
         (n, k): (usize, usize),
         threshold: f32,
         rows: impl Fn(Range<usize>) -> std::result::Result<Vec<f32>, E> + Sync,

@@ -4,7 +4,7 @@
 //! touching the rows between segments. The numbers of a row depend on that row alone, bit for bit: every sum runs over
 //! one accumulator in the order of its index, whatever other rows, segments or threads take part.
 //!
-//! Untracked; adapters that learn go through tensors that record their steps.
+//! For serving; adapters that learn have operations with a backward.
 
 mod blob;
 mod layout;

@@ -2,30 +2,27 @@
 
 use std::ops::Range;
 
-use candle_core::{Error, Result, Tensor, bail};
-
 use super::work::Call;
 use super::{Output, Rows, RowsMut, Segment, check};
+use crate::device::{Array, Error, Result, bail};
 use crate::kernels::quant::{After, COLUMNS, Layer, product_each};
 use crate::kernels::simd;
-use crate::kernels::values::{self, Values};
 
 /// Rows of a segment, on average, from which their outputs are more to read again than its B: it is added to outputs as
 /// they come then. With fewer, each B is read from end to end, which memory likes better than one piece of each at a time.
 const MANY: usize = 4;
 
 /// `layer(x)` with every segment's update, [T, n] for each layer, for x [T, k]. The updates of all layers go through
-/// their A in one pass, and through their B in another or as outputs come: the numbers are the same. Untracked.
-pub fn through(x: &Tensor, layers: &[(&Layer<'_>, Vec<Segment<'_>>)]) -> Result<Vec<Tensor>> {
-    let (rows, width) = x.dims2()?;
-    let x = x.contiguous()?;
-    let x = Values::of(&x)?;
+/// their A in one pass, and through their B in another or as outputs come: the numbers are the same.
+pub fn through(x: &Array, layers: &[(&Layer<'_>, Vec<Segment<'_>>)]) -> Result<Vec<Array>> {
+    let (rows, width) = x.dims();
+    let x = x.values();
     let weights: Vec<_> = layers
         .iter()
         .map(|(layer, _)| (&**layer.weight, layer.bias.map(|bias| &**bias)))
         .collect();
     let from = Rows {
-        data: &x,
+        data: x,
         stride: width,
     };
     for (layer, segments) in layers {
@@ -33,7 +30,7 @@ pub fn through(x: &Tensor, layers: &[(&Layer<'_>, Vec<Segment<'_>>)]) -> Result<
         if inputs != width {
             bail!("rows of {width} values for a weight [{outputs}, {inputs}]");
         }
-        check(from, (rows * outputs, outputs), segments).map_err(Error::wrap)?;
+        check(from, (rows * outputs, outputs), segments).map_err(Error::of)?;
     }
     let call = Call::new(
         simd::tier(),
@@ -46,9 +43,9 @@ pub fn through(x: &Tensor, layers: &[(&Layer<'_>, Vec<Segment<'_>>)]) -> Result<
     });
     let products = if of_adapters >= MANY * count && count > 0 {
         let updates = Updates::of(call, layers);
-        product_each(&x, &weights, Some(&updates))?
+        product_each(x, &weights, Some(&updates))?
     } else {
-        let mut products = product_each(&x, &weights, None)?;
+        let mut products = product_each(x, &weights, None)?;
         let outputs = products.iter_mut().zip(layers);
         let mut outputs: Vec<_> = outputs
             .map(|(y, (layer, segments))| Output {
@@ -64,7 +61,7 @@ pub fn through(x: &Tensor, layers: &[(&Layer<'_>, Vec<Segment<'_>>)]) -> Result<
     };
     let products = products.into_iter().zip(layers);
     products
-        .map(|(y, (layer, _))| values::tensor(y, (rows, layer.weight.dims().0)))
+        .map(|(y, (layer, _))| Array::new(y, (rows, layer.weight.dims().0)))
         .collect()
 }
 

@@ -1,10 +1,10 @@
 //! Grouped-query attention with rotary positions.
 
-use candle_core::{Result, Tensor};
-
 use super::{At, Linear, Norm, Step};
 use crate::adapter::Module;
+use crate::device::Result;
 use crate::kernels::attention::Attend;
+use crate::kernels::op::Value;
 use crate::model::spec::Biases;
 use crate::model::weights::WeightError;
 
@@ -51,11 +51,11 @@ impl Attention {
         Ok(self)
     }
 
-    pub fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor> {
+    pub fn forward(&self, x: &Value, step: &mut Step<'_, '_>) -> Result<Value> {
         let [mut q, mut k, v] = Linear::each([&self.q, &self.k, &self.v], x, step)?;
         if let Some((q_norm, k_norm)) = &self.head_norm {
-            q = q_norm.forward(&q, step)?;
-            k = k_norm.forward(&k, step)?;
+            q = q_norm.forward(&q, step.run)?;
+            k = k_norm.forward(&k, step.run)?;
         }
         let mixed = step.attend(self.layer, [&q, &k, &v], self.attend)?;
         self.o.forward(&mixed, step)

@@ -1,10 +1,10 @@
 //! One decoder block: attention and feed-forward, each around a residual.
 
-use candle_core::{Result, Tensor};
-
 use super::{At, Attention, GatedMlp, Norm, Step};
 use crate::adapter::SiteShape;
-use crate::kernels::activation;
+use crate::device::Result;
+use crate::kernels::activation::Residual;
+use crate::kernels::op::Value;
 use crate::model::weights::WeightError;
 
 pub(in crate::model) struct Block {
@@ -34,11 +34,13 @@ impl Block {
         })
     }
 
-    pub fn forward(&self, x: &Tensor, step: &mut Step<'_>) -> Result<Tensor> {
-        let normed = self.input_norm.forward(x, step)?;
-        let x = activation::residual(x, &self.attention.forward(&normed, step)?)?;
-        let normed = self.inner_norm.forward(&x, step)?;
-        activation::residual(&x, &self.mlp.forward(&normed, step)?)
+    pub fn forward(&self, x: &Value, step: &mut Step<'_, '_>) -> Result<Value> {
+        let normed = self.input_norm.forward(x, step.run)?;
+        let mixed = self.attention.forward(&normed, step)?;
+        let x = step.run.op(Residual, &[x, &mixed])?;
+        let normed = self.inner_norm.forward(&x, step.run)?;
+        let inner = self.mlp.forward(&normed, step)?;
+        step.run.op(Residual, &[&x, &inner])
     }
 
     pub fn sites(&self) -> impl Iterator<Item = SiteShape> {

@@ -1,8 +1,8 @@
 //! Token ids to the states the first block reads.
 
-use candle_core::{Result, Tensor};
-
-use super::{Step, Weight};
+use super::Weight;
+use crate::device::Result;
+use crate::kernels::op::{Run, Value};
 
 pub(in crate::model) struct Embedding(Weight);
 
@@ -16,7 +16,7 @@ impl Embedding {
         &self.0
     }
 
-    pub fn forward(&self, tokens: &[u32], step: &Step<'_>) -> Result<Tensor> {
-        self.0.rows(tokens, step.learns())
+    pub fn forward(&self, tokens: &[u32], run: Run<'_, '_>) -> Result<Value> {
+        self.0.rows(run, tokens)
     }
 }

@@ -1,10 +1,10 @@
 //! A linear layer of a block: the place where adapters act.
 
-use candle_core::{Result, Tensor, bail};
-
 use super::weight::{Bias, Weight};
 use super::{At, Step};
 use crate::adapter::{Module, Site, SiteShape};
+use crate::device::{Result, bail};
+use crate::kernels::op::Value;
 use crate::model::weights::WeightError;
 
 pub(in crate::model) struct Linear {
@@ -29,7 +29,7 @@ impl Linear {
             true => {
                 let path = format!("{}.bias", site.path());
                 let vector = at.vector(&path, outputs)?;
-                Some(Bias::new(vector).map_err(|e| WeightError::new(path, e.to_string()))?)
+                Some(Bias::new(vector))
             }
             false => None,
         };
@@ -51,15 +51,15 @@ impl Linear {
     /// What each of `linears`, which read the same x, makes of it.
     pub fn each<const N: usize>(
         linears: [&Self; N],
-        x: &Tensor,
-        step: &Step<'_>,
-    ) -> Result<[Tensor; N]> {
+        x: &Value,
+        step: &Step<'_, '_>,
+    ) -> Result<[Value; N]> {
         let frozen = linears.iter().map(|linear| {
             let layer = linear.weight.frozen_layer(linear.bias.as_ref())?;
             Some((linear.shape.site, layer))
         });
         let outputs = match frozen.collect::<Option<Vec<_>>>() {
-            Some(layers) => step.adapt.through_each(x, &layers)?,
+            Some(layers) => step.adapt.through_each(step.run, x, &layers)?,
             None => {
                 let outputs = linears.iter().map(|linear| linear.forward(x, step));
                 outputs.collect::<Result<_>>()?
@@ -73,12 +73,12 @@ impl Linear {
     }
 
     /// x [T, inputs]: [T, outputs], as the step's adapters change it.
-    pub fn forward(&self, x: &Tensor, step: &Step<'_>) -> Result<Tensor> {
+    pub fn forward(&self, x: &Value, step: &Step<'_, '_>) -> Result<Value> {
         let site = self.shape.site;
         if let Some(layer) = self.weight.frozen_layer(self.bias.as_ref()) {
-            return step.adapt.through(site, x, &layer);
+            return step.adapt.through(step.run, site, x, &layer);
         }
-        let y = self.weight.project(x, self.bias.as_ref(), step.learns())?;
-        step.adapt.apply(site, x, y)
+        // What learns all its weights has no adapter.
+        self.weight.project(step.run, x, self.bias.as_ref())
     }
 }

@@ -1,10 +1,10 @@
 //! The gated feed-forward block: down(silu(gate(x)) · up(x)).
 
-use candle_core::{Result, Tensor};
-
 use super::{At, Linear, Step};
 use crate::adapter::Module;
-use crate::kernels::activation::swiglu;
+use crate::device::Result;
+use crate::kernels::activation::SwiGlu;
+use crate::kernels::op::Value;
 use crate::model::weights::WeightError;
 
 pub(in crate::model) struct GatedMlp {
@@ -23,9 +23,10 @@ impl GatedMlp {
         })
     }
 
-    pub fn forward(&self, x: &Tensor, step: &Step<'_>) -> Result<Tensor> {
+    pub fn forward(&self, x: &Value, step: &Step<'_, '_>) -> Result<Value> {
         let [gate, up] = Linear::each([&self.gate, &self.up], x, step)?;
-        self.down.forward(&swiglu(&gate, &up)?, step)
+        self.down
+            .forward(&step.run.op(SwiGlu, &[&gate, &up])?, step)
     }
 
     pub fn linears(&self) -> [&Linear; 3] {

@@ -15,7 +15,7 @@ pub(super) use embedding::Embedding;
 pub(super) use linear::Linear;
 pub(super) use mlp::GatedMlp;
 pub(super) use norm::Norm;
-pub(super) use weight::Weight;
+pub(super) use weight::{Vector, Weight};
 
 use super::step::Step;
 use super::supply::At;

@@ -1,15 +1,15 @@
 //! Root-mean-square normalisation.
 
-use candle_core::{Result, Tensor};
-
-use super::weight::as_stands;
-use super::{At, Step};
-use crate::kernels::norm::rms_norm;
+use super::At;
+use super::weight::Vector;
+use crate::device::Result;
+use crate::kernels::norm::RmsNorm;
+use crate::kernels::op::{Run, Value};
 use crate::model::weights::WeightError;
 
 pub(in crate::model) struct Norm {
-    weight: Tensor,
-    eps: f64,
+    weight: Vector,
+    eps: f32,
 }
 
 impl Norm {
@@ -20,12 +20,13 @@ impl Norm {
     ) -> std::result::Result<Self, WeightError> {
         Ok(Self {
             weight: at.vector(path, width)?,
-            eps: at.spec().norm_eps,
+            eps: at.spec().norm_eps as f32,
         })
     }
 
     /// Every run of `width` values of a row on its own.
-    pub fn forward(&self, x: &Tensor, step: &Step<'_>) -> Result<Tensor> {
-        rms_norm(x, &as_stands(&self.weight, step.learns()), self.eps)
+    pub fn forward(&self, x: &Value, run: Run<'_, '_>) -> Result<Value> {
+        let norm = RmsNorm { eps: self.eps };
+        run.op(norm, &[x, &self.weight.value(run)])
     }
 }

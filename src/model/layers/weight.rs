@@ -1,34 +1,35 @@
-//! A matrix that is frozen in some weight format, or one that learns.
+//! A matrix that is frozen in some weight format, or one that learns; and vectors of either sort.
 
 use std::sync::Arc;
 
-use candle_core::{DType, Result, Tensor};
-
-use crate::kernels::linear;
-use crate::kernels::loss::Head;
-use crate::kernels::quant::{Format, Layer, Matrix, frozen};
+use crate::device::{Array, Result};
+use crate::kernels::linear::{Linear, Lookup};
+use crate::kernels::loss::{FrozenHead, LearningHead};
+use crate::kernels::op::{Run, Value};
+use crate::kernels::quant::{Format, Frozen, Layer, Matrix};
+use crate::kernels::tape::Parameter;
 
 /// [outputs, inputs]. Cheap to clone; clones are the same weight.
 #[derive(Clone)]
 pub(in crate::model) enum Weight {
     Frozen(Arc<Matrix>),
-    /// f32; a gradient reaches the variable behind it.
-    Learning(Tensor),
+    /// f32.
+    Learning(Parameter),
 }
 
 impl Weight {
     /// (outputs, inputs)
-    pub fn dims(&self) -> Result<(usize, usize)> {
+    pub fn dims(&self) -> (usize, usize) {
         match self {
-            Self::Frozen(matrix) => Ok(matrix.dims()),
-            Self::Learning(tensor) => tensor.dims2(),
+            Self::Frozen(matrix) => matrix.dims(),
+            Self::Learning(parameter) => parameter.dims(),
         }
     }
 
     pub fn bytes(&self) -> u64 {
         match self {
             Self::Frozen(matrix) => matrix.bytes(),
-            Self::Learning(tensor) => (tensor.elem_count() * DType::F32.size_in_bytes()) as u64,
+            Self::Learning(parameter) => parameter.array().bytes(),
         }
     }
 
@@ -39,17 +40,17 @@ impl Weight {
         }
     }
 
-    /// x·Wᵀ + bias. Without `learn` a weight that learns is used as it stands.
-    pub fn project(&self, x: &Tensor, bias: Option<&Bias>, learn: bool) -> Result<Tensor> {
+    /// x·Wᵀ + bias.
+    pub fn project(&self, run: Run<'_, '_>, x: &Value, bias: Option<&Bias>) -> Result<Value> {
         match (self, bias) {
-            (Self::Frozen(matrix), None) => frozen(x, matrix, None),
-            (Self::Frozen(matrix), Some(bias)) => frozen(x, matrix, Some(&bias.values)),
-            (Self::Learning(tensor), bias) => {
-                let y = linear::linear(x, &as_stands(tensor, learn))?;
-                match bias {
-                    Some(bias) => y.broadcast_add(&as_stands(&bias.tensor, learn)),
-                    None => Ok(y),
-                }
+            (Self::Frozen(weight), bias) => {
+                let (weight, bias) = (weight.clone(), bias.map(|bias| bias.frozen.clone()));
+                run.op(Frozen { weight, bias }, &[x])
+            }
+            (Self::Learning(weight), None) => run.op(Linear, &[x, &run.parameter(weight)]),
+            (Self::Learning(weight), Some(bias)) => {
+                let (weight, bias) = (run.parameter(weight), bias.vector.value(run));
+                run.op(Linear, &[x, &weight, &bias])
             }
         }
     }
@@ -59,46 +60,70 @@ impl Weight {
         match self {
             Self::Frozen(weight) => Some(Layer {
                 weight,
-                bias: bias.map(|bias| &bias.values),
+                bias: bias.map(|bias| &bias.frozen),
             }),
             Self::Learning(_) => None,
         }
     }
 
     /// The rows with these numbers, [ids, inputs].
-    pub fn rows(&self, ids: &[u32], learn: bool) -> Result<Tensor> {
+    pub fn rows(&self, run: Run<'_, '_>, ids: &[u32]) -> Result<Value> {
         match self {
-            Self::Frozen(matrix) => matrix.gather(ids),
-            Self::Learning(tensor) => linear::lookup(&as_stands(tensor, learn), ids),
+            Self::Frozen(matrix) => Ok(matrix.gather(ids)?.into()),
+            Self::Learning(weight) => run.op(Lookup(ids.into()), &[&run.parameter(weight)]),
         }
     }
 
-    pub fn head(&self) -> Head<'_> {
+    /// Cross entropy of each hidden row [R, inputs] whose logits this makes: [R, 1].
+    pub fn token_losses(&self, run: Run<'_, '_>, hidden: &Value, targets: &[u32]) -> Result<Value> {
+        let targets = targets.into();
         match self {
-            Self::Frozen(matrix) => Head::Frozen(matrix),
-            Self::Learning(tensor) => Head::Learning(tensor),
+            Self::Frozen(weight) => {
+                let weight = weight.clone();
+                run.op(FrozenHead { weight, targets }, &[hidden])
+            }
+            Self::Learning(weight) => {
+                run.op(LearningHead { targets }, &[hidden, &run.parameter(weight)])
+            }
+        }
+    }
+}
+
+/// [1, n], frozen or learning.
+#[derive(Clone)]
+pub(in crate::model) enum Vector {
+    Frozen(Array),
+    Learning(Parameter),
+}
+
+impl Vector {
+    pub fn array(&self) -> Array {
+        match self {
+            Self::Frozen(array) => array.clone(),
+            Self::Learning(parameter) => parameter.array(),
+        }
+    }
+
+    pub fn value(&self, run: Run<'_, '_>) -> Value {
+        match self {
+            Self::Frozen(array) => array.clone().into(),
+            Self::Learning(parameter) => run.parameter(parameter),
         }
     }
 }
 
 /// What is added to every row of a product; learns where its weight does.
 pub(in crate::model) struct Bias {
-    tensor: Tensor,
-    values: Arc<[f32]>,
+    vector: Vector,
+    /// As products with frozen weights take it.
+    frozen: Arc<[f32]>,
 }
 
 impl Bias {
-    pub fn new(tensor: Tensor) -> Result<Self> {
-        let values = tensor.to_vec1::<f32>()?.into();
-        Ok(Self { tensor, values })
-    }
-}
-
-/// The tensor itself, or the same numbers without a way back for gradients.
-pub(super) fn as_stands(tensor: &Tensor, learn: bool) -> Tensor {
-    if learn {
-        tensor.clone()
-    } else {
-        tensor.detach()
+    pub fn new(vector: Vector) -> Self {
+        Self {
+            frozen: vector.array().values().into(),
+            vector,
+        }
     }
 }

@@ -2,13 +2,12 @@
 
 use std::borrow::Cow;
 
-use candle_core::quantized::{QStorage, QTensor};
-use candle_core::{Device, Tensor};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::WeightError;
-use crate::kernels::quant::{Format, Matrix};
+use crate::device::Error;
+use crate::kernels::quant::{Format, Matrix, Stored, encode};
 
 /// The format a base's matrices are held in.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,7 +41,7 @@ impl Raw<'_> {
         WeightError::new(self.name, why)
     }
 
-    fn candle(&self, error: candle_core::Error) -> WeightError {
+    fn kernel(&self, error: Error) -> WeightError {
         self.wrong(error.to_string())
     }
 
@@ -68,10 +67,15 @@ impl Raw<'_> {
                 .iter()
                 .map(|b| bf16::from_le_bytes(*b).to_f32())
                 .collect(),
-            _ => qtensor(Cow::Borrowed(bytes), self.format, range.len(), self.width)
-                .and_then(|q| q.dequantize(&Device::Cpu))
-                .and_then(|t| t.flatten_all()?.to_vec1())
-                .map_err(|e| self.candle(e))?,
+            format => {
+                let stored = Stored {
+                    bytes: Cow::Borrowed(bytes),
+                    format,
+                    rows: range.len(),
+                    width: self.width,
+                };
+                stored.decode().map_err(|e| self.kernel(e))?
+            }
         })
     }
 
@@ -130,7 +134,7 @@ impl Raw<'_> {
         let rows = |rows| self.dense(rows).map_err(Refused::Weight);
         Matrix::int8((self.rows, self.width), threshold, rows).map_err(|refused| match refused {
             Refused::Weight(error) => error,
-            Refused::Kernel(error) => self.candle(error),
+            Refused::Kernel(error) => self.kernel(error),
         })
     }
 
@@ -145,13 +149,17 @@ impl Raw<'_> {
             tracing::info!(tensor = self.name, stored = %target, used = %target.computed_as(), "no kernels of its own");
         }
         let (name, rows, width) = (self.name, self.rows, self.width);
-        let made = if target == self.format {
-            qtensor(self.bytes, target, rows, width)
-        } else {
-            qtensor(Cow::Owned(self.quantized(target)?), target, rows, width)
+        let bytes = match target == self.format {
+            true => self.bytes,
+            false => Cow::Owned(self.quantized(target)?),
         };
-        made.and_then(Matrix::from_qtensor)
-            .map_err(|e| WeightError::new(name, e.to_string()))
+        let stored = Stored {
+            bytes,
+            format: target,
+            rows,
+            width,
+        };
+        Matrix::from_stored(stored).map_err(|e| WeightError::new(name, e.to_string()))
     }
 
     fn quantized(&self, target: Format) -> Result<Vec<u8>, WeightError> {
@@ -163,60 +171,33 @@ impl Raw<'_> {
         let parts = chunks
             .into_par_iter()
             .map(|range| {
-                let rows = range.len();
                 let dense = self.dense(range)?;
                 if target == Format::F16 && dense.iter().any(|v| v.abs() > f16::MAX.to_f32()) {
                     return Err(self.wrong("has values beyond the range of f16; use bf16"));
                 }
-                let encode = || {
-                    let tensor = Tensor::from_vec(dense, (rows, self.width), &Device::Cpu)?;
-                    Ok(QTensor::quantize(&tensor, target.ggml())?
-                        .data()?
-                        .into_owned())
-                };
-                encode().map_err(|e| self.candle(e))
+                encode(dense, self.width, target).map_err(|e| self.kernel(e))
             })
             .collect::<Result<Vec<Vec<u8>>, _>>()?;
         Ok(parts.concat())
     }
 
-    /// A norm or bias as f32 [n].
-    pub fn into_vector(self) -> Result<Tensor, WeightError> {
+    /// A norm or bias as f32.
+    pub fn into_vector(self) -> Result<Vec<f32>, WeightError> {
         self.check_finite()?;
-        let values = self.dense(0..self.rows)?;
-        let len = values.len();
-        Tensor::from_vec(values, len, &Device::Cpu).map_err(|e| self.candle(e))
+        self.dense(0..self.rows)
     }
 }
 
 /// Who refused rows on their way to int8.
 enum Refused {
     Weight(WeightError),
-    Kernel(candle_core::Error),
+    Kernel(Error),
 }
 
-impl From<candle_core::Error> for Refused {
-    fn from(error: candle_core::Error) -> Self {
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
         Self::Kernel(error)
     }
-}
-
-fn qtensor(
-    bytes: Cow<'_, [u8]>,
-    format: Format,
-    rows: usize,
-    width: usize,
-) -> candle_core::Result<QTensor> {
-    let storage = if (bytes.as_ptr() as usize).is_multiple_of(align_of::<f32>()) {
-        QStorage::from_data(bytes, &Device::Cpu, format.ggml())?
-    } else {
-        // candle reads blocks in place and insists on their alignment; a tensor may lie anywhere in its file.
-        let mut words = vec![0f32; bytes.len().div_ceil(size_of::<f32>())];
-        let aligned = &mut bytemuck::cast_slice_mut(&mut words)[..bytes.len()];
-        aligned.copy_from_slice(&bytes);
-        QStorage::from_data(Cow::Borrowed(aligned), &Device::Cpu, format.ggml())?
-    };
-    QTensor::new(storage, (rows, width))
 }
 
 /// What `quant` means for one matrix. The embedding and the head (`edge`) keep more bits than the formats below six give:

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use candle_core::Tensor;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
 
@@ -171,7 +170,7 @@ impl Source for Folder {
         made
     }
 
-    fn vector(&mut self, path: &str) -> Result<Tensor, WeightError> {
+    fn vector(&mut self, path: &str) -> Result<Vec<f32>, WeightError> {
         self.raw(path, 1)?.into_vector()
     }
 

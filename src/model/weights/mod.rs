@@ -1,8 +1,6 @@
 //! weights: tensors of a base by name, whatever the file they lie in.
 //! Knows names, shapes and formats; runs nothing. Names are the module paths of Hugging Face checkpoints.
 
-use candle_core::Tensor;
-
 mod blob;
 mod config;
 mod convert;
@@ -35,7 +33,7 @@ pub trait Source {
     /// A two-dimensional weight [outputs, inputs], in the format the base is opened with.
     fn matrix(&mut self, path: &str) -> Result<Matrix, WeightError>;
     /// A one-dimensional tensor (norm or bias), f32.
-    fn vector(&mut self, path: &str) -> Result<Tensor, WeightError>;
+    fn vector(&mut self, path: &str) -> Result<Vec<f32>, WeightError>;
     fn has(&self, path: &str) -> bool;
 }
 

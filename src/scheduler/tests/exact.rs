@@ -1,11 +1,9 @@
 //! Bit for bit: whatever a request shares its steps, its blocks and its chunks with, and whether its tokens were
 //! guessed, it is told exactly the numbers it is told alone. With a real decoder, packed as bases are by default.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
-use candle_core::Tensor;
 use proptest::prelude::*;
 
 use super::super::engine::{Shape, Shortcuts, Speculation};
@@ -15,37 +13,12 @@ use super::real::Real;
 use super::toy::*;
 use crate::adapter::{SiteShape, peft, testing};
 use crate::domain::{Sampling, Targets};
-use crate::kernels::quant::{Format, Matrix};
-use crate::kernels::testing::noise;
+use crate::kernels::quant::Format;
 use crate::model::arch::LLAMA;
 use crate::model::spec::{Biases, Rope, Scaling, Spec};
-use crate::model::weights::{Source, WeightError};
+use crate::model::testing::{Values, lively};
 use crate::model::{KvKind, Model};
 use crate::registry::Lease;
-
-/// Random weights, rounded to q8_0.
-struct Random {
-    spec: Spec,
-    tensors: HashMap<String, Tensor>,
-}
-
-impl Source for Random {
-    fn spec(&self) -> &Spec {
-        &self.spec
-    }
-
-    fn matrix(&mut self, path: &str) -> Result<Matrix, WeightError> {
-        Ok(Matrix::quantize(&self.tensors[path], Format::Q8_0).unwrap())
-    }
-
-    fn vector(&mut self, path: &str) -> Result<Tensor, WeightError> {
-        Ok(self.tensors[path].clone())
-    }
-
-    fn has(&self, path: &str) -> bool {
-        self.tensors.contains_key(path)
-    }
-}
 
 /// With keys and values kept as they are by default, and in 8 bits; and with rotations that depend on lengths.
 static MODELS: LazyLock<[Real; 4]> = LazyLock::new(|| {
@@ -69,23 +42,8 @@ static MODELS: LazyLock<[Real; 4]> = LazyLock::new(|| {
         tied: false,
         context: 256,
     };
-    let mut seed = 0;
-    let mut initial = |path: &str, shape: &[usize]| {
-        seed += 1;
-        let noise = noise(shape, 0.3, seed);
-        if path.ends_with("norm.weight") {
-            noise + 1.0
-        } else {
-            Ok(noise)
-        }
-    };
-    let learning = Model::learning(&spec, &mut initial).unwrap();
-    let tensors = learning.variables().iter();
-    let tensors = tensors.map(|(path, var)| (path.clone(), var.as_detached_tensor()));
-    let mut source = Random {
-        tensors: tensors.collect(),
-        spec: spec.clone(),
-    };
+    let learning = Model::learning(&spec, &mut lively(0.3, 0)).unwrap();
+    let mut source = Values::of(&learning, Format::Q8_0);
     // Most prompts are shorter than this, and most answers end beyond it.
     let original_context = 26;
     let dynamic = Scaling::Dynamic {

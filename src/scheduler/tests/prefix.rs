@@ -3,14 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use candle_core::{Result, Tensor};
-
 use super::super::admit::Draft;
 use super::super::engine::{Shape, Shortcuts};
 use super::super::forward::Forward;
 use super::super::observe::{Observe, Unobserved};
 use super::toy::*;
 use crate::adapter::Routed;
+use crate::device::{Array, Result};
 use crate::domain::Sampling;
 use crate::model::Batch;
 
@@ -29,7 +28,7 @@ impl Forward for Counting {
         Toy.new_cache(blocks, block_size)
     }
 
-    fn serve(&self, batch: &Batch, cache: &mut Slots, adapters: &Routed) -> Result<Tensor> {
+    fn serve(&self, batch: &Batch, cache: &mut Slots, adapters: &Routed) -> Result<Array> {
         self.0.fetch_add(batch.tokens.len(), Ordering::Relaxed);
         Toy.serve(batch, cache, adapters)
     }

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
-
 use super::super::admit::Draft;
 use super::super::engine::Shape;
 use super::super::forward::Forward;
 use super::toy::*;
 use crate::adapter::Routed;
+use crate::device::{Array, Result};
 use crate::domain::{Sampling, TokenInfo};
-use crate::kernels::testing::noise;
+use crate::kernels::quant::Format;
 use crate::model::arch::LLAMA;
 use crate::model::spec::{Biases, Rope, Scaling, Spec};
-use crate::model::{Batch, Cache, Model};
+use crate::model::testing::{Values, lively};
+use crate::model::{Batch, Cache, KvKind, Model};
 
 #[derive(Clone)]
 pub struct Real(pub Arc<Model>);
@@ -33,7 +33,7 @@ impl Forward for Real {
         self.0.new_cache(blocks, block_size)
     }
 
-    fn serve(&self, batch: &Batch, cache: &mut Cache, adapters: &Routed) -> Result<Tensor> {
+    fn serve(&self, batch: &Batch, cache: &mut Cache, adapters: &Routed) -> Result<Array> {
         self.0.serve(batch, cache, adapters)
     }
 }
@@ -60,17 +60,11 @@ fn model() -> Real {
         tied: false,
         context: 256,
     };
-    let mut seed = 0;
-    let mut initial = |path: &str, shape: &[usize]| {
-        seed += 1;
-        let noise = noise(shape, 0.8, seed);
-        if path.ends_with("norm.weight") {
-            noise + 1.0
-        } else {
-            Ok(noise)
-        }
-    };
-    Real(Arc::new(Model::learning(&spec, &mut initial).unwrap()))
+    let learning = Model::learning(&spec, &mut lively(0.8, 0)).unwrap();
+    let mut source = Values::of(&learning, Format::F32);
+    Real(Arc::new(
+        Model::from_source(&mut source, KvKind::Auto).unwrap(),
+    ))
 }
 
 /// Requests of every sort, numbered.

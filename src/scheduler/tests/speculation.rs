@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use candle_core::{Device, Result, Tensor};
 use proptest::prelude::*;
 
 use super::super::admit::Draft;
@@ -13,6 +12,7 @@ use super::super::observe::{Observe, Unobserved};
 use super::asks::{Ask, asks, sampling};
 use super::toy::*;
 use crate::adapter::Routed;
+use crate::device::{Array, Result};
 use crate::model::Batch;
 
 /// Says its prompt over and over, and now and then something else: its scores depend on the last tokens alone, and on
@@ -33,18 +33,15 @@ impl Forward for Parrot {
         Toy.new_cache(blocks, block_size)
     }
 
-    fn serve(&self, batch: &Batch, cache: &mut Slots, adapters: &Routed) -> Result<Tensor> {
+    fn serve(&self, batch: &Batch, cache: &mut Slots, adapters: &Routed) -> Result<Array> {
         self.steps.fetch_add(1, Ordering::Relaxed);
-        let mut scores: Vec<f32> = Toy
-            .serve(batch, cache, adapters)?
-            .flatten_all()?
-            .to_vec1()?;
+        let mut scores: Vec<f32> = Toy.serve(batch, cache, adapters)?.into_values();
         for (&row, scores) in batch.logit_rows.iter().zip(scores.chunks_exact_mut(VOCAB)) {
             // Ids repeat with a period of ten, which the toy's noise of up to 6 sometimes breaks.
             let next = (batch.tokens[row] as usize + 1) % 10;
             scores[next] += 5.5;
         }
-        Tensor::from_vec(scores, (batch.logit_rows.len(), VOCAB), &Device::Cpu)
+        Array::new(scores, (batch.logit_rows.len(), VOCAB))
     }
 }
 

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use candle_core::{Device, Result, Tensor, bail};
 use tokio::sync::mpsc;
 
 use super::super::admit::{Admitted, Draft, Limits, Terms};
@@ -15,6 +14,7 @@ use super::super::gate::{Gate, Most};
 use super::super::observe::{Observe, Unobserved};
 use crate::adapter::{Routed, peft, testing};
 use crate::device::Turns;
+use crate::device::{Array, Result, bail};
 use crate::domain::{Event, FinishReason, Generation, Reason, Sampling, TokenInfo, Usage};
 use crate::model::{Batch, Sequence};
 use crate::registry::Lease;
@@ -84,7 +84,7 @@ impl Forward for Toy {
         })
     }
 
-    fn serve(&self, batch: &Batch, cache: &mut Slots, adapters: &Routed) -> Result<Tensor> {
+    fn serve(&self, batch: &Batch, cache: &mut Slots, adapters: &Routed) -> Result<Array> {
         let of_row = adapter_of_rows(batch, adapters);
         let mut written = HashSet::new();
         for sequence in &batch.sequences {
@@ -112,7 +112,7 @@ impl Forward for Toy {
                 _ => logits.extend(scores(&context, of_row[row])),
             }
         }
-        Tensor::from_vec(logits, (batch.logit_rows.len(), VOCAB), &Device::Cpu)
+        Array::new(logits, (batch.logit_rows.len(), VOCAB))
     }
 }
 

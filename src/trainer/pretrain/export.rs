@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
-
 use super::network::{Network, Shape};
 use super::run::Failure;
 use super::state;
 use super::tokenizer::{BEGIN, CHAT_TEMPLATE, END, SPECIAL};
+use crate::device::Array;
 use crate::kernels::quant::Format;
 use crate::model::arch::LLAMA;
 use crate::model::spec::{Biases, Rope, Scaling, Spec};
@@ -51,12 +50,7 @@ pub fn export(
     let tokenizer = Tokenizer::from_json(tokenizer.as_bytes(), specials).map_err(misfit)?;
     let mut tensors = BTreeMap::new();
     for (name, _, tensor) in network.tensors() {
-        let values = tensor.data.as_slice();
-        let made = if tensor.rows == 1 {
-            Tensor::from_slice(values, tensor.columns, &Device::Cpu)
-        } else {
-            Tensor::from_slice(values, (tensor.rows, tensor.columns), &Device::Cpu)
-        };
+        let made = Array::new(tensor.data.clone(), (tensor.rows, tensor.columns));
         tensors.insert(name, made.map_err(misfit)?);
     }
     let contents = Contents {

@@ -108,7 +108,7 @@ fn finished(ending: Result<Ending, Fault>) -> (Vec<Vec<u32>>, Progress) {
             trainable,
             progress,
         })) => {
-            let values = trainable.values().unwrap();
+            let values = trainable.values();
             (
                 values
                     .iter()
@@ -358,8 +358,8 @@ fn an_adapter_that_ends_worse_than_it_began_diverges() {
     let (recipe, folder) = (recipe(wishes()), tempfile::tempdir().unwrap());
     let saved = checkpoints(folder.path(), &recipe);
     let trainable = Toy::new().trainable();
-    let names: Vec<String> = trainable.variables().map(|(name, _)| name).collect();
-    let values = trainable.values().unwrap();
+    let names: Vec<String> = trainable.parameters().map(|(name, _)| name).collect();
+    let values = trainable.values();
     let optimizer = AdamW::new(Settings::default(), values.iter().map(Vec::len));
     let tensors = Tensors {
         values,

@@ -1,8 +1,8 @@
 use std::ops::RangeInclusive;
 
-use super::super::super::rotary::rotate;
-use super::super::super::testing::{assert_close, noise};
-use super::super::{Stored, packed};
+use super::super::super::rotary::Rotate;
+use super::super::super::testing::{assert_close, noise, once, tensor};
+use super::super::{Packed, Stored};
 use super::*;
 
 const FORMATS: [Stored; 3] = [Stored::F32, Stored::F16, Stored::Q8];
@@ -44,7 +44,7 @@ struct Case {
     lengths: Vec<usize>,
     tables: Vec<Vec<u32>>,
     /// Of all sequences, one after the other.
-    q: Tensor,
+    q: Array,
 }
 
 /// Sequences of these lengths, their blocks dealt out in turn.
@@ -62,13 +62,13 @@ fn case(shape: Shape, lengths: &[usize]) -> Result<Case> {
     let mut tables = Vec::new();
     for (i, length) in lengths.iter().enumerate() {
         let seed = 10 * i as u64;
-        let k = noise(&[*length, groups * dim], 1.5, seed + 2);
-        let v = noise(&[*length, groups * dim], 1.0, seed + 3);
+        let k = noise((*length, groups * dim), 1.5, seed + 2);
+        let v = noise((*length, groups * dim), 1.0, seed + 3);
         let table: Vec<u32> = (0..length.div_ceil(block))
             .map(|at| (at * lengths.len() + i) as u32)
             .collect();
         let slots = slots(&table, block, *length);
-        pages.write(&Values::of(&k)?, &Values::of(&v)?, None, &slots)?;
+        pages.store(&k, &v, None, &slots)?;
         tables.push(table);
     }
     Ok(Case {
@@ -76,7 +76,7 @@ fn case(shape: Shape, lengths: &[usize]) -> Result<Case> {
         pages,
         lengths: lengths.to_vec(),
         tables,
-        q: noise(&[lengths.iter().sum(), groups * share * dim], 1.5, 1),
+        q: noise((lengths.iter().sum(), groups * share * dim), 1.5, 1),
     })
 }
 
@@ -103,7 +103,7 @@ impl Case {
     }
 
     /// What the cache holds, as plain numbers: keys and values [positions, heads · d] of all sequences.
-    fn held(&self) -> Result<[Tensor; 2]> {
+    fn held(&self) -> Result<[Array; 2]> {
         fn one<T: Cell>(cells: &Cells<T>, slot: (u32, usize), of_keys: bool) -> Vec<f32> {
             let part = cells.part();
             let number = |head: usize, i: usize| {
@@ -146,14 +146,18 @@ impl Case {
         let [keys, values] = held;
         let width = self.shape.groups * self.shape.dim;
         let shape = (keys.len() / width, width);
-        Ok([values::tensor(keys, shape)?, values::tensor(values, shape)?])
+        Ok([Array::new(keys, shape)?, Array::new(values, shape)?])
     }
 
     /// What packed attention says about what the cache holds.
-    fn expected(&self) -> Result<Tensor> {
+    fn expected(&self) -> Result<Array> {
         let [keys, values] = self.held()?;
         let ranges: Vec<_> = self.queries().into_iter().map(|query| query.rows).collect();
-        packed(&self.q, &keys, &values, &ranges, self.shape.attend())
+        let op = Packed {
+            ranges: ranges.into(),
+            attend: self.shape.attend(),
+        };
+        once(op, &[&self.q, &keys, &values])
     }
 
     fn compare(&self) -> Result<()> {
@@ -163,7 +167,7 @@ impl Case {
             let attend = self.shape.attend();
             let found = with_tier(tier, q, None, &self.pages, &queries, attend)?;
             let what = format!("{tier:?} {:?} {:?}", self.shape, self.lengths);
-            assert_close(&found, &expected, 2e-5, &what);
+            assert_close(&found, &tensor(&expected), 2e-5, &what);
         }
         Ok(())
     }
@@ -219,8 +223,15 @@ fn alone(case: &Case, i: usize, rows: RangeInclusive<usize>) -> Result<Vec<Vec<f
         start: first,
         table: &case.tables[i],
     }];
-    let q = case.q.narrow(0, before + first, count)?;
-    paged(&q, None, &case.pages, &queries, case.shape.attend())?.to_vec2()
+    let wanted: Vec<usize> = (before + first..before + first + count).collect();
+    let q = case.q.select_rows(&wanted)?;
+    let found = paged(&q, None, &case.pages, &queries, case.shape.attend())?;
+    Ok(rows_of(&found))
+}
+
+fn rows_of(array: &Array) -> Vec<Vec<f32>> {
+    let rows = array.values().chunks_exact(array.width());
+    rows.map(<[f32]>::to_vec).collect()
 }
 
 #[test]
@@ -237,7 +248,7 @@ fn a_row_is_the_same_bit_for_bit_alone_and_in_any_batch() -> Result<()> {
             let case = case(shape, &[45, 300])?;
             let attend = shape.attend();
             let both = paged(&case.q, None, &case.pages, &case.queries(), attend)?;
-            let both = both.to_vec2::<f32>()?;
+            let both = rows_of(&both);
             for (i, row) in [
                 (0, 0),
                 (0, 44),
@@ -260,9 +271,10 @@ fn a_row_is_the_same_bit_for_bit_alone_and_in_any_batch() -> Result<()> {
 fn turning_on_the_way_is_turning_before() -> Result<()> {
     let frequencies: Vec<f32> = (0..12).map(|i| 0.7f32.powi(i)).collect();
     let angles = Angles::at(0..40, &frequencies, 1.1);
-    let (k, v) = (noise(&[40, 48], 1.5, 2), noise(&[40, 48], 1.0, 3));
-    let q = noise(&[40, 144], 1.5, 1);
-    let turned = (rotate(&q, &angles)?, rotate(&k, &angles)?);
+    let (k, v) = (noise((40, 48), 1.5, 2), noise((40, 48), 1.0, 3));
+    let q = noise((40, 144), 1.5, 1);
+    let turn = |x: &Array| once(Rotate(angles.clone()), &[x]);
+    let turned = (turn(&q)?, turn(&k)?);
     let queries = [Query {
         rows: 0..40,
         start: 0,
@@ -276,7 +288,7 @@ fn turning_on_the_way_is_turning_before() -> Result<()> {
         let attend = PLAIN.attend();
         let found = paged(&q, Some(&angles), &on_the_way, &queries, attend)?;
         let wanted = paged(&turned.0, None, &before, &queries, attend)?;
-        assert_eq!(found.to_vec2::<f32>()?, wanted.to_vec2::<f32>()?);
+        assert_eq!(found, wanted);
     }
     let few = Angles::at(0..39, &frequencies, 1.0);
     let mut pages = Pages::new(Stored::F32, 3, 16, 2, 24);
@@ -292,7 +304,7 @@ fn eight_bits_are_close_to_32() -> Result<()> {
         let case = case(Shape { stored, ..shape }, &[200])?;
         paged(&case.q, None, &case.pages, &case.queries(), shape.attend())
     };
-    let whole = of(Stored::F32)?;
+    let whole = tensor(&of(Stored::F32)?);
     assert_close(&of(Stored::F16)?, &whole, 3e-3, "f16");
     assert_close(&of(Stored::Q8)?, &whole, 2e-2, "q8");
     Ok(())
@@ -301,14 +313,15 @@ fn eight_bits_are_close_to_32() -> Result<()> {
 #[test]
 fn rows_of_nobody_give_nothing() -> Result<()> {
     let case = case(PLAIN, &[20])?;
-    let q = Tensor::cat(&[&case.q, &case.q], 0)?;
+    let twice: Vec<usize> = (0..20).chain(0..20).collect();
+    let q = case.q.select_rows(&twice)?;
     let queries = [Query {
         rows: 3..23,
         start: 0,
         table: &case.tables[0],
     }];
-    let found = paged(&q, None, &case.pages, &queries, PLAIN.attend())?.to_vec2::<f32>()?;
-    for (at, row) in found.iter().enumerate() {
+    let found = paged(&q, None, &case.pages, &queries, PLAIN.attend())?;
+    for (at, row) in rows_of(&found).iter().enumerate() {
         assert_eq!(row.iter().any(|x| *x != 0.0), (3..23).contains(&at), "{at}");
     }
     Ok(())
@@ -320,7 +333,7 @@ fn what_is_no_number_stays_with_its_sequence() -> Result<()> {
     let nan = [f32::NAN; 48];
     case.pages.write(&nan, &nan, None, &[(0, 3)])?;
     let found = paged(&case.q, None, &case.pages, &case.queries(), PLAIN.attend())?;
-    let found = found.to_vec2::<f32>()?;
+    let found = rows_of(&found);
     assert!(found[19].iter().all(|x| x.is_nan()));
     assert!(found[20..].iter().flatten().all(|x| x.is_finite()));
     Ok(())

@@ -9,7 +9,7 @@ mod x86;
 use std::ops::Range;
 
 use candle_core::quantized::QTensor;
-use candle_core::{DType, Device, Result, WithDType};
+use candle_core::{DType, Device, WithDType};
 use half::{bf16, f16};
 
 use super::super::memory::Large;
@@ -19,6 +19,7 @@ use super::Packed;
 use super::packed::LANES;
 use super::paired::Paired;
 use super::product::{Input, Output};
+use crate::device::Result;
 
 pub(super) fn pack<T: Number>(weight: QTensor, n: usize, k: usize) -> Result<Box<dyn Packed>> {
     let values = weight.dequantize(&Device::Cpu)?.flatten_all()?;
@@ -203,7 +204,7 @@ impl<T: Number> Packed for Dense<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::testing::noise;
+    use super::super::super::testing::{noise, numbers, tensor};
     use super::*;
 
     #[test]
@@ -247,9 +248,11 @@ mod tests {
                 (13, 100, 70),
                 (21, 33, 9),
             ] {
-                let w = noise(&[n * k], 1.0, 1).to_dtype(T::DTYPE).unwrap();
-                let w = w.to_vec1::<T>().unwrap();
-                let x: Vec<f32> = noise(&[m * k], 2.0, 2).to_vec1().unwrap();
+                let w = tensor(&noise((1, n * k), 1.0, 1))
+                    .to_dtype(T::DTYPE)
+                    .unwrap();
+                let w = w.flatten_all().unwrap().to_vec1::<T>().unwrap();
+                let x = numbers(m * k, 2.0, 2);
                 let weight = Dense::new(&w, n, k);
                 for tier in tiers() {
                     let y = product(&weight, n, tier, &x, m);
@@ -277,7 +280,7 @@ mod tests {
 
     #[test]
     fn rows_come_back_as_they_were() {
-        let values: Vec<f32> = noise(&[37 * 11], 1.0, 3).to_vec1().unwrap();
+        let values = numbers(37 * 11, 1.0, 3);
         let mut rows = vec![0.0; 20 * 11];
         let weight = Dense::new(&values, 37, 11);
         weight.unpack(13..33, &mut rows).unwrap();

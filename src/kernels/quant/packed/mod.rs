@@ -21,7 +21,7 @@ mod tests;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use candle_core::{Result, bail};
+use crate::device::{Result, bail};
 
 #[cfg(target_arch = "x86_64")]
 use super::super::ahead::ask_for;

@@ -1,7 +1,7 @@
 use candle_core::Device;
 use candle_core::quantized::{GgmlDType, QTensor};
 
-use super::super::super::testing::noise;
+use super::super::super::testing::{noise, numbers, tensor};
 use super::super::layouts;
 use super::*;
 
@@ -21,7 +21,7 @@ macro_rules! for_each_layout {
 }
 
 fn weight<L: Layout>(ggml: GgmlDType, n: usize, k: usize) -> (QTensor, Weight<L>) {
-    let stored = QTensor::quantize(&noise(&[n, k], 0.7, 1), ggml).unwrap();
+    let stored = QTensor::quantize(&tensor(&noise((n, k), 0.7, 1)), ggml).unwrap();
     let packed = Weight::pack(&stored.data().unwrap(), n, k).unwrap();
     (stored, packed)
 }
@@ -85,7 +85,7 @@ fn every_unit_gives_the_exact_sum_of_rounded_numbers() {
     fn check<L: Layout>(ggml: GgmlDType) {
         for (m, n, k) in shapes::<L>() {
             let (_, packed) = weight::<L>(ggml, n, k);
-            let x: Vec<f32> = noise(&[m * k], 2.0, 2).to_vec1().unwrap();
+            let x = numbers(m * k, 2.0, 2);
             let rounded = Rounded::of(&x, k);
             let mut w = vec![0.0; n * k];
             packed.unpack(0..n, &mut w).unwrap();
@@ -118,7 +118,7 @@ fn a_row_is_the_same_bit_for_bit_alone_and_in_any_batch() {
         let (n, k) = (150, 256);
         let (_, packed) = weight::<L>(ggml, n, k);
         for m in [2, 3, 5, 7, 8, 21, 37] {
-            let x: Vec<f32> = noise(&[m * k], 2.0, 3).to_vec1().unwrap();
+            let x = numbers(m * k, 2.0, 3);
             for unit in Unit::available() {
                 let together = product(&packed, n, unit, &Rounded::of(&x, k));
                 for row in 0..m {

@@ -9,7 +9,7 @@ mod amx;
 
 use std::ops::Range;
 
-use candle_core::Result;
+use crate::device::Result;
 use half::bf16;
 
 use super::super::memory::Large;

@@ -1,13 +1,11 @@
 use std::mem::MaybeUninit;
 
-use candle_core::DType;
-
-use super::super::super::testing::noise;
+use super::super::super::testing::numbers;
 use super::*;
 
 fn weight(n: usize, k: usize) -> (Vec<bf16>, Paired) {
-    let values = noise(&[n * k], 1.0, 1).to_dtype(DType::BF16).unwrap();
-    let values = values.to_vec1::<bf16>().unwrap();
+    let values = numbers(n * k, 1.0, 1);
+    let values: Vec<bf16> = values.into_iter().map(bf16::from_f32).collect();
     let weight = Paired::new(&values, n, k);
     (values, weight)
 }
@@ -41,7 +39,7 @@ fn every_product_agrees_with_the_sum_of_rounded_values_and_a_row_is_the_same_in_
     if Paired::is_available() {
         for (m, n, k) in SIZES {
             let (w, weight) = weight(n, k);
-            let x: Vec<f32> = noise(&[m * k], 2.0, 2).to_vec1().unwrap();
+            let x = numbers(m * k, 2.0, 2);
             let y = product(&weight, n, &x);
             for (x, y) in x.chunks_exact(k).zip(y.chunks_exact(n)) {
                 assert_eq!(product(&weight, n, x), y, "{m}x{n}x{k}");
@@ -66,7 +64,7 @@ fn every_product_agrees_with_the_sum_of_rounded_values_and_a_row_is_the_same_in_
 fn what_is_not_finite_stays_in_its_row() {
     if Paired::is_available() {
         let (_, weight) = weight(20, 40);
-        let mut x: Vec<f32> = noise(&[18 * 40], 1.0, 2).to_vec1().unwrap();
+        let mut x = numbers(18 * 40, 1.0, 2);
         let whole = product(&weight, 20, &x);
         (x[3 * 40 + 7], x[17 * 40]) = (f32::NAN, f32::INFINITY);
         let y = product(&weight, 20, &x);

@@ -1,17 +1,14 @@
-use super::super::super::testing::noise;
+use super::super::super::testing::numbers;
 use super::*;
 
 const SHAPE: (usize, usize) = (37, 67);
 const THRESHOLD: f32 = 6.0;
 
-fn numbers(len: usize, scale: f32, seed: u64) -> Vec<f32> {
-    noise(&[len], scale, seed).to_vec1().unwrap()
-}
-
 fn weight(w: &[f32], threshold: f32) -> Vectorwise {
     let k = SHAPE.1;
-    let rows =
-        |rows: Range<usize>| Ok::<_, candle_core::Error>(w[rows.start * k..rows.end * k].to_vec());
+    let rows = |rows: Range<usize>| {
+        Ok::<_, crate::device::Error>(w[rows.start * k..rows.end * k].to_vec())
+    };
     Vectorwise::pack(SHAPE, threshold, rows).unwrap()
 }
 
@@ -193,6 +190,6 @@ fn what_is_no_number_reaches_every_output_of_its_row_and_no_other() {
 
 #[test]
 fn rows_too_long_for_whole_sums_are_refused() {
-    let rows = |_: Range<usize>| Ok::<_, candle_core::Error>(Vec::new());
+    let rows = |_: Range<usize>| Ok::<_, crate::device::Error>(Vec::new());
     assert!(Vectorwise::pack((1, MOST_INPUTS + 1), THRESHOLD, rows).is_err());
 }

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
+use crate::device::Array;
+use crate::kernels::op::Run;
+use crate::kernels::testing::noise;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -73,7 +75,7 @@ fn fused_as_apart(format: quant::Format) {
     // Outputs that end in a wide block, in narrow ones, and within one.
     let outputs = [640, 100, 49];
     let matrices = outputs.map(|n| {
-        let weight = Tensor::randn(0f32, 1.0, (n, inputs), &Device::Cpu).unwrap();
+        let weight = noise((n, inputs), 1.0, n as u64);
         Arc::new(quant::Matrix::quantize(&weight, format).unwrap())
     });
     let biases: [Option<Arc<[f32]>>; 3] =
@@ -84,12 +86,8 @@ fn fused_as_apart(format: quant::Format) {
         .collect();
     // Some rows are of no adapter; few rows of each adapter, and many.
     for (rows, parts) in [(5, [0..1, 2..3, 3..4]), (90, [0..40, 41..50, 50..83])] {
-        let x = Tensor::from_vec(
-            numbers(&mut rng, rows * inputs),
-            (rows, inputs),
-            &Device::Cpu,
-        );
-        let x = x.unwrap();
+        let x = numbers(&mut rng, rows * inputs);
+        let x = Array::new(x, (rows, inputs)).unwrap();
         let layers = [0, 1, 2].map(|at| quant::Layer {
             weight: &matrices[at],
             bias: biases[at].as_ref(),
@@ -109,13 +107,12 @@ fn fused_as_apart(format: quant::Format) {
             .map(|(at, layer)| (layer, segments(at)))
             .collect();
         let found = through(&x, &each).unwrap();
-        let flat = x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         for (at, found) in found.iter().enumerate() {
-            let y = layers[at].forward(&x).unwrap().flatten_all().unwrap();
-            let mut y = y.to_vec1::<f32>().unwrap();
+            let plain = layers[at].forward(Run::host(), &x.clone().into());
+            let mut y = plain.unwrap().into_array().into_values();
             let before = y.clone();
             let rows_of_x = Rows {
-                data: &flat,
+                data: x.values(),
                 stride: inputs,
             };
             let rows_of_y = RowsMut {
@@ -124,11 +121,7 @@ fn fused_as_apart(format: quant::Format) {
             };
             lora(rows_of_x, rows_of_y, &segments(at)).unwrap();
             assert_ne!(y, before);
-            assert_eq!(
-                found.flatten_all().unwrap().to_vec1::<f32>().unwrap(),
-                y,
-                "{format:?} {rows} rows, layer {at}"
-            );
+            assert_eq!(found.values(), y, "{format:?} {rows} rows, layer {at}");
         }
     }
 }

@@ -26,16 +26,12 @@ fn deviation(a: &[f32], b: &[f32]) -> f32 {
 
 #[test]
 fn quantizing_by_chunks_equals_quantizing_at_once() {
-    let (rows, width) = (1_200, 256);
-    let values = random(rows, width);
-    let whole = Tensor::from_vec(values.clone(), (rows, width), &Device::Cpu).unwrap();
+    let width = 256;
+    let values = random(1_200, width);
     for format in [Format::Q8_0, Format::Q4K, Format::Q4_0, Format::Q6K] {
-        let at_once = QTensor::quantize(&whole, format.ggml()).unwrap();
-        assert_eq!(
-            raw(&values, width).quantized(format).unwrap(),
-            &*at_once.data().unwrap(),
-            "{format}"
-        );
+        let at_once = encode(values.clone(), width, format).unwrap();
+        let by_chunks = raw(&values, width).quantized(format).unwrap();
+        assert_eq!(by_chunks, at_once, "{format}");
     }
 }
 
@@ -117,17 +113,14 @@ fn a_bad_scale_is_found_in_every_format() {
         // Values whose largest is infinite have an infinite scale, wherever the format keeps it.
         let mut infinite = values.clone();
         infinite[300] = f32::INFINITY;
-        if let Ok(tensor) = Tensor::from_vec(infinite, (2, 256), &Device::Cpu)
-            .and_then(|t| QTensor::quantize(&t, format.ggml()))
-        {
-            let bad = tensor.data().unwrap().into_owned();
-            let dense = tensor
-                .dequantize(&Device::Cpu)
-                .unwrap()
-                .flatten_all()
-                .unwrap()
-                .to_vec1::<f32>()
-                .unwrap();
+        if let Ok(bad) = encode(infinite, 256, format) {
+            let stored = Stored {
+                bytes: Cow::Borrowed(&bad),
+                format,
+                rows: 2,
+                width: 256,
+            };
+            let dense = stored.decode().unwrap();
             assert!(
                 dense.iter().all(|v| v.is_finite()) || of(bad).check_finite().is_err(),
                 "{format}"

@@ -4,8 +4,6 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use candle_core::Tensor;
-
 use super::super::blob::Blob;
 use super::super::convert::{Quant, Raw};
 use super::super::folder::refuse_foreign;
@@ -44,14 +42,7 @@ impl Gguf {
         let file = Container::parse(&blob)?;
         let divisors = match file.tensors.get(DIVISORS) {
             None => None,
-            Some(info) => {
-                let values = raw(&blob, DIVISORS, info)?.into_vector()?;
-                Some(
-                    values
-                        .to_vec1()
-                        .map_err(|e| WeightError::new(DIVISORS, e.to_string()))?,
-                )
-            }
+            Some(info) => Some(raw(&blob, DIVISORS, info)?.into_vector()?),
         };
         let spec = header::spec(&file, divisors)?;
         let gguf = Self {
@@ -146,7 +137,7 @@ impl Source for Gguf {
         made
     }
 
-    fn vector(&mut self, path: &str) -> Result<Tensor, WeightError> {
+    fn vector(&mut self, path: &str) -> Result<Vec<f32>, WeightError> {
         self.raw(path, 1)?.into_vector()
     }
 

@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use candle_core::quantized::QTensor;
-use candle_core::{DType, Tensor};
 use serde_json::Value as Json;
 
 use super::super::names;
 use super::file::{ALIGNMENT, MAGIC, Value};
 use super::source::{interleaved, stored};
 use super::vocabulary::WHOLE;
-use crate::kernels::quant::Format;
+use crate::device::Array;
+use crate::kernels::quant::{self, Format};
 use crate::model::spec::{Scaling, Spec};
 use crate::model::weights::WeightError;
 use crate::text::vocabulary::{Kind, scheme_of};
@@ -22,8 +21,8 @@ use crate::text::{ChatTemplate, Tokenizer};
 pub struct Contents<'a> {
     pub name: &'a str,
     pub spec: &'a Spec,
-    /// By the names of Hugging Face checkpoints; matrices [outputs, inputs].
-    pub tensors: &'a BTreeMap<String, Tensor>,
+    /// By the names of Hugging Face checkpoints; matrices [outputs, inputs], vectors [1, n].
+    pub tensors: &'a BTreeMap<String, Array>,
     /// Byte-level.
     pub tokenizer: &'a Tokenizer,
     pub template: &'a ChatTemplate,
@@ -75,13 +74,15 @@ fn encode(contents: &Contents<'_>, name: &str, shape: &[usize]) -> Result<Encode
         .tensors
         .get(name)
         .ok_or_else(|| WeightError::new(name, "is missing"))?;
-    if tensor.dims() != shape {
-        return Err(WeightError::new(
-            name,
-            format!("has shape {:?}, not {shape:?}", tensor.dims()),
-        ));
+    let dims = match shape {
+        [len] => (1, *len),
+        [rows, width] => (*rows, *width),
+        _ => (0, 0),
+    };
+    if tensor.dims() != dims {
+        let why = format!("has shape {:?}, not {shape:?}", tensor.dims());
+        return Err(WeightError::new(name, why));
     }
-    let wrong = |e: candle_core::Error| WeightError::new(name, e.to_string());
     let (format, unit) = match shape {
         &[_, width] => {
             let format = contents.format.fitting(width).unwrap_or(Format::F32);
@@ -89,10 +90,8 @@ fn encode(contents: &Contents<'_>, name: &str, shape: &[usize]) -> Result<Encode
         }
         _ => (Format::F32, Format::F32.bytes_of_block()),
     };
-    let dense = tensor.to_dtype(DType::F32).map_err(wrong)?;
-    let mut bytes = QTensor::quantize(&dense, format.ggml())
-        .and_then(|q| Ok(q.data()?.into_owned()))
-        .map_err(wrong)?;
+    let mut bytes = quant::encode(tensor.values().to_vec(), tensor.width(), format)
+        .map_err(|e| WeightError::new(name, e.to_string()))?;
     let turned = name.contains(".q_proj.") || name.contains(".k_proj.");
     if turned && contents.spec.arch.gguf.paired {
         bytes = interleaved(&bytes, unit, contents.spec.head_dim);

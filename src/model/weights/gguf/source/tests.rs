@@ -6,6 +6,7 @@ use serde_json::json;
 use super::super::super::testing;
 use super::super::{Contents, write};
 use super::*;
+use crate::device::Array;
 use crate::kernels::quant::Format;
 use crate::model::spec::Scaling;
 
@@ -48,14 +49,9 @@ impl Made {
         }
         let spec = testing::spec(&testing::config(arch, all));
         let weights = testing::weights(&spec, 17);
-        let tensors: BTreeMap<String, Tensor> = weights
+        let tensors: BTreeMap<String, Array> = weights
             .iter()
-            .map(|(name, (shape, values))| {
-                let tensor =
-                    Tensor::from_vec(values.clone(), shape.as_slice(), &candle_core::Device::Cpu)
-                        .unwrap();
-                (name.clone(), tensor)
-            })
+            .map(|(name, (shape, values))| (name.clone(), array(shape, values)))
             .collect();
         let tokenizer = tokenizer(pre);
         let template = ChatTemplate::new(
@@ -95,12 +91,17 @@ impl Made {
     }
 }
 
+fn array(shape: &[usize], values: &[f32]) -> Array {
+    let width = shape.last().copied().unwrap_or(1);
+    Array::new(values.to_vec(), (values.len() / width, width)).unwrap()
+}
+
 fn deviation(source: &mut Gguf, weights: &testing::Weights) -> f32 {
     let mut worst = 0f32;
     for (name, (shape, expected)) in weights {
         let found = match shape.len() {
             2 => source.matrix(name).unwrap().rows(0..shape[0]).unwrap(),
-            _ => source.vector(name).unwrap().to_vec1().unwrap(),
+            _ => source.vector(name).unwrap(),
         };
         worst = found
             .iter()
@@ -172,12 +173,7 @@ fn divisors_of_frequencies_are_kept() {
     let tensors = made
         .weights
         .iter()
-        .map(|(n, (s, v))| {
-            (
-                n.clone(),
-                Tensor::from_vec(v.clone(), s.as_slice(), &candle_core::Device::Cpu).unwrap(),
-            )
-        })
+        .map(|(n, (s, v))| (n.clone(), array(s, v)))
         .collect();
     let template = ChatTemplate::new("", None, None).unwrap();
     let contents = Contents {

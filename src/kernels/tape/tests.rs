@@ -1,0 +1,131 @@
+use super::*;
+use crate::kernels::activation::{Residual, SwiGlu};
+use crate::kernels::linear::Linear;
+use crate::kernels::norm::RmsNorm;
+use crate::kernels::testing::noise;
+
+fn parameters() -> Vec<Parameter> {
+    let dims = [(6, 6), (6, 6), (1, 6)];
+    let arrays = dims.into_iter().zip(1..);
+    arrays
+        .map(|(dims, seed)| Parameter::new(noise(dims, 0.7, seed)))
+        .collect()
+}
+
+/// x + swiglu(norm(x)·Aᵀ, norm(x)·Bᵀ)
+fn block(run: Run<'_, '_>, parameters: &[Parameter], x: &Value) -> Result<Value> {
+    let [a, b, w] = [0, 1, 2].map(|at| run.parameter(&parameters[at]));
+    let normed = run.op(RmsNorm { eps: 1e-5 }, &[x, &w])?;
+    let (gate, up) = (
+        run.op(Linear, &[&normed, &a])?,
+        run.op(Linear, &[&normed, &b])?,
+    );
+    run.op(Residual, &[x, &run.op(SwiGlu, &[&gate, &up])?])
+}
+
+/// Two blocks with parameters of their own, then the first one's again.
+fn forward(recompute: bool, learns: bool) -> (Vec<Option<Array>>, usize) {
+    let (first, second) = (parameters(), parameters());
+    let x = Parameter::new(noise((4, 6), 1.0, 9));
+    let tape = match recompute {
+        true => Tape::recomputing(&Device::Host),
+        false => Tape::new(&Device::Host),
+    };
+    let run = tape.run();
+    let mut y = match learns {
+        true => run.parameter(&x),
+        false => x.array().into(),
+    };
+    for own in [&first, &second, &first] {
+        let own = own.clone();
+        y = run.block(&y, move |run, x| block(run, &own, x)).unwrap();
+    }
+    let noted = tape.entries.borrow().len();
+    let mut found = HashMap::new();
+    let seed = noise(y.dims(), 1.0, 5);
+    tape.backward(&y, seed, &mut found).unwrap();
+    let all = first.iter().chain(&second).chain([&x]);
+    let grads = all.map(|parameter| found.remove(&parameter.id())).collect();
+    assert!(found.is_empty());
+    (grads, noted)
+}
+
+#[test]
+fn a_block_that_is_computed_again_gives_the_same_gradients_and_notes_less() {
+    for learns in [true, false] {
+        let (kept, many) = forward(false, learns);
+        let (again, few) = forward(true, learns);
+        assert_eq!(few, 3 + usize::from(learns));
+        assert!(many > 3 * few);
+        assert_eq!(kept[6].is_some(), learns);
+        for (kept, again) in kept.iter().zip(&again) {
+            let (Some(kept), Some(again)) = (kept, again) else {
+                assert!(kept.is_none() && again.is_none());
+                continue;
+            };
+            for (kept, again) in kept.values().iter().zip(again.values()) {
+                // Parts of one sum come in another order.
+                assert!((kept - again).abs() <= 1e-6 * kept.abs().max(1.0));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_depends_on_nothing_that_learns_is_not_recorded() {
+    let tape = Tape::new(&Device::Host);
+    let x = Value::from(noise((2, 3), 1.0, 1));
+    let y = tape.run().op(Residual, &[&x, &x]).unwrap();
+    assert!(!y.is_recorded() && tape.entries.borrow().is_empty());
+    let mut found = HashMap::new();
+    tape.backward(&y, Array::zeros((2, 3)), &mut found).unwrap();
+    assert!(found.is_empty());
+    let learns = Parameter::new(noise((2, 3), 1.0, 2));
+    let sum = Run::host().op(Residual, &[&x, &Run::host().parameter(&learns)]);
+    assert!(!sum.unwrap().is_recorded());
+}
+
+#[test]
+fn a_gradient_of_other_sizes_is_refused() {
+    let tape = Tape::new(&Device::Host);
+    let x = tape.run().parameter(&Parameter::new(noise((2, 3), 1.0, 2)));
+    let wrong = Array::zeros((3, 2));
+    assert!(tape.backward(&x, wrong, &mut HashMap::new()).is_err());
+}
+
+#[test]
+fn a_gradient_reaches_its_sink_before_earlier_blocks_are_walked() {
+    struct Order(Vec<ParameterId>);
+    impl Sink for Order {
+        fn take(&mut self, parameter: ParameterId, _: Array) -> Result<()> {
+            self.0.push(parameter);
+            Ok(())
+        }
+    }
+    let blocks = [parameters(), parameters()];
+    let tape = Tape::new(&Device::Host);
+    let mut y = Value::from(noise((4, 6), 1.0, 9));
+    for own in &blocks {
+        y = block(tape.run(), own, &y).unwrap();
+    }
+    let mut order = Order(Vec::new());
+    let seed = noise(y.dims(), 1.0, 5);
+    tape.backward(&y, seed, &mut order).unwrap();
+    let of = |block: &[Parameter]| -> Vec<usize> {
+        let places = block
+            .iter()
+            .map(|p| order.0.iter().position(|id| *id == p.id()));
+        places.map(Option::unwrap).collect()
+    };
+    assert!(of(&blocks[1]).iter().max() < of(&blocks[0]).iter().min());
+}
+
+#[test]
+fn a_parameter_changes_in_place_and_clones_are_the_same_one() {
+    let parameter = Parameter::new(Array::row(vec![1.0, 2.0]));
+    let (same, before) = (parameter.clone(), parameter.array());
+    parameter.update(|values| values[0] = 5.0);
+    assert_eq!(same.array().values(), [5.0, 2.0]);
+    assert_eq!(before.values(), [1.0, 2.0]);
+    assert_eq!(same.id(), parameter.id());
+}
