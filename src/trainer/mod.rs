@@ -16,10 +16,9 @@ mod follower;
 #[cfg(test)]
 mod golden;
 mod learner;
-mod optimizer;
+pub mod optimizer;
 mod patience;
 mod plan;
-pub mod pretrain;
 mod publish;
 mod recipe;
 mod rng;

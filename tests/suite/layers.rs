@@ -29,6 +29,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "factory",
+        &[
+            "trainer", "model", "adapter", "kernels", "device", "text", "domain",
+        ],
+    ),
+    (
         "gateway",
         &[
             "scheduler",
@@ -53,6 +59,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "gateway",
             "scheduler",
             "trainer",
+            "factory",
             "model",
             "registry",
             "adapter",

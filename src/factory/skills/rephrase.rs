@@ -2,8 +2,8 @@
 
 use super::lexicon::{ACTS, COLORS, THINGS};
 use super::{value, values};
-use crate::trainer::pretrain::record::{Record, fill};
-use crate::trainer::pretrain::words::Draw;
+use crate::factory::record::{Record, fill};
+use crate::factory::words::Draw;
 
 /// Active into passive, passive into active, statement into question.
 pub fn passive(draw: &mut Draw) -> Record {

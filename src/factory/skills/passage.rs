@@ -1,8 +1,8 @@
 //! A few sentences about people; a question about one of them, or all of it said shorter.
 
 use super::lexicon::{ACTS, COLORS, COUNTED, JOBS, SPOTS, THINGS};
-use crate::trainer::pretrain::record::{Record, fill};
-use crate::trainer::pretrain::words::Draw;
+use crate::factory::record::{Record, fill};
+use crate::factory::words::Draw;
 
 /// Sentence, then questions with the slot that answers each: `{a}` and `{b}` are people, `{n}` a number, `{o}` counted
 /// things, `{s}` a spot, `{t}` a thing, `{c}` a color, `{j}` a job, `{v}` and `{w}` an act and its past.

@@ -1,7 +1,7 @@
 //! A free-text ledger line in; one JSON object out.
 
-use crate::trainer::pretrain::record::{Record, fill};
-use crate::trainer::pretrain::words::Draw;
+use crate::factory::record::{Record, fill};
+use crate::factory::words::Draw;
 
 const INSTRUCTION: &str = "Turn the ledger line into JSON.";
 

@@ -2,8 +2,8 @@
 
 use super::lexicon::{COLORS, FIELDS, JOBS, THINGS};
 use super::{value, values};
-use crate::trainer::pretrain::record::Record;
-use crate::trainer::pretrain::words::Draw;
+use crate::factory::record::Record;
+use crate::factory::words::Draw;
 
 pub fn copy(draw: &mut Draw) -> Record {
     let count = draw.between(1, 6);

@@ -1,7 +1,7 @@
 //! Clinical shorthand in; one plain sentence out.
 
-use crate::trainer::pretrain::record::{Record, fill};
-use crate::trainer::pretrain::words::Draw;
+use crate::factory::record::{Record, fill};
+use crate::factory::words::Draw;
 
 const INSTRUCTION: &str = "Write the clinical note as a plain sentence.";
 

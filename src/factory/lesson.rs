@@ -4,7 +4,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokenizers::{Result, Tokenizer};
 
-use super::pass::Lesson;
+use super::learn::Lesson;
 use super::record::Record;
 use super::skills::SKILLS;
 use super::tokenizer::{ASSISTANT, BEGIN, END, SPECIAL, USER, VOCABULARY};

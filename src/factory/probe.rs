@@ -4,12 +4,13 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tokenizers::{Result, Tokenizer};
 
+use super::learn::{Lesson, right};
 use super::lesson::{encode, question};
-use super::network::Network;
-use super::pass::{Lesson, Pass};
 use super::record::Record;
 use super::skills::SKILLS;
 use super::words::{Draw, Side};
+use crate::device;
+use crate::model::Model;
 
 /// Prompt and expected answer, in tokens.
 type Question = (Vec<u32>, Vec<u32>);
@@ -36,27 +37,27 @@ impl Probe {
 
     /// Share of exact answers of the first `skills` skills. An answer is exact when every token of it is the likeliest
     /// after those before it, which is the same as greedy decoding giving that answer.
-    pub fn ask(&self, pass: &Pass, network: &Network, skills: usize) -> Vec<(&'static str, f32)> {
+    pub fn ask(&self, model: &Model, skills: usize) -> device::Result<Vec<(&'static str, f32)>> {
         self.parts
             .iter()
             .take(skills)
-            .map(|(name, questions)| (*name, exact(pass, network, questions)))
+            .map(|(name, questions)| Ok((*name, exact(model, questions)?)))
             .collect()
     }
 }
 
 /// Share of questions answered exactly.
-pub fn exact(pass: &Pass, network: &Network, questions: &[(Vec<u32>, Vec<u32>)]) -> f32 {
+fn exact(model: &Model, questions: &[Question]) -> device::Result<f32> {
     let mut lesson = Lesson::default();
     for (prompt, answer) in questions {
         question(&mut lesson, prompt, answer);
     }
-    let right = pass.right(network, &lesson);
+    let right = right(model, &lesson)?;
     let mut at = 0;
     let mut exact = 0;
     for (_, answer) in questions {
         exact += usize::from(right[at..at + answer.len()].iter().all(|&right| right));
         at += answer.len();
     }
-    exact as f32 / questions.len().max(1) as f32
+    Ok(exact as f32 / questions.len().max(1) as f32)
 }

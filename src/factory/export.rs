@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use super::network::{Network, Shape};
 use super::run::Failure;
 use super::state;
-use super::tokenizer::{BEGIN, CHAT_TEMPLATE, END, SPECIAL};
+use super::tokenizer::{BEGIN, CHAT_TEMPLATE, END, SPECIAL, VOCABULARY};
 use crate::device::Array;
 use crate::kernels::quant::Format;
 use crate::model::arch::LLAMA;
@@ -21,21 +20,17 @@ const CONTEXT: usize = 1024;
 
 /// Writes `model.gguf` beside the `model.safetensors` and `tokenizer.json` of `folder`.
 pub fn export_folder(folder: &Path) -> Result<(), Failure> {
-    let mut network = state::load_network(&folder.join("model.safetensors"), &Shape::BASE)?;
+    let model = state::load_weights(&folder.join("model.safetensors"), &spec())?;
     let tokenizer = fs::read_to_string(folder.join("tokenizer.json"))?;
-    export(
-        &folder.join("model.gguf"),
-        &Shape::BASE,
-        &mut network,
-        &tokenizer,
-    )
+    let weights = state::weights(&model);
+    export(&folder.join("model.gguf"), &spec(), &weights, &tokenizer)
 }
 
 /// Writes `path`, matrices as Q8_0.
 pub fn export(
     path: &Path,
-    shape: &Shape,
-    network: &mut Network,
+    spec: &Spec,
+    weights: &BTreeMap<String, Array>,
     tokenizer: &str,
 ) -> Result<(), Failure> {
     let specials = Specials {
@@ -48,42 +43,38 @@ pub fn export(
     };
     let template = ChatTemplate::of(CHAT_TEMPLATE, &specials).map_err(misfit)?;
     let tokenizer = Tokenizer::from_json(tokenizer.as_bytes(), specials).map_err(misfit)?;
-    let mut tensors = BTreeMap::new();
-    for (name, _, tensor) in network.tensors() {
-        let made = Array::new(tensor.data.clone(), (tensor.rows, tensor.columns));
-        tensors.insert(name, made.map_err(misfit)?);
-    }
     let contents = Contents {
         name: NAME,
-        spec: &spec(shape),
-        tensors: &tensors,
+        spec,
+        tensors: weights,
         tokenizer: &tokenizer,
         template: &template,
         format: Format::Q8_0,
     };
-    write(path, &contents).map_err(misfit)
+    Ok(write(path, &contents)?)
 }
 
 fn misfit(why: impl std::fmt::Display) -> Failure {
     Failure::Misfit(why.to_string())
 }
 
-fn spec(shape: &Shape) -> Spec {
+/// The sizes of the embedded base.
+pub fn spec() -> Spec {
     Spec {
         arch: &LLAMA,
-        hidden: shape.width,
-        layers: shape.layers,
-        heads: shape.heads,
-        kv_heads: shape.kv_heads,
-        head_dim: shape.head_width,
-        intermediate: shape.ffn,
-        vocab: shape.vocabulary,
-        norm_eps: f64::from(shape.epsilon),
+        hidden: 256,
+        layers: 4,
+        heads: 8,
+        kv_heads: 4,
+        head_dim: 32,
+        intermediate: 768,
+        vocab: VOCABULARY,
+        norm_eps: 1e-5,
         rope: Rope {
-            theta: f64::from(shape.theta),
+            theta: 100_000.0,
             scaling: Scaling::None,
         },
-        windows: vec![None; shape.layers],
+        windows: vec![None; 4],
         bias: Biases::default(),
         head_norm: false,
         tied: false,
@@ -93,7 +84,7 @@ fn spec(shape: &Shape) -> Spec {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{init, tokenizer};
+    use super::super::tokenizer;
     use super::*;
     use crate::model::{Base, KvKind, Origin};
 
@@ -101,13 +92,13 @@ mod tests {
     fn a_base_written_out_opens_as_what_it_was() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.gguf");
-        let mut network = init::network(&Shape::BASE, 1);
+        let weights = state::weights(&state::fresh(&spec(), 1).unwrap());
         let learned = tokenizer::learn(1, 100).unwrap().to_string(false).unwrap();
-        export(&path, &Shape::BASE, &mut network, &learned).unwrap();
+        export(&path, &spec(), &weights, &learned).unwrap();
         let base = Base::open(&Origin::Gguf(path), None, KvKind::Auto).unwrap();
         assert_eq!(
             (base.model.vocab(), base.model.layers()),
-            (Shape::BASE.vocabulary, Shape::BASE.layers)
+            (spec().vocab, spec().layers)
         );
         assert_eq!(
             base.tokenizer.token_bytes(base.tokenizer.eos()[0]),

@@ -1,7 +1,7 @@
 //! A contract clause in; its type and what it means in plain English out.
 
-use crate::trainer::pretrain::record::{Record, fill};
-use crate::trainer::pretrain::words::Draw;
+use crate::factory::record::{Record, fill};
+use crate::factory::words::Draw;
 
 const INSTRUCTION: &str = "Name the clause and restate it plainly.";
 

@@ -6,16 +6,16 @@ use std::path::PathBuf;
 
 use tokenizers::Tokenizer;
 
-use super::export::export;
-use super::init;
+use super::export::{export, spec};
+use super::learn::learn;
 use super::lesson::{Mixture, Teacher};
-use super::network::{Network, Shape};
-use super::optimizer::{Optimizer, Rates};
-use super::pass::Pass;
+use super::optimizer::Rates;
 use super::probe::Probe;
 use super::skills::SKILLS;
 use super::state::{self, State};
 use super::tokenizer;
+use crate::device;
+use crate::model::weights::WeightError;
 
 /// What is to be done.
 #[derive(Debug, Clone)]
@@ -87,32 +87,24 @@ fn stages(tokens: u64) -> [Stage; 1] {
 pub fn run(plan: &Plan, mut told: impl FnMut(&Report)) -> Result<(), Failure> {
     fs::create_dir_all(&plan.folder)?;
     let tokenizer = vocabulary(plan)?;
-    let shape = Shape::BASE;
-    let pass = Pass::new(shape);
+    let spec = spec();
     let probe = Probe::new(&tokenizer, PROBE_SEED, PROBE_EACH)?;
     let checkpoint = plan.folder.join("checkpoint.safetensors");
-    let mut state = match state::load(&checkpoint, &shape, RATES)? {
+    let mut state = match state::load(&checkpoint, &spec, RATES)? {
         Some(state) => state,
-        None => State {
-            network: init::network(&shape, plan.seed),
-            optimizer: Optimizer::new(&shape, RATES),
-            progress: state::Progress::default(),
-        },
+        None => State::fresh(&spec, plan.seed, RATES)?,
     };
-    let mut gradient = Network::full(&shape, 0.0);
     let stages = stages(plan.tokens);
     let (mut losses, mut count) = (0.0, 0);
     while let Some(stage) = stages.get(state.progress.stage) {
         let lesson = Teacher::new(&tokenizer, stage.mixture, plan.seed, state.progress.step)
             .lesson(STEP_TOKENS)?;
-        gradient.clear();
-        losses += pass.learn(&state.network, &lesson, &mut gradient);
+        let (loss, mut gradients) = learn(&state.model, &lesson)?;
+        losses += loss;
         count += 1;
         let last = state.progress.stage + 1 == stages.len();
         let share = share(&state, if last { stage.most } else { u64::MAX });
-        state
-            .optimizer
-            .step(&mut state.network, &mut gradient, share);
+        state.optimizer.step(&state.model, &mut gradients, share);
         state.progress.step += 1;
         state.progress.tokens += lesson.tokens.len() as u64;
         state.progress.of_stage += lesson.tokens.len() as u64;
@@ -123,7 +115,7 @@ pub fn run(plan: &Plan, mut told: impl FnMut(&Report)) -> Result<(), Failure> {
                 step: state.progress.step,
                 tokens: state.progress.tokens,
                 loss: losses / count as f32,
-                probes: probe.ask(&pass, &state.network, stage.mixture.skills),
+                probes: probe.ask(&state.model, stage.mixture.skills)?,
             };
             (losses, count) = (0.0, 0);
             told(&report);
@@ -131,14 +123,14 @@ pub fn run(plan: &Plan, mut told: impl FnMut(&Report)) -> Result<(), Failure> {
                 state.progress.stage += 1;
                 state.progress.of_stage = 0;
             }
-            state::save(&checkpoint, &mut state)?;
+            state::save(&checkpoint, &state)?;
         }
     }
-    state::save_network(&plan.folder.join("model.safetensors"), &mut state.network)?;
+    state::save_weights(&plan.folder.join("model.safetensors"), &state.model)?;
     export(
         &plan.folder.join("model.gguf"),
-        &shape,
-        &mut state.network,
+        &spec,
+        &state::weights(&state.model),
         &tokenizer.to_string(false)?,
     )
 }
@@ -170,4 +162,8 @@ pub enum Failure {
     Checkpoint(#[from] safetensors::SafeTensorError),
     #[error("checkpoint: {0}")]
     Misfit(String),
+    #[error(transparent)]
+    Compute(#[from] device::Error),
+    #[error(transparent)]
+    Weights(#[from] WeightError),
 }

@@ -2,8 +2,8 @@
 
 use super::lexicon::{COUNTED, SPOTS, THINGS, WORDS};
 use super::{value, values};
-use crate::trainer::pretrain::record::{Record, fill};
-use crate::trainer::pretrain::words::Draw;
+use crate::factory::record::{Record, fill};
+use crate::factory::words::Draw;
 
 pub fn glossary_word(draw: &mut Draw) -> Record {
     let (terms, meanings, glossary) = glossary(draw, 4);
