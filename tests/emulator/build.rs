@@ -55,7 +55,13 @@ fn main() {
             let found = text.matches(mutant.from).count();
             assert_eq!(found, 1, "`{}` stands so often in {file}.cu", mutant.from);
             let mutated = text.replace(mutant.from, mutant.to);
-            tables.add(&out, &mut units, (&format!("mutant_{at}"), file), &mutated, true);
+            tables.add(
+                &out,
+                &mut units,
+                (&format!("mutant_{at}"), file),
+                &mutated,
+                true,
+            );
         }
     }
     fs::write(out.join("tables.c"), tables.finish()).expect("the build folder");
@@ -89,7 +95,12 @@ impl Tables {
         let name = format!("{file}_{build}");
         let mut source = format!("{text}\n");
         let mut rows = String::new();
-        for Kernel { name, threads, parameters } in kernels(text) {
+        for Kernel {
+            name,
+            threads,
+            parameters,
+        } in kernels(text)
+        {
             let (mut arguments, mut described) = (Vec::new(), Vec::new());
             for (at, parameter) in parameters.iter().enumerate() {
                 arguments.push(format!("*({} *)a[{at}]", parameter.kind));
@@ -110,10 +121,18 @@ impl Tables {
             )
             .expect("a string");
         }
-        writeln!(source, "const struct emu_kernel emu_{name}[] = {{\n{rows}  {{0}}\n}};").expect("a string");
+        writeln!(
+            source,
+            "const struct emu_kernel emu_{name}[] = {{\n{rows}  {{0}}\n}};"
+        )
+        .expect("a string");
         let path = out.join(format!("{name}.c"));
         fs::write(&path, source).expect("the build folder");
-        writeln!(self.declarations, "extern const struct emu_kernel emu_{name}[];").expect("a string");
+        writeln!(
+            self.declarations,
+            "extern const struct emu_kernel emu_{name}[];"
+        )
+        .expect("a string");
         writeln!(self.rows, "  {{\"{build}\", emu_{name}}},").expect("a string");
         units.push(Unit {
             name,
@@ -154,7 +173,6 @@ impl Parameter<'_> {
         match self.kind {
             kind if kind.contains('*') => "EMU_POINTER",
             "unsigned" => "EMU_UNSIGNED",
-            "int" => "EMU_INT",
             "float" => "EMU_FLOAT",
             other => panic!("no kernel has had a parameter of type `{other}` yet"),
         }
@@ -184,7 +202,10 @@ fn kernels(text: &str) -> impl Iterator<Item = Kernel<'_>> {
 
 fn compile(here: &Path, out: &Path, units: &[Unit]) {
     let compiler = env::var("EMULATOR_CC").unwrap_or_else(|_| "gcc".to_owned());
-    let at_once = env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    let at_once = env::var("NUM_JOBS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(1);
     for some in units.chunks(at_once) {
         let running: Vec<_> = some
             .iter()
@@ -198,19 +219,39 @@ fn compile(here: &Path, out: &Path, units: &[Unit]) {
                 command.arg("-I").arg(here.join("../../src/kernels/cuda"));
                 command.args(unit.checked.then_some(CHECKED).iter().flatten());
                 command.arg("-c").arg(&unit.source);
-                command.arg("-o").arg(out.join(&unit.name).with_extension("o"));
+                command
+                    .arg("-o")
+                    .arg(out.join(&unit.name).with_extension("o"));
                 let child = command.spawn();
-                (unit, child.unwrap_or_else(|e| panic!("the emulated device needs gcc: {compiler}: {e}")))
+                (
+                    unit,
+                    child.unwrap_or_else(|e| {
+                        panic!("the emulated device needs gcc: {compiler}: {e}")
+                    }),
+                )
             })
             .collect();
         for (unit, mut child) in running {
             let status = child.wait().expect("a compiler that ends");
-            assert!(status.success(), "{} does not compile", unit.source.display());
+            assert!(
+                status.success(),
+                "{} does not compile",
+                unit.source.display()
+            );
         }
     }
     let archive = out.join("libemulated.a");
     fs::remove_file(&archive).ok();
-    let objects = units.iter().map(|unit| out.join(&unit.name).with_extension("o"));
-    let status = Command::new("ar").arg("crs").arg(&archive).args(objects).status();
-    assert!(status.expect("ar, which comes with gcc").success(), "ar failed");
+    let objects = units
+        .iter()
+        .map(|unit| out.join(&unit.name).with_extension("o"));
+    let status = Command::new("ar")
+        .arg("crs")
+        .arg(&archive)
+        .args(objects)
+        .status();
+    assert!(
+        status.expect("ar, which comes with gcc").success(),
+        "ar failed"
+    );
 }

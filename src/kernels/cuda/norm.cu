@@ -3,7 +3,8 @@
 
 // y = x / sqrt(mean(x^2) + eps) * w for x and y [rows, width] and w [width]. A block of whole warps a row.
 // A row whose sum of squares is not finite comes out as not a number, as on the host.
-KERNEL(rms_norm, 1024)(const float *__restrict__ x, const float *__restrict__ w, float *__restrict__ y, unsigned width, float eps) {
+KERNEL(rms_norm, 1024)(
+    const float *__restrict__ x, const float *__restrict__ w, float *__restrict__ y, unsigned width, float eps) {
   __shared__ float sums[WARP];
   unsigned lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
   const float *row = x + (size_t)blockIdx.x * width;

@@ -8,9 +8,10 @@
 #define SHARED_SCALE 32
 #define ROUND_THREADS 128
 
-// x as whole numbers in ±127 with a scale for each 32: one warp a scale. Where 32 values are not all finite, the scale is not a
-// number, and so is every output they are part of.
-KERNEL(q8_0_round, ROUND_THREADS)(const float *__restrict__ x, signed char *__restrict__ q, float *__restrict__ scales, unsigned count) {
+// x as whole numbers in ±127 with a scale for each 32: one warp a scale. Where 32 values are not all finite, the scale is not
+// a number, and so is every output they are part of.
+KERNEL(q8_0_round, ROUND_THREADS)(
+    const float *__restrict__ x, signed char *__restrict__ q, float *__restrict__ scales, unsigned count) {
   unsigned lane = threadIdx.x % WARP, at = blockIdx.x * (ROUND_THREADS / WARP) + threadIdx.x / WARP;
   if (at >= count) return;
   float value = x[(size_t)at * SHARED_SCALE + lane];
@@ -24,13 +25,16 @@ KERNEL(q8_0_round, ROUND_THREADS)(const float *__restrict__ x, signed char *__re
   if (lane == 0) scales[at] = kept ? largest / 127.0f : is_finite(largest) ? 0.0f : NOT_A_NUMBER;
 }
 
-DEVICE int dot16(int4 a, int4 b) { return dot4(a.w, b.w, dot4(a.z, b.z, dot4(a.y, b.y, dot4(a.x, b.x, 0)))); }
+DEVICE int dot16(int4 a, int4 b) {
+  return dot4(a.w, b.w, dot4(a.z, b.z, dot4(a.y, b.y, dot4(a.x, b.x, 0))));
+}
 
 // Few rows, as when generating: a warp makes one output of up to `most` rows; its lanes split k, 16 values at a time.
 #define ROWS_WARPS 4
-DEVICE void product_of_rows(const signed char *__restrict__ xq, const float *__restrict__ xs, const signed char *__restrict__ wq,
-                            const unsigned short *__restrict__ ws, const float *__restrict__ bias, float *__restrict__ y, unsigned m,
-                            unsigned n, unsigned k, const unsigned most) {
+DEVICE void product_of_rows(
+    const signed char *__restrict__ xq, const float *__restrict__ xs, const signed char *__restrict__ wq,
+    const unsigned short *__restrict__ ws, const float *__restrict__ bias, float *__restrict__ y, unsigned m, unsigned n, unsigned k,
+    const unsigned most) {
   unsigned lane = threadIdx.x % WARP, output = blockIdx.x * ROWS_WARPS + threadIdx.x / WARP;
   unsigned first = blockIdx.y * most, blocks = k / SHARED_SCALE;
   if (output >= n) return;
@@ -57,16 +61,24 @@ DEVICE void product_of_rows(const signed char *__restrict__ xq, const float *__r
   }
 }
 
-KERNEL(q8_0_rows_1, ROWS_WARPS * WARP)(const signed char *__restrict__ xq, const float *__restrict__ xs, const signed char *__restrict__ wq, const unsigned short *__restrict__ ws, const float *__restrict__ bias, float *__restrict__ y, unsigned m, unsigned n, unsigned k) {
+KERNEL(q8_0_rows_1, ROWS_WARPS * WARP)(
+    const signed char *__restrict__ xq, const float *__restrict__ xs, const signed char *__restrict__ wq,
+    const unsigned short *__restrict__ ws, const float *__restrict__ bias, float *__restrict__ y, unsigned m, unsigned n, unsigned k) {
   product_of_rows(xq, xs, wq, ws, bias, y, m, n, k, 1);
 }
-KERNEL(q8_0_rows_2, ROWS_WARPS * WARP)(const signed char *__restrict__ xq, const float *__restrict__ xs, const signed char *__restrict__ wq, const unsigned short *__restrict__ ws, const float *__restrict__ bias, float *__restrict__ y, unsigned m, unsigned n, unsigned k) {
+KERNEL(q8_0_rows_2, ROWS_WARPS * WARP)(
+    const signed char *__restrict__ xq, const float *__restrict__ xs, const signed char *__restrict__ wq,
+    const unsigned short *__restrict__ ws, const float *__restrict__ bias, float *__restrict__ y, unsigned m, unsigned n, unsigned k) {
   product_of_rows(xq, xs, wq, ws, bias, y, m, n, k, 2);
 }
-KERNEL(q8_0_rows_4, ROWS_WARPS * WARP)(const signed char *__restrict__ xq, const float *__restrict__ xs, const signed char *__restrict__ wq, const unsigned short *__restrict__ ws, const float *__restrict__ bias, float *__restrict__ y, unsigned m, unsigned n, unsigned k) {
+KERNEL(q8_0_rows_4, ROWS_WARPS * WARP)(
+    const signed char *__restrict__ xq, const float *__restrict__ xs, const signed char *__restrict__ wq,
+    const unsigned short *__restrict__ ws, const float *__restrict__ bias, float *__restrict__ y, unsigned m, unsigned n, unsigned k) {
   product_of_rows(xq, xs, wq, ws, bias, y, m, n, k, 4);
 }
-KERNEL(q8_0_rows_8, ROWS_WARPS * WARP)(const signed char *__restrict__ xq, const float *__restrict__ xs, const signed char *__restrict__ wq, const unsigned short *__restrict__ ws, const float *__restrict__ bias, float *__restrict__ y, unsigned m, unsigned n, unsigned k) {
+KERNEL(q8_0_rows_8, ROWS_WARPS * WARP)(
+    const signed char *__restrict__ xq, const float *__restrict__ xs, const signed char *__restrict__ wq,
+    const unsigned short *__restrict__ ws, const float *__restrict__ bias, float *__restrict__ y, unsigned m, unsigned n, unsigned k) {
   product_of_rows(xq, xs, wq, ws, bias, y, m, n, k, 8);
 }
 
@@ -77,17 +89,21 @@ KERNEL(q8_0_rows_8, ROWS_WARPS * WARP)(const signed char *__restrict__ xq, const
 #define WORDS (SHARED_SCALE / 4)
 
 // 16 quants of a row go to its words; rows past the last are zeros.
-DEVICE void stage(int tile[TILE][WORDS + 1], const signed char *__restrict__ q, unsigned slot, unsigned row, unsigned rows, size_t place) {
+DEVICE void stage(
+    int tile[TILE][WORDS + 1], const signed char *__restrict__ q, unsigned slot, unsigned row, unsigned rows, size_t place) {
   int4 codes = make_int4(0, 0, 0, 0);
   if (row < rows) codes = *(const int4 *)(q + place);
   int *words = &tile[slot / 2][slot % 2 * 4];
   words[0] = codes.x, words[1] = codes.y, words[2] = codes.z, words[3] = codes.w;
 }
 
-KERNEL(q8_0_tile, TILE_THREADS)(const signed char *__restrict__ xq, const float *__restrict__ xs, const signed char *__restrict__ wq, const unsigned short *__restrict__ ws, const float *__restrict__ bias, float *__restrict__ y, unsigned m, unsigned n, unsigned k) {
+KERNEL(q8_0_tile, TILE_THREADS)(
+    const signed char *__restrict__ xq, const float *__restrict__ xs, const signed char *__restrict__ wq,
+    const unsigned short *__restrict__ ws, const float *__restrict__ bias, float *__restrict__ y, unsigned m, unsigned n, unsigned k) {
   __shared__ int rows[TILE][WORDS + 1], outputs[TILE][WORDS + 1];
   __shared__ float row_scales[TILE], output_scales[TILE];
-  unsigned id = threadIdx.x, blocks = k / SHARED_SCALE, first_row = blockIdx.y * TILE, first_output = blockIdx.x * TILE;
+  unsigned id = threadIdx.x, blocks = k / SHARED_SCALE;
+  unsigned first_row = blockIdx.y * TILE, first_output = blockIdx.x * TILE;
   unsigned across = id % 16, down = id / 16, slot = id % (2 * TILE);
   float sums[4][4];
   for (int i = 0; i < 4; i++)
@@ -114,11 +130,13 @@ KERNEL(q8_0_tile, TILE_THREADS)(const signed char *__restrict__ xq, const float 
 #pragma unroll
       for (int i = 0; i < 4; i++)
 #pragma unroll
-        for (int j = 0; j < 4; j++) dots[i][j] = dot4(rows[down + 16 * i][word], outputs[across + 16 * j][word], dots[i][j]);
+        for (int j = 0; j < 4; j++)
+          dots[i][j] = dot4(rows[down + 16 * i][word], outputs[across + 16 * j][word], dots[i][j]);
 #pragma unroll
     for (int i = 0; i < 4; i++)
 #pragma unroll
-      for (int j = 0; j < 4; j++) sums[i][j] += row_scales[down + 16 * i] * output_scales[across + 16 * j] * (float)dots[i][j];
+      for (int j = 0; j < 4; j++)
+        sums[i][j] += row_scales[down + 16 * i] * output_scales[across + 16 * j] * (float)dots[i][j];
     __syncthreads(); // all have read it
   }
 #pragma unroll

@@ -22,7 +22,9 @@ DEVICE float factor(const unsigned char *__restrict__ factors, unsigned wide, si
 
 // hidden[row][r] = scale · Σ x[row][i] A[r][i], hidden [rows of the batch, max_rank]. Grid (tiles, ranks / 8): a warp takes one row
 // of A for all rows of the tile, whose x is staged a chunk at a time.
-KERNEL(lowrank_shrink, CHUNK)(const float *__restrict__ x, const unsigned char *__restrict__ slab, const tile_t *__restrict__ tiles, float *__restrict__ hidden, unsigned inputs, unsigned max_rank) {
+KERNEL(lowrank_shrink, CHUNK)(
+    const float *__restrict__ x, const unsigned char *__restrict__ slab, const tile_t *__restrict__ tiles,
+    float *__restrict__ hidden, unsigned inputs, unsigned max_rank) {
   __shared__ float chunk[TILE_ROWS][CHUNK];
   tile_t tile = tiles[blockIdx.x];
   unsigned lane = threadIdx.x % WARP, r = blockIdx.y * SHRINK_WARPS + threadIdx.x / WARP;
@@ -57,7 +59,9 @@ KERNEL(lowrank_shrink, CHUNK)(const float *__restrict__ x, const unsigned char *
 
 // y[row][column] += Σ hidden[row][r] Bᵀ[r][column]. Grid (tiles, columns / 128): a thread takes one column for all rows of the tile,
 // whose hidden sums are staged 64 at a time.
-KERNEL(lowrank_expand, EXPAND_THREADS)(const float *__restrict__ hidden, const unsigned char *__restrict__ slab, const tile_t *__restrict__ tiles, float *__restrict__ y, unsigned outputs, unsigned max_rank) {
+KERNEL(lowrank_expand, EXPAND_THREADS)(
+    const float *__restrict__ hidden, const unsigned char *__restrict__ slab, const tile_t *__restrict__ tiles,
+    float *__restrict__ y, unsigned outputs, unsigned max_rank) {
   __shared__ float chunk[TILE_ROWS][RANKS];
   tile_t tile = tiles[blockIdx.x];
   unsigned column = blockIdx.y * EXPAND_THREADS + threadIdx.x;

@@ -7,14 +7,18 @@
 static const char *name_of(const struct region *region) {
   if (region->shared) return "shared memory";
   for (unsigned i = 0; i < emu.kernel->count; i++)
-    if (emu.kernel->parameters[i].kind == EMU_POINTER && *(uintptr_t *)emu.arguments[i] == region->start) return emu.kernel->parameters[i].name;
+    if (emu.kernel->parameters[i].kind == EMU_POINTER && *(uintptr_t *)emu.arguments[i] == region->start)
+      return emu.kernel->parameters[i].name;
   return "a buffer that is no argument";
 }
 
 static void outside(uintptr_t address, size_t bytes, const char *what) {
   struct region *before = emu_region_before(address);
-  if (before) emu_fail("%s of %zu bytes at byte %zu of %s, which has %zu", what, bytes, address - before->start, name_of(before), before->end - before->start);
-  else emu_fail("%s of %zu bytes at %p, where no buffer is", what, bytes, (void *)address);
+  if (before) {
+    size_t at = address - before->start, size = before->end - before->start;
+    emu_fail("%s of %zu bytes at byte %zu of %s, which has %zu", what, bytes, at, name_of(before), size);
+  } else
+    emu_fail("%s of %zu bytes at %p, where no buffer is", what, bytes, (void *)address);
 }
 
 static int is_ordered(const struct fiber *me, unsigned other, uint32_t other_warp_epoch) {
@@ -89,5 +93,6 @@ struct alignment {
   unsigned char log_alignment, kind;
 };
 void __ubsan_handle_type_mismatch_v1(struct alignment *alignment, uintptr_t address) {
-  if (emu.running) emu_fail("%p is not a multiple of %u bytes at line %u", (void *)address, 1u << alignment->log_alignment, alignment->place.line);
+  unsigned bytes = 1u << alignment->log_alignment;
+  if (emu.running) emu_fail("%p is not a multiple of %u bytes at line %u", (void *)address, bytes, alignment->place.line);
 }

@@ -90,7 +90,7 @@ DEVICE float half_to_float(unsigned short bits) {
 }
 
 // The tables that the build script writes behind each file of kernels.
-enum emu_kind { EMU_POINTER, EMU_UNSIGNED, EMU_INT, EMU_FLOAT };
+enum emu_kind { EMU_POINTER, EMU_UNSIGNED, EMU_FLOAT };
 struct emu_parameter {
   const char *name;
   enum emu_kind kind;

@@ -199,7 +199,8 @@ uint32_t emu_warp(enum emu_warp_operation operation, unsigned mask, uint32_t val
   for (unsigned lane = 0; lane < LANES; lane++) {
     if (!(mask >> lane & 1)) continue;
     unsigned source = source_of(&warp[lane]);
-    if (!(mask >> source & 1)) emu_fail("gives lane %u the value of lane %u, which is not in the mask %08x of line %d", lane, source, mask, line);
+    if (!(mask >> source & 1))
+      emu_fail("gives lane %u the value of lane %u, which is not in the mask %08x of line %d", lane, source, mask, line);
     warp[lane].result = warp[source].value;
   }
   // A shuffle orders no memory; only __syncwarp does, and is counted where it joins the whole warp.

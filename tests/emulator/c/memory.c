@@ -64,7 +64,9 @@ static void *reserve(size_t bytes, int shared, int checked) {
   // Not a number in any float type.
   memset(mapping, 0xff, body);
   char *start = mapping + body - (bytes + 15) / 16 * 16;
-  enter((struct region){.start = (uintptr_t)start, .end = (uintptr_t)start + bytes, .shared = shared, .mapping = mapping, .mapped = mapped}, checked);
+  struct region region = {.start = (uintptr_t)start, .end = (uintptr_t)start + bytes, .shared = shared};
+  region.mapping = mapping, region.mapped = mapped;
+  enter(region, checked);
   return start;
 }
 

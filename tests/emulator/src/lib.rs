@@ -142,7 +142,13 @@ impl Device {
         if held {
             let _alone = alone();
             // SAFETY: the buffer has these bytes.
-            unsafe { raw::emu_upload((address as *mut u8).add(at).cast(), bytes.as_ptr().cast(), bytes.len()) }
+            unsafe {
+                raw::emu_upload(
+                    (address as *mut u8).add(at).cast(),
+                    bytes.as_ptr().cast(),
+                    bytes.len(),
+                )
+            }
         }
         held
     }
@@ -154,7 +160,13 @@ impl Device {
         if held {
             let _alone = alone();
             // SAFETY: the buffer has these bytes.
-            unsafe { std::ptr::copy_nonoverlapping((address as *const u8).add(at), bytes.as_mut_ptr(), bytes.len()) }
+            unsafe {
+                std::ptr::copy_nonoverlapping(
+                    (address as *const u8).add(at),
+                    bytes.as_mut_ptr(),
+                    bytes.len(),
+                )
+            }
         }
         held
     }
@@ -179,10 +191,14 @@ impl Device {
         let found = self.find(kernel).ok_or(Failure::NoKernel)?;
         check(found, sizes, values)?;
         if let Some(stray) = values.iter().find_map(|value| match value {
-            Value::Address(address) if *address != 0 && !self.holds(*address, 0, 0) => Some(address),
+            Value::Address(address) if *address != 0 && !self.holds(*address, 0, 0) => {
+                Some(address)
+            }
             _ => None,
         }) {
-            return Err(Failure::Refused(format!("{stray:#x} is no buffer of this device")));
+            return Err(Failure::Refused(format!(
+                "{stray:#x} is no buffer of this device"
+            )));
         }
         let mut cells: Vec<u64> = values
             .iter()
@@ -223,9 +239,15 @@ fn check(kernel: &raw::Kernel, sizes: Sizes, values: &[Value]) -> Result<(), Fai
     let refused = |why: String| Err(Failure::Refused(why));
     let threads = sizes.block.iter().map(|n| u64::from(*n)).product::<u64>();
     if threads == 0 || !threads.is_multiple_of(32) || threads > u64::from(kernel.most_threads) {
-        return refused(format!("{threads} threads a block; it takes whole warps, up to {}", kernel.most_threads));
+        return refused(format!(
+            "{threads} threads a block; it takes whole warps, up to {}",
+            kernel.most_threads
+        ));
     }
-    if sizes.grid.contains(&0) || sizes.grid[0] > i32::MAX as u32 || sizes.grid[1..].iter().any(|n| *n > 65_535) {
+    if sizes.grid.contains(&0)
+        || sizes.grid[0] > i32::MAX as u32
+        || sizes.grid[1..].iter().any(|n| *n > 65_535)
+    {
         return refused(format!("a grid of {:?} blocks", sizes.grid));
     }
     if sizes.shared > 227 << 10 {
@@ -233,15 +255,23 @@ fn check(kernel: &raw::Kernel, sizes: Sizes, values: &[Value]) -> Result<(), Fai
     }
     let kinds = kernel.kinds();
     if kinds.len() != values.len() {
-        return refused(format!("{} arguments for {} parameters", values.len(), kinds.len()));
+        return refused(format!(
+            "{} arguments for {} parameters",
+            values.len(),
+            kinds.len()
+        ));
     }
     for (at, (kind, value)) in kinds.iter().zip(values).enumerate() {
         let fits = matches!(
             (kind, value),
-            (Kind::Pointer, Value::Address(_)) | (Kind::Unsigned, Value::U32(_)) | (Kind::Float, Value::F32(_))
+            (Kind::Pointer, Value::Address(_))
+                | (Kind::Unsigned, Value::U32(_))
+                | (Kind::Float, Value::F32(_))
         );
         if !fits {
-            return refused(format!("argument {at} is {value:?}, the parameter {kind:?}"));
+            return refused(format!(
+                "argument {at} is {value:?}, the parameter {kind:?}"
+            ));
         }
     }
     Ok(())

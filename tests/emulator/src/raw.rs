@@ -6,7 +6,6 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 pub(crate) enum Kind {
     Pointer,
     Unsigned,
-    Int,
     Float,
 }
 
@@ -28,11 +27,11 @@ pub(crate) struct Kernel {
 impl Kernel {
     pub fn kinds(&self) -> Vec<Kind> {
         // SAFETY: the table says how many there are.
-        let parameters = unsafe { std::slice::from_raw_parts(self.parameters, self.count as usize) };
+        let parameters =
+            unsafe { std::slice::from_raw_parts(self.parameters, self.count as usize) };
         let kind = |parameter: &Parameter| match parameter.kind {
             0 => Kind::Pointer,
             1 => Kind::Unsigned,
-            2 => Kind::Int,
             _ => Kind::Float,
         };
         parameters.iter().map(kind).collect()
@@ -61,5 +60,7 @@ unsafe extern "C" {
 /// A text that ends with a zero.
 pub(crate) unsafe fn text(start: *const c_char) -> String {
     // SAFETY: as the caller promises.
-    unsafe { CStr::from_ptr(start) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(start) }
+        .to_string_lossy()
+        .into_owned()
 }
