@@ -2,6 +2,9 @@
 //! Elsewhere than on x86-64 Linux there is no emulated device, and nothing here.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+#[cfg(feature = "cuda")]
+#[path = "device/card.rs"]
+mod card;
 #[path = "device/cases.rs"]
 mod cases;
 #[path = "device/emulated.rs"]

@@ -6,7 +6,7 @@ use emulator::{Build, Order};
 use crate::cases;
 use crate::emulated::Emulated;
 
-const FILES: [&str; 3] = ["norm", "q8_0", "segmented"];
+pub const FILES: [&str; 3] = ["norm", "q8_0", "segmented"];
 
 fn agree(build: Build, seed: u64) {
     for (at, order) in Order::ALL.into_iter().enumerate() {

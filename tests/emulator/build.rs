@@ -7,11 +7,13 @@ use std::{env, fs};
 
 include!("src/mutants.rs");
 
+/// Where the product's kernels are, from here.
+const PRODUCT: &str = "../../src/kernels/cuda";
 /// The product's files of kernels, and one of kernels that are there to be caught.
 const FILES: [(&str, &str); 4] = [
-    ("norm", "../../src/kernels/cuda"),
-    ("q8_0", "../../src/kernels/cuda"),
-    ("segmented", "../../src/kernels/cuda"),
+    ("norm", PRODUCT),
+    ("q8_0", PRODUCT),
+    ("segmented", PRODUCT),
     ("probes", "c"),
 ];
 const RUNTIME: [&str; 3] = ["fibers", "memory", "check"];
@@ -26,8 +28,12 @@ struct Unit {
 
 fn main() {
     let target = |what: &str| env::var(format!("CARGO_CFG_TARGET_{what}")).unwrap_or_default();
-    for path in ["build.rs", "src/mutants.rs", "c", "../../src/kernels/cuda"] {
+    for path in ["build.rs", "src/mutants.rs", "c"] {
         println!("cargo:rerun-if-changed={path}");
+    }
+    println!("cargo:rerun-if-changed={PRODUCT}/prelude.cuh");
+    for (file, folder) in FILES {
+        println!("cargo:rerun-if-changed={folder}/{file}.cu");
     }
     println!("cargo:rerun-if-env-changed=EMULATOR_CC");
     if target("OS") != "linux" || target("ARCH") != "x86_64" {
@@ -216,7 +222,7 @@ fn compile(here: &Path, out: &Path, units: &[Unit]) {
                 // would be checked as one that the kernel never made.
                 command.args(["-fno-strict-aliasing", "-fno-tree-vectorize"]);
                 command.arg("-I").arg(here.join("c"));
-                command.arg("-I").arg(here.join("../../src/kernels/cuda"));
+                command.arg("-I").arg(here.join(PRODUCT));
                 command.args(unit.checked.then_some(CHECKED).iter().flatten());
                 command.arg("-c").arg(&unit.source);
                 command

@@ -167,10 +167,14 @@ fn text(text: &str) -> CString {
 impl Memory for Card {
     fn give_back(&self, address: u64, _bytes: usize) {
         let entered = self.enter().is_ok();
-        // SAFETY: an address of this device that its last owner gives up. The call waits for work that was queued before.
-        let freed = entered && unsafe { result::free_sync(address) }.is_ok();
+        // SAFETY: an address of this device that its last owner gives up, and the stream is done with what was queued before.
+        let freed = entered
+            && unsafe {
+                result::stream::synchronize(self.stream).ok();
+                result::free_sync(address).is_ok()
+            };
         if !freed {
-            tracing::error!(address, "the CUDA driver took a buffer not back");
+            tracing::error!(address, "the CUDA driver did not take a buffer back");
         }
     }
 }

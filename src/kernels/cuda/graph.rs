@@ -67,7 +67,8 @@ pub(super) fn record(
         stream: Stream(stream),
         buffers: Mutex::default(),
     };
-    let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+    // Other calls may go on meanwhile, on this thread too: a buffer that is dropped is freed.
+    let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
     // SAFETY: a stream of this device.
     unsafe { result::stream::begin_capture(stream, mode) }
         .map_err(failed("cuStreamBeginCapture"))?;
