@@ -59,7 +59,11 @@ fn main() {
         }
         for (at, mutant) in MUTANTS.iter().enumerate().filter(|(_, m)| m.file == file) {
             let found = text.matches(mutant.from).count();
-            assert_eq!(found, 1, "`{}` stands so often in {file}.cu", mutant.from);
+            assert_eq!(
+                found, 1,
+                "`{}` has to stand in {file}.cu just once",
+                mutant.from
+            );
             let mutated = text.replace(mutant.from, mutant.to);
             tables.add(
                 &out,
