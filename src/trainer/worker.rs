@@ -14,7 +14,7 @@ use super::follower::Follower;
 use super::patience::insist;
 use super::plan::{Data, Parent, Plan};
 use super::publish::publish;
-use super::run::{Course, Ending, run};
+use super::run::{Ending, RunSpec, run};
 use super::shared::Shared;
 use super::store::{self, JobRow, NewEvent};
 use crate::adapter::peft;
@@ -149,7 +149,7 @@ impl Worker<'_> {
             folder,
             identity: plan.identity.clone(),
         };
-        let course = Course {
+        let spec = RunSpec {
             learner: &base.model,
             recipe: &plan.recipe,
             train: &plan.train,
@@ -158,7 +158,7 @@ impl Worker<'_> {
             precision: self.shared.registry.precision(),
         };
         let ending = pool::within(Class::Training(turns.clone()), || {
-            run(&course, plan.trainable()?, &mut follower)
+            run(&spec, plan.trainable()?, &mut follower)
         });
         // What was told before a fault belongs to the record as much as what was told before the end.
         follower.store()?;

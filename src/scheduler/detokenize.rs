@@ -4,12 +4,12 @@ use crate::domain::{TokenInfo, TopToken};
 use crate::model::sample::Score;
 use crate::text::{Checked, Decoder, StopMatcher, Tokenizer};
 
-pub struct Voice {
+pub struct Detokenizer {
     decoder: Decoder,
     stops: StopMatcher,
 }
 
-impl Voice {
+impl Detokenizer {
     pub fn new(tokenizer: &Tokenizer, stops: &[String]) -> Self {
         Self {
             decoder: tokenizer.decoder(),

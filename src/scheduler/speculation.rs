@@ -93,26 +93,26 @@ impl Costs {
         self.seconds[rows.clamp(1, MOST_ROWS) - 1]
     }
 
-    /// How many guesses each answer stakes. `odds`: for each, how likely its first one, two, … guesses are all right.
-    pub fn stakes(&self, odds: &[Vec<f32>]) -> Vec<usize> {
+    /// How many guesses each answer guesses. `odds`: for each, how likely its first one, two, … guesses are all right.
+    pub fn guesses(&self, odds: &[Vec<f32>]) -> Vec<usize> {
         let rows = odds.len();
-        let mut staked = vec![0; rows];
-        let mut best = staked.clone();
+        let mut planned = vec![0; rows];
+        let mut best = planned.clone();
         let mut expected = rows as f32;
         let mut rate = MARGIN * expected / self.of(rows);
         for total in rows + 1..=MOST_ROWS {
-            let next = |answer: usize| odds[answer].get(staked[answer]).copied();
+            let next = |answer: usize| odds[answer].get(planned[answer]).copied();
             let likeliest = (0..rows)
                 .filter_map(|answer| Some((next(answer)?, answer)))
                 .max_by(|a, b| a.0.total_cmp(&b.0));
             let Some((gain, answer)) = likeliest else {
                 break;
             };
-            staked[answer] += 1;
+            planned[answer] += 1;
             expected += gain;
             let now = expected / self.of(total);
             if now > rate {
-                (rate, best) = (now, staked.clone());
+                (rate, best) = (now, planned.clone());
             }
         }
         best
@@ -130,21 +130,26 @@ mod tests {
     #[test]
     fn what_is_likely_is_staked_and_what_is_not_is_not() {
         let costs = Costs::default();
-        assert_eq!(costs.stakes(&[sure(8)]), [8]);
-        assert_eq!(costs.stakes(&[vec![0.1, 0.05]]), [0]);
-        assert_eq!(costs.stakes(&[vec![0.9, 0.8, 0.01, 0.01]]), [2]);
-        assert_eq!(costs.stakes(&[vec![], sure(3), vec![0.1]]), [0, 3, 0]);
-        assert_eq!(costs.stakes(&[]), [0usize; 0]);
+        assert_eq!(costs.guesses(&[sure(8)]), [8]);
+        assert_eq!(costs.guesses(&[vec![0.1, 0.05]]), [0]);
+        assert_eq!(costs.guesses(&[vec![0.9, 0.8, 0.01, 0.01]]), [2]);
+        assert_eq!(costs.guesses(&[vec![], sure(3), vec![0.1]]), [0, 3, 0]);
+        assert_eq!(costs.guesses(&[]), [0usize; 0]);
     }
 
     #[test]
     fn a_full_batch_stakes_little() {
         let costs = Costs::default();
-        let staked = |answers: usize| costs.stakes(&vec![sure(10); answers]).iter().sum::<usize>();
+        let planned = |answers: usize| {
+            costs
+                .guesses(&vec![sure(10); answers])
+                .iter()
+                .sum::<usize>()
+        };
         for answers in 1..=MOST_ROWS {
-            assert!(answers + staked(answers) <= MOST_ROWS);
+            assert!(answers + planned(answers) <= MOST_ROWS);
         }
-        assert_eq!(staked(MOST_ROWS), 0);
+        assert_eq!(planned(MOST_ROWS), 0);
     }
 
     #[test]
@@ -156,10 +161,10 @@ mod tests {
             costs.learn(2, 2.0);
             costs.learn(3, 3.0);
         }
-        assert_eq!(costs.stakes(&[vec![0.9, 0.8, 0.7]]), [0]);
+        assert_eq!(costs.guesses(&[vec![0.9, 0.8, 0.7]]), [0]);
         // Long unseen, the dear rows are given another chance.
         (0..3000).for_each(|_| costs.learn(1, 1.0));
-        assert!(costs.stakes(&[vec![0.9, 0.8, 0.7]])[0] > 0);
+        assert!(costs.guesses(&[vec![0.9, 0.8, 0.7]])[0] > 0);
     }
 
     #[test]
@@ -187,7 +192,7 @@ mod tests {
             assert!(costs.seconds.iter().all(sane), "{:?}", costs.seconds);
         }
         (0..5000).for_each(|_| costs.learn(1, 1e-3));
-        assert_eq!(costs.stakes(&[sure(4)]), [4]);
+        assert_eq!(costs.guesses(&[sure(4)]), [4]);
     }
 
     #[test]
@@ -195,13 +200,13 @@ mod tests {
         let mut costs = Costs::default();
         (0..100).for_each(|_| costs.learn(1, 1.0));
         costs.learn(5, 500.0);
-        assert!(costs.stakes(&[vec![0.99; 4]])[0] > 0);
+        assert!(costs.guesses(&[vec![0.99; 4]])[0] > 0);
         (0..20).for_each(|_| costs.learn(5, 5.0));
         assert!(costs.of(5) > 3.5 * costs.of(1));
         assert!(
             costs.of(4) > 2.0 * costs.of(1),
             "its neighbours are suspected"
         );
-        assert_eq!(costs.stakes(&[vec![0.4, 0.16, 0.06, 0.03]]), [0]);
+        assert_eq!(costs.guesses(&[vec![0.4, 0.16, 0.06, 0.03]]), [0]);
     }
 }
