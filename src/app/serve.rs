@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt, stream};
 use tokio::net::TcpListener;
@@ -22,6 +22,7 @@ use crate::kernels::pool;
 use crate::model::{Base, Origin};
 use crate::registry::{self, BaseIdentity, Registry};
 use crate::scheduler::{self, Scheduler};
+use crate::store::{Database, now};
 use crate::trainer::{self, Trainer};
 
 /// Between a signal and the first refusal, balancers see that this daemon is not ready.
@@ -102,7 +103,7 @@ impl Daemon {
         let base = Arc::new(open_base(settings).await?);
         let metrics = Arc::new(Metrics::new(values.telemetry.adapter_labels)?);
 
-        let database = registry::open_database(&data_dir.join("adapterd.sqlite")).await?;
+        let database = Database::open(&data_dir.join("adapterd.sqlite")).await?;
         let identity = BaseIdentity {
             name: base.name.clone(),
             digest: base.digest,
@@ -272,8 +273,7 @@ impl Daemon {
 fn daily(stop: CancellationToken) -> impl Stream<Item = i64> {
     let ticks = stream::unfold(tokio::time::interval(DAY), |mut interval| async move {
         interval.tick().await;
-        let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        Some((since.map_or(0, |since| since.as_secs() as i64), interval))
+        Some((now(), interval))
     });
     ticks.take_until(stop.cancelled_owned())
 }

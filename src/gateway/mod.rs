@@ -13,17 +13,19 @@ mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::domain::Reason;
 use crate::model::Base;
 use crate::registry::Registry;
 use crate::scheduler::Scheduler;
+use crate::store::now;
 use crate::trainer::Trainer;
 
 pub use crate::registry::Files;
 pub use crate::scheduler::Load;
-pub use crate::trainer::{Page, Wishes};
+pub use crate::store::Page;
+pub use crate::trainer::Wishes;
 pub use choose::Claims;
 pub use intake::{Answer, Answers};
 pub use jobs::JobAsk;
@@ -98,7 +100,7 @@ impl Gateway {
                 parts,
                 config,
                 tokenizers,
-                opened_at: unix_now(),
+                opened_at: now(),
                 closing: AtomicBool::new(false),
             }),
         }
@@ -169,12 +171,6 @@ fn judge(heartbeat: Option<u64>, closing: bool) -> Health {
         false => live.clone(),
     };
     Health { live, ready }
-}
-
-fn unix_now() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs() as i64)
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use futures::future::{BoxFuture, FutureExt, Shared as SharedFuture};
 use tokio::sync::Semaphore;
 
+use super::Registry;
 use super::resident::{self, Residency, Room};
-use super::snapshot::Held as HeldVersion;
-use super::{Registry, blocking, fault};
 use crate::adapter::Adapter;
 use crate::domain::{AdapterChoice, AdapterName, Generation, Reason};
+use crate::store::{Held as HeldVersion, blocking, disk_fault, joined};
 
 /// A load that takes longer has met a disk that does not answer.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -222,9 +222,7 @@ impl Registry {
             running.remove(&version.generation());
             outcome.map(Arc::new)
         });
-        async move { task.await.map_err(fault::join)? }
-            .boxed()
-            .shared()
+        joined(task).boxed().shared()
     }
 
     async fn load_version(&self, version: &HeldVersion) -> Result<resident::Held, Reason> {
@@ -273,13 +271,13 @@ impl Registry {
                 let Some(adapter) = of.residency.peek(generation) else {
                     return Ok(());
                 };
-                let copies = of.store.copies();
+                let copies = of.contents.copies();
                 let written = copies.write(&adapter, &stamp, &of.fit(of.precision));
                 // Removed meanwhile: nobody else would remove the copy.
-                if !of.store.holds(generation) {
+                if !of.contents.holds(generation) {
                     copies.discard(generation);
                 }
-                written.map_err(|error| fault::io("writing a packed copy", &error))
+                written.map_err(|error| disk_fault("writing a packed copy", &error))
             };
             if let Err(reason) = shared.copyists.run(write).await
                 && reason != Reason::Draining

@@ -6,21 +6,18 @@
 //! for its life, whatever happens to the name meanwhile.
 
 mod audit;
+mod contents;
 mod copies;
-mod database;
-mod fault;
 mod folder;
 mod keep;
 mod lease;
 mod manage;
-mod names;
 mod observe;
 mod publish;
 mod quiet;
 mod resident;
 mod shift;
 mod snapshot;
-mod store;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +26,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use sqlx::SqlitePool;
 use tokio::sync::{Semaphore, broadcast};
 
 use crate::adapter::packed::Origin;
@@ -37,14 +33,13 @@ use crate::adapter::peft::{self, WEIGHTS_FILE};
 use crate::adapter::{Adapter, AdapterFault, Fit, Precision, SiteShape};
 use crate::device::Turns;
 use crate::domain::{AdapterChoice, AdapterName, AdapterView, Generation, Reason, Tier};
+use crate::store::{Audit, Database, Entry, Failpoints, Names, NoFailpoints, blocking};
+use contents::Contents;
 use quiet::Quiet;
 use resident::Residency;
-use snapshot::{Entry, Snapshot};
-use store::{Store, Unwatched, Witness};
+use snapshot::Snapshot;
 
 pub use crate::adapter::peft::Files;
-pub use database::{begin, open_database};
-pub use fault::{io as storage_fault, sql as database_fault};
 pub use lease::Lease;
 pub use observe::{Observe, Unobserved};
 
@@ -121,8 +116,9 @@ struct Shared {
     root: PathBuf,
     sizes: Sizes,
     keep_versions: usize,
-    pool: SqlitePool,
-    store: Store,
+    names: Names,
+    audit: Audit,
+    contents: Contents,
     snapshot: ArcSwap<Snapshot>,
     residency: Residency,
     loading: lease::Loading,
@@ -141,41 +137,39 @@ struct Shared {
 impl Registry {
     /// Removes what interrupted publications left, reads what exists, and starts loading what is pinned.
     pub async fn open(
-        pool: SqlitePool,
+        database: Database,
         base: BaseIdentity,
         config: Config,
         observe: Arc<dyn Observe>,
     ) -> Result<Self, Reason> {
-        Self::open_watched(pool, base, config, observe, Arc::new(Unwatched)).await
+        Self::open_with(database, base, config, observe, Arc::new(NoFailpoints)).await
     }
 
-    async fn open_watched(
-        pool: SqlitePool,
+    async fn open_with(
+        database: Database,
         base: BaseIdentity,
         config: Config,
         observe: Arc<dyn Observe>,
-        witness: Arc<dyn Witness>,
+        failpoints: Arc<dyn Failpoints>,
     ) -> Result<Self, Reason> {
         let sizes = Sizes {
             weights: config.max_file_bytes,
         };
-        let mut connection = pool.acquire().await.map_err(fault::sql)?;
-        let snapshot = Snapshot::new(names::read(&mut connection, None).await?);
-        drop(connection);
-        let (snapshot, store) = blocking(move || {
-            std::fs::create_dir_all(&config.dir).map_err(|error| fault::io("creating the data directory", &error))?;
-            let store = Store::open(&config.dir, sizes, witness)?;
+        let names = Names::new(database.clone(), failpoints.clone());
+        let snapshot = Snapshot::new(names.read().await?);
+        let (snapshot, contents) = blocking(move || {
+            let contents = Contents::open(&config.dir, sizes, failpoints)?;
             let known = snapshot.generations();
-            let removed = store.sweep(|generation| known.contains(&generation))?;
+            let removed = contents.sweep(|generation| known.contains(&generation))?;
             if removed > 0 {
                 tracing::info!(removed, "removed what interrupted publications had left");
             }
             for entry in snapshot.entries() {
-                for held in entry.had.iter().filter(|held| !store.holds(held.generation())) {
+                for held in entry.had.iter().filter(|held| !contents.holds(held.generation())) {
                     tracing::error!(adapter = %entry.name, generation = %held.generation(), "its files are missing");
                 }
             }
-            Ok((snapshot, store))
+            Ok((snapshot, contents))
         })
         .await?;
         let residency = Residency::new(config.resident_bytes);
@@ -189,8 +183,9 @@ impl Registry {
                 sizes,
                 // What is served and what a rollback leads to.
                 keep_versions: config.keep_versions.max(2),
-                pool,
-                store,
+                names,
+                audit: Audit::new(database),
+                contents,
                 snapshot: ArcSwap::from_pointee(snapshot),
                 residency,
                 loading: lease::Loading::default(),
@@ -243,8 +238,8 @@ impl Registry {
     /// The stored files of the version a name points to.
     pub async fn files(&self, name: &AdapterName) -> Result<Files, Reason> {
         let generation = self.snapshot().find(name)?.generation();
-        let store = self.shared.store.clone();
-        let read = move || store.read(generation);
+        let contents = self.shared.contents.clone();
+        let read = move || contents.read(generation);
         self.shared.quiet.run(read).await
     }
 
@@ -365,13 +360,13 @@ impl Shared {
 
     /// What is stored under a generation, as it is served; and the content's stamp, where it has no good packed copy yet.
     fn fetch(&self, generation: Generation) -> Result<(Adapter, Option<String>), Reason> {
-        let stamp = self.store.stamp(generation)?;
+        let stamp = self.contents.stamp(generation)?;
         let origin = Origin {
             generation,
             stamp: &stamp,
         };
         let fit = self.fit(self.precision);
-        match self.store.copies().read(origin, &fit) {
+        match self.contents.copies().read(origin, &fit) {
             Some(adapter) => Ok((adapter, None)),
             None => Ok((self.load(generation, self.precision)?, Some(stamp))),
         }
@@ -379,12 +374,12 @@ impl Shared {
 
     /// What is stored under a generation, which its files have just been compared with.
     fn load(&self, generation: Generation, precision: Precision) -> Result<Adapter, Reason> {
-        let files = self.store.read(generation)?;
+        let files = self.contents.read(generation)?;
         peft::read_known(&files, generation, &self.fit(precision)).map_err(invalid)
     }
 
     fn read(&self, files: &Files, precision: Precision) -> Result<Adapter, Reason> {
-        for (name, bytes) in files.iter().filter(|(name, _)| store::is_ours(name)) {
+        for (name, bytes) in files.iter().filter(|(name, _)| contents::is_ours(name)) {
             let limit = self.sizes.of(name);
             if bytes.len() as u64 > limit {
                 return Err(Reason::adapter(
@@ -399,13 +394,4 @@ impl Shared {
 
 fn invalid(AdapterFault { field, why }: AdapterFault) -> Reason {
     Reason::AdapterInvalid { field, why }
-}
-
-/// Runs disk work off the async threads.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Reason> + Send + 'static,
-) -> Result<T, Reason> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(fault::join)?
 }

@@ -9,7 +9,6 @@ mod stress;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::store::{Unwatched, Witness};
 use super::*;
 use crate::adapter::testing::{BASE_DIGEST, sites, specimen};
 use crate::domain::AdapterChoice;
@@ -31,7 +30,13 @@ impl Home {
     }
 
     async fn open(&self) -> Registry {
-        open(self.dir.path(), 1 << 30, BASE_DIGEST, Arc::new(Unwatched)).await
+        open(
+            self.dir.path(),
+            1 << 30,
+            BASE_DIGEST,
+            Arc::new(NoFailpoints),
+        )
+        .await
     }
 
     /// With room for `adapters` of the specimen's size.
@@ -40,7 +45,7 @@ impl Home {
             self.dir.path(),
             adapters * size(),
             BASE_DIGEST,
-            Arc::new(Unwatched),
+            Arc::new(NoFailpoints),
         )
         .await
     }
@@ -51,7 +56,12 @@ impl Home {
             room_patience: Duration::from_secs(60),
             ..config(self.dir.path(), adapters * size())
         };
-        open_as(patient, BASE_DIGEST, Arc::new(Unwatched)).await
+        open_as(patient, BASE_DIGEST, Arc::new(NoFailpoints)).await
+    }
+
+    /// Another view of the same tables.
+    async fn database(&self) -> Database {
+        database(self.dir.path()).await
     }
 
     /// The folder of a stored version.
@@ -77,10 +87,10 @@ async fn open(
     dir: &Path,
     resident_bytes: u64,
     digest: [u8; 32],
-    witness: Arc<dyn Witness>,
+    failpoints: Arc<dyn Failpoints>,
 ) -> Registry {
     let config = config(dir, resident_bytes);
-    open_as(config, digest, witness).await
+    open_as(config, digest, failpoints).await
 }
 
 fn config(dir: &Path, resident_bytes: u64) -> Config {
@@ -97,16 +107,20 @@ fn config(dir: &Path, resident_bytes: u64) -> Config {
     }
 }
 
-async fn open_as(config: Config, digest: [u8; 32], witness: Arc<dyn Witness>) -> Registry {
-    let pool = open_database(&config.dir.join("state.db")).await.unwrap();
+async fn open_as(config: Config, digest: [u8; 32], failpoints: Arc<dyn Failpoints>) -> Registry {
+    let database = database(&config.dir).await;
     let base = BaseIdentity {
         name: "base".into(),
         digest,
         sites: sites(LAYERS),
     };
-    Registry::open_watched(pool, base, config, Arc::new(Unobserved), witness)
+    Registry::open_with(database, base, config, Arc::new(Unobserved), failpoints)
         .await
         .unwrap()
+}
+
+async fn database(dir: &Path) -> Database {
+    Database::open(&dir.join("state.db")).await.unwrap()
 }
 
 fn name(text: &str) -> AdapterName {

@@ -12,10 +12,9 @@ use super::checkpoint::Progress;
 use super::evaluate::Score;
 use super::fault::Fault;
 use super::run::{StepReport, Watch};
-use super::store::{self, Far, NewEvent};
 use super::worker::Worker;
 use crate::domain::{JobId, Level};
-use crate::registry::begin;
+use crate::store::{Far, NewEvent, now};
 
 const GROUP: Duration = Duration::from_millis(500);
 /// Events of one group at most: very small steps are told in time, too.
@@ -53,14 +52,9 @@ impl<'a> Follower<'a> {
             return Ok(());
         }
         let shared = self.worker.shared;
-        let told = self.worker.insist(async || {
-            let mut group = begin(&shared.pool).await?;
-            let told = store::append(&mut group, self.job, &self.pending).await?;
-            if let Some(far) = &self.far {
-                store::progress(&mut *group, self.job, far).await?;
-            }
-            group.commit().await.map_err(store::failed)?;
-            Ok(told)
+        let told = self.worker.retry(async || {
+            let far = self.far.as_ref();
+            shared.store.record(self.job, &self.pending, far).await
         })?;
         self.pending.clear();
         shared.tell(told);
@@ -77,7 +71,7 @@ impl<'a> Follower<'a> {
         let done = report.step.checked_sub(first).filter(|done| *done > 0)?;
         let left = report.total.saturating_sub(report.step);
         let seconds = since.elapsed().as_secs_f64() / done as f64 * left as f64;
-        Some(store::now() + seconds.ceil() as i64)
+        Some(now() + seconds.ceil() as i64)
     }
 }
 
@@ -142,12 +136,12 @@ impl Watch for Follower<'_> {
             json!({ "step": progress.step }),
         );
         let shared = self.worker.shared;
-        let told = self.worker.insist(async || {
-            let mut group = begin(&shared.pool).await?;
-            store::keep_checkpoints(&mut group, self.job, (progress.step, &metrics), kept).await?;
-            let told = store::append(&mut group, self.job, std::slice::from_ref(&event)).await?;
-            group.commit().await.map_err(store::failed)?;
-            Ok(told)
+        let told = self.worker.retry(async || {
+            let checkpoint = (progress.step, &metrics);
+            let store = &shared.store;
+            store
+                .keep_checkpoints(self.job, checkpoint, kept, &event)
+                .await
         })?;
         shared.tell(told);
         Ok(())
@@ -194,8 +188,8 @@ fn checkpoint_metrics(progress: &Progress) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Telling;
     use crate::trainer::step::Stepped;
-    use crate::trainer::store::Telling;
 
     #[test]
     fn a_step_says_of_itself_whether_it_was_skipped() {

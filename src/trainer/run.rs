@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use super::checkpoint::{Checkpoints, Found, Progress, Tensors};
 use super::data::{Example, Order};
 use super::evaluate::{Score, evaluate};
-use super::fault::Fault;
+use super::fault::{Fault, retry};
 use super::learner::Learner;
 use super::optimizer::{AdamW, Settings};
-use super::patience::insist;
 use super::schedule::LearningRate;
 use super::step::{Place, Pupil, Stepped};
 use super::trainable::Trainable;
@@ -398,7 +397,7 @@ impl<'c> Run<'c, '_> {
             values: self.pupil.values.clone(),
             moments: self.pupil.optimizer.moments().to_vec(),
         };
-        let kept = insist(&mut |pause| self.watch.wait(pause), || {
+        let kept = retry(&mut |pause| self.watch.wait(pause), || {
             Ok(checkpoints.save(&self.progress, &self.names, &tensors)?)
         })?;
         self.saved = Instant::now();

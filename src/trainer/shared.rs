@@ -6,17 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use tokio::sync::{Semaphore, broadcast, watch};
 
-use super::files::Uploads;
 use crate::device::Turns;
 use crate::domain::{JobEvent, JobId};
 use crate::model::Base;
 use crate::registry::Registry;
+use crate::store::{Jobs, Uploads};
 
 pub struct Shared {
-    pub pool: SqlitePool,
+    pub store: Jobs,
     pub base: Arc<Base>,
     pub registry: Registry,
     pub turns: Turns,

@@ -13,11 +13,11 @@ use adapterd::device::Turns;
 use adapterd::domain::{AdapterChoice, JobEventKind, JobStatus, JobView};
 use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, Quant};
-use adapterd::registry::{self, BaseIdentity, Registry, open_database};
+use adapterd::registry::{self, BaseIdentity, Registry};
+use adapterd::store::Database;
 use adapterd::trainer::{self, NewJob, Trainer, Wishes};
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
-use sqlx::SqlitePool;
 
 /// Set for the process that is killed: the folder it works in.
 const FOLDER: &str = "ADAPTERD_TEST_CRASH_FOLDER";
@@ -56,8 +56,8 @@ fn base() -> Arc<Base> {
     Arc::new(Base::open(&model, Some(Quant::To(Format::Q8_0)), KvKind::Auto).unwrap())
 }
 
-async fn registry_in(folder: &Path, base: &Base) -> (SqlitePool, Registry) {
-    let pool = open_database(&folder.join("state.db")).await.unwrap();
+async fn registry_in(folder: &Path, base: &Base) -> (Database, Registry) {
+    let database = Database::open(&folder.join("state.db")).await.unwrap();
     let sites = base.model.sites().to_vec();
     let identity = BaseIdentity {
         name: base.name.clone(),
@@ -76,26 +76,26 @@ async fn registry_in(folder: &Path, base: &Base) -> (SqlitePool, Registry) {
         turns: Turns::default(),
     };
     let registry = Registry::open(
-        pool.clone(),
+        database.clone(),
         identity,
         config,
         Arc::new(registry::Unobserved),
     )
     .await
     .unwrap();
-    (pool, registry)
+    (database, registry)
 }
 
 async fn open(folder: &Path) -> Shop {
     let base = base();
-    let (pool, registry) = registry_in(folder, &base).await;
+    let (database, registry) = registry_in(folder, &base).await;
     let config = trainer::Config {
         dir: folder.join("training"),
         max_file_bytes: 1 << 20,
         max_queued: 4,
         max_rank: 64,
     };
-    let trainer = Trainer::open(pool, base, registry.clone(), Turns::default(), config)
+    let trainer = Trainer::open(database, base, registry.clone(), Turns::default(), config)
         .await
         .unwrap();
     Shop { trainer, registry }
@@ -258,7 +258,7 @@ fn a_process_that_takes_adapters() {
         .unwrap();
     let first = acknowledged_in(&folder).len();
     runtime().block_on(async {
-        let (_pool, registry) = registry_in(&folder, &base()).await;
+        let (_database, registry) = registry_in(&folder, &base()).await;
         let name = NAME.parse().unwrap();
         for alpha in first + 1.. {
             config["lora_alpha"] = alpha.into();
@@ -299,7 +299,7 @@ fn an_adapter_that_was_acknowledged_survives_whatever_kills_the_process() {
         }
         let acknowledged = acknowledged_in(folder);
         runtime().block_on(async {
-            let (pool, registry) = registry_in(folder, &base).await;
+            let (database, registry) = registry_in(folder, &base).await;
             let name = NAME.parse().unwrap();
             let now = registry.show(&name).await.unwrap().generation.to_string();
             // One more may have been taken and not been acknowledged.
@@ -307,7 +307,7 @@ fn an_adapter_that_was_acknowledged_survives_whatever_kills_the_process() {
             assert!(now == *last || !acknowledged.contains(&now));
             let choice = AdapterChoice::Named { name, pin: None };
             assert!(registry.lease(&choice).await.unwrap().is_some());
-            pool.close().await;
+            database.close().await;
         });
     }
 }

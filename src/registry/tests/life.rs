@@ -304,7 +304,7 @@ async fn files_that_are_no_part_of_an_adapter_are_left_out() {
 async fn an_adapter_registered_for_another_base_is_not_applied_to_this_one() {
     let home = Home::new();
     publish(&home.open().await, "legal", 1).await;
-    let registry = open(home.dir.path(), 1 << 30, [9; 32], Arc::new(Unwatched)).await;
+    let registry = open(home.dir.path(), 1 << 30, [9; 32], Arc::new(NoFailpoints)).await;
     assert!(matches!(
         lease(&registry, "legal").await.err(),
         Some(Reason::AdapterInvalid { .. })
@@ -335,7 +335,7 @@ async fn a_check_refuses_what_a_lease_would_and_loads_nothing() {
     }
     let legal = registry.show(&name("legal")).await.unwrap();
     assert_eq!(legal.tier, Tier::Disk);
-    let foreign = open(home.dir.path(), 1 << 30, [9; 32], Arc::new(Unwatched)).await;
+    let foreign = open(home.dir.path(), 1 << 30, [9; 32], Arc::new(NoFailpoints)).await;
     for (registry, asked) in [
         (&registry, "nobody"),
         (&registry, "legal@00000000"),

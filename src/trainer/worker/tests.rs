@@ -2,15 +2,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use sqlx::SqlitePool;
-
 use super::*;
 use crate::adapter::Precision;
 use crate::device::Turns;
 use crate::domain::{AdapterChoice, FileId, JobEventKind, JobView, Recipe};
 use crate::kernels::quant::Format;
 use crate::model::{Base, KvKind, Origin, Quant};
-use crate::registry::{BaseIdentity, Registry, open_database};
+use crate::registry::{BaseIdentity, Registry};
+use crate::store::Database;
 use crate::trainer::{Config, NewJob, Trainer, Wishes};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,7 +34,7 @@ fn base() -> Arc<Base> {
 struct Shop {
     trainer: Trainer,
     registry: Registry,
-    pool: SqlitePool,
+    database: Database,
     folder: tempfile::TempDir,
 }
 
@@ -46,7 +45,7 @@ impl Shop {
 
     async fn at(folder: tempfile::TempDir) -> Self {
         let (base, dir) = (base(), folder.path());
-        let pool = open_database(&dir.join("state.db")).await.unwrap();
+        let database = Database::open(&dir.join("state.db")).await.unwrap();
         let identity = BaseIdentity {
             name: base.name.clone(),
             digest: base.digest,
@@ -64,7 +63,7 @@ impl Shop {
             turns: Turns::default(),
         };
         let registry = Registry::open(
-            pool.clone(),
+            database.clone(),
             identity,
             config,
             Arc::new(crate::registry::Unobserved),
@@ -78,7 +77,7 @@ impl Shop {
             max_rank: 64,
         };
         let trainer = Trainer::open(
-            pool.clone(),
+            database.clone(),
             base,
             registry.clone(),
             Turns::default(),
@@ -89,7 +88,7 @@ impl Shop {
         Self {
             trainer,
             registry,
-            pool,
+            database,
             folder,
         }
     }
@@ -97,7 +96,7 @@ impl Shop {
     /// Ends this process's part and begins again on the same folder.
     async fn reopen(self) -> Self {
         self.trainer.shutdown().await;
-        self.pool.close().await;
+        self.database.close().await;
         Self::at(self.folder).await
     }
 

@@ -4,8 +4,9 @@ use super::*;
 use crate::adapter::Precision;
 use crate::adapter::testing::{BASE_DIGEST, sites, specimen};
 use crate::domain::{JobId, Level};
-use crate::registry::{BaseIdentity, Config, Registry, open_database};
+use crate::registry::{BaseIdentity, Config, Registry};
 use crate::scheduler::Observe as _;
+use crate::store::Database;
 
 fn idle() -> Gauges {
     Gauges {
@@ -77,7 +78,7 @@ fn a_scrape_holds_what_gateways_read() {
 async fn a_load_and_a_move_of_a_name_are_timed() {
     let dir = tempfile::tempdir().unwrap();
     let metrics = Arc::new(Metrics::new(4).unwrap());
-    let pool = open_database(&dir.path().join("state.db")).await.unwrap();
+    let database = Database::open(&dir.path().join("state.db")).await.unwrap();
     let base = BaseIdentity {
         name: "base".into(),
         digest: BASE_DIGEST,
@@ -94,7 +95,7 @@ async fn a_load_and_a_move_of_a_name_are_timed() {
         room_patience: std::time::Duration::ZERO,
         turns: crate::device::Turns::default(),
     };
-    let registry = Registry::open(pool, base, config, metrics.clone())
+    let registry = Registry::open(database, base, config, metrics.clone())
         .await
         .unwrap();
     let counts = |loads: u32, swaps: u32| {

@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, Sqlite, SqlitePool, Transaction};
+use sqlx::{Row, SqliteConnection};
 
-use super::{Page, failed, now, one_more, unreadable};
+use super::{Jobs, Page, failed, one_more, unreadable};
 use crate::domain::{JobEvent, JobEventKind, JobId, Level, Reason};
+use crate::store::clock::now;
 
 /// An event before it has its number.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,8 +48,8 @@ impl NewEvent {
 }
 
 /// Stores events in their order and returns those that are new, numbered.
-pub async fn append(
-    db: &mut Transaction<'_, Sqlite>,
+pub(super) async fn append(
+    db: &mut SqliteConnection,
     job: &JobId,
     events: &[NewEvent],
 ) -> Result<Vec<JobEvent>, Reason> {
@@ -69,7 +70,7 @@ pub async fn append(
         .bind(&event.message)
         .bind(data.to_string())
         .bind(step)
-        .fetch_optional(&mut **db)
+        .fetch_optional(&mut *db)
         .await
         .map_err(failed)?;
         if let Some((seq,)) = seq {
@@ -87,25 +88,24 @@ pub async fn append(
     Ok(stored)
 }
 
-/// A job's events numbered below `after`, newest first.
-pub async fn events(
-    db: &SqlitePool,
-    job: &JobId,
-    after: Option<i64>,
-    limit: usize,
-) -> Result<Page<JobEvent>, Reason> {
-    let rows =
-        sqlx::query("SELECT * FROM job_events WHERE job = ? AND seq < ? ORDER BY seq DESC LIMIT ?")
-            .bind(job.as_str())
-            .bind(after.unwrap_or(i64::MAX))
-            .bind(one_more(limit))
-            .fetch_all(db)
-            .await
-            .map_err(failed)?;
-    Ok(Page::of(
-        rows.iter().map(read).collect::<Result<_, _>>()?,
-        limit,
-    ))
+impl Jobs {
+    /// A job's events numbered below `after`, newest first.
+    pub async fn events(
+        &self,
+        job: &JobId,
+        after: Option<i64>,
+        limit: usize,
+    ) -> Result<Page<JobEvent>, Reason> {
+        let rows = sqlx::query(
+            "SELECT * FROM job_events WHERE job = ? AND seq < ? ORDER BY seq DESC LIMIT ?",
+        )
+        .bind(job.as_str())
+        .bind(after.unwrap_or(i64::MAX))
+        .bind(one_more(limit))
+        .fetch_all(self.database.pool())
+        .await;
+        Page::read(rows, limit, read)
+    }
 }
 
 fn read(row: &SqliteRow) -> Result<JobEvent, Reason> {

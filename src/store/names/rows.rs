@@ -1,4 +1,4 @@
-//! Names and versions in the database. Every function works inside a caller's transaction.
+//! Names and versions as rows. Every function works inside a caller's transaction.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -7,9 +7,9 @@ use std::sync::Arc;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::fault;
-use super::snapshot::{Entry, Held, Version};
 use crate::domain::{AdapterName, Generation, Reason};
+use crate::store::entry::{Entry, Held, Version};
+use crate::store::fault;
 
 /// All names, or the one given.
 pub(super) async fn read(
@@ -257,50 +257,6 @@ type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArgume
 async fn run(db: &mut SqliteConnection, query: Query<'_>) -> Result<(), Reason> {
     query.execute(db).await.map_err(fault::sql)?;
     Ok(())
-}
-
-/// One line of the record of who did what; it is written with the change or not at all.
-pub(super) struct Audit<'a> {
-    pub action: &'static str,
-    pub name: &'a AdapterName,
-    pub generation: Option<Generation>,
-    pub previous: Option<Generation>,
-    pub source: Option<&'a str>,
-}
-
-pub(super) async fn audit(db: &mut SqliteConnection, line: Audit<'_>) -> Result<(), Reason> {
-    sqlx::query(
-        "INSERT INTO adapter_audit (at, action, name, generation, previous, source)
-         VALUES (unixepoch(), ?, ?, ?, ?, ?)",
-    )
-    .bind(line.action)
-    .bind(line.name.as_str())
-    .bind(line.generation.map(|generation| generation.to_string()))
-    .bind(line.previous.map(|generation| generation.to_string()))
-    .bind(line.source)
-    .execute(db)
-    .await
-    .map_err(fault::sql)?;
-    Ok(())
-}
-
-/// Whether the record has a publication of this version under this name from there.
-pub(super) async fn has_published(
-    db: &mut SqliteConnection,
-    name: &AdapterName,
-    generation: Generation,
-    source: &str,
-) -> Result<bool, Reason> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM adapter_audit
-             WHERE action = 'publish' AND name = ? AND generation = ? AND source = ?)",
-    )
-    .bind(name.as_str())
-    .bind(generation.to_string())
-    .bind(source)
-    .fetch_one(db)
-    .await
-    .map_err(fault::sql)
 }
 
 fn expect_one(

@@ -4,7 +4,7 @@ use std::io;
 
 use crate::domain::Reason;
 
-pub fn sql(error: sqlx::Error) -> Reason {
+pub(super) fn sql(error: sqlx::Error) -> Reason {
     // Extended result codes carry the primary one in their lowest byte.
     let primary = error
         .as_database_error()
@@ -33,11 +33,7 @@ pub fn io(what: &str, error: &io::Error) -> Reason {
     }
 }
 
-/// Of a task on another thread that panicked or was stopped.
-pub(super) fn join(error: tokio::task::JoinError) -> Reason {
-    if error.is_cancelled() {
-        Reason::Draining
-    } else {
-        Reason::Internal("a task of the registry panicked".into())
-    }
+/// A stored value that does not read: another program wrote this database.
+pub(super) fn unreadable(what: &str, why: impl std::fmt::Display) -> Reason {
+    Reason::Storage(format!("a stored {what} cannot be read: {why}"))
 }
