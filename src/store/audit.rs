@@ -2,8 +2,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::database::{Database, commit};
-use super::fault;
+use super::database::{Database, commit, run};
 use crate::domain::{AdapterName, Generation, Reason};
 
 /// Lines that one transaction removes: others wait for it no longer than for a change of a name.
@@ -25,7 +24,7 @@ impl Audit {
         generation: Generation,
         source: &str,
     ) -> Result<bool, Reason> {
-        sqlx::query_scalar(
+        let found = sqlx::query_scalar(
             "SELECT EXISTS (SELECT 1 FROM adapter_audit
                  WHERE action = 'publish' AND name = ? AND generation = ? AND source = ?)",
         )
@@ -33,8 +32,8 @@ impl Audit {
         .bind(generation.to_string())
         .bind(source)
         .fetch_one(self.database.pool())
-        .await
-        .map_err(fault::sql)
+        .await?;
+        Ok(found)
     }
 
     /// Removes lines from before that second and says how many. Those stay that an unfinished job needs to find out whether
@@ -52,19 +51,15 @@ impl Audit {
             .bind(before)
             .bind(LINES)
             .fetch_all(self.database.pool())
-            .await
-            .map_err(fault::sql)?;
+            .await?;
             let (Some(first), Some(last)) = (old.first(), old.last()) else {
                 return Ok(removed);
             };
             tracing::debug!(first, last, "removing lines of the audit");
             let mut change = self.database.begin().await?;
             for id in &old {
-                sqlx::query("DELETE FROM adapter_audit WHERE id = ?")
-                    .bind(id)
-                    .execute(&mut *change)
-                    .await
-                    .map_err(fault::sql)?;
+                let delete = sqlx::query("DELETE FROM adapter_audit WHERE id = ?");
+                run(&mut *change, delete.bind(id)).await?;
             }
             commit(change).await?;
             removed += old.len() as u64;
@@ -93,7 +88,7 @@ impl<'a> Line<'a> {
 }
 
 pub(super) async fn write(db: &mut SqliteConnection, line: &Line<'_>) -> Result<(), Reason> {
-    sqlx::query(
+    let insert = sqlx::query(
         "INSERT INTO adapter_audit (at, action, name, generation, previous, source)
          VALUES (unixepoch(), ?, ?, ?, ?, ?)",
     )
@@ -101,9 +96,6 @@ pub(super) async fn write(db: &mut SqliteConnection, line: &Line<'_>) -> Result<
     .bind(line.name.as_str())
     .bind(line.generation.map(|generation| generation.to_string()))
     .bind(line.previous.map(|generation| generation.to_string()))
-    .bind(line.source)
-    .execute(db)
-    .await
-    .map(drop)
-    .map_err(fault::sql)
+    .bind(line.source);
+    run(db, insert).await.map(drop)
 }

@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sqlx::query::Query;
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Sqlite, SqliteExecutor, SqlitePool, Transaction};
 
-use super::fault;
 use crate::domain::Reason;
 
 /// Every change of the schema, oldest first. A row that has been released is never edited: add one.
@@ -22,6 +24,9 @@ const CACHE: &str = "-512";
 
 /// A transaction that may write.
 pub(super) type Change = Transaction<'static, Sqlite>;
+
+/// With its arguments.
+pub(super) type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -65,7 +70,7 @@ impl Database {
     /// Takes the write lock at once: a transaction that upgrades later can fail halfway.
     pub(super) async fn begin(&self) -> Result<Change, Reason> {
         let begun = self.pool.begin_with("BEGIN IMMEDIATE").await;
-        begun.map_err(fault::sql)
+        Ok(begun?)
     }
 
     async fn migrate(&self, migrations: &'static [(&str, &str)]) -> Result<(), Reason> {
@@ -76,12 +81,10 @@ impl Database {
              ) STRICT",
         )
         .execute(&mut *transaction)
-        .await
-        .map_err(fault::sql)?;
+        .await?;
         let found: i64 = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM schema_version")
             .fetch_one(&mut *transaction)
-            .await
-            .map_err(fault::sql)?;
+            .await?;
         let known = migrations.len() as i64;
         if found > known {
             return Err(Reason::Storage(format!(
@@ -90,16 +93,12 @@ impl Database {
         }
         for (version, (name, sql)) in (1..).zip(migrations) {
             if version > found {
-                sqlx::raw_sql(*sql)
-                    .execute(&mut *transaction)
-                    .await
-                    .map_err(fault::sql)?;
+                sqlx::raw_sql(*sql).execute(&mut *transaction).await?;
                 sqlx::query("INSERT INTO schema_version (version, name) VALUES (?, ?)")
                     .bind(version)
                     .bind(*name)
                     .execute(&mut *transaction)
-                    .await
-                    .map_err(fault::sql)?;
+                    .await?;
             }
         }
         commit(transaction).await
@@ -107,7 +106,15 @@ impl Database {
 }
 
 pub(super) async fn commit(change: Change) -> Result<(), Reason> {
-    change.commit().await.map_err(fault::sql)
+    Ok(change.commit().await?)
+}
+
+/// Returns how many rows it changed.
+pub(super) async fn run(
+    db: impl SqliteExecutor<'_>,
+    statement: Statement<'_>,
+) -> Result<u64, Reason> {
+    Ok(statement.execute(db).await?.rows_affected())
 }
 
 /// What tests look at and change behind the store's back.

@@ -4,17 +4,21 @@ use std::io;
 
 use crate::domain::Reason;
 
-pub(super) fn sql(error: sqlx::Error) -> Reason {
-    // Extended result codes carry the primary one in their lowest byte.
-    let primary = error
-        .as_database_error()
-        .and_then(|error| error.code())
-        .and_then(|code| code.parse::<u32>().ok())
-        .map(|code| code & 0xff);
-    match (primary, &error) {
-        (Some(5 | 6), _) | (_, sqlx::Error::PoolTimedOut) => Reason::Overloaded { retry_after: 1 },
-        (Some(13), _) => Reason::StorageFull(error.to_string()),
-        _ => Reason::Storage(error.to_string()),
+impl From<sqlx::Error> for Reason {
+    fn from(error: sqlx::Error) -> Self {
+        // Extended result codes carry the primary one in their lowest byte.
+        let primary = error
+            .as_database_error()
+            .and_then(|error| error.code())
+            .and_then(|code| code.parse::<u32>().ok())
+            .map(|code| code & 0xff);
+        match (primary, &error) {
+            (Some(5 | 6), _) | (_, sqlx::Error::PoolTimedOut) => {
+                Self::Overloaded { retry_after: 1 }
+            }
+            (Some(13), _) => Self::StorageFull(error.to_string()),
+            _ => Self::Storage(error.to_string()),
+        }
     }
 }
 

@@ -7,11 +7,12 @@ mod events;
 use std::collections::HashSet;
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::database::{Database, commit};
-use super::fault::{sql as failed, unreadable};
+use super::database::{Database, commit, run};
+use super::fault::unreadable;
 use super::page::{Page, one_more};
 use crate::domain::{AdapterName, FileId, Generation, JobEvent, JobId, JobStatus, JobView, Reason};
 
@@ -50,9 +51,9 @@ impl JobRow {
     }
 
     fn read(row: &SqliteRow) -> Result<Self, Reason> {
-        let text = |column: &str| row.try_get::<String, _>(column).map_err(failed);
-        let maybe = |column: &str| row.try_get::<Option<String>, _>(column).map_err(failed);
-        let number = |column: &str| row.try_get::<Option<i64>, _>(column).map_err(failed);
+        let text = |column: &str| row.try_get::<String, _>(column);
+        let maybe = |column: &str| row.try_get::<Option<String>, _>(column);
+        let number = |column: &str| row.try_get::<Option<i64>, _>(column);
         let count =
             |column: &str| number(column).map(|value| value.map_or(0, |value| value as u64));
         let generation = |column: &str| {
@@ -61,8 +62,6 @@ impl JobRow {
                 .transpose()
                 .map_err(|fault| unreadable("job", fault))
         };
-        let json =
-            |text: &str| serde_json::from_str(text).map_err(|fault| unreadable("job", fault));
         let status = text("status")?;
         let after: Option<Generation> = generation("publish_after")?;
         let before = generation("publish_before")?;
@@ -84,7 +83,7 @@ impl JobRow {
                 id: JobId::from_text(text("id")?),
                 status: JobStatus::from_text(&status)
                     .ok_or_else(|| unreadable("job", format!("status `{status}`")))?,
-                created_at: row.try_get("created_at").map_err(failed)?,
+                created_at: row.try_get("created_at")?,
                 finished_at: number("finished_at")?,
                 estimated_finish: number("estimated_finish")?,
                 model: text("base_name")?,
@@ -92,13 +91,12 @@ impl JobRow {
                 generation: generation("generation")?,
                 training_file: FileId::from_text(text("training_file")?),
                 validation_file: maybe("validation_file")?.map(FileId::from_text),
-                recipe: serde_json::from_str(&text("recipe")?)
-                    .map_err(|fault| unreadable("job", fault))?,
+                recipe: json(&text("recipe")?)?,
                 metadata: json(&text("metadata")?)?,
                 trained_tokens: (tokens > 0).then_some(tokens),
                 step: count("step")?,
                 total_steps: count("total_steps")?,
-                train_loss: row.try_get("train_loss").map_err(failed)?,
+                train_loss: row.try_get("train_loss")?,
                 trainable_parameters: trainable,
                 error,
             },
@@ -144,7 +142,7 @@ impl Jobs {
     ) -> Result<Option<Vec<JobEvent>>, Reason> {
         let view = &job.view;
         let mut change = self.database.begin().await?;
-        let done = sqlx::query(
+        let insert = sqlx::query(
             "INSERT INTO jobs (id, name, status, created_at, training_file, validation_file, recipe, metadata, data_digest, \
              parent, total_steps, trainable, parameters, base_name, base_digest) \
              SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15 \
@@ -165,11 +163,8 @@ impl Jobs {
         .bind(view.trainable_parameters.map(|(trainable, _)| trainable as i64))
         .bind(view.trainable_parameters.map(|(_, all)| all as i64))
         .bind(&view.model)
-        .bind(&job.base_digest)
-        .execute(&mut *change)
-        .await
-        .map_err(failed)?;
-        if done.rows_affected() == 0 {
+        .bind(&job.base_digest);
+        if run(&mut *change, insert).await? == 0 {
             return Ok(None);
         }
         let told = events::append(&mut change, &view.id, events).await?;
@@ -182,7 +177,7 @@ impl Jobs {
             .bind(id.as_str())
             .fetch_optional(self.database.pool())
             .await;
-        match row.map_err(failed)? {
+        match row? {
             Some(row) => JobRow::read(&row),
             None => Err(Reason::NoSuchJob(id.to_string())),
         }
@@ -204,8 +199,7 @@ impl Jobs {
         let rows: Vec<(String, i64)> =
             sqlx::query_as("SELECT status, COUNT(*) FROM jobs GROUP BY status")
                 .fetch_all(self.database.pool())
-                .await
-                .map_err(failed)?;
+                .await?;
         let count = |status: JobStatus| {
             rows.iter()
                 .find(|(text, _)| text == status.as_str())
@@ -222,8 +216,7 @@ impl Jobs {
             sqlx::query_as("SELECT COUNT(*) FROM jobs WHERE status = 'queued' AND base_digest = ?")
                 .bind(base_digest)
                 .fetch_one(self.database.pool())
-                .await
-                .map_err(failed)?;
+                .await?;
         Ok(count as usize)
     }
 
@@ -237,8 +230,7 @@ impl Jobs {
         )
         .bind(base_digest)
         .fetch_all(self.database.pool())
-        .await
-        .map_err(failed)?;
+        .await?;
         Ok(rows
             .into_iter()
             .map(|(id, base)| (JobId::from_text(id), base))
@@ -254,8 +246,12 @@ impl Jobs {
         .bind(DIVERGED)
         .fetch_all(self.database.pool())
         .await;
-        Ok(ids.map_err(failed)?.into_iter().collect())
+        Ok(ids?.into_iter().collect())
     }
+}
+
+fn json<T: DeserializeOwned>(text: &str) -> Result<T, Reason> {
+    serde_json::from_str(text).map_err(|fault| unreadable("job", fault))
 }
 
 fn text(value: &impl Serialize) -> Result<String, Reason> {

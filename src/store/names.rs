@@ -9,7 +9,6 @@ use super::audit::{self, Line};
 use super::database::{Change, Database, commit};
 use super::entry::{Entry, Held};
 use super::failpoint::{Failpoint, Failpoints};
-use super::fault;
 use crate::domain::{AdapterName, Generation, Reason};
 
 pub struct Names {
@@ -27,8 +26,7 @@ impl Names {
 
     /// Every name.
     pub async fn read(&self) -> Result<Vec<Entry>, Reason> {
-        let acquired = self.database.pool().acquire().await;
-        rows::read(&mut *acquired.map_err(fault::sql)?, None).await
+        rows::read(&mut *self.database.pool().acquire().await?, None).await
     }
 
     /// Points the name, which is at `from` (`None`: it is new), to a version; it forgets what it then has beyond `keep`

@@ -2,7 +2,6 @@
 
 use sqlx::sqlite::SqliteRow;
 
-use super::fault;
 use crate::domain::Reason;
 
 /// A page of a listing, newest first; what it starts after is not in it.
@@ -19,7 +18,7 @@ impl<T> Page<T> {
         limit: usize,
         item: impl Fn(&SqliteRow) -> Result<T, Reason>,
     ) -> Result<Self, Reason> {
-        let rows = rows.map_err(fault::sql)?;
+        let rows = rows?;
         Ok(Self {
             has_more: rows.len() > limit,
             items: rows

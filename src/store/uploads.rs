@@ -32,7 +32,7 @@ impl Uploads {
             max_bytes,
         };
         let ids = sqlx::query_scalar("SELECT id FROM files").fetch_all(uploads.database.pool());
-        let known: HashSet<String> = ids.await.map_err(fault::sql)?.into_iter().collect();
+        let known: HashSet<String> = ids.await?.into_iter().collect();
         let folder = uploads.folder.clone();
         let sweep = move || {
             fs::create_dir_all(&folder)?;
@@ -78,8 +78,7 @@ impl Uploads {
             .bind(&view.purpose)
             .bind(&digest)
             .execute(self.database.pool())
-            .await
-            .map_err(fault::sql)?;
+            .await?;
         Ok(view)
     }
 
@@ -90,7 +89,7 @@ impl Uploads {
     /// The content, as it was uploaded.
     pub async fn content(&self, id: &FileId) -> Result<Vec<u8>, Reason> {
         let row = self.row(id).await?;
-        let digest: String = row.try_get("digest").map_err(fault::sql)?;
+        let digest: String = row.try_get("digest")?;
         let path = self.path(&view(&row)?.id);
         let bytes = on_disk("reading an upload", move || fs::read(path)).await?;
         if blake3::hash(&bytes).to_string() != digest {
@@ -126,8 +125,7 @@ impl Uploads {
         )
         .bind(id.as_str())
         .execute(self.database.pool())
-        .await
-        .map_err(fault::sql)?;
+        .await?;
         if done.rows_affected() == 0 {
             return Err(Reason::WrongState(format!(
                 "file {id} is needed by a job that has not ended"
@@ -143,8 +141,7 @@ impl Uploads {
             .bind(id.as_str())
             .fetch_optional(self.database.pool())
             .await;
-        row.map_err(fault::sql)?
-            .ok_or_else(|| Reason::NoSuchFile(id.to_string()))
+        row?.ok_or_else(|| Reason::NoSuchFile(id.to_string()))
     }
 
     /// Ids in rows are ours, made of hex digits: the path cannot leave the folder.
@@ -155,16 +152,13 @@ impl Uploads {
 }
 
 fn view(row: &SqliteRow) -> Result<FileView, Reason> {
-    let read = || {
-        Ok(FileView {
-            id: FileId::from_text(row.try_get::<String, _>("id")?),
-            bytes: row.try_get::<i64, _>("bytes")? as u64,
-            created_at: row.try_get("created_at")?,
-            filename: row.try_get("filename")?,
-            purpose: row.try_get("purpose")?,
-        })
-    };
-    read().map_err(fault::sql)
+    Ok(FileView {
+        id: FileId::from_text(row.try_get::<String, _>("id")?),
+        bytes: row.try_get::<i64, _>("bytes")? as u64,
+        created_at: row.try_get("created_at")?,
+        filename: row.try_get("filename")?,
+        purpose: row.try_get("purpose")?,
+    })
 }
 
 /// `what` is being done, for the failure.

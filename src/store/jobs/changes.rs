@@ -1,14 +1,11 @@
 //! Changes of a job's status. Each is a compare-and-set, so that a cancel and the end of a job cannot both win, and what
 //! is told of it is stored with it.
 
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{Sqlite, query::Query};
-
 use super::events::append;
-use super::{DIVERGED, JobRow, Jobs, NewEvent, Publishing, failed};
+use super::{DIVERGED, JobRow, Jobs, NewEvent, Publishing};
 use crate::domain::{Generation, JobEvent, JobId, JobStatus, Reason};
 use crate::store::clock::now;
-use crate::store::database::commit;
+use crate::store::database::{Statement, commit, run};
 
 /// Why a job failed.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +39,7 @@ impl Jobs {
         .bind(base_digest)
         .fetch_optional(self.database.pool())
         .await;
-        let row = row.map_err(failed)?;
+        let row = row?;
         row.map(|row| JobRow::read(&row)).transpose()
     }
 
@@ -150,7 +147,7 @@ impl Jobs {
         let mut change = self.database.begin().await?;
         let told = append(&mut change, id, events).await?;
         if let Some(far) = far {
-            sqlx::query(
+            let update = sqlx::query(
                 "UPDATE jobs SET step = ?1, tokens = ?2, train_loss = ?3, \
                  estimated_finish = CASE status WHEN 'running' THEN ?4 END WHERE id = ?5 AND step <= ?1",
             )
@@ -158,30 +155,21 @@ impl Jobs {
             .bind(far.tokens as i64)
             .bind(far.train_loss)
             .bind(far.estimated_finish)
-            .bind(id.as_str())
-            .execute(&mut *change)
-            .await
-            .map_err(failed)?;
+            .bind(id.as_str());
+            run(&mut *change, update).await?;
         }
         commit(change).await?;
         Ok(told)
     }
 
     /// Whether a row changed.
-    async fn update(&self, update: Query<'_, Sqlite, SqliteArguments>) -> Result<bool, Reason> {
-        let done = update.execute(self.database.pool()).await.map_err(failed)?;
-        Ok(done.rows_affected() > 0)
+    async fn update(&self, update: Statement<'_>) -> Result<bool, Reason> {
+        Ok(run(self.database.pool(), update).await? > 0)
     }
 
-    async fn change(
-        &self,
-        update: Query<'_, Sqlite, SqliteArguments>,
-        id: &JobId,
-        event: &NewEvent,
-    ) -> Changed {
+    async fn change(&self, update: Statement<'_>, id: &JobId, event: &NewEvent) -> Changed {
         let mut change = self.database.begin().await?;
-        let done = update.execute(&mut *change).await.map_err(failed)?;
-        if done.rows_affected() == 0 {
+        if run(&mut *change, update).await? == 0 {
             return Ok(None);
         }
         let told = append(&mut change, id, std::slice::from_ref(event)).await?;

@@ -5,10 +5,10 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::events::append;
-use super::{Jobs, NewEvent, Page, failed, one_more, unreadable};
+use super::{Jobs, NewEvent, Page, one_more, unreadable};
 use crate::domain::{CheckpointView, JobEvent, JobId, Reason};
 use crate::store::clock::now;
-use crate::store::database::commit;
+use crate::store::database::{commit, run};
 
 impl Jobs {
     /// Records the checkpoint of `step`, with an event, and forgets those of steps that are not `kept`.
@@ -20,25 +20,19 @@ impl Jobs {
         event: &NewEvent,
     ) -> Result<Vec<JobEvent>, Reason> {
         let mut change = self.database.begin().await?;
-        sqlx::query(
+        let insert = sqlx::query(
             "INSERT INTO job_checkpoints (id, job, step, created_at, metrics) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         )
         .bind(format!("ftckpt-{}-{step}", job.as_str().trim_start_matches(JobId::PREFIX)))
         .bind(job.as_str())
         .bind(step as i64)
         .bind(now())
-        .bind(metrics.to_string())
-        .execute(&mut *change)
-        .await
-        .map_err(failed)?;
+        .bind(metrics.to_string());
+        run(&mut *change, insert).await?;
         let oldest = kept.iter().min().copied().unwrap_or(step);
-        sqlx::query("DELETE FROM job_checkpoints WHERE job = ? AND (step < ? OR step > ?)")
-            .bind(job.as_str())
-            .bind(oldest as i64)
-            .bind(step as i64)
-            .execute(&mut *change)
-            .await
-            .map_err(failed)?;
+        let delete = "DELETE FROM job_checkpoints WHERE job = ? AND (step < ? OR step > ?)";
+        let delete = sqlx::query(delete).bind(job.as_str());
+        run(&mut *change, delete.bind(oldest as i64).bind(step as i64)).await?;
         let told = append(&mut change, job, std::slice::from_ref(event)).await?;
         commit(change).await?;
         Ok(told)
@@ -65,12 +59,12 @@ impl Jobs {
 }
 
 fn read(row: &SqliteRow) -> Result<CheckpointView, Reason> {
-    let text = |column: &str| row.try_get::<String, _>(column).map_err(failed);
+    let text = |column: &str| row.try_get::<String, _>(column);
     Ok(CheckpointView {
         id: text("id")?,
         job: JobId::from_text(text("job")?),
-        created_at: row.try_get("created_at").map_err(failed)?,
-        step: row.try_get::<i64, _>("step").map_err(failed)? as u64,
+        created_at: row.try_get("created_at")?,
+        step: row.try_get::<i64, _>("step")? as u64,
         metrics: serde_json::from_str(&text("metrics")?)
             .map_err(|fault| unreadable("checkpoint", fault))?,
     })

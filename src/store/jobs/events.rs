@@ -4,7 +4,7 @@ use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::{Jobs, Page, failed, one_more, unreadable};
+use super::{Jobs, Page, one_more, unreadable};
 use crate::domain::{JobEvent, JobEventKind, JobId, Level, Reason};
 use crate::store::clock::now;
 
@@ -71,8 +71,7 @@ pub(super) async fn append(
         .bind(data.to_string())
         .bind(step)
         .fetch_optional(&mut *db)
-        .await
-        .map_err(failed)?;
+        .await?;
         if let Some((seq,)) = seq {
             stored.push(JobEvent {
                 seq,
@@ -109,11 +108,11 @@ impl Jobs {
 }
 
 fn read(row: &SqliteRow) -> Result<JobEvent, Reason> {
-    let text = |column: &str| row.try_get::<String, _>(column).map_err(failed);
+    let text = |column: &str| row.try_get::<String, _>(column);
     Ok(JobEvent {
-        seq: row.try_get("seq").map_err(failed)?,
+        seq: row.try_get("seq")?,
         job: JobId::from_text(text("job")?),
-        created_at: row.try_get("created_at").map_err(failed)?,
+        created_at: row.try_get("created_at")?,
         level: level(&text("level")?)?,
         kind: if text("kind")? == kind_text(JobEventKind::Metrics) {
             JobEventKind::Metrics

@@ -8,8 +8,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use crate::domain::{AdapterName, Generation, Reason};
+use crate::store::database::{Statement, run};
 use crate::store::entry::{Entry, Held, Version};
-use crate::store::fault;
 
 /// All names, or the one given.
 pub(super) async fn read(
@@ -25,10 +25,9 @@ pub(super) async fn read(
     )
     .bind(only)
     .fetch_all(&mut *db)
-    .await
-    .map_err(fault::sql)?;
+    .await?;
     for row in rows {
-        had.entry(column(&row, "name")?)
+        had.entry(row.try_get("name")?)
             .or_default()
             .push(Arc::new(held(&row)?));
     }
@@ -40,23 +39,22 @@ pub(super) async fn read(
     )
     .bind(only)
     .fetch_all(&mut *db)
-    .await
-    .map_err(fault::sql)?;
+    .await?;
     rows.iter()
         .map(|row| {
-            let name: String = column(row, "name")?;
+            let name: String = row.try_get("name")?;
             let had = had.remove(&name).unwrap_or_default();
             let generation: Generation = parsed(row, "generation")?;
             let current = had
                 .iter()
                 .find(|held| held.generation() == generation)
                 .cloned();
-            let previous: Option<String> = column(row, "previous")?;
+            let previous: Option<String> = row.try_get("previous")?;
             Ok(Entry {
                 current: current.ok_or_else(|| damaged(&name, "its current version is missing"))?,
                 previous: previous.map(|text| parse(&text)).transpose()?,
                 name: parse(&name)?,
-                pinned: column(row, "pinned")?,
+                pinned: row.try_get("pinned")?,
                 had,
             })
         })
@@ -85,7 +83,7 @@ pub(super) async fn record(
         base_name,
         base_digest,
     } = held;
-    sqlx::query(
+    let insert = sqlx::query(
         "INSERT INTO adapter_versions (generation, kind, rank, bytes, created_at) VALUES (?, ?, ?, ?, ?)
          ON CONFLICT (generation) DO NOTHING",
     )
@@ -93,12 +91,10 @@ pub(super) async fn record(
     .bind(&version.kind)
     .bind(version.rank as i64)
     .bind(version.bytes as i64)
-    .bind(version.created_at)
-    .execute(&mut *db)
-    .await
-    .map_err(fault::sql)?;
+    .bind(version.created_at);
+    run(&mut *db, insert).await?;
     // The sequence moves too: a version published again is the newest publication.
-    sqlx::query(
+    let insert = sqlx::query(
         "INSERT INTO adapter_history (sequence, name, generation, source, evaluation, base_name, base_digest)
          VALUES ((SELECT coalesce(max(sequence), 0) + 1 FROM adapter_history), ?, ?, ?, ?, ?, ?)
          ON CONFLICT (name, generation) DO UPDATE SET sequence = excluded.sequence, source = excluded.source,
@@ -109,11 +105,8 @@ pub(super) async fn record(
     .bind(source)
     .bind(evaluation.as_ref().map(ToString::to_string))
     .bind(base_name)
-    .bind(&base_digest[..])
-    .execute(&mut *db)
-    .await
-    .map_err(fault::sql)?;
-    Ok(())
+    .bind(&base_digest[..]);
+    run(db, insert).await.map(drop)
 }
 
 /// Points `name` to a version it has had, from `from` (`None`: the name is new); what it pointed to becomes the one
@@ -131,19 +124,17 @@ pub(super) async fn point(
         .bind(name.as_str())
         .bind(to.to_string()),
         Some(from) => {
-            sqlx::query(
+            let insert = sqlx::query(
                 "INSERT INTO adapter_lineage (name, depth, generation)
                  VALUES (?1, (SELECT coalesce(max(depth), 0) + 1 FROM adapter_lineage WHERE name = ?1), ?2)",
             )
             .bind(name.as_str())
-            .bind(from.to_string())
-            .execute(&mut *db)
-            .await
-            .map_err(fault::sql)?;
+            .bind(from.to_string());
+            run(&mut *db, insert).await?;
             swap(name, from, to)
         }
     };
-    expect_one(moved.execute(&mut *db).await, name)
+    run_once(db, moved, name).await
 }
 
 /// Takes back the last `point`: `to` is the version before `from`.
@@ -155,16 +146,12 @@ pub(super) async fn step_back(
 ) -> Result<(), Reason> {
     let newest = "DELETE FROM adapter_lineage WHERE name = ?1 AND generation = ?2
                   AND depth = (SELECT max(depth) FROM adapter_lineage WHERE name = ?1)";
-    let removed = sqlx::query(newest)
-        .bind(name.as_str())
-        .bind(to.to_string())
-        .execute(&mut *db)
-        .await;
-    expect_one(removed, name)?;
-    expect_one(swap(name, from, to).execute(&mut *db).await, name)
+    let remove = sqlx::query(newest).bind(name.as_str()).bind(to.to_string());
+    run_once(&mut *db, remove, name).await?;
+    run_once(db, swap(name, from, to), name).await
 }
 
-fn swap(name: &AdapterName, from: Generation, to: Generation) -> Query<'static> {
+fn swap(name: &AdapterName, from: Generation, to: Generation) -> Statement<'static> {
     sqlx::query("UPDATE adapter_names SET generation = ? WHERE name = ? AND generation = ?")
         .bind(to.to_string())
         .bind(name.to_string())
@@ -179,7 +166,7 @@ pub(super) async fn set_pinned(
     let query = sqlx::query("UPDATE adapter_names SET pinned = ? WHERE name = ?")
         .bind(pinned)
         .bind(name.as_str());
-    expect_one(query.execute(&mut *db).await, name)
+    run_once(db, query, name).await
 }
 
 /// Forgets the name, which has had these versions. Returns those that no name has any more.
@@ -227,7 +214,7 @@ pub(super) async fn shorten(
     let sql = "DELETE FROM adapter_lineage WHERE name = ?1 AND depth <=
                    (SELECT max(depth) FROM adapter_lineage WHERE name = ?1) - ?2";
     let query = sqlx::query(sql).bind(name.as_str());
-    run(db, query.bind(most as i64)).await
+    run(db, query.bind(most as i64)).await.map(drop)
 }
 
 /// Removes those of `versions` that no name has. Returns them.
@@ -237,33 +224,24 @@ async fn orphans(
 ) -> Result<Vec<Generation>, Reason> {
     let mut orphans = Vec::new();
     for generation in versions {
-        let removed = sqlx::query(
+        let remove = sqlx::query(
             "DELETE FROM adapter_versions WHERE generation = ?1
                  AND NOT EXISTS (SELECT 1 FROM adapter_history WHERE generation = ?1)",
-        )
-        .bind(generation.to_string())
-        .execute(&mut *db)
-        .await
-        .map_err(fault::sql)?;
-        if removed.rows_affected() > 0 {
+        );
+        if run(&mut *db, remove.bind(generation.to_string())).await? > 0 {
             orphans.push(*generation);
         }
     }
     Ok(orphans)
 }
 
-type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
-
-async fn run(db: &mut SqliteConnection, query: Query<'_>) -> Result<(), Reason> {
-    query.execute(db).await.map_err(fault::sql)?;
-    Ok(())
-}
-
-fn expect_one(
-    outcome: Result<sqlx::sqlite::SqliteQueryResult, sqlx::Error>,
+/// Of a statement that finds its one row unless something else has changed the name.
+async fn run_once(
+    db: &mut SqliteConnection,
+    statement: Statement<'_>,
     name: &AdapterName,
 ) -> Result<(), Reason> {
-    match outcome.map_err(fault::sql)?.rows_affected() {
+    match run(db, statement).await? {
         1 => Ok(()),
         _ => Err(Reason::WrongState(format!(
             "adapter `{name}` has been changed by another process; try again"
@@ -272,38 +250,31 @@ fn expect_one(
 }
 
 fn held(row: &SqliteRow) -> Result<Held, Reason> {
-    let name: String = column(row, "name")?;
-    let evaluation: Option<String> = column(row, "evaluation")?;
-    let digest: Vec<u8> = column(row, "base_digest")?;
+    let name: String = row.try_get("name")?;
+    let evaluation: Option<String> = row.try_get("evaluation")?;
+    let digest: Vec<u8> = row.try_get("base_digest")?;
     Ok(Held {
         version: Version {
             generation: parsed(row, "generation")?,
-            kind: column(row, "kind")?,
-            rank: column::<i64>(row, "rank")? as usize,
-            bytes: column::<i64>(row, "bytes")? as u64,
-            created_at: column(row, "created_at")?,
+            kind: row.try_get("kind")?,
+            rank: row.try_get::<i64, _>("rank")? as usize,
+            bytes: row.try_get::<i64, _>("bytes")? as u64,
+            created_at: row.try_get("created_at")?,
         },
-        source: column(row, "source")?,
+        source: row.try_get("source")?,
         evaluation: evaluation
             .map(|text| serde_json::from_str(&text))
             .transpose()
             .map_err(|_| damaged(&name, "its evaluation is no JSON"))?,
-        base_name: column(row, "base_name")?,
+        base_name: row.try_get("base_name")?,
         base_digest: digest
             .try_into()
             .map_err(|_| damaged(&name, "its base digest is not 32 bytes"))?,
     })
 }
 
-fn column<'r, T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>>(
-    row: &'r SqliteRow,
-    name: &str,
-) -> Result<T, Reason> {
-    row.try_get(name).map_err(fault::sql)
-}
-
 fn parsed<T: FromStr<Err: std::fmt::Display>>(row: &SqliteRow, name: &str) -> Result<T, Reason> {
-    parse(&column::<String>(row, name)?)
+    parse(row.try_get::<&str, _>(name)?)
 }
 
 fn parse<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Reason> {
