@@ -18,8 +18,6 @@ use crate::domain::{AdapterName, FileId, Generation, JobEvent, JobId, JobStatus,
 
 pub use changes::{Error, Far};
 pub use events::NewEvent;
-#[cfg(test)]
-pub use events::Telling;
 
 /// A job as stored: what is told about it, and what only running it needs.
 #[derive(Debug, Clone, PartialEq)]

@@ -32,8 +32,6 @@ pub use entry::testing;
 pub use entry::{Entry, Held, Version};
 pub use failpoint::{Failpoint, Failpoints, NoFailpoints};
 pub use fault::io as disk_fault;
-#[cfg(test)]
-pub use jobs::Telling;
 pub use jobs::{Error, Far, JobRow, Jobs, NewEvent, Publishing, is_over};
 pub use names::Names;
 pub use page::Page;

@@ -3,7 +3,9 @@
 use serde_json::json;
 
 use super::*;
-use crate::domain::{FileId, Generation, JobId, JobStatus, JobView, Level, Reason, Recipe};
+use crate::domain::{
+    EventData, FileId, Generation, JobId, JobStatus, JobView, Level, Reason, Recipe, StepMetrics,
+};
 
 const MODEL: &str = "base";
 const DIGEST: &str = "b0";
@@ -220,11 +222,12 @@ async fn a_step_is_told_once_and_progress_never_goes_back() {
     let id = home.job("a", &home.file().await).await;
     let loss = 0.1 + 0.2;
     let step = |n: u64| {
-        NewEvent::metrics(
-            n,
-            format!("step {n}"),
-            json!({"step": n, "train_loss": loss}),
-        )
+        let metrics = StepMetrics {
+            step: n,
+            train_loss: Some(loss),
+            ..StepMetrics::default()
+        };
+        NewEvent::about(format!("step {n}"), EventData::Step(metrics))
     };
     let far = |step, loss| Far {
         step,
@@ -247,7 +250,7 @@ async fn a_step_is_told_once_and_progress_never_goes_back() {
     assert!(page.has_more);
     let messages: Vec<_> = page.items.iter().map(|event| &event.message[..]).collect();
     assert_eq!(messages, ["step 3", "continuing", "step 2"]);
-    assert_eq!(page.items[0].data["train_loss"].as_f64(), Some(loss));
+    assert_eq!(page.items[0].data, step(3).data);
     let rest = jobs.events(&id, Some(page.items[2].seq), 3).await.unwrap();
     assert_eq!((rest.items.len(), rest.has_more), (1, false));
     let view = jobs.job(&id).await.unwrap().view;

@@ -13,7 +13,7 @@ use super::evaluate::Score;
 use super::fault::Fault;
 use super::run::{StepReport, Watch};
 use super::worker::Worker;
-use crate::domain::{JobId, Level};
+use crate::domain::{CheckpointWritten, Evaluation, EventData, JobId, Level, StepMetrics};
 use crate::store::{Far, NewEvent, now};
 
 const GROUP: Duration = Duration::from_millis(500);
@@ -97,11 +97,7 @@ impl Watch for Follower<'_> {
         self.far = Some(Far {
             step: report.step,
             tokens: report.total_tokens,
-            train_loss: report
-                .stepped
-                .loss
-                .is_finite()
-                .then_some(report.stepped.loss),
+            train_loss: finite(report.stepped.loss),
             estimated_finish: self.finish_at(report),
         });
         self.pending.push(metrics(report));
@@ -116,8 +112,12 @@ impl Watch for Follower<'_> {
             0 => format!("before training: held-out loss {:.4}", score.loss),
             _ => format!("step {step}: held-out loss {:.4}", score.loss),
         };
-        let data = json!({ "step": step, "valid_loss": score.loss, "valid_mean_token_accuracy": score.accuracy });
-        self.tell(NewEvent::about(Level::Info, message, data))
+        let data = Evaluation {
+            step,
+            valid_loss: finite(score.loss),
+            valid_mean_token_accuracy: finite(score.accuracy),
+        };
+        self.tell(NewEvent::about(message, EventData::Evaluation(data)))
     }
 
     fn note(&mut self, level: Level, message: String) -> Result<(), Fault> {
@@ -130,14 +130,13 @@ impl Watch for Follower<'_> {
 
     fn saved(&mut self, progress: &Progress, kept: &[u64]) -> Result<(), Fault> {
         let metrics = checkpoint_metrics(progress);
-        let event = NewEvent::about(
-            Level::Info,
-            format!("step {}: checkpoint written", progress.step),
-            json!({ "step": progress.step }),
-        );
+        let step = progress.step;
+        let message = format!("step {step}: checkpoint written");
+        let data = EventData::Checkpoint(CheckpointWritten { step });
+        let event = NewEvent::about(message, data);
         let shared = self.worker.shared;
         let told = self.worker.retry(async || {
-            let checkpoint = (progress.step, &metrics);
+            let checkpoint = (step, &metrics);
             let store = &shared.store;
             store
                 .keep_checkpoints(self.job, checkpoint, kept, &event)
@@ -149,26 +148,24 @@ impl Watch for Follower<'_> {
 }
 
 fn metrics(report: &StepReport) -> NewEvent {
-    let stepped = &report.stepped;
-    let data = json!({
-        "step": report.step,
-        "train_loss": stepped.loss,
-        "learning_rate": stepped.learning_rate,
-        "grad_norm": stepped.grad_norm,
-        "tokens": stepped.tokens,
-        "tokens_per_second": report.tokens_per_second,
+    let (StepReport { step, total, .. }, stepped) = (report, &report.stepped);
+    let data = StepMetrics {
+        step: *step,
+        train_loss: finite(stepped.loss),
+        learning_rate: stepped.learning_rate,
+        grad_norm: finite(stepped.grad_norm),
+        tokens: stepped.tokens,
+        tokens_per_second: report.tokens_per_second,
         // Nothing scales the loss yet.
-        "loss_scale": null,
-        "skipped": !stepped.applied,
-    });
-    NewEvent::metrics(
-        report.step,
-        format!(
-            "step {}/{}: loss {:.4}",
-            report.step, report.total, stepped.loss
-        ),
-        data,
-    )
+        loss_scale: None,
+        skipped: !stepped.applied,
+    };
+    let message = format!("step {step}/{total}: loss {:.4}", stepped.loss);
+    NewEvent::about(message, EventData::Step(data))
+}
+
+fn finite(number: f64) -> Option<f64> {
+    Some(number).filter(|number| number.is_finite())
 }
 
 fn checkpoint_metrics(progress: &Progress) -> Value {
@@ -188,7 +185,6 @@ fn checkpoint_metrics(progress: &Progress) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Telling;
     use crate::trainer::step::Stepped;
 
     #[test]
@@ -207,14 +203,11 @@ mod tests {
                 tokens_per_second: 100.0,
                 total_tokens: 120,
             });
-            let Telling::Metrics { step: 4, data } = told.telling else {
+            let EventData::Step(step) = told.data else {
                 panic!("{told:?}")
             };
-            assert_eq!(
-                (&data["skipped"], &data["tokens"]),
-                (&json!(!applied), &json!(30))
-            );
-            assert!(data["loss_scale"].is_null(), "nothing scales");
+            assert_eq!((step.step, step.tokens), (4, 30));
+            assert_eq!((step.skipped, step.loss_scale), (!applied, None));
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use adapterd::adapter::Precision;
 use adapterd::device::Turns;
-use adapterd::domain::{AdapterChoice, JobEventKind, JobStatus, JobView};
+use adapterd::domain::{AdapterChoice, EventData, JobStatus, JobView};
 use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, Quant};
 use adapterd::registry::{self, BaseIdentity, Registry};
@@ -156,12 +156,12 @@ impl Shop {
         assert_eq!(job.status, JobStatus::Succeeded, "{:?}", job.error);
         let events = self.trainer.events(&id, None, 100_000).await.unwrap().items;
         let mut losses = BTreeMap::new();
-        for event in events
-            .iter()
-            .filter(|event| event.kind == JobEventKind::Metrics)
-        {
-            let loss = event.data["train_loss"].as_f64().unwrap().to_bits();
-            let again = losses.insert(event.data["step"].as_u64().unwrap(), loss);
+        for event in events {
+            let EventData::Step(metrics) = event.data else {
+                continue;
+            };
+            let loss = metrics.train_loss.unwrap().to_bits();
+            let again = losses.insert(metrics.step, loss);
             assert!(again.is_none(), "a step is told twice: {}", event.message);
         }
         let served = self.registry.show(&NAME.parse().unwrap()).await.unwrap();

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use super::*;
 use crate::adapter::Precision;
 use crate::device::Turns;
-use crate::domain::{AdapterChoice, FileId, JobEventKind, JobView, Recipe};
+use crate::domain::{AdapterChoice, EventData, FileId, JobView, Recipe};
 use crate::kernels::quant::Format;
 use crate::model::{Base, KvKind, Origin, Quant};
 use crate::registry::{BaseIdentity, Registry};
@@ -167,13 +167,12 @@ impl Shop {
     async fn losses(&self, id: &JobId) -> BTreeMap<u64, f64> {
         let events = self.trainer.events(id, None, 100_000).await.unwrap().items;
         let mut losses = BTreeMap::new();
-        for event in events
-            .iter()
-            .filter(|event| event.kind == JobEventKind::Metrics)
-        {
-            let step = event.data["step"].as_u64().unwrap();
-            let again = losses.insert(step, event.data["train_loss"].as_f64().unwrap());
-            assert!(again.is_none(), "step {step} is told twice");
+        for event in events {
+            let EventData::Step(metrics) = event.data else {
+                continue;
+            };
+            let again = losses.insert(metrics.step, metrics.train_loss.unwrap());
+            assert!(again.is_none(), "step {} is told twice", metrics.step);
         }
         losses
     }
