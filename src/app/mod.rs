@@ -1,12 +1,12 @@
 //! app: settings, assembly, drain, telemetry, and the commands that run in this process.
 //! Sees every layer; nobody sees it.
 
+mod assemble;
 mod bench;
 mod bundled;
 mod command;
 mod demo;
 mod doctor;
-mod doors;
 mod local;
 mod offline;
 mod pretrain;

@@ -70,7 +70,7 @@ pub struct Config {
     /// to.
     pub keep_versions: usize,
     /// How long a request waits for a place in memory while all are in use.
-    pub room_patience: Duration,
+    pub room_wait: Duration,
     /// Of the device: what is done with adapters stands back behind its steps.
     pub turns: Turns,
 }
@@ -190,7 +190,7 @@ impl Registry {
                 residency,
                 loading: lease::Loading::default(),
                 loads: Semaphore::new(LOADS),
-                door: lease::Door::new(config.room_patience),
+                door: lease::Door::new(config.room_wait),
                 quiet: Quiet::new(config.turns.clone(), WORKERS),
                 copyists: Quiet::new(config.turns, COPYISTS),
                 copying: Arc::default(),

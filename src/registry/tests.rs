@@ -53,7 +53,7 @@ impl Home {
     /// With room for so many of the specimen's size, for which requests wait a minute.
     async fn open_patient(&self, adapters: u64) -> Registry {
         let patient = Config {
-            room_patience: Duration::from_secs(60),
+            room_wait: Duration::from_secs(60),
             ..config(self.dir.path(), adapters * size())
         };
         open_as(patient, BASE_DIGEST, Arc::new(NoFailpoints)).await
@@ -102,7 +102,7 @@ fn config(dir: &Path, resident_bytes: u64) -> Config {
         precision: Precision::Exact,
         max_file_bytes: 1 << 20,
         keep_versions: KEEP,
-        room_patience: Duration::ZERO,
+        room_wait: Duration::ZERO,
         turns: Turns::default(),
     }
 }

@@ -72,7 +72,7 @@ async fn registry_in(folder: &Path, base: &Base) -> (Database, Registry) {
         precision: Precision::Exact,
         max_file_bytes: 1 << 24,
         keep_versions: 8,
-        room_patience: Duration::ZERO,
+        room_wait: Duration::ZERO,
         turns: Turns::default(),
     };
     let registry = Registry::open(

@@ -65,7 +65,7 @@ impl House {
             precision: Precision::Exact,
             max_file_bytes: 1 << 30,
             keep_versions: 8,
-            room_patience: Duration::ZERO,
+            room_wait: Duration::ZERO,
             turns: Turns::default(),
         };
         let registry = Registry::open(database, identity, config, Arc::new(registry::Unobserved))

@@ -147,7 +147,7 @@ impl Daemon {
             precision: Precision::Exact,
             max_file_bytes: 16 << 20,
             keep_versions: 8,
-            room_patience: Duration::ZERO,
+            room_wait: Duration::ZERO,
             turns: turns.clone(),
         };
         let registry = Registry::open(

@@ -318,7 +318,7 @@ async fn register_for_another_base(dir: &TempDir, name: &str) {
         precision: Precision::Exact,
         max_file_bytes: 16 << 20,
         keep_versions: 8,
-        room_patience: std::time::Duration::ZERO,
+        room_wait: std::time::Duration::ZERO,
         turns: adapterd::device::Turns::default(),
     };
     let database = Database::open(&dir.path().join("state.db")).await.unwrap();

@@ -59,7 +59,7 @@ impl Shop {
             keep_versions: 2,
             precision: Precision::Exact,
             max_file_bytes: 1 << 20,
-            room_patience: Duration::ZERO,
+            room_wait: Duration::ZERO,
             turns: Turns::default(),
         };
         let registry = Registry::open(

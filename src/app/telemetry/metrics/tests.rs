@@ -92,7 +92,7 @@ async fn a_load_and_a_move_of_a_name_are_timed() {
         keep_versions: 8,
         precision: Precision::Exact,
         max_file_bytes: 1 << 20,
-        room_patience: std::time::Duration::ZERO,
+        room_wait: std::time::Duration::ZERO,
         turns: crate::device::Turns::default(),
     };
     let registry = Registry::open(database, base, config, metrics.clone())
