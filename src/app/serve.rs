@@ -32,10 +32,10 @@ pub struct ServeArgs {
 /// Runs the daemon until a signal; a second signal ends it at once.
 pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
     let settings = args.flags.load()?;
-    let place = settings.place().map_err(super::told)?;
+    let place = settings.place().map_err(super::unusable)?;
     telemetry::start_log(&settings.values.telemetry);
-    for doubt in &settings.doubts {
-        tracing::warn!("{doubt}");
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
     }
     tracing::info!(dir = %place.dir.display(), chosen_by = place.why, "state is kept here");
     let daemon = Daemon::start(&settings).await.map_err(Failure::failed)?;
@@ -78,7 +78,7 @@ impl Daemon {
     pub async fn start(settings: &Settings) -> anyhow::Result<Self> {
         let began = Instant::now();
         let values = &settings.values;
-        let place = settings.place().map_err(super::told)?;
+        let place = settings.place().map_err(super::unusable)?;
         let lock = claim(place)?;
         // Addresses first: a port that is taken should not cost a model load.
         let listeners = listen(values).await?;
@@ -219,9 +219,9 @@ async fn serve_grpc(
 
 /// Both addresses, or what is wrong with each.
 async fn listen(values: &Values) -> anyhow::Result<(TcpListener, TcpListener)> {
-    let open = async |address: SocketAddr, door: &str| {
+    let open = async |address: SocketAddr, setting: &str| {
         TcpListener::bind(address).await.map_err(|error| {
-            format!("cannot listen on {address}: {error}; choose another address with --{door} (server.{door})")
+            format!("cannot listen on {address}: {error}; choose another address with --{setting} (server.{setting})")
         })
     };
     let http = open(values.server.http, "http").await;

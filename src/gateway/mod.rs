@@ -49,7 +49,7 @@ pub struct Config {
     /// Long texts tokenized at once.
     pub tokenizing: usize,
     /// How long a long text waits for its turn at the tokenizer.
-    pub patience: Duration,
+    pub tokenizer_wait: Duration,
     /// Who gets how much where not all get what they ask for.
     pub shares: Shares,
 }
@@ -59,7 +59,7 @@ impl Default for Config {
         Self {
             max_answers: 256,
             tokenizing: 2,
-            patience: Duration::from_secs(20),
+            tokenizer_wait: Duration::from_secs(20),
             shares: Shares::default(),
         }
     }
@@ -94,7 +94,7 @@ const STUCK: u64 = 120_000;
 
 impl Gateway {
     pub fn new(parts: Parts, config: Config) -> Self {
-        let tokenizers = tokens::Pool::new(config.tokenizing, config.patience);
+        let tokenizers = tokens::Pool::new(config.tokenizing, config.tokenizer_wait);
         Self {
             inner: Arc::new(Inner {
                 parts,

@@ -75,7 +75,7 @@ fn read_file(folder: &Dir, path: &str, name: &str, limit: u64) -> Result<Option<
     let file = match folder.open_with(name, &options) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        // The open of a socket, or of a pipe nobody writes to.
+        // The open of a socket, or of a pipe without a writer.
         Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return Err(not_regular(name)),
         Err(error) => return Err(refusal(&format!("{path}/{name}"), &error)),
     };

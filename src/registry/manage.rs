@@ -17,8 +17,8 @@ impl Registry {
         self.carry_through(name, move |registry, name| async move {
             loop {
                 let seen = registry.snapshot().find_at(&name, expected)?.clone();
-                // Held until it is pinned, so that it is not evicted in between. Whoever waits here for a place in memory
-                // keeps nobody from another change.
+                // Held until it is pinned, so that it is not evicted in between. Other changes do not wait for a place in
+                // memory.
                 let held = if pinned && !seen.pinned {
                     registry.check_pinned(&name, &seen.current.version)?;
                     match registry.hold(&seen.current).await {
@@ -112,13 +112,7 @@ impl Registry {
                 .entries()
                 .any(|other| other.generation() == generation)
         };
-        retired.extend(
-            entry
-                .had
-                .iter()
-                .map(|held| held.generation())
-                .filter(|generation| !used(*generation)),
-        );
+        retired.extend(entry.generations().filter(|generation| !used(*generation)));
         retired.retain(|generation| self.shared.residency.retire(*generation));
         self.announce(&retired);
         self.show(name).await

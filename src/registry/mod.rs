@@ -6,15 +6,15 @@
 //! for its life, whatever happens to the name meanwhile.
 
 mod audit;
+mod background;
 mod contents;
 mod copies;
+mod discard;
 mod folder;
-mod keep;
 mod lease;
 mod manage;
 mod observe;
 mod publish;
-mod quiet;
 mod resident;
 mod shift;
 mod snapshot;
@@ -34,8 +34,8 @@ use crate::adapter::{Adapter, AdapterFault, Fit, Precision, SiteShape};
 use crate::device::Turns;
 use crate::domain::{AdapterChoice, AdapterName, AdapterView, Generation, Reason, Tier};
 use crate::store::{Audit, Database, Entry, Failpoints, Names, NoFailpoints, blocking};
+use background::Background;
 use contents::Contents;
-use quiet::Quiet;
 use resident::Residency;
 use snapshot::Snapshot;
 
@@ -99,7 +99,7 @@ const LOADS: usize = 2;
 /// Publications and other work on stored adapters at the same time.
 const WORKERS: u32 = 2;
 /// Packed copies that are made at the same time.
-const COPYISTS: u32 = 1;
+const COPIES: u32 = 1;
 /// Changes a slow follower may lag behind before it has to look again.
 const CHANGES: usize = 256;
 
@@ -123,12 +123,12 @@ struct Shared {
     residency: Residency,
     loading: lease::Loading,
     loads: Semaphore,
-    door: lease::Door,
-    quiet: Quiet,
-    /// Of packed copies, which nobody waits for.
-    copyists: Quiet,
+    room_queue: lease::RoomQueue,
+    background: Background,
+    /// Of packed copies, which no request waits for.
+    copy_writers: Background,
     copying: Arc<lease::Copying>,
-    /// Held by whoever changes names or stored contents.
+    /// Held for every change of names or stored contents.
     write: tokio::sync::Mutex<()>,
     changes: broadcast::Sender<AdapterView>,
     observe: Arc<dyn Observe>,
@@ -165,8 +165,11 @@ impl Registry {
                 tracing::info!(removed, "removed what interrupted publications had left");
             }
             for entry in snapshot.entries() {
-                for held in entry.had.iter().filter(|held| !contents.holds(held.generation())) {
-                    tracing::error!(adapter = %entry.name, generation = %held.generation(), "its files are missing");
+                for generation in entry
+                    .generations()
+                    .filter(|generation| !contents.holds(*generation))
+                {
+                    tracing::error!(adapter = %entry.name, %generation, "its files are missing");
                 }
             }
             Ok((snapshot, contents))
@@ -190,9 +193,9 @@ impl Registry {
                 residency,
                 loading: lease::Loading::default(),
                 loads: Semaphore::new(LOADS),
-                door: lease::Door::new(config.room_wait),
-                quiet: Quiet::new(config.turns.clone(), WORKERS),
-                copyists: Quiet::new(config.turns, COPYISTS),
+                room_queue: lease::RoomQueue::new(config.room_wait),
+                background: Background::new(config.turns.clone(), WORKERS),
+                copy_writers: Background::new(config.turns, COPIES),
                 copying: Arc::default(),
                 write: tokio::sync::Mutex::default(),
                 changes: broadcast::channel(CHANGES).0,
@@ -230,9 +233,7 @@ impl Registry {
 
     /// The generations a name has had and still has, the newest publication first.
     pub async fn history(&self, name: &AdapterName) -> Result<Vec<Generation>, Reason> {
-        self.snapshot()
-            .find(name)
-            .map(|entry| entry.had.iter().map(|held| held.generation()).collect())
+        Ok(self.snapshot().find(name)?.generations().collect())
     }
 
     /// The stored files of the version a name points to.
@@ -240,21 +241,21 @@ impl Registry {
         let generation = self.snapshot().find(name)?.generation();
         let contents = self.shared.contents.clone();
         let read = move || contents.read(generation);
-        self.shared.quiet.run(read).await
+        self.shared.background.run(read).await
     }
 
     /// The adapter files of a folder beneath the root: regular files of bounded size, no links that lead outside.
     pub async fn read_folder(&self, path: &str) -> Result<Files, Reason> {
         let (shared, path) = (self.shared.clone(), path.to_owned());
         let read = move || folder::read(&shared.root, &path, shared.sizes);
-        self.shared.quiet.run(read).await
+        self.shared.background.run(read).await
     }
 
     /// Checks files against the base without storing anything; every number as it was given.
     pub async fn inspect(&self, files: Files) -> Result<Adapter, Reason> {
         let shared = self.shared.clone();
         let read = move || shared.read(&files, Precision::Exact);
-        self.shared.quiet.run(read).await
+        self.shared.background.run(read).await
     }
 
     /// The version a request for `choice` would be answered by, every number as it was given: to be trained further. The
@@ -267,7 +268,7 @@ impl Registry {
         self.check_base(&version)?;
         let (shared, generation) = (self.shared.clone(), version.generation());
         let read = move || shared.load(generation, Precision::Exact);
-        match self.shared.quiet.run(read).await {
+        match self.shared.background.run(read).await {
             Ok(adapter) => Ok(Some(adapter)),
             Err(reason) => {
                 // The files may be gone because the name is.
@@ -289,12 +290,12 @@ impl Registry {
 
     /// For the end of the process: resolves when no packed copy is being written any more.
     pub async fn finish(&self) {
-        self.shared.copyists.finish().await;
+        self.shared.copy_writers.finish().await;
     }
 
-    /// How long whoever receives an adapter should rest after so much work on it, so that others do not wait for that.
+    /// How long the receiver of an adapter should rest after so much work on it, so that requests do not wait for that.
     pub fn rest(&self, worked: Duration) -> Duration {
-        self.shared.quiet.rest(worked)
+        self.shared.background.rest(worked)
     }
 
     /// Fires after every change of a name or of where its weights are; `show` tells what holds now, or that the name is
@@ -342,7 +343,7 @@ impl Registry {
             .entries()
             .filter(|entry| generations.contains(&entry.generation()))
         {
-            // Nobody following is fine.
+            // Fails only where there are no followers.
             let _ = self.shared.changes.send(self.view(entry));
         }
     }

@@ -10,13 +10,13 @@ use super::{Expected, Files, Registry};
 use crate::adapter::Adapter;
 use crate::adapter::peft::{PROVENANCE_FILE, Provenance, WEIGHTS_FILE};
 use crate::domain::{AdapterName, AdapterView, Generation, Reason};
-use crate::store::{Entry, Held, Staged, Version, blocking, joined, now};
+use crate::store::{Entry, NamedVersion, Staged, Version, blocking, joined, now};
 
 /// A publication, checked.
 struct Candidate {
     name: AdapterName,
     expected: Expected,
-    held: Held,
+    held: NamedVersion,
     adapter: Arc<Adapter>,
     staged: Staged,
 }
@@ -50,14 +50,14 @@ impl Registry {
             if let Some(entry) = registry.already(&name, expected, &adapter)? {
                 let stored = contents.clone();
                 let read = move || stored.read(generation);
-                if registry.shared.quiet.run(read).await.is_ok() {
+                if registry.shared.background.run(read).await.is_ok() {
                     return Ok(registry.view(&entry));
                 }
                 tracing::warn!(adapter = %name, %generation, "its stored files are damaged and are replaced");
             }
             let evaluation = evaluation(&files);
             let staging = move || contents.stage(&files);
-            let staged = registry.shared.quiet.run(staging).await?;
+            let staged = registry.shared.background.run(staging).await?;
             let held = registry.held(&adapter, source, evaluation);
             let candidate = Candidate {
                 name,
@@ -100,7 +100,7 @@ impl Registry {
             }
             Ok((adapter, files))
         };
-        self.shared.quiet.run(check).await
+        self.shared.background.run(check).await
     }
 
     /// The entry, if the name already points to this content.
@@ -119,7 +119,7 @@ impl Registry {
         Ok(snapshot.get(name).filter(same).cloned())
     }
 
-    fn held(&self, adapter: &Adapter, source: String, evaluation: Option<Value>) -> Held {
+    fn held(&self, adapter: &Adapter, source: String, evaluation: Option<Value>) -> NamedVersion {
         let version = Version {
             generation: adapter.generation(),
             kind: adapter.kind().to_owned(),
@@ -128,7 +128,7 @@ impl Registry {
             created_at: now(),
         };
         let (base_name, base_digest) = (self.shared.base.name.clone(), self.shared.base.digest);
-        Held {
+        NamedVersion {
             version,
             source,
             evaluation,

@@ -1,5 +1,5 @@
 //! Moving a name between versions it has. What takes time, reading and loading, comes before the write lock, so that
-//! nobody else's change waits for it.
+//! no other change waits for it.
 
 use std::time::Instant;
 
@@ -98,7 +98,10 @@ impl Registry {
     /// room beside what it replaces.
     async fn ready(&self, entry: &Entry, to: Generation) -> Result<Option<resident::Held>, Reason> {
         let contents = self.shared.contents.clone();
-        self.shared.quiet.run(move || contents.read(to)).await?;
+        self.shared
+            .background
+            .run(move || contents.read(to))
+            .await?;
         if !entry.pinned {
             return Ok(None);
         }

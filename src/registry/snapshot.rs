@@ -89,16 +89,15 @@ impl Snapshot {
         distinct.values().sum()
     }
 
-    /// Every version of every name: for who asks about many.
+    /// Every version of every name.
     pub fn generations(&self) -> HashSet<Generation> {
-        self.entries()
-            .flat_map(|entry| entry.had.iter().map(|held| held.generation()))
-            .collect()
+        let entries = self.entries();
+        entries.flat_map(|entry| entry.generations()).collect()
     }
 
     pub fn knows(&self, generation: Generation) -> bool {
         self.entries()
-            .any(|entry| entry.had.iter().any(|held| held.generation() == generation))
+            .any(|entry| entry.generations().any(|known| known == generation))
     }
 }
 

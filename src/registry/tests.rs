@@ -1,9 +1,9 @@
 mod audit;
 mod copies;
 mod crash;
-mod keep;
 mod life;
 mod residency;
+mod retention;
 mod stress;
 
 use std::path::Path;
@@ -51,12 +51,12 @@ impl Home {
     }
 
     /// With room for so many of the specimen's size, for which requests wait a minute.
-    async fn open_patient(&self, adapters: u64) -> Registry {
-        let patient = Config {
+    async fn open_waiting(&self, adapters: u64) -> Registry {
+        let config = Config {
             room_wait: Duration::from_secs(60),
             ..config(self.dir.path(), adapters * size())
         };
-        open_as(patient, BASE_DIGEST, Arc::new(NoFailpoints)).await
+        open_as(config, BASE_DIGEST, Arc::new(NoFailpoints)).await
     }
 
     /// Another view of the same tables.

@@ -18,7 +18,7 @@ pub struct Version {
 
 /// A version as one name holds it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Held {
+pub struct NamedVersion {
     pub version: Version,
     pub source: String,
     pub evaluation: Option<serde_json::Value>,
@@ -27,7 +27,7 @@ pub struct Held {
     pub base_digest: [u8; 32],
 }
 
-impl Held {
+impl NamedVersion {
     pub fn generation(&self) -> Generation {
         self.version.generation
     }
@@ -38,11 +38,11 @@ impl Held {
 pub struct Entry {
     pub name: AdapterName,
     pub pinned: bool,
-    pub current: Arc<Held>,
+    pub current: Arc<NamedVersion>,
     /// Where a rollback leads.
     pub previous: Option<Generation>,
-    /// Every version the name has had and still has, the newest publication first.
-    pub had: Vec<Arc<Held>>,
+    /// Those the name has had and still has, the newest publication first.
+    pub versions: Vec<Arc<NamedVersion>>,
 }
 
 impl Entry {
@@ -50,19 +50,24 @@ impl Entry {
         self.current.generation()
     }
 
-    pub fn find(&self, generation: Generation) -> Result<&Arc<Held>, Reason> {
-        self.had
+    /// Of its versions.
+    pub fn generations(&self) -> impl Iterator<Item = Generation> {
+        self.versions.iter().map(|held| held.generation())
+    }
+
+    pub fn find(&self, generation: Generation) -> Result<&Arc<NamedVersion>, Reason> {
+        self.versions
             .iter()
             .find(|held| held.generation() == generation)
             .ok_or_else(|| self.no_such(&generation.to_string()))
     }
 
     /// What a request for this name means: what it points to, or the pinned version.
-    pub fn choose(&self, pin: Option<&Pin>) -> Result<&Arc<Held>, Reason> {
+    pub fn choose(&self, pin: Option<&Pin>) -> Result<&Arc<NamedVersion>, Reason> {
         let Some(pin) = pin else {
             return Ok(&self.current);
         };
-        self.had
+        self.versions
             .iter()
             .find(|held| pin.matches(&held.generation()))
             .ok_or_else(|| self.no_such(pin.as_str()))
@@ -72,9 +77,9 @@ impl Entry {
     /// newest.
     pub fn surplus(&self, keep: usize) -> Vec<Generation> {
         let stays = |at: &Generation| *at == self.generation() || Some(*at) == self.previous;
-        let had = || self.had.iter().map(|held| held.generation());
-        let others = keep.saturating_sub(had().filter(stays).count());
-        had().filter(|at| !stays(at)).skip(others).collect()
+        let others = keep.saturating_sub(self.generations().filter(stays).count());
+        let others = self.generations().filter(|at| !stays(at)).skip(others);
+        others.collect()
     }
 
     fn no_such(&self, generation: &str) -> Reason {
@@ -85,7 +90,7 @@ impl Entry {
     }
 
     pub fn view(&self, tier: Tier) -> AdapterView {
-        let Held {
+        let NamedVersion {
             version,
             source,
             evaluation,
@@ -114,7 +119,7 @@ impl Entry {
 pub mod testing {
     use super::*;
 
-    pub fn held(byte: u8) -> Arc<Held> {
+    pub fn held(byte: u8) -> Arc<NamedVersion> {
         let version = Version {
             generation: Generation::new([byte; 32]),
             kind: "lora".into(),
@@ -122,7 +127,7 @@ pub mod testing {
             bytes: 10,
             created_at: 0,
         };
-        Arc::new(Held {
+        Arc::new(NamedVersion {
             version,
             source: "upload".into(),
             evaluation: None,
@@ -139,7 +144,7 @@ pub mod testing {
             pinned: false,
             current: had[0].clone(),
             previous: None,
-            had,
+            versions: had,
         }
     }
 }

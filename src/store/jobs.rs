@@ -1,4 +1,4 @@
-//! Jobs as rows, with what they have told and which checkpoints they have.
+//! Jobs as rows, with their events and checkpoints.
 
 mod changes;
 mod checkpoints;
@@ -19,7 +19,7 @@ use crate::domain::{AdapterName, FileId, Generation, JobEvent, JobId, JobStatus,
 pub use changes::{Error, Far};
 pub use events::NewEvent;
 
-/// A job as stored: what is told about it, and what only running it needs.
+/// A job as stored: what callers see of it, and what only running it needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobRow {
     pub view: JobView,
@@ -165,9 +165,9 @@ impl Jobs {
         if run(&mut *change, insert).await? == 0 {
             return Ok(None);
         }
-        let told = events::append(&mut change, &view.id, events).await?;
+        let stored = events::append(&mut change, &view.id, events).await?;
         commit(change).await?;
-        Ok(Some(told))
+        Ok(Some(stored))
     }
 
     pub async fn job(&self, id: &JobId) -> Result<JobRow, Reason> {

@@ -29,7 +29,7 @@ pub use database::Database;
 pub use disk::{create_folder, remove, sweep};
 #[cfg(test)]
 pub use entry::testing;
-pub use entry::{Entry, Held, Version};
+pub use entry::{Entry, NamedVersion, Version};
 pub use failpoint::{Failpoint, Failpoints, NoFailpoints};
 pub use fault::io as disk_fault;
 pub use jobs::{Error, Far, JobRow, Jobs, NewEvent, Publishing, is_over};

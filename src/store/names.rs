@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::audit::{self, Line};
 use super::database::{Change, Database, commit};
-use super::entry::{Entry, Held};
+use super::entry::{Entry, NamedVersion};
 use super::failpoint::{Failpoint, Failpoints};
 use crate::domain::{AdapterName, Generation, Reason};
 
@@ -34,7 +34,7 @@ impl Names {
     pub async fn publish(
         &self,
         name: &AdapterName,
-        held: &Held,
+        held: &NamedVersion,
         from: Option<Generation>,
         keep: usize,
     ) -> Result<(Entry, Vec<Generation>), Reason> {
@@ -56,7 +56,7 @@ impl Names {
         rows::shorten(&mut change, name, keep).await?;
         let orphans = rows::forget(&mut change, name, &surplus).await?;
         entry
-            .had
+            .versions
             .retain(|held| !surplus.contains(&held.generation()));
         self.failpoints.reached(Failpoint::Prepared);
         commit(change).await?;
@@ -108,7 +108,7 @@ impl Names {
 
     /// Forgets the name. Returns what no name has any more.
     pub async fn remove(&self, entry: &Entry) -> Result<Vec<Generation>, Reason> {
-        let had: Vec<_> = entry.had.iter().map(|held| held.generation()).collect();
+        let had: Vec<_> = entry.generations().collect();
         let mut change = self.database.begin().await?;
         let orphans = rows::remove(&mut change, &entry.name, &had).await?;
         let line = Line {

@@ -214,14 +214,14 @@ impl Trainer {
                 .chain(plan.warnings.iter().cloned())
                 .map(|note| NewEvent::message(Level::Warn, note)),
         );
-        let Some(told) = shared.store.create(&row, &events).await? else {
+        let Some(events) = shared.store.create(&row, &events).await? else {
             return Err(Reason::field(
                 "training_file",
                 "a file of this job has just been deleted",
             ));
         };
-        shared.tell(told);
-        shared.asked.ring();
+        shared.broadcast(events);
+        shared.control.notify();
         Ok(row.view)
     }
 }

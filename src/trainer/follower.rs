@@ -52,12 +52,12 @@ impl<'a> Follower<'a> {
             return Ok(());
         }
         let shared = self.worker.shared;
-        let told = self.worker.retry(async || {
+        let events = self.worker.retry(async || {
             let far = self.far.as_ref();
             shared.store.record(self.job, &self.pending, far).await
         })?;
         self.pending.clear();
-        shared.tell(told);
+        shared.broadcast(events);
         Ok(())
     }
 
@@ -135,14 +135,14 @@ impl Watch for Follower<'_> {
         let data = EventData::Checkpoint(CheckpointWritten { step });
         let event = NewEvent::about(message, data);
         let shared = self.worker.shared;
-        let told = self.worker.retry(async || {
+        let events = self.worker.retry(async || {
             let checkpoint = (step, &metrics);
             let store = &shared.store;
             store
                 .keep_checkpoints(self.job, checkpoint, kept, &event)
                 .await
         })?;
-        shared.tell(told);
+        shared.broadcast(events);
         Ok(())
     }
 }
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_step_says_of_itself_whether_it_was_skipped() {
         for applied in [true, false] {
-            let told = metrics(&StepReport {
+            let event = metrics(&StepReport {
                 step: 4,
                 total: 9,
                 stepped: Stepped {
@@ -203,8 +203,8 @@ mod tests {
                 tokens_per_second: 100.0,
                 total_tokens: 120,
             });
-            let EventData::Step(step) = told.data else {
-                panic!("{told:?}")
+            let EventData::Step(step) = event.data else {
+                panic!("{event:?}")
             };
             assert_eq!((step.step, step.tokens), (4, 30));
             assert_eq!((step.skipped, step.loss_scale), (!applied, None));

@@ -48,7 +48,7 @@ pub fn publish(
     );
     let done = NewEvent::message(Level::Info, message);
     let ended = async || shared.store.succeed(id, publishing.after, &done).await;
-    shared.tell(worker.retry(ended)?.unwrap_or_default());
+    shared.broadcast(worker.retry(ended)?.unwrap_or_default());
     tracing::info!(job = %id, %name, generation = %publishing.after, "published");
     Ok(())
 }

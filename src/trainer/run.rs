@@ -17,7 +17,7 @@ use crate::adapter::{Adapt, Precision, Unadapted};
 use crate::domain::{Level, Recipe};
 
 /// Training rows whose loss is taken before the first step and after the last, to see whether training helped.
-const WITNESSES: usize = 16;
+const PROBE_ROWS: usize = 16;
 /// Without `save_every`, a checkpoint is written when the last one is this old.
 const SAVE_AFTER: Duration = Duration::from_secs(15);
 
@@ -34,7 +34,7 @@ pub struct Course<'a> {
     pub precision: Precision,
 }
 
-/// What one step did, for whoever follows the job.
+/// What one step did, for those who follow the job.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepReport {
     /// Counted from 1.
@@ -216,10 +216,10 @@ impl<'c> Run<'c, '_> {
     /// Scores what there is before the first step. `false`: interrupted.
     fn score_before(&mut self) -> Result<bool, Fault> {
         if self.progress.step == 0 {
-            let Some(witnesses) = self.score(Of::Adapter, &self.witnesses())? else {
+            let Some(probed) = self.score(Of::Adapter, &self.probe_rows())? else {
                 return Ok(false);
             };
-            self.progress.before = Some(witnesses.loss).filter(|loss| loss.is_finite());
+            self.progress.before = Some(probed.loss).filter(|loss| loss.is_finite());
         }
         let held_out: Vec<&Example> = self.course.held_out.iter().collect();
         if held_out.is_empty() || self.progress.base.is_some() {
@@ -240,9 +240,9 @@ impl<'c> Run<'c, '_> {
     }
 
     /// Some of the training rows, spread over all of them.
-    fn witnesses(&self) -> Vec<&'c Example> {
+    fn probe_rows(&self) -> Vec<&'c Example> {
         let rows = self.course.train;
-        let every = rows.len().div_ceil(WITNESSES).max(1);
+        let every = rows.len().div_ceil(PROBE_ROWS).max(1);
         rows.iter().step_by(every).collect()
     }
 
@@ -270,7 +270,7 @@ impl<'c> Run<'c, '_> {
     fn judge(&mut self) -> Result<bool, Fault> {
         let losses = match self.progress.before {
             None => None,
-            Some(before) => match self.score(Of::Adapter, &self.witnesses())? {
+            Some(before) => match self.score(Of::Adapter, &self.probe_rows())? {
                 None => return Ok(false),
                 Some(score) => Some(Losses {
                     before,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::shared::{Asked, Shared};
+use super::shared::{Control, Shared};
 use super::worker;
 use crate::device::Turns;
 use crate::domain::{
@@ -21,7 +21,7 @@ use crate::store::{self, Database, JobRow, Jobs, NewEvent, Page, Uploads, blocki
 /// Events a live follower may be behind before it has to read them from the store.
 const BACKLOG: usize = 4096;
 /// Longest wait for the worker to put its job away.
-const FAREWELL: Duration = Duration::from_secs(60);
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(60);
 /// Longest wait of a pause for the job's progress to be saved.
 const PAUSE: Duration = Duration::from_secs(30);
 /// Jobs whose data is read and checked at the same time: each holds its files in memory.
@@ -44,14 +44,14 @@ pub struct Trainer {
     pub(super) max_queued: usize,
     pub(super) max_rank: usize,
     /// Ends the worker when the last handle goes.
-    _farewell: Arc<Farewell>,
+    _shutdown: Arc<ShutdownGuard>,
 }
 
-struct Farewell(Arc<Shared>);
+struct ShutdownGuard(Arc<Shared>);
 
-impl Drop for Farewell {
+impl Drop for ShutdownGuard {
     fn drop(&mut self) {
-        self.0.asked.stop();
+        self.0.control.stop();
     }
 }
 
@@ -75,14 +75,14 @@ impl Trainer {
             jobs: config.dir.join("jobs"),
             live: broadcast::channel(BACKLOG).0,
             checks: Arc::new(Semaphore::new(CHECKS)),
-            asked: Asked::default(),
+            control: Control::default(),
             settled: watch::channel(()).0,
             ended: watch::channel(false).0,
         });
         let trainer = Self {
             max_queued: config.max_queued,
             max_rank: config.max_rank,
-            _farewell: Arc::new(Farewell(shared.clone())),
+            _shutdown: Arc::new(ShutdownGuard(shared.clone())),
             shared,
         };
         let Shared { store, base, .. } = &*trainer.shared;
@@ -171,7 +171,7 @@ impl Trainer {
         let row = self.shared.store.job(id).await?;
         match row.view.status {
             JobStatus::Cancelled => {
-                self.shared.asked.interrupt(id);
+                self.shared.control.interrupt(id);
                 Ok(row.view)
             }
             _ if done => Ok(row.view),
@@ -182,7 +182,7 @@ impl Trainer {
     /// A job is paused once its progress is saved, so nothing of a paused job is ever done again. This waits for that for
     /// a while; a job that is still running then is paused as soon as it is saved. Pausing what is paused changes nothing.
     pub async fn pause(&self, id: &JobId) -> Result<JobView, Reason> {
-        let patience = Instant::now() + PAUSE;
+        let deadline = Instant::now() + PAUSE;
         let mut settled = self.shared.settled.subscribe();
         loop {
             settled.borrow_and_update();
@@ -192,14 +192,14 @@ impl Trainer {
                 JobStatus::Paused => return Ok(row.view),
                 // The worker took it up or let go of it just now.
                 JobStatus::Queued if row.publishing.is_none() => {}
-                JobStatus::Running if row.publishing.is_none() => self.shared.asked.pause(id),
+                JobStatus::Running if row.publishing.is_none() => self.shared.control.pause(id),
                 _ => {
-                    self.shared.asked.unpause(id);
+                    self.shared.control.unpause(id);
                     return Err(refused(&row, "paused"));
                 }
             }
             if row.view.status == JobStatus::Running
-                && timeout_at(patience, settled.changed()).await.is_err()
+                && timeout_at(deadline, settled.changed()).await.is_err()
             {
                 return Ok(row.view);
             }
@@ -216,7 +216,7 @@ impl Trainer {
                 row.view.model
             )));
         }
-        self.shared.asked.unpause(id);
+        self.shared.control.unpause(id);
         let done = self.change(id, JobStatus::Queued).await?;
         let row = self.shared.store.job(id).await?;
         match row.view.status {
@@ -238,11 +238,11 @@ impl Trainer {
             }
             _ => shared.store.resume(id, &event("resumed")).await?,
         };
-        let Some(told) = changed else {
+        let Some(events) = changed else {
             return Ok(false);
         };
-        shared.asked.ring();
-        shared.tell(told);
+        shared.control.notify();
+        shared.broadcast(events);
         Ok(true)
     }
 
@@ -278,9 +278,9 @@ impl Trainer {
 
     /// Checkpoints the running job and ends the worker; the job goes on at the next start.
     pub async fn shutdown(&self) {
-        self.shared.asked.stop();
+        self.shared.control.stop();
         let mut ended = self.shared.ended.subscribe();
-        if timeout(FAREWELL, ended.wait_for(|ended| *ended))
+        if timeout(SHUTDOWN_WAIT, ended.wait_for(|ended| *ended))
             .await
             .is_err()
         {

@@ -56,15 +56,15 @@ pub struct Worker<'a> {
 
 impl Worker<'_> {
     fn work(&self) {
-        let Shared { store, asked, .. } = self.shared;
+        let Shared { store, control, .. } = self.shared;
         let base = self.shared.base_digest();
-        while !asked.stopping() {
+        while !control.stopping() {
             match self.runtime.block_on(store.claim(&base)) {
                 Ok(Some(job)) => self.attend(&job),
-                Ok(None) => asked.wait(LOOK_AGAIN),
+                Ok(None) => control.wait(LOOK_AGAIN),
                 Err(reason) => {
                     tracing::error!(%reason, "cannot look for waiting jobs");
-                    asked.wait(LOOK_AGAIN);
+                    control.wait(LOOK_AGAIN);
                 }
             }
         }
@@ -80,10 +80,10 @@ impl Worker<'_> {
     /// Waits; `false` once the process is to end.
     pub fn pause(&self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
-        while !self.shared.asked.stopping() {
+        while !self.shared.control.stopping() {
             match until.checked_duration_since(Instant::now()) {
-                // New jobs ring too.
-                Some(left) if !left.is_zero() => self.shared.asked.wait(left),
+                // New jobs notify too.
+                Some(left) if !left.is_zero() => self.shared.control.wait(left),
                 _ => return true,
             }
         }
@@ -95,7 +95,7 @@ impl Worker<'_> {
     fn record(&self, id: &JobId, mut work: impl AsyncFnMut() -> Result<Vec<JobEvent>, Reason>) {
         loop {
             match self.retry(&mut work) {
-                Ok(told) => return self.shared.tell(told),
+                Ok(events) => return self.shared.broadcast(events),
                 Err(fault) => {
                     tracing::error!(job = %id, %fault, "the job's status cannot be recorded");
                     if !self.pause(LOOK_AGAIN) {
@@ -107,11 +107,11 @@ impl Worker<'_> {
     }
 
     fn attend(&self, job: &JobRow) {
-        let (id, asked) = (&job.view.id, &self.shared.asked);
-        let interrupted = asked.begin(id);
-        // A cancel between the claim and the line above found nobody to interrupt; the status tells.
+        let (id, control) = (&job.view.id, &self.shared.control);
+        let interrupted = control.begin(id);
+        // A cancel between the claim and the line above interrupted nothing; the status tells.
         let ended = match self.status(id) {
-            Ok(JobStatus::Running) if !asked.stopping() => {
+            Ok(JobStatus::Running) if !control.stopping() => {
                 tracing::info!(job = %id, name = job.view.name, "training");
                 catch_unwind(AssertUnwindSafe(|| self.train(job, &interrupted)))
                     .unwrap_or_else(|_| Err(Reason::Internal("the trainer panicked".into()).into()))
@@ -119,15 +119,15 @@ impl Worker<'_> {
             Ok(_) => Ok(()),
             Err(fault) => Err(fault),
         };
-        asked.end();
+        control.end();
         match ended {
             Ok(()) => self.put_away(id),
-            Err(fault) if asked.stopping() && fault.may_pass() => {
+            Err(fault) if control.stopping() && fault.may_pass() => {
                 tracing::warn!(job = %id, %fault, "the job goes on from its newest checkpoint at the next start");
             }
             Err(fault) => self.fail(id, &fault),
         }
-        asked.unpause(id);
+        control.unpause(id);
         self.shared.settled.send_replace(());
         self.tidy(id);
     }
@@ -219,12 +219,12 @@ impl Worker<'_> {
 
     /// A job that was interrupted waits: to be resumed where a pause was asked for, else for its next turn.
     fn put_away(&self, id: &JobId) {
-        let Shared { store, asked, .. } = self.shared;
+        let Shared { store, control, .. } = self.shared;
         self.record(id, async || {
-            if asked.is_pausing(id) {
+            if control.is_pausing(id) {
                 let paused = NewEvent::message(Level::Info, "paused");
-                if let Some(told) = store.pause(id, JobStatus::Running, &paused).await? {
-                    return Ok(told);
+                if let Some(events) = store.pause(id, JobStatus::Running, &paused).await? {
+                    return Ok(events);
                 }
             }
             store.release(id).await?;
@@ -243,8 +243,8 @@ impl Worker<'_> {
         };
         self.record(id, async || {
             // A job that was cancelled meanwhile stays so.
-            let told = self.shared.store.fail(id, error, &event).await?;
-            Ok(told.unwrap_or_default())
+            let events = self.shared.store.fail(id, error, &event).await?;
+            Ok(events.unwrap_or_default())
         });
     }
 

@@ -29,7 +29,7 @@ const NAME: &str = "numbers";
 /// Kills that a test sees at least.
 const KILLS: usize = 4;
 const STEPS: u64 = 120;
-const PATIENCE: Duration = Duration::from_secs(120);
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
 /// What a whole job leaves behind.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -150,7 +150,7 @@ impl Shop {
                 let _ = tokio::time::timeout(Duration::from_millis(100), live.recv()).await;
             }
         };
-        let job = tokio::time::timeout(PATIENCE, ended)
+        let job = tokio::time::timeout(LONGEST_WAIT, ended)
             .await
             .expect("the job ends");
         assert_eq!(job.status, JobStatus::Succeeded, "{:?}", job.error);
@@ -295,7 +295,7 @@ fn an_adapter_that_was_acknowledged_survives_whatever_kills_the_process() {
         while acknowledged_in(folder).len() == before {
             let life = longest.mul_f64(moments.random_range(0.5..1.0));
             assert!(!work("a_process_that_takes_adapters", folder, Some(life)));
-            longest = (longest * 5 / 4).min(PATIENCE);
+            longest = (longest * 5 / 4).min(LONGEST_WAIT);
         }
         let acknowledged = acknowledged_in(folder);
         runtime().block_on(async {

@@ -1,5 +1,5 @@
-//! Changes of a job's status. Each is a compare-and-set, so that a cancel and the end of a job cannot both win, and what
-//! is told of it is stored with it.
+//! Changes of a job's status. Each is a compare-and-set, so that a cancel and the end of a job cannot both win, and its event
+//! is is stored with it.
 
 use super::events::append;
 use super::{DIVERGED, JobRow, Jobs, NewEvent, Publishing};
@@ -136,7 +136,7 @@ impl Jobs {
         self.change(update, id, event).await
     }
 
-    /// Stores what a job has told, and how far it is. Returns the events that are new, numbered. Steps that are done again
+    /// Stores events of a job, and how far it is. Returns the events that are new, numbered. Steps that are done again
     /// after a crash do not turn a job back.
     pub async fn record(
         &self,
@@ -145,7 +145,7 @@ impl Jobs {
         far: Option<&Far>,
     ) -> Result<Vec<JobEvent>, Reason> {
         let mut change = self.database.begin().await?;
-        let told = append(&mut change, id, events).await?;
+        let stored = append(&mut change, id, events).await?;
         if let Some(far) = far {
             let update = sqlx::query(
                 "UPDATE jobs SET step = ?1, tokens = ?2, train_loss = ?3, \
@@ -159,7 +159,7 @@ impl Jobs {
             run(&mut *change, update).await?;
         }
         commit(change).await?;
-        Ok(told)
+        Ok(stored)
     }
 
     /// Whether a row changed.
@@ -172,8 +172,8 @@ impl Jobs {
         if run(&mut *change, update).await? == 0 {
             return Ok(None);
         }
-        let told = append(&mut change, id, std::slice::from_ref(event)).await?;
+        let stored = append(&mut change, id, std::slice::from_ref(event)).await?;
         commit(change).await?;
-        Ok(Some(told))
+        Ok(Some(stored))
     }
 }

@@ -33,9 +33,9 @@ impl Jobs {
         let delete = "DELETE FROM job_checkpoints WHERE job = ? AND (step < ? OR step > ?)";
         let delete = sqlx::query(delete).bind(job.as_str());
         run(&mut *change, delete.bind(oldest as i64).bind(step as i64)).await?;
-        let told = append(&mut change, job, std::slice::from_ref(event)).await?;
+        let stored = append(&mut change, job, std::slice::from_ref(event)).await?;
         commit(change).await?;
-        Ok(told)
+        Ok(stored)
     }
 
     /// A job's checkpoints, newest first; `after` is the id of one of them.

@@ -9,7 +9,7 @@ use sqlx::{Row, SqliteConnection};
 
 use crate::domain::{AdapterName, Generation, Reason};
 use crate::store::database::{Statement, run};
-use crate::store::entry::{Entry, Held, Version};
+use crate::store::entry::{Entry, NamedVersion, Version};
 
 /// All names, or the one given.
 pub(super) async fn read(
@@ -17,7 +17,7 @@ pub(super) async fn read(
     only: Option<&AdapterName>,
 ) -> Result<Vec<Entry>, Reason> {
     let only = only.map(AdapterName::as_str);
-    let mut had: HashMap<String, Vec<Arc<Held>>> = HashMap::new();
+    let mut had: HashMap<String, Vec<Arc<NamedVersion>>> = HashMap::new();
     let rows = sqlx::query(
         "SELECT name, generation, kind, rank, bytes, created_at, source, evaluation, base_name, base_digest
          FROM adapter_history JOIN adapter_versions USING (generation)
@@ -55,7 +55,7 @@ pub(super) async fn read(
                 previous: previous.map(|text| parse(&text)).transpose()?,
                 name: parse(&name)?,
                 pinned: row.try_get("pinned")?,
-                had,
+                versions: had,
             })
         })
         .collect()
@@ -74,9 +74,9 @@ pub(super) async fn read_one(
 pub(super) async fn record(
     db: &mut SqliteConnection,
     name: &AdapterName,
-    held: &Held,
+    held: &NamedVersion,
 ) -> Result<(), Reason> {
-    let Held {
+    let NamedVersion {
         version,
         source,
         evaluation,
@@ -249,11 +249,11 @@ async fn run_once(
     }
 }
 
-fn held(row: &SqliteRow) -> Result<Held, Reason> {
+fn held(row: &SqliteRow) -> Result<NamedVersion, Reason> {
     let name: String = row.try_get("name")?;
     let evaluation: Option<String> = row.try_get("evaluation")?;
     let digest: Vec<u8> = row.try_get("base_digest")?;
-    Ok(Held {
+    Ok(NamedVersion {
         version: Version {
             generation: parsed(row, "generation")?,
             kind: row.try_get("kind")?,

@@ -12,7 +12,7 @@ use crate::registry::{BaseIdentity, Registry};
 use crate::store::Database;
 use crate::trainer::{Config, NewJob, Trainer, Wishes};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 fn base() -> Arc<Base> {
     static BASE: OnceLock<Arc<Base>> = OnceLock::new();
@@ -145,7 +145,7 @@ impl Shop {
                 let _ = tokio::time::timeout(Duration::from_millis(200), live.recv()).await;
             }
         };
-        tokio::time::timeout(PATIENCE, reached)
+        tokio::time::timeout(LONGEST_WAIT, reached)
             .await
             .expect("the status is reached")
     }
@@ -158,7 +158,7 @@ impl Shop {
                 let _ = tokio::time::timeout(Duration::from_millis(200), live.recv()).await;
             }
         };
-        tokio::time::timeout(PATIENCE, told)
+        tokio::time::timeout(LONGEST_WAIT, told)
             .await
             .expect("a step is told");
     }

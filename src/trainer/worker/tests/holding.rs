@@ -131,10 +131,10 @@ async fn a_job_of_another_base_waits_for_it_and_says_so() {
 #[tokio::test]
 async fn checking_data_waits_for_its_turn_and_not_for_ever() {
     let checks = Arc::new(tokio::sync::Semaphore::new(1));
-    let held = turn(&checks, PATIENCE).await.unwrap();
+    let held = turn(&checks, LONGEST_WAIT).await.unwrap();
     let refused = turn(&checks, Duration::ZERO).await;
     assert!(matches!(refused, Err(Reason::Overloaded { .. })));
-    let (next, ()) = tokio::join!(turn(&checks, PATIENCE), async { drop(held) });
+    let (next, ()) = tokio::join!(turn(&checks, LONGEST_WAIT), async { drop(held) });
     drop(next.unwrap());
 }
 
@@ -150,7 +150,10 @@ fn a_trainer_dropped_with_its_runtime_ends_without_a_panic() {
     runtime.shutdown_background();
     let ended = async {
         let ended = ended.wait_for(|ended| *ended);
-        tokio::time::timeout(PATIENCE, ended).await.unwrap().is_ok()
+        tokio::time::timeout(LONGEST_WAIT, ended)
+            .await
+            .unwrap()
+            .is_ok()
     };
     let after = tokio::runtime::Runtime::new().unwrap();
     assert!(after.block_on(ended), "the thread ended by a panic");

@@ -1,4 +1,4 @@
-//! How many versions a name keeps, and that what takes time keeps nobody from a change.
+//! How many versions a name keeps, and that a change never waits for what takes long.
 
 use super::*;
 
@@ -121,9 +121,9 @@ async fn a_version_that_another_name_or_a_request_has_stays_there() {
 }
 
 #[tokio::test]
-async fn whoever_waits_for_a_place_in_memory_keeps_nobody_from_publishing() {
+async fn a_wait_for_a_place_in_memory_delays_no_publication() {
     let home = Home::new();
-    let registry = home.open_patient(1).await;
+    let registry = home.open_waiting(1).await;
     publish(&registry, "a", 1).await;
     publish(&registry, "b", 2).await;
     let running = lease(&registry, "a").await.unwrap();
@@ -149,7 +149,7 @@ async fn whoever_waits_for_a_place_in_memory_keeps_nobody_from_publishing() {
 #[tokio::test]
 async fn a_request_that_waits_while_what_it_asked_for_is_forgotten_gets_what_the_name_means_then() {
     let home = Home::new();
-    let registry = home.open_patient(1).await;
+    let registry = home.open_waiting(1).await;
     publish(&registry, "a", 1).await;
     let running = lease(&registry, "a").await.unwrap();
     publish(&registry, "b", 2).await;
