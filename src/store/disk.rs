@@ -23,7 +23,7 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Writes `bytes` to `folder/name` so that a crash leaves either no such file or the whole of it.
-pub(super) fn publish_file(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+pub fn publish_file(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let staged = folder.join(format!(".{name}.part"));
     remove(&staged)?;
     write_synced(&staged, bytes)?;
@@ -32,7 +32,7 @@ pub(super) fn publish_file(folder: &Path, name: &str, bytes: &[u8]) -> io::Resul
 }
 
 /// Creates a folder whose name survives a crash.
-pub fn create_folder(path: &Path) -> io::Result<()> {
+pub(super) fn create_folder(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)?;
     path.parent().map_or(Ok(()), sync_folder)
 }

@@ -16,7 +16,7 @@ use super::fault::unreadable;
 use super::page::{Page, one_more};
 use crate::domain::{AdapterName, FileId, Generation, JobEvent, JobId, JobStatus, JobView, Reason};
 
-pub use changes::{Error, Far};
+pub use changes::{JobError, JobProgress};
 pub use events::NewEvent;
 
 /// A job as stored: what callers see of it, and what only running it needs.

@@ -26,13 +26,13 @@ pub use audit::Audit;
 pub use blocking::{blocking, joined};
 pub use clock::now;
 pub use database::Database;
-pub use disk::{create_folder, remove, sweep};
+pub use disk::{publish_file, remove, sweep};
 #[cfg(test)]
 pub use entry::testing;
 pub use entry::{Entry, NamedVersion, Version};
 pub use failpoint::{Failpoint, Failpoints, NoFailpoints};
 pub use fault::io as disk_fault;
-pub use jobs::{Error, Far, JobRow, Jobs, NewEvent, Publishing, is_over};
+pub use jobs::{JobError, JobProgress, JobRow, Jobs, NewEvent, Publishing, is_over};
 pub use names::Names;
 pub use page::Page;
 pub use retry::retry;

@@ -176,7 +176,7 @@ async fn a_paused_job_waits_again_once_resumed() {
     assert!(jobs.claim(DIGEST).await.unwrap().is_none());
     assert!(resume().await);
     assert!(jobs.claim(DIGEST).await.unwrap().is_some());
-    let error = Error {
+    let error = JobError {
         code: "storage_failed",
         message: "why",
         param: Some("rank"),
@@ -197,7 +197,7 @@ async fn what_is_over_is_no_longer_unfinished() {
         let id = home.job(id, &file).await;
         jobs.claim(DIGEST).await.unwrap();
         let (message, param) = ("why", None);
-        let error = Error {
+        let error = JobError {
             code,
             message,
             param,
@@ -229,7 +229,7 @@ async fn a_step_is_told_once_and_progress_never_goes_back() {
         };
         NewEvent::about(format!("step {n}"), EventData::Step(metrics))
     };
-    let far = |step, loss| Far {
+    let far = |step, loss| JobProgress {
         step,
         tokens: step * 10,
         train_loss: Some(loss),

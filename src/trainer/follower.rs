@@ -14,7 +14,7 @@ use super::fault::Fault;
 use super::run::{StepReport, Watch};
 use super::worker::Worker;
 use crate::domain::{CheckpointWritten, Evaluation, EventData, JobId, Level, StepMetrics};
-use crate::store::{Far, NewEvent, now};
+use crate::store::{JobProgress, NewEvent, now};
 
 const GROUP: Duration = Duration::from_millis(500);
 /// Events of one group at most: very small steps are told in time, too.
@@ -26,7 +26,7 @@ pub struct Follower<'a> {
     /// Set from outside to interrupt this job.
     interrupted: &'a AtomicBool,
     pending: Vec<NewEvent>,
-    far: Option<Far>,
+    far: Option<JobProgress>,
     stored: Instant,
     /// When this run began, and after which step.
     began: (Instant, u64),
@@ -94,7 +94,7 @@ impl Watch for Follower<'_> {
     }
 
     fn stepped(&mut self, report: &StepReport) -> Result<(), Fault> {
-        self.far = Some(Far {
+        self.far = Some(JobProgress {
             step: report.step,
             tokens: report.total_tokens,
             train_loss: finite(report.stepped.loss),

@@ -19,7 +19,7 @@ use crate::adapter::peft;
 use crate::adapter::{Fit, Precision};
 use crate::domain::{JobEvent, JobId, JobStatus, Level, Reason};
 use crate::kernels::pool::{self, Class};
-use crate::store::{self, Artefacts, Error, JobRow, NewEvent};
+use crate::store::{self, Artefacts, JobError, JobRow, NewEvent};
 
 /// The graph of a deep model is walked by recursion.
 pub const STACK: usize = 64 << 20;
@@ -236,7 +236,7 @@ impl Worker<'_> {
         tracing::error!(job = %id, %fault, "the job failed");
         let (message, param) = (fault.to_string(), fault.param());
         let event = NewEvent::message(Level::Error, message.as_str());
-        let error = Error {
+        let error = JobError {
             code: fault.code(),
             message: &message,
             param: param.as_deref(),

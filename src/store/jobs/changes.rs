@@ -1,5 +1,5 @@
 //! Changes of a job's status. Each is a compare-and-set, so that a cancel and the end of a job cannot both win, and its event
-//! is is stored with it.
+//! is stored with it.
 
 use super::events::append;
 use super::{DIVERGED, JobRow, Jobs, NewEvent, Publishing};
@@ -9,7 +9,7 @@ use crate::store::database::{Statement, commit, run};
 
 /// Why a job failed.
 #[derive(Debug, Clone, Copy)]
-pub struct Error<'a> {
+pub struct JobError<'a> {
     pub code: &'a str,
     pub message: &'a str,
     /// The field at fault.
@@ -18,7 +18,7 @@ pub struct Error<'a> {
 
 /// How far a running job is.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Far {
+pub struct JobProgress {
     pub step: u64,
     pub tokens: u64,
     pub train_loss: Option<f64>,
@@ -123,7 +123,7 @@ impl Jobs {
         self.change(update, id, event).await
     }
 
-    pub async fn fail(&self, id: &JobId, error: Error<'_>, event: &NewEvent) -> Changed {
+    pub async fn fail(&self, id: &JobId, error: JobError<'_>, event: &NewEvent) -> Changed {
         let update = sqlx::query(
             "UPDATE jobs SET status = 'failed', finished_at = ?, estimated_finish = NULL, error_code = ?, \
              error_message = ?, error_param = ? WHERE id = ? AND status = 'running'",
@@ -142,7 +142,7 @@ impl Jobs {
         &self,
         id: &JobId,
         events: &[NewEvent],
-        far: Option<&Far>,
+        far: Option<&JobProgress>,
     ) -> Result<Vec<JobEvent>, Reason> {
         let mut change = self.database.begin().await?;
         let stored = append(&mut change, id, events).await?;
