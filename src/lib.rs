@@ -16,5 +16,6 @@ pub mod model;
 pub mod pb;
 pub mod registry;
 pub mod scheduler;
+pub mod store;
 pub mod text;
 pub mod trainer;

@@ -6,6 +6,7 @@ mod chat;
 mod event;
 mod ids;
 mod job;
+mod job_event;
 mod pointer;
 mod reason;
 mod recipe;
@@ -15,7 +16,10 @@ pub use adapter::{AdapterView, Tier};
 pub use chat::{Message, Role, join_parts};
 pub use event::{Event, FinishReason, TokenInfo, TopToken, Usage};
 pub use ids::{AdapterName, FileId, Generation, JobId, NameError, Pin};
-pub use job::{CheckpointView, FileView, JobEvent, JobEventKind, JobStatus, JobView, Level};
+pub use job::{CheckpointView, FileView, JobStatus, JobView};
+pub use job_event::{
+    CheckpointWritten, Evaluation, EventData, JobEvent, Level, NoData, StepMetrics,
+};
 pub use pointer::lfs_pointer;
 pub use reason::{BadRow, Reason};
 pub use recipe::{Method, Recipe, Schedule, Targets};

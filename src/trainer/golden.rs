@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use super::fault::Fault;
 use super::plan::{Data, Parent, Plan, settle};
+use super::publish;
 use super::recipe::Wishes;
 use super::run::{Ending, RunSpec, StepReport, Watch, run as train};
-use super::{publish, store};
 use crate::adapter::{Adapter, Fit, Precision, Routed, peft};
 use crate::device::Array;
 use crate::domain::Schedule;
@@ -130,7 +130,7 @@ fn go(base: &Base, wishes: &Wishes) -> (peft::Files, Vec<StepReport>) {
         validation: None,
     };
     let recipe = settle(wishes, Some(&parent.adapter), base).unwrap();
-    let plan = Plan::new(base, recipe, Some(parent), data, store::now()).unwrap();
+    let plan = Plan::new(base, recipe, Some(parent), data, crate::store::now()).unwrap();
     let spec = RunSpec {
         learner: &base.model,
         recipe: &plan.recipe,

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use super::checkpoint::{Checkpoints, Found, Progress, Tensors};
 use super::data::{Example, Order};
 use super::evaluate::{Score, evaluate};
-use super::fault::Fault;
+use super::fault::{Fault, retry};
 use super::learner::Learner;
 use super::optimizer::{AdamW, Settings};
-use super::patience::insist;
 use super::schedule::LearningRate;
 use super::step::{StepAt, Stepped, TrainState};
 use super::trainable::Trainable;
@@ -35,7 +34,7 @@ pub struct RunSpec<'a> {
     pub precision: Precision,
 }
 
-/// What one step did, for whoever follows the job.
+/// What one step did, for those who follow the job.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepReport {
     /// Counted from 1.
@@ -215,10 +214,10 @@ impl<'c> Run<'c, '_> {
     /// Scores what there is before the first step. `false`: interrupted.
     fn score_before(&mut self) -> Result<bool, Fault> {
         if self.progress.step == 0 {
-            let Some(probe_rows) = self.score(Of::Adapter, &self.probe_rows())? else {
+            let Some(probed) = self.score(Of::Adapter, &self.probe_rows())? else {
                 return Ok(false);
             };
-            self.progress.before = Some(probe_rows.loss).filter(|loss| loss.is_finite());
+            self.progress.before = Some(probed.loss).filter(|loss| loss.is_finite());
         }
         let held_out: Vec<&Example> = self.spec.held_out.iter().collect();
         if held_out.is_empty() || self.progress.base.is_some() {
@@ -396,7 +395,7 @@ impl<'c> Run<'c, '_> {
             values: self.state.trainable.values(),
             moments: self.state.optimizer.moments().to_vec(),
         };
-        let kept = insist(&mut |pause| self.watch.wait(pause), || {
+        let kept = retry(&mut |pause| self.watch.wait(pause), || {
             Ok(checkpoints.save(&self.progress, &self.names, &tensors)?)
         })?;
         self.saved = Instant::now();

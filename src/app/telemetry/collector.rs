@@ -1,4 +1,4 @@
-//! What the doors see of telemetry: a scrape gathers the parts' numbers, an answer is counted.
+//! What HTTP and gRPC see of telemetry: a scrape collects the parts' numbers, an answer is counted.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use super::telemetry::{Gauges, Metrics};
+use super::{Gauges, Metrics};
 use crate::api::{grpc, http};
 use crate::domain::JobStatus;
 use crate::model::Base;
@@ -15,7 +15,7 @@ use crate::registry::Registry;
 use crate::scheduler::Scheduler;
 use crate::trainer::Trainer;
 
-pub struct Doors {
+pub struct Collector {
     pub metrics: Arc<Metrics>,
     pub base: Arc<Base>,
     pub registry: Registry,
@@ -26,7 +26,7 @@ pub struct Doors {
     pub jobs: Mutex<Vec<(JobStatus, u64)>>,
 }
 
-impl Doors {
+impl Collector {
     fn gauges(&self) -> Gauges {
         let load = self.scheduler.load();
         let (adapters, _) = self.registry.resident_bytes();
@@ -55,7 +55,7 @@ impl Doors {
     }
 }
 
-impl http::Telemetry for Doors {
+impl http::Telemetry for Collector {
     fn exposition(&self) -> String {
         self.metrics
             .forget_adapters(|name| name.parse().is_ok_and(|name| self.registry.knows(&name)));
@@ -70,19 +70,15 @@ impl http::Telemetry for Doors {
     }
 }
 
-impl grpc::Telemetry for Doors {
+impl grpc::Telemetry for Collector {
     fn called(&self, route: &str, code: &'static str) {
         self.metrics.answered(route, code);
     }
 }
 
 /// Keeps the training metrics and job counts current.
-pub async fn follow_jobs(
-    doors: Arc<Doors>,
-    metrics: Arc<Metrics>,
-    trainer: Trainer,
-    stop: CancellationToken,
-) {
+pub async fn follow_jobs(collector: Arc<Collector>, trainer: Trainer, stop: CancellationToken) {
+    let metrics = &collector.metrics;
     let mut events = trainer.watch();
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     let mut following = true;
@@ -92,7 +88,7 @@ pub async fn follow_jobs(
             () = stop.cancelled() => return,
             _ = tick.tick() => {
                 let counts = trainer.counts().await;
-                *doors.jobs.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+                *collector.jobs.lock().unwrap_or_else(PoisonError::into_inner) = counts;
                 let mut ended = Vec::new();
                 for job in &training {
                     if trainer.job(job).await.is_ok_and(|job| job.status.is_final()) {

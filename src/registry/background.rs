@@ -10,13 +10,13 @@ use crate::device::Turns;
 use crate::domain::Reason;
 use crate::kernels::pool::{self, Class};
 
-pub(super) struct Quiet {
+pub(super) struct Background {
     turns: Turns,
     most: u32,
     places: Arc<Semaphore>,
 }
 
-impl Quiet {
+impl Background {
     /// For so many pieces of work at once.
     pub fn new(turns: Turns, most: u32) -> Self {
         Self {
@@ -39,9 +39,9 @@ impl Quiet {
         std::thread::Builder::new()
             .name("adapters".into())
             .spawn(move || {
-                // The place is taken for as long as the work lasts, whoever still waits for it.
+                // The place is taken for as long as the work lasts, even if the caller has gone away.
                 let _place = place;
-                // Whoever asked may have gone away.
+                // Fails where the caller has gone away.
                 let _ = done.send(pool::within(beside, work));
             })
             .map_err(|error| Reason::Internal(format!("a thread for adapters: {error}")))?;

@@ -1,13 +1,12 @@
 //! What becomes of versions that no name keeps.
 
-use tempfile::TempDir;
-
-use super::{Registry, blocking};
+use super::Registry;
 use crate::domain::{Generation, Reason};
+use crate::store::{Removed, blocking};
 
 /// Contents on their way out, under no name any more.
 #[must_use]
-pub(super) struct Discarded(Option<TempDir>);
+pub(super) struct Discarded(Option<Removed>);
 
 impl Registry {
     /// Takes contents without a row away from memory, once nothing uses them, and from disk. One that cannot be taken away now
@@ -19,8 +18,8 @@ impl Registry {
         for generation in &generations {
             self.shared.residency.retire(*generation);
         }
-        let store = self.shared.store.clone();
-        let taken = blocking(move || store.discard(&generations)).await;
+        let contents = self.shared.contents.clone();
+        let taken = blocking(move || contents.discard(&generations)).await;
         Discarded(taken.inspect_err(warn).ok())
     }
 }

@@ -1,4 +1,4 @@
-//! How many versions a name keeps, and that what takes time keeps nobody from a change.
+//! How many versions a name keeps, and that a change never waits for what takes long.
 
 use super::*;
 
@@ -10,10 +10,9 @@ async fn history(registry: &Registry, text: &str) -> Vec<Generation> {
     registry.history(&name(text)).await.unwrap()
 }
 
-async fn rows(registry: &Registry, table: &str) -> i64 {
-    let sql = format!("SELECT count(*) FROM {table}");
-    let query = sqlx::query_scalar(sqlx::AssertSqlSafe(sql));
-    query.fetch_one(&registry.shared.pool).await.unwrap()
+async fn rows(home: &Home, table: &str) -> i64 {
+    let count = format!("SELECT count(*) FROM {table}");
+    home.database().await.select(&count).await[0]
 }
 
 #[tokio::test]
@@ -32,7 +31,7 @@ async fn a_publication_removes_the_oldest_versions_from_disk_memory_and_tables()
         ("adapter_history", KEEP),
         ("adapter_lineage", KEEP - 1),
     ] {
-        assert_eq!(rows(&registry, table).await, most as i64, "{table}");
+        assert_eq!(rows(&home, table).await, most as i64, "{table}");
     }
     let gone = lease(&registry, &format!("legal@{}", generation(3))).await;
     assert!(matches!(gone.err(), Some(Reason::NoSuchGeneration { .. })));
@@ -92,7 +91,7 @@ async fn going_back_and_forth_leaves_no_ever_longer_way_back() {
         let to = generation(1 + round % 2);
         registry.promote(&name("legal"), to, None).await.unwrap();
     }
-    assert_eq!(rows(&registry, "adapter_lineage").await, KEEP as i64);
+    assert_eq!(rows(&home, "adapter_lineage").await, KEEP as i64);
     let back = registry.rollback(&name("legal"), None).await.unwrap();
     assert_eq!(back.generation, generation(1));
 }
@@ -122,9 +121,9 @@ async fn a_version_that_another_name_or_a_request_has_stays_there() {
 }
 
 #[tokio::test]
-async fn whoever_waits_for_a_place_in_memory_keeps_nobody_from_publishing() {
+async fn a_wait_for_a_place_in_memory_delays_no_publication() {
     let home = Home::new();
-    let registry = home.open_patient(1).await;
+    let registry = home.open_waiting(1).await;
     publish(&registry, "a", 1).await;
     publish(&registry, "b", 2).await;
     let running = lease(&registry, "a").await.unwrap();
@@ -150,7 +149,7 @@ async fn whoever_waits_for_a_place_in_memory_keeps_nobody_from_publishing() {
 #[tokio::test]
 async fn a_request_that_waits_while_what_it_asked_for_is_forgotten_gets_what_the_name_means_then() {
     let home = Home::new();
-    let registry = home.open_patient(1).await;
+    let registry = home.open_waiting(1).await;
     publish(&registry, "a", 1).await;
     let running = lease(&registry, "a").await.unwrap();
     publish(&registry, "b", 2).await;

@@ -1,4 +1,4 @@
-//! Names and versions in the database. Every function works inside a caller's transaction.
+//! Names and versions as rows. Every function works inside a caller's transaction.
 
 use std::collections::HashMap;
 use std::str::FromStr;
@@ -7,9 +7,9 @@ use std::sync::Arc;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::fault;
-use super::snapshot::{Entry, Held, Version};
 use crate::domain::{AdapterName, Generation, Reason};
+use crate::store::database::{Statement, run};
+use crate::store::entry::{Entry, NamedVersion, Version};
 
 /// All names, or the one given.
 pub(super) async fn read(
@@ -17,7 +17,7 @@ pub(super) async fn read(
     only: Option<&AdapterName>,
 ) -> Result<Vec<Entry>, Reason> {
     let only = only.map(AdapterName::as_str);
-    let mut had: HashMap<String, Vec<Arc<Held>>> = HashMap::new();
+    let mut had: HashMap<String, Vec<Arc<NamedVersion>>> = HashMap::new();
     let rows = sqlx::query(
         "SELECT name, generation, kind, rank, bytes, created_at, source, evaluation, base_name, base_digest
          FROM adapter_history JOIN adapter_versions USING (generation)
@@ -25,10 +25,9 @@ pub(super) async fn read(
     )
     .bind(only)
     .fetch_all(&mut *db)
-    .await
-    .map_err(fault::sql)?;
+    .await?;
     for row in rows {
-        had.entry(column(&row, "name")?)
+        had.entry(row.try_get("name")?)
             .or_default()
             .push(Arc::new(held(&row)?));
     }
@@ -40,24 +39,23 @@ pub(super) async fn read(
     )
     .bind(only)
     .fetch_all(&mut *db)
-    .await
-    .map_err(fault::sql)?;
+    .await?;
     rows.iter()
         .map(|row| {
-            let name: String = column(row, "name")?;
+            let name: String = row.try_get("name")?;
             let had = had.remove(&name).unwrap_or_default();
             let generation: Generation = parsed(row, "generation")?;
             let current = had
                 .iter()
                 .find(|held| held.generation() == generation)
                 .cloned();
-            let previous: Option<String> = column(row, "previous")?;
+            let previous: Option<String> = row.try_get("previous")?;
             Ok(Entry {
                 current: current.ok_or_else(|| damaged(&name, "its current version is missing"))?,
                 previous: previous.map(|text| parse(&text)).transpose()?,
                 name: parse(&name)?,
-                pinned: column(row, "pinned")?,
-                had,
+                pinned: row.try_get("pinned")?,
+                versions: had,
             })
         })
         .collect()
@@ -76,16 +74,16 @@ pub(super) async fn read_one(
 pub(super) async fn record(
     db: &mut SqliteConnection,
     name: &AdapterName,
-    held: &Held,
+    held: &NamedVersion,
 ) -> Result<(), Reason> {
-    let Held {
+    let NamedVersion {
         version,
         source,
         evaluation,
         base_name,
         base_digest,
     } = held;
-    sqlx::query(
+    let insert = sqlx::query(
         "INSERT INTO adapter_versions (generation, kind, rank, bytes, created_at) VALUES (?, ?, ?, ?, ?)
          ON CONFLICT (generation) DO NOTHING",
     )
@@ -93,12 +91,10 @@ pub(super) async fn record(
     .bind(&version.kind)
     .bind(version.rank as i64)
     .bind(version.bytes as i64)
-    .bind(version.created_at)
-    .execute(&mut *db)
-    .await
-    .map_err(fault::sql)?;
+    .bind(version.created_at);
+    run(&mut *db, insert).await?;
     // The sequence moves too: a version published again is the newest publication.
-    sqlx::query(
+    let insert = sqlx::query(
         "INSERT INTO adapter_history (sequence, name, generation, source, evaluation, base_name, base_digest)
          VALUES ((SELECT coalesce(max(sequence), 0) + 1 FROM adapter_history), ?, ?, ?, ?, ?, ?)
          ON CONFLICT (name, generation) DO UPDATE SET sequence = excluded.sequence, source = excluded.source,
@@ -109,11 +105,8 @@ pub(super) async fn record(
     .bind(source)
     .bind(evaluation.as_ref().map(ToString::to_string))
     .bind(base_name)
-    .bind(&base_digest[..])
-    .execute(&mut *db)
-    .await
-    .map_err(fault::sql)?;
-    Ok(())
+    .bind(&base_digest[..]);
+    run(db, insert).await.map(drop)
 }
 
 /// Points `name` to a version it has had, from `from` (`None`: the name is new); what it pointed to becomes the one
@@ -131,19 +124,17 @@ pub(super) async fn point(
         .bind(name.as_str())
         .bind(to.to_string()),
         Some(from) => {
-            sqlx::query(
+            let insert = sqlx::query(
                 "INSERT INTO adapter_lineage (name, depth, generation)
                  VALUES (?1, (SELECT coalesce(max(depth), 0) + 1 FROM adapter_lineage WHERE name = ?1), ?2)",
             )
             .bind(name.as_str())
-            .bind(from.to_string())
-            .execute(&mut *db)
-            .await
-            .map_err(fault::sql)?;
+            .bind(from.to_string());
+            run(&mut *db, insert).await?;
             swap(name, from, to)
         }
     };
-    expect_one(moved.execute(&mut *db).await, name)
+    run_once(db, moved, name).await
 }
 
 /// Takes back the last `point`: `to` is the version before `from`.
@@ -155,16 +146,12 @@ pub(super) async fn step_back(
 ) -> Result<(), Reason> {
     let newest = "DELETE FROM adapter_lineage WHERE name = ?1 AND generation = ?2
                   AND depth = (SELECT max(depth) FROM adapter_lineage WHERE name = ?1)";
-    let removed = sqlx::query(newest)
-        .bind(name.as_str())
-        .bind(to.to_string())
-        .execute(&mut *db)
-        .await;
-    expect_one(removed, name)?;
-    expect_one(swap(name, from, to).execute(&mut *db).await, name)
+    let remove = sqlx::query(newest).bind(name.as_str()).bind(to.to_string());
+    run_once(&mut *db, remove, name).await?;
+    run_once(db, swap(name, from, to), name).await
 }
 
-fn swap(name: &AdapterName, from: Generation, to: Generation) -> Query<'static> {
+fn swap(name: &AdapterName, from: Generation, to: Generation) -> Statement<'static> {
     sqlx::query("UPDATE adapter_names SET generation = ? WHERE name = ? AND generation = ?")
         .bind(to.to_string())
         .bind(name.to_string())
@@ -179,7 +166,7 @@ pub(super) async fn set_pinned(
     let query = sqlx::query("UPDATE adapter_names SET pinned = ? WHERE name = ?")
         .bind(pinned)
         .bind(name.as_str());
-    expect_one(query.execute(&mut *db).await, name)
+    run_once(db, query, name).await
 }
 
 /// Forgets the name, which has had these versions. Returns those that no name has any more.
@@ -227,7 +214,7 @@ pub(super) async fn shorten(
     let sql = "DELETE FROM adapter_lineage WHERE name = ?1 AND depth <=
                    (SELECT max(depth) FROM adapter_lineage WHERE name = ?1) - ?2";
     let query = sqlx::query(sql).bind(name.as_str());
-    run(db, query.bind(most as i64)).await
+    run(db, query.bind(most as i64)).await.map(drop)
 }
 
 /// Removes those of `versions` that no name has. Returns them.
@@ -237,77 +224,24 @@ async fn orphans(
 ) -> Result<Vec<Generation>, Reason> {
     let mut orphans = Vec::new();
     for generation in versions {
-        let removed = sqlx::query(
+        let remove = sqlx::query(
             "DELETE FROM adapter_versions WHERE generation = ?1
                  AND NOT EXISTS (SELECT 1 FROM adapter_history WHERE generation = ?1)",
-        )
-        .bind(generation.to_string())
-        .execute(&mut *db)
-        .await
-        .map_err(fault::sql)?;
-        if removed.rows_affected() > 0 {
+        );
+        if run(&mut *db, remove.bind(generation.to_string())).await? > 0 {
             orphans.push(*generation);
         }
     }
     Ok(orphans)
 }
 
-type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
-
-async fn run(db: &mut SqliteConnection, query: Query<'_>) -> Result<(), Reason> {
-    query.execute(db).await.map_err(fault::sql)?;
-    Ok(())
-}
-
-/// One line of the record of who did what; it is written with the change or not at all.
-pub(super) struct Audit<'a> {
-    pub action: &'static str,
-    pub name: &'a AdapterName,
-    pub generation: Option<Generation>,
-    pub previous: Option<Generation>,
-    pub source: Option<&'a str>,
-}
-
-pub(super) async fn audit(db: &mut SqliteConnection, line: Audit<'_>) -> Result<(), Reason> {
-    sqlx::query(
-        "INSERT INTO adapter_audit (at, action, name, generation, previous, source)
-         VALUES (unixepoch(), ?, ?, ?, ?, ?)",
-    )
-    .bind(line.action)
-    .bind(line.name.as_str())
-    .bind(line.generation.map(|generation| generation.to_string()))
-    .bind(line.previous.map(|generation| generation.to_string()))
-    .bind(line.source)
-    .execute(db)
-    .await
-    .map_err(fault::sql)?;
-    Ok(())
-}
-
-/// Whether the record has a publication of this version under this name from there.
-pub(super) async fn has_published(
+/// Of a statement that finds its one row unless something else has changed the name.
+async fn run_once(
     db: &mut SqliteConnection,
-    name: &AdapterName,
-    generation: Generation,
-    source: &str,
-) -> Result<bool, Reason> {
-    sqlx::query_scalar(
-        "SELECT EXISTS (SELECT 1 FROM adapter_audit
-             WHERE action = 'publish' AND name = ? AND generation = ? AND source = ?)",
-    )
-    .bind(name.as_str())
-    .bind(generation.to_string())
-    .bind(source)
-    .fetch_one(db)
-    .await
-    .map_err(fault::sql)
-}
-
-fn expect_one(
-    outcome: Result<sqlx::sqlite::SqliteQueryResult, sqlx::Error>,
+    statement: Statement<'_>,
     name: &AdapterName,
 ) -> Result<(), Reason> {
-    match outcome.map_err(fault::sql)?.rows_affected() {
+    match run(db, statement).await? {
         1 => Ok(()),
         _ => Err(Reason::WrongState(format!(
             "adapter `{name}` has been changed by another process; try again"
@@ -315,39 +249,32 @@ fn expect_one(
     }
 }
 
-fn held(row: &SqliteRow) -> Result<Held, Reason> {
-    let name: String = column(row, "name")?;
-    let evaluation: Option<String> = column(row, "evaluation")?;
-    let digest: Vec<u8> = column(row, "base_digest")?;
-    Ok(Held {
+fn held(row: &SqliteRow) -> Result<NamedVersion, Reason> {
+    let name: String = row.try_get("name")?;
+    let evaluation: Option<String> = row.try_get("evaluation")?;
+    let digest: Vec<u8> = row.try_get("base_digest")?;
+    Ok(NamedVersion {
         version: Version {
             generation: parsed(row, "generation")?,
-            kind: column(row, "kind")?,
-            rank: column::<i64>(row, "rank")? as usize,
-            bytes: column::<i64>(row, "bytes")? as u64,
-            created_at: column(row, "created_at")?,
+            kind: row.try_get("kind")?,
+            rank: row.try_get::<i64, _>("rank")? as usize,
+            bytes: row.try_get::<i64, _>("bytes")? as u64,
+            created_at: row.try_get("created_at")?,
         },
-        source: column(row, "source")?,
+        source: row.try_get("source")?,
         evaluation: evaluation
             .map(|text| serde_json::from_str(&text))
             .transpose()
             .map_err(|_| damaged(&name, "its evaluation is no JSON"))?,
-        base_name: column(row, "base_name")?,
+        base_name: row.try_get("base_name")?,
         base_digest: digest
             .try_into()
             .map_err(|_| damaged(&name, "its base digest is not 32 bytes"))?,
     })
 }
 
-fn column<'r, T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>>(
-    row: &'r SqliteRow,
-    name: &str,
-) -> Result<T, Reason> {
-    row.try_get(name).map_err(fault::sql)
-}
-
 fn parsed<T: FromStr<Err: std::fmt::Display>>(row: &SqliteRow, name: &str) -> Result<T, Reason> {
-    parse(&column::<String>(row, name)?)
+    parse(row.try_get::<&str, _>(name)?)
 }
 
 fn parse<T: FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Reason> {
