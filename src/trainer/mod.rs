@@ -36,6 +36,6 @@ mod verdict;
 mod worker;
 
 pub use create::NewJob;
-pub use recipe::{DEFAULT_LEARNING_RATE, Wishes};
+pub use recipe::Wishes;
 pub use service::{Config, Trainer};
 pub use store::Page;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::shape::{ANY_INTEGER, COUNT, FLAG, Field, Kind, Neutral, Shape, TEXT, TOKEN_ID};
-use crate::domain::{Reason, Sampling, Urgency};
+use crate::domain::{Range, Reason, Sampling, Urgency};
 
 const STREAM_OPTIONS: Shape = Shape {
     name: "StreamOptions",
@@ -31,15 +31,9 @@ const STREAM_OPTIONS: Shape = Shape {
 };
 
 const STOP: Kind = Kind::Text { min: 1, max: 1024 };
-const ONE: Kind = Kind::Number { min: 0.0, max: 1.0 };
-const PENALTY: Kind = Kind::Number {
-    min: -2.0,
-    max: 2.0,
-};
-const BIAS: Kind = Kind::Number {
-    min: -100.0,
-    max: 100.0,
-};
+const ONE: Kind = Kind::Number(Range::between(0.0, 1.0));
+const PENALTY: Kind = Kind::Number(Range::between(-2.0, 2.0));
+const BIAS: Kind = Kind::Number(Range::between(-100.0, 100.0));
 
 /// Which model and adapter.
 pub(super) const CHOICE: &[Field] = &[
@@ -58,12 +52,12 @@ pub(super) const CHOICE: &[Field] = &[
 pub(super) const SAMPLING: &[Field] = &[
     Field::new(
         "temperature",
-        Kind::Number { min: 0.0, max: 2.0 },
+        Kind::Number(Range::between(0.0, 2.0)),
         "0 is greedy. Default 1.",
     ),
     Field::new(
         "top_p",
-        Kind::Above { low: 0.0, max: 1.0 },
+        Kind::Number(Range::above(0.0).at_most(1.0)),
         "Keep the likeliest tokens that reach this probability.",
     ),
     Field::new(
@@ -126,10 +120,7 @@ pub(super) const SAMPLING: &[Field] = &[
     ),
     Field::new(
         "repetition_penalty",
-        Kind::Above {
-            low: 0.0,
-            max: 100.0,
-        },
+        Kind::Number(Range::above(0.0).at_most(100.0)),
         "Over prompt and answer; 1 is off.",
     ),
     Field::new(
@@ -172,10 +163,7 @@ pub(super) const SAMPLING: &[Field] = &[
     ),
     Field::new(
         "timeout",
-        Kind::Above {
-            low: 0.0,
-            max: 86_400.0,
-        },
+        Kind::Number(Range::above(0.0).at_most(86_400.0)),
         "Seconds the answer may take: without a token it then fails with `deadline_exceeded`, with some it ends as `length`.",
     ),
 ];
