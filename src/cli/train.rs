@@ -3,15 +3,16 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use serde_json::{Map, Value, json};
 
+use super::flags::{Flags, Rows};
 use super::follow::follow;
 use super::output::{cell, line};
 use super::{Client, Failure, Output, Upload, job};
-use crate::domain::settings::{Kind, Setting, TABLE};
+use crate::domain::settings::{Setting, TABLE};
 
 #[derive(Debug, Clone, clap::Args)]
+#[command(group(clap::ArgGroup::new("length").args(["epochs", "steps"])))]
 pub struct TrainArgs {
     /// The name the new adapter is served under
     #[arg(long)]
@@ -26,63 +27,15 @@ pub struct TrainArgs {
     #[arg(long)]
     wait: bool,
     #[command(flatten)]
-    recipe: RecipeArgs,
+    recipe: Flags<Training>,
 }
 
-/// The settings that were said, by their names, as a job takes them; a flag for each row of the table.
-#[derive(Debug, Clone, Default)]
-struct RecipeArgs(Map<String, Value>);
+/// What is left out gets the daemon's default.
+#[derive(Debug, Clone)]
+enum Training {}
 
-impl clap::Args for RecipeArgs {
-    fn augment_args(command: Command) -> Command {
-        TABLE
-            .iter()
-            .fold(command, |command, setting| command.arg(flag(setting)))
-    }
-
-    fn augment_args_for_update(command: Command) -> Command {
-        Self::augment_args(command)
-    }
-}
-
-/// Names made here are kept for good: the parser takes no others, and there are few.
-fn flag(setting: &'static Setting) -> Arg {
-    let help = format!("{} [default: {}]", setting.about, setting.default());
-    let arg = Arg::new(setting.name)
-        .long(&*setting.flag().leak())
-        .help(help)
-        .help_heading(setting.group.title())
-        .value_parser(|text: &str| setting.parse(text));
-    let arg = match setting.kind {
-        Kind::Flag | Kind::Off => arg
-            .num_args(0..=1)
-            .require_equals(true)
-            .default_missing_value("true")
-            .value_name("BOOL"),
-        Kind::Interval => arg.value_name("STEPS"),
-        Kind::Choice(names) => arg.value_name(&*names.join("|").leak()),
-        Kind::Modules => arg.value_name("LIST|REGEX|all-linear"),
-        Kind::Whole(..) | Kind::Number(_) | Kind::ShareOrCount | Kind::Text => arg,
-    };
-    match setting.name {
-        "epochs" => arg.conflicts_with("steps"),
-        _ => arg,
-    }
-}
-
-impl FromArgMatches for RecipeArgs {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let said = TABLE.iter().filter_map(|setting| {
-            let value = matches.get_one::<Value>(setting.name)?;
-            Some((setting.name.to_owned(), value.clone()))
-        });
-        Ok(Self(said.collect()))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Self::from_arg_matches(matches)?;
-        Ok(())
-    }
+impl Rows for Training {
+    const ROWS: &'static [Setting] = TABLE;
 }
 
 async fn upload(client: &Client, path: &std::path::Path) -> Result<Value, Failure> {
@@ -132,7 +85,7 @@ pub async fn train(client: &Client, args: &TrainArgs, output: Output) -> Result<
         &args.name,
         &training_file,
         validation_file.as_ref(),
-        args.recipe.0.clone(),
+        args.recipe.said.clone(),
     )
     .await?;
     let id = cell(&job, "id");
@@ -159,13 +112,13 @@ mod tests {
     #[derive(clap::Parser)]
     struct Line {
         #[command(flatten)]
-        recipe: RecipeArgs,
+        recipe: Flags<Training>,
     }
 
     fn sent(flags: &[&str]) -> Value {
         let line = ["train"].iter().chain(flags);
         let line = <Line as clap::Parser>::try_parse_from(line).unwrap();
-        Value::Object(line.recipe.0)
+        Value::Object(line.recipe.said)
     }
 
     #[test]

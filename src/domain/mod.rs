@@ -10,6 +10,7 @@ mod pointer;
 mod range;
 mod reason;
 mod request;
+pub mod sampling;
 pub mod settings;
 
 pub use adapter::{AdapterView, Tier};
@@ -20,5 +21,6 @@ pub use job::{CheckpointView, FileView, JobEvent, JobEventKind, JobStatus, JobVi
 pub use pointer::lfs_pointer;
 pub use range::Range;
 pub use reason::{BadRow, Reason};
-pub use request::{AdapterChoice, Ask, Input, Sampling, Urgency};
+pub use request::{AdapterChoice, Ask, Input, MAX_SALT_BYTES, MOST_PRIORITY, Urgency};
+pub use sampling::Sampling;
 pub use settings::{Method, Recipe, Schedule, Targets, Wishes};

@@ -7,7 +7,7 @@ use crate::pb;
 
 macro_rules! make {
     ($($group:ident { $(
-        $name:ident $(or $alias:ident)* as $field:ident: $type:ty, $kind:expr, $default:expr, $methods:expr, $about:literal;
+        $name:ident $(or $alias:ident)? as $field:ident: $type:ty, $kind:expr, $default:expr, $methods:expr, $about:literal;
     )* })*) => {
         pub(super) fn wishes(recipe: pb::Recipe) -> Result<Wishes, Reason> {
             Ok(Wishes {

@@ -4,12 +4,18 @@ use super::shape::{Field, Kind, NAME, Neutral, Shape, TEXT};
 use crate::domain::Range;
 use crate::domain::settings::TABLE;
 
+/// What clients write where they leave a setting to the server.
+const AUTO: Neutral = Neutral::Text("auto");
+
 /// The `train` command's flags, by the same names.
 const FLAGS: [Field; TABLE.len()] = {
-    let mut fields = [Field::of(&TABLE[0]); TABLE.len()];
+    let mut fields = Field::all_of(TABLE);
     let mut at = 0;
     while at < TABLE.len() {
-        fields[at] = Field::of(&TABLE[at]);
+        fields[at].neutral = match fields[at].kind {
+            Kind::Text { .. } => &[AUTO, Neutral::Text("")],
+            _ => &[AUTO],
+        };
         at += 1;
     }
     fields
@@ -17,11 +23,11 @@ const FLAGS: [Field; TABLE.len()] = {
 
 /// Their other names.
 const ALIASES: [Field; ALIASED] = {
-    let mut fields = [Field::of(&TABLE[0]); ALIASED];
+    let mut fields = [FLAGS[0]; ALIASED];
     let (mut at, mut found) = (0, 0);
     while at < TABLE.len() {
-        if let [alias, ..] = TABLE[at].aliases {
-            fields[found] = Field::of(&TABLE[at]);
+        if let [alias] = TABLE[at].aliases {
+            fields[found] = FLAGS[at];
             fields[found].name = alias;
             found += 1;
         }
@@ -44,7 +50,7 @@ const OPENAI: &[Field] = &[Field::new(
     Kind::Number(Range::above(0.0)),
     "Scales the default learning rate.",
 )
-.neutral(&[Neutral::Text("auto")])];
+.neutral(&[AUTO])];
 
 const SEED: Kind = Kind::Integer {
     min: 0,

@@ -24,14 +24,15 @@ pub struct Setting {
     pub name: &'static str,
     /// The field of [`Wishes`] and [`Recipe`] that holds it.
     pub field: &'static str,
-    /// Other names, which OpenAI's clients use.
+    /// Another name, which OpenAI's clients use.
     pub aliases: &'static [&'static str],
     pub group: Group,
     pub kind: Kind,
     /// The methods it means something to.
     pub methods: &'static [Method],
     pub about: &'static str,
-    default: fn() -> String,
+    /// In words.
+    pub(super) default: fn() -> String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub enum Group {
     Schedule,
     Optimizer,
     Evaluation,
+    /// Not of a job: how an answer is chosen.
+    Answer,
 }
 
 /// What a setting may be.
@@ -141,6 +144,7 @@ impl Group {
             Self::Schedule => "Schedule",
             Self::Optimizer => "Optimizer",
             Self::Evaluation => "Evaluation and checkpoints",
+            Self::Answer => "Answer",
         }
     }
 }

@@ -58,13 +58,13 @@ fn accumulate(wishes: &Wishes, _: usize) -> usize {
 
 macro_rules! make {
     ($($group:ident { $(
-        $name:ident $(or $alias:ident)* as $field:ident: $type:ty, $kind:expr, $default:expr, $methods:expr, $about:literal;
+        $name:ident $(or $alias:ident)? as $field:ident: $type:ty, $kind:expr, $default:expr, $methods:expr, $about:literal;
     )* })*) => {
         /// All settings, in the order in which they are shown.
         pub const TABLE: &[Setting] = &[$($(Setting {
             name: stringify!($name),
             field: stringify!($field),
-            aliases: &[$(stringify!($alias)),*],
+            aliases: &[$(stringify!($alias))?],
             group: Group::$group,
             kind: $kind,
             methods: $methods,

@@ -109,13 +109,18 @@ impl Field {
         }
     }
 
-    /// The field of a training setting.
-    pub const fn of(setting: &Setting) -> Self {
-        let neutral: &[Neutral] = match setting.kind {
-            settings::Kind::Text => &[Neutral::Text("auto"), Neutral::Text("")],
-            _ => &[Neutral::Text("auto")],
-        };
-        Self::new(setting.name, Kind::of(setting.kind), setting.about).neutral(neutral)
+    /// The field of each setting; `N` is their number.
+    pub const fn all_of<const N: usize>(settings: &[Setting]) -> [Self; N] {
+        let mut fields = [Self::new("", Kind::Any, ""); N];
+        let mut at = 0;
+        while at < N {
+            let Setting {
+                name, kind, about, ..
+            } = settings[at];
+            fields[at] = Self::new(name, Kind::of(kind), about);
+            at += 1;
+        }
+        fields
     }
 
     /// A field of other servers that does nothing here; `why` is told where a value asks for something.
