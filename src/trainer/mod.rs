@@ -31,5 +31,5 @@ mod verdict;
 mod worker;
 
 pub use create::NewJob;
-pub use recipe::{DEFAULT_LEARNING_RATE, Wishes};
+pub use recipe::Wishes;
 pub use service::{Config, Trainer};

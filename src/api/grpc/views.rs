@@ -1,8 +1,7 @@
 //! The gateway's views as messages.
 
-use crate::domain::{
-    AdapterView, EventData, FileView, JobEvent, JobView, Method, Recipe, Schedule, Targets, Tier,
-};
+use super::recipe;
+use crate::domain::{AdapterView, EventData, FileView, JobEvent, JobView, Level, Tier};
 use crate::pb;
 
 pub(super) fn adapter(view: AdapterView) -> pb::Adapter {
@@ -65,7 +64,7 @@ pub(super) fn job(view: JobView) -> pb::Job {
             .validation_file
             .map(|file| file.to_string())
             .unwrap_or_default(),
-        recipe: Some(recipe(view.recipe)),
+        recipe: Some(recipe::message(view.recipe)),
         metadata: view
             .metadata
             .into_iter()
@@ -82,50 +81,6 @@ pub(super) fn job(view: JobView) -> pb::Job {
             message,
             param: param.unwrap_or_default(),
         }),
-    }
-}
-
-fn recipe(recipe: Recipe) -> pb::Recipe {
-    let small = |number: usize| Some(u32::try_from(number).unwrap_or(u32::MAX));
-    let method = match recipe.method {
-        Method::Lora => "lora",
-    };
-    let schedule = match recipe.schedule {
-        Schedule::Linear => "linear",
-        Schedule::Cosine => "cosine",
-        Schedule::Constant => "constant",
-    };
-    pb::Recipe {
-        method: Some(method.to_owned()),
-        rank: small(recipe.rank),
-        alpha: Some(recipe.alpha),
-        use_rslora: Some(recipe.use_rslora),
-        dropout: Some(recipe.dropout),
-        targets: match recipe.targets {
-            Targets::List(modules) => modules,
-            Targets::Pattern(pattern) => vec![pattern],
-        },
-        epochs: recipe.epochs,
-        steps: recipe.steps,
-        batch_size: small(recipe.batch_size),
-        micro_batch: small(recipe.micro_batch),
-        accumulate: small(recipe.batch_size.div_ceil(recipe.micro_batch.max(1))),
-        lr: Some(recipe.learning_rate),
-        schedule: Some(schedule.to_owned()),
-        warmup: Some(recipe.warmup),
-        max_seq: small(recipe.max_seq),
-        seed: Some(recipe.seed),
-        eval_split: Some(recipe.eval_split),
-        eval_every: recipe.eval_every,
-        save_every: recipe.save_every,
-        weight_decay: Some(recipe.weight_decay),
-        adam_beta1: Some(recipe.adam_beta1),
-        adam_beta2: Some(recipe.adam_beta2),
-        adam_epsilon: Some(recipe.adam_epsilon),
-        max_grad_norm: Some(recipe.max_grad_norm),
-        from: recipe.from,
-        no_shuffle: !recipe.shuffle,
-        no_pack: !recipe.pack,
     }
 }
 
