@@ -1,7 +1,7 @@
 //! The gateway's views as messages.
 
 use super::recipe;
-use crate::domain::{AdapterView, EventData, FileView, JobEvent, JobView, Level, Tier};
+use crate::domain::{AdapterView, EventData, FileView, JobEvent, JobView, Tier};
 use crate::pb;
 
 pub(super) fn adapter(view: AdapterView) -> pb::Adapter {
