@@ -27,4 +27,4 @@ pub use range::Range;
 pub use reason::{BadRow, Reason};
 pub use request::{AdapterChoice, Ask, Input, MAX_SALT_BYTES, MOST_PRIORITY, Urgency};
 pub use sampling::Sampling;
-pub use settings::{Method, Recipe, Schedule, Targets, Wishes};
+pub use settings::{Checkpointing, Method, Named, Recipe, Schedule, Targets, Wishes};

@@ -16,7 +16,7 @@ use super::{Range, Reason};
 
 pub use recipe::{Recipe, TABLE, Wishes};
 pub(crate) use table::each_setting;
-pub use values::{Method, Named, Schedule, Targets};
+pub use values::{Checkpointing, Method, Named, Schedule, Targets};
 
 /// A row of the table.
 pub struct Setting {

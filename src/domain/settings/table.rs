@@ -27,6 +27,7 @@ Batches {
     steps               as steps:                Option<u64>,     Whole(1, 100_000_000),                  Made("as epochs say", nothing),          ALL,       "Optimizer steps; not with epochs";
     batch_size          as batch_size:           usize,           Whole(1, MAX_BATCH),                    Made("micro_batch × accumulate, or 8", batch_size), ALL, "Rows in one optimizer step";
     micro_batch         as micro_batch:          usize,           Whole(1, MAX_BATCH),                    Made("batch_size / accumulate", micro_batch), ALL, "Rows in one forward pass";
+    gradient_checkpointing as gradient_checkpointing: Checkpointing, Choice(Checkpointing::NAMES),      Is(Checkpointing::Off),                  ALL,       "on keeps only what enters each block and computes the block again on the way back: less memory, more time";
     accumulate          as accumulate:           usize,           Whole(1, MAX_BATCH),                    Made("batch_size / micro_batch", accumulate), ALL,  "Forward passes in one optimizer step; any two of the three give the third";
 }
 Schedule {

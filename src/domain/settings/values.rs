@@ -41,6 +41,7 @@ macro_rules! choices {
 
 choices! {
     Method { Lora "lora" }
+    Checkpointing { Off "off" On "on" }
     Schedule { Linear "linear" Cosine "cosine" Constant "constant" }
 }
 
