@@ -238,6 +238,26 @@ mod tests {
         (door, Client::new(&url, None).unwrap())
     }
 
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        answer: AnswerArgs,
+    }
+
+    #[test]
+    fn every_number_is_sent_under_its_own_name() {
+        let fields = |flags: &[&str]| {
+            let line = ["generate"].iter().chain(flags);
+            <Line as clap::Parser>::try_parse_from(line).map(|line| line.answer.fields())
+        };
+        assert_eq!(fields(&[]).unwrap()["temperature"], 0);
+        for setting in NUMBERS {
+            let flag = format!("--{}", setting.flag());
+            assert_eq!(fields(&[&flag, "-0.5"]).unwrap()[setting.name], -0.5);
+            assert!(fields(&[&flag, "much"]).is_err());
+        }
+    }
+
     #[tokio::test]
     async fn an_absent_daemon_is_noticed_before_the_first_message() {
         let (door, client) = door().await;

@@ -89,47 +89,44 @@ mod tests {
 
     #[test]
     fn a_range_holds_what_it_says() {
-        for (range, says, holds, not) in [
-            (
-                Range::between(0.0, 2.0),
-                "between 0 and 2",
-                [0.0, 2.0],
-                [-0.1, 2.1],
-            ),
-            (
-                Range::above(0.0).at_most(1.0),
-                "above 0 and at most 1",
-                [0.1, 1.0],
-                [0.0, 1.1],
-            ),
-            (
-                Range::at_least(0.0).below(1.0),
-                "at least 0 and below 1",
-                [0.0, 0.9],
-                [-0.1, 1.0],
-            ),
-            (
-                Range::above(0.0),
-                "a number above 0",
-                [1e-300, 1e300],
-                [0.0, f64::INFINITY],
-            ),
-            (
-                Range::at_least(0.5),
-                "a number of at least 0.5",
-                [0.5, 1e300],
-                [0.4, f64::NAN],
-            ),
-            (
-                Range::ANY,
-                "a number",
-                [-1e300, 0.0],
-                [f64::NEG_INFINITY, f64::NAN],
-            ),
-        ] {
+        let check = |range: Range, says: &str, holds: [f64; 2], not: [f64; 2]| {
             assert_eq!(range.to_string(), says);
             assert!(holds.iter().all(|number| range.holds(*number)), "{says}");
             assert!(!not.iter().any(|number| range.holds(*number)), "{says}");
-        }
+        };
+        let (zero, most) = (Range::at_least(0.0), f64::INFINITY);
+        check(
+            zero.at_most(2.0),
+            "between 0 and 2",
+            [0.0, 2.0],
+            [-0.1, 2.1],
+        );
+        check(
+            zero.below(1.0),
+            "at least 0 and below 1",
+            [0.0, 0.9],
+            [-0.1, 1.0],
+        );
+        check(
+            zero,
+            "a number of at least 0",
+            [0.0, 1e300],
+            [-0.1, f64::NAN],
+        );
+        let zero = Range::above(0.0);
+        check(
+            zero.at_most(1.0),
+            "above 0 and at most 1",
+            [0.1, 1.0],
+            [0.0, 1.1],
+        );
+        check(
+            zero.below(1.0),
+            "above 0 and below 1",
+            [0.1, 0.9],
+            [0.0, 1.0],
+        );
+        check(zero, "a number above 0", [1e-300, 1e300], [0.0, most]);
+        check(Range::ANY, "a number", [-1e300, 0.0], [-most, f64::NAN]);
     }
 }

@@ -3,6 +3,8 @@
 //! A number that shapes the choice is a row of the table below, its field of the `.proto`, and its use. `each_number!(make)`
 //! hands all rows to the macro `make`.
 
+use serde::Deserialize;
+
 use super::settings::{Group, Kind, Setting};
 use super::{Range, Reason};
 
@@ -81,6 +83,19 @@ macro_rules! make {
                     stop_token_ids: Vec::new(),
                     ignore_eos: false,
                 }
+            }
+        }
+
+        /// The rows as asked for.
+        #[derive(Debug, Clone, Default, Deserialize)]
+        pub struct Numbers {
+            $(pub $name: Option<f32>,)*
+        }
+
+        impl From<Numbers> for Sampling {
+            fn from(asked: Numbers) -> Self {
+                let off = Self::default();
+                Self { $($name: asked.$name.unwrap_or(off.$name),)* ..off }
             }
         }
 

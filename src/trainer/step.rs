@@ -67,7 +67,7 @@ impl TrainState {
                 step: at.done,
                 forward: number as u64,
             });
-            let tape = match recipe.gradient_checkpointing {
+            let tape = match recipe.recompute {
                 Checkpointing::Off => Tape::new(&Device::Host),
                 Checkpointing::On => Tape::recomputing(&Device::Host),
             };

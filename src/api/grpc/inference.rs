@@ -9,7 +9,7 @@ use super::Doors;
 use super::generate::Telling;
 use super::status::status;
 use crate::api::caller;
-use crate::domain::sampling::each_number;
+use crate::domain::sampling::{Numbers, each_number};
 use crate::domain::{Ask, Event, Input, Message, Reason, Role, Sampling, Urgency};
 use crate::gateway::Claims;
 use crate::pb;
@@ -194,10 +194,8 @@ fn conversation(chat: pb::ChatMessages) -> Result<Input, Reason> {
 
 macro_rules! make {
     ($($name:ident: $range:expr, $default:expr, $about:literal;)*) => {
-        fn with_numbers(asked: &pb::Sampling) -> Sampling {
-            let mut sampling = Sampling::default();
-            $(sampling.$name = asked.$name.unwrap_or(sampling.$name);)*
-            sampling
+        fn numbers(asked: &pb::Sampling) -> Numbers {
+            Numbers { $($name: asked.$name,)* }
         }
     };
 }
@@ -206,7 +204,7 @@ each_number!(make);
 
 /// Ranges are judged where every protocol's requests meet; here only what the domain's types cannot hold.
 fn sampling(asked: pb::Sampling) -> Result<Sampling, Reason> {
-    let numbers = with_numbers(&asked);
+    let numbers = numbers(&asked);
     let logprobs = asked.logprobs.map(|count| {
         u8::try_from(count)
             .map_err(|_| Reason::field("logprobs", "reports at most 20 alternatives"))
@@ -227,7 +225,7 @@ fn sampling(asked: pb::Sampling) -> Result<Sampling, Reason> {
         stop: asked.stop,
         stop_token_ids: asked.stop_token_ids,
         ignore_eos: asked.ignore_eos,
-        ..numbers
+        ..numbers.into()
     })
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::shape::{ANY_INTEGER, COUNT, FLAG, Field, Kind, Neutral, Shape, TEXT, TOKEN_ID};
-use crate::domain::sampling::{self, NUMBERS, each_number};
+use crate::domain::sampling::{self, NUMBERS, Numbers};
 use crate::domain::{MAX_SALT_BYTES, MOST_PRIORITY, Range, Reason, Sampling, Urgency};
 
 const STREAM_OPTIONS: Shape = Shape {
@@ -191,26 +191,6 @@ struct StreamOptions {
     include_usage: Option<bool>,
 }
 
-macro_rules! make {
-    ($($name:ident: $range:expr, $default:expr, $about:literal;)*) => {
-        #[derive(Debug, Clone, Default, Deserialize)]
-        struct Numbers {
-            $($name: Option<f32>,)*
-        }
-
-        impl Numbers {
-            fn over(self, sampling: Sampling) -> Sampling {
-                Sampling {
-                    $($name: self.$name.unwrap_or(sampling.$name),)*
-                    ..sampling
-                }
-            }
-        }
-    };
-}
-
-each_number!(make);
-
 /// The shared fields as sent.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct SamplingAsk {
@@ -292,7 +272,7 @@ impl SamplingAsk {
             },
             stop_token_ids: self.stop_token_ids.unwrap_or_default(),
             ignore_eos: self.ignore_eos.unwrap_or(false),
-            ..self.numbers.over(Sampling::default())
+            ..self.numbers.into()
         })
     }
 }

@@ -5,13 +5,18 @@ use serde::{Deserialize, Serialize};
 use self::Unsaid::{Is, Made};
 use super::Kind::{Choice, Flag, Interval, Modules, Number, Off, ShareOrCount, Text, Whole};
 use super::table::each_setting;
-use super::values::{Method, Named, Schedule, Targets};
-use super::{Group, Said, Setting};
+use super::values::{Checkpointing, Method, Named, Schedule, Targets};
+use super::{Group, Kind, Said, Setting};
 use crate::domain::{Range, Reason};
 
 const ALL: &[Method] = &[Method::Lora];
 /// Methods whose update is a product of two narrow matrices.
 const LOW_RANK: &[Method] = &[Method::Lora];
+
+const ABOVE_ZERO: Kind = Number(Range::above(0.0));
+const FROM_ZERO: Kind = Number(Range::at_least(0.0));
+const BELOW_ONE: Kind = Number(Range::at_least(0.0).below(1.0));
+const EPOCHS: Kind = Number(Range::above(0.0).at_most(10_000.0));
 
 /// Rows in one optimizer step at most.
 const MAX_BATCH: u64 = 65_536;
@@ -31,6 +36,10 @@ fn nothing<T>(_: &Wishes, _: usize) -> Option<T> {
 
 fn alpha(wishes: &Wishes, _: usize) -> f64 {
     2.0 * wishes.rank.unwrap_or_default() as f64
+}
+
+fn all_linear(_: &Wishes, _: usize) -> Targets {
+    Targets::from_text("all-linear")
 }
 
 fn max_seq(_: &Wishes, context: usize) -> usize {
@@ -219,6 +228,7 @@ values! {
     String, text => Said::Text(text);
     Method, choice => Said::Text(choice.name());
     Schedule, choice => Said::Text(choice.name());
+    Checkpointing, choice => Said::Text(choice.name());
     Targets, targets => match targets {
         Targets::List(names) => Said::List(names),
         Targets::Pattern(pattern) => Said::Text(pattern),

@@ -49,44 +49,36 @@ fn a_default_is_of_its_rows_kind_and_within_its_range() {
 
 #[test]
 fn what_is_out_of_range_is_told_with_the_range() {
-    let narrow = |kind, said| match setting(&[Method::Lora], kind).judge(said, Method::Lora) {
-        Ok(()) => "fits".to_owned(),
-        Err(reason) => reason.to_string(),
+    let told = |kind, said, why: &str| {
+        let judged = setting(&[Method::Lora], kind).judge(said, Method::Lora);
+        let fits = why.is_empty();
+        assert_eq!(
+            judged,
+            if fits {
+                Ok(())
+            } else {
+                Err(Reason::field("breadth", why))
+            }
+        );
     };
-    for (kind, said, told) in [
-        (Kind::Whole(1, 4), Said::Whole(4), "fits"),
-        (
-            Kind::Whole(1, 4),
-            Said::Whole(5),
-            "breadth: 5 is not between 1 and 4",
-        ),
-        (Kind::Interval, Said::Whole(1), "fits"),
-        (
-            Kind::Interval,
-            Said::Whole(0),
-            "breadth: 0 is not a number of steps; leave it out to switch it off",
-        ),
-        (
-            Kind::Number(Range::above(0.0)),
-            Said::Number(0.0),
-            "breadth: 0 is not a number above 0",
-        ),
-        (Kind::ShareOrCount, Said::Number(0.5), "fits"),
-        (Kind::ShareOrCount, Said::Number(2.0), "fits"),
-        (
-            Kind::ShareOrCount,
-            Said::Number(2.5),
-            "breadth: 2.5 is neither a share below 1 nor a whole count",
-        ),
-        (
-            Kind::ShareOrCount,
-            Said::Number(-0.5),
-            "breadth: -0.5 is not a number of at least 0",
-        ),
-        (Kind::Modules, Said::List(&[]), "breadth: names no module"),
-    ] {
-        assert_eq!(narrow(kind, said), told);
-    }
+    told(Kind::Whole(1, 4), Said::Whole(4), "");
+    told(
+        Kind::Whole(1, 4),
+        Said::Whole(5),
+        "5 is not between 1 and 4",
+    );
+    told(Kind::Interval, Said::Whole(1), "");
+    let why = "0 is not a number of steps; leave it out to switch it off";
+    told(Kind::Interval, Said::Whole(0), why);
+    let why = "0 is not a number above 0";
+    told(Kind::Number(Range::above(0.0)), Said::Number(0.0), why);
+    told(Kind::ShareOrCount, Said::Number(0.5), "");
+    told(Kind::ShareOrCount, Said::Number(2.0), "");
+    let why = "2.5 is neither a share below 1 nor a whole count";
+    told(Kind::ShareOrCount, Said::Number(2.5), why);
+    let why = "-0.5 is not a number of at least 0";
+    told(Kind::ShareOrCount, Said::Number(-0.5), why);
+    told(Kind::Modules, Said::List(&[]), "names no module");
 }
 
 #[test]
