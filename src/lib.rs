@@ -1,7 +1,7 @@
 //! adapterd: one quantized base model, many adapters in one batch, and a trainer that registers new ones live.
 //!
 //! A folder is a small crate and its `mod.rs` is its door. Imports go one way:
-//! `app · cli → api → gateway → {scheduler | trainer} → {model | registry} → adapter → kernels → device → text → domain`.
+//! `app · cli → api → gateway → {scheduler | trainer ← factory} → {model | registry} → adapter → kernels → device → text → domain`.
 
 pub mod adapter;
 pub mod api;
@@ -9,11 +9,13 @@ pub mod app;
 pub mod cli;
 pub mod device;
 pub mod domain;
+pub mod factory;
 pub mod gateway;
 pub mod kernels;
 pub mod model;
 pub mod pb;
 pub mod registry;
 pub mod scheduler;
+pub mod store;
 pub mod text;
 pub mod trainer;

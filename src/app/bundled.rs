@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::adapter::peft;
 use crate::domain::{AdapterName, Reason};
 use crate::registry::{Files, Registry};
+use crate::store::{disk_fault, publish_file};
 
 macro_rules! bundled {
     ($name:literal) => {
@@ -45,8 +46,9 @@ fn all() -> [(&'static str, Contents); 2] {
 /// Publishes each adapter this data directory has not been offered yet. One that the user removed or replaced
 /// stays as the user left it; a newer one in a newer binary replaces only its own predecessor.
 pub async fn offer(registry: &Registry, data_dir: &Path) -> Result<(), Reason> {
+    let failed = |error| disk_fault("noting which ready-made adapters were offered", &error);
     let marks = data_dir.join("bundled");
-    std::fs::create_dir_all(&marks).map_err(|e| storage(&marks, &e))?;
+    std::fs::create_dir_all(&marks).map_err(failed)?;
     for (name, contents) in all() {
         // Empty in a tree whose adapters have not been made yet.
         if contents.iter().any(|(_, bytes)| bytes.is_empty()) {
@@ -57,8 +59,8 @@ pub async fn offer(registry: &Registry, data_dir: &Path) -> Result<(), Reason> {
             .map(|(file, bytes)| (file.to_owned(), Bytes::from_static(bytes)))
             .collect();
         let generation = peft::generation(&files);
-        let mark = marks.join(name);
-        let offered = std::fs::read_to_string(&mark).unwrap_or_default();
+        let mark = name;
+        let offered = std::fs::read_to_string(marks.join(mark)).unwrap_or_default();
         if offered.trim() == generation.to_string() {
             continue;
         }
@@ -74,11 +76,7 @@ pub async fn offer(registry: &Registry, data_dir: &Path) -> Result<(), Reason> {
             }
             Err(other) => return Err(other),
         }
-        std::fs::write(&mark, generation.to_string()).map_err(|e| storage(&mark, &e))?;
+        publish_file(&marks, mark, generation.to_string().as_bytes()).map_err(failed)?;
     }
     Ok(())
-}
-
-fn storage(path: &Path, error: &std::io::Error) -> Reason {
-    Reason::Storage(format!("{}: {error}", path.display()))
 }

@@ -80,7 +80,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !matches!(failure, Failure::Unread) {
-                // `eprintln` panics where nobody reads.
+                // `eprintln` panics where standard error is closed.
                 let _ = writeln!(std::io::stderr().lock(), "adapterd: {failure}");
             }
             failure.exit_code()
@@ -212,7 +212,7 @@ impl SettingFlags {
             text_of(dir)?;
         }
         super::settings::load(self.config.as_deref(), std::env::vars_os(), &self.pairs())
-            .map_err(super::told)
+            .map_err(super::unusable)
     }
 }
 

@@ -155,10 +155,10 @@ fn writable(dir: &Path) -> Result<String, String> {
     Ok(format!("{shown} can be written"))
 }
 
-fn free(address: std::net::SocketAddr, door: &str) -> Result<String, String> {
+fn free(address: std::net::SocketAddr, setting: &str) -> Result<String, String> {
     TcpListener::bind(address)
         .map(|_| format!("{address} is free"))
-        .map_err(|error| format!("{address}: {error}; --{door} chooses another"))
+        .map_err(|error| format!("{address}: {error}; --{setting} chooses another"))
 }
 
 async fn base(settings: &Settings) -> Result<Base, String> {

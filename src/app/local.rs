@@ -29,7 +29,7 @@ impl Local {
             ("telemetry.log", "warn".to_owned()),
         ];
         all.extend(flags.iter().cloned());
-        let settings = settings::load(None, std::env::vars_os(), &all).map_err(super::told)?;
+        let settings = settings::load(None, std::env::vars_os(), &all).map_err(super::unusable)?;
         super::telemetry::start_log(&settings.values.telemetry);
         let daemon = Daemon::start(&settings).await.map_err(Failure::failed)?;
         let client = Client::new(&format!("http://{}", daemon.http()), None)?;

@@ -1,12 +1,12 @@
 //! app: settings, assembly, drain, telemetry, and the commands that run in this process.
-//! Sees every layer; nobody sees it.
+//! Sees every layer; no layer sees it.
 
+mod assemble;
 mod bench;
 mod bundled;
 mod command;
 mod demo;
 mod doctor;
-mod doors;
 mod local;
 mod offline;
 mod pretrain;
@@ -19,7 +19,7 @@ pub use command::main;
 use crate::cli::Failure;
 
 /// All mistakes in the settings, one a line.
-fn told(problems: Vec<settings::Problem>) -> Failure {
+fn unusable(problems: Vec<settings::Problem>) -> Failure {
     let lines: Vec<String> = problems
         .iter()
         .map(|problem| format!("  {problem}"))

@@ -51,13 +51,13 @@ pub fn config(command: &ConfigCommand, json: bool) -> Result<(), Failure> {
                 ..SettingFlags::default()
             };
             let settings = flags.load()?;
-            settings.place().map_err(super::told)?;
-            let doubts: Vec<String> = settings.doubts.iter().map(ToString::to_string).collect();
-            output.show(&json!({"ok": true, "warnings": doubts}), |_| {
+            settings.place().map_err(super::unusable)?;
+            let warnings: Vec<String> = settings.warnings.iter().map(ToString::to_string).collect();
+            output.show(&json!({"ok": true, "warnings": warnings}), |_| {
                 let mut text = String::from("The settings are sound.");
-                doubts
+                warnings
                     .iter()
-                    .for_each(|doubt| text.push_str(&format!("\n  {doubt}")));
+                    .for_each(|warning| text.push_str(&format!("\n  {warning}")));
                 text
             })
         }

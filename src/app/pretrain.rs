@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::cli::Failure;
+use crate::factory::{self, Plan, Report};
 use crate::kernels::pool;
-use crate::trainer::pretrain::{self, Plan, Report};
 
 #[derive(Debug, Subcommand)]
 pub enum PretrainCommand {
@@ -48,10 +48,10 @@ pub fn run(command: &PretrainCommand) -> Result<(), Failure> {
     match command {
         PretrainCommand::Base(args) => base(args),
         PretrainCommand::Export { folder } => {
-            pretrain::export_folder(folder).map_err(Failure::failed)
+            factory::export_folder(folder).map_err(Failure::failed)
         }
         PretrainCommand::Data(args) => {
-            pretrain::write_domains(&args.out, args.seed).map_err(Failure::failed)
+            factory::write_domains(&args.out, args.seed).map_err(Failure::failed)
         }
     }
 }
@@ -71,7 +71,7 @@ fn base(args: &BaseArgs) -> Result<(), Failure> {
         seed: args.seed,
         tokens: args.tokens,
     };
-    pretrain::run(&plan, |report| {
+    factory::run(&plan, |report| {
         let line = line(report);
         println!("{line}");
         // The log is a convenience: a full disk shows at the next checkpoint, which is not.

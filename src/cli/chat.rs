@@ -5,7 +5,13 @@ use std::io::{BufRead, IsTerminal, Write};
 use futures::StreamExt;
 use serde_json::{Map, Value, json};
 
+use super::flags::{Flags, Rows};
 use super::{Client, Failure, Output, output, sse};
+use crate::domain::sampling::NUMBERS;
+use crate::domain::settings::Setting;
+
+/// People who try a model want its best guess.
+const TEMPERATURE: u8 = 0;
 
 /// What both commands let a user choose about an answer.
 #[derive(Debug, Clone, clap::Args)]
@@ -16,29 +22,39 @@ pub struct AnswerArgs {
     /// Stop after this many tokens
     #[arg(long, value_name = "N")]
     max_tokens: Option<usize>,
-    /// 0 always takes the likeliest token
-    #[arg(long, default_value_t = 0.0, value_name = "T")]
-    temperature: f32,
-    #[arg(long, value_name = "P")]
-    top_p: Option<f32>,
     /// Makes a sampled answer repeatable
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Stop before this text; may be given several times
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
+    #[command(flatten)]
+    numbers: Flags<Answering>,
+}
+
+#[derive(Debug, Clone)]
+enum Answering {}
+
+impl Rows for Answering {
+    const ROWS: &'static [Setting] = NUMBERS;
+
+    fn default(setting: &Setting) -> String {
+        match setting.name {
+            "temperature" => TEMPERATURE.to_string(),
+            _ => setting.default(),
+        }
+    }
 }
 
 impl AnswerArgs {
     fn fields(&self) -> Map<String, Value> {
-        let mut fields = Map::new();
-        fields.insert("temperature".into(), json!(self.temperature));
+        let mut fields = self.numbers.said.clone();
+        fields.entry("temperature").or_insert(json!(TEMPERATURE));
         fields.insert("stream".into(), json!(true));
         fields.insert("stream_options".into(), json!({"include_usage": true}));
         let optional = [
             ("adapter", self.adapter.as_ref().map(|v| json!(v))),
             ("max_tokens", self.max_tokens.map(|v| json!(v))),
-            ("top_p", self.top_p.map(|v| json!(v))),
             ("seed", self.seed.map(|v| json!(v))),
             ("stop", (!self.stop.is_empty()).then(|| json!(self.stop))),
         ];
@@ -220,6 +236,26 @@ mod tests {
         let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", door.local_addr().unwrap());
         (door, Client::new(&url, None).unwrap())
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        answer: AnswerArgs,
+    }
+
+    #[test]
+    fn every_number_is_sent_under_its_own_name() {
+        let fields = |flags: &[&str]| {
+            let line = ["generate"].iter().chain(flags);
+            <Line as clap::Parser>::try_parse_from(line).map(|line| line.answer.fields())
+        };
+        assert_eq!(fields(&[]).unwrap()["temperature"], 0);
+        for setting in NUMBERS {
+            let flag = format!("--{}", setting.flag());
+            assert_eq!(fields(&[&flag, "-0.5"]).unwrap()[setting.name], -0.5);
+            assert!(fields(&[&flag, "much"]).is_err());
+        }
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ mod adapter;
 mod chat;
 mod client;
 mod failure;
+mod flags;
 mod follow;
 mod job;
 mod output;

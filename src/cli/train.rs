@@ -5,12 +5,14 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
+use super::flags::{Flags, Rows};
 use super::follow::follow;
 use super::output::{cell, line};
 use super::{Client, Failure, Output, Upload, job};
-use crate::domain::Targets;
+use crate::domain::settings::{Setting, TABLE};
 
 #[derive(Debug, Clone, clap::Args)]
+#[command(group(clap::ArgGroup::new("length").args(["epochs", "steps"])))]
 pub struct TrainArgs {
     /// The name the new adapter is served under
     #[arg(long)]
@@ -25,101 +27,15 @@ pub struct TrainArgs {
     #[arg(long)]
     wait: bool,
     #[command(flatten)]
-    recipe: RecipeArgs,
+    recipe: Flags<Training>,
 }
 
-/// The recipe's fields; what is left out gets the daemon's default.
-#[derive(Debug, Clone, Default, clap::Args, serde::Serialize)]
-#[command(next_help_heading = "Recipe")]
-pub struct RecipeArgs {
-    /// lora
-    #[arg(long)]
-    method: Option<String>,
-    /// Width of the update
-    #[arg(long)]
-    rank: Option<usize>,
-    /// The update is scaled by alpha / rank
-    #[arg(long)]
-    alpha: Option<f64>,
-    /// Scale the update by alpha / sqrt(rank) instead
-    #[arg(
-        long,
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        value_name = "BOOL"
-    )]
-    use_rslora: Option<bool>,
-    #[arg(long)]
-    dropout: Option<f64>,
-    /// Modules to adapt: a comma-separated list, a regular expression, or all-linear
-    #[arg(long, value_name = "LIST|REGEX|all-linear")]
-    targets: Option<Targets>,
-    #[arg(long, conflicts_with = "steps")]
-    epochs: Option<f64>,
-    #[arg(long)]
-    steps: Option<u64>,
-    /// Rows in one optimizer step
-    #[arg(long)]
-    batch_size: Option<usize>,
-    /// Rows in one forward pass
-    #[arg(long)]
-    micro_batch: Option<usize>,
-    /// batch-size / micro-batch; any two give the third
-    #[arg(long)]
-    accumulate: Option<usize>,
-    /// Learning rate
-    #[arg(long)]
-    lr: Option<f64>,
-    /// linear, cosine or constant
-    #[arg(long)]
-    schedule: Option<String>,
-    /// Steps, or a share of all steps when below 1
-    #[arg(long)]
-    warmup: Option<f64>,
-    /// Tokens of the longest record, and of a packed row
-    #[arg(long)]
-    max_seq: Option<usize>,
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Rows held out: a share when below 1, else a count
-    #[arg(long)]
-    eval_split: Option<f64>,
-    #[arg(long, value_name = "STEPS")]
-    eval_every: Option<u64>,
-    #[arg(long, value_name = "STEPS")]
-    save_every: Option<u64>,
-    #[arg(long)]
-    weight_decay: Option<f64>,
-    #[arg(long)]
-    adam_beta1: Option<f64>,
-    #[arg(long)]
-    adam_beta2: Option<f64>,
-    #[arg(long)]
-    adam_epsilon: Option<f64>,
-    /// 0 switches clipping off
-    #[arg(long)]
-    max_grad_norm: Option<f64>,
-    /// Continue from an adapter or a folder under the daemon's adapter root
-    #[arg(long, value_name = "ADAPTER|DIR")]
-    from: Option<String>,
-    /// Take the rows in the file's order
-    #[arg(long)]
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    no_shuffle: bool,
-    /// One record a row instead of several packed together
-    #[arg(long)]
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    no_pack: bool,
-}
+/// What is left out gets the daemon's default.
+#[derive(Debug, Clone)]
+enum Training {}
 
-impl RecipeArgs {
-    fn fields(&self) -> Result<Map<String, Value>, Failure> {
-        let value = serde_json::to_value(self).map_err(Failure::failed)?;
-        let mut fields = value.as_object().cloned().unwrap_or_default();
-        fields.retain(|_, value| !value.is_null());
-        Ok(fields)
-    }
+impl Rows for Training {
+    const ROWS: &'static [Setting] = TABLE;
 }
 
 async fn upload(client: &Client, path: &std::path::Path) -> Result<Value, Failure> {
@@ -159,7 +75,6 @@ pub async fn create_job(
 }
 
 pub async fn train(client: &Client, args: &TrainArgs, output: Output) -> Result<(), Failure> {
-    let fields = args.recipe.fields()?;
     let training_file = upload(client, &args.data).await?;
     let validation_file = match &args.validation {
         Some(path) => Some(upload(client, path).await?),
@@ -170,7 +85,7 @@ pub async fn train(client: &Client, args: &TrainArgs, output: Output) -> Result<
         &args.name,
         &training_file,
         validation_file.as_ref(),
-        fields,
+        args.recipe.said.clone(),
     )
     .await?;
     let id = cell(&job, "id");
@@ -194,31 +109,24 @@ pub async fn train(client: &Client, args: &TrainArgs, output: Output) -> Result<
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_what_the_user_said_is_sent() {
-        let recipe = RecipeArgs {
-            rank: Some(8),
-            targets: Some(Targets::from_text("q_proj,v_proj")),
-            no_pack: true,
-            ..Default::default()
-        };
-        let fields = Value::Object(recipe.fields().unwrap());
-        assert_eq!(
-            fields,
-            json!({"rank": 8, "targets": ["q_proj", "v_proj"], "no_pack": true})
-        );
-    }
-
     #[derive(clap::Parser)]
     struct Line {
         #[command(flatten)]
-        recipe: RecipeArgs,
+        recipe: Flags<Training>,
     }
 
     fn sent(flags: &[&str]) -> Value {
         let line = ["train"].iter().chain(flags);
         let line = <Line as clap::Parser>::try_parse_from(line).unwrap();
-        Value::Object(line.recipe.fields().unwrap())
+        Value::Object(line.recipe.said)
+    }
+
+    #[test]
+    fn only_what_the_user_said_is_sent() {
+        assert_eq!(
+            sent(&["--rank", "8", "--targets", "q_proj,v_proj", "--no-pack"]),
+            json!({"rank": 8, "targets": ["q_proj", "v_proj"], "no_pack": true})
+        );
     }
 
     #[test]

@@ -3,14 +3,20 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Result, bail};
+use super::{Accelerator, Buffer, Device, Part, Result, bail};
 
 /// A matrix [rows, width] of f32, row after row. It never changes while it is shared; clones share their numbers.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct Array {
     rows: usize,
     width: usize,
-    values: Arc<Vec<f32>>,
+    data: Data,
+}
+
+#[derive(Clone)]
+enum Data {
+    Host(Arc<Vec<f32>>),
+    Accelerator(Buffer),
 }
 
 impl Array {
@@ -22,7 +28,7 @@ impl Array {
         Ok(Self {
             rows,
             width,
-            values: Arc::new(values),
+            data: Data::Host(Arc::new(values)),
         })
     }
 
@@ -31,7 +37,7 @@ impl Array {
         Self {
             rows: 1,
             width: values.len(),
-            values: Arc::new(values),
+            data: Data::Host(Arc::new(values)),
         }
     }
 
@@ -39,7 +45,7 @@ impl Array {
         Self {
             rows,
             width,
-            values: Arc::new(vec![0.0; rows * width]),
+            data: Data::Host(Arc::new(vec![0.0; rows * width])),
         }
     }
 
@@ -57,31 +63,93 @@ impl Array {
     }
 
     pub fn len(&self) -> usize {
-        self.values.len()
+        self.rows * self.width
     }
 
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.len() == 0
     }
 
+    /// Of an array on the host, which is where all but operations' arms for accelerators have them; of another none.
     pub fn values(&self) -> &[f32] {
-        &self.values
+        match &self.data {
+            Data::Host(values) => values,
+            Data::Accelerator(_) => &[],
+        }
     }
 
-    /// The values to be changed; copied first where others share them.
+    /// The values to be changed; copied first where others share them. Of an array on the host.
     pub fn values_mut(&mut self) -> &mut [f32] {
-        let values: &mut Vec<f32> = Arc::make_mut(&mut self.values);
-        values
+        match &mut self.data {
+            Data::Host(values) => {
+                let values: &mut Vec<f32> = Arc::make_mut(values);
+                values
+            }
+            Data::Accelerator(_) => &mut [],
+        }
     }
 
-    /// The values; copied only where others share them.
+    /// The values; copied only where others share them. Of an array on the host.
     pub fn into_values(self) -> Vec<f32> {
-        Arc::unwrap_or_clone(self.values)
+        match self.data {
+            Data::Host(values) => Arc::unwrap_or_clone(values),
+            Data::Accelerator(_) => Vec::new(),
+        }
     }
 
     /// Bytes of the values.
     pub fn bytes(&self) -> u64 {
-        (self.values.len() * size_of::<f32>()) as u64
+        (self.len() * size_of::<f32>()) as u64
+    }
+
+    /// Whether operations of this device can read it.
+    pub fn is_on(&self, device: &Device) -> bool {
+        match (&self.data, device) {
+            (Data::Host(_), Device::Host) => true,
+            (Data::Accelerator(buffer), Device::Accelerator(on)) => on.owns(buffer),
+            _ => false,
+        }
+    }
+
+    /// Where it lies on an accelerator.
+    pub fn buffer(&self) -> Result<&Buffer> {
+        match &self.data {
+            Data::Accelerator(buffer) => Ok(buffer),
+            Data::Host(_) => bail!("{self:?} lies on the host"),
+        }
+    }
+
+    /// A matrix on an accelerator whose values are still to be written.
+    pub fn unwritten(
+        on: &dyn Accelerator,
+        part: Part,
+        (rows, width): (usize, usize),
+    ) -> Result<Self> {
+        let Some(bytes) = rows
+            .checked_mul(width)
+            .and_then(|n| n.checked_mul(size_of::<f32>()))
+        else {
+            bail!("a matrix [{rows}, {width}] is too large");
+        };
+        Ok(Self {
+            rows,
+            width,
+            data: Data::Accelerator(on.alloc(part, bytes)?),
+        })
+    }
+
+    /// A copy on an accelerator of an array on the host.
+    pub fn upload(&self, on: &dyn Accelerator, part: Part) -> Result<Self> {
+        let copy = Self::unwritten(on, part, self.dims())?;
+        on.upload(copy.buffer()?, 0, bytemuck::cast_slice(self.values()))?;
+        Ok(copy)
+    }
+
+    /// A copy on the host of an array on an accelerator; waits for what makes its values.
+    pub fn download(&self, on: &dyn Accelerator) -> Result<Self> {
+        let mut values = vec![0.0f32; self.len()];
+        on.download(self.buffer()?, 0, bytemuck::cast_slice_mut(&mut values))?;
+        Self::new(values, self.dims())
     }
 
     /// Some rows, in the order of their numbers.
@@ -94,9 +162,17 @@ impl Array {
             if row >= self.rows {
                 bail!("row {row} of {}", self.rows);
             }
-            picked.extend_from_slice(&self.values[row * self.width..(row + 1) * self.width]);
+            picked.extend_from_slice(&self.values()[row * self.width..(row + 1) * self.width]);
         }
         Self::new(picked, (rows.len(), self.width))
+    }
+}
+
+impl PartialEq for Array {
+    /// Of arrays on the host.
+    fn eq(&self, other: &Self) -> bool {
+        self.dims() == other.dims()
+            && matches!((&self.data, &other.data), (Data::Host(a), Data::Host(b)) if a == b)
     }
 }
 

@@ -28,6 +28,12 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+impl From<super::DeviceError> for Error {
+    fn from(error: super::DeviceError) -> Self {
+        Self::of(error)
+    }
+}
+
 /// candle decodes weight formats and reads weight files.
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {

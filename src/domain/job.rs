@@ -1,4 +1,4 @@
-//! What is told about files, fine-tuning jobs, their events and checkpoints.
+//! What is told about files, fine-tuning jobs and their checkpoints.
 
 use serde::{Deserialize, Serialize};
 
@@ -85,36 +85,6 @@ pub struct JobView {
     pub trainable_parameters: Option<(u64, u64)>,
     /// `(code, message, param)`.
     pub error: Option<(String, String, Option<String>)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Level {
-    Info,
-    Warn,
-    Error,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum JobEventKind {
-    Message,
-    Metrics,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct JobEvent {
-    /// Grows by one with every event of every job; the paging cursor.
-    pub seq: i64,
-    pub job: JobId,
-    /// Unix seconds.
-    pub created_at: i64,
-    pub level: Level,
-    pub kind: JobEventKind,
-    pub message: String,
-    /// `{step, train_loss, learning_rate, grad_norm, tokens, tokens_per_second, loss_scale, skipped}` for metrics;
-    /// `loss_scale` is null where nothing scales the loss.
-    pub data: serde_json::Value,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

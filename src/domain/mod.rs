@@ -6,17 +6,25 @@ mod chat;
 mod event;
 mod ids;
 mod job;
+mod job_event;
 mod pointer;
+mod range;
 mod reason;
-mod recipe;
 mod request;
+pub mod sampling;
+pub mod settings;
 
 pub use adapter::{AdapterView, Tier};
 pub use chat::{Message, Role, join_parts};
 pub use event::{Event, FinishReason, TokenInfo, TopToken, Usage};
 pub use ids::{AdapterName, FileId, Generation, JobId, NameError, Pin};
-pub use job::{CheckpointView, FileView, JobEvent, JobEventKind, JobStatus, JobView, Level};
+pub use job::{CheckpointView, FileView, JobStatus, JobView};
+pub use job_event::{
+    CheckpointWritten, Evaluation, EventData, JobEvent, Level, NoData, StepMetrics,
+};
 pub use pointer::lfs_pointer;
+pub use range::Range;
 pub use reason::{BadRow, Reason};
-pub use recipe::{Method, Recipe, Schedule, Targets};
-pub use request::{AdapterChoice, Ask, Input, Sampling, Urgency};
+pub use request::{AdapterChoice, Ask, Input, MAX_SALT_BYTES, MOST_PRIORITY, Urgency};
+pub use sampling::Sampling;
+pub use settings::{Checkpointing, Method, Named, Recipe, Schedule, Targets, Wishes};

@@ -1,6 +1,6 @@
 //! What a caller asks for, before anyone has judged it.
 
-use super::{AdapterName, Message, Pin};
+use super::{AdapterName, Message, Pin, Sampling};
 
 /// Which adapter a request names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -25,53 +25,6 @@ pub enum Input {
     Chat(Vec<Message>),
 }
 
-/// How tokens are chosen and when an answer ends. `Default` is the OpenAI default of every field.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sampling {
-    /// 0 is greedy.
-    pub temperature: f32,
-    pub top_p: f32,
-    /// 0 keeps every token.
-    pub top_k: u32,
-    pub min_p: f32,
-    pub presence_penalty: f32,
-    pub frequency_penalty: f32,
-    /// Over prompt and answer, as in transformers; 1 is off.
-    pub repetition_penalty: f32,
-    pub logit_bias: Vec<(u32, f32)>,
-    pub seed: Option<u64>,
-    /// How many alternatives to report with each token's log-probability; `None` reports none at all.
-    pub logprobs: Option<u8>,
-    /// `None` lets an answer fill the context.
-    pub max_tokens: Option<usize>,
-    pub min_tokens: usize,
-    pub stop: Vec<String>,
-    pub stop_token_ids: Vec<u32>,
-    pub ignore_eos: bool,
-}
-
-impl Default for Sampling {
-    fn default() -> Self {
-        Self {
-            temperature: 1.0,
-            top_p: 1.0,
-            top_k: 0,
-            min_p: 0.0,
-            presence_penalty: 0.0,
-            frequency_penalty: 0.0,
-            repetition_penalty: 1.0,
-            logit_bias: Vec::new(),
-            seed: None,
-            logprobs: None,
-            max_tokens: None,
-            min_tokens: 0,
-            stop: Vec::new(),
-            stop_token_ids: Vec::new(),
-            ignore_eos: false,
-        }
-    }
-}
-
 /// One question to the model: one prompt, `n` answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ask {
@@ -85,6 +38,11 @@ pub struct Ask {
     pub cache_salt: String,
     pub urgency: Urgency,
 }
+
+/// Bytes of what separates the cache of some from that of others.
+pub const MAX_SALT_BYTES: usize = 256;
+/// Of a request's `priority`, in either direction.
+pub const MOST_PRIORITY: i32 = 100;
 
 /// When a request wants to be answered.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]

@@ -8,7 +8,7 @@ use crate::domain::{FileId, FileView, Reason};
 /// The only purpose a file can serve here.
 const PURPOSE: &str = "fine-tune";
 
-/// Where the file lay on the caller's machine is nobody's business, and no name that may leave a folder is kept.
+/// Where the file lay on the caller's machine is dropped from its name, and no name that may leave a folder is kept.
 fn base_name(path: &str) -> &str {
     match path.rsplit(['/', '\\']).next() {
         None | Some("" | "." | "..") => "file",

@@ -8,10 +8,11 @@ use uuid::Uuid;
 
 use super::choose::{Chosen, choose};
 use super::share::deadline;
-use super::{Claims, Gateway, unix_now};
+use super::{Claims, Gateway};
 use crate::domain::{Ask, Event, Generation, Reason};
 use crate::registry::Lease;
 use crate::scheduler::{Admitted, Draft, Terms};
+use crate::store::now;
 
 /// The answers to one request, one for each prompt, in order.
 pub struct Answers {
@@ -96,7 +97,7 @@ impl Gateway {
         };
         Ok(Answers {
             id: Uuid::new_v4().simple().to_string(),
-            created: unix_now(),
+            created: now(),
             model,
             generation,
             each,

@@ -3,8 +3,10 @@
 use uuid::Uuid;
 
 use super::{Claims, Gateway, Page, Wishes, listed};
-use crate::domain::{AdapterChoice, CheckpointView, FileId, JobEvent, JobId, JobView, Reason};
-use crate::trainer::{DEFAULT_LEARNING_RATE, NewJob};
+use crate::domain::{
+    AdapterChoice, CheckpointView, FileId, JobEvent, JobId, JobView, Reason, Recipe,
+};
+use crate::trainer::NewJob;
 
 /// A job as asked for.
 #[derive(Debug, Clone, Default)]
@@ -68,7 +70,7 @@ impl Gateway {
                     "cannot be combined with `lr`",
                 ));
             }
-            wishes.learning_rate = Some(DEFAULT_LEARNING_RATE * multiplier);
+            wishes.learning_rate = Some(Recipe::default().learning_rate * multiplier);
         }
         let name = match ask.name {
             Some(name) => self.new_name("suffix", &name)?,

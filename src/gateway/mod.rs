@@ -13,17 +13,19 @@ mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::domain::Reason;
 use crate::model::Base;
 use crate::registry::Registry;
 use crate::scheduler::Scheduler;
+use crate::store::now;
 use crate::trainer::Trainer;
 
 pub use crate::registry::Files;
 pub use crate::scheduler::Load;
-pub use crate::trainer::{Page, Wishes};
+pub use crate::store::Page;
+pub use crate::trainer::Wishes;
 pub use choose::Claims;
 pub use intake::{Answer, Answers};
 pub use jobs::JobAsk;
@@ -47,7 +49,7 @@ pub struct Config {
     /// Long texts tokenized at once.
     pub tokenizing: usize,
     /// How long a long text waits for its turn at the tokenizer.
-    pub patience: Duration,
+    pub tokenizer_wait: Duration,
     /// Who gets how much where not all get what they ask for.
     pub shares: Shares,
 }
@@ -57,7 +59,7 @@ impl Default for Config {
         Self {
             max_answers: 256,
             tokenizing: 2,
-            patience: Duration::from_secs(20),
+            tokenizer_wait: Duration::from_secs(20),
             shares: Shares::default(),
         }
     }
@@ -92,13 +94,13 @@ const STUCK: u64 = 120_000;
 
 impl Gateway {
     pub fn new(parts: Parts, config: Config) -> Self {
-        let tokenizers = tokens::Pool::new(config.tokenizing, config.patience);
+        let tokenizers = tokens::Pool::new(config.tokenizing, config.tokenizer_wait);
         Self {
             inner: Arc::new(Inner {
                 parts,
                 config,
                 tokenizers,
-                opened_at: unix_now(),
+                opened_at: now(),
                 closing: AtomicBool::new(false),
             }),
         }
@@ -169,12 +171,6 @@ fn judge(heartbeat: Option<u64>, closing: bool) -> Health {
         false => live.clone(),
     };
     Health { live, ready }
-}
-
-fn unix_now() -> i64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs() as i64)
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ impl Shares {
     }
 }
 
-/// Nobody can find a key with the number of another's.
+/// No caller can find a key with the number of another's.
 fn number(key: &str) -> u64 {
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&blake3::hash(key.as_bytes()).as_bytes()[..8]);

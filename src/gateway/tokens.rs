@@ -38,15 +38,15 @@ pub struct Dialogue {
 pub(super) struct Pool {
     turns: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
-    patience: Duration,
+    longest_wait: Duration,
 }
 
 impl Pool {
-    pub fn new(threads: usize, patience: Duration) -> Self {
+    pub fn new(threads: usize, longest_wait: Duration) -> Self {
         Self {
             turns: Arc::new(Semaphore::new(threads.max(1))),
             bytes: Arc::new(Semaphore::new(MOST_UNITS)),
-            patience,
+            longest_wait,
         }
     }
 
@@ -59,12 +59,12 @@ impl Pool {
             return work();
         }
         let overloaded = || Reason::Overloaded {
-            retry_after: self.patience.as_secs().max(1),
+            retry_after: self.longest_wait.as_secs().max(1),
         };
         let units = bytes.div_ceil(UNIT).min(MOST_UNITS) as u32;
         let held = self.bytes.clone().try_acquire_many_owned(units);
         let held = held.map_err(|_| overloaded())?;
-        let turn = tokio::time::timeout(self.patience, self.turns.clone().acquire_owned())
+        let turn = tokio::time::timeout(self.longest_wait, self.turns.clone().acquire_owned())
             .await
             .map_err(|_| overloaded())?
             .map_err(|_| Reason::Draining)?;

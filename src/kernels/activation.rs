@@ -3,7 +3,7 @@
 use super::op::{Op, Wants};
 use super::pool;
 use super::simd::{exp, fma, simd_fn};
-use crate::device::{Array, Device, Result, bail};
+use crate::device::{Array, Result, bail};
 
 /// Values a tile works on.
 const TILE: usize = 1 << 14;
@@ -19,7 +19,7 @@ pub struct Residual;
 impl Op for Residual {
     type Saved = ();
 
-    fn forward(&self, _: &Device, inputs: &[&Array], _: Wants) -> Result<(Array, ())> {
+    fn forward(&self, inputs: &[&Array], _: Wants) -> Result<(Array, ())> {
         let [x, y] = inputs else {
             bail!("a residual takes two inputs")
         };
@@ -31,13 +31,7 @@ impl Op for Residual {
         Ok((Array::new(sum, x.dims())?, ()))
     }
 
-    fn backward(
-        &self,
-        _: &Device,
-        (): (),
-        grad: Array,
-        wants: Wants,
-    ) -> Result<Vec<Option<Array>>> {
+    fn backward(&self, (): (), grad: Array, wants: Wants) -> Result<Vec<Option<Array>>> {
         Ok((0..2)
             .map(|at| wants.has(at).then(|| grad.clone()))
             .collect())
@@ -48,7 +42,7 @@ impl Op for SwiGlu {
     /// gate and up
     type Saved = [Array; 2];
 
-    fn forward(&self, _: &Device, inputs: &[&Array], _: Wants) -> Result<(Array, Self::Saved)> {
+    fn forward(&self, inputs: &[&Array], _: Wants) -> Result<(Array, Self::Saved)> {
         let [gate, up] = inputs else {
             bail!("swiglu takes two inputs")
         };
@@ -68,7 +62,6 @@ impl Op for SwiGlu {
 
     fn backward(
         &self,
-        _: &Device,
         [gate, up]: Self::Saved,
         grad: Array,
         _: Wants,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::gemm::{self, View};
 use super::op::{Op, Wants};
-use crate::device::{Array, Device, Result, bail};
+use crate::device::{Array, Result, bail};
 
 /// x·Wᵀ + bias for x [T, k], W [n, k] and, where it is a third input, a bias [1, n]: [T, n].
 #[derive(Debug, Clone, Copy)]
@@ -14,7 +14,7 @@ impl Op for Linear {
     /// x and W
     type Saved = [Array; 2];
 
-    fn forward(&self, _: &Device, inputs: &[&Array], _: Wants) -> Result<(Array, Self::Saved)> {
+    fn forward(&self, inputs: &[&Array], _: Wants) -> Result<(Array, Self::Saved)> {
         let (x, w, bias) = match inputs {
             [x, w] => (*x, *w, None),
             [x, w, bias] => (*x, *w, Some(*bias)),
@@ -37,7 +37,6 @@ impl Op for Linear {
 
     fn backward(
         &self,
-        _: &Device,
         [x, w]: Self::Saved,
         grad: Array,
         wants: Wants,
@@ -81,7 +80,7 @@ impl Op for Lookup {
     /// The sizes of W.
     type Saved = (usize, usize);
 
-    fn forward(&self, _: &Device, inputs: &[&Array], _: Wants) -> Result<(Array, Self::Saved)> {
+    fn forward(&self, inputs: &[&Array], _: Wants) -> Result<(Array, Self::Saved)> {
         let [w] = inputs else {
             bail!("rows are looked up in one weight")
         };
@@ -89,13 +88,7 @@ impl Op for Lookup {
         Ok((w.select_rows(&ids)?, w.dims()))
     }
 
-    fn backward(
-        &self,
-        _: &Device,
-        dims: Self::Saved,
-        grad: Array,
-        _: Wants,
-    ) -> Result<Vec<Option<Array>>> {
+    fn backward(&self, dims: Self::Saved, grad: Array, _: Wants) -> Result<Vec<Option<Array>>> {
         let mut dw = Array::zeros(dims);
         let values = dw.values_mut();
         for (&id, dy) in self.0.iter().zip(grad.values().chunks_exact(dims.1.max(1))) {

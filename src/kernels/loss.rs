@@ -7,7 +7,7 @@ use super::op::{Op, Wants};
 use super::pool;
 use super::quant::Matrix;
 use super::simd::{exp_shifted, max, simd_fn};
-use crate::device::{Array, Device, Result, bail};
+use crate::device::{Array, Result, bail};
 
 /// Logits held at a time, where that many rows are enough for a good product.
 const CHUNK: usize = 1 << 20;
@@ -127,7 +127,7 @@ impl Op for FrozenHead {
     /// Gradient of each row's loss by its hidden state, found on the way forward: [R, h].
     type Saved = Vec<f32>;
 
-    fn forward(&self, _: &Device, inputs: &[&Array], wants: Wants) -> Result<(Array, Vec<f32>)> {
+    fn forward(&self, inputs: &[&Array], wants: Wants) -> Result<(Array, Vec<f32>)> {
         let [hidden] = inputs else {
             bail!("a frozen head takes hidden states")
         };
@@ -153,13 +153,7 @@ impl Op for FrozenHead {
         Ok((Array::new(losses, (rows, 1))?, slopes))
     }
 
-    fn backward(
-        &self,
-        _: &Device,
-        mut slopes: Vec<f32>,
-        grad: Array,
-        _: Wants,
-    ) -> Result<Vec<Option<Array>>> {
+    fn backward(&self, mut slopes: Vec<f32>, grad: Array, _: Wants) -> Result<Vec<Option<Array>>> {
         let width = slopes.len() / grad.rows().max(1);
         scale_rows(&mut slopes, grad.values(), width);
         Ok(vec![Some(Array::new(slopes, (grad.rows(), width))?)])
@@ -177,7 +171,7 @@ pub struct Kept {
 impl Op for LearningHead {
     type Saved = Kept;
 
-    fn forward(&self, _: &Device, inputs: &[&Array], wants: Wants) -> Result<(Array, Kept)> {
+    fn forward(&self, inputs: &[&Array], wants: Wants) -> Result<(Array, Kept)> {
         let [hidden, weight] = inputs else {
             bail!("a learning head takes hidden states and a weight")
         };
@@ -213,13 +207,7 @@ impl Op for LearningHead {
         Ok((Array::new(losses, (rows, 1))?, kept))
     }
 
-    fn backward(
-        &self,
-        _: &Device,
-        kept: Kept,
-        grad: Array,
-        _: Wants,
-    ) -> Result<Vec<Option<Array>>> {
+    fn backward(&self, kept: Kept, grad: Array, _: Wants) -> Result<Vec<Option<Array>>> {
         let Kept {
             hidden,
             weight,

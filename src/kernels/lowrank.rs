@@ -6,7 +6,7 @@ use super::dropout::Dropout;
 use super::gemm::{self, View};
 use super::op::{Op, Wants};
 use super::quant::Matrix;
-use crate::device::{Array, Device, Result, bail};
+use crate::device::{Array, Result, bail};
 
 /// How the update is scaled, and which of its inputs it does not see.
 #[derive(Debug, Clone, Copy)]
@@ -140,7 +140,7 @@ pub struct Kept {
 impl Op for Through {
     type Saved = Kept;
 
-    fn forward(&self, _: &Device, inputs: &[&Array], _: Wants) -> Result<(Array, Kept)> {
+    fn forward(&self, inputs: &[&Array], _: Wants) -> Result<(Array, Kept)> {
         let [x, a, b] = inputs else {
             bail!("a low-rank update takes rows and two factors")
         };
@@ -162,13 +162,7 @@ impl Op for Through {
         Ok((y, kept))
     }
 
-    fn backward(
-        &self,
-        _: &Device,
-        kept: Kept,
-        grad: Array,
-        wants: Wants,
-    ) -> Result<Vec<Option<Array>>> {
+    fn backward(&self, kept: Kept, grad: Array, wants: Wants) -> Result<Vec<Option<Array>>> {
         let Kept { x, a, b, low } = kept;
         let (factor_a, factor_b) = (Factor::of(&a), Factor::of(&b));
         let (dlow, db) = expand_back(grad.values(), &low, factor_b);

@@ -5,6 +5,7 @@
 
 pub mod activation;
 pub mod attention;
+pub mod cuda;
 pub mod linear;
 pub mod loss;
 pub mod lowrank;

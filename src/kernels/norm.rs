@@ -1,9 +1,10 @@
 //! Root-mean-square normalisation (Zhang and Sennrich, arXiv 1910.07467).
 
+use super::cuda;
 use super::op::{Op, Wants};
 use super::pool;
 use super::simd::{LANES, fma, fold, simd_fn};
-use crate::device::{Array, Device, Result, bail};
+use crate::device::{Accelerator, Array, Part, Result, bail};
 
 /// Values a tile works on.
 const TILE: usize = 1 << 14;
@@ -19,7 +20,7 @@ impl Op for RmsNorm {
     /// x and w
     type Saved = [Array; 2];
 
-    fn forward(&self, _: &Device, inputs: &[&Array], _: Wants) -> Result<(Array, Self::Saved)> {
+    fn forward(&self, inputs: &[&Array], _: Wants) -> Result<(Array, Self::Saved)> {
         let [x, w] = inputs else {
             bail!("a norm takes rows and a weight")
         };
@@ -37,7 +38,6 @@ impl Op for RmsNorm {
 
     fn backward(
         &self,
-        _: &Device,
         [x, w]: Self::Saved,
         grad: Array,
         wants: Wants,
@@ -59,6 +59,25 @@ impl Op for RmsNorm {
             grads[1] = Some(Array::row(dw));
         }
         Ok(grads)
+    }
+
+    fn forward_on(
+        &self,
+        on: &dyn Accelerator,
+        inputs: &[&Array],
+        _: Wants,
+    ) -> Result<(Array, Self::Saved)> {
+        let [x, w] = inputs else {
+            bail!("a norm takes rows and a weight")
+        };
+        let y = Array::unwritten(on, Part::Activations, x.dims())?;
+        let norm = cuda::norm::Norm {
+            weight: w.buffer()?,
+            width: w.len(),
+            eps: self.eps,
+        };
+        cuda::norm::rms_norm(on, cuda::Rows::of(x)?, norm, cuda::Rows::of(&y)?)?;
+        Ok((y, [(*x).clone(), (*w).clone()]))
     }
 }
 

@@ -3,25 +3,46 @@
 use std::ops::Deref;
 
 use super::tape::{Node, Parameter, Tape};
-use crate::device::{Array, Device, Result};
+use crate::device::{Accelerator, Array, Device, Result, bail};
 
-/// One step of a forward, and the way back through it.
+/// One step of a forward, and the way back through it. The host's arm is the numeric truth; an accelerator's is tested
+/// against it.
 pub trait Op {
     /// What the backward needs of the forward.
     type Saved;
 
     /// `wants`: the inputs whose gradients will be asked for; none where nothing is recorded.
-    fn forward(&self, on: &Device, inputs: &[&Array], wants: Wants)
-    -> Result<(Array, Self::Saved)>;
+    fn forward(&self, inputs: &[&Array], wants: Wants) -> Result<(Array, Self::Saved)>;
 
     /// Gradients of the inputs, one a place, for the result's gradient. Only those in `wants` are looked at.
-    fn backward(
+    fn backward(&self, saved: Self::Saved, grad: Array, wants: Wants)
+    -> Result<Vec<Option<Array>>>;
+
+    /// [`forward`](Self::forward) where the inputs lie on an accelerator.
+    fn forward_on(
         &self,
-        on: &Device,
-        saved: Self::Saved,
-        grad: Array,
-        wants: Wants,
-    ) -> Result<Vec<Option<Array>>>;
+        on: &dyn Accelerator,
+        _inputs: &[&Array],
+        _wants: Wants,
+    ) -> Result<(Array, Self::Saved)> {
+        no_arm::<Self, _>(on)
+    }
+
+    /// [`backward`](Self::backward) where the gradient lies on an accelerator.
+    fn backward_on(
+        &self,
+        on: &dyn Accelerator,
+        _saved: Self::Saved,
+        _grad: Array,
+        _wants: Wants,
+    ) -> Result<Vec<Option<Array>>> {
+        no_arm::<Self, _>(on)
+    }
+}
+
+fn no_arm<O: ?Sized, T>(on: &dyn Accelerator) -> Result<T> {
+    let op = std::any::type_name::<O>();
+    bail!("{op} has no arm for {} yet", on.name())
 }
 
 /// Some of an operation's inputs, by their places.
@@ -99,8 +120,9 @@ impl<'a> Run<'_, 'a> {
         }
     }
 
-    pub const fn device(&self) -> &Device {
-        self.device
+    /// On a device, recording nothing.
+    pub const fn on(device: &'a Device) -> Run<'a, 'a> {
+        Run { device, tape: None }
     }
 
     pub const fn records(&self) -> bool {
@@ -117,7 +139,13 @@ impl<'a> Run<'_, 'a> {
             Some(_) => Wants::of(inputs.iter().map(|input| input.is_recorded())),
             None => Wants::default(),
         };
-        let (result, saved) = op.forward(self.device, &arrays, wants)?;
+        if let Some(array) = arrays.iter().find(|array| !array.is_on(self.device)) {
+            bail!("{array:?} does not lie on {:?}", self.device);
+        }
+        let (result, saved) = match self.device {
+            Device::Host => op.forward(&arrays, wants)?,
+            Device::Accelerator(on) => op.forward_on(&**on, &arrays, wants)?,
+        };
         Ok(match self.tape {
             Some(tape) if wants.any() => tape.record(op, saved, inputs, wants, result),
             _ => result.into(),

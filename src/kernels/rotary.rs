@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::op::{Op, Wants};
 use super::pool;
 use super::simd::{fma, simd_fn};
-use crate::device::{Array, Device, Result, bail};
+use crate::device::{Array, Result, bail};
 
 /// Values a tile works on.
 const TILE: usize = 1 << 14;
@@ -120,7 +120,7 @@ impl Rotate {
 impl Op for Rotate {
     type Saved = ();
 
-    fn forward(&self, _: &Device, inputs: &[&Array], _: Wants) -> Result<(Array, ())> {
+    fn forward(&self, inputs: &[&Array], _: Wants) -> Result<(Array, ())> {
         let [x] = inputs else {
             bail!("one input is turned at a time")
         };
@@ -128,7 +128,7 @@ impl Op for Rotate {
     }
 
     /// A rotation's transpose turns the other way.
-    fn backward(&self, _: &Device, (): (), grad: Array, _: Wants) -> Result<Vec<Option<Array>>> {
+    fn backward(&self, (): (), grad: Array, _: Wants) -> Result<Vec<Option<Array>>> {
         Ok(vec![Some(self.turn(&grad, -1.0)?)])
     }
 }

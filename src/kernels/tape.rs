@@ -156,7 +156,10 @@ impl<'a> Tape<'a> {
         }
         let node = self.push(Entry::Op {
             inputs: nodes,
-            back: Box::new(move |on, grad| op.backward(on, saved, grad, wants)),
+            back: Box::new(move |on, grad| match on {
+                Device::Host => op.backward(saved, grad, wants),
+                Device::Accelerator(on) => op.backward_on(&**on, saved, grad, wants),
+            }),
         });
         Value::recorded(result, node)
     }

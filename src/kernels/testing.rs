@@ -34,7 +34,7 @@ pub fn tensor(array: &Array) -> Tensor {
 
 /// What an operation makes of these, unrecorded.
 pub fn once<O: Op>(op: O, inputs: &[&Array]) -> Result<Array> {
-    Ok(op.forward(&Device::Host, inputs, Wants::default())?.0)
+    Ok(op.forward(inputs, Wants::default())?.0)
 }
 
 /// Element by element: |found − wanted| ≤ tolerance · max(1, |wanted|).

@@ -5,10 +5,10 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use super::fault;
 use crate::adapter::packed::{self, Origin, Unusable};
 use crate::adapter::{Adapter, Fit};
-use crate::domain::{Generation, Reason};
+use crate::domain::Generation;
+use crate::store::sweep;
 
 /// The folder; cheap to clone.
 #[derive(Clone)]
@@ -17,10 +17,9 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    pub fn open(dir: &Path) -> Result<Self, Reason> {
+    pub fn open(dir: &Path) -> io::Result<Self> {
         let folder = dir.join("packed");
-        fs::create_dir_all(&folder)
-            .map_err(|error| fault::io("creating the data directory", &error))?;
+        fs::create_dir_all(&folder)?;
         Ok(Self { folder })
     }
 
@@ -67,19 +66,8 @@ impl Copies {
     }
 
     /// Removes all copies but those of contents that `is_known` knows.
-    pub fn sweep(&self, is_known: impl Fn(Generation) -> bool) -> io::Result<()> {
-        for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let generation = name.to_str().and_then(|name| name.parse().ok());
-            if !generation.is_some_and(&is_known) {
-                match entry.file_type()?.is_dir() {
-                    true => fs::remove_dir_all(entry.path())?,
-                    false => fs::remove_file(entry.path())?,
-                }
-            }
-        }
-        Ok(())
+    pub fn sweep(&self, is_known: impl Fn(&str) -> bool) -> io::Result<()> {
+        sweep(&self.folder, is_known).map(drop)
     }
 
     fn place(&self, generation: Generation) -> PathBuf {

@@ -7,13 +7,11 @@ use std::path::{Component, Path, PathBuf};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 
-use super::{Files, Sizes, fault};
+use super::{Files, Sizes};
 use crate::adapter::peft::{CONFIG_FILE, PROVENANCE_FILE, WEIGHTS_FILE};
 use crate::domain::Reason;
 use crate::kernels::pool;
-
-/// Bytes that are read before others get their turn.
-const SLICE: u64 = 256 << 10;
+use crate::store::{SLICE, disk_fault};
 
 /// The adapter files of `path`, which is relative to `root`, or absolute and beneath it.
 pub(super) fn read(root: &Path, path: &str, sizes: Sizes) -> Result<Files, Reason> {
@@ -21,7 +19,7 @@ pub(super) fn read(root: &Path, path: &str, sizes: Sizes) -> Result<Files, Reaso
     let root =
         Dir::open_ambient_dir(root, ambient_authority()).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => Reason::PathNotFound(path.to_owned()),
-            _ => fault::io("opening the adapter root", &error),
+            _ => disk_fault("opening the adapter root", &error),
         })?;
     let folder = root
         .open_dir(&relative)
@@ -77,12 +75,12 @@ fn read_file(folder: &Dir, path: &str, name: &str, limit: u64) -> Result<Option<
     let file = match folder.open_with(name, &options) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        // The open of a socket, or of a pipe nobody writes to.
+        // The open of a socket, or of a pipe without a writer.
         Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return Err(not_regular(name)),
         Err(error) => return Err(refusal(&format!("{path}/{name}"), &error)),
     };
     // Asked of the open file: what the name pointed to a moment ago does not matter.
-    let metadata = file.metadata().map_err(|error| fault::io(name, &error))?;
+    let metadata = file.metadata().map_err(|error| disk_fault(name, &error))?;
     if !metadata.is_file() {
         return Err(not_regular(name));
     }
@@ -92,8 +90,8 @@ fn read_file(folder: &Dir, path: &str, name: &str, limit: u64) -> Result<Option<
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
     let mut file = file.take(limit + 1);
-    let mut next = |bytes: &mut Vec<u8>| (&mut file).take(SLICE).read_to_end(bytes);
-    while next(&mut bytes).map_err(|error| fault::io(name, &error))? > 0 {
+    let mut next = |bytes: &mut Vec<u8>| (&mut file).take(SLICE as u64).read_to_end(bytes);
+    while next(&mut bytes).map_err(|error| disk_fault(name, &error))? > 0 {
         pool::give_way();
     }
     if bytes.len() as u64 > limit {
@@ -116,7 +114,7 @@ fn refusal(path: &str, error: &std::io::Error) -> Reason {
         | ErrorKind::InvalidInput
         | ErrorKind::InvalidFilename => Reason::PathNotFound(path.to_owned()),
         _ if error.raw_os_error() == Some(libc::ELOOP) => Reason::PathForbidden(path.to_owned()),
-        _ => fault::io(&format!("reading `{path}`"), error),
+        _ => disk_fault(&format!("reading `{path}`"), error),
     }
 }
 

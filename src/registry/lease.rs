@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use futures::future::{BoxFuture, FutureExt, Shared as SharedFuture};
 use tokio::sync::Semaphore;
 
+use super::Registry;
 use super::resident::{self, Residency, Room};
-use super::snapshot::Held as HeldVersion;
-use super::{Registry, blocking, fault};
 use crate::adapter::Adapter;
 use crate::domain::{AdapterChoice, AdapterName, Generation, Reason};
+use crate::store::{NamedVersion, blocking, disk_fault, joined};
 
 /// A load that takes longer has met a disk that does not answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Holds one version, loaded, for the life of a request. Dropping it gives it back.
 pub struct Lease {
@@ -64,21 +64,21 @@ pub(super) struct Loading {
 }
 
 /// Where loads wait for a place in memory: one at a time, in the order they came.
-pub(super) struct Door {
-    patience: Duration,
+pub(super) struct RoomQueue {
+    timeout: Duration,
     waiting: Semaphore,
     first: Semaphore,
 }
 
-/// Loads that may wait at the door.
+/// Loads that may wait in the queue.
 const WAITING: usize = 256;
-/// Whoever waits at the door for so long makes one of those inside leave when its requests have ended.
+/// After so long at the head of the queue, a load makes one of those in memory leave when its requests have ended.
 const FAIR: Duration = Duration::from_millis(100);
 
-impl Door {
-    pub fn new(patience: Duration) -> Self {
+impl RoomQueue {
+    pub fn new(timeout: Duration) -> Self {
         Self {
-            patience,
+            timeout,
             waiting: Semaphore::new(WAITING),
             first: Semaphore::new(1),
         }
@@ -106,7 +106,7 @@ impl Door {
                 }
             }
         };
-        let passed = tokio::time::timeout(self.patience, passed).await;
+        let passed = tokio::time::timeout(self.timeout, passed).await;
         passed.unwrap_or_else(|_| {
             residency.let_stay();
             Err(full)
@@ -177,7 +177,7 @@ impl Registry {
     }
 
     /// Takes hold of a version, loading it once however many ask.
-    pub(super) async fn hold(&self, version: &Arc<HeldVersion>) -> Result<resident::Held, Reason> {
+    pub(super) async fn hold(&self, version: &Arc<NamedVersion>) -> Result<resident::Held, Reason> {
         self.check_base(version)?;
         let generation = version.generation();
         if let Some(held) = self.shared.residency.hold(generation) {
@@ -201,15 +201,17 @@ impl Registry {
         };
         let late = |_| {
             Reason::Storage(format!(
-                "loading adapter {generation} took longer than {PATIENCE:?}"
+                "loading adapter {generation} took longer than {LOAD_TIMEOUT:?}"
             ))
         };
-        let loaded = tokio::time::timeout(PATIENCE, load).await.map_err(late)??;
+        let loaded = tokio::time::timeout(LOAD_TIMEOUT, load)
+            .await
+            .map_err(late)??;
         Ok(loaded.again())
     }
 
     /// On a task of its own: a waiter that goes away must not stop it for the others.
-    fn start_load(&self, version: Arc<HeldVersion>) -> Load {
+    fn start_load(&self, version: Arc<NamedVersion>) -> Load {
         let registry = self.clone();
         let task = tokio::spawn(async move {
             let outcome = registry.load_version(&version).await;
@@ -222,15 +224,13 @@ impl Registry {
             running.remove(&version.generation());
             outcome.map(Arc::new)
         });
-        async move { task.await.map_err(fault::join)? }
-            .boxed()
-            .shared()
+        joined(task).boxed().shared()
     }
 
-    async fn load_version(&self, version: &HeldVersion) -> Result<resident::Held, Reason> {
+    async fn load_version(&self, version: &NamedVersion) -> Result<resident::Held, Reason> {
         let shared = &self.shared;
         let bytes = version.version.bytes;
-        let (mut room, mut evicted) = shared.door.pass(&shared.residency, bytes).await?;
+        let (mut room, mut evicted) = shared.room_queue.pass(&shared.residency, bytes).await?;
         let _turn = shared.loads.acquire().await.map_err(|_| Reason::Draining)?;
         let started = Instant::now();
         let generation = version.generation();
@@ -268,20 +268,20 @@ impl Registry {
         tokio::spawn(async move {
             let of = shared.clone();
             let write = move || {
-                // Before the file is there: whoever misses it from now on asks again.
+                // Before the file is there: a load that misses it from now on asks again.
                 drop(begun);
                 let Some(adapter) = of.residency.peek(generation) else {
                     return Ok(());
                 };
-                let copies = of.store.copies();
+                let copies = of.contents.copies();
                 let written = copies.write(&adapter, &stamp, &of.fit(of.precision));
-                // Removed meanwhile: nobody else would remove the copy.
-                if !of.store.holds(generation) {
+                // Removed meanwhile: nothing else would remove the copy.
+                if !of.contents.holds(generation) {
                     copies.discard(generation);
                 }
-                written.map_err(|error| fault::io("writing a packed copy", &error))
+                written.map_err(|error| disk_fault("writing a packed copy", &error))
             };
-            if let Err(reason) = shared.copyists.run(write).await
+            if let Err(reason) = shared.copy_writers.run(write).await
                 && reason != Reason::Draining
             {
                 tracing::warn!(%generation, %reason, "an adapter stays without a packed copy, and loads slowly");
@@ -290,7 +290,7 @@ impl Registry {
     }
 
     /// A version registered for another base is not applied to this one, even where its shapes would fit.
-    pub(super) fn check_base(&self, version: &HeldVersion) -> Result<(), Reason> {
+    pub(super) fn check_base(&self, version: &NamedVersion) -> Result<(), Reason> {
         if version.base_digest == self.shared.base.digest {
             return Ok(());
         }

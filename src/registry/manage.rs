@@ -2,9 +2,9 @@
 
 use std::future::Future;
 
-use super::snapshot::{Entry, Version};
-use super::{Expected, Registry, database, fault, names, resident};
+use super::{Expected, Registry, resident};
 use crate::domain::{AdapterName, AdapterView, Reason};
+use crate::store::{Entry, Version, joined};
 
 impl Registry {
     /// A pinned adapter is loaded, and stays loaded until it is unpinned.
@@ -17,8 +17,8 @@ impl Registry {
         self.carry_through(name, move |registry, name| async move {
             loop {
                 let seen = registry.snapshot().find_at(&name, expected)?.clone();
-                // Held until it is pinned, so that it is not evicted in between. Whoever waits here for a place in memory
-                // keeps nobody from another change.
+                // Held until it is pinned, so that it is not evicted in between. Other changes do not wait for a place in
+                // memory.
                 let held = if pinned && !seen.pinned {
                     registry.check_pinned(&name, &seen.current.version)?;
                     match registry.hold(&seen.current).await {
@@ -53,18 +53,11 @@ impl Registry {
     /// The change itself. Only under the write lock.
     async fn mark_pinned(&self, entry: &Entry, pinned: bool) -> Result<AdapterView, Reason> {
         let name = &entry.name;
-        let mut transaction = database::begin(&self.shared.pool).await?;
-        names::set_pinned(&mut transaction, name, pinned).await?;
-        let line = names::Audit {
-            action: if pinned { "pin" } else { "unpin" },
-            name,
-            generation: Some(entry.generation()),
-            previous: None,
-            source: None,
-        };
-        names::audit(&mut transaction, line).await?;
-        let entry = names::read_one(&mut transaction, name).await?;
-        transaction.commit().await.map_err(fault::sql)?;
+        let marked = self
+            .shared
+            .names
+            .set_pinned(name, entry.generation(), pinned);
+        let entry = marked.await?;
         self.replace(name, Some(entry.clone()));
         let view = self.view(&entry);
         let _ = self.shared.changes.send(view.clone());
@@ -119,13 +112,7 @@ impl Registry {
                 .entries()
                 .any(|other| other.generation() == generation)
         };
-        retired.extend(
-            entry
-                .had
-                .iter()
-                .map(|held| held.generation())
-                .filter(|generation| !used(*generation)),
-        );
+        retired.extend(entry.generations().filter(|generation| !used(*generation)));
         retired.retain(|generation| self.shared.residency.retire(*generation));
         self.announce(&retired);
         self.show(name).await
@@ -137,18 +124,7 @@ impl Registry {
         let task = async move {
             let writing = registry.shared.write.lock().await;
             let entry = registry.snapshot().find_at(&name, expected)?.clone();
-            let had: Vec<_> = entry.had.iter().map(|held| held.generation()).collect();
-            let mut transaction = database::begin(&registry.shared.pool).await?;
-            let orphans = names::remove(&mut transaction, &name, &had).await?;
-            let line = names::Audit {
-                action: "remove",
-                name: &name,
-                generation: None,
-                previous: Some(entry.generation()),
-                source: None,
-            };
-            names::audit(&mut transaction, line).await?;
-            transaction.commit().await.map_err(fault::sql)?;
+            let orphans = registry.shared.names.remove(&entry).await?;
             registry.replace(&name, None);
             let _ = registry.shared.changes.send(registry.view(&entry));
             tracing::info!(adapter = %name, "removed");
@@ -157,7 +133,7 @@ impl Registry {
             discarded.clear().await;
             Ok(())
         };
-        tokio::spawn(task).await.map_err(fault::join)?
+        joined(tokio::spawn(task)).await
     }
 
     /// Runs a change of one name to its end, even if the caller goes away.
@@ -170,8 +146,6 @@ impl Registry {
         F: Future<Output = Result<AdapterView, Reason>> + Send + 'static,
     {
         let (registry, name) = (self.clone(), name.clone());
-        tokio::spawn(work(registry, name))
-            .await
-            .map_err(fault::join)?
+        joined(tokio::spawn(work(registry, name))).await
     }
 }

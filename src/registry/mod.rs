@@ -6,21 +6,18 @@
 //! for its life, whatever happens to the name meanwhile.
 
 mod audit;
+mod background;
+mod contents;
 mod copies;
-mod database;
-mod fault;
+mod discard;
 mod folder;
-mod keep;
 mod lease;
 mod manage;
-mod names;
 mod observe;
 mod publish;
-mod quiet;
 mod resident;
 mod shift;
 mod snapshot;
-mod store;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +26,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use sqlx::SqlitePool;
 use tokio::sync::{Semaphore, broadcast};
 
 use crate::adapter::packed::Origin;
@@ -37,14 +33,13 @@ use crate::adapter::peft::{self, WEIGHTS_FILE};
 use crate::adapter::{Adapter, AdapterFault, Fit, Precision, SiteShape};
 use crate::device::Turns;
 use crate::domain::{AdapterChoice, AdapterName, AdapterView, Generation, Reason, Tier};
-use quiet::Quiet;
+use crate::store::{Audit, Database, Entry, Failpoints, Names, NoFailpoints, blocking};
+use background::Background;
+use contents::Contents;
 use resident::Residency;
-use snapshot::{Entry, Snapshot};
-use store::{Store, Unwatched, Witness};
+use snapshot::Snapshot;
 
 pub use crate::adapter::peft::Files;
-pub use database::{begin, open_database};
-pub use fault::{io as storage_fault, sql as database_fault};
 pub use lease::Lease;
 pub use observe::{Observe, Unobserved};
 
@@ -75,7 +70,7 @@ pub struct Config {
     /// to.
     pub keep_versions: usize,
     /// How long a request waits for a place in memory while all are in use.
-    pub room_patience: Duration,
+    pub room_wait: Duration,
     /// Of the device: what is done with adapters stands back behind its steps.
     pub turns: Turns,
 }
@@ -104,7 +99,7 @@ const LOADS: usize = 2;
 /// Publications and other work on stored adapters at the same time.
 const WORKERS: u32 = 2;
 /// Packed copies that are made at the same time.
-const COPYISTS: u32 = 1;
+const COPIES: u32 = 1;
 /// Changes a slow follower may lag behind before it has to look again.
 const CHANGES: usize = 256;
 
@@ -121,18 +116,19 @@ struct Shared {
     root: PathBuf,
     sizes: Sizes,
     keep_versions: usize,
-    pool: SqlitePool,
-    store: Store,
+    names: Names,
+    audit: Audit,
+    contents: Contents,
     snapshot: ArcSwap<Snapshot>,
     residency: Residency,
     loading: lease::Loading,
     loads: Semaphore,
-    door: lease::Door,
-    quiet: Quiet,
-    /// Of packed copies, which nobody waits for.
-    copyists: Quiet,
+    room_queue: lease::RoomQueue,
+    background: Background,
+    /// Of packed copies, which no request waits for.
+    copy_writers: Background,
     copying: Arc<lease::Copying>,
-    /// Held by whoever changes names or stored contents.
+    /// Held for every change of names or stored contents.
     write: tokio::sync::Mutex<()>,
     changes: broadcast::Sender<AdapterView>,
     observe: Arc<dyn Observe>,
@@ -141,41 +137,42 @@ struct Shared {
 impl Registry {
     /// Removes what interrupted publications left, reads what exists, and starts loading what is pinned.
     pub async fn open(
-        pool: SqlitePool,
+        database: Database,
         base: BaseIdentity,
         config: Config,
         observe: Arc<dyn Observe>,
     ) -> Result<Self, Reason> {
-        Self::open_watched(pool, base, config, observe, Arc::new(Unwatched)).await
+        Self::open_with(database, base, config, observe, Arc::new(NoFailpoints)).await
     }
 
-    async fn open_watched(
-        pool: SqlitePool,
+    async fn open_with(
+        database: Database,
         base: BaseIdentity,
         config: Config,
         observe: Arc<dyn Observe>,
-        witness: Arc<dyn Witness>,
+        failpoints: Arc<dyn Failpoints>,
     ) -> Result<Self, Reason> {
         let sizes = Sizes {
             weights: config.max_file_bytes,
         };
-        let mut connection = pool.acquire().await.map_err(fault::sql)?;
-        let snapshot = Snapshot::new(names::read(&mut connection, None).await?);
-        drop(connection);
-        let (snapshot, store) = blocking(move || {
-            std::fs::create_dir_all(&config.dir).map_err(|error| fault::io("creating the data directory", &error))?;
-            let store = Store::open(&config.dir, sizes, witness)?;
+        let names = Names::new(database.clone(), failpoints.clone());
+        let snapshot = Snapshot::new(names.read().await?);
+        let (snapshot, contents) = blocking(move || {
+            let contents = Contents::open(&config.dir, sizes, failpoints)?;
             let known = snapshot.generations();
-            let removed = store.sweep(|generation| known.contains(&generation))?;
+            let removed = contents.sweep(|generation| known.contains(&generation))?;
             if removed > 0 {
                 tracing::info!(removed, "removed what interrupted publications had left");
             }
             for entry in snapshot.entries() {
-                for held in entry.had.iter().filter(|held| !store.holds(held.generation())) {
-                    tracing::error!(adapter = %entry.name, generation = %held.generation(), "its files are missing");
+                for generation in entry
+                    .generations()
+                    .filter(|generation| !contents.holds(*generation))
+                {
+                    tracing::error!(adapter = %entry.name, %generation, "its files are missing");
                 }
             }
-            Ok((snapshot, store))
+            Ok((snapshot, contents))
         })
         .await?;
         let residency = Residency::new(config.resident_bytes);
@@ -189,15 +186,16 @@ impl Registry {
                 sizes,
                 // What is served and what a rollback leads to.
                 keep_versions: config.keep_versions.max(2),
-                pool,
-                store,
+                names,
+                audit: Audit::new(database),
+                contents,
                 snapshot: ArcSwap::from_pointee(snapshot),
                 residency,
                 loading: lease::Loading::default(),
                 loads: Semaphore::new(LOADS),
-                door: lease::Door::new(config.room_patience),
-                quiet: Quiet::new(config.turns.clone(), WORKERS),
-                copyists: Quiet::new(config.turns, COPYISTS),
+                room_queue: lease::RoomQueue::new(config.room_wait),
+                background: Background::new(config.turns.clone(), WORKERS),
+                copy_writers: Background::new(config.turns, COPIES),
                 copying: Arc::default(),
                 write: tokio::sync::Mutex::default(),
                 changes: broadcast::channel(CHANGES).0,
@@ -235,31 +233,29 @@ impl Registry {
 
     /// The generations a name has had and still has, the newest publication first.
     pub async fn history(&self, name: &AdapterName) -> Result<Vec<Generation>, Reason> {
-        self.snapshot()
-            .find(name)
-            .map(|entry| entry.had.iter().map(|held| held.generation()).collect())
+        Ok(self.snapshot().find(name)?.generations().collect())
     }
 
     /// The stored files of the version a name points to.
     pub async fn files(&self, name: &AdapterName) -> Result<Files, Reason> {
         let generation = self.snapshot().find(name)?.generation();
-        let store = self.shared.store.clone();
-        let read = move || store.read(generation);
-        self.shared.quiet.run(read).await
+        let contents = self.shared.contents.clone();
+        let read = move || contents.read(generation);
+        self.shared.background.run(read).await
     }
 
     /// The adapter files of a folder beneath the root: regular files of bounded size, no links that lead outside.
     pub async fn read_folder(&self, path: &str) -> Result<Files, Reason> {
         let (shared, path) = (self.shared.clone(), path.to_owned());
         let read = move || folder::read(&shared.root, &path, shared.sizes);
-        self.shared.quiet.run(read).await
+        self.shared.background.run(read).await
     }
 
     /// Checks files against the base without storing anything; every number as it was given.
     pub async fn inspect(&self, files: Files) -> Result<Adapter, Reason> {
         let shared = self.shared.clone();
         let read = move || shared.read(&files, Precision::Exact);
-        self.shared.quiet.run(read).await
+        self.shared.background.run(read).await
     }
 
     /// The version a request for `choice` would be answered by, every number as it was given: to be trained further. The
@@ -272,7 +268,7 @@ impl Registry {
         self.check_base(&version)?;
         let (shared, generation) = (self.shared.clone(), version.generation());
         let read = move || shared.load(generation, Precision::Exact);
-        match self.shared.quiet.run(read).await {
+        match self.shared.background.run(read).await {
             Ok(adapter) => Ok(Some(adapter)),
             Err(reason) => {
                 // The files may be gone because the name is.
@@ -294,12 +290,12 @@ impl Registry {
 
     /// For the end of the process: resolves when no packed copy is being written any more.
     pub async fn finish(&self) {
-        self.shared.copyists.finish().await;
+        self.shared.copy_writers.finish().await;
     }
 
-    /// How long whoever receives an adapter should rest after so much work on it, so that others do not wait for that.
+    /// How long the receiver of an adapter should rest after so much work on it, so that requests do not wait for that.
     pub fn rest(&self, worked: Duration) -> Duration {
-        self.shared.quiet.rest(worked)
+        self.shared.background.rest(worked)
     }
 
     /// Fires after every change of a name or of where its weights are; `show` tells what holds now, or that the name is
@@ -347,7 +343,7 @@ impl Registry {
             .entries()
             .filter(|entry| generations.contains(&entry.generation()))
         {
-            // Nobody following is fine.
+            // Fails only where there are no followers.
             let _ = self.shared.changes.send(self.view(entry));
         }
     }
@@ -365,13 +361,13 @@ impl Shared {
 
     /// What is stored under a generation, as it is served; and the content's stamp, where it has no good packed copy yet.
     fn fetch(&self, generation: Generation) -> Result<(Adapter, Option<String>), Reason> {
-        let stamp = self.store.stamp(generation)?;
+        let stamp = self.contents.stamp(generation)?;
         let origin = Origin {
             generation,
             stamp: &stamp,
         };
         let fit = self.fit(self.precision);
-        match self.store.copies().read(origin, &fit) {
+        match self.contents.copies().read(origin, &fit) {
             Some(adapter) => Ok((adapter, None)),
             None => Ok((self.load(generation, self.precision)?, Some(stamp))),
         }
@@ -379,12 +375,12 @@ impl Shared {
 
     /// What is stored under a generation, which its files have just been compared with.
     fn load(&self, generation: Generation, precision: Precision) -> Result<Adapter, Reason> {
-        let files = self.store.read(generation)?;
+        let files = self.contents.read(generation)?;
         peft::read_known(&files, generation, &self.fit(precision)).map_err(invalid)
     }
 
     fn read(&self, files: &Files, precision: Precision) -> Result<Adapter, Reason> {
-        for (name, bytes) in files.iter().filter(|(name, _)| store::is_ours(name)) {
+        for (name, bytes) in files.iter().filter(|(name, _)| contents::is_ours(name)) {
             let limit = self.sizes.of(name);
             if bytes.len() as u64 > limit {
                 return Err(Reason::adapter(
@@ -399,13 +395,4 @@ impl Shared {
 
 fn invalid(AdapterFault { field, why }: AdapterFault) -> Reason {
     Reason::AdapterInvalid { field, why }
-}
-
-/// Runs disk work off the async threads.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Reason> + Send + 'static,
-) -> Result<T, Reason> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(fault::join)?
 }

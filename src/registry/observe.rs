@@ -1,4 +1,4 @@
-//! What the registry tells whoever measures it.
+//! What the registry tells its metrics.
 
 /// Called in passing: must not block.
 pub trait Observe: Send + Sync {

@@ -1,23 +1,22 @@
 //! Publication: a content becomes durable, then a name moves to it, then everyone sees it.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use serde_json::Value;
 
 use super::resident::Room;
-use super::snapshot::{Entry, Held, Version};
-use super::store::{Staged, Step};
-use super::{Expected, Files, Registry, blocking, database, fault, names};
+use super::{Expected, Files, Registry};
 use crate::adapter::Adapter;
 use crate::adapter::peft::{PROVENANCE_FILE, Provenance, WEIGHTS_FILE};
 use crate::domain::{AdapterName, AdapterView, Generation, Reason};
+use crate::store::{Entry, NamedVersion, Staged, Version, blocking, joined, now};
 
 /// A publication, checked.
 struct Candidate {
     name: AdapterName,
     expected: Expected,
-    held: Held,
+    held: NamedVersion,
     adapter: Arc<Adapter>,
     staged: Staged,
 }
@@ -47,18 +46,18 @@ impl Registry {
             registry.snapshot().check(&name, expected)?;
             let (adapter, files) = registry.check(files).await?;
             let generation = adapter.generation();
-            let store = registry.shared.store.clone();
+            let contents = registry.shared.contents.clone();
             if let Some(entry) = registry.already(&name, expected, &adapter)? {
-                let stored = store.clone();
+                let stored = contents.clone();
                 let read = move || stored.read(generation);
-                if registry.shared.quiet.run(read).await.is_ok() {
+                if registry.shared.background.run(read).await.is_ok() {
                     return Ok(registry.view(&entry));
                 }
                 tracing::warn!(adapter = %name, %generation, "its stored files are damaged and are replaced");
             }
             let evaluation = evaluation(&files);
-            let staging = move || store.stage(generation, &files);
-            let staged = registry.shared.quiet.run(staging).await?;
+            let staging = move || contents.stage(&files);
+            let staged = registry.shared.background.run(staging).await?;
             let held = registry.held(&adapter, source, evaluation);
             let candidate = Candidate {
                 name,
@@ -74,7 +73,7 @@ impl Registry {
             discarded.clear().await;
             Ok(view)
         };
-        tokio::spawn(task).await.map_err(fault::join)?
+        joined(tokio::spawn(task)).await
     }
 
     /// Whether `name` was ever given this version from there, even if it is forgotten by now.
@@ -84,8 +83,8 @@ impl Registry {
         generation: Generation,
         source: &str,
     ) -> Result<bool, Reason> {
-        let mut connection = self.shared.pool.acquire().await.map_err(fault::sql)?;
-        names::has_published(&mut connection, name, generation, source).await
+        let audit = &self.shared.audit;
+        audit.has_published(name, generation, source).await
     }
 
     async fn check(&self, files: Files) -> Result<(Adapter, Files), Reason> {
@@ -101,7 +100,7 @@ impl Registry {
             }
             Ok((adapter, files))
         };
-        self.shared.quiet.run(check).await
+        self.shared.background.run(check).await
     }
 
     /// The entry, if the name already points to this content.
@@ -120,7 +119,7 @@ impl Registry {
         Ok(snapshot.get(name).filter(same).cloned())
     }
 
-    fn held(&self, adapter: &Adapter, source: String, evaluation: Option<Value>) -> Held {
+    fn held(&self, adapter: &Adapter, source: String, evaluation: Option<Value>) -> NamedVersion {
         let version = Version {
             generation: adapter.generation(),
             kind: adapter.kind().to_owned(),
@@ -129,7 +128,7 @@ impl Registry {
             created_at: now(),
         };
         let (base_name, base_digest) = (self.shared.base.name.clone(), self.shared.base.digest);
-        Held {
+        NamedVersion {
             version,
             source,
             evaluation,
@@ -148,25 +147,27 @@ impl Registry {
             staged,
         } = candidate;
         let started = Instant::now();
-        let store = self.shared.store.clone();
+        let contents = self.shared.contents.clone();
+        let generation = adapter.generation();
         if let Some(entry) = self.already(&name, expected, &adapter)? {
-            blocking(move || store.place(staged)).await?;
+            blocking(move || contents.place(generation, staged)).await?;
             return Ok((self.view(&entry), Vec::new()));
         }
         let before = self.snapshot().get(&name).cloned();
-        let generation = adapter.generation();
         if before.as_ref().is_some_and(|entry| entry.pinned) {
             self.check_pinned(&name, &held.version)?;
         }
         // A place in memory is welcome, so that the first request need not load, but not needed.
         let room = self.make_room(&adapter);
         let stamp = blocking(move || {
-            store.place(staged)?;
-            store.stamp(generation)
+            contents.place(generation, staged)?;
+            contents.stamp(generation)
         })
         .await?;
-        let (entry, surplus) = match self.record(&name, &held, before.as_deref()).await {
-            Ok(recorded) => recorded,
+        let from = before.map(|entry| entry.generation());
+        let (names, keep) = (&self.shared.names, self.shared.keep_versions);
+        let (entry, surplus) = match names.publish(&name, &held, from, keep).await {
+            Ok(published) => published,
             Err(reason) => {
                 if !self.snapshot().knows(generation) {
                     // A content without a name.
@@ -203,43 +204,6 @@ impl Registry {
         Some(room)
     }
 
-    /// The one transaction of a publication, in which the name also forgets what it has too many of. Returns the contents
-    /// that no name has any more.
-    async fn record(
-        &self,
-        name: &AdapterName,
-        held: &Held,
-        before: Option<&Entry>,
-    ) -> Result<(Entry, Vec<Generation>), Reason> {
-        let from = before.map(Entry::generation);
-        let mut transaction = database::begin(&self.shared.pool).await?;
-        names::record(&mut transaction, name, held).await?;
-        // The same content for another base: the name stays where it is.
-        if from != Some(held.generation()) {
-            names::point(&mut transaction, name, from, held.generation()).await?;
-        }
-        let line = names::Audit {
-            action: "publish",
-            name,
-            generation: Some(held.generation()),
-            previous: from,
-            source: Some(&held.source),
-        };
-        names::audit(&mut transaction, line).await?;
-        let mut entry = names::read_one(&mut transaction, name).await?;
-        let keep = self.shared.keep_versions;
-        let surplus = entry.surplus(keep);
-        names::shorten(&mut transaction, name, keep).await?;
-        let orphans = names::forget(&mut transaction, name, &surplus).await?;
-        entry
-            .had
-            .retain(|held| !surplus.contains(&held.generation()));
-        self.shared.store.reached(Step::Prepared);
-        transaction.commit().await.map_err(fault::sql)?;
-        self.shared.store.reached(Step::Committed);
-        Ok((entry, orphans))
-    }
-
     /// Lets readers see what has been committed. Only under the write lock.
     pub(super) fn replace(&self, name: &AdapterName, entry: Option<Entry>) {
         let next = self.snapshot().with(name, entry);
@@ -253,12 +217,4 @@ fn evaluation(files: &Files) -> Option<Value> {
     Provenance::parse(files.get(PROVENANCE_FILE)?)
         .ok()?
         .evaluation
-}
-
-/// Unix seconds.
-fn now() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -14,7 +14,7 @@ use crate::domain::{Generation, Reason};
 pub(super) struct Residency {
     budget: u64,
     state: Arc<Mutex<State>>,
-    /// Of whoever waits for room.
+    /// Wakes the load that waits for room.
     freed: Arc<Notify>,
 }
 
@@ -34,9 +34,9 @@ struct Slot {
     last_used: u64,
     /// Uses, as they counted at the last of them.
     heat: f64,
-    /// Goes as soon as no lease holds it, to make room; until then nobody new gets hold of it.
+    /// Goes as soon as no lease holds it, to make room; until then it gets no new lease.
     leaving: bool,
-    /// Goes as soon as no lease holds it. Nobody sees it as resident any more.
+    /// Goes as soon as no lease holds it. It no longer counts as resident.
     retired: bool,
 }
 
@@ -148,7 +148,7 @@ impl Residency {
     /// Puts a loaded version into the room that was set aside for it, and holds it.
     pub fn admit(&self, mut room: Room, adapter: Arc<Adapter>) -> Held {
         let mut state = self.lock();
-        // Under one lock: nobody may see the bytes counted twice, and evict for it.
+        // Under one lock: bytes that are seen counted twice would evict something.
         state.used -= std::mem::take(&mut room.bytes);
         let (generation, now) = (adapter.generation(), state.tick());
         if !state.slots.contains_key(&generation) {
@@ -225,7 +225,7 @@ impl Residency {
         }
     }
 
-    /// Nobody waits for room any more: those asked to leave may be asked for again.
+    /// No load waits for room any more: those told to leave may be leased again.
     pub fn let_stay(&self) {
         for slot in self.lock().slots.values_mut() {
             slot.leaving = false;
@@ -283,7 +283,7 @@ impl State {
         (4 * self.slots.len()).max(LEAST) as f64
     }
 
-    /// Returns the version, for its memory to be given back when nobody waits for the lock any more.
+    /// Returns the version, for its memory to be given back after the lock.
     fn drop_slot(&mut self, generation: Generation) -> Option<Arc<Adapter>> {
         let slot = self.slots.remove(&generation)?;
         self.used -= slot.adapter.bytes();

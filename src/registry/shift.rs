@@ -1,11 +1,11 @@
 //! Moving a name between versions it has. What takes time, reading and loading, comes before the write lock, so that
-//! nobody else's change waits for it.
+//! no other change waits for it.
 
 use std::time::Instant;
 
-use super::snapshot::Entry;
-use super::{Expected, Registry, database, fault, names, resident};
+use super::{Expected, Registry, resident};
 use crate::domain::{AdapterName, AdapterView, Generation, Reason};
+use crate::store::Entry;
 
 #[derive(Clone, Copy)]
 enum Direction {
@@ -24,13 +24,6 @@ impl Direction {
         match self {
             Self::Promote(to) => entry.find(to).map(|held| held.generation()),
             Self::Rollback => entry.previous.ok_or_else(nothing),
-        }
-    }
-
-    fn action(self) -> &'static str {
-        match self {
-            Self::Promote(_) => "promote",
-            Self::Rollback => "rollback",
         }
     }
 }
@@ -104,8 +97,11 @@ impl Registry {
     /// Reads what the name is to lead to: what cannot be read cannot be served. A pinned name's is loaded, where there is
     /// room beside what it replaces.
     async fn ready(&self, entry: &Entry, to: Generation) -> Result<Option<resident::Held>, Reason> {
-        let store = self.shared.store.clone();
-        self.shared.quiet.run(move || store.read(to)).await?;
+        let contents = self.shared.contents.clone();
+        self.shared
+            .background
+            .run(move || contents.read(to))
+            .await?;
         if !entry.pinned {
             return Ok(None);
         }
@@ -126,28 +122,15 @@ impl Registry {
         if entry.pinned {
             self.check_pinned(name, &entry.find(to)?.version)?;
         }
-        let mut transaction = database::begin(&self.shared.pool).await?;
-        match direction {
-            Direction::Promote(_) => {
-                names::point(&mut transaction, name, Some(from), to).await?;
-                names::shorten(&mut transaction, name, self.shared.keep_versions).await?;
-            }
-            Direction::Rollback => names::step_back(&mut transaction, name, from, to).await?,
-        }
-        let line = names::Audit {
-            action: direction.action(),
-            name,
-            generation: Some(to),
-            previous: Some(from),
-            source: None,
+        let (names, keep) = (&self.shared.names, self.shared.keep_versions);
+        let (action, entry) = match direction {
+            Direction::Promote(_) => ("promote", names.promote(name, from, to, keep).await?),
+            Direction::Rollback => ("rollback", names.roll_back(name, from, to).await?),
         };
-        names::audit(&mut transaction, line).await?;
-        let entry = names::read_one(&mut transaction, name).await?;
-        transaction.commit().await.map_err(fault::sql)?;
         self.replace(name, Some(entry.clone()));
         let _ = self.shared.changes.send(self.view(&entry));
         self.shared.observe.swapped(started.elapsed().as_secs_f64());
-        tracing::info!(adapter = %name, %from, %to, action = direction.action(), "moved");
+        tracing::info!(adapter = %name, %from, %to, action, "moved");
         Ok(entry)
     }
 }

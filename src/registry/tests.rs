@@ -1,15 +1,14 @@
 mod audit;
 mod copies;
 mod crash;
-mod keep;
 mod life;
 mod residency;
+mod retention;
 mod stress;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use super::store::{Unwatched, Witness};
 use super::*;
 use crate::adapter::testing::{BASE_DIGEST, sites, specimen};
 use crate::domain::AdapterChoice;
@@ -31,7 +30,13 @@ impl Home {
     }
 
     async fn open(&self) -> Registry {
-        open(self.dir.path(), 1 << 30, BASE_DIGEST, Arc::new(Unwatched)).await
+        open(
+            self.dir.path(),
+            1 << 30,
+            BASE_DIGEST,
+            Arc::new(NoFailpoints),
+        )
+        .await
     }
 
     /// With room for `adapters` of the specimen's size.
@@ -40,18 +45,23 @@ impl Home {
             self.dir.path(),
             adapters * size(),
             BASE_DIGEST,
-            Arc::new(Unwatched),
+            Arc::new(NoFailpoints),
         )
         .await
     }
 
     /// With room for so many of the specimen's size, for which requests wait a minute.
-    async fn open_patient(&self, adapters: u64) -> Registry {
-        let patient = Config {
-            room_patience: Duration::from_secs(60),
+    async fn open_waiting(&self, adapters: u64) -> Registry {
+        let config = Config {
+            room_wait: Duration::from_secs(60),
             ..config(self.dir.path(), adapters * size())
         };
-        open_as(patient, BASE_DIGEST, Arc::new(Unwatched)).await
+        open_as(config, BASE_DIGEST, Arc::new(NoFailpoints)).await
+    }
+
+    /// Another view of the same tables.
+    async fn database(&self) -> Database {
+        database(self.dir.path()).await
     }
 
     /// The folder of a stored version.
@@ -77,10 +87,10 @@ async fn open(
     dir: &Path,
     resident_bytes: u64,
     digest: [u8; 32],
-    witness: Arc<dyn Witness>,
+    failpoints: Arc<dyn Failpoints>,
 ) -> Registry {
     let config = config(dir, resident_bytes);
-    open_as(config, digest, witness).await
+    open_as(config, digest, failpoints).await
 }
 
 fn config(dir: &Path, resident_bytes: u64) -> Config {
@@ -92,21 +102,25 @@ fn config(dir: &Path, resident_bytes: u64) -> Config {
         precision: Precision::Exact,
         max_file_bytes: 1 << 20,
         keep_versions: KEEP,
-        room_patience: Duration::ZERO,
+        room_wait: Duration::ZERO,
         turns: Turns::default(),
     }
 }
 
-async fn open_as(config: Config, digest: [u8; 32], witness: Arc<dyn Witness>) -> Registry {
-    let pool = open_database(&config.dir.join("state.db")).await.unwrap();
+async fn open_as(config: Config, digest: [u8; 32], failpoints: Arc<dyn Failpoints>) -> Registry {
+    let database = database(&config.dir).await;
     let base = BaseIdentity {
         name: "base".into(),
         digest,
         sites: sites(LAYERS),
     };
-    Registry::open_watched(pool, base, config, Arc::new(Unobserved), witness)
+    Registry::open_with(database, base, config, Arc::new(Unobserved), failpoints)
         .await
         .unwrap()
+}
+
+async fn database(dir: &Path) -> Database {
+    Database::open(&dir.join("state.db")).await.unwrap()
 }
 
 fn name(text: &str) -> AdapterName {

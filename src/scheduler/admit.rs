@@ -3,24 +3,8 @@
 use std::time::Instant;
 
 use super::policy::ledger::Weights;
-use crate::domain::{Reason, Sampling};
+use crate::domain::{MAX_SALT_BYTES, MOST_PRIORITY, Reason, Sampling};
 use crate::registry::Lease;
-
-/// Stop strings of one request.
-const MAX_STOPS: usize = 16;
-/// Bytes of one stop string: so much text at most is held back while it may still become one.
-const MAX_STOP_BYTES: usize = 1024;
-/// Ids that end an answer, of one request.
-const MAX_STOP_IDS: usize = 128;
-/// Entries of a bias.
-const MAX_BIASES: usize = 1024;
-/// Bytes of what separates the cache of some from that of others.
-const MAX_SALT_BYTES: usize = 256;
-/// Alternatives reported with a token.
-const MAX_ALTERNATIVES: u8 = 20;
-
-/// Of a request's `priority`, in either direction.
-const MOST_PRIORITY: i32 = 100;
 
 /// How a request stands beside others.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -95,8 +79,11 @@ impl Admitted {
                 format!("{n} is not between 1 and {}", limits.max_n),
             ));
         }
-        check_choice(&sampling, limits.vocab)?;
-        check_end(&sampling, limits.vocab)?;
+        sampling.check()?;
+        let biased = sampling.logit_bias.iter().map(|bias| bias.0);
+        known_ids("logit_bias", biased, limits.vocab)?;
+        let stops = sampling.stop_token_ids.iter().copied();
+        known_ids("stop_token_ids", stops, limits.vocab)?;
         if cache_salt.len() > MAX_SALT_BYTES {
             let why = format!("has {} bytes, at most {MAX_SALT_BYTES}", cache_salt.len());
             return Err(Reason::field("cache_salt", why));
@@ -133,84 +120,6 @@ impl Admitted {
     }
 }
 
-/// How tokens are chosen.
-fn check_choice(sampling: &Sampling, vocab: usize) -> Result<(), Reason> {
-    let within = |low: f32, high: f32| move |v: f32| (low..=high).contains(&v);
-    number(
-        "temperature",
-        sampling.temperature,
-        "between 0 and 2",
-        within(0.0, 2.0),
-    )?;
-    number("top_p", sampling.top_p, "above 0 and at most 1", |v| {
-        v > 0.0 && v <= 1.0
-    })?;
-    number("min_p", sampling.min_p, "between 0 and 1", within(0.0, 1.0))?;
-    number(
-        "presence_penalty",
-        sampling.presence_penalty,
-        "between -2 and 2",
-        within(-2.0, 2.0),
-    )?;
-    number(
-        "frequency_penalty",
-        sampling.frequency_penalty,
-        "between -2 and 2",
-        within(-2.0, 2.0),
-    )?;
-    number(
-        "repetition_penalty",
-        sampling.repetition_penalty,
-        "above 0 and at most 100",
-        |v| v > 0.0 && v <= 100.0 && v.recip().is_finite(),
-    )?;
-    at_most("logit_bias", sampling.logit_bias.len(), MAX_BIASES)?;
-    known_ids(
-        "logit_bias",
-        sampling.logit_bias.iter().map(|bias| bias.0),
-        vocab,
-    )?;
-    for &(_, bias) in &sampling.logit_bias {
-        number(
-            "logit_bias",
-            bias,
-            "between -100 and 100",
-            within(-100.0, 100.0),
-        )?;
-    }
-    if sampling.logprobs.is_some_and(|k| k > MAX_ALTERNATIVES) {
-        return Err(Reason::field(
-            "logprobs",
-            format!("at most {MAX_ALTERNATIVES} alternatives are reported"),
-        ));
-    }
-    Ok(())
-}
-
-/// When an answer ends.
-fn check_end(sampling: &Sampling, vocab: usize) -> Result<(), Reason> {
-    at_most(
-        "stop_token_ids",
-        sampling.stop_token_ids.len(),
-        MAX_STOP_IDS,
-    )?;
-    known_ids(
-        "stop_token_ids",
-        sampling.stop_token_ids.iter().copied(),
-        vocab,
-    )?;
-    at_most("stop", sampling.stop.len(), MAX_STOPS)?;
-    for stop in &sampling.stop {
-        if stop.is_empty() || stop.len() > MAX_STOP_BYTES {
-            return Err(Reason::field(
-                "stop",
-                format!("each string has 1 to {MAX_STOP_BYTES} bytes"),
-            ));
-        }
-    }
-    Ok(())
-}
-
 /// How many tokens the answer may have: those wanted, or all that are left.
 fn room_for_answer(prompt: usize, wanted: Option<usize>, limits: &Limits) -> Result<usize, Reason> {
     let limit = limits.context.min(limits.kv_tokens);
@@ -228,23 +137,6 @@ fn room_for_answer(prompt: usize, wanted: Option<usize>, limits: &Limits) -> Res
             wanted: wanted.unwrap_or(1),
             limit,
         }),
-    }
-}
-
-fn number(field: &str, value: f32, range: &str, fits: impl Fn(f32) -> bool) -> Result<(), Reason> {
-    if fits(value) {
-        Ok(())
-    } else {
-        Err(Reason::field(field, format!("{value} is not {range}")))
-    }
-}
-
-fn at_most(field: &str, entries: usize, most: usize) -> Result<(), Reason> {
-    if entries <= most {
-        Ok(())
-    } else {
-        let why = format!("has {entries} entries, at most {most} are taken");
-        Err(Reason::field(field, why))
     }
 }
 

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::blocks::{Pool, Table};
+use super::detokenize::{Detokenizer, describe, silent};
 use super::draft::Drafter;
 use super::policy::Key;
 use super::prefix::{Name, Names};
 use super::request::Request;
-use super::voice::{Voice, describe, silent};
 use crate::domain::{FinishReason, TokenInfo};
 use crate::model::sample::{Chosen, Sampler};
 use crate::text::Tokenizer;
@@ -23,7 +23,7 @@ pub struct Answer {
     /// Of the leading blocks that its prompt, and what was computed of its answer, fill.
     names: Arc<Vec<Name>>,
     pub sampler: Sampler,
-    voice: Voice,
+    detokenizer: Detokenizer,
     /// From its first token on.
     drafter: Option<Drafter>,
     /// How often it was overtaken in the queue because it did not fit.
@@ -54,7 +54,7 @@ impl Answer {
             table: pool.table(),
             names: request.names.clone(),
             sampler: Sampler::new(&request.sampling, &request.prompt, key.answer),
-            voice: Voice::new(tokenizer, &request.sampling.stop),
+            detokenizer: Detokenizer::new(tokenizer, &request.sampling.stop),
             drafter: None,
             overtaken: 0,
             passed: 0,
@@ -137,7 +137,7 @@ impl Answer {
 
     /// What it still held back, as it ends early.
     pub fn close(&mut self) -> String {
-        self.voice.close().text
+        self.detokenizer.close().text
     }
 
     /// Tokens it may still say.
@@ -184,7 +184,7 @@ impl Answer {
             .map(|last| now.duration_since(last).as_secs_f64());
         let token = describe(tokenizer, id, chosen.score);
         if request.ends.binary_search(&id).is_ok() {
-            let text = self.voice.close().text;
+            let text = self.detokenizer.close().text;
             return Said {
                 text,
                 token: silent(token),
@@ -193,11 +193,11 @@ impl Answer {
             };
         }
         let mut heard = self
-            .voice
+            .detokenizer
             .say(id, self.said.len() > request.sampling.min_tokens);
         let mut finish = heard.stopped.then_some(FinishReason::Stop);
         if finish.is_none() && self.said.len() >= request.max_tokens() {
-            let last = self.voice.close();
+            let last = self.detokenizer.close();
             heard.text.push_str(&last.text);
             finish = Some(if last.stopped {
                 FinishReason::Stop

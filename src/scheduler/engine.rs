@@ -19,7 +19,7 @@ use super::policy::ledger::Ledger;
 use super::policy::{self, Key, Plan};
 use super::prefix::Names;
 use super::request::{Naming, Request};
-use super::stake::Costs;
+use super::speculation::Costs;
 use super::step::{Step, Work};
 use crate::device::{Turns, bail};
 use crate::domain::{Event, Reason};

@@ -7,6 +7,7 @@ mod actor;
 mod admit;
 mod answer;
 mod blocks;
+mod detokenize;
 mod draft;
 mod engine;
 mod forward;
@@ -16,9 +17,8 @@ mod pace;
 mod policy;
 mod prefix;
 mod request;
-mod stake;
+mod speculation;
 mod step;
-mod voice;
 
 #[cfg(test)]
 mod tests;

@@ -7,10 +7,10 @@ use std::time::Instant;
 use tokio::sync::mpsc::Sender;
 
 use super::admit::{Admitted, Terms};
+use super::detokenize::describe;
 use super::gate::Seat;
 use super::policy::ledger::{self, Party};
 use super::prefix::{Circle, Name, Names};
-use super::voice::describe;
 use crate::domain::{Event, FinishReason, Reason, Sampling, TokenInfo, Usage};
 use crate::model::sample::Score;
 use crate::registry::Lease;

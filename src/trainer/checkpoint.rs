@@ -5,7 +5,6 @@
 //! damaged one falls back to the one before.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -13,11 +12,11 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
-use super::disk;
 use super::evaluate::Score;
 use super::fault::Fault;
 use super::optimizer::Moments;
 use crate::domain::Recipe;
+use crate::store::Artefacts;
 
 const TENSORS: &str = "tensors.safetensors";
 const STATE: &str = "state.json";
@@ -94,7 +93,6 @@ impl Checkpoints {
         names: &[String],
         tensors: &Tensors,
     ) -> io::Result<Vec<u64>> {
-        disk::create_folder(&self.folder)?;
         let tensors = pack(names, tensors)?;
         let state = serde_json::to_vec(&State {
             identity: self.identity.clone(),
@@ -109,11 +107,11 @@ impl Checkpoints {
             (STATE, &state),
             (DIGESTS, &digests),
         ];
-        disk::publish_folder(&self.folder, &folder_name(progress.step), files)?;
+        let artefacts = Artefacts::within(&self.folder);
+        artefacts.put(&folder_name(progress.step), &files)?;
         let mut steps = self.steps()?;
-        for old in steps.split_off(steps.len().min(KEPT)) {
-            disk::remove_folder(&self.folder.join(folder_name(old)))?;
-        }
+        steps.truncate(KEPT);
+        artefacts.sweep(|key| steps.iter().any(|step| folder_name(*step) == key))?;
         Ok(steps)
     }
 
@@ -151,18 +149,11 @@ impl Checkpoints {
 
     /// Steps that have a checkpoint, newest first.
     fn steps(&self) -> io::Result<Vec<u64>> {
-        let entries = match fs::read_dir(&self.folder) {
-            Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
-        };
-        let mut steps = Vec::new();
-        for entry in entries {
-            let name = entry?.file_name();
-            steps.extend(
-                name.to_str()
-                    .and_then(|name| name.strip_prefix("step-")?.parse::<u64>().ok()),
-            );
-        }
+        let keys = Artefacts::within(&self.folder).keys()?;
+        let mut steps: Vec<u64> = keys
+            .iter()
+            .filter_map(|key| key.strip_prefix("step-")?.parse().ok())
+            .collect();
         steps.sort_unstable_by(|a, b| b.cmp(a));
         Ok(steps)
     }
@@ -173,9 +164,10 @@ impl Checkpoints {
         names: &[String],
         sizes: &[usize],
     ) -> Result<(State, Tensors), String> {
+        let artefacts = Artefacts::within(&self.folder);
         let file = |name: &str| {
-            fs::read(self.folder.join(folder_name(step)).join(name))
-                .map_err(|fault| format!("{name}: {fault}"))
+            let bytes = artefacts.read(&folder_name(step), name, u64::MAX);
+            bytes.map_err(|fault| format!("{name}: {fault}"))
         };
         let digests: BTreeMap<String, String> = serde_json::from_slice(&file(DIGESTS)?)
             .map_err(|fault| format!("{DIGESTS}: {fault}"))?;
@@ -273,6 +265,8 @@ fn unpack(bytes: &[u8], names: &[String], sizes: &[usize]) -> Result<Tensors, St
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::trainer::recipe::{Wishes, resolve};
 

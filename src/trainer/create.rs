@@ -7,20 +7,20 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::disk;
-use super::files::blocking;
 use super::plan::{Data, Parent, Plan, settle};
 use super::recipe::Wishes;
 use super::service::Trainer;
-use super::store::{self, JobRow, NewEvent};
 use crate::adapter::peft::Lora;
 use crate::domain::{AdapterChoice, AdapterName, FileId, JobId, JobStatus, JobView, Level, Reason};
-use crate::registry::begin;
+use crate::store::{Artefacts, JobRow, NewEvent, blocking, disk_fault, now};
 
 /// A caller that is told to come back later waits this long (seconds).
 const COME_BACK: u64 = 60;
 /// Longest wait for earlier jobs' data to be checked.
 const CHECK_WAIT: Duration = Duration::from_secs(10);
+
+/// The adapter that a job continues from, in the job's folder.
+pub const PARENT: &str = "parent";
 
 /// A job as asked for.
 #[derive(Debug, Clone)]
@@ -44,13 +44,13 @@ impl Trainer {
         if job.name.as_str() == shared.base.name {
             return Err(Reason::field("suffix", "is the name of the base model"));
         }
-        if store::queued(&shared.pool, &shared.base_digest()).await? >= self.max_queued {
+        if shared.store.queued(&shared.base_digest()).await? >= self.max_queued {
             return Err(Reason::Overloaded {
                 retry_after: COME_BACK,
             });
         }
         let turn = turn(&shared.checks, CHECK_WAIT).await?;
-        let created_at = store::now();
+        let created_at = now();
         let training = self.content(&job.training_file, "training_file").await?;
         let validation = match &job.validation_file {
             Some(file) => Some(self.content(file, "validation_file").await?),
@@ -80,7 +80,7 @@ impl Trainer {
                 training: &training,
                 validation: validation.as_deref(),
             };
-            Ok(Plan::new(&base, recipe, from, data, created_at)?)
+            Plan::new(&base, recipe, from, data, created_at)
         })
         .await?;
         let id = JobId::new(&Uuid::new_v4().simple().to_string());
@@ -153,13 +153,14 @@ impl Trainer {
         }
         .files()
         .map_err(|fault| Reason::Internal(fault.to_string()))?;
-        let folder = self.shared.job_folder(id);
+        let kept = Artefacts::within(&self.shared.job_folder(id));
         blocking(move || {
-            disk::create_folder(&folder)?;
-            let files = files
+            let files: Vec<_> = files
                 .iter()
-                .map(|(name, bytes)| (name.as_str(), &bytes[..]));
-            Ok(disk::publish_folder(&folder, "parent", files)?)
+                .map(|(name, bytes)| (name.as_str(), &bytes[..]))
+                .collect();
+            let put = kept.put(PARENT, &files);
+            put.map_err(|error| disk_fault("keeping the adapter that a job continues", &error))
         })
         .await
     }
@@ -213,17 +214,14 @@ impl Trainer {
                 .chain(plan.warnings.iter().cloned())
                 .map(|note| NewEvent::message(Level::Warn, note)),
         );
-        let mut creation = begin(&shared.pool).await?;
-        if !store::insert_job(&mut *creation, &row).await? {
+        let Some(events) = shared.store.create(&row, &events).await? else {
             return Err(Reason::field(
                 "training_file",
                 "a file of this job has just been deleted",
             ));
-        }
-        let told = store::append(&mut creation, &id, &events).await?;
-        creation.commit().await.map_err(store::failed)?;
-        shared.tell(told);
-        shared.asked.ring();
+        };
+        shared.broadcast(events);
+        shared.control.notify();
         Ok(row.view)
     }
 }

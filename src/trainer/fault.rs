@@ -1,9 +1,10 @@
 //! Why a job could not go on.
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use crate::domain::Reason;
-use crate::registry::storage_fault;
+use crate::store::{self, disk_fault};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
@@ -73,10 +74,26 @@ impl From<Fault> for Reason {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Refused(reason) => reason,
-            Fault::Disk(fault) => storage_fault("the trainer's folder", &fault),
+            Fault::Disk(fault) => disk_fault("the trainer's folder", &fault),
             fault => Self::Internal(fault.to_string()),
         }
     }
+}
+
+/// Tries until storage works, while its fault is one that may pass; see [`store::retry`].
+///
+/// # Errors
+/// The last attempt's; a database that was busy to the end is a storage fault.
+pub fn retry<T>(
+    wait: &mut dyn FnMut(Duration) -> bool,
+    attempt: impl FnMut() -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    store::retry(wait, Fault::may_pass, attempt).map_err(|fault| match fault {
+        Fault::Refused(Reason::Overloaded { .. }) => {
+            Reason::Storage("the database stays busy".into()).into()
+        }
+        fault => fault,
+    })
 }
 
 #[cfg(test)]
@@ -100,5 +117,18 @@ mod tests {
         let told = Reason::from(Fault::Disk(Error::other("it broke"))).to_string();
         assert_eq!(told.matches("storage failed").count(), 1, "{told}");
         assert!(!Fault::Disk(ErrorKind::NotFound.into()).may_pass());
+    }
+
+    #[test]
+    fn a_database_that_stays_busy_is_a_storage_fault() {
+        let busy = || Err::<(), _>(Reason::Overloaded { retry_after: 1 }.into());
+        let mut pauses = 0;
+        let mut wait = |_| {
+            pauses += 1;
+            true
+        };
+        let fault = retry(&mut wait, busy).unwrap_err();
+        assert_eq!(fault.code(), "storage_failed");
+        assert!(pauses > 0);
     }
 }

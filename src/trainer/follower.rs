@@ -12,10 +12,9 @@ use super::checkpoint::Progress;
 use super::evaluate::Score;
 use super::fault::Fault;
 use super::run::{StepReport, Watch};
-use super::store::{self, Far, NewEvent};
 use super::worker::Worker;
-use crate::domain::{JobId, Level};
-use crate::registry::begin;
+use crate::domain::{CheckpointWritten, Evaluation, EventData, JobId, Level, StepMetrics};
+use crate::store::{JobProgress, NewEvent, now};
 
 const GROUP: Duration = Duration::from_millis(500);
 /// Events of one group at most: very small steps are told in time, too.
@@ -27,7 +26,7 @@ pub struct Follower<'a> {
     /// Set from outside to interrupt this job.
     interrupted: &'a AtomicBool,
     pending: Vec<NewEvent>,
-    far: Option<Far>,
+    far: Option<JobProgress>,
     stored: Instant,
     /// When this run began, and after which step.
     began: (Instant, u64),
@@ -53,17 +52,12 @@ impl<'a> Follower<'a> {
             return Ok(());
         }
         let shared = self.worker.shared;
-        let told = self.worker.insist(async || {
-            let mut group = begin(&shared.pool).await?;
-            let told = store::append(&mut group, self.job, &self.pending).await?;
-            if let Some(far) = &self.far {
-                store::progress(&mut *group, self.job, far).await?;
-            }
-            group.commit().await.map_err(store::failed)?;
-            Ok(told)
+        let events = self.worker.retry(async || {
+            let far = self.far.as_ref();
+            shared.store.record(self.job, &self.pending, far).await
         })?;
         self.pending.clear();
-        shared.tell(told);
+        shared.broadcast(events);
         Ok(())
     }
 
@@ -77,7 +71,7 @@ impl<'a> Follower<'a> {
         let done = report.step.checked_sub(first).filter(|done| *done > 0)?;
         let left = report.total.saturating_sub(report.step);
         let seconds = since.elapsed().as_secs_f64() / done as f64 * left as f64;
-        Some(store::now() + seconds.ceil() as i64)
+        Some(now() + seconds.ceil() as i64)
     }
 }
 
@@ -100,14 +94,10 @@ impl Watch for Follower<'_> {
     }
 
     fn stepped(&mut self, report: &StepReport) -> Result<(), Fault> {
-        self.far = Some(Far {
+        self.far = Some(JobProgress {
             step: report.step,
             tokens: report.total_tokens,
-            train_loss: report
-                .stepped
-                .loss
-                .is_finite()
-                .then_some(report.stepped.loss),
+            train_loss: finite(report.stepped.loss),
             estimated_finish: self.finish_at(report),
         });
         self.pending.push(metrics(report));
@@ -122,8 +112,12 @@ impl Watch for Follower<'_> {
             0 => format!("before training: held-out loss {:.4}", score.loss),
             _ => format!("step {step}: held-out loss {:.4}", score.loss),
         };
-        let data = json!({ "step": step, "valid_loss": score.loss, "valid_mean_token_accuracy": score.accuracy });
-        self.tell(NewEvent::about(Level::Info, message, data))
+        let data = Evaluation {
+            step,
+            valid_loss: finite(score.loss),
+            valid_mean_token_accuracy: finite(score.accuracy),
+        };
+        self.tell(NewEvent::about(message, EventData::Evaluation(data)))
     }
 
     fn note(&mut self, level: Level, message: String) -> Result<(), Fault> {
@@ -136,45 +130,42 @@ impl Watch for Follower<'_> {
 
     fn saved(&mut self, progress: &Progress, kept: &[u64]) -> Result<(), Fault> {
         let metrics = checkpoint_metrics(progress);
-        let event = NewEvent::about(
-            Level::Info,
-            format!("step {}: checkpoint written", progress.step),
-            json!({ "step": progress.step }),
-        );
+        let step = progress.step;
+        let message = format!("step {step}: checkpoint written");
+        let data = EventData::Checkpoint(CheckpointWritten { step });
+        let event = NewEvent::about(message, data);
         let shared = self.worker.shared;
-        let told = self.worker.insist(async || {
-            let mut group = begin(&shared.pool).await?;
-            store::keep_checkpoints(&mut group, self.job, (progress.step, &metrics), kept).await?;
-            let told = store::append(&mut group, self.job, std::slice::from_ref(&event)).await?;
-            group.commit().await.map_err(store::failed)?;
-            Ok(told)
+        let events = self.worker.retry(async || {
+            let checkpoint = (step, &metrics);
+            let store = &shared.store;
+            store
+                .keep_checkpoints(self.job, checkpoint, kept, &event)
+                .await
         })?;
-        shared.tell(told);
+        shared.broadcast(events);
         Ok(())
     }
 }
 
 fn metrics(report: &StepReport) -> NewEvent {
-    let stepped = &report.stepped;
-    let data = json!({
-        "step": report.step,
-        "train_loss": stepped.loss,
-        "learning_rate": stepped.learning_rate,
-        "grad_norm": stepped.grad_norm,
-        "tokens": stepped.tokens,
-        "tokens_per_second": report.tokens_per_second,
+    let (StepReport { step, total, .. }, stepped) = (report, &report.stepped);
+    let data = StepMetrics {
+        step: *step,
+        train_loss: finite(stepped.loss),
+        learning_rate: stepped.learning_rate,
+        grad_norm: finite(stepped.grad_norm),
+        tokens: stepped.tokens,
+        tokens_per_second: report.tokens_per_second,
         // Nothing scales the loss yet.
-        "loss_scale": null,
-        "skipped": !stepped.applied,
-    });
-    NewEvent::metrics(
-        report.step,
-        format!(
-            "step {}/{}: loss {:.4}",
-            report.step, report.total, stepped.loss
-        ),
-        data,
-    )
+        loss_scale: None,
+        skipped: !stepped.applied,
+    };
+    let message = format!("step {step}/{total}: loss {:.4}", stepped.loss);
+    NewEvent::about(message, EventData::Step(data))
+}
+
+fn finite(number: f64) -> Option<f64> {
+    Some(number).filter(|number| number.is_finite())
 }
 
 fn checkpoint_metrics(progress: &Progress) -> Value {
@@ -195,12 +186,11 @@ fn checkpoint_metrics(progress: &Progress) -> Value {
 mod tests {
     use super::*;
     use crate::trainer::step::Stepped;
-    use crate::trainer::store::Telling;
 
     #[test]
     fn a_step_says_of_itself_whether_it_was_skipped() {
         for applied in [true, false] {
-            let told = metrics(&StepReport {
+            let event = metrics(&StepReport {
                 step: 4,
                 total: 9,
                 stepped: Stepped {
@@ -213,14 +203,11 @@ mod tests {
                 tokens_per_second: 100.0,
                 total_tokens: 120,
             });
-            let Telling::Metrics { step: 4, data } = told.telling else {
-                panic!("{told:?}")
+            let EventData::Step(step) = event.data else {
+                panic!("{event:?}")
             };
-            assert_eq!(
-                (&data["skipped"], &data["tokens"]),
-                (&json!(!applied), &json!(30))
-            );
-            assert!(data["loss_scale"].is_null(), "nothing scales");
+            assert_eq!((step.step, step.tokens), (4, 30));
+            assert_eq!((step.skipped, step.loss_scale), (!applied, None));
         }
     }
 }

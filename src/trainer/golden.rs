@@ -9,9 +9,9 @@ use serde::Deserialize;
 
 use super::fault::Fault;
 use super::plan::{Data, Parent, Plan, settle};
+use super::publish;
 use super::recipe::Wishes;
-use super::run::{Course, Ending, StepReport, Watch, run as train};
-use super::{publish, store};
+use super::run::{Ending, RunSpec, StepReport, Watch, run as train};
 use crate::adapter::{Adapter, Fit, Precision, Routed, peft};
 use crate::device::Array;
 use crate::domain::Schedule;
@@ -130,8 +130,8 @@ fn go(base: &Base, wishes: &Wishes) -> (peft::Files, Vec<StepReport>) {
         validation: None,
     };
     let recipe = settle(wishes, Some(&parent.adapter), base).unwrap();
-    let plan = Plan::new(base, recipe, Some(parent), data, store::now()).unwrap();
-    let course = Course {
+    let plan = Plan::new(base, recipe, Some(parent), data, crate::store::now()).unwrap();
+    let spec = RunSpec {
         learner: &base.model,
         recipe: &plan.recipe,
         train: &plan.train,
@@ -140,7 +140,7 @@ fn go(base: &Base, wishes: &Wishes) -> (peft::Files, Vec<StepReport>) {
         precision: Precision::Exact,
     };
     let mut steps = Steps::default();
-    match train(&course, plan.trainable().unwrap(), &mut steps).unwrap() {
+    match train(&spec, plan.trainable().unwrap(), &mut steps).unwrap() {
         Ending::Finished(finished) => {
             let files = publish::files(&plan, &base.name, &finished).unwrap();
             (files, steps.0)

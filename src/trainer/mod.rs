@@ -8,18 +8,14 @@ mod checkpoint;
 mod clip;
 mod create;
 pub mod data;
-mod disk;
 mod evaluate;
 mod fault;
-mod files;
 mod follower;
 #[cfg(test)]
 mod golden;
 mod learner;
-mod optimizer;
-mod patience;
+pub mod optimizer;
 mod plan;
-pub mod pretrain;
 mod publish;
 mod recipe;
 mod rng;
@@ -28,7 +24,6 @@ mod schedule;
 mod service;
 mod shared;
 mod step;
-mod store;
 #[cfg(test)]
 mod testing;
 mod trainable;
@@ -36,6 +31,5 @@ mod verdict;
 mod worker;
 
 pub use create::NewJob;
-pub use recipe::{DEFAULT_LEARNING_RATE, Wishes};
+pub use recipe::Wishes;
 pub use service::{Config, Trainer};
-pub use store::Page;

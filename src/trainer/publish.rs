@@ -7,11 +7,11 @@ use super::fault::Fault;
 use super::plan::Plan;
 use super::run::Finished;
 use super::shared::Shared;
-use super::store::{self, JobRow, NewEvent, Publishing};
 use super::worker::Worker;
 use crate::adapter::peft::{self, Files, Lora, PROVENANCE_FILE, Provenance};
 use crate::domain::{AdapterName, Generation, JobId, Level, Reason};
-use crate::registry::{Registry, begin};
+use crate::registry::Registry;
+use crate::store::{JobRow, NewEvent, Publishing};
 
 /// Publishes once, however often it is begun: what the name pointed to before, and what it is to point to, are
 /// recorded first. Does nothing when the job no longer runs.
@@ -22,17 +22,17 @@ pub fn publish(
     finished: &Finished,
 ) -> Result<(), Fault> {
     let (shared, id, name) = (worker.shared, &job.view.id, job.name()?);
-    let (pool, registry) = (&shared.pool, &shared.registry);
+    let registry = &shared.registry;
     let files = files(plan, &shared.base.name, finished)?;
     let after = peft::generation(&files);
     let begun = match job.publishing {
         Some(begun) => Some(begun),
-        None => worker.insist(async || begin_publishing(shared, id, &name, after).await)?,
+        None => worker.retry(async || begin_publishing(shared, id, &name, after).await)?,
     };
     let Some(publishing) = begun else {
         return Ok(());
     };
-    worker.insist(async || {
+    worker.retry(async || {
         let source = format!("job:{id}");
         if is_published(registry, &name, &publishing, &source).await? {
             return Ok(());
@@ -46,15 +46,9 @@ pub fn publish(
         "the adapter is served as `{name}`, generation {}",
         publishing.after
     );
-    let told = worker.insist(async || {
-        let done = NewEvent::message(Level::Info, message.as_str());
-        let mut end = begin(pool).await?;
-        let told = store::append(&mut end, id, &[done]).await?;
-        store::succeed(&mut *end, id, publishing.after).await?;
-        end.commit().await.map_err(store::failed)?;
-        Ok(told)
-    })?;
-    shared.tell(told);
+    let done = NewEvent::message(Level::Info, message);
+    let ended = async || shared.store.succeed(id, publishing.after, &done).await;
+    shared.broadcast(worker.retry(ended)?.unwrap_or_default());
     tracing::info!(job = %id, %name, generation = %publishing.after, "published");
     Ok(())
 }
@@ -68,11 +62,11 @@ async fn begin_publishing(
 ) -> Result<Option<Publishing>, Reason> {
     let before = generation_of(&shared.registry, name).await?;
     let publishing = Publishing { before, after };
-    if store::begin_publishing(&shared.pool, id, &publishing).await? {
+    if shared.store.begin_publishing(id, &publishing).await? {
         return Ok(Some(publishing));
     }
     // An earlier attempt may have been carried out and its answer lost.
-    let recorded = store::job(&shared.pool, id).await?.publishing;
+    let recorded = shared.store.job(id).await?.publishing;
     Ok(recorded.filter(|recorded| recorded.after == after))
 }
 

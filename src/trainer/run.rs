@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use super::checkpoint::{Checkpoints, Found, Progress, Tensors};
 use super::data::{Example, Order};
 use super::evaluate::{Score, evaluate};
-use super::fault::Fault;
+use super::fault::{Fault, retry};
 use super::learner::Learner;
 use super::optimizer::{AdamW, Settings};
-use super::patience::insist;
 use super::schedule::LearningRate;
 use super::step::{StepAt, Stepped, TrainState};
 use super::trainable::Trainable;
@@ -18,12 +17,12 @@ use crate::adapter::{Adapt, Precision, Unadapted};
 use crate::domain::{Level, Recipe};
 
 /// Training rows whose loss is taken before the first step and after the last, to see whether training helped.
-const WITNESSES: usize = 16;
+const PROBE_ROWS: usize = 16;
 /// Without `save_every`, a checkpoint is written when the last one is this old.
 const SAVE_AFTER: Duration = Duration::from_secs(15);
 
 /// One job, ready to run.
-pub struct Course<'a> {
+pub struct RunSpec<'a> {
     pub learner: &'a dyn Learner,
     pub recipe: &'a Recipe,
     pub train: &'a [Example],
@@ -35,7 +34,7 @@ pub struct Course<'a> {
     pub precision: Precision,
 }
 
-/// What one step did, for whoever follows the job.
+/// What one step did, for those who follow the job.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepReport {
     /// Counted from 1.
@@ -99,21 +98,21 @@ pub struct Finished {
     pub progress: Progress,
 }
 
-/// Trains `trainable` to the end of the course, going on from the newest checkpoint where there is one.
+/// Trains `trainable` to the end of the spec, going on from the newest checkpoint where there is one.
 pub fn run(
-    course: &Course<'_>,
+    spec: &RunSpec<'_>,
     trainable: Trainable,
     watch: &mut dyn Watch,
 ) -> Result<Ending, Fault> {
     let names: Vec<String> = trainable.parameters().map(|(name, _)| name).collect();
-    let (state, progress) = start(course, trainable, &names, watch)?;
-    let mut order = Order::new(course.recipe, course.train.len());
-    let total = order.total_steps(course.recipe);
-    let rate = LearningRate::of(course.recipe, total);
+    let (state, progress) = start(spec, trainable, &names, watch)?;
+    let mut order = Order::new(spec.recipe, spec.train.len());
+    let total = order.total_steps(spec.recipe);
+    let rate = LearningRate::of(spec.recipe, total);
     watch.started(&progress, total)?;
     let saved_step = progress.step;
     let mut run = Run {
-        course,
+        spec,
         watch,
         state,
         progress,
@@ -139,7 +138,7 @@ pub fn run(
         let batch: Vec<&Example> = order
             .batch(run.progress.step)
             .iter()
-            .map(|&row| &course.train[row])
+            .map(|&row| &spec.train[row])
             .collect();
         if !run.step(&batch, &rate)? {
             return run.interrupted();
@@ -153,12 +152,12 @@ pub fn run(
 
 /// The state to begin with: the newest whole checkpoint's, or a fresh one.
 fn start(
-    course: &Course<'_>,
+    spec: &RunSpec<'_>,
     trainable: Trainable,
     names: &[String],
     watch: &mut dyn Watch,
 ) -> Result<(TrainState, Progress), Fault> {
-    let recipe = course.recipe;
+    let recipe = spec.recipe;
     let settings = Settings {
         beta1: recipe.adam_beta1,
         beta2: recipe.adam_beta2,
@@ -167,7 +166,7 @@ fn start(
     };
     let parameters = trainable.parameters();
     let sizes: Vec<usize> = parameters.map(|(_, p)| p.array().len()).collect();
-    let (found, damaged) = match course.checkpoints {
+    let (found, damaged) = match spec.checkpoints {
         Some(checkpoints) => checkpoints.newest(names, &sizes)?,
         None => (None, Vec::new()),
     };
@@ -201,7 +200,7 @@ fn start(
 }
 
 struct Run<'c, 'w> {
-    course: &'c Course<'c>,
+    spec: &'c RunSpec<'c>,
     watch: &'w mut dyn Watch,
     state: TrainState,
     progress: Progress,
@@ -215,12 +214,12 @@ impl<'c> Run<'c, '_> {
     /// Scores what there is before the first step. `false`: interrupted.
     fn score_before(&mut self) -> Result<bool, Fault> {
         if self.progress.step == 0 {
-            let Some(witnesses) = self.score(Of::Adapter, &self.witnesses())? else {
+            let Some(probed) = self.score(Of::Adapter, &self.probe_rows())? else {
                 return Ok(false);
             };
-            self.progress.before = Some(witnesses.loss).filter(|loss| loss.is_finite());
+            self.progress.before = Some(probed.loss).filter(|loss| loss.is_finite());
         }
-        let held_out: Vec<&Example> = self.course.held_out.iter().collect();
+        let held_out: Vec<&Example> = self.spec.held_out.iter().collect();
         if held_out.is_empty() || self.progress.base.is_some() {
             return Ok(true);
         }
@@ -228,7 +227,7 @@ impl<'c> Run<'c, '_> {
             return Ok(false);
         };
         self.watch.evaluated(0, &base)?;
-        if self.course.recipe.from.is_some() {
+        if self.spec.recipe.from.is_some() {
             let Some(parent) = self.score(Of::Adapter, &held_out)? else {
                 return Ok(false);
             };
@@ -239,19 +238,19 @@ impl<'c> Run<'c, '_> {
     }
 
     /// Some of the training rows, spread over all of them.
-    fn witnesses(&self) -> Vec<&'c Example> {
-        let rows = self.course.train;
-        let every = rows.len().div_ceil(WITNESSES).max(1);
+    fn probe_rows(&self) -> Vec<&'c Example> {
+        let rows = self.spec.train;
+        let every = rows.len().div_ceil(PROBE_ROWS).max(1);
         rows.iter().step_by(every).collect()
     }
 
     fn score(&mut self, of: Of, examples: &[&Example]) -> Result<Option<Score>, Fault> {
-        let Course {
+        let RunSpec {
             learner,
             recipe,
             precision,
             ..
-        } = self.course;
+        } = self.spec;
         let packed;
         let adapters: &dyn Adapt = match of {
             Of::Base => &Unadapted,
@@ -269,7 +268,7 @@ impl<'c> Run<'c, '_> {
     fn judge(&mut self) -> Result<bool, Fault> {
         let losses = match self.progress.before {
             None => None,
-            Some(before) => match self.score(Of::Adapter, &self.witnesses())? {
+            Some(before) => match self.score(Of::Adapter, &self.probe_rows())? {
                 None => return Ok(false),
                 Some(score) => Some(Losses {
                     before,
@@ -286,16 +285,16 @@ impl<'c> Run<'c, '_> {
     fn diverged(&self, why: String) -> Fault {
         Fault::Diverged {
             step: self.progress.step,
-            learning_rate: self.course.recipe.learning_rate,
+            learning_rate: self.spec.recipe.learning_rate,
             why,
         }
     }
 
     /// One step; `false`: interrupted before it was whole.
     fn step(&mut self, batch: &[&Example], rate: &LearningRate) -> Result<bool, Fault> {
-        let Course {
+        let RunSpec {
             learner, recipe, ..
-        } = self.course;
+        } = self.spec;
         let at = StepAt {
             done: self.progress.step,
             learning_rate: rate.at(self.progress.step),
@@ -354,14 +353,14 @@ impl<'c> Run<'c, '_> {
         let step = self.progress.step;
         let due = step == total
             || self
-                .course
+                .spec
                 .recipe
                 .eval_every
                 .is_some_and(|every| step.is_multiple_of(every));
-        if self.course.held_out.is_empty() || !due || step == self.progress.evaluated {
+        if self.spec.held_out.is_empty() || !due || step == self.progress.evaluated {
             return Ok(true);
         }
-        let held_out: Vec<&Example> = self.course.held_out.iter().collect();
+        let held_out: Vec<&Example> = self.spec.held_out.iter().collect();
         let Some(score) = self.score(Of::Adapter, &held_out)? else {
             return Ok(false);
         };
@@ -373,7 +372,7 @@ impl<'c> Run<'c, '_> {
 
     fn save_if_due(&mut self, total: u64) -> Result<(), Fault> {
         let step = self.progress.step;
-        let due = match self.course.recipe.save_every {
+        let due = match self.spec.recipe.save_every {
             Some(every) => step.is_multiple_of(every),
             None => self.saved.elapsed() >= SAVE_AFTER,
         };
@@ -385,7 +384,7 @@ impl<'c> Run<'c, '_> {
     }
 
     fn save(&mut self) -> Result<(), Fault> {
-        let Some(checkpoints) = self.course.checkpoints else {
+        let Some(checkpoints) = self.spec.checkpoints else {
             return Ok(());
         };
         if self.saved_step == self.progress.step {
@@ -396,7 +395,7 @@ impl<'c> Run<'c, '_> {
             values: self.state.trainable.values(),
             moments: self.state.optimizer.moments().to_vec(),
         };
-        let kept = insist(&mut |pause| self.watch.wait(pause), || {
+        let kept = retry(&mut |pause| self.watch.wait(pause), || {
             Ok(checkpoints.save(&self.progress, &self.names, &tensors)?)
         })?;
         self.saved = Instant::now();

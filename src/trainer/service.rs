@@ -5,26 +5,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sqlx::SqlitePool;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::disk;
-use super::files::{Uploads, blocking};
-use super::shared::{Asked, Shared};
-use super::store::{self, JobRow, NewEvent, Page};
+use super::shared::{Control, Shared};
 use super::worker;
 use crate::device::Turns;
 use crate::domain::{
     CheckpointView, FileId, FileView, JobEvent, JobId, JobStatus, JobView, Level, Reason,
 };
 use crate::model::Base;
-use crate::registry::{Registry, begin};
+use crate::registry::Registry;
+use crate::store::{self, Database, JobRow, Jobs, NewEvent, Page, Uploads, blocking, disk_fault};
 
 /// Events a live follower may be behind before it has to read them from the store.
 const BACKLOG: usize = 4096;
 /// Longest wait for the worker to put its job away.
-const FAREWELL: Duration = Duration::from_secs(60);
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(60);
 /// Longest wait of a pause for the job's progress to be saved.
 const PAUSE: Duration = Duration::from_secs(30);
 /// Jobs whose data is read and checked at the same time: each holds its files in memory.
@@ -47,41 +44,30 @@ pub struct Trainer {
     pub(super) max_queued: usize,
     pub(super) max_rank: usize,
     /// Ends the worker when the last handle goes.
-    _farewell: Arc<Farewell>,
+    _shutdown: Arc<ShutdownGuard>,
 }
 
-struct Farewell(Arc<Shared>);
+struct ShutdownGuard(Arc<Shared>);
 
-impl Drop for Farewell {
+impl Drop for ShutdownGuard {
     fn drop(&mut self) {
-        self.0.asked.stop();
+        self.0.control.stop();
     }
 }
 
 impl Trainer {
     /// Takes up the jobs that ran when the process last ended and starts the worker.
     pub async fn open(
-        pool: SqlitePool,
+        database: Database,
         base: Arc<Base>,
         registry: Registry,
         turns: Turns,
         config: Config,
     ) -> Result<Self, Reason> {
-        let uploads = Uploads {
-            pool: pool.clone(),
-            folder: config.dir.join("files"),
-            max_bytes: config.max_file_bytes,
-        };
-        uploads.sweep().await?;
-        store::adopt(
-            &pool,
-            &base.name,
-            &blake3::Hash::from_bytes(base.digest).to_string(),
-        )
-        .await?;
-        store::recover(&pool).await?;
+        let files = config.dir.join("files");
+        let uploads = Uploads::open(database.clone(), files, config.max_file_bytes).await?;
         let shared = Arc::new(Shared {
-            pool,
+            store: Jobs::new(database),
             base,
             registry,
             turns,
@@ -89,18 +75,23 @@ impl Trainer {
             jobs: config.dir.join("jobs"),
             live: broadcast::channel(BACKLOG).0,
             checks: Arc::new(Semaphore::new(CHECKS)),
-            asked: Asked::default(),
+            control: Control::default(),
             settled: watch::channel(()).0,
             ended: watch::channel(false).0,
         });
         let trainer = Self {
             max_queued: config.max_queued,
             max_rank: config.max_rank,
-            _farewell: Arc::new(Farewell(shared.clone())),
+            _shutdown: Arc::new(ShutdownGuard(shared.clone())),
             shared,
         };
+        let Shared { store, base, .. } = &*trainer.shared;
+        store
+            .adopt(&base.name, &trainer.shared.base_digest())
+            .await?;
+        store.recover().await?;
         trainer.sweep().await?;
-        trainer.warn_strangers().await?;
+        trainer.warn_of_other_bases().await?;
         worker::start(trainer.shared.clone()).map_err(|fault| {
             Reason::Internal(format!("the training thread does not start: {fault}"))
         })?;
@@ -110,43 +101,28 @@ impl Trainer {
     /// Removes folders of jobs that are over, or that were never recorded.
     async fn sweep(&self) -> Result<(), Reason> {
         let folder = self.shared.jobs.clone();
-        let names = blocking(move || {
-            std::fs::create_dir_all(&folder)?;
-            let names = std::fs::read_dir(&folder)?.map(|entry| Ok(entry?.file_name()));
-            Ok(names.collect::<std::io::Result<Vec<_>>>()?)
+        let unfinished = self.shared.store.unfinished().await?;
+        blocking(move || {
+            std::fs::create_dir_all(&folder)
+                .and_then(|()| store::sweep(&folder, |id| unfinished.contains(id)))
+                .map(drop)
+                .map_err(|error| disk_fault("cleaning the folder of jobs", &error))
         })
-        .await?;
-        for id in names
-            .iter()
-            .filter_map(|name| name.to_str())
-            .map(JobId::from_text)
-        {
-            let over = match self.job(&id).await {
-                Ok(job) => store::is_over(&job),
-                Err(Reason::NoSuchJob(_)) => true,
-                Err(reason) => return Err(reason),
-            };
-            if over {
-                let folder = self.shared.job_folder(&id);
-                blocking(move || Ok(disk::remove_folder(&folder)?)).await?;
-            }
-        }
-        Ok(())
+        .await
     }
 
     /// Tells jobs that wait for another base what they wait for.
-    async fn warn_strangers(&self) -> Result<(), Reason> {
-        let Shared { pool, base, .. } = &*self.shared;
-        for (id, other) in store::strangers(pool, &self.shared.base_digest()).await? {
+    async fn warn_of_other_bases(&self) -> Result<(), Reason> {
+        let Shared { store, base, .. } = &*self.shared;
+        let digest = self.shared.base_digest();
+        for (id, other) in store.queued_for_other_bases(&digest).await? {
             tracing::warn!(job = %id, base = other, "the job waits until its base is served");
             let message = format!(
                 "created for the base `{other}`: waits until it is served again; `{}` is served now",
                 base.name
             );
-            let mut telling = begin(pool).await?;
             let event = NewEvent::message(Level::Warn, message);
-            store::append(&mut telling, &id, &[event]).await?;
-            telling.commit().await.map_err(store::failed)?;
+            store.record(&id, &[event], None).await?;
         }
         Ok(())
     }
@@ -170,7 +146,7 @@ impl Trainer {
     }
 
     pub async fn file(&self, id: &FileId) -> Result<FileView, Reason> {
-        Ok(store::file(&self.shared.pool, id).await?.view)
+        self.shared.uploads.view(id).await
     }
 
     pub async fn file_content(&self, id: &FileId) -> Result<Vec<u8>, Reason> {
@@ -182,20 +158,20 @@ impl Trainer {
     }
 
     pub async fn list(&self, after: Option<&JobId>, limit: usize) -> Result<Page<JobView>, Reason> {
-        store::list_jobs(&self.shared.pool, after, limit).await
+        self.shared.store.list(after, limit).await
     }
 
     pub async fn job(&self, id: &JobId) -> Result<JobView, Reason> {
-        Ok(store::job(&self.shared.pool, id).await?.view)
+        Ok(self.shared.store.job(id).await?.view)
     }
 
     /// Cancelling what is cancelled changes nothing.
     pub async fn cancel(&self, id: &JobId) -> Result<JobView, Reason> {
         let done = self.change(id, JobStatus::Cancelled).await?;
-        let row = store::job(&self.shared.pool, id).await?;
+        let row = self.shared.store.job(id).await?;
         match row.view.status {
             JobStatus::Cancelled => {
-                self.shared.asked.interrupt(id);
+                self.shared.control.interrupt(id);
                 Ok(row.view)
             }
             _ if done => Ok(row.view),
@@ -206,24 +182,24 @@ impl Trainer {
     /// A job is paused once its progress is saved, so nothing of a paused job is ever done again. This waits for that for
     /// a while; a job that is still running then is paused as soon as it is saved. Pausing what is paused changes nothing.
     pub async fn pause(&self, id: &JobId) -> Result<JobView, Reason> {
-        let patience = Instant::now() + PAUSE;
+        let deadline = Instant::now() + PAUSE;
         let mut settled = self.shared.settled.subscribe();
         loop {
             settled.borrow_and_update();
             self.change(id, JobStatus::Paused).await?;
-            let row = store::job(&self.shared.pool, id).await?;
+            let row = self.shared.store.job(id).await?;
             match row.view.status {
                 JobStatus::Paused => return Ok(row.view),
                 // The worker took it up or let go of it just now.
                 JobStatus::Queued if row.publishing.is_none() => {}
-                JobStatus::Running if row.publishing.is_none() => self.shared.asked.pause(id),
+                JobStatus::Running if row.publishing.is_none() => self.shared.control.pause(id),
                 _ => {
-                    self.shared.asked.unpause(id);
+                    self.shared.control.unpause(id);
                     return Err(refused(&row, "paused"));
                 }
             }
             if row.view.status == JobStatus::Running
-                && timeout_at(patience, settled.changed()).await.is_err()
+                && timeout_at(deadline, settled.changed()).await.is_err()
             {
                 return Ok(row.view);
             }
@@ -233,16 +209,16 @@ impl Trainer {
     /// Queues a paused job again, or one that failed: it goes on from its newest checkpoint. One that diverged would only
     /// diverge again. Resuming what waits or runs changes nothing.
     pub async fn resume(&self, id: &JobId) -> Result<JobView, Reason> {
-        let row = store::job(&self.shared.pool, id).await?;
+        let row = self.shared.store.job(id).await?;
         if row.base_digest != self.shared.base_digest() {
             return Err(Reason::WrongState(format!(
                 "job {id} trains another base, `{}`; serve that one to go on with it",
                 row.view.model
             )));
         }
-        self.shared.asked.unpause(id);
+        self.shared.control.unpause(id);
         let done = self.change(id, JobStatus::Queued).await?;
-        let row = store::job(&self.shared.pool, id).await?;
+        let row = self.shared.store.job(id).await?;
         match row.view.status {
             JobStatus::Queued | JobStatus::Running => Ok(row.view),
             _ if done => Ok(row.view),
@@ -253,23 +229,21 @@ impl Trainer {
     /// Whether the status changed.
     async fn change(&self, id: &JobId, wanted: JobStatus) -> Result<bool, Reason> {
         let shared = &self.shared;
-        let mut change = begin(&shared.pool).await?;
-        let (done, word) = match wanted {
-            JobStatus::Cancelled => (store::cancel(&mut *change, id).await?, "cancelled"),
+        let event = |word| NewEvent::message(Level::Info, word);
+        let changed = match wanted {
+            JobStatus::Cancelled => shared.store.cancel(id, &event("cancelled")).await?,
             JobStatus::Paused => {
-                let waiting = store::pause(&mut *change, id, JobStatus::Queued).await?;
-                (waiting, "paused")
+                let queued = JobStatus::Queued;
+                shared.store.pause(id, queued, &event("paused")).await?
             }
-            _ => (store::resume(&mut *change, id).await?, "resumed"),
+            _ => shared.store.resume(id, &event("resumed")).await?,
         };
-        if done {
-            let event = NewEvent::message(Level::Info, word);
-            let told = store::append(&mut change, id, &[event]).await?;
-            change.commit().await.map_err(store::failed)?;
-            shared.asked.ring();
-            shared.tell(told);
-        }
-        Ok(done)
+        let Some(events) = changed else {
+            return Ok(false);
+        };
+        shared.control.notify();
+        shared.broadcast(events);
+        Ok(true)
     }
 
     /// Events numbered below `after`, newest first.
@@ -280,7 +254,7 @@ impl Trainer {
         limit: usize,
     ) -> Result<Page<JobEvent>, Reason> {
         self.job(id).await?;
-        store::events(&self.shared.pool, id, after, limit).await
+        self.shared.store.events(id, after, limit).await
     }
 
     pub async fn checkpoints(
@@ -290,7 +264,7 @@ impl Trainer {
         limit: usize,
     ) -> Result<Page<CheckpointView>, Reason> {
         self.job(id).await?;
-        store::checkpoints(&self.shared.pool, id, after, limit).await
+        self.shared.store.checkpoints(id, after, limit).await
     }
 
     /// Live events of all jobs; who falls behind loses the oldest and reads them from the store.
@@ -299,14 +273,14 @@ impl Trainer {
     }
 
     pub async fn counts(&self) -> Vec<(JobStatus, u64)> {
-        store::counts(&self.shared.pool).await.unwrap_or_default()
+        self.shared.store.counts().await.unwrap_or_default()
     }
 
     /// Checkpoints the running job and ends the worker; the job goes on at the next start.
     pub async fn shutdown(&self) {
-        self.shared.asked.stop();
+        self.shared.control.stop();
         let mut ended = self.shared.ended.subscribe();
-        if timeout(FAREWELL, ended.wait_for(|ended| *ended))
+        if timeout(SHUTDOWN_WAIT, ended.wait_for(|ended| *ended))
             .await
             .is_err()
         {

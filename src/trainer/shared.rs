@@ -1,4 +1,4 @@
-//! What the handle and the worker share: where things are kept, which job runs, and what is asked of it.
+//! What the handle and the worker share: where things are kept, which job runs, and how it is controlled.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -6,17 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sqlx::SqlitePool;
 use tokio::sync::{Semaphore, broadcast, watch};
 
-use super::files::Uploads;
 use crate::device::Turns;
 use crate::domain::{JobEvent, JobId};
 use crate::model::Base;
 use crate::registry::Registry;
+use crate::store::{Jobs, Uploads};
 
 pub struct Shared {
-    pub pool: SqlitePool,
+    pub store: Jobs,
     pub base: Arc<Base>,
     pub registry: Registry,
     pub turns: Turns,
@@ -26,7 +25,7 @@ pub struct Shared {
     pub live: broadcast::Sender<JobEvent>,
     /// Jobs whose data may be read and checked at the same time.
     pub checks: Arc<Semaphore>,
-    pub asked: Asked,
+    pub control: Control,
     /// Changes with every job that the worker has put away.
     pub settled: watch::Sender<()>,
     /// `true` once the worker has ended.
@@ -43,19 +42,19 @@ impl Shared {
         blake3::Hash::from_bytes(self.base.digest).to_string()
     }
 
-    pub fn tell(&self, events: Vec<JobEvent>) {
-        // Nobody listening is no fault.
+    pub fn broadcast(&self, events: Vec<JobEvent>) {
+        // Fails only where there are no listeners.
         events
             .into_iter()
             .for_each(|event| drop(self.live.send(event)));
     }
 }
 
-/// What is asked of the worker. It needs no runtime.
+/// Tells the worker what to do. It needs no runtime.
 #[derive(Default)]
-pub struct Asked {
+pub struct Control {
     state: Mutex<State>,
-    bell: Condvar,
+    condition: Condvar,
     stop: AtomicBool,
 }
 
@@ -65,27 +64,27 @@ struct State {
     /// Jobs to be paused once their progress is saved.
     pausing: HashSet<JobId>,
     /// There may be something to do.
-    rung: bool,
+    notified: bool,
 }
 
-impl Asked {
+impl Control {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Heard once, by whoever waits now or next.
-    pub fn ring(&self) {
-        self.state().rung = true;
-        self.bell.notify_all();
+    /// Ends one wait: the one under way, or else the next.
+    pub fn notify(&self) {
+        self.state().notified = true;
+        self.condition.notify_all();
     }
 
-    /// Waits for the bell.
+    /// Waits for a notification.
     pub fn wait(&self, longest: Duration) {
         let state = self.state();
         let waited = self
-            .bell
-            .wait_timeout_while(state, longest, |state| !state.rung);
-        waited.unwrap_or_else(PoisonError::into_inner).0.rung = false;
+            .condition
+            .wait_timeout_while(state, longest, |state| !state.notified);
+        waited.unwrap_or_else(PoisonError::into_inner).0.notified = false;
     }
 
     /// Interrupts whatever runs and takes no further job.
@@ -94,7 +93,7 @@ impl Asked {
         if let Some((_, interrupted)) = &self.state().current {
             interrupted.store(true, Ordering::Relaxed);
         }
-        self.ring();
+        self.notify();
     }
 
     pub fn stopping(&self) -> bool {
@@ -152,25 +151,25 @@ mod tests {
 
     #[test]
     fn a_pause_reaches_the_job_that_runs_and_the_one_about_to() {
-        let asked = Asked::default();
+        let control = Control::default();
         let (a, b) = (JobId::new("a"), JobId::new("b"));
-        let running = asked.begin(&a);
-        asked.pause(&b);
+        let running = control.begin(&a);
+        control.pause(&b);
         assert!(!running.load(Ordering::Relaxed));
-        asked.pause(&a);
+        control.pause(&a);
         assert!(running.load(Ordering::Relaxed));
-        asked.end();
-        assert!(asked.begin(&b).load(Ordering::Relaxed));
-        asked.unpause(&b);
-        assert!(!asked.is_pausing(&b) && asked.is_pausing(&a));
-        assert!(!asked.begin(&b).load(Ordering::Relaxed));
+        control.end();
+        assert!(control.begin(&b).load(Ordering::Relaxed));
+        control.unpause(&b);
+        assert!(!control.is_pausing(&b) && control.is_pausing(&a));
+        assert!(!control.begin(&b).load(Ordering::Relaxed));
     }
 
     #[test]
-    fn a_bell_rung_before_anybody_waits_is_heard_once() {
-        let asked = Asked::default();
-        asked.ring();
-        asked.wait(Duration::MAX);
-        assert!(!asked.state().rung);
+    fn a_notification_before_the_wait_ends_it_and_no_other() {
+        let control = Control::default();
+        control.notify();
+        control.wait(Duration::MAX);
+        assert!(!control.state().notified);
     }
 }

@@ -7,9 +7,9 @@ use super::data::{Example, Forward, forwards};
 use super::fault::Fault;
 use super::learner::Learner;
 use super::optimizer::AdamW;
-use super::trainable::{Masks, Trainable};
+use super::trainable::{Learning, Masks, Trainable};
 use crate::device::{Array, Device, Error};
-use crate::domain::Recipe;
+use crate::domain::{Checkpointing, Recipe};
 use crate::kernels::linear::Lookup;
 use crate::kernels::tape::{ParameterId, Tape};
 
@@ -67,7 +67,13 @@ impl TrainState {
                 step: at.done,
                 forward: number as u64,
             });
-            loss += share * self.learn(learner, forward, masks, share as f32, &mut sums)?;
+            let tape = match recipe.recompute {
+                Checkpointing::Off => Tape::new(&Device::Host),
+                Checkpointing::On => Tape::recomputing(&Device::Host),
+            };
+            let adapters = self.trainable.learning(masks);
+            let seed = share as f32;
+            loss += share * learn(learner, forward, &adapters, tape, seed, &mut sums)?;
         }
         let mut sums = self.in_order(sums)?;
         let grad_norm = clip::norm(&sums);
@@ -94,28 +100,6 @@ impl TrainState {
         }))
     }
 
-    /// The summed loss of one forward; its gradients, times `share`, are added to `sums`.
-    fn learn(
-        &self,
-        learner: &dyn Learner,
-        forward: &Forward,
-        masks: Option<Masks>,
-        share: f32,
-        sums: &mut HashMap<ParameterId, Array>,
-    ) -> Result<f64, Error> {
-        let adapters = self.trainable.learning(masks);
-        let tape = Tape::new(&Device::Host);
-        let run = tape.run();
-        let hidden = learner.learn(run, &forward.pack, &adapters)?;
-        let asked = run.op(Lookup(forward.rows.as_slice().into()), &[&hidden])?;
-        drop(hidden);
-        let losses = learner.token_losses(run, &asked, &forward.targets)?;
-        let sum = losses.values().iter().copied().map(f64::from).sum();
-        let seed = Array::new(vec![share; losses.len()], losses.dims())?;
-        tape.backward(&losses, seed, sums)?;
-        Ok(sum)
-    }
-
     /// One gradient a parameter, in the parameters' order.
     fn in_order(&self, mut sums: HashMap<ParameterId, Array>) -> Result<Vec<Array>, Error> {
         let parameters = self.trainable.parameters();
@@ -131,6 +115,26 @@ impl TrainState {
         let mut parameters = self.trainable.parameters();
         parameters.all(|(_, p)| p.array().values().iter().all(|value| value.is_finite()))
     }
+}
+
+/// The summed loss of one forward; its gradients, times `share`, are added to `sums`.
+fn learn<'a>(
+    learner: &'a dyn Learner,
+    forward: &Forward,
+    adapters: &'a Learning<'a>,
+    tape: Tape<'a>,
+    share: f32,
+    sums: &mut HashMap<ParameterId, Array>,
+) -> Result<f64, Error> {
+    let run = tape.run();
+    let hidden = learner.learn(run, &forward.pack, adapters)?;
+    let asked = run.op(Lookup(forward.rows.as_slice().into()), &[&hidden])?;
+    drop(hidden);
+    let losses = learner.token_losses(run, &asked, &forward.targets)?;
+    let sum = losses.values().iter().copied().map(f64::from).sum();
+    let seed = Array::new(vec![share; losses.len()], losses.dims())?;
+    tape.backward(&losses, seed, sums)?;
+    Ok(sum)
 }
 
 #[cfg(test)]

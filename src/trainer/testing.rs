@@ -9,7 +9,7 @@ use super::rng::{self, Purpose};
 use super::trainable::Trainable;
 use crate::adapter::peft::{LoraSettings, Selection};
 use crate::adapter::{Adapt, Module, Site, SiteShape};
-use crate::device::{Array, Device, Result};
+use crate::device::{Array, Result};
 use crate::domain::{Recipe, Targets};
 use crate::kernels::loss::{FrozenHead, log_softmax};
 use crate::kernels::op::{Op, Run, Value, Wants};
@@ -74,19 +74,13 @@ impl Op for Tanh {
     /// The result.
     type Saved = Array;
 
-    fn forward(&self, _: &Device, inputs: &[&Array], _: Wants) -> Result<(Array, Array)> {
+    fn forward(&self, inputs: &[&Array], _: Wants) -> Result<(Array, Array)> {
         let mut y = inputs[0].clone();
         y.values_mut().iter_mut().for_each(|y| *y = y.tanh());
         Ok((y.clone(), y))
     }
 
-    fn backward(
-        &self,
-        _: &Device,
-        y: Array,
-        mut grad: Array,
-        _: Wants,
-    ) -> Result<Vec<Option<Array>>> {
+    fn backward(&self, y: Array, mut grad: Array, _: Wants) -> Result<Vec<Option<Array>>> {
         let values = grad.values_mut().iter_mut().zip(y.values());
         values.for_each(|(grad, y)| *grad *= 1.0 - y * y);
         Ok(vec![Some(grad)])

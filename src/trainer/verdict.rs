@@ -5,8 +5,8 @@
 
 use super::checkpoint::Progress;
 
-/// Steps in a row that may be skipped.
-const PATIENCE: u32 = 3;
+/// As many skipped steps in a row end a job.
+const SKIPPED_IN_A_ROW: u32 = 3;
 /// A loss up to which every target may have a probability that rounds to 1, so that no gradient is left.
 const LEARNED: f64 = 1e-3;
 /// What the loss on trained rows may rise over a whole job, in nats: 1 means that each token has become e times less
@@ -23,7 +23,8 @@ pub struct Losses {
 /// After a step.
 pub fn of_step(progress: &Progress) -> Option<String> {
     let times = progress.skipped_in_a_row;
-    (times >= PATIENCE).then(|| format!("loss or gradients were not finite {times} times in a row"))
+    (times >= SKIPPED_IN_A_ROW)
+        .then(|| format!("loss or gradients were not finite {times} times in a row"))
 }
 
 /// After the last step. `losses` is `None` where the rows could not be predicted before training either: a row that

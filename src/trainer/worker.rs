@@ -8,20 +8,18 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 use super::checkpoint::Checkpoints;
-use super::disk;
-use super::fault::Fault;
+use super::create::PARENT;
+use super::fault::{Fault, retry};
 use super::follower::Follower;
-use super::patience::insist;
 use super::plan::{Data, Parent, Plan};
 use super::publish::publish;
-use super::run::{Course, Ending, run};
+use super::run::{Ending, RunSpec, run};
 use super::shared::Shared;
-use super::store::{self, JobRow, NewEvent};
 use crate::adapter::peft;
 use crate::adapter::{Fit, Precision};
 use crate::domain::{JobEvent, JobId, JobStatus, Level, Reason};
 use crate::kernels::pool::{self, Class};
-use crate::registry::begin;
+use crate::store::{self, Artefacts, JobError, JobRow, NewEvent};
 
 /// The graph of a deep model is walked by recursion.
 pub const STACK: usize = 64 << 20;
@@ -58,23 +56,23 @@ pub struct Worker<'a> {
 
 impl Worker<'_> {
     fn work(&self) {
-        let Shared { pool, asked, .. } = self.shared;
+        let Shared { store, control, .. } = self.shared;
         let base = self.shared.base_digest();
-        while !asked.stopping() {
-            match self.runtime.block_on(store::claim(pool, &base)) {
+        while !control.stopping() {
+            match self.runtime.block_on(store.claim(&base)) {
                 Ok(Some(job)) => self.attend(&job),
-                Ok(None) => asked.wait(LOOK_AGAIN),
+                Ok(None) => control.wait(LOOK_AGAIN),
                 Err(reason) => {
                     tracing::error!(%reason, "cannot look for waiting jobs");
-                    asked.wait(LOOK_AGAIN);
+                    control.wait(LOOK_AGAIN);
                 }
             }
         }
     }
 
     /// Has storage do something, trying again while it fails in a way that may pass.
-    pub fn insist<T>(&self, mut work: impl AsyncFnMut() -> Result<T, Reason>) -> Result<T, Fault> {
-        insist(&mut |pause| self.pause(pause), || {
+    pub fn retry<T>(&self, mut work: impl AsyncFnMut() -> Result<T, Reason>) -> Result<T, Fault> {
+        retry(&mut |pause| self.pause(pause), || {
             Ok(self.runtime.block_on(work())?)
         })
     }
@@ -82,10 +80,10 @@ impl Worker<'_> {
     /// Waits; `false` once the process is to end.
     pub fn pause(&self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
-        while !self.shared.asked.stopping() {
+        while !self.shared.control.stopping() {
             match until.checked_duration_since(Instant::now()) {
-                // New jobs ring too.
-                Some(left) if !left.is_zero() => self.shared.asked.wait(left),
+                // New jobs notify too.
+                Some(left) if !left.is_zero() => self.shared.control.wait(left),
                 _ => return true,
             }
         }
@@ -96,8 +94,8 @@ impl Worker<'_> {
     /// takes it up.
     fn record(&self, id: &JobId, mut work: impl AsyncFnMut() -> Result<Vec<JobEvent>, Reason>) {
         loop {
-            match self.insist(&mut work) {
-                Ok(told) => return self.shared.tell(told),
+            match self.retry(&mut work) {
+                Ok(events) => return self.shared.broadcast(events),
                 Err(fault) => {
                     tracing::error!(job = %id, %fault, "the job's status cannot be recorded");
                     if !self.pause(LOOK_AGAIN) {
@@ -109,11 +107,11 @@ impl Worker<'_> {
     }
 
     fn attend(&self, job: &JobRow) {
-        let (id, asked) = (&job.view.id, &self.shared.asked);
-        let interrupted = asked.begin(id);
-        // A cancel between the claim and the line above found nobody to interrupt; the status tells.
+        let (id, control) = (&job.view.id, &self.shared.control);
+        let interrupted = control.begin(id);
+        // A cancel between the claim and the line above interrupted nothing; the status tells.
         let ended = match self.status(id) {
-            Ok(JobStatus::Running) if !asked.stopping() => {
+            Ok(JobStatus::Running) if !control.stopping() => {
                 tracing::info!(job = %id, name = job.view.name, "training");
                 catch_unwind(AssertUnwindSafe(|| self.train(job, &interrupted)))
                     .unwrap_or_else(|_| Err(Reason::Internal("the trainer panicked".into()).into()))
@@ -121,21 +119,21 @@ impl Worker<'_> {
             Ok(_) => Ok(()),
             Err(fault) => Err(fault),
         };
-        asked.end();
+        control.end();
         match ended {
             Ok(()) => self.put_away(id),
-            Err(fault) if asked.stopping() && fault.may_pass() => {
+            Err(fault) if control.stopping() && fault.may_pass() => {
                 tracing::warn!(job = %id, %fault, "the job goes on from its newest checkpoint at the next start");
             }
             Err(fault) => self.fail(id, &fault),
         }
-        asked.unpause(id);
+        control.unpause(id);
         self.shared.settled.send_replace(());
         self.tidy(id);
     }
 
     fn status(&self, id: &JobId) -> Result<JobStatus, Fault> {
-        let job = self.insist(async || store::job(&self.shared.pool, id).await)?;
+        let job = self.retry(async || self.shared.store.job(id).await)?;
         Ok(job.view.status)
     }
 
@@ -149,7 +147,7 @@ impl Worker<'_> {
             folder,
             identity: plan.identity.clone(),
         };
-        let course = Course {
+        let spec = RunSpec {
             learner: &base.model,
             recipe: &plan.recipe,
             train: &plan.train,
@@ -158,7 +156,7 @@ impl Worker<'_> {
             precision: self.shared.registry.precision(),
         };
         let ending = pool::within(Class::Training(turns.clone()), || {
-            run(&course, plan.trainable()?, &mut follower)
+            run(&spec, plan.trainable()?, &mut follower)
         });
         // What was told before a fault belongs to the record as much as what was told before the end.
         follower.store()?;
@@ -171,7 +169,7 @@ impl Worker<'_> {
     fn plan(&self, job: &JobRow) -> Result<Plan, Fault> {
         let view = &job.view;
         let uploads = &self.shared.uploads;
-        let content = |id| self.insist(async || uploads.content(id).await);
+        let content = |id| self.retry(async || uploads.content(id).await);
         let training = content(&view.training_file)?;
         let validation = view.validation_file.as_ref().map(content).transpose()?;
         let data = Data {
@@ -198,10 +196,11 @@ impl Worker<'_> {
         if job.view.recipe.from.is_none() {
             return Ok(None);
         }
-        let folder = self.shared.job_folder(&job.view.id).join("parent");
+        let kept = Artefacts::within(&self.shared.job_folder(&job.view.id));
         let mut files = peft::Files::new();
         for name in [peft::CONFIG_FILE, peft::WEIGHTS_FILE] {
-            files.insert(name.to_owned(), std::fs::read(folder.join(name))?.into());
+            let bytes = kept.read(PARENT, name, u64::MAX)?;
+            files.insert(name.to_owned(), bytes.into());
         }
         let base = &self.shared.base;
         let fit = Fit {
@@ -220,36 +219,32 @@ impl Worker<'_> {
 
     /// A job that was interrupted waits: to be resumed where a pause was asked for, else for its next turn.
     fn put_away(&self, id: &JobId) {
+        let Shared { store, control, .. } = self.shared;
         self.record(id, async || {
-            let mut change = begin(&self.shared.pool).await?;
-            let paused = self.shared.asked.is_pausing(id)
-                && store::pause(&mut *change, id, JobStatus::Running).await?;
-            let told = if paused {
-                let event = NewEvent::message(Level::Info, "paused");
-                store::append(&mut change, id, &[event]).await?
-            } else {
-                store::release(&mut *change, id).await?;
-                Vec::new()
-            };
-            change.commit().await.map_err(store::failed)?;
-            Ok(told)
+            if control.is_pausing(id) {
+                let paused = NewEvent::message(Level::Info, "paused");
+                if let Some(events) = store.pause(id, JobStatus::Running, &paused).await? {
+                    return Ok(events);
+                }
+            }
+            store.release(id).await?;
+            Ok(Vec::new())
         });
     }
 
     fn fail(&self, id: &JobId, fault: &Fault) {
         tracing::error!(job = %id, %fault, "the job failed");
         let (message, param) = (fault.to_string(), fault.param());
+        let event = NewEvent::message(Level::Error, message.as_str());
+        let error = JobError {
+            code: fault.code(),
+            message: &message,
+            param: param.as_deref(),
+        };
         self.record(id, async || {
-            let error = (fault.code(), message.as_str(), param.as_deref());
-            let mut end = begin(&self.shared.pool).await?;
             // A job that was cancelled meanwhile stays so.
-            if !store::fail(&mut *end, id, error).await? {
-                return Ok(Vec::new());
-            }
-            let event = NewEvent::message(Level::Error, message.as_str());
-            let told = store::append(&mut end, id, &[event]).await?;
-            end.commit().await.map_err(store::failed)?;
-            Ok(told)
+            let events = self.shared.store.fail(id, error, &event).await?;
+            Ok(events.unwrap_or_default())
         });
     }
 
@@ -257,9 +252,9 @@ impl Worker<'_> {
     fn tidy(&self, id: &JobId) {
         let over = self
             .runtime
-            .block_on(store::job(&self.shared.pool, id))
+            .block_on(self.shared.store.job(id))
             .is_ok_and(|job| store::is_over(&job.view));
-        if over && let Err(fault) = disk::remove_folder(&self.shared.job_folder(id)) {
+        if over && let Err(fault) = store::remove(&self.shared.job_folder(id)) {
             tracing::warn!(job = %id, %fault, "cannot remove the job's folder; the next start tries again");
         }
     }

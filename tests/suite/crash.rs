@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use adapterd::adapter::Precision;
 use adapterd::device::Turns;
-use adapterd::domain::{AdapterChoice, JobEventKind, JobStatus, JobView};
+use adapterd::domain::{AdapterChoice, EventData, JobStatus, JobView};
 use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, Quant};
-use adapterd::registry::{self, BaseIdentity, Registry, open_database};
+use adapterd::registry::{self, BaseIdentity, Registry};
+use adapterd::store::Database;
 use adapterd::trainer::{self, NewJob, Trainer, Wishes};
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
-use sqlx::SqlitePool;
 
 /// Set for the process that is killed: the folder it works in.
 const FOLDER: &str = "ADAPTERD_TEST_CRASH_FOLDER";
@@ -29,7 +29,7 @@ const NAME: &str = "numbers";
 /// Kills that a test sees at least.
 const KILLS: usize = 4;
 const STEPS: u64 = 120;
-const PATIENCE: Duration = Duration::from_secs(120);
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
 /// What a whole job leaves behind.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -56,8 +56,8 @@ fn base() -> Arc<Base> {
     Arc::new(Base::open(&model, Some(Quant::To(Format::Q8_0)), KvKind::Auto).unwrap())
 }
 
-async fn registry_in(folder: &Path, base: &Base) -> (SqlitePool, Registry) {
-    let pool = open_database(&folder.join("state.db")).await.unwrap();
+async fn registry_in(folder: &Path, base: &Base) -> (Database, Registry) {
+    let database = Database::open(&folder.join("state.db")).await.unwrap();
     let sites = base.model.sites().to_vec();
     let identity = BaseIdentity {
         name: base.name.clone(),
@@ -72,30 +72,30 @@ async fn registry_in(folder: &Path, base: &Base) -> (SqlitePool, Registry) {
         precision: Precision::Exact,
         max_file_bytes: 1 << 24,
         keep_versions: 8,
-        room_patience: Duration::ZERO,
+        room_wait: Duration::ZERO,
         turns: Turns::default(),
     };
     let registry = Registry::open(
-        pool.clone(),
+        database.clone(),
         identity,
         config,
         Arc::new(registry::Unobserved),
     )
     .await
     .unwrap();
-    (pool, registry)
+    (database, registry)
 }
 
 async fn open(folder: &Path) -> Shop {
     let base = base();
-    let (pool, registry) = registry_in(folder, &base).await;
+    let (database, registry) = registry_in(folder, &base).await;
     let config = trainer::Config {
         dir: folder.join("training"),
         max_file_bytes: 1 << 20,
         max_queued: 4,
         max_rank: 64,
     };
-    let trainer = Trainer::open(pool, base, registry.clone(), Turns::default(), config)
+    let trainer = Trainer::open(database, base, registry.clone(), Turns::default(), config)
         .await
         .unwrap();
     Shop { trainer, registry }
@@ -150,18 +150,18 @@ impl Shop {
                 let _ = tokio::time::timeout(Duration::from_millis(100), live.recv()).await;
             }
         };
-        let job = tokio::time::timeout(PATIENCE, ended)
+        let job = tokio::time::timeout(LONGEST_WAIT, ended)
             .await
             .expect("the job ends");
         assert_eq!(job.status, JobStatus::Succeeded, "{:?}", job.error);
         let events = self.trainer.events(&id, None, 100_000).await.unwrap().items;
         let mut losses = BTreeMap::new();
-        for event in events
-            .iter()
-            .filter(|event| event.kind == JobEventKind::Metrics)
-        {
-            let loss = event.data["train_loss"].as_f64().unwrap().to_bits();
-            let again = losses.insert(event.data["step"].as_u64().unwrap(), loss);
+        for event in events {
+            let EventData::Step(metrics) = event.data else {
+                continue;
+            };
+            let loss = metrics.train_loss.unwrap().to_bits();
+            let again = losses.insert(metrics.step, loss);
             assert!(again.is_none(), "a step is told twice: {}", event.message);
         }
         let served = self.registry.show(&NAME.parse().unwrap()).await.unwrap();
@@ -258,7 +258,7 @@ fn a_process_that_takes_adapters() {
         .unwrap();
     let first = acknowledged_in(&folder).len();
     runtime().block_on(async {
-        let (_pool, registry) = registry_in(&folder, &base()).await;
+        let (_database, registry) = registry_in(&folder, &base()).await;
         let name = NAME.parse().unwrap();
         for alpha in first + 1.. {
             config["lora_alpha"] = alpha.into();
@@ -295,11 +295,11 @@ fn an_adapter_that_was_acknowledged_survives_whatever_kills_the_process() {
         while acknowledged_in(folder).len() == before {
             let life = longest.mul_f64(moments.random_range(0.5..1.0));
             assert!(!work("a_process_that_takes_adapters", folder, Some(life)));
-            longest = (longest * 5 / 4).min(PATIENCE);
+            longest = (longest * 5 / 4).min(LONGEST_WAIT);
         }
         let acknowledged = acknowledged_in(folder);
         runtime().block_on(async {
-            let (pool, registry) = registry_in(folder, &base).await;
+            let (database, registry) = registry_in(folder, &base).await;
             let name = NAME.parse().unwrap();
             let now = registry.show(&name).await.unwrap().generation.to_string();
             // One more may have been taken and not been acknowledged.
@@ -307,7 +307,7 @@ fn an_adapter_that_was_acknowledged_survives_whatever_kills_the_process() {
             assert!(now == *last || !acknowledged.contains(&now));
             let choice = AdapterChoice::Named { name, pin: None };
             assert!(registry.lease(&choice).await.unwrap().is_some());
-            pool.close().await;
+            database.close().await;
         });
     }
 }

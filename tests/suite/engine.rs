@@ -11,8 +11,9 @@ use adapterd::device::Turns;
 use adapterd::domain::{AdapterChoice, Event, Sampling, TokenInfo};
 use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, weights::Quant};
-use adapterd::registry::{self, BaseIdentity, Config as RegistryConfig, Registry, open_database};
+use adapterd::registry::{self, BaseIdentity, Config as RegistryConfig, Registry};
 use adapterd::scheduler::{Admitted, Config, Draft, Scheduler, Shortcuts, Terms, Unobserved};
+use adapterd::store::Database;
 use candle_core::{Device, Tensor};
 use tempfile::TempDir;
 use tokio::sync::mpsc::Receiver;
@@ -46,7 +47,7 @@ impl House {
         let origin = Origin::Folder(golden("models/llama"));
         let base = Base::open(&origin, Some(Quant::To(Format::F32)), KvKind::F32).expect("a base");
         let dir = TempDir::new().expect("a directory");
-        let pool = open_database(&dir.path().join("state.db"))
+        let database = Database::open(&dir.path().join("state.db"))
             .await
             .expect("a database");
         let identity = BaseIdentity {
@@ -64,10 +65,10 @@ impl House {
             precision: Precision::Exact,
             max_file_bytes: 1 << 30,
             keep_versions: 8,
-            room_patience: Duration::ZERO,
+            room_wait: Duration::ZERO,
             turns: Turns::default(),
         };
-        let registry = Registry::open(pool, identity, config, Arc::new(registry::Unobserved))
+        let registry = Registry::open(database, identity, config, Arc::new(registry::Unobserved))
             .await
             .expect("a registry");
         for adapter in ADAPTERS {

@@ -14,6 +14,7 @@ use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, Quant};
 use adapterd::registry::{self, BaseIdentity, Registry};
 use adapterd::scheduler::{self, Scheduler, Unobserved};
+use adapterd::store::Database;
 use adapterd::trainer::{self, Trainer};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -132,9 +133,7 @@ impl Daemon {
         let turns = Turns::default();
         let root = dir.path().join("incoming");
         std::fs::create_dir_all(&root).unwrap();
-        let pool = registry::open_database(&dir.path().join("state.db"))
-            .await
-            .unwrap();
+        let database = Database::open(&dir.path().join("state.db")).await.unwrap();
         let identity = BaseIdentity {
             name: base.name.clone(),
             digest: base.digest,
@@ -148,11 +147,11 @@ impl Daemon {
             precision: Precision::Exact,
             max_file_bytes: 16 << 20,
             keep_versions: 8,
-            room_patience: Duration::ZERO,
+            room_wait: Duration::ZERO,
             turns: turns.clone(),
         };
         let registry = Registry::open(
-            pool.clone(),
+            database.clone(),
             identity,
             config,
             Arc::new(registry::Unobserved),
@@ -176,7 +175,7 @@ impl Daemon {
             max_queued: 8,
             max_rank: 64,
         };
-        let trainer = Trainer::open(pool, base.clone(), registry.clone(), turns, config)
+        let trainer = Trainer::open(database, base.clone(), registry.clone(), turns, config)
             .await
             .unwrap();
         let parts = gateway::Parts {

@@ -6,6 +6,7 @@ use adapterd::adapter::Precision;
 use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, Quant};
 use adapterd::registry::{self, BaseIdentity, Registry};
+use adapterd::store::Database;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -317,14 +318,12 @@ async fn register_for_another_base(dir: &TempDir, name: &str) {
         precision: Precision::Exact,
         max_file_bytes: 16 << 20,
         keep_versions: 8,
-        room_patience: std::time::Duration::ZERO,
+        room_wait: std::time::Duration::ZERO,
         turns: adapterd::device::Turns::default(),
     };
-    let pool = registry::open_database(&dir.path().join("state.db"))
-        .await
-        .unwrap();
+    let database = Database::open(&dir.path().join("state.db")).await.unwrap();
     let registry = Registry::open(
-        pool.clone(),
+        database.clone(),
         identity,
         config,
         Arc::new(registry::Unobserved),
@@ -335,7 +334,7 @@ async fn register_for_another_base(dir: &TempDir, name: &str) {
         .publish(&name.parse().unwrap(), adapter("plain"), None, "upload")
         .await
         .unwrap();
-    pool.close().await;
+    database.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

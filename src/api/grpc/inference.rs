@@ -9,6 +9,7 @@ use super::Doors;
 use super::generate::Telling;
 use super::status::status;
 use crate::api::caller;
+use crate::domain::sampling::{Numbers, each_number};
 use crate::domain::{Ask, Event, Input, Message, Reason, Role, Sampling, Urgency};
 use crate::gateway::Claims;
 use crate::pb;
@@ -191,9 +192,19 @@ fn conversation(chat: pb::ChatMessages) -> Result<Input, Reason> {
         .map(Input::Chat)
 }
 
+macro_rules! make {
+    ($($name:ident: $range:expr, $default:expr, $about:literal;)*) => {
+        fn numbers(asked: &pb::Sampling) -> Numbers {
+            Numbers { $($name: asked.$name,)* }
+        }
+    };
+}
+
+each_number!(make);
+
 /// Ranges are judged where every protocol's requests meet; here only what the domain's types cannot hold.
 fn sampling(asked: pb::Sampling) -> Result<Sampling, Reason> {
-    let off = Sampling::default();
+    let numbers = numbers(&asked);
     let logprobs = asked.logprobs.map(|count| {
         u8::try_from(count)
             .map_err(|_| Reason::field("logprobs", "reports at most 20 alternatives"))
@@ -205,13 +216,7 @@ fn sampling(asked: pb::Sampling) -> Result<Sampling, Reason> {
         ));
     }
     Ok(Sampling {
-        temperature: asked.temperature.unwrap_or(off.temperature),
-        top_p: asked.top_p.unwrap_or(off.top_p),
-        top_k: asked.top_k.unwrap_or(off.top_k),
-        min_p: asked.min_p.unwrap_or(off.min_p),
-        presence_penalty: asked.presence_penalty.unwrap_or(off.presence_penalty),
-        frequency_penalty: asked.frequency_penalty.unwrap_or(off.frequency_penalty),
-        repetition_penalty: asked.repetition_penalty.unwrap_or(off.repetition_penalty),
+        top_k: asked.top_k.unwrap_or(0),
         logit_bias: asked.logit_bias.into_iter().collect(),
         seed: asked.seed,
         logprobs: logprobs.transpose()?,
@@ -220,6 +225,7 @@ fn sampling(asked: pb::Sampling) -> Result<Sampling, Reason> {
         stop: asked.stop,
         stop_token_ids: asked.stop_token_ids,
         ignore_eos: asked.ignore_eos,
+        ..numbers.into()
     })
 }
 

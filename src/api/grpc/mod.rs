@@ -5,6 +5,7 @@ mod adapters;
 mod counted;
 mod generate;
 mod inference;
+mod recipe;
 mod server;
 mod status;
 mod training;

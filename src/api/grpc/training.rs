@@ -4,11 +4,10 @@ use futures::stream::{BoxStream, StreamExt};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::Doors;
 use super::status::status;
-use super::views;
-use crate::domain::{JobId, JobView, Reason, Schedule, Targets};
-use crate::gateway::{JobAsk, Wishes};
+use super::{Doors, recipe, views};
+use crate::domain::{JobId, JobView, Reason, settings};
+use crate::gateway::JobAsk;
 use crate::pb;
 use crate::pb::submit_data_request::Part;
 use crate::pb::training_server::Training;
@@ -158,10 +157,7 @@ fn called_here(reason: Reason) -> Reason {
     let Reason::BadField { field, why } = reason else {
         return reason;
     };
-    let field = match field.as_str() {
-        "learning_rate" => "lr",
-        "shuffle" => "no_shuffle",
-        "pack" => "no_pack",
+    let field = match settings::public_name(&field) {
         "suffix" => "name",
         other => other,
     };
@@ -179,7 +175,7 @@ fn job_ask(ask: pb::CreateJobRequest) -> Result<JobAsk, Reason> {
         name: given(ask.name),
         training_file: ask.training_file,
         validation_file: given(ask.validation_file),
-        wishes: wishes(ask.recipe.unwrap_or_default())?,
+        wishes: recipe::wishes(ask.recipe.unwrap_or_default())?,
         learning_rate_multiplier: None,
         metadata: ask
             .metadata
@@ -188,57 +184,6 @@ fn job_ask(ask: pb::CreateJobRequest) -> Result<JobAsk, Reason> {
             .collect(),
         notes: Vec::new(),
     })
-}
-
-fn wishes(recipe: pb::Recipe) -> Result<Wishes, Reason> {
-    let size = |number: Option<u32>| number.map(|number| number as usize);
-    let schedule = recipe.schedule.map(|text| match text.as_str() {
-        "linear" => Ok(Schedule::Linear),
-        "cosine" => Ok(Schedule::Cosine),
-        "constant" => Ok(Schedule::Constant),
-        _ => Err(Reason::field(
-            "schedule",
-            "must be `linear`, `cosine` or `constant`",
-        )),
-    });
-    Ok(Wishes {
-        method: recipe.method,
-        rank: size(recipe.rank),
-        alpha: recipe.alpha,
-        use_rslora: recipe.use_rslora,
-        dropout: recipe.dropout,
-        targets: targets(recipe.targets),
-        epochs: recipe.epochs,
-        steps: recipe.steps,
-        batch_size: size(recipe.batch_size),
-        micro_batch: size(recipe.micro_batch),
-        accumulate: size(recipe.accumulate),
-        learning_rate: recipe.lr,
-        schedule: schedule.transpose()?,
-        warmup: recipe.warmup,
-        max_seq: size(recipe.max_seq),
-        seed: recipe.seed,
-        eval_split: recipe.eval_split,
-        eval_every: recipe.eval_every,
-        save_every: recipe.save_every,
-        weight_decay: recipe.weight_decay,
-        adam_beta1: recipe.adam_beta1,
-        adam_beta2: recipe.adam_beta2,
-        adam_epsilon: recipe.adam_epsilon,
-        max_grad_norm: recipe.max_grad_norm,
-        from: recipe.from,
-        shuffle: recipe.no_shuffle.then_some(false),
-        pack: recipe.no_pack.then_some(false),
-    })
-}
-
-/// One entry may be a pattern, or names with commas between.
-fn targets(modules: Vec<String>) -> Option<Targets> {
-    match modules.as_slice() {
-        [] => None,
-        [one] => Some(Targets::from_text(one)),
-        _ => Some(Targets::List(modules)),
-    }
 }
 
 #[cfg(test)]
@@ -257,24 +202,5 @@ mod tests {
             let named = called_here(Reason::field(ours, "is wrong"));
             assert_eq!(named, Reason::field(theirs, "is wrong"));
         }
-    }
-
-    #[test]
-    fn one_target_may_be_a_pattern() {
-        let of = |texts: &[&str]| targets(texts.iter().map(|text| (*text).to_owned()).collect());
-        assert_eq!(of(&[]), None);
-        assert_eq!(
-            of(&["all-linear"]),
-            Some(Targets::Pattern("all-linear".into()))
-        );
-        assert_eq!(
-            of(&[".*q_proj$"]),
-            Some(Targets::Pattern(".*q_proj$".into()))
-        );
-        assert_eq!(of(&["q_proj"]), Some(Targets::List(vec!["q_proj".into()])));
-        assert_eq!(
-            of(&["q_proj", "v_proj"]),
-            Some(Targets::List(vec!["q_proj".into(), "v_proj".into()]))
-        );
     }
 }

@@ -1,9 +1,7 @@
 //! The gateway's views as messages.
 
-use crate::domain::{
-    AdapterView, FileView, JobEvent, JobEventKind, JobView, Level, Method, Recipe, Schedule,
-    Targets, Tier,
-};
+use super::recipe;
+use crate::domain::{AdapterView, EventData, FileView, JobEvent, JobView, Tier};
 use crate::pb;
 
 pub(super) fn adapter(view: AdapterView) -> pb::Adapter {
@@ -66,7 +64,7 @@ pub(super) fn job(view: JobView) -> pb::Job {
             .validation_file
             .map(|file| file.to_string())
             .unwrap_or_default(),
-        recipe: Some(recipe(view.recipe)),
+        recipe: Some(recipe::message(view.recipe)),
         metadata: view
             .metadata
             .into_iter()
@@ -86,79 +84,25 @@ pub(super) fn job(view: JobView) -> pb::Job {
     }
 }
 
-fn recipe(recipe: Recipe) -> pb::Recipe {
-    let small = |number: usize| Some(u32::try_from(number).unwrap_or(u32::MAX));
-    let method = match recipe.method {
-        Method::Lora => "lora",
-    };
-    let schedule = match recipe.schedule {
-        Schedule::Linear => "linear",
-        Schedule::Cosine => "cosine",
-        Schedule::Constant => "constant",
-    };
-    pb::Recipe {
-        method: Some(method.to_owned()),
-        rank: small(recipe.rank),
-        alpha: Some(recipe.alpha),
-        use_rslora: Some(recipe.use_rslora),
-        dropout: Some(recipe.dropout),
-        targets: match recipe.targets {
-            Targets::List(modules) => modules,
-            Targets::Pattern(pattern) => vec![pattern],
-        },
-        epochs: recipe.epochs,
-        steps: recipe.steps,
-        batch_size: small(recipe.batch_size),
-        micro_batch: small(recipe.micro_batch),
-        accumulate: small(recipe.batch_size.div_ceil(recipe.micro_batch.max(1))),
-        lr: Some(recipe.learning_rate),
-        schedule: Some(schedule.to_owned()),
-        warmup: Some(recipe.warmup),
-        max_seq: small(recipe.max_seq),
-        seed: Some(recipe.seed),
-        eval_split: Some(recipe.eval_split),
-        eval_every: recipe.eval_every,
-        save_every: recipe.save_every,
-        weight_decay: Some(recipe.weight_decay),
-        adam_beta1: Some(recipe.adam_beta1),
-        adam_beta2: Some(recipe.adam_beta2),
-        adam_epsilon: Some(recipe.adam_epsilon),
-        max_grad_norm: Some(recipe.max_grad_norm),
-        from: recipe.from,
-        no_shuffle: !recipe.shuffle,
-        no_pack: !recipe.pack,
-    }
-}
-
 pub(super) fn event(event: JobEvent) -> pb::JobEvent {
-    let metrics = matches!(event.kind, JobEventKind::Metrics).then(|| {
-        let number = |name: &str| event.data[name].as_f64().unwrap_or(0.0);
-        let count = |name: &str| event.data[name].as_u64().unwrap_or(0);
-        pb::StepMetrics {
-            step: count("step"),
-            train_loss: number("train_loss"),
-            learning_rate: number("learning_rate"),
-            grad_norm: number("grad_norm"),
-            tokens: count("tokens"),
-            tokens_per_second: number("tokens_per_second"),
-            loss_scale: event.data["loss_scale"].as_f64(),
-            skipped: event.data["skipped"].as_bool().unwrap_or(false),
-        }
-    });
+    let metrics = match &event.data {
+        EventData::Step(step) => Some(pb::StepMetrics {
+            step: step.step,
+            train_loss: step.train_loss.unwrap_or(0.0),
+            learning_rate: step.learning_rate,
+            grad_norm: step.grad_norm.unwrap_or(0.0),
+            tokens: step.tokens,
+            tokens_per_second: step.tokens_per_second,
+            loss_scale: step.loss_scale,
+            skipped: step.skipped,
+        }),
+        _ => None,
+    };
     pb::JobEvent {
         seq: event.seq,
         created_at: event.created_at,
-        level: match event.level {
-            Level::Info => "info",
-            Level::Warn => "warn",
-            Level::Error => "error",
-        }
-        .to_owned(),
-        r#type: match event.kind {
-            JobEventKind::Message => "message",
-            JobEventKind::Metrics => "metrics",
-        }
-        .to_owned(),
+        level: event.level.as_str().to_owned(),
+        r#type: event.data.kind().to_owned(),
         message: event.message,
         metrics,
         data_json: event.data.to_string(),
@@ -168,7 +112,7 @@ pub(super) fn event(event: JobEvent) -> pb::JobEvent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::JobId;
+    use crate::domain::{JobId, Level, StepMetrics};
 
     #[test]
     fn a_step_is_told_with_whether_it_was_skipped() {
@@ -178,11 +122,15 @@ mod tests {
                 job: JobId::new("a"),
                 created_at: 0,
                 level: Level::Info,
-                kind: JobEventKind::Metrics,
                 message: String::new(),
-                data: serde_json::json!({
-                    "step": 3, "train_loss": 1.5, "learning_rate": 0.1, "grad_norm": 2.5, "tokens": 40,
-                    "tokens_per_second": 8.0, "loss_scale": scale, "skipped": skipped,
+                data: EventData::Step(StepMetrics {
+                    step: 3,
+                    train_loss: Some(1.5),
+                    grad_norm: Some(2.5),
+                    tokens: 40,
+                    loss_scale: scale,
+                    skipped,
+                    ..StepMetrics::default()
                 }),
             });
             let metrics = told.metrics.unwrap();

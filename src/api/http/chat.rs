@@ -10,7 +10,9 @@ use super::call::Call;
 use super::chat_view::ChatView;
 use super::dispatch::Outcome;
 use super::respond::{completion_headers, json_response};
-use super::sampling::{BOOKKEEPING, CHOICE, Delivery, SAMPLING, SamplingAsk};
+use super::sampling::{
+    ALTERNATIVES, BOOKKEEPING, CHOICE, Delivery, NUMBERS_OF_SAMPLING, SAMPLING, SamplingAsk,
+};
 use super::shape::{COUNT, FLAG, Field, Kind, NAME, Neutral, Shape, TEXT};
 use super::{gather, sse, unbuilt};
 use crate::api::fault::Fault;
@@ -81,11 +83,12 @@ pub(super) const CHAT: Shape = Shape {
             .neutral(&[Neutral::Number(0.0)]),
             Field::new(
                 "top_logprobs",
-                Kind::Integer { min: 0, max: 20 },
+                ALTERNATIVES,
                 "Alternatives for each token; needs `logprobs`.",
             )
             .neutral(&[Neutral::Number(0.0)]),
         ],
+        &NUMBERS_OF_SAMPLING,
         SAMPLING,
         BOOKKEEPING,
         unbuilt::SAMPLING,

@@ -7,7 +7,9 @@ use super::call::Call;
 use super::completions_view::TextView;
 use super::dispatch::Outcome;
 use super::respond::{completion_headers, json_response};
-use super::sampling::{BOOKKEEPING, CHOICE, Delivery, SAMPLING, SamplingAsk};
+use super::sampling::{
+    ALTERNATIVES, BOOKKEEPING, CHOICE, Delivery, NUMBERS_OF_SAMPLING, SAMPLING, SamplingAsk,
+};
 use super::shape::{FLAG, Field, Kind, Neutral, Shape, TEXT, TOKEN_ID};
 use super::{gather, sse, unbuilt};
 use crate::api::fault::Fault;
@@ -54,11 +56,12 @@ pub(super) const COMPLETION: Shape = Shape {
             Field::new("echo", FLAG, "Return the prompt before the answer."),
             Field::new(
                 "logprobs",
-                Kind::Integer { min: 0, max: 20 },
+                ALTERNATIVES,
                 "Alternatives to report with each token.",
             )
             .neutral(&[Neutral::Flag(false)]),
         ],
+        &NUMBERS_OF_SAMPLING,
         SAMPLING,
         BOOKKEEPING,
         unbuilt::SAMPLING,

@@ -5,8 +5,11 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::job_fields::JOB;
-use crate::domain::{Reason, Schedule, Targets};
+use crate::domain::{Reason, settings};
 use crate::gateway::{JobAsk, Wishes};
+
+/// OpenAI's, and no setting of its own.
+const MULTIPLIER: &str = "learning_rate_multiplier";
 
 #[derive(Debug, Deserialize)]
 struct Ask {
@@ -16,73 +19,6 @@ struct Ask {
     suffix: Option<String>,
     metadata: Option<Map<String, Value>>,
     integrations: Option<Vec<Value>>,
-}
-
-/// The merged settings.
-#[derive(Debug, Deserialize)]
-struct Settings {
-    method: Option<String>,
-    rank: Option<usize>,
-    alpha: Option<f64>,
-    use_rslora: Option<bool>,
-    dropout: Option<f64>,
-    targets: Option<Targets>,
-    epochs: Option<f64>,
-    steps: Option<u64>,
-    batch_size: Option<usize>,
-    micro_batch: Option<usize>,
-    accumulate: Option<usize>,
-    lr: Option<f64>,
-    schedule: Option<Schedule>,
-    warmup: Option<f64>,
-    max_seq: Option<usize>,
-    seed: Option<u64>,
-    eval_split: Option<f64>,
-    eval_every: Option<u64>,
-    save_every: Option<u64>,
-    weight_decay: Option<f64>,
-    adam_beta1: Option<f64>,
-    adam_beta2: Option<f64>,
-    adam_epsilon: Option<f64>,
-    max_grad_norm: Option<f64>,
-    from: Option<String>,
-    no_shuffle: Option<bool>,
-    no_pack: Option<bool>,
-    learning_rate_multiplier: Option<f64>,
-}
-
-impl From<&Settings> for Wishes {
-    fn from(asked: &Settings) -> Self {
-        Self {
-            method: asked.method.clone(),
-            rank: asked.rank,
-            alpha: asked.alpha,
-            use_rslora: asked.use_rslora,
-            dropout: asked.dropout,
-            targets: asked.targets.clone(),
-            epochs: asked.epochs,
-            steps: asked.steps,
-            batch_size: asked.batch_size,
-            micro_batch: asked.micro_batch,
-            accumulate: asked.accumulate,
-            learning_rate: asked.lr,
-            schedule: asked.schedule,
-            warmup: asked.warmup,
-            max_seq: asked.max_seq,
-            seed: asked.seed,
-            eval_split: asked.eval_split,
-            eval_every: asked.eval_every,
-            save_every: asked.save_every,
-            weight_decay: asked.weight_decay,
-            adam_beta1: asked.adam_beta1,
-            adam_beta2: asked.adam_beta2,
-            adam_epsilon: asked.adam_epsilon,
-            max_grad_norm: asked.max_grad_norm,
-            from: asked.from.clone(),
-            shuffle: asked.no_shuffle.map(|no| !no),
-            pack: asked.no_pack.map(|no| !no),
-        }
-    }
 }
 
 /// Where each setting was written, so that a later complaint names the place.
@@ -95,12 +31,7 @@ impl Places {
         let Reason::BadField { field, why } = reason else {
             return reason;
         };
-        let name = match field.as_str() {
-            "learning_rate" => "lr",
-            "shuffle" => "no_shuffle",
-            "pack" => "no_pack",
-            other => other,
-        };
+        let name = settings::public_name(&field);
         let place = self.0.iter().find(|(setting, _)| setting == name);
         Reason::BadField {
             field: place.map_or_else(|| name.to_owned(), |(_, path)| path.clone()),
@@ -137,7 +68,8 @@ pub(super) fn read(body: Value) -> Result<(JobAsk, Places), Reason> {
         &body["seed"],
     )?;
     let ours = |fault: serde_json::Error| Reason::Internal(format!("job settings: {fault}"));
-    let settings: Settings = serde_json::from_value(Value::Object(merged)).map_err(ours)?;
+    let learning_rate_multiplier = merged.remove(MULTIPLIER).and_then(|number| number.as_f64());
+    let wishes: Wishes = serde_json::from_value(Value::Object(merged)).map_err(ours)?;
     let ask: Ask = serde_json::from_value(body).map_err(ours)?;
     let mut notes = Vec::new();
     if ask
@@ -151,14 +83,15 @@ pub(super) fn read(body: Value) -> Result<(JobAsk, Places), Reason> {
         name: ask.suffix,
         training_file: ask.training_file,
         validation_file: ask.validation_file,
-        wishes: Wishes::from(&settings),
-        learning_rate_multiplier: settings.learning_rate_multiplier,
+        wishes,
+        learning_rate_multiplier,
         metadata: ask.metadata.unwrap_or_default(),
         notes,
     };
     Ok((job, places))
 }
 
+/// Keeps the value under the setting's field of `Wishes`, and its place under the public name.
 fn merge(
     merged: &mut Map<String, Value>,
     places: &mut Places,
@@ -166,24 +99,29 @@ fn merge(
     name: &str,
     value: &Value,
 ) -> Result<(), Reason> {
-    if value.is_null() || value == "auto" {
+    if value.is_null() {
         return Ok(());
     }
-    let name = if name == "n_epochs" { "epochs" } else { name };
-    if let Some(before) = merged.get(name) {
-        if before != value {
-            let place = places
-                .0
-                .iter()
-                .find(|(setting, _)| setting == name)
-                .map_or(name, |(_, path)| path);
-            return Err(Reason::field(path, format!("differs from `{place}`")));
+    let setting = settings::find(name);
+    let name = setting.map_or(name, |setting| setting.name);
+    let field = setting.map_or(name, |setting| setting.field);
+    let value = match value {
+        Value::Bool(off) if settings::switches_off(name) => (!off).into(),
+        value => value.clone(),
+    };
+    match merged.get(field) {
+        None => {
+            merged.insert(field.to_owned(), value);
+            places.0.push((name.to_owned(), path));
+            Ok(())
         }
-        return Ok(());
+        Some(before) if *before == value => Ok(()),
+        Some(_) => {
+            let place = places.0.iter().find(|(setting, _)| setting == name);
+            let place = place.map_or(name, |(_, path)| path);
+            Err(Reason::field(path, format!("differs from `{place}`")))
+        }
     }
-    merged.insert(name.to_owned(), value.clone());
-    places.0.push((name.to_owned(), path));
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,133 +1,72 @@
 //! The tables of a fine-tuning job's settings.
 
-use super::shape::{FLAG, Field, Kind, NAME, Neutral, Shape, TEXT};
+use super::shape::{Field, Kind, NAME, Neutral, Shape, TEXT};
+use crate::domain::Range;
+use crate::domain::settings::TABLE;
 
-const AUTO: Kind = Kind::Choice(&["auto"]);
-const SIZE: Kind = Kind::Either(&[
-    Kind::Integer {
-        min: 1,
-        max: 1 << 40,
-    },
-    AUTO,
-]);
+/// What clients write where they leave a setting to the server.
+const AUTO: Neutral = Neutral::Text("auto");
+
+/// The `train` command's flags, by the same names.
+const FLAGS: [Field; TABLE.len()] = {
+    let mut fields = Field::all_of(TABLE);
+    let mut at = 0;
+    while at < TABLE.len() {
+        fields[at].neutral = match fields[at].kind {
+            Kind::Text { .. } => &[AUTO, Neutral::Text("")],
+            _ => &[AUTO],
+        };
+        at += 1;
+    }
+    fields
+};
+
+/// Their other names.
+const ALIASES: [Field; ALIASED] = {
+    let mut fields = [FLAGS[0]; ALIASED];
+    let (mut at, mut found) = (0, 0);
+    while at < TABLE.len() {
+        if let [alias] = TABLE[at].aliases {
+            fields[found] = FLAGS[at];
+            fields[found].name = alias;
+            found += 1;
+        }
+        at += 1;
+    }
+    fields
+};
+
+const ALIASED: usize = {
+    let (mut at, mut found) = (0, 0);
+    while at < TABLE.len() {
+        found += TABLE[at].aliases.len();
+        at += 1;
+    }
+    found
+};
+
+const OPENAI: &[Field] = &[Field::new(
+    "learning_rate_multiplier",
+    Kind::Number(Range::above(0.0)),
+    "Scales the default learning rate.",
+)
+.neutral(&[AUTO])];
+
 const SEED: Kind = Kind::Integer {
     min: 0,
     max: i64::MAX,
 };
-const POSITIVE: Kind = Kind::Either(&[
-    Kind::Above {
-        low: 0.0,
-        max: f64::INFINITY,
-    },
-    AUTO,
-]);
-const FROM_ZERO: Kind = Kind::Either(&[
-    Kind::Number {
-        min: 0.0,
-        max: f64::INFINITY,
-    },
-    AUTO,
-]);
-const SHARE: Kind = Kind::Either(&[Kind::Number { min: 0.0, max: 1.0 }, AUTO]);
-/// What clients write where they leave a setting to the server, also for settings that are no numbers.
-const LEFT_OPEN: &[Neutral] = &[Neutral::Text("auto")];
-
-/// The `train` command's flags, by the same names.
-const FLAGS: &[Field] = &[
-    Field::new("method", NAME, "`lora`."),
-    Field::new("rank", SIZE, "Rank of the update."),
-    Field::new("alpha", POSITIVE, "Scale: alpha over rank."),
-    Field::new(
-        "use_rslora",
-        FLAG,
-        "Scale by the square root of the rank instead.",
-    )
-    .neutral(LEFT_OPEN),
-    Field::new(
-        "dropout",
-        SHARE,
-        "Probability of dropping an input of the update.",
-    ),
-    Field::new(
-        "targets",
-        Kind::Either(&[
-            NAME,
-            Kind::List {
-                of: &NAME,
-                min: 1,
-                max: 1024,
-            },
-        ]),
-        "A list of module names, a regular expression over whole paths, or `all-linear`.",
-    ),
-    Field::new(
-        "epochs",
-        POSITIVE,
-        "Passes over the data; not with `steps`.",
-    ),
-    Field::new("steps", SIZE, "Optimizer steps; not with `epochs`."),
-    Field::new("batch_size", SIZE, "Rows in one optimizer step."),
-    Field::new("micro_batch", SIZE, "Rows in one forward."),
-    Field::new("accumulate", SIZE, "Their ratio; any two give the third."),
-    Field::new("lr", FROM_ZERO, "Peak learning rate."),
-    Field::new(
-        "schedule",
-        Kind::Choice(&["linear", "cosine", "constant"]),
-        "How the learning rate falls.",
-    )
-    .neutral(LEFT_OPEN),
-    Field::new(
-        "warmup",
-        FROM_ZERO,
-        "Steps when at least 1, a share of all steps below.",
-    ),
-    Field::new("max_seq", SIZE, "Longest record in tokens."),
-    Field::new("seed", SEED, "Seeds initial weights, order and dropout.").neutral(LEFT_OPEN),
-    Field::new(
-        "eval_split",
-        FROM_ZERO,
-        "Held-out rows: a share below 1, a count from 1.",
-    ),
-    Field::new("eval_every", SIZE, "Steps between evaluations."),
-    Field::new("save_every", SIZE, "Steps between checkpoints."),
-    Field::new("weight_decay", FROM_ZERO, "AdamW's weight decay."),
-    Field::new("adam_beta1", SHARE, "AdamW's first decay rate."),
-    Field::new("adam_beta2", SHARE, "AdamW's second decay rate."),
-    Field::new("adam_epsilon", FROM_ZERO, "AdamW's epsilon."),
-    Field::new(
-        "max_grad_norm",
-        FROM_ZERO,
-        "Gradient norm limit; 0 switches it off.",
-    ),
-    Field::new(
-        "from",
-        NAME,
-        "An adapter or a folder under the adapter root to continue from.",
-    )
-    .neutral(&[Neutral::Text("")]),
-    Field::new("no_shuffle", FLAG, "Keep the file's order.").neutral(LEFT_OPEN),
-    Field::new("no_pack", FLAG, "One record a row.").neutral(LEFT_OPEN),
-];
-
-const OPENAI: &[Field] = &[
-    Field::new("n_epochs", POSITIVE, "As `epochs`."),
-    Field::new(
-        "learning_rate_multiplier",
-        POSITIVE,
-        "Scales the default learning rate.",
-    ),
-];
 
 pub(super) const HYPERPARAMETERS: Shape = Shape {
     name: "Hyperparameters",
     about: "How to train; `auto` is as good as absent.",
-    fields: &[OPENAI, FLAGS],
+    fields: &[OPENAI, &ALIASES, &FLAGS],
 };
 
 pub(super) const SETTINGS: Shape = Shape {
     name: "TrainSettings",
     about: "How to train.",
-    fields: &[FLAGS],
+    fields: &[&FLAGS],
 };
 
 const SUPERVISED: Shape = Shape {

@@ -67,7 +67,7 @@ pub(super) fn event(event: &JobEvent) -> Value {
         "created_at": event.created_at,
         "level": event.level,
         "message": event.message,
-        "type": event.kind,
+        "type": event.data.kind(),
         "data": event.data,
     })
 }

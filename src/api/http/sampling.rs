@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::shape::{ANY_INTEGER, COUNT, FLAG, Field, Kind, Neutral, Shape, TEXT, TOKEN_ID};
-use crate::domain::{Reason, Sampling, Urgency};
+use crate::domain::sampling::{self, NUMBERS, Numbers};
+use crate::domain::{MAX_SALT_BYTES, MOST_PRIORITY, Range, Reason, Sampling, Urgency};
 
 const STREAM_OPTIONS: Shape = Shape {
     name: "StreamOptions",
@@ -30,16 +31,16 @@ const STREAM_OPTIONS: Shape = Shape {
     ]],
 };
 
-const STOP: Kind = Kind::Text { min: 1, max: 1024 };
-const ONE: Kind = Kind::Number { min: 0.0, max: 1.0 };
-const PENALTY: Kind = Kind::Number {
-    min: -2.0,
-    max: 2.0,
+/// How many tokens are told beside each token of an answer.
+pub(super) const ALTERNATIVES: Kind = Kind::Integer {
+    min: 0,
+    max: sampling::MAX_ALTERNATIVES as i64,
 };
-const BIAS: Kind = Kind::Number {
-    min: -100.0,
-    max: 100.0,
+const STOP: Kind = Kind::Text {
+    min: 1,
+    max: sampling::MAX_STOP_BYTES,
 };
+const BIAS: Kind = Kind::Number(sampling::BIAS);
 
 /// Which model and adapter.
 pub(super) const CHOICE: &[Field] = &[
@@ -55,17 +56,9 @@ pub(super) const CHOICE: &[Field] = &[
     ),
 ];
 
+pub(super) const NUMBERS_OF_SAMPLING: [Field; NUMBERS.len()] = Field::all_of(NUMBERS);
+
 pub(super) const SAMPLING: &[Field] = &[
-    Field::new(
-        "temperature",
-        Kind::Number { min: 0.0, max: 2.0 },
-        "0 is greedy. Default 1.",
-    ),
-    Field::new(
-        "top_p",
-        Kind::Above { low: 0.0, max: 1.0 },
-        "Keep the likeliest tokens that reach this probability.",
-    ),
     Field::new(
         "top_k",
         Kind::Integer {
@@ -73,11 +66,6 @@ pub(super) const SAMPLING: &[Field] = &[
             max: u32::MAX as i64,
         },
         "Keep this many tokens; 0 or -1 keeps all.",
-    ),
-    Field::new(
-        "min_p",
-        ONE,
-        "Keep tokens at least this likely, relative to the likeliest.",
     ),
     Field::new("max_tokens", COUNT, "Tokens to generate at most."),
     Field::new(
@@ -92,7 +80,7 @@ pub(super) const SAMPLING: &[Field] = &[
             Kind::List {
                 of: &STOP,
                 min: 0,
-                max: 16,
+                max: sampling::MAX_STOPS,
             },
         ]),
         "Strings that end an answer; they are not part of it.",
@@ -103,7 +91,7 @@ pub(super) const SAMPLING: &[Field] = &[
         Kind::List {
             of: &TOKEN_ID,
             min: 0,
-            max: 128,
+            max: sampling::MAX_STOP_IDS,
         },
         "Tokens that end an answer.",
     ),
@@ -115,28 +103,10 @@ pub(super) const SAMPLING: &[Field] = &[
         "Answers to the same prompt.",
     ),
     Field::new(
-        "presence_penalty",
-        PENALTY,
-        "Against tokens already generated.",
-    ),
-    Field::new(
-        "frequency_penalty",
-        PENALTY,
-        "Against tokens by how often they were generated.",
-    ),
-    Field::new(
-        "repetition_penalty",
-        Kind::Above {
-            low: 0.0,
-            max: 100.0,
-        },
-        "Over prompt and answer; 1 is off.",
-    ),
-    Field::new(
         "logit_bias",
         Kind::Map {
             of: &BIAS,
-            max: 1024,
+            max: sampling::MAX_BIASES,
         },
         "Token id to what is added to its logit.",
     )
@@ -165,22 +135,22 @@ pub(super) const SAMPLING: &[Field] = &[
     Field::new(
         "priority",
         Kind::Integer {
-            min: -100,
-            max: 100,
+            min: -MOST_PRIORITY as i64,
+            max: MOST_PRIORITY as i64,
         },
         "Of the requests of one key, lower ones are served first; each minute of waiting counts as one. Default 0.",
     ),
     Field::new(
         "timeout",
-        Kind::Above {
-            low: 0.0,
-            max: 86_400.0,
-        },
+        Kind::Number(Range::above(0.0).at_most(86_400.0)),
         "Seconds the answer may take: without a token it then fails with `deadline_exceeded`, with some it ends as `length`.",
     ),
 ];
 
-const SALT: Kind = Kind::Text { min: 0, max: 256 };
+const SALT: Kind = Kind::Text {
+    min: 0,
+    max: MAX_SALT_BYTES,
+};
 
 const PAIR: Kind = Kind::Text { min: 0, max: 512 };
 
@@ -224,10 +194,9 @@ struct StreamOptions {
 /// The shared fields as sent.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct SamplingAsk {
-    temperature: Option<f32>,
-    top_p: Option<f32>,
+    #[serde(flatten)]
+    numbers: Numbers,
     top_k: Option<i64>,
-    min_p: Option<f32>,
     pub max_tokens: Option<usize>,
     min_tokens: Option<usize>,
     stop: Option<OneOrMany>,
@@ -235,9 +204,6 @@ pub(super) struct SamplingAsk {
     ignore_eos: Option<bool>,
     seed: Option<i64>,
     n: Option<u32>,
-    presence_penalty: Option<f32>,
-    frequency_penalty: Option<f32>,
-    repetition_penalty: Option<f32>,
     logit_bias: Option<BTreeMap<String, f32>>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
@@ -282,21 +248,12 @@ impl SamplingAsk {
         max_tokens: Option<usize>,
         logprobs: Option<u8>,
     ) -> Result<Sampling, Reason> {
-        let off = Sampling::default();
         let min_tokens = self.min_tokens.unwrap_or(0);
         if max_tokens.is_some_and(|max| min_tokens > max) {
             return Err(Reason::field("min_tokens", "is more than `max_tokens`"));
         }
         Ok(Sampling {
-            temperature: self.temperature.unwrap_or(off.temperature),
-            top_p: self.top_p.unwrap_or(off.top_p),
-            top_k: self
-                .top_k
-                .map_or(off.top_k, |k| u32::try_from(k).unwrap_or(0)),
-            min_p: self.min_p.unwrap_or(off.min_p),
-            presence_penalty: self.presence_penalty.unwrap_or(off.presence_penalty),
-            frequency_penalty: self.frequency_penalty.unwrap_or(off.frequency_penalty),
-            repetition_penalty: self.repetition_penalty.unwrap_or(off.repetition_penalty),
+            top_k: self.top_k.map_or(0, |k| u32::try_from(k).unwrap_or(0)),
             logit_bias: self
                 .logit_bias
                 .unwrap_or_default()
@@ -315,6 +272,7 @@ impl SamplingAsk {
             },
             stop_token_ids: self.stop_token_ids.unwrap_or_default(),
             ignore_eos: self.ignore_eos.unwrap_or(false),
+            ..self.numbers.into()
         })
     }
 }

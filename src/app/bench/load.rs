@@ -118,7 +118,7 @@ impl Prompts {
         }
     }
 
-    /// `count` tokens in an order nobody has asked with before, so that nothing can be reused: the first are beyond any
+    /// `count` tokens in an order that no request has had before, so that nothing can be reused: the first are beyond any
     /// seed, or a second run against the same daemon would find its prompts computed.
     fn draw(&self, count: usize, rng: &mut impl Rng) -> Vec<u64> {
         let mut fresh = rand::rng();

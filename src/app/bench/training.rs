@@ -11,6 +11,7 @@ use super::Subject;
 use super::numbers::{Numbers, peak_memory};
 use super::target::Target;
 use crate::cli::{Client, Failure, Output, Table, Upload, create_job, size};
+use crate::domain::{Checkpointing, Named};
 use crate::text::synthetic::word;
 
 #[derive(Debug, Clone, clap::Args)]
@@ -29,6 +30,9 @@ pub struct TrainingArgs {
     /// Tokens of the longest record; records are about as long
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(32..))]
     max_seq: u32,
+    /// on keeps only what enters each block, and computes the block again on the way back
+    #[arg(long, default_value = "off", value_parser = Checkpointing::NAMES.to_vec())]
+    gradient_checkpointing: String,
     /// Measured optimizer steps, after one that does not count
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
@@ -80,7 +84,7 @@ fn recipe(args: &TrainingArgs) -> Map<String, Value> {
     let fields = json!({
         "method": "lora", "rank": args.rank, "alpha": args.rank, "targets": "all-linear", "steps": args.steps + 1,
         "batch_size": args.batch_size, "micro_batch": micro_batch, "max_seq": args.max_seq, "eval_split": 0,
-        "seed": args.seed,
+        "seed": args.seed, "gradient_checkpointing": args.gradient_checkpointing,
     });
     fields.as_object().cloned().unwrap_or_default()
 }

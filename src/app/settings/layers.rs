@@ -34,7 +34,7 @@ impl fmt::Display for Problem {
 pub struct Settings {
     pub values: Values,
     /// What looks like a setting and is none.
-    pub doubts: Vec<Problem>,
+    pub warnings: Vec<Problem>,
     origins: BTreeMap<String, String>,
     place: Result<Place, Problem>,
 }
@@ -153,7 +153,7 @@ pub fn load(
     let defaults: BTreeMap<String, Value> =
         leaves(&as_dict(&Values::default())).into_iter().collect();
     let known: Vec<String> = defaults.keys().cloned().collect();
-    let (mut variables, mut doubts) = (Vec::new(), Vec::new());
+    let (mut variables, mut warnings) = (Vec::new(), Vec::new());
     let mut hints = Hints::default();
     for (name, value) in environment {
         hints.hear(&name, &value);
@@ -164,7 +164,7 @@ pub fn load(
         match from_variable(name, value, &known) {
             Variable::Setting(found) => variables.push(found),
             Variable::Mistake(problem) => problems.push(problem),
-            Variable::Doubt(problem) => doubts.push(problem),
+            Variable::Warning(problem) => warnings.push(problem),
             Variable::Other => {}
         }
     }
@@ -217,7 +217,7 @@ pub fn load(
                 let place = place_of(&values, &origins, &hints);
                 return Ok(Settings {
                     values,
-                    doubts,
+                    warnings,
                     origins,
                     place,
                 });
@@ -257,7 +257,7 @@ enum Variable {
     /// A setting's name but for an underscore.
     Mistake(Problem),
     /// Ours by its first letters only. No error: some systems make such names of a service's name.
-    Doubt(Problem),
+    Warning(Problem),
     Other,
 }
 
@@ -323,7 +323,7 @@ fn from_variable(name: String, value: OsString, known: &[String]) -> Variable {
     if is_sure {
         Variable::Mistake(problem)
     } else {
-        Variable::Doubt(problem)
+        Variable::Warning(problem)
     }
 }
 

@@ -31,7 +31,7 @@ pub struct Values {
 pub struct Server {
     pub http: SocketAddr,
     pub grpc: SocketAddr,
-    /// Connections of one door open at once; a few more may ask the HTTP probes, further ones wait in the kernel's queue.
+    /// Connections of one protocol open at once; a few more may ask the HTTP probes, further ones wait in the kernel's queue.
     pub max_connections: usize,
     /// Seconds that running requests get to end after a signal to stop.
     pub drain_seconds: u64,

@@ -13,7 +13,7 @@ use prometheus::{
 };
 
 use super::labels::Labels;
-use crate::domain::{JobEvent, JobEventKind, JobStatus, Usage};
+use crate::domain::{EventData, JobEvent, JobStatus, Usage};
 use crate::registry;
 use crate::scheduler::{self, Load};
 
@@ -213,31 +213,24 @@ impl Metrics {
 
     /// Follows a job by its events.
     pub fn trained(&self, event: &JobEvent) {
-        if event.kind != JobEventKind::Metrics {
+        let EventData::Step(step) = &event.data else {
             return;
-        }
+        };
         let job = [event.job.as_str()];
-        let number = |field: &str| event.data[field].as_f64();
-        let set = |gauge: &GaugeVec, field: &str| {
-            if let Some(value) = number(field) {
+        let set = |gauge: &GaugeVec, value: Option<f64>| {
+            if let Some(value) = value {
                 gauge.with_label_values(&job).set(value);
             }
         };
-        set(&self.train.step, "step");
-        set(&self.train.loss, "train_loss");
-        set(&self.train.learning_rate, "learning_rate");
-        set(&self.train.tokens_per_second, "tokens_per_second");
-        set(&self.train.loss_scale, "loss_scale");
-        let tokens = event.data["tokens"].as_u64().unwrap_or(0);
-        self.train
-            .tokens_total
-            .with_label_values(&job)
-            .inc_by(tokens);
-        let skipped = event.data["skipped"].as_bool().unwrap_or(false);
-        self.train
-            .skipped_steps_total
-            .with_label_values(&job)
-            .inc_by(skipped.into());
+        let train = &self.train;
+        set(&train.step, Some(step.step as f64));
+        set(&train.loss, step.train_loss);
+        set(&train.learning_rate, Some(step.learning_rate));
+        set(&train.tokens_per_second, Some(step.tokens_per_second));
+        set(&train.loss_scale, step.loss_scale);
+        let add = |counter: &IntCounterVec, more| counter.with_label_values(&job).inc_by(more);
+        add(&train.tokens_total, step.tokens);
+        add(&train.skipped_steps_total, step.skipped.into());
     }
 
     /// A finished job's series go, so that a long life does not collect them.

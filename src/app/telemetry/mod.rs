@@ -1,8 +1,10 @@
 //! telemetry: logs and metrics. Observes; never decides.
 
+mod collector;
 mod labels;
 mod log;
 mod metrics;
 
+pub use collector::{Collector, follow_jobs};
 pub use log::start as start_log;
 pub use metrics::{Gauges, Metrics};

@@ -9,7 +9,7 @@ use super::super::op::{Op, Wants};
 use super::super::pool::{self, Shared};
 use super::super::simd::{exp, exp_shifted, max, simd_fn};
 use super::{Attend, first_seen};
-use crate::device::{Array, Device, Result, bail};
+use crate::device::{Array, Result, bail};
 
 /// Queries whose weights are held at a time.
 const QUERIES: usize = 64;
@@ -297,7 +297,7 @@ simd_fn! {
 impl Op for Packed {
     type Saved = Kept;
 
-    fn forward(&self, _: &Device, inputs: &[&Array], _: Wants) -> Result<(Array, Kept)> {
+    fn forward(&self, inputs: &[&Array], _: Wants) -> Result<(Array, Kept)> {
         let [q, k, v] = inputs else {
             bail!("attention takes queries, keys and values")
         };
@@ -314,13 +314,7 @@ impl Op for Packed {
         Ok((out, kept))
     }
 
-    fn backward(
-        &self,
-        _: &Device,
-        kept: Kept,
-        grad: Array,
-        _: Wants,
-    ) -> Result<Vec<Option<Array>>> {
+    fn backward(&self, kept: Kept, grad: Array, _: Wants) -> Result<Vec<Option<Array>>> {
         let Kept {
             q,
             k,

@@ -87,10 +87,8 @@ fn only_what_learns_gets_a_gradient() {
     let factors = [noise((2, 4), 1.0, 1), noise((3, 2), 1.0, 2)];
     let op = through(&w, false, None);
     let wants = Wants::of([false, true, true]);
-    let (y, kept) = op
-        .forward(&Device::Host, &[&x, &factors[0], &factors[1]], wants)
-        .unwrap();
-    let grads = op.backward(&Device::Host, kept, y, wants).unwrap();
+    let (y, kept) = op.forward(&[&x, &factors[0], &factors[1]], wants).unwrap();
+    let grads = op.backward(kept, y, wants).unwrap();
     assert!(grads[0].is_none() && grads[1].is_some() && grads[2].is_some());
 }
 

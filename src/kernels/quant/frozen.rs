@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::op::{Op, Run, Value, Wants};
 use super::Matrix;
-use crate::device::{Array, Device, Result, bail};
+use crate::device::{Array, Result, bail};
 
 /// A frozen linear layer: x·Wᵀ + bias.
 #[derive(Clone, Copy)]
@@ -35,14 +35,14 @@ pub struct Frozen {
 impl Op for Frozen {
     type Saved = ();
 
-    fn forward(&self, _: &Device, inputs: &[&Array], _: Wants) -> Result<(Array, ())> {
+    fn forward(&self, inputs: &[&Array], _: Wants) -> Result<(Array, ())> {
         let [x] = inputs else {
             bail!("a frozen weight takes one input")
         };
         Ok((self.weight.product_and_bias(x, self.bias.as_deref())?, ()))
     }
 
-    fn backward(&self, _: &Device, (): (), grad: Array, _: Wants) -> Result<Vec<Option<Array>>> {
+    fn backward(&self, (): (), grad: Array, _: Wants) -> Result<Vec<Option<Array>>> {
         Ok(vec![Some(self.weight.backward_input(&grad)?)])
     }
 }

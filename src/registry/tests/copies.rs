@@ -15,8 +15,8 @@ async fn copied(home: &Home, seed: u64) {
             tokio::task::yield_now().await;
         }
     };
-    let patience = Duration::from_secs(20);
-    tokio::time::timeout(patience, made).await.unwrap();
+    let longest = Duration::from_secs(20);
+    tokio::time::timeout(longest, made).await.unwrap();
 }
 
 async fn factors(registry: &Registry, text: &str) -> Vec<Vec<f32>> {
@@ -113,7 +113,7 @@ async fn an_end_waits_for_copies_that_have_begun_and_begins_no_more() {
 #[tokio::test]
 async fn a_request_waits_for_a_place_until_a_lease_ends() {
     let home = Home::new();
-    let registry = home.open_patient(1).await;
+    let registry = home.open_waiting(1).await;
     publish(&registry, "a", 1).await;
     publish(&registry, "b", 2).await;
     let running = lease(&registry, "a").await.unwrap();
@@ -126,7 +126,7 @@ async fn a_request_waits_for_a_place_until_a_lease_ends() {
 #[tokio::test]
 async fn requests_that_follow_one_another_do_not_keep_others_out() {
     let home = Home::new();
-    let registry = home.open_patient(1).await;
+    let registry = home.open_waiting(1).await;
     publish(&registry, "a", 1).await;
     publish(&registry, "b", 2).await;
     let mut running = lease(&registry, "a").await.unwrap();

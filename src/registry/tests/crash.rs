@@ -5,25 +5,25 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use super::*;
-use crate::registry::store::Step;
+use crate::store::Failpoint;
 
-const STEPS: [Step; 6] = [
-    Step::Written,
-    Step::Verified,
-    Step::Renamed,
-    Step::Placed,
-    Step::Prepared,
-    Step::Committed,
+const POINTS: [Failpoint; 6] = [
+    Failpoint::Written,
+    Failpoint::Verified,
+    Failpoint::Renamed,
+    Failpoint::Placed,
+    Failpoint::Prepared,
+    Failpoint::Committed,
 ];
 const DIR: &str = "REGISTRY_TEST_DIR";
 const CASE: &str = "REGISTRY_TEST_CASE";
 
-/// Ends the process, without any clean-up, when its step is reached.
-struct DieAt(Step);
+/// Ends the process, without any clean-up, at this point.
+struct DieAt(Failpoint);
 
-impl Witness for DieAt {
-    fn reached(&self, step: Step) {
-        if step == self.0 {
+impl Failpoints for DieAt {
+    fn reached(&self, point: Failpoint) {
+        if point == self.0 {
             std::process::abort();
         }
     }
@@ -53,12 +53,12 @@ async fn in_the_child() {
     };
     let dir = Path::new(&dir);
     match case.parse::<usize>() {
-        Ok(step) => {
-            let registry = open(dir, 1 << 30, BASE_DIGEST, Arc::new(DieAt(STEPS[step]))).await;
+        Ok(point) => {
+            let registry = open(dir, 1 << 30, BASE_DIGEST, Arc::new(DieAt(POINTS[point]))).await;
             publish(&registry, "legal", 2).await;
         }
         Err(_) => {
-            let registry = open(dir, 1 << 30, BASE_DIGEST, Arc::new(Unwatched)).await;
+            let registry = open(dir, 1 << 30, BASE_DIGEST, Arc::new(NoFailpoints)).await;
             for seed in 0.. {
                 let text = format!("name-{}", seed % 3);
                 let view = publish(&registry, &text, seed % 7).await;
@@ -94,8 +94,8 @@ async fn judge(home: &Home, registry: &Registry) {
 }
 
 #[tokio::test]
-async fn a_death_at_any_step_leaves_the_old_version_or_the_new_one_never_half() {
-    for (case, step) in STEPS.into_iter().enumerate() {
+async fn a_death_at_any_point_leaves_the_old_version_or_the_new_one_never_half() {
+    for (case, point) in POINTS.into_iter().enumerate() {
         for replaces in [false, true] {
             let home = Home::new();
             if replaces {
@@ -105,15 +105,15 @@ async fn a_death_at_any_step_leaves_the_old_version_or_the_new_one_never_half() 
                 .stdout(Stdio::null())
                 .status()
                 .unwrap();
-            assert!(!status.success(), "{step:?} was not reached");
+            assert!(!status.success(), "{point:?} was not reached");
             let registry = home.open().await;
             let found = registry.list().await.first().map(|view| view.generation);
-            let expected = match (step, replaces) {
-                (Step::Committed, _) => Some(generation(2)),
+            let expected = match (point, replaces) {
+                (Failpoint::Committed, _) => Some(generation(2)),
                 (_, true) => Some(generation(1)),
                 (_, false) => None,
             };
-            assert_eq!(found, expected, "{step:?}");
+            assert_eq!(found, expected, "{point:?}");
             judge(&home, &registry).await;
             publish(&registry, "legal", 2).await;
             assert_eq!(

@@ -64,21 +64,21 @@ async fn the_base_needs_no_lease_and_unknown_names_have_none() {
         lease(&registry, "legal").await.err(),
         Some(Reason::NoSuchAdapter(_))
     ));
-    let nobody = name("legal");
+    let absent = name("legal");
     assert!(matches!(
-        registry.show(&nobody).await,
+        registry.show(&absent).await,
         Err(Reason::NoSuchAdapter(_))
     ));
     assert!(matches!(
-        registry.remove(&nobody, None).await,
+        registry.remove(&absent, None).await,
         Err(Reason::NoSuchAdapter(_))
     ));
     assert!(matches!(
-        registry.rollback(&nobody, None).await,
+        registry.rollback(&absent, None).await,
         Err(Reason::NoSuchAdapter(_))
     ));
     assert!(matches!(
-        registry.load(&nobody, at(1)).await,
+        registry.load(&absent, at(1)).await,
         Err(Reason::NoSuchAdapter(_))
     ));
 }
@@ -174,8 +174,8 @@ async fn a_rollback_leads_to_what_was_served_before_and_a_promotion_anywhere() {
         registry.rollback(&legal, None).await,
         Err(Reason::WrongState(_))
     ));
-    let stranger = registry.promote(&legal, generation(9), None).await;
-    assert!(matches!(stranger, Err(Reason::NoSuchGeneration { .. })));
+    let refused = registry.promote(&legal, generation(9), None).await;
+    assert!(matches!(refused, Err(Reason::NoSuchGeneration { .. })));
     assert_eq!(registry.history(&legal).await.unwrap(), history);
     let same = registry.promote(&legal, generation(1), None).await.unwrap();
     assert_eq!(same.generation, generation(1));
@@ -196,8 +196,8 @@ async fn a_request_may_pin_any_version_the_name_has_had() {
         lease(&registry, "legal").await.unwrap().generation(),
         generation(2)
     );
-    let stranger = lease(&registry, "legal@00000000").await.err();
-    assert!(matches!(stranger, Some(Reason::NoSuchGeneration { .. })));
+    let refused = lease(&registry, "legal@00000000").await.err();
+    assert!(matches!(refused, Some(Reason::NoSuchGeneration { .. })));
 }
 
 #[tokio::test]
@@ -304,7 +304,7 @@ async fn files_that_are_no_part_of_an_adapter_are_left_out() {
 async fn an_adapter_registered_for_another_base_is_not_applied_to_this_one() {
     let home = Home::new();
     publish(&home.open().await, "legal", 1).await;
-    let registry = open(home.dir.path(), 1 << 30, [9; 32], Arc::new(Unwatched)).await;
+    let registry = open(home.dir.path(), 1 << 30, [9; 32], Arc::new(NoFailpoints)).await;
     assert!(matches!(
         lease(&registry, "legal").await.err(),
         Some(Reason::AdapterInvalid { .. })
@@ -335,7 +335,7 @@ async fn a_check_refuses_what_a_lease_would_and_loads_nothing() {
     }
     let legal = registry.show(&name("legal")).await.unwrap();
     assert_eq!(legal.tier, Tier::Disk);
-    let foreign = open(home.dir.path(), 1 << 30, [9; 32], Arc::new(Unwatched)).await;
+    let foreign = open(home.dir.path(), 1 << 30, [9; 32], Arc::new(NoFailpoints)).await;
     for (registry, asked) in [
         (&registry, "nobody"),
         (&registry, "legal@00000000"),

@@ -221,7 +221,7 @@ async fn weights_are_rounded_in_memory_alone() {
             precision,
             ..config(home.dir.path(), size())
         };
-        open_as(config, BASE_DIGEST, Arc::new(Unwatched))
+        open_as(config, BASE_DIGEST, Arc::new(NoFailpoints))
     };
     let rounded = open(Precision::Bf16).await;
     publish(&rounded, "a", 1).await;

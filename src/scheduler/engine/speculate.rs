@@ -2,7 +2,7 @@
 
 use super::{Engine, Speculation};
 use crate::scheduler::forward::Forward;
-use crate::scheduler::stake::{MOST_ANSWERS, MOST_GUESSES};
+use crate::scheduler::speculation::{MOST_ANSWERS, MOST_GUESSES};
 use crate::scheduler::step::Work;
 
 impl<F: Forward> Engine<F> {
@@ -24,23 +24,23 @@ impl<F: Forward> Engine<F> {
         }
         let odds: Vec<Vec<f32>> = work.iter().map(|work| self.odds(work)).collect();
         let spare = self.shape.step_tokens.saturating_sub(work.len());
-        let stakes = match self.shortcuts.speculation {
+        let guesses = match self.shortcuts.speculation {
             #[cfg(test)]
             Speculation::Always => odds.iter().map(Vec::len).collect(),
-            _ => self.costs.stakes(&odds),
+            _ => self.costs.guesses(&odds),
         };
         let mut spare = spare;
-        for (work, stake) in work.iter_mut().zip(stakes) {
-            let stake = stake.min(spare);
-            let Some(at) = self.running_at(work.key).filter(|_| stake > 0) else {
+        for (work, guess_count) in work.iter_mut().zip(guesses) {
+            let guess_count = guess_count.min(spare);
+            let Some(at) = self.running_at(work.key).filter(|_| guess_count > 0) else {
                 continue;
             };
             let answer = &mut self.running[at];
             // Nobody gives up a block for a guess.
-            let positions = answer.computed + work.tokens + stake;
+            let positions = answer.computed + work.tokens + guess_count;
             if answer.table.grow(positions).is_ok() {
-                work.drafts = answer.draft(stake);
-                spare -= stake;
+                work.drafts = answer.draft(guess_count);
+                spare -= guess_count;
             }
         }
     }

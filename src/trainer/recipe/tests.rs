@@ -76,13 +76,6 @@ fn batch_numbers_that_do_not_fit_name_their_field() {
 fn values_out_of_range_name_their_field() {
     let cases = [
         (
-            "method",
-            Wishes {
-                method: Some("dora".into()),
-                ..Wishes::default()
-            },
-        ),
-        (
             "rank",
             Wishes {
                 rank: Some(0),

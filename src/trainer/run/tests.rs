@@ -9,7 +9,7 @@ use crate::trainer::testing::{POISON, Toy, examples, recipe};
 
 /// Writes down what happens, and interrupts or kills the job where told to.
 #[derive(Default)]
-struct Diary {
+struct Recorder {
     /// Loss of each step; a step told twice must be the same.
     losses: BTreeMap<u64, u64>,
     scores: Vec<(u64, Score)>,
@@ -22,7 +22,7 @@ struct Diary {
     skipped: u64,
 }
 
-impl Watch for Diary {
+impl Watch for Recorder {
     fn go_on(&mut self) -> bool {
         self.asked += 1;
         self.stop_at.is_none_or(|stop| self.asked < stop)
@@ -87,11 +87,11 @@ fn go(
     recipe: &Recipe,
     train: &[Example],
     saved: Option<&Checkpoints>,
-    diary: &mut Diary,
+    recorder: &mut Recorder,
 ) -> Result<Ending, Fault> {
     let toy = Toy::new();
     let held_out = examples(3);
-    let course = Course {
+    let spec = RunSpec {
         learner: &toy,
         recipe,
         train,
@@ -99,7 +99,7 @@ fn go(
         checkpoints: saved,
         precision: Precision::Exact,
     };
-    run(&course, toy.trainable(), diary)
+    run(&spec, toy.trainable(), recorder)
 }
 
 fn finished(ending: Result<Ending, Fault>) -> (Vec<Vec<u32>>, Progress) {
@@ -129,13 +129,13 @@ fn training_lowers_the_loss_and_scores_before_and_after() {
         dropout: None,
         ..wishes()
     });
-    let mut diary = Diary::default();
-    let (_, progress) = finished(go(&recipe, &examples(8), None, &mut diary));
+    let mut recorder = Recorder::default();
+    let (_, progress) = finished(go(&recipe, &examples(8), None, &mut recorder));
     assert_eq!(progress.step, 60);
-    let loss = |step| f64::from_bits(diary.losses[&step]);
+    let loss = |step| f64::from_bits(recorder.losses[&step]);
     assert!(loss(60) < 0.7 * loss(1), "{} then {}", loss(1), loss(60));
     assert_eq!(
-        diary
+        recorder
             .scores
             .iter()
             .map(|(step, _)| *step)
@@ -148,81 +148,83 @@ fn training_lowers_the_loss_and_scores_before_and_after() {
 #[test]
 fn an_interrupted_job_ends_as_an_undisturbed_one_bit_for_bit() {
     let (recipe, train) = (recipe(wishes()), examples(10));
-    let mut undisturbed = Diary::default();
+    let mut undisturbed = Recorder::default();
     let expected = finished(go(&recipe, &train, None, &mut undisturbed));
     for stop in (1..undisturbed.asked).step_by(4) {
         let folder = tempfile::tempdir().unwrap();
         let saved = checkpoints(folder.path(), &recipe);
-        let mut diary = Diary {
+        let mut recorder = Recorder {
             stop_at: Some(stop),
-            ..Diary::default()
+            ..Recorder::default()
         };
         assert!(matches!(
-            go(&recipe, &train, Some(&saved), &mut diary),
+            go(&recipe, &train, Some(&saved), &mut recorder),
             Ok(Ending::Interrupted)
         ));
-        diary.stop_at = None;
+        recorder.stop_at = None;
         assert_eq!(
-            finished(go(&recipe, &train, Some(&saved), &mut diary)),
+            finished(go(&recipe, &train, Some(&saved), &mut recorder)),
             expected,
             "interrupted at {stop}"
         );
-        assert_eq!(diary.losses, undisturbed.losses);
+        assert_eq!(recorder.losses, undisturbed.losses);
     }
 }
 
 #[test]
 fn a_killed_job_ends_as_an_undisturbed_one_bit_for_bit() {
     let (recipe, train) = (recipe(wishes()), examples(10));
-    let mut undisturbed = Diary::default();
+    let mut undisturbed = Recorder::default();
     let expected = finished(go(&recipe, &train, None, &mut undisturbed));
     for step in [1, 3, 5, 8, 12] {
         let folder = tempfile::tempdir().unwrap();
         let saved = checkpoints(folder.path(), &recipe);
-        let mut diary = Diary {
+        let mut recorder = Recorder {
             die_after: Some(step),
-            ..Diary::default()
+            ..Recorder::default()
         };
-        assert!(go(&recipe, &train, Some(&saved), &mut diary).is_err());
-        diary.die_after = None;
+        assert!(go(&recipe, &train, Some(&saved), &mut recorder).is_err());
+        recorder.die_after = None;
         assert_eq!(
-            finished(go(&recipe, &train, Some(&saved), &mut diary)),
+            finished(go(&recipe, &train, Some(&saved), &mut recorder)),
             expected,
             "killed after {step}"
         );
-        assert_eq!(diary.losses, undisturbed.losses);
+        assert_eq!(recorder.losses, undisturbed.losses);
     }
 }
 
 #[test]
 fn a_damaged_checkpoint_costs_steps_and_nothing_else() {
     let (recipe, train) = (recipe(wishes()), examples(10));
-    let expected = finished(go(&recipe, &train, None, &mut Diary::default()));
+    let expected = finished(go(&recipe, &train, None, &mut Recorder::default()));
     let folder = tempfile::tempdir().unwrap();
     let saved = checkpoints(folder.path(), &recipe);
-    let mut diary = Diary {
+    let mut recorder = Recorder {
         die_after: Some(11),
-        ..Diary::default()
+        ..Recorder::default()
     };
-    assert!(go(&recipe, &train, Some(&saved), &mut diary).is_err());
+    assert!(go(&recipe, &train, Some(&saved), &mut recorder).is_err());
     std::fs::write(folder.path().join("step-0000000009/state.json"), b"{}").unwrap();
-    diary.die_after = None;
+    recorder.die_after = None;
     assert_eq!(
-        finished(go(&recipe, &train, Some(&saved), &mut diary)),
+        finished(go(&recipe, &train, Some(&saved), &mut recorder)),
         expected
     );
     assert!(
-        diary
+        recorder
             .notes
             .iter()
             .any(|note| note.contains("step 9 is damaged")),
         "{:?}",
-        diary.notes
+        recorder.notes
     );
     assert!(
-        diary.notes.contains(&"continuing after step 6".to_owned()),
+        recorder
+            .notes
+            .contains(&"continuing after step 6".to_owned()),
         "{:?}",
-        diary.notes
+        recorder.notes
     );
 }
 
@@ -235,9 +237,9 @@ fn packing_and_accumulation_change_forwards_and_not_the_losses() {
             micro_batch: Some(micro_batch),
             ..wishes()
         };
-        let mut diary = Diary::default();
-        finished(go(&recipe(wishes), &examples(10), None, &mut diary));
-        diary
+        let mut recorder = Recorder::default();
+        finished(go(&recipe(wishes), &examples(10), None, &mut recorder));
+        recorder
             .losses
             .into_values()
             .map(f64::from_bits)
@@ -271,14 +273,14 @@ fn a_step_that_is_not_finite_is_skipped_counted_and_told() {
         micro_batch: Some(1),
         ..wishes()
     });
-    let mut diary = Diary::default();
-    let (values, progress) = finished(go(&recipe, &poisoned(4, 4), None, &mut diary));
+    let mut recorder = Recorder::default();
+    let (values, progress) = finished(go(&recipe, &poisoned(4, 4), None, &mut recorder));
     assert_eq!(
         (
             progress.skipped,
             progress.updates,
             progress.step,
-            diary.skipped
+            recorder.skipped
         ),
         (3, 9, 12, 3)
     );
@@ -289,12 +291,12 @@ fn a_step_that_is_not_finite_is_skipped_counted_and_told() {
             .all(|bits| f32::from_bits(*bits).is_finite())
     );
     assert!(
-        diary
+        recorder
             .notes
             .iter()
             .any(|note| note.contains("step 1 was skipped")),
         "{:?}",
-        diary.notes
+        recorder.notes
     );
 }
 
@@ -308,7 +310,7 @@ fn three_such_steps_in_a_row_end_the_job_as_diverged() {
     });
     let mut train = examples(8);
     train[4..7].clone_from_slice(&poisoned(3, 1));
-    let fault = go(&recipe, &train, None, &mut Diary::default())
+    let fault = go(&recipe, &train, None, &mut Recorder::default())
         .err()
         .unwrap();
     assert!(
@@ -319,7 +321,7 @@ fn three_such_steps_in_a_row_end_the_job_as_diverged() {
 }
 
 fn diverged(wishes: Wishes, train: &[Example]) -> String {
-    let fault = go(&recipe(wishes), train, None, &mut Diary::default())
+    let fault = go(&recipe(wishes), train, None, &mut Recorder::default())
         .err()
         .expect("it diverges");
     assert_eq!(fault.code(), "diverged", "{fault}");
@@ -373,7 +375,12 @@ fn an_adapter_that_ends_worse_than_it_began_diverges() {
     };
     let go_on = |before| {
         saved.save(&at_the_end(before), &names, &tensors).unwrap();
-        go(&recipe, &examples(10), Some(&saved), &mut Diary::default())
+        go(
+            &recipe,
+            &examples(10),
+            Some(&saved),
+            &mut Recorder::default(),
+        )
     };
     assert!(go_on(3.0).is_ok(), "a loss of about ln 18");
     let fault = go_on(0.5).err().expect("it diverges");

@@ -2,18 +2,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use sqlx::SqlitePool;
-
 use super::*;
 use crate::adapter::Precision;
 use crate::device::Turns;
-use crate::domain::{AdapterChoice, FileId, JobEventKind, JobView, Recipe};
+use crate::domain::{AdapterChoice, EventData, FileId, JobView, Recipe};
 use crate::kernels::quant::Format;
 use crate::model::{Base, KvKind, Origin, Quant};
-use crate::registry::{BaseIdentity, Registry, open_database};
+use crate::registry::{BaseIdentity, Registry};
+use crate::store::Database;
 use crate::trainer::{Config, NewJob, Trainer, Wishes};
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 fn base() -> Arc<Base> {
     static BASE: OnceLock<Arc<Base>> = OnceLock::new();
@@ -35,7 +34,7 @@ fn base() -> Arc<Base> {
 struct Shop {
     trainer: Trainer,
     registry: Registry,
-    pool: SqlitePool,
+    database: Database,
     folder: tempfile::TempDir,
 }
 
@@ -46,7 +45,7 @@ impl Shop {
 
     async fn at(folder: tempfile::TempDir) -> Self {
         let (base, dir) = (base(), folder.path());
-        let pool = open_database(&dir.join("state.db")).await.unwrap();
+        let database = Database::open(&dir.join("state.db")).await.unwrap();
         let identity = BaseIdentity {
             name: base.name.clone(),
             digest: base.digest,
@@ -60,11 +59,11 @@ impl Shop {
             keep_versions: 2,
             precision: Precision::Exact,
             max_file_bytes: 1 << 20,
-            room_patience: Duration::ZERO,
+            room_wait: Duration::ZERO,
             turns: Turns::default(),
         };
         let registry = Registry::open(
-            pool.clone(),
+            database.clone(),
             identity,
             config,
             Arc::new(crate::registry::Unobserved),
@@ -78,7 +77,7 @@ impl Shop {
             max_rank: 64,
         };
         let trainer = Trainer::open(
-            pool.clone(),
+            database.clone(),
             base,
             registry.clone(),
             Turns::default(),
@@ -89,7 +88,7 @@ impl Shop {
         Self {
             trainer,
             registry,
-            pool,
+            database,
             folder,
         }
     }
@@ -97,7 +96,7 @@ impl Shop {
     /// Ends this process's part and begins again on the same folder.
     async fn reopen(self) -> Self {
         self.trainer.shutdown().await;
-        self.pool.close().await;
+        self.database.close().await;
         Self::at(self.folder).await
     }
 
@@ -146,7 +145,7 @@ impl Shop {
                 let _ = tokio::time::timeout(Duration::from_millis(200), live.recv()).await;
             }
         };
-        tokio::time::timeout(PATIENCE, reached)
+        tokio::time::timeout(LONGEST_WAIT, reached)
             .await
             .expect("the status is reached")
     }
@@ -159,7 +158,7 @@ impl Shop {
                 let _ = tokio::time::timeout(Duration::from_millis(200), live.recv()).await;
             }
         };
-        tokio::time::timeout(PATIENCE, told)
+        tokio::time::timeout(LONGEST_WAIT, told)
             .await
             .expect("a step is told");
     }
@@ -168,13 +167,12 @@ impl Shop {
     async fn losses(&self, id: &JobId) -> BTreeMap<u64, f64> {
         let events = self.trainer.events(id, None, 100_000).await.unwrap().items;
         let mut losses = BTreeMap::new();
-        for event in events
-            .iter()
-            .filter(|event| event.kind == JobEventKind::Metrics)
-        {
-            let step = event.data["step"].as_u64().unwrap();
-            let again = losses.insert(step, event.data["train_loss"].as_f64().unwrap());
-            assert!(again.is_none(), "step {step} is told twice");
+        for event in events {
+            let EventData::Step(metrics) = event.data else {
+                continue;
+            };
+            let again = losses.insert(metrics.step, metrics.train_loss.unwrap());
+            assert!(again.is_none(), "step {} is told twice", metrics.step);
         }
         losses
     }

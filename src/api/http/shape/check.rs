@@ -129,21 +129,8 @@ impl Kind {
                     wrong(format!("must be {}", self.describe()))
                 }
             }
-            Self::Number { min, max } => {
-                let fits = value
-                    .as_f64()
-                    .is_some_and(|number| number >= *min && number <= *max);
-                if fits {
-                    Ok(())
-                } else {
-                    wrong(format!("must be {}", self.describe()))
-                }
-            }
-            Self::Above { low, max } => {
-                let fits = value
-                    .as_f64()
-                    .is_some_and(|number| number > *low && number <= *max);
-                if fits {
+            Self::Number(range) => {
+                if value.as_f64().is_some_and(|number| range.holds(number)) {
                     Ok(())
                 } else {
                     wrong(format!("must be {}", self.describe()))
@@ -207,7 +194,7 @@ impl Kind {
         match self {
             Self::Flag => value.is_boolean(),
             Self::Integer { .. } => value.is_i64() || value.is_u64(),
-            Self::Number { .. } | Self::Above { .. } => value.is_number(),
+            Self::Number(_) => value.is_number(),
             Self::Text { .. } | Self::Choice(_) => value.is_string(),
             Self::List { of, .. } => value
                 .as_array()
@@ -236,13 +223,8 @@ impl Kind {
                 (min, i64::MAX) => format!("an integer from {min}"),
                 (min, max) => format!("an integer from {min} to {max}"),
             },
-            Self::Number { min, max } if min.is_infinite() && max.is_infinite() => {
-                "a number".to_owned()
-            }
-            Self::Number { min, max } if max.is_infinite() => format!("a number from {min}"),
-            Self::Number { min, max } => format!("a number from {min} to {max}"),
-            Self::Above { low, max } if max.is_infinite() => format!("a number above {low}"),
-            Self::Above { low, max } => format!("a number above {low}, up to {max}"),
+            Self::Number(range) if range.bounded() => format!("a number {range}"),
+            Self::Number(range) => range.to_string(),
             Self::Text { .. } | Self::Adapter => "a string".to_owned(),
             Self::Choice(choices) => choices
                 .iter()

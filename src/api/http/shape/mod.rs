@@ -12,7 +12,8 @@ pub(super) mod tests;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::domain::Reason;
+use crate::domain::settings::{self, Setting};
+use crate::domain::{Range, Reason};
 
 pub(super) use neutral::Neutral;
 pub(super) use schema::{kind_schema, shape_schema};
@@ -26,6 +27,7 @@ pub(super) struct Shape {
     pub fields: &'static [&'static [Field]],
 }
 
+#[derive(Clone, Copy)]
 pub(super) struct Field {
     pub name: &'static str,
     pub kind: Kind,
@@ -36,21 +38,14 @@ pub(super) struct Field {
 }
 
 /// What a value may be. `null` counts as absent.
+#[derive(Clone, Copy)]
 pub(super) enum Kind {
     Flag,
     Integer {
         min: i64,
         max: i64,
     },
-    Number {
-        min: f64,
-        max: f64,
-    },
-    /// A number above `low`, up to `max`.
-    Above {
-        low: f64,
-        max: f64,
-    },
+    Number(Range),
     /// Lengths are in bytes.
     Text {
         min: usize,
@@ -92,10 +87,7 @@ pub(super) const ANY_INTEGER: Kind = Kind::Integer {
     min: i64::MIN,
     max: i64::MAX,
 };
-pub(super) const ANY_NUMBER: Kind = Kind::Number {
-    min: f64::NEG_INFINITY,
-    max: f64::INFINITY,
-};
+pub(super) const ANY_NUMBER: Kind = Kind::Number(Range::ANY);
 pub(super) const TOKEN_ID: Kind = Kind::Integer {
     min: 0,
     max: u32::MAX as i64,
@@ -115,6 +107,20 @@ impl Field {
             about,
             neutral: &[],
         }
+    }
+
+    /// The field of each setting; `N` is their number.
+    pub const fn all_of<const N: usize>(settings: &[Setting]) -> [Self; N] {
+        let mut fields = [Self::new("", Kind::Any, ""); N];
+        let mut at = 0;
+        while at < N {
+            let Setting {
+                name, kind, about, ..
+            } = settings[at];
+            fields[at] = Self::new(name, Kind::of(kind), about);
+            at += 1;
+        }
+        fields
     }
 
     /// A field of other servers that does nothing here; `why` is told where a value asks for something.
@@ -140,6 +146,37 @@ impl Field {
     pub const fn required(mut self) -> Self {
         self.required = true;
         self
+    }
+}
+
+impl Kind {
+    const fn of(kind: settings::Kind) -> Self {
+        match kind {
+            settings::Kind::Flag | settings::Kind::Off => FLAG,
+            settings::Kind::Whole(min, max) => {
+                let most = i64::MAX as u64;
+                Self::Integer {
+                    min: min as i64,
+                    max: if max < most { max as i64 } else { i64::MAX },
+                }
+            }
+            settings::Kind::Interval => Self::Integer {
+                min: 1,
+                max: i64::MAX,
+            },
+            settings::Kind::Number(range) => Self::Number(range),
+            settings::Kind::ShareOrCount => Self::Number(Range::at_least(0.0)),
+            settings::Kind::Choice(names) => Self::Choice(names),
+            settings::Kind::Text => NAME,
+            settings::Kind::Modules => Self::Either(&[
+                NAME,
+                Self::List {
+                    of: &NAME,
+                    min: 1,
+                    max: 1024,
+                },
+            ]),
+        }
     }
 }
 

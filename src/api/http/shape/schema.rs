@@ -58,19 +58,26 @@ fn field_schema(field: &'static Field, named: &mut Map<String, Value>) -> Value 
 pub(in super::super) fn kind_schema(kind: &'static Kind, named: &mut Map<String, Value>) -> Value {
     match kind {
         Kind::Flag => json!({"type": "boolean"}),
-        Kind::Integer { min, max } => bounded(
-            "integer",
-            (*min > i64::MIN).then(|| json!(min)),
-            (*max < i64::MAX).then(|| json!(max)),
-        ),
-        Kind::Number { min, max } => bounded(
-            "number",
-            min.is_finite().then(|| json!(min)),
-            max.is_finite().then(|| json!(max)),
-        ),
-        Kind::Above { low, max } => {
-            let mut schema = bounded("number", None, max.is_finite().then(|| json!(max)));
-            schema["exclusiveMinimum"] = json!(low);
+        Kind::Integer { min, max } => {
+            let mut schema = json!({"type": "integer"});
+            if *min > i64::MIN {
+                schema["minimum"] = json!(min);
+            }
+            if *max < i64::MAX {
+                schema["maximum"] = json!(max);
+            }
+            schema
+        }
+        Kind::Number(range) => {
+            let mut schema = json!({"type": "number"});
+            for (end, excluded, name, without) in [
+                (range.low, range.above, "minimum", "exclusiveMinimum"),
+                (range.high, range.below, "maximum", "exclusiveMaximum"),
+            ] {
+                if end.is_finite() {
+                    schema[if excluded { without } else { name }] = json!(end);
+                }
+            }
             schema
         }
         Kind::Text { min, .. } => match min {
@@ -100,15 +107,4 @@ pub(in super::super) fn kind_schema(kind: &'static Kind, named: &mut Map<String,
         Kind::Adapter => json!({"type": "string"}),
         Kind::Any => json!({}),
     }
-}
-
-fn bounded(kind: &str, min: Option<Value>, max: Option<Value>) -> Value {
-    let mut schema = json!({"type": kind});
-    if let Some(min) = min {
-        schema["minimum"] = min;
-    }
-    if let Some(max) = max {
-        schema["maximum"] = max;
-    }
-    schema
 }

@@ -5,15 +5,14 @@ use std::collections::HashSet;
 use serde_json::{Map, Value, json};
 
 use super::{Field, Kind, Neutral, Shape};
-use crate::domain::Reason;
+use crate::domain::{Range, Reason};
 
 /// The smallest value the kind takes; `None` where only null passes.
 fn example(kind: &Kind) -> Option<Value> {
     Some(match kind {
         Kind::Flag => json!(true),
         Kind::Integer { min, max } => json!((*min).max(1).min(*max)),
-        Kind::Number { min, max } => json!(min.max(0.5).min(*max)),
-        Kind::Above { low, max } => json!((low + 0.5).min(*max)),
+        Kind::Number(range) => json!(range.low.max(0.0).midpoint(range.high.min(1.0))),
         Kind::Text { .. } | Kind::Adapter => json!("text"),
         Kind::Choice(choices) => json!(choices[0]),
         Kind::List { of, .. } => json!([example(of)?]),
@@ -137,7 +136,7 @@ const OUTER: Shape = Shape {
         ),
         Field::new("one", Kind::Object(&INNER), ""),
         Field::new("other", Kind::Object(&INNER), "").neutral(&[Neutral::Empty]),
-        Field::new("share", Kind::Number { min: 0.0, max: 1.0 }, ""),
+        Field::new("share", Kind::Number(Range::between(0.0, 1.0)), ""),
     ]],
 };
 

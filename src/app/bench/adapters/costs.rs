@@ -21,7 +21,7 @@ pub async fn measure(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
     let mut rates = [const { Vec::new() }; KINDS.len()];
     for counted in 0..=usize::from(args.runs) {
         for turn in 0..KINDS.len() {
-            // Whoever goes first changes with each run.
+            // Each run begins with another kind.
             let index = (turn + counted) % KINDS.len();
             let kind = KINDS[index];
             let verb = if matches!(kind, Kind::BaseAlone) {

@@ -143,13 +143,13 @@ fn the_cache_has_a_type_among_those_there_are() {
 #[test]
 fn the_client_variables_are_not_settings() {
     let of_commands = OF_COMMANDS.map(|name| (name, "x"));
-    assert_eq!(load(None, vars(&of_commands), &[]).unwrap().doubts, []);
+    assert_eq!(load(None, vars(&of_commands), &[]).unwrap().warnings, []);
 }
 
 #[test]
 fn the_switch_of_the_kernels_is_no_setting_and_must_name_a_unit() {
     let settings = load(None, vars(&[(OF_KERNELS, "avx2")]), &[]).unwrap();
-    assert_eq!(settings.doubts, []);
+    assert_eq!(settings.warnings, []);
     let problems = load(None, vars(&[(OF_KERNELS, "mmx")]), &[]).unwrap_err();
     assert_eq!(problems[0].key, OF_KERNELS);
     assert!(problems[0].why.contains("avx512_vnni"), "{problems:?}");
@@ -164,7 +164,7 @@ fn a_variable_that_is_almost_a_setting_is_a_mistake_and_a_stranger_is_told_of() 
         "{problems:?}"
     );
     let settings = load(None, vars(&[("ADAPTERD_SERVICE_HOST", "10.0.0.1")]), &[]).unwrap();
-    assert_eq!(settings.doubts[0].key, "ADAPTERD_SERVICE_HOST");
+    assert_eq!(settings.warnings[0].key, "ADAPTERD_SERVICE_HOST");
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn a_variable_that_is_not_text_is_a_mistake_only_where_it_is_ours() {
     use std::os::unix::ffi::OsStringExt;
     let odd = || OsString::from_vec(vec![b'/', 0xff]);
     let load = |name: OsString| load(None, [(name, odd())].into_iter(), &[]);
-    assert_eq!(load("LESSOPEN".into()).unwrap().doubts, []);
+    assert_eq!(load("LESSOPEN".into()).unwrap().warnings, []);
     assert!(load(odd()).is_ok());
     let home = load("XDG_STATE_HOME".into()).unwrap();
     assert_eq!(

@@ -3,9 +3,10 @@ use std::sync::Arc;
 use super::*;
 use crate::adapter::Precision;
 use crate::adapter::testing::{BASE_DIGEST, sites, specimen};
-use crate::domain::{JobId, Level};
-use crate::registry::{BaseIdentity, Config, Registry, open_database};
+use crate::domain::{JobId, Level, StepMetrics};
+use crate::registry::{BaseIdentity, Config, Registry};
 use crate::scheduler::Observe as _;
+use crate::store::Database;
 
 fn idle() -> Gauges {
     Gauges {
@@ -77,7 +78,7 @@ fn a_scrape_holds_what_gateways_read() {
 async fn a_load_and_a_move_of_a_name_are_timed() {
     let dir = tempfile::tempdir().unwrap();
     let metrics = Arc::new(Metrics::new(4).unwrap());
-    let pool = open_database(&dir.path().join("state.db")).await.unwrap();
+    let database = Database::open(&dir.path().join("state.db")).await.unwrap();
     let base = BaseIdentity {
         name: "base".into(),
         digest: BASE_DIGEST,
@@ -91,10 +92,10 @@ async fn a_load_and_a_move_of_a_name_are_timed() {
         keep_versions: 8,
         precision: Precision::Exact,
         max_file_bytes: 1 << 20,
-        room_patience: std::time::Duration::ZERO,
+        room_wait: std::time::Duration::ZERO,
         turns: crate::device::Turns::default(),
     };
-    let registry = Registry::open(pool, base, config, metrics.clone())
+    let registry = Registry::open(database, base, config, metrics.clone())
         .await
         .unwrap();
     let counts = |loads: u32, swaps: u32| {
@@ -149,22 +150,36 @@ fn gateways_are_told_of_a_bounded_number_of_adapters_the_busy_ones_first() {
     assert!(text.contains("running_lora_adapters=\"a,z\""), "{text}");
 }
 
+fn step(step: u64) -> StepMetrics {
+    StepMetrics {
+        step,
+        tokens: 5,
+        ..StepMetrics::default()
+    }
+}
+
+fn stepped(step: StepMetrics) -> JobEvent {
+    JobEvent {
+        seq: 1,
+        job: JobId::new("a"),
+        created_at: 0,
+        level: Level::Info,
+        message: String::new(),
+        data: EventData::Step(step),
+    }
+}
+
 #[test]
 fn every_metric_that_users_rely_on_is_there() {
     let metrics = Metrics::new(4).unwrap();
     metrics.answered("/livez", "200");
     metrics.step(0.1, 1, 1);
     metrics.request(0.1, None, Usage::default());
-    metrics.trained(&JobEvent {
-        seq: 1,
-        job: JobId::new("1"),
-        created_at: 0,
-        level: Level::Info,
-        kind: JobEventKind::Metrics,
-        message: String::new(),
-        data: serde_json::json!({"step": 1, "train_loss": 2.0, "learning_rate": 0.1, "tokens": 5,
-            "tokens_per_second": 9.0, "loss_scale": 1.0, "skipped": true}),
-    });
+    metrics.trained(&stepped(StepMetrics {
+        train_loss: Some(2.0),
+        loss_scale: Some(1.0),
+        ..step(1)
+    }));
     let mut now = idle();
     now.resident.push(("legal".into(), false, 1));
     now.jobs.push((JobStatus::Running, 1));
@@ -243,36 +258,22 @@ fn every_series_is_explained(text: &str) {
 #[test]
 fn a_loss_that_nothing_scales_has_no_scale_to_show() {
     let metrics = Metrics::new(4).unwrap();
-    let mut event = JobEvent {
-        seq: 1,
-        job: JobId::new("a"),
-        created_at: 0,
-        level: Level::Info,
-        kind: JobEventKind::Metrics,
-        message: String::new(),
-        data: serde_json::json!({"step": 1, "tokens": 5, "loss_scale": null, "skipped": false}),
-    };
-    metrics.trained(&event);
+    metrics.trained(&stepped(step(1)));
     let name = "adapterd_train_loss_scale{";
     assert!(!metrics.render(&idle()).unwrap().contains(name));
-    event.data["loss_scale"] = serde_json::json!(512.0);
-    metrics.trained(&event);
+    metrics.trained(&stepped(StepMetrics {
+        loss_scale: Some(512.0),
+        ..step(2)
+    }));
     assert!(metrics.render(&idle()).unwrap().contains(name));
 }
 
 #[test]
 fn a_skipped_step_is_counted_and_a_finished_jobs_series_go() {
     let metrics = Metrics::new(4).unwrap();
-    for (step, skipped) in [(1, true), (2, false), (3, true)] {
-        metrics.trained(&JobEvent {
-            seq: step,
-            job: JobId::new("a"),
-            created_at: 0,
-            level: Level::Info,
-            kind: JobEventKind::Metrics,
-            message: String::new(),
-            data: serde_json::json!({"step": step, "tokens": 5, "skipped": skipped}),
-        });
+    for (number, skipped) in [(1, true), (2, false), (3, true)] {
+        let step = step(number);
+        metrics.trained(&stepped(StepMetrics { skipped, ..step }));
     }
     let now = idle();
     let text = metrics.render(&now).unwrap();

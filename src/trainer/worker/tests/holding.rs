@@ -16,12 +16,8 @@ fn saved(shop: &Shop, id: &JobId) -> Vec<u64> {
 }
 
 async fn set(shop: &Shop, id: &JobId, assignments: &str) {
-    let update = format!("UPDATE jobs SET {assignments} WHERE id = ?");
-    sqlx::query(sqlx::AssertSqlSafe(update))
-        .bind(id.as_str())
-        .execute(&shop.pool)
-        .await
-        .unwrap();
+    let update = format!("UPDATE jobs SET {assignments} WHERE id = '{id}'");
+    shop.database.execute(&update).await;
 }
 
 #[tokio::test]
@@ -65,7 +61,7 @@ async fn a_database_that_refuses_for_a_moment_costs_no_job() {
     let shop = Shop::open().await;
     let refuse = "CREATE TRIGGER refuse BEFORE INSERT ON job_events WHEN NEW.kind = 'metrics' \
                   BEGIN SELECT RAISE(ABORT, 'refused'); END";
-    sqlx::query(refuse).execute(&shop.pool).await.unwrap();
+    shop.database.execute(refuse).await;
     let mut live = shop.trainer.watch();
     let id = shop.create("a", &shop.rows().await, short()).await;
     let id = id.unwrap().id;
@@ -76,10 +72,7 @@ async fn a_database_that_refuses_for_a_moment_costs_no_job() {
         let _ = tokio::time::timeout(Duration::from_millis(20), live.recv()).await;
         assert_eq!(shop.status(&id).await, JobStatus::Running);
     }
-    sqlx::query("DROP TRIGGER refuse")
-        .execute(&shop.pool)
-        .await
-        .unwrap();
+    shop.database.execute("DROP TRIGGER refuse").await;
     shop.until(&id, JobStatus::Succeeded).await;
     assert_eq!(shop.losses(&id).await.len(), 12);
 }
@@ -138,10 +131,10 @@ async fn a_job_of_another_base_waits_for_it_and_says_so() {
 #[tokio::test]
 async fn checking_data_waits_for_its_turn_and_not_for_ever() {
     let checks = Arc::new(tokio::sync::Semaphore::new(1));
-    let held = turn(&checks, PATIENCE).await.unwrap();
+    let held = turn(&checks, LONGEST_WAIT).await.unwrap();
     let refused = turn(&checks, Duration::ZERO).await;
     assert!(matches!(refused, Err(Reason::Overloaded { .. })));
-    let (next, ()) = tokio::join!(turn(&checks, PATIENCE), async { drop(held) });
+    let (next, ()) = tokio::join!(turn(&checks, LONGEST_WAIT), async { drop(held) });
     drop(next.unwrap());
 }
 
@@ -157,7 +150,10 @@ fn a_trainer_dropped_with_its_runtime_ends_without_a_panic() {
     runtime.shutdown_background();
     let ended = async {
         let ended = ended.wait_for(|ended| *ended);
-        tokio::time::timeout(PATIENCE, ended).await.unwrap().is_ok()
+        tokio::time::timeout(LONGEST_WAIT, ended)
+            .await
+            .unwrap()
+            .is_ok()
     };
     let after = tokio::runtime::Runtime::new().unwrap();
     assert!(after.block_on(ended), "the thread ended by a panic");

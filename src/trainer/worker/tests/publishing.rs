@@ -63,11 +63,8 @@ async fn publishing_that_a_crash_cut_short_is_not_done_twice() {
     let name = "numbers".parse().unwrap();
     let history = shop.registry.history(&name).await.unwrap();
     assert!(history.len() == 2 && !history.contains(&first));
-    sqlx::query("UPDATE jobs SET status = 'running', generation = NULL WHERE id = ?")
-        .bind(id.as_str())
-        .execute(&shop.pool)
-        .await
-        .unwrap();
+    let undo = format!("UPDATE jobs SET status = 'running', generation = NULL WHERE id = '{id}'");
+    shop.database.execute(&undo).await;
     let shop = shop.reopen().await;
     assert_eq!(
         shop.until(&id, JobStatus::Succeeded).await.generation,

@@ -1,0 +1,169 @@
+//! The settings of a job as a message. Each row of the table is the field of its name; a row without one, or a field
+//! without a row, does not compile.
+
+use crate::domain::settings::{self, Named, each_setting};
+use crate::domain::{Reason, Recipe, Targets, Wishes};
+use crate::pb;
+
+macro_rules! make {
+    ($($group:ident { $(
+        $name:ident $(or $alias:ident)? as $field:ident: $type:ty, $kind:expr, $default:expr, $methods:expr, $about:literal;
+    )* })*) => {
+        pub(super) fn wishes(recipe: pb::Recipe) -> Result<Wishes, Reason> {
+            Ok(Wishes {
+                $($($field: recipe.$name.read(stringify!($name))?,)*)*
+            })
+        }
+
+        pub(super) fn message(recipe: Recipe) -> pb::Recipe {
+            let wishes = Wishes::from(recipe);
+            pb::Recipe {
+                $($($name: FieldOf::write(wishes.$field, stringify!($name)),)*)*
+            }
+        }
+    };
+}
+
+each_setting!(make);
+
+/// What a setting's field of the message holds, and absence in either direction.
+trait FieldOf<T>: Sized {
+    fn read(self, name: &str) -> Result<Option<T>, Reason>;
+    fn write(value: Option<T>, name: &str) -> Self;
+}
+
+macro_rules! alike {
+    ($($type:ty)*) => {$(
+        impl FieldOf<$type> for Option<$type> {
+            fn read(self, _: &str) -> Result<Option<$type>, Reason> {
+                Ok(self)
+            }
+
+            fn write(value: Option<$type>, _: &str) -> Self {
+                value
+            }
+        }
+    )*};
+}
+
+alike!(u64 f64 String);
+
+impl FieldOf<bool> for Option<bool> {
+    fn read(self, name: &str) -> Result<Option<bool>, Reason> {
+        Ok(self.map(|flag| flag != settings::switches_off(name)))
+    }
+
+    fn write(value: Option<bool>, name: &str) -> Self {
+        value.map(|flag| flag != settings::switches_off(name))
+    }
+}
+
+impl FieldOf<usize> for Option<u32> {
+    fn read(self, _: &str) -> Result<Option<usize>, Reason> {
+        Ok(self.map(|number| number as usize))
+    }
+
+    fn write(value: Option<usize>, _: &str) -> Self {
+        value.map(|number| u32::try_from(number).unwrap_or(u32::MAX))
+    }
+}
+
+impl<T: Named> FieldOf<T> for Option<String> {
+    fn read(self, name: &str) -> Result<Option<T>, Reason> {
+        let Some(text) = self else { return Ok(None) };
+        let choice = T::named(&text).ok_or_else(|| {
+            let known = T::NAMES.join("`, `");
+            Reason::field(name, format!("`{text}` is none of `{known}`"))
+        });
+        choice.map(Some)
+    }
+
+    fn write(value: Option<T>, _: &str) -> Self {
+        value.map(|choice| choice.name().to_owned())
+    }
+}
+
+/// One entry may be a pattern, or names with commas between.
+impl FieldOf<Targets> for Vec<String> {
+    fn read(self, _: &str) -> Result<Option<Targets>, Reason> {
+        Ok(match self.as_slice() {
+            [] => None,
+            [one] => Some(Targets::from_text(one)),
+            _ => Some(Targets::List(self)),
+        })
+    }
+
+    fn write(value: Option<Targets>, _: &str) -> Self {
+        match value {
+            None => Vec::new(),
+            Some(Targets::List(names)) => names,
+            Some(Targets::Pattern(pattern)) => vec![pattern],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Method, Schedule};
+
+    #[test]
+    fn a_recipe_comes_back_as_it_was_written() {
+        let mut wished = Wishes {
+            method: Some(Method::Lora),
+            rank: Some(4),
+            targets: Some(Targets::from_text("q_proj,v_proj")),
+            steps: Some(7),
+            learning_rate: Some(5e-3),
+            schedule: Some(Schedule::Cosine),
+            from: Some("legal".into()),
+            shuffle: Some(false),
+            ..Wishes::default()
+        };
+        let told = message(wished.clone().into());
+        assert_eq!((told.no_shuffle, told.no_pack), (Some(true), Some(false)));
+        assert_eq!(
+            (told.lr, told.epochs, told.accumulate),
+            (Some(5e-3), None, Some(1))
+        );
+        wished = Recipe::from(wished).into();
+        assert_eq!(wishes(told), Ok(wished));
+    }
+
+    #[test]
+    fn nothing_said_is_nothing_wished() {
+        assert_eq!(wishes(pb::Recipe::default()), Ok(Wishes::default()));
+    }
+
+    #[test]
+    fn an_unknown_choice_is_named() {
+        let asked = pb::Recipe {
+            method: Some("magic".into()),
+            ..Default::default()
+        };
+        assert_eq!(
+            wishes(asked),
+            Err(Reason::field("method", "`magic` is none of `lora`"))
+        );
+    }
+
+    #[test]
+    fn one_target_may_be_a_pattern() {
+        let of = |texts: &[&str]| {
+            let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
+            texts.read("targets").unwrap()
+        };
+        let list =
+            |names: &[&str]| Targets::List(names.iter().map(|name| (*name).into()).collect());
+        let pattern = |text: &str| Targets::Pattern(text.into());
+        for (texts, meaning) in [
+            (&["all-linear"][..], pattern("all-linear")),
+            (&[".*q_proj$"], pattern(".*q_proj$")),
+            (&["q_proj"], list(&["q_proj"])),
+            (&["q_proj", "v_proj"], list(&["q_proj", "v_proj"])),
+        ] {
+            assert_eq!(of(texts), Some(meaning));
+        }
+        assert_eq!(of(&[]), None);
+    }
+}

@@ -1,0 +1,79 @@
+//! Flags made from a table of settings, one a row.
+
+use std::marker::PhantomData;
+
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
+use serde_json::{Map, Value};
+
+use crate::domain::settings::{Kind, Setting};
+
+/// Which table.
+pub trait Rows {
+    const ROWS: &'static [Setting];
+
+    /// What holds where the flag is not given, in words.
+    fn default(setting: &Setting) -> String {
+        setting.default()
+    }
+}
+
+/// What was said, by the settings' names, as the API takes it.
+#[derive(Debug, Clone)]
+pub struct Flags<T> {
+    pub said: Map<String, Value>,
+    rows: PhantomData<T>,
+}
+
+impl<T: Rows> Args for Flags<T> {
+    fn augment_args(command: Command) -> Command {
+        T::ROWS.iter().fold(command, |command, setting| {
+            command.arg(flag(setting, &T::default(setting)))
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl<T: Rows> FromArgMatches for Flags<T> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let said = T::ROWS.iter().filter_map(|setting| {
+            let value = matches.get_one::<Value>(setting.name)?;
+            Some((setting.name.to_owned(), value.clone()))
+        });
+        Ok(Self {
+            said: said.collect(),
+            rows: PhantomData,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+/// Names made here are kept for good: the parser takes no others, and there are few.
+fn flag(setting: &'static Setting, default: &str) -> Arg {
+    let help = format!("{} [default: {default}]", setting.about);
+    let arg = Arg::new(setting.name)
+        .long(&*setting.flag().leak())
+        .help(help)
+        .help_heading(setting.group.title())
+        .value_parser(|text: &str| setting.parse(text));
+    match setting.kind {
+        Kind::Flag | Kind::Off => arg
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_name("BOOL"),
+        Kind::Whole(..) => arg.value_name("N"),
+        Kind::Interval => arg.value_name("STEPS"),
+        Kind::Number(_) => arg.value_name("X").allow_negative_numbers(true),
+        Kind::ShareOrCount => arg.value_name("SHARE|COUNT"),
+        Kind::Choice(names) => arg.value_name(&*names.join("|").leak()),
+        Kind::Text => arg.value_name("TEXT"),
+        Kind::Modules => arg.value_name("LIST|REGEX|all-linear"),
+    }
+}

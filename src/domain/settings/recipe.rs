@@ -1,0 +1,236 @@
+//! What the table makes: its rows as values, [`Wishes`] for what a job asks for, [`Recipe`] for what it will do.
+
+use serde::{Deserialize, Serialize};
+
+use self::Unsaid::{Is, Made};
+use super::Kind::{Choice, Flag, Interval, Modules, Number, Off, ShareOrCount, Text, Whole};
+use super::table::each_setting;
+use super::values::{Checkpointing, Method, Named, Schedule, Targets};
+use super::{Group, Kind, Said, Setting};
+use crate::domain::{Range, Reason};
+
+const ALL: &[Method] = &[Method::Lora];
+/// Methods whose update is a product of two narrow matrices.
+const LOW_RANK: &[Method] = &[Method::Lora];
+
+const ABOVE_ZERO: Kind = Number(Range::above(0.0));
+const FROM_ZERO: Kind = Number(Range::at_least(0.0));
+const BELOW_ONE: Kind = Number(Range::at_least(0.0).below(1.0));
+const EPOCHS: Kind = Number(Range::above(0.0).at_most(10_000.0));
+
+/// Rows in one optimizer step at most.
+const MAX_BATCH: u64 = 65_536;
+
+/// What a setting is where nothing is said.
+enum Unsaid<T> {
+    Is(T),
+    /// In words, and of the other wishes and the tokens that the model reads.
+    Made(&'static str, fn(&Wishes, usize) -> T),
+}
+
+// The defaults that are made. Rows are settled from top to bottom: those above are no longer `None`.
+
+fn nothing<T>(_: &Wishes, _: usize) -> Option<T> {
+    None
+}
+
+fn alpha(wishes: &Wishes, _: usize) -> f64 {
+    2.0 * wishes.rank.unwrap_or_default() as f64
+}
+
+fn all_linear(_: &Wishes, _: usize) -> Targets {
+    Targets::from_text("all-linear")
+}
+
+fn max_seq(_: &Wishes, context: usize) -> usize {
+    context.min(2048)
+}
+
+fn epochs(wishes: &Wishes, _: usize) -> Option<f64> {
+    wishes.steps.is_none().then_some(3.0)
+}
+
+// Numbers out of range are refused, so their products and quotients only have to be defined.
+
+fn batch_size(wishes: &Wishes, _: usize) -> usize {
+    let micro_batch = wishes.micro_batch.unwrap_or(8);
+    micro_batch.saturating_mul(wishes.accumulate.unwrap_or(1))
+}
+
+fn micro_batch(wishes: &Wishes, _: usize) -> usize {
+    wishes.batch_size.unwrap_or_default() / wishes.accumulate.unwrap_or(1).max(1)
+}
+
+fn accumulate(wishes: &Wishes, _: usize) -> usize {
+    wishes.batch_size.unwrap_or_default() / wishes.micro_batch.unwrap_or_default().max(1)
+}
+
+macro_rules! make {
+    ($($group:ident { $(
+        $name:ident $(or $alias:ident)? as $field:ident: $type:ty, $kind:expr, $default:expr, $methods:expr, $about:literal;
+    )* })*) => {
+        /// All settings, in the order in which they are shown.
+        pub const TABLE: &[Setting] = &[$($(Setting {
+            name: stringify!($name),
+            field: stringify!($field),
+            aliases: &[$(stringify!($alias))?],
+            group: Group::$group,
+            kind: $kind,
+            methods: $methods,
+            about: $about,
+            default: || {
+                let default: Unsaid<$type> = $default;
+                default.words()
+            },
+        },)*)*];
+
+        /// What a job may ask for. A field left `None` takes the parent's value where it is inherited, else the default.
+        #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+        #[serde(default)]
+        pub struct Wishes {
+            $($(#[doc = $about] pub $field: Option<<$type as Kept>::Value>,)*)*
+        }
+
+        /// Every field is final: defaults applied, ratios solved, `from` merged in. One that was stored before a row
+        /// was new is read with that row's default.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(from = "Wishes")]
+        pub struct Recipe {
+            $($(#[doc = $about] pub $field: $type,)*)*
+        }
+
+        impl Wishes {
+            /// What is said, in the table's order.
+            fn said(&self) -> impl Iterator<Item = (&'static Setting, Said<'_>)> {
+                let said = [$($(self.$field.as_ref().map(|value| value.said()),)*)*];
+                TABLE.iter().zip(said).filter_map(|(setting, said)| Some((setting, said?)))
+            }
+
+            /// What is not said takes its default, for a model that reads `context` tokens.
+            pub fn complete(mut self, context: usize) -> Recipe {
+                Recipe {
+                    $($($field: {
+                        let default: Unsaid<$type> = $default;
+                        let value = <$type>::keep(self.$field.take(), || default.value(&self, context));
+                        self.$field = value.clone().wish();
+                        value
+                    },)*)*
+                }
+            }
+        }
+
+        impl From<Recipe> for Wishes {
+            fn from(recipe: Recipe) -> Self {
+                Self { $($($field: recipe.$field.wish(),)*)* }
+            }
+        }
+    };
+}
+
+each_setting!(make);
+
+impl Wishes {
+    /// Judges each of them alone, for the method that is asked for.
+    ///
+    /// # Errors
+    /// `BadField` with the recipe's name of the setting.
+    pub fn check(&self) -> Result<(), Reason> {
+        let method = self.method.unwrap_or(Method::Lora);
+        let mut said = self.said();
+        said.try_for_each(|(setting, said)| setting.judge(said, method))
+    }
+}
+
+impl From<Wishes> for Recipe {
+    fn from(wishes: Wishes) -> Self {
+        wishes.complete(usize::MAX)
+    }
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Wishes::default().into()
+    }
+}
+
+impl<T: Kept> Unsaid<T> {
+    fn value(self, wishes: &Wishes, context: usize) -> T {
+        match self {
+            Is(value) => value,
+            Made(_, make) => make(wishes, context),
+        }
+    }
+
+    fn words(self) -> String {
+        match self {
+            Is(value) => {
+                let said = value.wish().map(|value| value.said().to_string());
+                said.unwrap_or_default()
+            }
+            Made(words, _) => words.to_owned(),
+        }
+    }
+}
+
+/// How a recipe keeps a wish: as its value, or as `None` where nothing is said and nothing stands for it.
+pub trait Kept: Clone {
+    type Value: Value;
+
+    fn keep(wish: Option<Self::Value>, default: impl FnOnce() -> Self) -> Self;
+    fn wish(self) -> Option<Self::Value>;
+}
+
+impl<T: Value> Kept for T {
+    type Value = T;
+
+    fn keep(wish: Option<T>, default: impl FnOnce() -> T) -> T {
+        wish.unwrap_or_else(default)
+    }
+
+    fn wish(self) -> Option<T> {
+        Some(self)
+    }
+}
+
+impl<T: Value> Kept for Option<T> {
+    type Value = T;
+
+    fn keep(wish: Option<T>, default: impl FnOnce() -> Self) -> Self {
+        wish.or_else(default)
+    }
+
+    fn wish(self) -> Self {
+        self
+    }
+}
+
+/// A type that a setting's values may have.
+pub trait Value: Clone {
+    fn said(&self) -> Said<'_>;
+}
+
+macro_rules! values {
+    ($($type:ty, $value:ident => $said:expr;)*) => {$(
+        impl Value for $type {
+            fn said(&self) -> Said<'_> {
+                let $value = self;
+                $said
+            }
+        }
+    )*};
+}
+
+values! {
+    bool, flag => Said::Flag(*flag);
+    u64, number => Said::Whole(*number);
+    usize, number => Said::Whole(*number as u64);
+    f64, number => Said::Number(*number);
+    String, text => Said::Text(text);
+    Method, choice => Said::Text(choice.name());
+    Schedule, choice => Said::Text(choice.name());
+    Checkpointing, choice => Said::Text(choice.name());
+    Targets, targets => match targets {
+        Targets::List(names) => Said::List(names),
+        Targets::Pattern(pattern) => Said::Text(pattern),
+    };
+}

@@ -1,0 +1,60 @@
+//! The rows. A new hyperparameter is a row here and its use; `training.proto` gets a field of the same name, or the
+//! build says that it is missing, and `docs/training.md` the line that its test prints.
+//!
+//! - *said as*: the name at every door, after `or` the one that OpenAI's clients use instead;
+//! - *kept as*: its field of `Recipe`; an `Option` where nothing may stand for it;
+//! - *what it may be*: a `Kind`, or a short name for one (`recipe.rs`); the words of a `Choice` are in `values.rs`;
+//! - *where nothing is said*: `Is` a value, or `Made` by a function of `recipe.rs` that the words describe;
+//! - *used by*: methods that it means something to; others refuse it.
+//!
+//! `each_setting!(make)` hands all rows to the macro `make`, which takes of each what it needs.
+
+macro_rules! each_setting {
+    ($make:ident) => { $make! {
+
+//  said as                kept as        type            what it may be                     where nothing is said                           used by   help
+Method {
+    method              as method:        Method,         Choice(Method::NAMES),             Is(Method::Lora),                               ALL,      "What is trained";
+    rank                as rank:          usize,          Whole(1, 512),                     Is(16),                                         LOW_RANK, "Width of the update";
+    alpha               as alpha:         f64,            ABOVE_ZERO,                        Made("2 × rank", alpha),                        LOW_RANK, "The update is scaled by alpha / rank";
+    use_rslora          as use_rslora:    bool,           Flag,                              Is(false),                                      LOW_RANK, "Scale the update by alpha / sqrt(rank) instead";
+    dropout             as dropout:       f64,            BELOW_ONE,                         Is(0.0),                                        LOW_RANK, "Probability of dropping an input of the update";
+    targets             as targets:       Targets,        Modules,                           Made("all-linear", all_linear),                 LOW_RANK, "Modules to adapt: a list of names, a regular expression over whole paths, or all-linear";
+    from                as from:          Option<String>, Text,                              Made("a new adapter", nothing),                 ALL,      "Continue from an adapter or a folder under the adapter root; its shape is inherited";
+}
+Data {
+    max_seq             as max_seq:       usize,          Whole(2, 1 << 20),                 Made("2048, or what the model reads", max_seq), ALL,      "Tokens of the longest record, and of a packed row";
+    no_shuffle          as shuffle:       bool,           Off,                               Is(true),                                       ALL,      "Take the rows in the file's order";
+    no_pack             as pack:          bool,           Off,                               Is(true),                                       ALL,      "One record a row instead of several packed together";
+    seed                as seed:          u64,            Whole(0, u64::MAX),                Is(42),                                         ALL,      "Seeds initial weights, order and dropout";
+}
+Batches {
+    epochs or n_epochs  as epochs:        Option<f64>,    EPOCHS,                            Made("3, without steps", epochs),               ALL,      "Passes over the data; not with steps";
+    steps               as steps:         Option<u64>,    Whole(1, 100_000_000),             Made("as epochs say", nothing),                 ALL,      "Optimizer steps; not with epochs";
+    batch_size          as batch_size:    usize,          Whole(1, MAX_BATCH),               Made("micro_batch × accumulate, or 8", batch_size), ALL,      "Rows in one optimizer step";
+    micro_batch         as micro_batch:   usize,          Whole(1, MAX_BATCH),               Made("batch_size / accumulate", micro_batch),   ALL,      "Rows in one forward pass";
+    accumulate          as accumulate:    usize,          Whole(1, MAX_BATCH),               Made("batch_size / micro_batch", accumulate),   ALL,      "Forward passes in one optimizer step; any two of the three give the third";
+    gradient_checkpointing as recompute:  Checkpointing,  Choice(Checkpointing::NAMES),      Is(Checkpointing::Off),                         ALL,      "on keeps only what enters each block and computes the block again on the way back: less memory, more time";
+}
+Schedule {
+    lr                  as learning_rate: f64,            Number(Range::between(0.0, 100.0)), Is(2e-4),                                       ALL,      "Peak learning rate";
+    schedule            as schedule:      Schedule,       Choice(Schedule::NAMES),           Is(Schedule::Linear),                           ALL,      "How the learning rate falls";
+    warmup              as warmup:        f64,            ShareOrCount,                      Is(0.0),                                        ALL,      "Steps over which it rises first, or their share of all steps";
+}
+Optimizer {
+    weight_decay        as weight_decay:  f64,            FROM_ZERO,                         Is(0.0),                                        ALL,      "AdamW's weight decay";
+    adam_beta1          as adam_beta1:    f64,            BELOW_ONE,                         Is(0.9),                                        ALL,      "AdamW's first decay rate";
+    adam_beta2          as adam_beta2:    f64,            BELOW_ONE,                         Is(0.999),                                      ALL,      "AdamW's second decay rate";
+    adam_epsilon        as adam_epsilon:  f64,            ABOVE_ZERO,                        Is(1e-8),                                       ALL,      "AdamW's epsilon";
+    max_grad_norm       as max_grad_norm: f64,            FROM_ZERO,                         Is(1.0),                                        ALL,      "Gradients are scaled down to this norm; 0 switches it off";
+}
+Evaluation {
+    eval_split          as eval_split:    f64,            ShareOrCount,                      Is(0.0),                                        ALL,      "Rows held out to evaluate on";
+    eval_every          as eval_every:    Option<u64>,    Interval,                          Made("at the end only", nothing),               ALL,      "Steps between evaluations";
+    save_every          as save_every:    Option<u64>,    Interval,                          Made("at the end only", nothing),               ALL,      "Steps between checkpoints";
+}
+
+    } };
+}
+
+pub(crate) use each_setting;

@@ -1,0 +1,80 @@
+//! From the tokens of one answer to the text its reader sees, and to what is reported of each token.
+
+use crate::domain::{TokenInfo, TopToken};
+use crate::model::sample::Score;
+use crate::text::{Checked, Decoder, StopMatcher, Tokenizer};
+
+pub struct Detokenizer {
+    decoder: Decoder,
+    stops: StopMatcher,
+}
+
+impl Detokenizer {
+    pub fn new(tokenizer: &Tokenizer, stops: &[String]) -> Self {
+        Self {
+            decoder: tokenizer.decoder(),
+            stops: StopMatcher::new(stops),
+        }
+    }
+
+    /// The text this token makes final. `mindful` of stop strings, or not yet (`min_tokens`).
+    pub fn say(&mut self, id: u32, mindful: bool) -> Checked {
+        let text = self.decoder.push(id).unwrap_or_default();
+        if mindful {
+            self.stops.push(&text)
+        } else {
+            Checked {
+                text,
+                stopped: false,
+            }
+        }
+    }
+
+    /// What was held back, at the end of an answer.
+    pub fn close(&mut self) -> Checked {
+        let mut last = self.stops.push(&self.decoder.finish().unwrap_or_default());
+        if !last.stopped {
+            last.text.push_str(&self.stops.finish());
+        }
+        last
+    }
+}
+
+/// A token as readers see it.
+pub fn describe(tokenizer: &Tokenizer, id: u32, score: Option<Score>) -> TokenInfo {
+    let bytes = tokenizer.token_bytes(id);
+    let logprob = score.as_ref().map(|score| score.logprob);
+    let top = score.map(|score| score.top).unwrap_or_default();
+    let top = top
+        .into_iter()
+        .map(|(id, logprob)| {
+            let bytes = tokenizer.token_bytes(id);
+            TopToken {
+                id,
+                text: lossy(&bytes),
+                bytes,
+                logprob,
+            }
+        })
+        .collect();
+    TokenInfo {
+        id,
+        text: lossy(&bytes),
+        bytes,
+        logprob,
+        top,
+    }
+}
+
+/// The token that ended an answer: it is counted and has an id, but gives no text.
+pub fn silent(info: TokenInfo) -> TokenInfo {
+    TokenInfo {
+        text: String::new(),
+        bytes: Vec::new(),
+        ..info
+    }
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

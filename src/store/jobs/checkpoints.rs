@@ -1,0 +1,71 @@
+//! Which checkpoints a job has on disk.
+
+use serde_json::Value;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::events::append;
+use super::{Jobs, NewEvent, Page, one_more, unreadable};
+use crate::domain::{CheckpointView, JobEvent, JobId, Reason};
+use crate::store::clock::now;
+use crate::store::database::{commit, run};
+
+impl Jobs {
+    /// Records the checkpoint of `step`, with an event, and forgets those of steps that are not `kept`.
+    pub async fn keep_checkpoints(
+        &self,
+        job: &JobId,
+        (step, metrics): (u64, &Value),
+        kept: &[u64],
+        event: &NewEvent,
+    ) -> Result<Vec<JobEvent>, Reason> {
+        let mut change = self.database.begin().await?;
+        let insert = sqlx::query(
+            "INSERT INTO job_checkpoints (id, job, step, created_at, metrics) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        )
+        .bind(format!("ftckpt-{}-{step}", job.as_str().trim_start_matches(JobId::PREFIX)))
+        .bind(job.as_str())
+        .bind(step as i64)
+        .bind(now())
+        .bind(metrics.to_string());
+        run(&mut *change, insert).await?;
+        let oldest = kept.iter().min().copied().unwrap_or(step);
+        let delete = "DELETE FROM job_checkpoints WHERE job = ? AND (step < ? OR step > ?)";
+        let delete = sqlx::query(delete).bind(job.as_str());
+        run(&mut *change, delete.bind(oldest as i64).bind(step as i64)).await?;
+        let stored = append(&mut change, job, std::slice::from_ref(event)).await?;
+        commit(change).await?;
+        Ok(stored)
+    }
+
+    /// A job's checkpoints, newest first; `after` is the id of one of them.
+    pub async fn checkpoints(
+        &self,
+        job: &JobId,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page<CheckpointView>, Reason> {
+        let rows = sqlx::query(
+            "SELECT * FROM job_checkpoints WHERE job = ?1 \
+             AND (?2 IS NULL OR step < (SELECT step FROM job_checkpoints WHERE id = ?2)) ORDER BY step DESC LIMIT ?3",
+        )
+        .bind(job.as_str())
+        .bind(after)
+        .bind(one_more(limit))
+        .fetch_all(self.database.pool())
+        .await;
+        Page::read(rows, limit, read)
+    }
+}
+
+fn read(row: &SqliteRow) -> Result<CheckpointView, Reason> {
+    let text = |column: &str| row.try_get::<String, _>(column);
+    Ok(CheckpointView {
+        id: text("id")?,
+        job: JobId::from_text(text("job")?),
+        created_at: row.try_get("created_at")?,
+        step: row.try_get::<i64, _>("step")? as u64,
+        metrics: serde_json::from_str(&text("metrics")?)
+            .map_err(|fault| unreadable("checkpoint", fault))?,
+    })
+}

@@ -1,0 +1,39 @@
+//! store: what outlives the process. Names, jobs, uploads and the audit are rows of a database; adapters, checkpoints and
+//! uploads are files. All SQL and every write that must survive a power failure is here, behind narrow types.
+//!
+//! One method is one transaction, so another database or an object store can be put behind the same types. Knows no
+//! policy: what is kept, retried or refused is decided above.
+
+mod artefacts;
+mod audit;
+mod blocking;
+mod clock;
+mod database;
+mod disk;
+mod entry;
+mod failpoint;
+mod fault;
+mod jobs;
+mod names;
+mod page;
+mod retry;
+#[cfg(test)]
+mod tests;
+mod uploads;
+
+pub use artefacts::{Artefacts, Removed, SLICE, Staged};
+pub use audit::Audit;
+pub use blocking::{blocking, joined};
+pub use clock::now;
+pub use database::Database;
+pub use disk::{publish_file, remove, sweep};
+#[cfg(test)]
+pub use entry::testing;
+pub use entry::{Entry, NamedVersion, Version};
+pub use failpoint::{Failpoint, Failpoints, NoFailpoints};
+pub use fault::io as disk_fault;
+pub use jobs::{JobError, JobProgress, JobRow, Jobs, NewEvent, Publishing, is_over};
+pub use names::Names;
+pub use page::Page;
+pub use retry::retry;
+pub use uploads::Uploads;
