@@ -16,12 +16,14 @@ use super::telemetry::{self, Collector, follow_jobs};
 use crate::api::{Limits, Memory, grpc, http};
 use crate::cli::Failure;
 use crate::gateway::Gateway;
+use crate::kernels;
 use crate::model::Base;
 use crate::store::now;
 
 /// Between a signal and the first refusal, balancers see that this daemon is not ready.
 const NOTICE: Duration = Duration::from_millis(500);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const RETURN_MEMORY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
@@ -179,7 +181,19 @@ fn serve(
         tokio::spawn(grpc),
         tokio::spawn(follow_jobs(collector, trainer.clone(), stop.clone())),
         tokio::spawn(audit),
+        tokio::spawn(return_memory(stop.clone())),
     ])
+}
+
+/// Returns freed memory to the system now and then, until `stop`.
+async fn return_memory(stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(RETURN_MEMORY);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let done = tokio::task::spawn_blocking(kernels::return_freed_pages).await;
+        if done.is_err() {
+            return;
+        }
+    }
 }
 
 /// The time of day in Unix seconds: now, and then once a day until `stop`.

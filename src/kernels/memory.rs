@@ -154,6 +154,17 @@ pub(super) fn keep_freed_pages() {
     });
 }
 
+/// Returns freed pages to the system, also those between pages in use. Adapters that come and go beside small allocations
+/// that stay leave more and more free pages, which the allocator gives back by itself only from its end. Takes
+/// milliseconds, during which other threads' allocations may wait.
+pub fn return_freed_pages() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: the C library's allocator gives back pages of its own that hold nothing, under its own lock.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 /// Keeps candle from starting threads of its own, which would spin beside those of [`super::pool`] and know no classes.
 /// For the first line of a program: once there are other threads it does nothing and says `false`.
 pub fn claim_threads() -> bool {

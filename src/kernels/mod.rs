@@ -29,5 +29,5 @@ pub(crate) mod testing;
 mod unit;
 
 pub use dropout::Dropout;
-pub use memory::claim_threads;
+pub use memory::{claim_threads, return_freed_pages};
 pub use unit::{SWITCH, Unit, check_switch};
