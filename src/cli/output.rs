@@ -21,7 +21,7 @@ impl Output {
         self.json
     }
 
-    /// Bars and colours only where somebody looks.
+    /// Bars and colours only on a terminal.
     pub fn shows_progress(self) -> bool {
         !self.json && std::io::stderr().is_terminal()
     }

@@ -8,7 +8,7 @@ use crate::scheduler::{Terms, Weights};
 /// Seconds of a `timeout`; longer is as good as none.
 const LONGEST: f64 = 86_400.0;
 
-/// The weights that settings give; everybody else has 1.
+/// The weights that settings give; all others are 1.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shares {
     /// By adapter.

@@ -337,7 +337,7 @@ impl<F: Forward> Worker<F> {
     }
 
     /// Takes in all that arrived; an engine with nothing to do waits for it, one beat at most, so that readers who leave
-    /// are noticed. False when nobody can ask any more and nobody waits.
+    /// are noticed. False when no sender is left and the engine is idle.
     fn receive(&mut self) -> bool {
         let idle = self.engine.is_idle();
         if idle {

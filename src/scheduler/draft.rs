@@ -40,7 +40,7 @@ impl Drafter {
         drafter
     }
 
-    /// The answer's next token, whoever guessed it.
+    /// The answer's next token, guessed or not.
     pub fn hear(&mut self, id: u32) {
         let right = self.guess.map(|guess| (guess, self.past[guess.at] == id));
         self.past.push(id);

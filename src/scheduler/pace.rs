@@ -2,8 +2,8 @@
 
 /// Seconds a step gives to prompts for each that it takes to generate, however few wait and however short they did.
 const AT_FIRST: f64 = 0.25;
-/// How much this grows with each second that the first of them waits, up to 1: a short prompt is done before anybody
-/// notices it, a long one is not held back for long.
+/// How much this grows with each second that the first of them waits, up to 1: a short prompt is done before its cost
+/// can be noticed, a long one is not held back for long.
 const GROWTH: f64 = 0.5;
 /// Seconds a step gives to prompts for each that it takes to generate, where as many prompts wait as answers generate. It
 /// goes with the square of their ratio: those who generate lose the time of all prompts in any case, so many prompts are

@@ -46,7 +46,7 @@ pub struct Request {
 /// How the blocks of a request are named.
 pub struct Naming<'a> {
     pub names: &'a Names,
-    /// Where nobody else may share them: the request's number.
+    /// Where no other request may share them: the request's number.
     pub alone: Option<u64>,
     /// What keys depend on besides tokens and their positions.
     pub key_class: usize,

@@ -41,7 +41,7 @@ async fn outcome(mut command: Command) -> (i32, String, String) {
     )
 }
 
-/// A proxy that gives everybody the same answer.
+/// A proxy that gives every request the same answer.
 struct Proxy {
     at: String,
     /// The first line of every request.

@@ -137,7 +137,7 @@ impl Origins {
         Ok(response)
     }
 
-    /// What any answer says to the browser of whoever asked.
+    /// Adds the headers that tell a browser whether the page may read the answer.
     pub(super) fn mark(&self, source: &Source, answer: &mut HeaderMap) {
         if !self.is_open() {
             return;

@@ -66,7 +66,7 @@ impl<F: Forward> Engine<F> {
     }
 
     pub(super) fn running_view(&self) -> Vec<policy::Running> {
-        // With a free block for each, nobody is preempted, and what that would free does not matter.
+        // With a free block for each, none is preempted, and what that would free does not matter.
         let scarce = self.pool.free() < self.running.len();
         let view = |answer: &Answer| {
             let request = &self.requests[&answer.key.request];

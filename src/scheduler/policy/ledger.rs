@@ -1,8 +1,8 @@
-//! What everybody has been given, in virtual tokens: who has had least for its weight comes first. Tenants share the
-//! machine, and the adapters of a tenant share what that has.
+//! The tokens computed for each tenant and adapter, at their cost: the one with least for its weight comes first.
+//! Tenants share the machine, and the adapters of a tenant share what that has.
 //!
-//! The counters are those of "Fairness in Serving Large Language Models" (Sheng et al., 2024). Whoever comes back after
-//! a pause is lifted to the least of those who stayed, so that time not used is not saved up.
+//! The counters are those of "Fairness in Serving Large Language Models" (Sheng et al., 2024). A tenant that comes
+//! back after a pause is lifted to the least of those present, so that time not used is not saved up.
 
 use std::collections::HashMap;
 
@@ -126,7 +126,7 @@ impl Level {
         }
         self.present -= 1;
         if self.present == 0 {
-            // Nobody was kept waiting, so nobody owes anybody.
+            // No tenant is present, so none was kept waiting and there is nothing to even out.
             self.accounts.clear();
             return false;
         }

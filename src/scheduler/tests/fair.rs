@@ -5,8 +5,8 @@ use super::super::engine::Shape;
 use super::super::policy::ledger::Weights;
 use super::toy::*;
 
-/// A machine that is always busy: everyone asks for one answer after the other, several at a time. Returns the tokens
-/// each got.
+/// A machine that is always busy: each tenant asks for one answer after the other, several at a time. Returns the
+/// tokens each got.
 fn shared(bench: &mut Bench, turns: usize, everyone: &[(Terms, Option<u64>)]) -> Vec<usize> {
     let mut got = vec![0; everyone.len()];
     let ask = |bench: &mut Bench, who: usize, at: usize| {
