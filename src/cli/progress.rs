@@ -69,7 +69,7 @@ impl Story {
         Some(line)
     }
 
-    /// The newest step's line, unless it has been told: for the end, which may come before the last step.
+    /// The newest step's line, unless it has been printed: for the end, which may come before the last step.
     pub fn finish(&mut self) -> Option<String> {
         self.untold.take().map(|(_, line)| line)
     }

@@ -5,7 +5,7 @@ use std::fmt;
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Operands that do not fit together, or a fault of what computes them. Callers check requests before they compute, so
-/// this is a fault of the program, told rather than thrown: the text names the operands.
+/// this is a fault of the program, returned as an error and not as a panic: the text names the operands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error(String);
 

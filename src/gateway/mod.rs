@@ -1,5 +1,5 @@
 //! gateway: the one way in. It decides which adapter a request means, turns prompts into tokens, takes leases and
-//! hands work to the scheduler, the registry or the trainer. Speaks no protocol and touches no tensor.
+//! hands work to the scheduler, the registry or the trainer. Speaks no protocol and does not run the model itself.
 
 mod adapters;
 mod choose;
@@ -80,7 +80,7 @@ struct Inner {
     closing: AtomicBool,
 }
 
-/// What probes are told.
+/// The answer to liveness and readiness probes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Health {
     /// The engine thread still goes round its loop, or why it does not.

@@ -22,7 +22,7 @@ const TIMES_A_PROMPT: usize = 16;
 /// … and at least this many tokens.
 const LEAST_TOKENS: usize = 64 << 10;
 
-/// A conversation, and everything else that a chat template may be told.
+/// A conversation, and everything else that a chat template may be given.
 #[derive(Debug, Clone, Default)]
 pub struct Dialogue {
     /// Objects with `role`, `content` and what else the template reads.

@@ -34,8 +34,8 @@ pub struct Config {
     pub shortcuts: Shortcuts,
 }
 
-/// Tokens, with the alternatives told of each, that a reader may lag behind for each answer before it is dropped. Room
-/// is taken only as it is used.
+/// Tokens, with the alternatives reported of each, that a reader may lag behind for each answer before it is dropped.
+/// Room is taken only as it is used.
 const LAG: usize = 1024;
 /// Events a reader may always lag behind for each answer: it hears of many at once after a step.
 const LEAST_LAG: usize = 64;
@@ -267,8 +267,8 @@ impl Scheduler {
     }
 }
 
-/// Events that may wait for the reader: fewer where each holds alternatives, so that a reader who has stopped does not
-/// hold memory by how much it asked to be told.
+/// Events that may wait for the reader: fewer where each holds alternatives, so that a reader that has stopped does not
+/// hold more memory the more alternatives it asked for.
 fn lag(request: &Admitted) -> usize {
     let told = 1 + request.sampling.logprobs.map_or(0, usize::from);
     (LAG / told).max(LEAST_LAG) * request.n as usize

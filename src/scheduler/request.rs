@@ -52,7 +52,7 @@ pub struct Naming<'a> {
     pub key_class: usize,
 }
 
-/// The reader has gone, or was too slow and has been told so. The request ends.
+/// The reader has gone, or was too slow and got the error that says so. The request ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gone;
 

@@ -43,8 +43,8 @@ pub(super) fn packing(head: &[u8]) -> Result<Option<Coding>, Reason> {
     }
 }
 
-/// What an adapter cannot be without. A compressed archive is told what it lacks, and what it has: its sender cannot see
-/// which of them was unpacked.
+/// What an adapter cannot be without. The refusal of a compressed archive also names the files it has, since its sender
+/// cannot see what it was unpacked to.
 ///
 /// # Errors
 /// Where a file is missing.

@@ -1,5 +1,5 @@
-//! Pages of the web: which of them may read answers and change things here (`server.cors_origins`), and what their browsers
-//! are told. Whatever is no browser sends no `Origin` and is no concern of this file.
+//! Pages of the web: which of them may read answers and change things here (`server.cors_origins`), and which
+//! headers say so. Clients other than browsers send no `Origin`, and nothing here concerns them.
 
 #[cfg(test)]
 mod tests;

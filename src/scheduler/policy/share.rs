@@ -1,5 +1,5 @@
 //! Whose turn it is. Free rows go by what tenants, and the adapters of one, have been given and are owed, in tokens; and
-//! where no row is free, none keeps two while another that waits and has none would come before.
+//! where no row is free, none keeps two while another that waits and has none would come first.
 
 use std::collections::HashMap;
 
