@@ -34,7 +34,7 @@ impl From<super::DeviceError> for Error {
     }
 }
 
-/// candle decodes weight formats and reads weight files.
+/// candle decodes and encodes weight formats.
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
         Self::of(error)
