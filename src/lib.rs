@@ -1,6 +1,6 @@
 //! adapterd: one quantized base model, many adapters in one batch, and a trainer that registers new ones live.
 //!
-//! A folder is a small crate and its `mod.rs` is its door. Imports go one way:
+//! A folder is a small crate, and what others may use of it is in its `mod.rs`. Imports go one way:
 //!
 //! ```text
 //! app → cli · api → gateway → {scheduler | trainer ← factory} → {model | registry} → {adapter | store}

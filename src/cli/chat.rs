@@ -1,4 +1,4 @@
-//! `chat` and `generate`: words in, words out.
+//! `chat` and `generate`: text in, text out.
 
 use std::io::{BufRead, IsTerminal, Write};
 

@@ -180,7 +180,7 @@ unsafe fn product_at(a: View<'_>, b: View<'_>, out: *mut f32, row: usize, keep: 
         return;
     }
     // SAFETY: views were checked against their slices when made, so every element read for these sizes and strides is in
-    // bounds; the caller vouches for those written.
+    // bounds; the caller promises it for those written.
     unsafe {
         gemm::gemm(
             m,

@@ -37,7 +37,7 @@ pub struct Config {
 /// Tokens, with the alternatives reported of each, that a reader may lag behind for each answer before it is dropped.
 /// Room is taken only as it is used.
 const LAG: usize = 1024;
-/// Events a reader may always lag behind for each answer: it hears of many at once after a step.
+/// Events a reader may always lag behind for each answer: a step may send it many at once.
 const LEAST_LAG: usize = 64;
 /// Prompts that wait may together fill the cache so often; with more, the last would wait for minutes.
 const CACHES: usize = 4;

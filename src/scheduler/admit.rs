@@ -1,4 +1,4 @@
-//! The one door into the scheduler: an unchecked draft becomes `Admitted`, or a reason that names the field.
+//! The one way into the scheduler: an unchecked draft becomes `Admitted`, or a reason that names the field.
 
 use std::time::Instant;
 

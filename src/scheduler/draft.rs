@@ -1,5 +1,5 @@
 //! Prompt-lookup speculation: what an answer may say next, read from where its last words stood before. Guesses cost
-//! nothing until a step verifies them, so an answer's guesses are judged even while none is verified.
+//! nothing until a step verifies them, so an answer's guesses are compared with its tokens even while none is verified.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! What the engine tells those who measure it.
+//! What the engine reports to metrics.
 
 use crate::domain::Usage;
 

@@ -45,7 +45,7 @@ impl Pace {
             blend(&mut self.bare, seconds, 0.25);
         } else if prompt >= TELLING {
             let each = (seconds - self.bare).max(0.1 * seconds) / prompt as f64;
-            // Tokens cost more the further they are into a prompt: what has become dearer is believed sooner.
+            // Tokens cost more the further they are into a prompt: a higher cost is taken over sooner than a lower one.
             let weight = if each > self.each { 0.5 } else { 0.25 };
             blend(&mut self.each, each, weight);
         }

@@ -28,7 +28,7 @@ const REMEMBERED: &str = "7200";
 /// Of an origin that is repeated in an error.
 const CLIP: usize = 120;
 
-/// Pages that may use this server from other places.
+/// Pages of other origins that may use this server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origins {
     any: bool,
