@@ -1,5 +1,5 @@
-//! What computing wants of memory and of the process: large pages for weights, who keeps freed memory, and who starts
-//! threads.
+//! What computing needs of memory and of the process: large pages for weights, freed memory that stays with the
+//! allocator, and no threads of other libraries.
 
 use std::alloc::{self, Layout};
 use std::ops::{Deref, DerefMut};
