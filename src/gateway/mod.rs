@@ -50,7 +50,7 @@ pub struct Config {
     pub tokenizing: usize,
     /// How long a long text waits for its turn at the tokenizer.
     pub tokenizer_wait: Duration,
-    /// Who gets how much where not all get what they ask for.
+    /// Shares of callers and adapters where not all get what they ask for.
     pub shares: Shares,
 }
 

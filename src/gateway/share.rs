@@ -1,4 +1,4 @@
-//! How a request stands beside others: who asks, with what weight, how urgently, until when.
+//! How a request stands beside others: its tenant, weights, priority and deadline.
 
 use std::time::{Duration, Instant};
 

@@ -186,7 +186,7 @@ impl Queue {
     }
 }
 
-/// Who called, also in vain.
+/// Which tenants called, also in vain.
 #[derive(Default)]
 struct Callers {
     newest: Option<(u64, Instant)>,

@@ -6,8 +6,8 @@ const AT_FIRST: f64 = 0.25;
 /// can be noticed, a long one is not held back for long.
 const GROWTH: f64 = 0.5;
 /// Seconds a step gives to prompts for each that it takes to generate, where as many prompts wait as answers generate. It
-/// goes with the square of their ratio: those who generate lose the time of all prompts in any case, so many prompts are
-/// better done in a few long steps.
+/// goes with the square of their ratio: answers that generate lose the time of all prompts in any case, so many prompts
+/// are better done in a few long steps.
 const CROWDED: f64 = 4.0;
 /// Seconds between two tokens that no reader notices: so long a step may always last.
 const UNNOTICED: f64 = 0.03;
@@ -18,7 +18,7 @@ const LEAST_STRETCH: f64 = 1.5;
 /// Fewer tokens of prompts tell little about what one costs: reading the weights dominates such a step.
 const TELLING: usize = 8;
 
-/// Who shares the next step.
+/// What shares the next step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Crowd {
     /// Answers that generate.

@@ -46,7 +46,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Stores what is pending and tells those who listen.
+    /// Stores what is pending and sends it to live followers.
     pub fn store(&mut self) -> Result<(), Fault> {
         self.stored = Instant::now();
         if self.pending.is_empty() {

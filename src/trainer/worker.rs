@@ -47,7 +47,7 @@ pub fn start(shared: Arc<Shared>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The worker, as those who work for it see it.
+/// The worker's state, and the runtime it waits for storage on.
 #[derive(Clone, Copy)]
 pub struct Worker<'a> {
     pub shared: &'a Shared,

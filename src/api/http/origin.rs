@@ -36,7 +36,7 @@ pub struct Origins {
     listed: Vec<String>,
 }
 
-/// Who a request comes from, as far as its browser says.
+/// Where a request comes from, as far as its browser says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
     /// No browser, or a page of this server.

@@ -41,7 +41,7 @@ impl<F: Forward> Engine<F> {
         let running = self.running.len();
         let opens = |answer: &&Answer| answer.opening(&self.requests[&answer.key.request]);
         let opening = || self.running.iter().filter(opens);
-        // Of those who wait, as many as there are rows for.
+        // Of those that wait, as many as there are rows for.
         let waiting = self.waiting.iter().take(rows.saturating_sub(running));
         let prompts = || opening().chain(waiting.clone());
         let waited = prompts().map(|answer| answer.waited(now));

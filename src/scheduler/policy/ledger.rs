@@ -16,7 +16,7 @@ const UNITS: f32 = 1000.0;
 /// Accounts of the absent that are kept for what they had too much of; with more, all of these are forgotten.
 const REMEMBERED: usize = 1024;
 
-/// Who a request is for.
+/// The tenant and the adapter that a request counts for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Party {
     pub tenant: u64,

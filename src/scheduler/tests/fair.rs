@@ -1,4 +1,4 @@
-//! Who is served when not all can be: the engine's accounts, as its readers see them.
+//! Which requests are served when not all can be: the engine's accounts, as its readers see them.
 
 use super::super::admit::{Draft, Terms};
 use super::super::engine::Shape;
