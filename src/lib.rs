@@ -1,7 +1,13 @@
 //! adapterd: one quantized base model, many adapters in one batch, and a trainer that registers new ones live.
 //!
-//! A folder is a small crate and its `mod.rs` is its door. Imports go one way:
-//! `app · cli → api → gateway → {scheduler | trainer ← factory} → {model | registry} → adapter → kernels → device → text → domain`.
+//! A folder is a small crate, and what others may use of it is in its `mod.rs`. Imports go one way:
+//!
+//! ```text
+//! app → cli · api → gateway → {scheduler | trainer ← factory} → {model | registry} → {adapter | store}
+//!     → kernels → device → text → domain
+//! ```
+//!
+//! A module imports only what lies to its right, and never its neighbour inside braces; the factory uses the trainer.
 
 pub mod adapter;
 pub mod api;

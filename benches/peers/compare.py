@@ -45,7 +45,7 @@ LOADED = 8
 
 
 def requests(server, case: Case, rng: random.Random) -> list[load.Request]:
-    """Prompts nobody has asked with before, so that nothing can be reused."""
+    """Prompts that were never sent before, so that nothing can be reused."""
     vocab = layout.SHAPES["1b"].vocab
     prompts = [[rng.randrange(layout.FIRST_WORD, vocab) for _ in range(case.prompt)] for _ in range(case.streams)]
     choice = [stream % case.adapters if case.adapters else None for stream in range(case.streams)]
@@ -66,7 +66,7 @@ def measure(server, case: Case, rng: random.Random) -> dict:
 
 
 def turns(servers: list, names: list[str], reps: int, rng: random.Random, samples: dict, save) -> None:
-    """Each repetition runs every case on every server, who goes first changing each time."""
+    """Each repetition runs every case on every server, which server goes first changing each time."""
     for rep in range(reps):
         for name in names:
             order = servers if rep % 2 == 0 else servers[::-1]
@@ -187,7 +187,7 @@ def main() -> None:
     args.add_argument("--seed", type=int, default=0, help="of prompts")
     args.add_argument("--report", action="store_true", help="measure nothing, print what was kept")
     args = args.parse_args()
-    # Whoever is told to end ends its servers first.
+    # On a signal to end, the servers end first.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     path = args.results or args.dir / "results.json"
     results = json.loads(path.read_text()) if path.exists() else {"samples": {}}

@@ -1,4 +1,4 @@
-//! Bodies on their way in, at either door: how slowly they may come, and how much memory they may hold together.
+//! Bodies on their way in, by HTTP or gRPC: how slowly they may come, and how much memory they may hold together.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -171,7 +171,7 @@ impl Fault {
         }
     }
 
-    /// The same fault, blamed on `field`.
+    /// The same fault, with `field` as the field at fault.
     pub fn about(mut self, field: &str) -> Self {
         self.param = Some(field.to_owned());
         self

@@ -10,10 +10,10 @@ mod socket;
 
 pub use arrival::{Memory, Pace};
 
-/// What both doors keep to.
+/// What HTTP and gRPC both keep to.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Connections of one door served at once.
+    /// Connections of one protocol served at once.
     pub connections: usize,
     /// One JSON body, or one message of a call.
     pub max_request_bytes: usize,
@@ -21,7 +21,7 @@ pub struct Limits {
     pub max_file_bytes: usize,
     /// One uploaded adapter, all its files together.
     pub max_adapter_bytes: usize,
-    /// Bodies in memory, of both doors together.
+    /// Bodies in memory, of both protocols together.
     pub memory: Memory,
     /// How slowly a body may come. A peer that reads nothing of its answer for as long as a body may pause is gone.
     pub pace: Pace,

@@ -16,7 +16,8 @@ use crate::scheduler::{self, Scheduler};
 use crate::store::Database;
 use crate::trainer::{self, Trainer};
 
-/// How long a request waits for its adapter's place in memory while all are taken; others are told to come back.
+/// How long a request waits for its adapter's place in memory while all are taken; then it is refused with
+/// `retry-after`.
 const ROOM_WAIT: Duration = Duration::from_secs(5);
 
 /// Every part, running.

@@ -90,7 +90,7 @@ pub fn data(command: &DataCommand, json: bool) -> Result<(), Failure> {
     let bytes = std::fs::read(file)
         .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
     let base = open(model)?;
-    // Every row is told the same time, as in a job.
+    // Every row sees the same time, as in a job.
     let template = base.template.at(chrono::Utc::now().timestamp());
     let voice = Some((&base.tokenizer, &template));
     let Checked { mut report, first } = check(&bytes, voice, *show_loss_mask);

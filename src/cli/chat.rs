@@ -1,4 +1,4 @@
-//! `chat` and `generate`: words in, words out.
+//! `chat` and `generate`: text in, text out.
 
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -169,7 +169,7 @@ pub async fn generate(client: &Client, args: &GenerateArgs, output: Output) -> R
     }
 }
 
-/// Whether there is anybody to talk to, before the user says anything.
+/// Whether the daemon answers and has the adapter, before the user types anything.
 async fn meet(client: &Client, adapter: Option<&str>) -> Result<(), Failure> {
     let name = adapter.map(|text| text.split('@').next().unwrap_or(text));
     match name.filter(|name| *name != "none") {

@@ -112,7 +112,7 @@ impl Client {
         }
     }
 
-    /// `why`, and which way led there where it was not the straight one.
+    /// `why`, and the proxy it was asked through, where there is one.
     fn told(&self, why: String) -> String {
         match &self.proxy {
             Some(proxy) => format!(

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// Whoever read the output has gone: nothing failed, and there is nobody to tell.
+    /// The reader of the output has gone: nothing failed, and nothing more can be written.
     #[error("nobody reads the output any more")]
     Unread,
     /// Ctrl-C ended a wait.

@@ -143,10 +143,10 @@ impl Lines {
     }
 }
 
-/// Events that have not been heard yet.
+/// Events that have not been fetched yet.
 #[derive(Debug, Default)]
 struct News {
-    /// The newest event heard.
+    /// The newest event fetched.
     newest: Option<String>,
 }
 
@@ -157,7 +157,7 @@ impl News {
         let mut found = Vec::new();
         let mut after: Option<String> = None;
         loop {
-            // In a second there is little news; a page is for those who come late.
+            // Few events come in a second; a whole page is for the first look at a job that is under way.
             let limit = if self.newest.is_some() && found.is_empty() {
                 20
             } else {

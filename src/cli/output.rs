@@ -21,7 +21,7 @@ impl Output {
         self.json
     }
 
-    /// Bars and colours only where somebody looks.
+    /// Bars and colours only on a terminal.
     pub fn shows_progress(self) -> bool {
         !self.json && std::io::stderr().is_terminal()
     }
@@ -36,7 +36,7 @@ impl Output {
     }
 }
 
-/// Prints a line; a closed pipe is not an error worth a stack of words.
+/// Prints a line; a closed pipe is no error, since its reader wants no more.
 pub fn line(text: &str) -> Result<(), Failure> {
     match writeln!(std::io::stdout().lock(), "{}", text.trim_end_matches('\n')) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

@@ -46,7 +46,7 @@ pub struct Story {
 }
 
 impl Story {
-    /// The line that an event of `job` is worth when it is heard at `now`, counted from any moment.
+    /// The line for an event of `job` that is seen at `now`, counted from any moment; not every step has one.
     pub fn hear(&mut self, event: &Value, job: &Value, now: Duration) -> Option<String> {
         if event["type"] != "metrics" {
             self.held_out = event["data"]["valid_loss"].as_f64().or(self.held_out);
@@ -69,7 +69,7 @@ impl Story {
         Some(line)
     }
 
-    /// The newest step's line, unless it has been told: for the end, which may come before the last step.
+    /// The newest step's line, unless it has been printed: for the end, which may come before the last step.
     pub fn finish(&mut self) -> Option<String> {
         self.untold.take().map(|(_, line)| line)
     }

@@ -1,4 +1,4 @@
-//! The way to a daemon: straight, or through the proxy that the environment names.
+//! The way to a daemon: direct, or through the proxy that the environment names.
 //! This machine is never asked through a proxy, which could not reach it.
 
 use std::fmt;

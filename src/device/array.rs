@@ -70,7 +70,8 @@ impl Array {
         self.len() == 0
     }
 
-    /// Of an array on the host, which is where all but operations' arms for accelerators have them; of another none.
+    /// The values of an array on the host; an empty slice for one on an accelerator, which its operations' arms alone
+    /// read.
     pub fn values(&self) -> &[f32] {
         match &self.data {
             Data::Host(values) => values,

@@ -5,7 +5,7 @@ use std::fmt;
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Operands that do not fit together, or a fault of what computes them. Callers check requests before they compute, so
-/// this is a fault of the program, told rather than thrown: the text names the operands.
+/// this is a fault of the program, returned as an error and not as a panic: the text names the operands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error(String);
 
@@ -34,7 +34,7 @@ impl From<super::DeviceError> for Error {
     }
 }
 
-/// candle decodes weight formats and reads weight files.
+/// candle decodes and encodes weight formats.
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
         Self::of(error)

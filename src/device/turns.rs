@@ -27,7 +27,8 @@ struct Table {
     /// Training threads that wait now.
     waiting: AtomicUsize,
     debt: Mutex<Debt>,
-    /// Guards the wait for `serving` to fall to zero; a step that ends takes it, so that nobody misses that.
+    /// Guards the wait for `serving` to fall to zero; a step that ends takes it, so that no waiting thread misses the
+    /// change.
     changing: Mutex<()>,
     free: Condvar,
 }

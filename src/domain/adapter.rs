@@ -1,4 +1,4 @@
-//! What is told about a registered adapter.
+//! A registered adapter as callers see it.
 
 use serde::{Deserialize, Serialize};
 

@@ -167,7 +167,7 @@ macro_rules! opaque_id {
                 Self(format!("{}{unique}", Self::PREFIX))
             }
 
-            /// Takes any text: an id nobody issued is simply not found.
+            /// Takes any text: an id that was never issued is simply not found.
             pub fn from_text(text: impl Into<String>) -> Self {
                 Self(text.into())
             }

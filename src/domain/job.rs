@@ -1,4 +1,4 @@
-//! What is told about files, fine-tuning jobs and their checkpoints.
+//! Files, fine-tuning jobs and their checkpoints as callers see them.
 
 use serde::{Deserialize, Serialize};
 

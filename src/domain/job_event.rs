@@ -1,4 +1,4 @@
-//! What a job tells while it lives. An event's data is stored and sent as one JSON object.
+//! The events of a job. An event's data is stored and sent as one JSON object.
 
 use std::fmt;
 

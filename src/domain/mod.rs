@@ -1,5 +1,5 @@
 //! domain: the plain values every layer speaks.
-//! No tensors, no files, no sockets, no clocks: only names, requests, answers, events and reasons.
+//! No arrays, no files, no sockets, no clocks: only names, requests, answers, events, settings and reasons.
 
 mod adapter;
 mod chat;

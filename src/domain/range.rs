@@ -1,4 +1,4 @@
-//! Which numbers a field takes: said once, and checked, told and documented from here.
+//! Which numbers a field takes: stated once; checks, error texts and documents are made from it.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What a caller asks for, before anyone has judged it.
+//! What a caller asks for, before it is checked.
 
 use super::{AdapterName, Message, Pin, Sampling};
 
@@ -34,7 +34,8 @@ pub struct Ask {
     pub n: u32,
     /// Report the log-probability of every prompt token (the first has none).
     pub prompt_logprobs: bool,
-    /// What is computed of a common beginning is shared only with requests that say the same; empty is everybody.
+    /// What is computed of a common beginning is shared only with requests that say the same; those without one share
+    /// with each other.
     pub cache_salt: String,
     pub urgency: Urgency,
 }

@@ -100,7 +100,7 @@ macro_rules! make {
         }
 
         impl Sampling {
-            /// Judges what needs no model to be judged.
+            /// Checks what needs no model to be checked.
             ///
             /// # Errors
             /// `BadField`.

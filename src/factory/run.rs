@@ -27,7 +27,7 @@ pub struct Plan {
     pub tokens: u64,
 }
 
-/// What the run tells as it goes.
+/// What the run reports as it goes.
 #[derive(Debug, Clone)]
 pub struct Report {
     pub stage: usize,

@@ -1,5 +1,5 @@
 //! Where names, invented words and numbers come from. A value belongs to the training side or to the held-out side by
-//! a hash of its spelling, so the two sides cannot share one, whoever draws it.
+//! a hash of its spelling, so the two sides cannot share one, whichever generator draws it.
 
 use rand::Rng;
 use rand::seq::IndexedRandom;

@@ -1,4 +1,4 @@
-//! Fine-tuning jobs: what a caller may leave out is filled in here, the trainer judges the rest.
+//! Fine-tuning jobs: what a caller may leave out is filled in here, the trainer checks the rest.
 
 use uuid::Uuid;
 

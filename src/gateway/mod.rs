@@ -1,5 +1,5 @@
 //! gateway: the one way in. It decides which adapter a request means, turns prompts into tokens, takes leases and
-//! hands work to the scheduler, the registry or the trainer. Speaks no protocol and touches no tensor.
+//! hands work to the scheduler, the registry or the trainer. Speaks no protocol and does not run the model itself.
 
 mod adapters;
 mod choose;
@@ -50,7 +50,7 @@ pub struct Config {
     pub tokenizing: usize,
     /// How long a long text waits for its turn at the tokenizer.
     pub tokenizer_wait: Duration,
-    /// Who gets how much where not all get what they ask for.
+    /// Shares of callers and adapters where not all get what they ask for.
     pub shares: Shares,
 }
 
@@ -80,7 +80,7 @@ struct Inner {
     closing: AtomicBool,
 }
 
-/// What probes are told.
+/// The answer to liveness and readiness probes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Health {
     /// The engine thread still goes round its loop, or why it does not.

@@ -1,4 +1,4 @@
-//! How a request stands beside others: who asks, with what weight, how urgently, until when.
+//! How a request stands beside others: its tenant, weights, priority and deadline.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::scheduler::{Terms, Weights};
 /// Seconds of a `timeout`; longer is as good as none.
 const LONGEST: f64 = 86_400.0;
 
-/// The weights that settings give; everybody else has 1.
+/// The weights that settings give; all others are 1.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Shares {
     /// By adapter.

@@ -17,12 +17,12 @@ const SHORT: usize = 4096;
 /// Texts of all callers together that are tokenized or wait for it, in units of [`UNIT`] bytes.
 const MOST_UNITS: usize = 64 << 10;
 const UNIT: usize = 1024;
-/// Who only wants the tokens of a text may send one of more than fits a prompt, to see how to cut it: so many times …
+/// A call that only wants the tokens of a text may send more than fits a prompt, to see how to cut it: so many times …
 const TIMES_A_PROMPT: usize = 16;
 /// … and at least this many tokens.
 const LEAST_TOKENS: usize = 64 << 10;
 
-/// A conversation, and everything else that a chat template may be told.
+/// A conversation, and everything else that a chat template may be given.
 #[derive(Debug, Clone, Default)]
 pub struct Dialogue {
     /// Objects with `role`, `content` and what else the template reads.

@@ -36,7 +36,7 @@ impl Gateway {
         let gateway = self.clone();
         tokio::spawn(async move {
             if let Err(reason) = gateway.follow_job(&id, after, &out).await {
-                // A follower that has gone need not hear why.
+                // A follower that has gone needs no error.
                 let _ = out.send(Err(reason)).await;
             }
         });

@@ -122,7 +122,7 @@ pub struct Place {
 /// Writes keep·out + scale·(a·b) at `place` of a shared slice, on the calling thread.
 ///
 /// # Safety
-/// Nobody else touches the elements of the result during the call.
+/// Nothing else reads or writes the elements of the result during the call.
 ///
 /// # Panics
 /// When the result does not lie within the slice.
@@ -171,7 +171,8 @@ fn tile(m: usize, n: usize, k: usize) -> (usize, usize) {
 }
 
 /// # Safety
-/// `out` points to `a.rows` rows of `b.columns` elements, `row` apart, that are valid and nobody else's during the call.
+/// `out` points to `a.rows` rows of `b.columns` elements, `row` apart, that are valid and used by nothing
+/// else during the call.
 unsafe fn product_at(a: View<'_>, b: View<'_>, out: *mut f32, row: usize, keep: f32, scale: f32) {
     let (m, k, n) = (a.rows, a.columns, b.columns);
     assert_eq!(k, b.rows, "inner sizes of a product");
@@ -179,7 +180,7 @@ unsafe fn product_at(a: View<'_>, b: View<'_>, out: *mut f32, row: usize, keep: 
         return;
     }
     // SAFETY: views were checked against their slices when made, so every element read for these sizes and strides is in
-    // bounds; the caller vouches for those written.
+    // bounds; the caller promises it for those written.
     unsafe {
         gemm::gemm(
             m,

@@ -1,5 +1,5 @@
-//! What computing wants of memory and of the process: large pages for weights, who keeps freed memory, and who starts
-//! threads.
+//! What computing needs of memory and of the process: large pages for weights, freed memory that stays with the
+//! allocator, and no threads of other libraries.
 
 use std::alloc::{self, Layout};
 use std::ops::{Deref, DerefMut};
@@ -171,7 +171,7 @@ pub fn claim_threads() -> bool {
     const NAME: &str = "CANDLE_NUM_THREADS";
     let alone = std::fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1);
     if alone && std::env::var_os(NAME).is_none() {
-        // SAFETY: this is the only thread, so nobody reads the environment meanwhile.
+        // SAFETY: this is the only thread, so no other reads the environment meanwhile.
         unsafe { std::env::set_var(NAME, "1") };
     }
     alone

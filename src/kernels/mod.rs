@@ -1,7 +1,8 @@
 //! kernels: arithmetic on slices and arrays. Knows no names, no requests and no policy; home of `unsafe`.
 //!
 //! Every operation that learning passes through is an [`op::Op`] with a backward of its own; [`tape`] takes gradients
-//! back through them. Each has a plain twin in its tests, and a finite-difference check.
+//! back through them. Each has a plain twin in its tests, and a finite-difference check. An operation has one arm a
+//! device: the host's, and where there is one that of an accelerator (`cuda`), which is tested against the host's.
 
 pub mod activation;
 pub mod attention;

@@ -82,7 +82,7 @@ impl Op for RmsNorm {
 }
 
 /// 1 / √(mean(x²) + eps); not a number where that sum is not finite. A scale of 0 would turn a row that overflowed into
-/// zeros, and nobody behind it would know.
+/// zeros, and the overflow could not be seen in the result.
 #[inline(always)]
 fn scale<const FUSED: bool>(x: &[f32], eps: f32) -> f32 {
     let mut lanes = [0f32; LANES];

@@ -254,7 +254,7 @@ impl Board {
     /// Takes tiles until none is left; keeps the first panic for the caller of the loop.
     fn work(&self, job: Loop) {
         // SAFETY: `job` was read while its loop was published or by its publisher, and the publisher waits for
-        // everyone inside before its borrows end.
+        // every thread inside before its borrows end.
         let (tile, next) = unsafe { (&*job.tile, &*job.next) };
         let outer = INSIDE.replace(true);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -317,8 +317,8 @@ impl Crew {
             return (0..tiles).for_each(tile);
         }
         let next = AtomicUsize::new(0);
-        // SAFETY: only the lifetime is erased. This function takes the loop off the board and waits until nobody is
-        // inside before it returns, on every path: `work` catches panics, and nothing else here unwinds.
+        // SAFETY: only the lifetime is erased. This function takes the loop off the board and waits until no thread
+        // is inside before it returns, on every path: `work` catches panics, and nothing else here unwinds.
         let erased: *const (dyn Fn(usize) + Sync) = unsafe {
             std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(tile)
         };

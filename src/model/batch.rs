@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::device::{Result, bail};
 use crate::kernels::attention::Query;
 
-/// One ragged batch. `tokens` is flat; each sequence owns a range of it. Rows sorted by adapter are the caller's affair.
+/// One ragged batch. `tokens` is flat; each sequence owns a range of it. Sorting rows by adapter is left to the caller.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     pub tokens: Vec<u32>,

@@ -4,7 +4,7 @@ use crate::kernels::attention::{Pages, Stored};
 
 use super::spec::Spec;
 
-/// Blocks are numbered from 0; who may use which is the scheduler's affair.
+/// Blocks are numbered from 0; which answer uses which is decided by the scheduler.
 pub struct Cache {
     layers: Vec<Pages>,
     block_size: usize,

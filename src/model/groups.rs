@@ -1,5 +1,5 @@
-//! What the weights of a model are held as, and which instructions multiply them, for whoever wants to know why a model is
-//! as fast as it is.
+//! What the weights of a model are held as, and which instructions multiply them: `doctor` and the log show it, since
+//! it decides how fast the model is.
 
 use std::fmt;
 

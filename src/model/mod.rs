@@ -1,4 +1,5 @@
-//! model: specs, weights, shared layers, architectures, KV cache, sampling. Opens a base and runs it; decides nothing about requests.
+//! model: specs, weights, shared layers, architectures, KV cache, sampling. Opens a base and
+//! runs it, to serve and to learn from; decides nothing about requests.
 
 pub mod arch;
 mod base;

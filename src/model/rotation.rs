@@ -2,7 +2,7 @@
 //!
 //! That length is a prompt's for all of its rows, and for a generated row its own position and those before it, as in
 //! transformers, where a forward over so many tokens turns all of them alike. It is a property of the row, so chunks,
-//! company, guesses and computing it again change nothing.
+//! the rest of the batch, guesses and computing it again change nothing.
 
 use super::spec::{Rope, Scaling};
 use crate::kernels::rotary::Angles;

@@ -122,7 +122,7 @@ impl Sampler {
         let id = if self.reads_as_is(forbidden) && self.temperature == 0.0 {
             row::first_at(logits, peak(logits)?)
         } else {
-            // The row is judged as it came: a forbidden NaN is still a fault of the model.
+            // The row is checked as it came: a forbidden NaN is still a fault of the model.
             peak(logits)?;
             self.adjust(logits, forbidden, &mut scratch.scores);
             let peak = peak(&scratch.scores)?;
@@ -250,6 +250,6 @@ fn walk(weights: &[f32], at: f64) -> u32 {
             }
         }
     }
-    // Rounding may leave a crumb beyond the last token.
+    // Rounding may leave a small rest beyond the last token.
     last
 }

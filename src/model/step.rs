@@ -17,7 +17,7 @@ pub(super) struct Step<'s, 'a> {
     pub mode: Mode<'s>,
 }
 
-/// The two lives of a model.
+/// What a forward is for.
 pub(super) enum Mode<'s> {
     /// Learning: rows attend within their record.
     Packed(Arc<[Range<usize>]>),

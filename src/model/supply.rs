@@ -1,4 +1,4 @@
-//! Where layers get their weights while a model is built: frozen from a [`Source`], or fresh variables that learn.
+//! Where layers get their weights while a model is built: frozen from a [`Source`], or parameters that learn.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -1,4 +1,4 @@
-//! For how long it is known who changed which adapter.
+//! How long the record of changes is kept.
 
 use futures::{Stream, StreamExt};
 

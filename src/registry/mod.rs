@@ -1,5 +1,5 @@
 //! registry: which adapter versions exist, what names point to, and which are loaded.
-//! Knows no sockets and judges no callers.
+//! Knows no sockets and checks no caller's rights.
 //!
 //! A version is immutable and named by the hash of its content. A name moves from version to version by one
 //! transaction, after the content is on disk for good; readers see it by one snapshot load. A request holds its version

@@ -1,4 +1,4 @@
-//! What the registry tells its metrics.
+//! What the registry reports to metrics.
 
 /// Called in passing: must not block.
 pub trait Observe: Send + Sync {

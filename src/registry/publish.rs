@@ -1,4 +1,4 @@
-//! Publication: a content becomes durable, then a name moves to it, then everyone sees it.
+//! Publication: a content becomes durable, then a name moves to it, then readers see it.
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -225,7 +225,7 @@ impl Residency {
         }
     }
 
-    /// No load waits for room any more: those told to leave may be leased again.
+    /// No load waits for room any more: adapters that were to leave may be leased again.
     pub fn let_stay(&self) {
         for slot in self.lock().slots.values_mut() {
             slot.leaving = false;

@@ -53,7 +53,7 @@ impl Snapshot {
         Ok(entry)
     }
 
-    /// Compares what a caller believes of a name with what is.
+    /// Compares what a caller expects of a name with what is.
     pub fn check(&self, name: &AdapterName, expected: Expected) -> Result<(), Reason> {
         let actual = self.get(name).map(|entry| entry.generation());
         match expected {

@@ -34,10 +34,10 @@ pub struct Config {
     pub shortcuts: Shortcuts,
 }
 
-/// Tokens, with the alternatives told of each, that a reader may lag behind for each answer before it is dropped. Room
-/// is taken only as it is used.
+/// Tokens, with the alternatives reported of each, that a reader may lag behind for each answer before it is dropped.
+/// Room is taken only as it is used.
 const LAG: usize = 1024;
-/// Events a reader may always lag behind for each answer: it hears of many at once after a step.
+/// Events a reader may always lag behind for each answer: a step may send it many at once.
 const LEAST_LAG: usize = 64;
 /// Prompts that wait may together fill the cache so often; with more, the last would wait for minutes.
 const CACHES: usize = 4;
@@ -267,8 +267,8 @@ impl Scheduler {
     }
 }
 
-/// Events that may wait for the reader: fewer where each holds alternatives, so that a reader who has stopped does not
-/// hold memory by how much it asked to be told.
+/// Events that may wait for the reader: fewer where each holds alternatives, so that a reader that has stopped does not
+/// hold more memory the more alternatives it asked for.
 fn lag(request: &Admitted) -> usize {
     let told = 1 + request.sampling.logprobs.map_or(0, usize::from);
     (LAG / told).max(LEAST_LAG) * request.n as usize
@@ -337,7 +337,7 @@ impl<F: Forward> Worker<F> {
     }
 
     /// Takes in all that arrived; an engine with nothing to do waits for it, one beat at most, so that readers who leave
-    /// are noticed. False when nobody can ask any more and nobody waits.
+    /// are noticed. False when no sender is left and the engine is idle.
     fn receive(&mut self) -> bool {
         let idle = self.engine.is_idle();
         if idle {

@@ -1,4 +1,4 @@
-//! The one door into the scheduler: an unchecked draft becomes `Admitted`, or a reason that names the field.
+//! The one way into the scheduler: an unchecked draft becomes `Admitted`, or a reason that names the field.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::registry::Lease;
 /// How a request stands beside others.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Terms {
-    /// Who asks, as a number; 0 is whoever does not say.
+    /// The caller's tenant as a number; 0 for callers without a key.
     pub tenant: u64,
     pub weights: Weights,
     /// Lower comes first within a tenant.

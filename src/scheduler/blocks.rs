@@ -1,5 +1,6 @@
-//! Key/value blocks: which are free, how many answers hold each, and what full ones contain. A block that nobody holds
-//! keeps its contents until its place is needed, so whoever begins with the same tokens finds them computed.
+//! Key/value blocks: which are free, how many answers hold each, and what full ones contain. A block that no answer
+//! holds keeps its contents until its place is needed, so a request that begins with the same tokens finds them
+//! computed.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -26,7 +27,7 @@ pub struct NoRoom;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Found {
     pub blocks: usize,
-    /// Of these, the ones somebody holds: sharing them takes no free block.
+    /// Of these, the ones an answer holds: sharing them takes no free block.
     pub held: usize,
 }
 
@@ -56,7 +57,7 @@ impl Pool {
         self.total
     }
 
-    /// Blocks that nobody holds, whatever they contain.
+    /// Blocks that no answer holds, whatever they contain.
     pub fn free(&self) -> usize {
         self.ledger().free()
     }
@@ -213,17 +214,17 @@ struct Block {
     rank: Rank,
 }
 
-/// When its last holder gave it back, and how far from the beginning of a sequence: the smallest goes first. Whoever
-/// holds a block holds all before it, so of one sequence the last block always goes first.
+/// When its last holder gave it back, and how far from the beginning of a sequence: the smallest goes first. An
+/// answer that holds a block holds all before it, so of one sequence the last block always goes first.
 type Rank = (u64, Reverse<usize>);
 
 struct Ledger {
-    /// Blocks that nobody holds and that contain nothing worth finding; taken from the end.
+    /// Blocks that no answer holds and that contain nothing worth finding; taken from the end.
     empty: Vec<BlockId>,
     blocks: Vec<Block>,
     /// Full blocks by what they contain, held or not.
     named: HashMap<Name, BlockId>,
-    /// Named blocks that nobody holds, in the order in which they lose their contents.
+    /// Named blocks that no answer holds, in the order in which they lose their contents.
     idle: BTreeSet<(Rank, BlockId)>,
     /// Counts what was given back.
     clock: u64,

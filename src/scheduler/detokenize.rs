@@ -17,7 +17,7 @@ impl Detokenizer {
         }
     }
 
-    /// The text this token makes final. `mindful` of stop strings, or not yet (`min_tokens`).
+    /// The text this token makes final. `mindful`: stop strings end it, which they do not before `min_tokens` tokens.
     pub fn say(&mut self, id: u32, mindful: bool) -> Checked {
         let text = self.decoder.push(id).unwrap_or_default();
         if mindful {

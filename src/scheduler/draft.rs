@@ -1,13 +1,13 @@
-//! Prompt-lookup speculation: what an answer may say next, read from where its last words stood before. Guesses cost
-//! nothing until a step verifies them, so an answer's guesses are judged even while none is verified.
+//! Prompt-lookup speculation: what an answer may say next, read from where its last tokens stood before. Guesses cost
+//! nothing until a step verifies them, so an answer's guesses are compared with its tokens even while none is verified.
 
 use std::ops::Range;
 
 /// Tokens of an answer's past that are searched: it bounds the time of a search.
 const REACH: usize = 16 << 10;
-/// Words that stood before are compared this far back; more agreement says no more.
+/// Tokens that stood before are compared this far back; more agreement says no more.
 const MOST_AGREEMENT: usize = 8;
-/// How fast an answer's experience replaces what is usual.
+/// How fast the rate that an answer has shown replaces the usual one.
 const LEARNING: f32 = 0.2;
 /// How often a guess is right, by how many of the last tokens agree (1, 2, 3–4, more), before an answer has shown it.
 /// Where names are copied, long agreement also means that the name is about to end.
@@ -40,7 +40,7 @@ impl Drafter {
         drafter
     }
 
-    /// The answer's next token, whoever guessed it.
+    /// The answer's next token, guessed or not.
     pub fn hear(&mut self, id: u32) {
         let right = self.guess.map(|guess| (guess, self.past[guess.at] == id));
         self.past.push(id);

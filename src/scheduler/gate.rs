@@ -1,7 +1,7 @@
-//! Who is inside: how many requests wait, whose they are, how many there are at all. Seats give themselves back.
+//! Counts the requests inside: how many wait, whose they are, how many there are at all. Seats give themselves back.
 //!
-//! A caller who is alone may fill the queue. Where others have called lately, nobody may hold more of it than it leaves
-//! free: a half, of two that flood it a third each. So whoever comes next finds a place, however much the rest ask for.
+//! A caller who is alone may fill the queue. Where others have called lately, none may hold more of it than it leaves
+//! free: a half, of two that flood it a third each. So the next caller finds a place, however much the others ask for.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -108,7 +108,7 @@ impl Drop for Seat {
 struct Queue {
     most: Most,
     all: Held,
-    /// Of these, each tenant's; nobody's are not listed.
+    /// Of these, each tenant's; a tenant without any is not listed.
     tenants: HashMap<u64, Held>,
     callers: Callers,
 }
@@ -163,7 +163,7 @@ impl Queue {
         }
     }
 
-    /// The first request of somebody who has none waiting may be longer than what is left for it.
+    /// The first request of a tenant that has none waiting may be longer than what is left for it.
     fn fits(&self, tenant: u64, blocks: usize) -> bool {
         let free = self.free();
         let is_first = !self.tenants.contains_key(&tenant);
@@ -186,16 +186,16 @@ impl Queue {
     }
 }
 
-/// Who called, also in vain.
+/// Which tenants called, also in vain.
 #[derive(Default)]
 struct Callers {
     newest: Option<(u64, Instant)>,
-    /// When anybody but the newest did.
+    /// When a tenant other than the newest did.
     other: Option<Instant>,
 }
 
 impl Callers {
-    /// Notes a call; whether nobody else has called lately.
+    /// Notes a call; whether no other tenant has called lately.
     fn alone(&mut self, tenant: u64, now: Instant) -> bool {
         let before = self.newest.replace((tenant, now));
         if let Some((_, at)) = before.filter(|(other, _)| *other != tenant) {

@@ -1,5 +1,6 @@
 //! scheduler: one engine thread that owns the key/value cache and answers every request, many in one step.
-//! It takes only what `Admitted::check` has passed. It knows no names, templates or protocols, and judges no callers.
+//! It takes only what `Admitted::check` has passed. It knows no names, templates or protocols, and checks no
+//! caller's rights.
 //!
 //! `queue → policy::plan (pure) → one ragged batch, sorted by adapter → model → sampled tokens → event streams`
 

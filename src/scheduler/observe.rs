@@ -1,4 +1,4 @@
-//! What the engine tells those who measure it.
+//! What the engine reports to metrics.
 
 use crate::domain::Usage;
 
@@ -32,7 +32,7 @@ pub struct Load {
     pub running: usize,
     /// Blocks held.
     pub kv_used: usize,
-    /// Blocks nobody holds that contain what may be asked for again.
+    /// Blocks no answer holds that contain what may be asked for again.
     pub kv_cached: usize,
     pub kv_total: usize,
     /// Positions of one block.

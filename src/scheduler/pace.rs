@@ -2,12 +2,12 @@
 
 /// Seconds a step gives to prompts for each that it takes to generate, however few wait and however short they did.
 const AT_FIRST: f64 = 0.25;
-/// How much this grows with each second that the first of them waits, up to 1: a short prompt is done before anybody
-/// notices it, a long one is not held back for long.
+/// How much this grows with each second that the first of them waits, up to 1: a short prompt is done before its cost
+/// can be noticed, a long one is not held back for long.
 const GROWTH: f64 = 0.5;
 /// Seconds a step gives to prompts for each that it takes to generate, where as many prompts wait as answers generate. It
-/// goes with the square of their ratio: those who generate lose the time of all prompts in any case, so many prompts are
-/// better done in a few long steps.
+/// goes with the square of their ratio: answers that generate lose the time of all prompts in any case, so many prompts
+/// are better done in a few long steps.
 const CROWDED: f64 = 4.0;
 /// Seconds between two tokens that no reader notices: so long a step may always last.
 const UNNOTICED: f64 = 0.03;
@@ -18,7 +18,7 @@ const LEAST_STRETCH: f64 = 1.5;
 /// Fewer tokens of prompts tell little about what one costs: reading the weights dominates such a step.
 const TELLING: usize = 8;
 
-/// Who shares the next step.
+/// What shares the next step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Crowd {
     /// Answers that generate.
@@ -45,7 +45,7 @@ impl Pace {
             blend(&mut self.bare, seconds, 0.25);
         } else if prompt >= TELLING {
             let each = (seconds - self.bare).max(0.1 * seconds) / prompt as f64;
-            // Tokens cost more the further they are into a prompt: what has become dearer is believed sooner.
+            // Tokens cost more the further they are into a prompt: a higher cost is taken over sooner than a lower one.
             let weight = if each > self.each { 0.5 } else { 0.25 };
             blend(&mut self.each, each, weight);
         }

@@ -1,15 +1,15 @@
 //! What the next step does: a pure decision on plain values. No clock, no lock, no device.
 //!
 //! The rules, in this order:
-//! 1. Answers that are generating take one token each, oldest first. One that needs a block nobody has free takes it
+//! 1. Answers that are generating take one token each, oldest first. One that needs a block where none is free takes it
 //!    from the youngest running answer, which is preempted and computes its tokens again later.
 //! 2. The tokens left are divided evenly among the prompts that are not computed yet, those just admitted included.
 //! 3. Waiting answers are admitted while rows, tokens and blocks last: first those of the tenant that was given the
 //!    fewest tokens for its weight, of these the ones with the best priority, of these those of the adapter that was
 //!    given the fewest, then those of the request that holds the fewest rows, then the oldest. One that does not fit may
-//!    be overtaken a bounded number of times, one whose turn it is not a larger bounded number; then nobody passes it.
-//! 4. Where every row is taken and a tenant, an adapter or a request without any waits, it takes one from whoever holds
-//!    most, unless it was given more.
+//!    be overtaken a bounded number of times, one whose turn it is not a larger bounded number; then none passes it.
+//! 4. Where every row is taken and a tenant, an adapter or a request without any waits, it takes one from the one that
+//!    holds most, unless it was given more.
 
 pub mod ledger;
 mod share;
@@ -101,11 +101,11 @@ pub struct Room {
 pub struct Plan {
     /// These give back row and blocks, and wait.
     pub preempt: Vec<Key>,
-    /// This one too, for someone who holds no row at all; it is not for lack of blocks.
+    /// This one too, for one that holds no row at all; it is not for lack of blocks.
     pub displace: Option<Key>,
     /// These take a row and the blocks they need.
     pub admit: Vec<Key>,
-    /// These were passed by someone admitted.
+    /// These were passed by an answer that was admitted.
     pub overtaken: Vec<Key>,
     /// Tokens each running or admitted answer computes now.
     pub work: Vec<(Key, usize)>,
@@ -152,7 +152,7 @@ struct Planner {
 }
 
 impl Planner {
-    /// A token for everyone who generates. Returns those who keep their rows: a leading part of `running`.
+    /// A token for each answer that generates. Returns those that keep their rows: a leading part of `running`.
     fn generate<'a>(&mut self, running: &'a [Running]) -> &'a [Running] {
         let mut staying = running.len();
         let mut at = 0;
@@ -271,7 +271,7 @@ impl Planner {
     }
 }
 
-/// What is being computed and will be found in the cache: nobody else computes it too.
+/// What is being computed and will be found in the cache, so that no other answer computes it too.
 struct Coming {
     /// Requests whose prompt it is.
     requests: HashSet<u64>,
@@ -309,7 +309,7 @@ struct Budget {
 }
 
 impl Budget {
-    /// As many of `pending` tokens as could be computed, if nobody else took any.
+    /// As many of `pending` tokens as could be computed, if no other answer took any.
     fn need(&mut self, pending: usize, scoring: bool) -> usize {
         if !scoring {
             return pending;

@@ -3,7 +3,7 @@
 
 use crate::domain::Generation;
 
-/// 128 bits of a keyed hash: nobody can make two that collide, for nobody knows the key.
+/// 128 bits of a keyed hash: callers do not know the key, so they cannot make two names collide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name([u8; 16]);
 
@@ -17,7 +17,7 @@ pub struct Names {
 /// Who may share blocks with whom. Two that differ never find each other's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Circle<'a> {
-    /// Everybody who says the same salt.
+    /// All requests with the same salt.
     Salted(&'a str),
     /// The answers of one request, by its number.
     Alone(u64),

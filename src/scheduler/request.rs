@@ -46,13 +46,13 @@ pub struct Request {
 /// How the blocks of a request are named.
 pub struct Naming<'a> {
     pub names: &'a Names,
-    /// Where nobody else may share them: the request's number.
+    /// Where no other request may share them: the request's number.
     pub alone: Option<u64>,
     /// What keys depend on besides tokens and their positions.
     pub key_class: usize,
 }
 
-/// The reader has gone, or was too slow and has been told so. The request ends.
+/// The reader has gone, or was too slow and got the error that says so. The request ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gone;
 

@@ -1,4 +1,4 @@
-//! Jobs, what they tell and the files they need, against a real database.
+//! Jobs, their events and the files they need, against a real database.
 
 use serde_json::json;
 

@@ -39,7 +39,7 @@ const STEPS: u64 = 5_000_000;
 #[derive(Clone)]
 pub struct ChatTemplate {
     inner: Arc<Inner>,
-    /// What asks for the time is told this one, in Unix seconds.
+    /// The time that a template sees, in Unix seconds.
     time: Option<i64>,
 }
 
@@ -122,8 +122,8 @@ impl ChatTemplate {
         })
     }
 
-    /// The same template with its clock stopped: what asks for the time is told this one (Unix seconds), however often
-    /// and on whatever day.
+    /// The same template with its clock stopped: every rendering sees this time (Unix seconds), on whatever day it
+    /// runs.
     pub fn at(&self, time: i64) -> Self {
         Self {
             inner: self.inner.clone(),

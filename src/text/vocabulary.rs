@@ -125,7 +125,7 @@ pub fn scheme_of(regex: &str) -> Option<&'static str> {
         .map(|s| s.names[0])
 }
 
-/// Whether the scheme of that name puts the begin token before a text unless told otherwise.
+/// Whether the scheme of that name puts the begin token before a text where the file says nothing.
 pub fn begins(pre: &str) -> bool {
     SCHEMES[0].names.contains(&pre)
 }

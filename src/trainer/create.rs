@@ -14,7 +14,7 @@ use crate::adapter::peft::Lora;
 use crate::domain::{AdapterChoice, AdapterName, FileId, JobId, JobStatus, JobView, Level, Reason};
 use crate::store::{Artefacts, JobRow, NewEvent, blocking, disk_fault, now};
 
-/// A caller that is told to come back later waits this long (seconds).
+/// Sent as `retry-after` (seconds) to a caller that is refused for now.
 const COME_BACK: u64 = 60;
 /// Longest wait for earlier jobs' data to be checked.
 const CHECK_WAIT: Duration = Duration::from_secs(10);

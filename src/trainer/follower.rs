@@ -1,4 +1,5 @@
-//! Follows the running job for everybody outside: stores its events, moves its row along, and brings in interruptions.
+//! Connects the running job with the rest of the program: stores its events, updates its row, and passes interruptions
+//! to it.
 //!
 //! Events are stored in groups: a commit a step would wait for the disk more than it trains. A group is closed twice a
 //! second, before every checkpoint and with every message that is more than a number.
@@ -17,7 +18,7 @@ use crate::domain::{CheckpointWritten, Evaluation, EventData, JobId, Level, Step
 use crate::store::{JobProgress, NewEvent, now};
 
 const GROUP: Duration = Duration::from_millis(500);
-/// Events of one group at most: very small steps are told in time, too.
+/// Events of one group at most: very small steps are stored in time, too.
 const GROUP_SIZE: usize = 256;
 
 pub struct Follower<'a> {
@@ -45,7 +46,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Stores what is pending and tells those who listen.
+    /// Stores what is pending and sends it to live followers.
     pub fn store(&mut self) -> Result<(), Fault> {
         self.stored = Instant::now();
         if self.pending.is_empty() {

@@ -1,8 +1,8 @@
 //! trainer: turns uploaded records into adapters, in the background, on the resident base.
 //!
-//! Knows no request and no wire, and judges no caller. One job's way: `recipe` (what is wished) → `plan` (rows, layers,
-//! parent) → `run` (steps, checkpoints, scores) → `publish` (files) → the registry. `worker` is a thin thread around
-//! it, `service` the handle that others hold, `shared` what the two have in common.
+//! Knows no request and no protocol, and checks no caller's rights. One job's way: `recipe` (settings) → `plan`
+//! (rows, layers, parent) → `run` (steps, checkpoints, scores) → `publish` (files) → the registry. `worker` is a thin
+//! thread around it, `service` the handle that others hold, `shared` what the two have in common.
 
 mod checkpoint;
 mod clip;

@@ -83,7 +83,7 @@ impl AdamW {
     /// `p ← p − lr/(1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)`. Scalars are computed in f64, values in f32.
     ///
     /// # Panics
-    /// When the lengths are not those the state was made for: the caller pairs the wrong tensors.
+    /// When the lengths are not those the state was made for: the caller pairs gradients with the wrong parameters.
     pub fn step(&mut self, learning_rate: f64, parameters: &[&Parameter], gradients: &[Array]) {
         assert_eq!(
             parameters.len(),

@@ -98,8 +98,8 @@ fn as_wish(AdapterFault { field, why }: AdapterFault) -> Reason {
 impl Plan {
     /// Reads and renders all rows. Costs time in proportion to the data; not for an async thread.
     ///
-    /// `time` (Unix seconds) is what a chat template that asks for the time is told: a job that goes on another day must
-    /// see the tokens it began with.
+    /// `time` (Unix seconds) is the time that chat templates see: a job that goes on another day must see the tokens it
+    /// began with.
     ///
     /// # Errors
     /// `BadRows` with every unusable row's line, `BadField` for settings that do not fit the base or the data.

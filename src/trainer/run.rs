@@ -1,5 +1,5 @@
 //! A job from its first step, or from its newest checkpoint, to its last. Shared by the worker and by training without
-//! a daemon; what happens on the way is told to a [`Watch`].
+//! a daemon; what happens on the way is reported to a [`Watch`].
 
 use std::time::{Duration, Instant};
 
@@ -75,7 +75,7 @@ pub trait Watch {
         Ok(())
     }
 
-    /// Before a checkpoint is written: what was told of the steps up to it must not be lost from here on.
+    /// Before a checkpoint is written: what was reported of the steps up to it must not be lost from here on.
     fn saving(&mut self) -> Result<(), Fault> {
         Ok(())
     }

@@ -267,7 +267,7 @@ impl Trainer {
         self.shared.store.checkpoints(id, after, limit).await
     }
 
-    /// Live events of all jobs; who falls behind loses the oldest and reads them from the store.
+    /// Live events of all jobs; a follower that falls behind loses the oldest and reads them from the store.
     pub fn watch(&self) -> broadcast::Receiver<JobEvent> {
         self.shared.live.subscribe()
     }

@@ -21,7 +21,7 @@ use crate::domain::{JobEvent, JobId, JobStatus, Level, Reason};
 use crate::kernels::pool::{self, Class};
 use crate::store::{self, Artefacts, JobError, JobRow, NewEvent};
 
-/// The graph of a deep model is walked by recursion.
+/// Far more than a step takes: the tape is walked by a loop.
 pub const STACK: usize = 64 << 20;
 /// Waiting is by notification; this only bounds the harm of one that got lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -47,7 +47,7 @@ pub fn start(shared: Arc<Shared>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The worker, as those who work for it see it.
+/// The worker's state, and the runtime it waits for storage on.
 #[derive(Clone, Copy)]
 pub struct Worker<'a> {
     pub shared: &'a Shared,
@@ -158,7 +158,7 @@ impl Worker<'_> {
         let ending = pool::within(Class::Training(turns.clone()), || {
             run(&spec, plan.trainable()?, &mut follower)
         });
-        // What was told before a fault belongs to the record as much as what was told before the end.
+        // Events from before a fault belong to the record as much as those from before the end.
         follower.store()?;
         match ending? {
             Ending::Interrupted => Ok(()),

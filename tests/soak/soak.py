@@ -194,7 +194,7 @@ class Client(threading.Thread):
 
 
 class Changer(threading.Thread):
-    """Loads, replaces, unloads, pins and rolls back adapters; each has names of its own, so nobody contradicts it."""
+    """Loads, replaces, unloads, pins and rolls back adapters; each has names of its own, so no other changes them."""
 
     def __init__(self, daemon: Daemon, tally: Tally, stop: threading.Event, names: list[str], tars, acts: list[str], seed: int):
         super().__init__(daemon=True)
@@ -284,7 +284,7 @@ def watch(daemon: Daemon, tally: Tally, minutes: float) -> list[float]:
 
 
 def settle(daemon: Daemon) -> list[str]:
-    """What has not come back, once nobody asks any more."""
+    """What has not come back, once there are no more requests."""
     for name in [*NAMES, "legal", "medical"]:
         daemon.call("POST", f"/v1/adapters/{name}/unload")
     held = {

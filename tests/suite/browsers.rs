@@ -1,4 +1,4 @@
-//! What browsers are told, and what pages of other places may do.
+//! What browsers are answered, and what pages of other origins may do.
 
 use std::time::Duration;
 

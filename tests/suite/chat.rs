@@ -194,7 +194,7 @@ async fn a_prompt_that_does_not_fit_is_refused_by_its_field() {
             (400, &json!("context_length_exceeded")),
             "{body}"
         );
-        // Whoever only counts may send more than fits a prompt.
+        // A call that only counts may send more than fits a prompt.
         let (status, _) = daemon.post("/tokenize", json!({"prompt": content})).await;
         assert_eq!(status, 200);
     }

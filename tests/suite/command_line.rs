@@ -41,7 +41,7 @@ async fn outcome(mut command: Command) -> (i32, String, String) {
     )
 }
 
-/// A proxy that gives everybody the same answer.
+/// A proxy that gives every request the same answer.
 struct Proxy {
     at: String,
     /// The first line of every request.
@@ -268,7 +268,7 @@ async fn without_a_terminal_a_job_is_told_in_few_lines_from_its_first_step_to_it
     }
     let (_, jobs) = daemon.get("/v1/fine_tuning/jobs").await;
     assert_eq!(jobs["data"][0]["adapterd"]["recipe"]["use_rslora"], true);
-    // A job that has ended is told, too.
+    // The events of a job that has ended are printed, too.
     let id = jobs["data"][0]["id"].as_str().unwrap();
     let watch = program(&["job", "watch", id, "--server", &daemon.http]);
     let (code, told, _) = outcome(watch).await;

@@ -286,7 +286,7 @@ async fn an_answer_that_cannot_fit_is_blamed_on_the_field_that_asks_for_it() {
             "{message}"
         );
     }
-    // The whole context and a little less: nobody asked for the 16 tokens that are taken by themselves.
+    // The whole context and a little less: the 16 tokens of the default were not asked for.
     let context = daemon.get("/v1/models").await.1["data"][0]["max_model_len"]
         .as_u64()
         .unwrap();

@@ -1,5 +1,5 @@
-//! Requests whose callers say how long they may take. The server keeps to that, with nobody's help: the client of these
-//! calls waits for whatever comes.
+//! Requests whose callers say how long they may take. The server keeps to that by itself: the client of these calls
+//! waits for whatever comes.
 
 use std::time::{Duration, Instant};
 

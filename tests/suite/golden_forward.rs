@@ -150,7 +150,7 @@ fn learned(model: &Model, ids: &[u32]) -> Vec<Vec<f32>> {
     rows(&model.log_probs(&hidden).expect("log-probabilities"))
 }
 
-/// Holds a model to f32 answers: log-probabilities in both lives, and the greedy continuation.
+/// Holds a model to f32 answers: log-probabilities of serving and of learning, and the greedy continuation.
 fn assert_answers(name: &str, model: &Model, prompts: &[Prompt]) {
     for (at, prompt) in prompts.iter().enumerate() {
         let (off, _) = distance(&learned(model, &prompt.ids), &prompt.log_probs);

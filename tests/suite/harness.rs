@@ -1,5 +1,5 @@
 //! A whole daemon inside the test's process: a tiny base with random weights, the real registry, scheduler and trainer,
-//! and both doors on free ports of 127.0.0.1.
+//! and HTTP and gRPC on free ports of 127.0.0.1.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -249,7 +249,7 @@ impl Daemon {
         answer(self.client.delete(format!("{}{path}", self.http))).await
     }
 
-    /// Stops accepting, waits for both doors and the engine, ends the trainer, and leaves the state.
+    /// Stops accepting, waits for both protocols and the engine, ends the trainer, and leaves the state.
     pub async fn stop(self) -> TempDir {
         self.stop.cancel();
         for door in self.doors {

@@ -1,4 +1,4 @@
-//! The house rules a compiler does not check: which layer may import which, how long a file may grow,
+//! The rules a compiler does not check: which layer may import which, how long a file may grow,
 //! and where `unsafe` may live.
 
 use std::fs;

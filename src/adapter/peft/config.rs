@@ -12,7 +12,7 @@ pub struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// `file` is the name to blame when the text is no JSON object.
+    /// `file` is the name in the error when the text is no JSON object.
     pub fn parse(file: &str, text: &[u8]) -> Result<Self, AdapterFault> {
         if let Some(why) = lfs_pointer(text) {
             return Err(AdapterFault::new(file, why));

@@ -1,5 +1,5 @@
 //! peft: adapter folders as PEFT writes them, to checked weights and back.
-//! Every byte is judged before anything is returned; what cannot be honoured exactly is refused by name.
+//! Every byte is checked before anything is returned; what cannot be honoured exactly is refused by name.
 
 mod config;
 mod generation;

@@ -12,7 +12,7 @@ use crate::domain::Targets;
 const ALL_LINEAR: &str = "all-linear";
 const TARGETS: &str = "target_modules";
 const EXCLUDED: &str = "exclude_modules";
-/// Longer patterns, and lists of more entries, serve nobody.
+/// Longer patterns, and lists of more entries, have no use.
 const MAX_PATTERN: usize = 4096;
 const MAX_ENTRIES: usize = 16_384;
 

@@ -1,5 +1,5 @@
-//! `adapter_model.safetensors` as named, checked arrays. Nothing is believed: the header is bounded, other formats
-//! are recognised by their first bytes, no name comes twice, and every number is finite and of a sane size.
+//! `adapter_model.safetensors` as named, checked arrays. Nothing is taken on trust: the header is bounded, other
+//! formats are recognised by their first bytes, no name comes twice, and every number is finite and of a sane size.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -23,7 +23,7 @@ pub struct Tensors<'a> {
 }
 
 impl<'a> Tensors<'a> {
-    /// `name` is the file to blame.
+    /// `name` is the file that errors name.
     pub fn parse(name: &str, bytes: &'a [u8]) -> Result<Self, AdapterFault> {
         let fault = |why: String| AdapterFault::new(name, why);
         if let Some(why) = lfs_pointer(bytes) {

@@ -158,7 +158,8 @@ fn timeout(metadata: &MetadataMap) -> Option<f64> {
         _ => return None,
     };
     let seconds = f64::from(number.parse::<u32>().ok()?) * unit;
-    // The transport ends a call that was not accepted by then, with a worse word. No time at all is over at once.
+    // The transport ends a call that was not accepted by then, with a less exact status. No time at all is over at
+    // once.
     let before = (seconds - AHEAD).max(seconds / 2.0).max(1e-9);
     (seconds <= DAY).then_some(before)
 }
@@ -202,7 +203,7 @@ macro_rules! make {
 
 each_number!(make);
 
-/// Ranges are judged where every protocol's requests meet; here only what the domain's types cannot hold.
+/// Ranges are checked where every protocol's requests meet; here only what the domain's types cannot hold.
 fn sampling(asked: pb::Sampling) -> Result<Sampling, Reason> {
     let numbers = numbers(&asked);
     let logprobs = asked.logprobs.map(|count| {

@@ -19,7 +19,7 @@ use crate::gateway::Gateway;
 
 pub use server::serve;
 
-/// What the services tell the program's telemetry.
+/// What the services report to the program's telemetry.
 pub trait Telemetry: Send + Sync {
     /// A call has ended; `route` is one of a fixed set, `code` as the protocol spells it.
     fn called(&self, _route: &str, _code: &'static str) {}

@@ -47,7 +47,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    // Before anybody can ask: the service's own first state is one that nobody has looked at.
+    // Before the first request: the service's own first state is set without asking the gateway.
     let serving = gateway.health().ready.is_ok();
     say(&reporter, serving).await;
     let watching = tokio::spawn(report(reporter, serving, gateway.clone(), stop.clone()));

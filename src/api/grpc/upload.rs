@@ -37,7 +37,7 @@ impl<T> Upload<T> {
             .ok_or_else(|| status(Reason::field("header", "must come first")))
     }
 
-    /// The next message; a sender who pauses or drips has lost its turn.
+    /// The next message; a sender that pauses or is too slow is refused.
     pub async fn next(&mut self) -> Result<Option<T>, Status> {
         let next = self.clock.wait(self.parts.message()).await;
         next.map_err(status)?

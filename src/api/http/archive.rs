@@ -43,8 +43,8 @@ pub(super) fn packing(head: &[u8]) -> Result<Option<Coding>, Reason> {
     }
 }
 
-/// What an adapter cannot be without. A compressed archive is told what it lacks, and what it has: its sender cannot see
-/// which of them was unpacked.
+/// What an adapter cannot be without. The refusal of a compressed archive also names the files it has, since its sender
+/// cannot see what it was unpacked to.
 ///
 /// # Errors
 /// Where a file is missing.
@@ -80,7 +80,7 @@ pub(super) fn unpack(bytes: &Bytes) -> Result<Files, Reason> {
             return Err(broken(format!("it has more than {MAX_ENTRIES} entries")));
         }
         let (start, size) = (entry.raw_file_position(), entry.size());
-        // Files come in whole blocks; whoever seeks over what is missing does not notice.
+        // Files come in whole blocks; a reader that seeks over what is missing does not notice.
         let padded = size.checked_next_multiple_of(BLOCK);
         let end = padded.and_then(|padded| start.checked_add(padded));
         if end.is_none_or(|end| end > bytes.len() as u64) {

@@ -157,7 +157,7 @@ impl Call {
         request.collect(pieces(body), announced, clock, limit).await
     }
 
-    /// As [`Self::upload`], of an archive: a compressed one is unpacked on the way. Also told is whether it was.
+    /// As [`Self::upload`], of an archive: a compressed one is unpacked on the way. The flag says whether it was.
     pub async fn archive(self, limit: usize) -> Result<(Request, Bytes, bool), Fault> {
         let Self { request, body } = self.within(limit)?;
         let clock = Clock::start(request.app.config.limits.pace);
@@ -216,7 +216,7 @@ impl Call {
 
 /// A refusal that does not wait for the body.
 pub(super) fn refuse(headers: &HeaderMap, body: Body, reason: Reason) -> Fault {
-    // Who asks before sending has sent nothing, and must not be told to.
+    // A client that waits for `100 continue` has sent nothing, and reading the body would ask it to.
     if !headers.contains_key(header::EXPECT) {
         discard(body.into_data_stream());
     }

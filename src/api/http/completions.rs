@@ -160,7 +160,7 @@ pub(super) async fn create(call: Call) -> Outcome {
     let claims = request.claims(completion.model, completion.adapter);
     let answers = request.gateway().ask(&claims, asks).await;
     let answers = answers.map_err(|reason| match reason {
-        // Nobody asked for the length that is taken when nothing is said.
+        // The default length was taken, so the refusal names the prompt and not a field that was not sent.
         Reason::AnswerTooLong { .. } if !completion.says_length => {
             Fault::from(reason).about("prompt")
         }

@@ -43,7 +43,7 @@ use crate::gateway::Gateway;
 pub use origin::Origins;
 pub use server::serve;
 
-/// What the doors tell the program's telemetry, and where `/metrics` comes from.
+/// What HTTP reports to the program's telemetry, and where `/metrics` comes from.
 pub trait Telemetry: Send + Sync {
     /// The Prometheus text exposition.
     fn exposition(&self) -> String;
@@ -70,7 +70,7 @@ pub struct Config {
     pub header_patience: Duration,
     /// Connections beyond the limit that may still ask the probes, and are refused anything else.
     pub spare_connections: usize,
-    /// Pages of other places that browsers may let in.
+    /// Pages of other origins that may use this server from a browser.
     pub origins: Origins,
 }
 

@@ -1,5 +1,5 @@
-//! Pages of the web: which of them may read answers and change things here (`server.cors_origins`), and what their browsers
-//! are told. Whatever is no browser sends no `Origin` and is no concern of this file.
+//! Pages of the web: which of them may read answers and change things here (`server.cors_origins`), and which
+//! headers say so. Clients other than browsers send no `Origin`, and nothing here concerns them.
 
 #[cfg(test)]
 mod tests;
@@ -28,7 +28,7 @@ const REMEMBERED: &str = "7200";
 /// Of an origin that is repeated in an error.
 const CLIP: usize = 120;
 
-/// Pages that may use this server from other places.
+/// Pages of other origins that may use this server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origins {
     any: bool,
@@ -36,7 +36,7 @@ pub struct Origins {
     listed: Vec<String>,
 }
 
-/// Who a request comes from, as far as its browser says.
+/// Where a request comes from, as far as its browser says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
     /// No browser, or a page of this server.
@@ -137,7 +137,7 @@ impl Origins {
         Ok(response)
     }
 
-    /// What any answer says to the browser of whoever asked.
+    /// Adds the headers that tell a browser whether the page may read the answer.
     pub(super) fn mark(&self, source: &Source, answer: &mut HeaderMap) {
         if !self.is_open() {
             return;

@@ -31,7 +31,7 @@ const STREAM_OPTIONS: Shape = Shape {
     ]],
 };
 
-/// How many tokens are told beside each token of an answer.
+/// How many alternatives are reported with each token of an answer.
 pub(super) const ALTERNATIVES: Kind = Kind::Integer {
     min: 0,
     max: sampling::MAX_ALTERNATIVES as i64,

@@ -183,7 +183,7 @@ pub(super) async fn tokenize(call: Call) -> Outcome {
 
 pub(super) async fn detokenize(call: Call) -> Outcome {
     let (request, ask) = call.read::<DetokenizeAsk>(&DETOKENIZE).await?;
-    // All share one vocabulary; a name that does not exist is told all the same.
+    // All share one vocabulary; a name that does not exist is refused all the same.
     request
         .gateway()
         .check_claims(&request.claims(ask.model, ask.adapter))?;

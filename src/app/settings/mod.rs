@@ -1,4 +1,4 @@
-//! settings: what the daemon is told, from defaults < TOML file < environment < flags.
+//! settings: how the daemon is configured, from defaults < TOML file < environment < flags.
 //! Unknown keys are errors with a suggestion, and every mistake is reported at once.
 
 mod layers;

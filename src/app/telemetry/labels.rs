@@ -33,7 +33,7 @@ impl Labels {
         self.most
     }
 
-    /// Takes labels back from names that are gone, and tells which.
+    /// Takes labels back from names that are gone, and says which.
     pub fn release(&self, exists: impl Fn(&str) -> bool) -> Vec<String> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let (kept, gone) = known.drain().partition(|name| exists(name));

@@ -1,8 +1,8 @@
 //! settings: the hyperparameters of a training job, as one table.
 //!
-//! A row of `table.rs` is a hyperparameter at every door: its flag of `adapterd train`, its fields on HTTP and gRPC, its
-//! range and default, its help. What a row cannot say (settings that limit each other, what a parent adapter dictates,
-//! what a model can read) is the trainer's.
+//! A row of `table.rs` is a hyperparameter in every interface: its flag of `adapterd train`, its fields on HTTP and
+//! gRPC, its range and default, its help. What a row cannot say (settings that limit each other, what a parent adapter
+//! dictates, what a model can read) is the trainer's.
 
 mod recipe;
 mod table;
@@ -65,7 +65,7 @@ pub enum Kind {
     Modules,
 }
 
-/// A value of a setting, to be judged or shown.
+/// A value of a setting, to be checked or shown.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Said<'a> {
     Flag(bool),
@@ -108,7 +108,7 @@ impl Setting {
         }
     }
 
-    /// The value that a text of the command line means, its range not yet judged.
+    /// The value that a text of the command line means, its range not yet checked.
     pub fn parse(&self, text: &str) -> Result<Value, String> {
         Ok(match self.kind {
             Kind::Flag | Kind::Off => json!(text.parse::<bool>().map_err(|e| e.to_string())?),

@@ -130,7 +130,7 @@ macro_rules! make {
 each_setting!(make);
 
 impl Wishes {
-    /// Judges each of them alone, for the method that is asked for.
+    /// Checks each of them alone, for the method that is asked for.
     ///
     /// # Errors
     /// `BadField` with the recipe's name of the setting.

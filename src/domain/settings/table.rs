@@ -1,7 +1,7 @@
 //! The rows. A new hyperparameter is a row here and its use; `training.proto` gets a field of the same name, or the
 //! build says that it is missing, and `docs/training.md` the line that its test prints.
 //!
-//! - *said as*: the name at every door, after `or` the one that OpenAI's clients use instead;
+//! - *said as*: the name in every interface, after `or` the one that OpenAI's clients use instead;
 //! - *kept as*: its field of `Recipe`; an `Option` where nothing may stand for it;
 //! - *what it may be*: a `Kind`, or a short name for one (`recipe.rs`); the words of a `Choice` are in `values.rs`;
 //! - *where nothing is said*: `Is` a value, or `Made` by a function of `recipe.rs` that the words describe;

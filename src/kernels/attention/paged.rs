@@ -204,7 +204,7 @@ impl Work<'_> {
         let mut end = 0;
         let starts = queries.iter().map(|query| query.rows.clone());
         for rows in starts.chain([out.len() / row.max(1)..0]) {
-            // SAFETY: nobody else writes yet.
+            // SAFETY: no other thread writes yet.
             unsafe { out.part(end * row..rows.start * row) }.fill(MaybeUninit::new(0.0));
             end = rows.end;
         }

@@ -18,7 +18,7 @@ pub enum Stored {
     Q8,
 }
 
-/// The cache of one layer. Blocks are numbered from 0; which sequence uses which is the caller's affair.
+/// The cache of one layer. Blocks are numbered from 0; which sequence uses which is decided by the caller.
 pub struct Pages {
     slab: Slab,
     blocks: usize,

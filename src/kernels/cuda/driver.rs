@@ -184,7 +184,7 @@ impl Drop for Card {
         if self.enter().is_err() {
             return;
         }
-        // SAFETY: what `open` made, which nobody uses any more; a device that is gone has nothing to close.
+        // SAFETY: what `open` made, which is no longer used; a device that is gone has nothing to close.
         unsafe {
             if !self.stream.is_null() {
                 result::stream::synchronize(self.stream).ok();

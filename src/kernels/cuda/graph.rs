@@ -145,7 +145,7 @@ impl Recording for Graph {
 impl Drop for Graph {
     fn drop(&mut self) {
         if self.card.enter().is_ok() {
-            // SAFETY: nobody launches it any more; the driver lets launches that are under way end.
+            // SAFETY: it is not launched again; the driver lets launches that are under way end.
             unsafe { result::graph::exec_destroy(self.graph) }.ok();
         }
     }

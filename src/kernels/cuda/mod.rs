@@ -4,7 +4,8 @@
 //! Kernels are CUDA C without the toolkit's headers. `ptx.py` makes PTX of them ahead of time, which is part of the program;
 //! the driver alone is needed to run it. Tests run the same source on an emulated device (`tests/emulator`), also in a mode
 //! that sees every access to memory. The host's arms are their twins there. Where there is a device,
-//! `cargo test --release --features cuda --test device` runs the same cases on it.
+//! `cargo test --release --features cuda --test device` runs the same cases on it. A model does not run here yet: of
+//! the operations, `RmsNorm` alone has an arm that launches its kernel.
 
 pub mod norm;
 pub mod q8_0;

@@ -103,7 +103,7 @@ struct Places<'a> {
 /// Rounds some blocks of rows of one panel.
 ///
 /// # Safety
-/// Nobody else writes what belongs to these rows and blocks.
+/// No other thread writes what belongs to these rows and blocks.
 #[inline(always)]
 unsafe fn round(
     x: &[f32],

@@ -1,8 +1,8 @@
 //! quant: frozen weights in the format they are stored in, and products with them.
 //!
-//! The door is [`Matrix`]: it multiplies, gives rows back as f32, and multiplies by its transpose for a backward pass;
-//! [`frozen`] is the same as a tracked operation. Nobody outside knows how a format is laid out, and nothing here ever
-//! holds a dense copy of a whole matrix.
+//! The type that others use is [`Matrix`]: it multiplies, gives rows back as f32, and multiplies by its transpose for a
+//! backward pass; [`frozen`] is the same as an operation of a tape. How a format is laid out is not known outside, and
+//! nothing here ever holds a dense copy of a whole matrix.
 
 mod activations;
 mod codec;

@@ -40,7 +40,7 @@ pub trait After: Sync {
     /// at one, or at the last column.
     ///
     /// # Safety
-    /// y has m rows of n numbers, of which nobody else touches these columns.
+    /// y has m rows of n numbers, and no other thread reads or writes these columns.
     unsafe fn add(&self, layer: usize, columns: Range<usize>, y: *mut f32);
 }
 
@@ -79,7 +79,7 @@ impl<'a> Input<'a> {
         self.paired.get_or_init(|| paired::Rows::of(self.x, self.k))
     }
 
-    /// As int8; rounded once, whoever asks.
+    /// As int8; rounded once for all products that take them.
     pub fn rounded(&self) -> &Rounded {
         self.rounded.get_or_init(|| Rounded::of(self.x, self.k))
     }
@@ -94,7 +94,7 @@ pub(super) struct Output<'a> {
     memory: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: whoever writes promises that the places are its own, so this is a set of `&mut [f32]`.
+// SAFETY: every writer promises that no other has its places, so this is a set of `&mut [f32]`.
 unsafe impl Send for Output<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Output<'_> {}

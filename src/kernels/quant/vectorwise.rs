@@ -2,9 +2,9 @@
 //! scale each; features of x that are outliers keep all their bits and meet W's columns as plain numbers.
 //!
 //! The published method takes a column of x as an outlier for every row of a batch as soon as one row has an outlier there.
-//! Here each row decides for itself, or a token's answer would depend on its company. For a batch of one the two are the
-//! same; in a larger one a row keeps as outliers exactly the features that are its own, and its scale can only be finer
-//! for what it does not share.
+//! Here each row decides for itself, or a token's answer would depend on the rest of the batch. For a batch of one the
+//! two are the same; in a larger one a row keeps as outliers exactly the features that are its own, and its scale can
+//! only be finer for what it does not share.
 
 use std::ops::Range;
 

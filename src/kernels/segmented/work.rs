@@ -166,8 +166,8 @@ impl<'a> Call<'a> {
             |weights, at| weights.shape().block(at),
             |part, piece| {
                 let (data, stride) = &rows[part.output];
-                // SAFETY: as long as callers have checked the rows against this output, which nobody else has now; each piece of
-                // a part has its own columns, and parts of an output have rows of their own.
+                // SAFETY: as long as callers have checked the rows against this output, which is borrowed here alone;
+                // each piece of a part has its own columns, and parts of an output have rows of their own.
                 unsafe { self.expand(&hidden, part, &piece, data.as_mut_ptr(), *stride) };
             },
         );
@@ -230,7 +230,8 @@ impl<'a> Call<'a> {
     /// The second round for some columns of an output, which begin and end where blocks do.
     ///
     /// # Safety
-    /// The output's rows are at `y`, `stride` apart, as they were checked, and nobody else touches these columns.
+    /// The output's rows are at `y`, `stride` apart, as they were checked, and no other thread reads or writes these
+    /// columns.
     pub unsafe fn expand_columns(
         &self,
         hidden: &[f32],

@@ -16,7 +16,7 @@ use super::spec::Biases;
 use super::supply::At;
 use super::weights::{Fields, WeightError};
 
-/// Of families that share a name in GGUF files, the first is meant.
+/// Of families that share a name in GGUF files, the first is taken.
 pub static CATALOGUE: [&Family; 4] = [&LLAMA, &MISTRAL, &QWEN2, &QWEN3];
 
 /// What sets one family of decoders apart from the others: how its files describe it, and how a block is wired.

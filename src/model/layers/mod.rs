@@ -1,4 +1,4 @@
-//! layers: what decoders are wired from. Each is written once, for every architecture and for both lives of a model:
+//! layers: what decoders are wired from. Each is written once, for every architecture, for serving and for learning:
 //! a [`Step`] says whether rows attend over a cache or over the record they are packed in.
 
 mod attention;

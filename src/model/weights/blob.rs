@@ -38,8 +38,8 @@ impl Blob {
             return Err(WeightError::new(path.display().to_string(), "is empty"));
         }
         // SAFETY: the mapping is private and read-only, and is exposed only as `&[u8]`, valid for any bit pattern. What
-        // remains is a file changed by someone else while mapped: weights are published by rename, and the type's
-        // documentation states the limit.
+        // remains is a file that another process changes while it is mapped: weights are published by rename, and the
+        // type's documentation states the limit.
         let map = unsafe { Mmap::map(&file) }.map_err(wrong)?;
         Ok(Self(Arc::new(Bytes::Mapped(map))))
     }

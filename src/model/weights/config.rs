@@ -12,9 +12,9 @@ use super::keys::{Leftover, leftover};
 use crate::model::arch::{CATALOGUE, Family};
 use crate::model::spec::{Rope, Scaling, Spec};
 
-/// The largest number believed for any size, so that arithmetic on sizes cannot overflow.
+/// The largest number accepted for any size, so that arithmetic on sizes cannot overflow.
 pub(in crate::model) const LARGEST: usize = 1 << 28;
-/// The largest number of layers believed.
+/// The largest number of layers accepted.
 pub(super) const MOST_LAYERS: usize = 4096;
 
 /// Reads the text of a `config.json`.

@@ -188,7 +188,7 @@ impl Raw<'_> {
     }
 }
 
-/// Who refused rows on their way to int8.
+/// What refused rows on their way to int8.
 enum Refused {
     Weight(WeightError),
     Kernel(Error),

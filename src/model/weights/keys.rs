@@ -2,9 +2,9 @@
 //!
 //! Other software leaves keys of its own in these files, so a list of names cannot be complete, and a decoder that
 //! ignores part of its description answers wrongly without an error. So: what speaks of another part of a program (the
-//! tokenizer, training, bookkeeping) is told by its name or by how it begins or ends, and ignored. What a forward pass
-//! could read has to have the value that changes nothing. Anything else has to be unset. Tensors need no such guess:
-//! readers refuse every one that the spec does not call for.
+//! tokenizer, training, bookkeeping) is recognised by its name, or by how that begins or ends, and ignored. What a
+//! forward pass could read has to have the value that changes nothing. Anything else has to be unset. Tensors need no
+//! such guess: readers refuse every one that the spec does not call for.
 
 use serde_json::Value;
 

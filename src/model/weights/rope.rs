@@ -165,7 +165,8 @@ fn longrope(
     })
 }
 
-/// The scaling and its factor, which defaults to what is stated by the original context. arXiv 2309.00071; the attention factor defaults to `0.1 ln(factor) + 1`, or the ratio of two such terms when both
+/// The scaling and its factor, which defaults to what is stated by the original context.
+/// arXiv 2309.00071; the attention factor defaults to `0.1 ln(factor) + 1`, or the ratio of two such terms when both
 /// `mscale` and `mscale_all_dim` are given.
 fn yarn(
     rope: &mut Fields<'_>,

@@ -1,4 +1,4 @@
-//! For how long it is known who changed what. The clock stands still: each tick says what time it is.
+//! How long the record of changes is kept. The clock stands still: each tick says what time it is.
 
 use futures::stream;
 

@@ -1,5 +1,5 @@
 //! A process that dies while it publishes. Each case runs this test binary again as a child that ends itself, or is
-//! killed, at the moment in question; then the folder it leaves is opened and judged.
+//! killed, at the moment in question; then the folder it leaves is opened and checked.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};

@@ -28,8 +28,8 @@ impl<F: Forward> Engine<F> {
         }
     }
 
-    /// What the whole cache cannot hold is never admitted, and in the end would let nobody pass. Admission refuses it
-    /// with better words; this is the last line, whatever the limits were that it was checked against.
+    /// What the whole cache cannot hold is never admitted, and in the end would keep all others out. Admission refuses
+    /// it with better words; this is the last line, whatever the limits were that it was checked against.
     pub(super) fn refuse_impossible(&mut self) {
         let impossible = |answer: &&Answer| {
             let request = &self.requests[&answer.key.request];

@@ -1,4 +1,4 @@
-//! What a step brought: scores, chosen tokens, ended answers, and what each reader is told.
+//! What a step brought: scores, chosen tokens, ended answers, and the events for each reader.
 
 use std::time::Instant;
 
@@ -85,7 +85,7 @@ impl<F: Forward> Engine<F> {
         Ok(())
     }
 
-    /// The next token of the running answer `at`, told to its reader. `None` where the answer ended.
+    /// The next token of the running answer `at`, sent to its reader. `None` where the answer ended.
     fn choose(&mut self, at: usize, row: &[f32], now: Instant) -> Option<u32> {
         let answer = &mut self.running[at];
         let key = answer.key;

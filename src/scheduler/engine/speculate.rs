@@ -36,7 +36,7 @@ impl<F: Forward> Engine<F> {
                 continue;
             };
             let answer = &mut self.running[at];
-            // Nobody gives up a block for a guess.
+            // No answer is preempted for a guess.
             let positions = answer.computed + work.tokens + guess_count;
             if answer.table.grow(positions).is_ok() {
                 work.drafts = answer.draft(guess_count);

@@ -41,7 +41,7 @@ impl<F: Forward> Engine<F> {
         let running = self.running.len();
         let opens = |answer: &&Answer| answer.opening(&self.requests[&answer.key.request]);
         let opening = || self.running.iter().filter(opens);
-        // Of those who wait, as many as there are rows for.
+        // Of those that wait, as many as there are rows for.
         let waiting = self.waiting.iter().take(rows.saturating_sub(running));
         let prompts = || opening().chain(waiting.clone());
         let waited = prompts().map(|answer| answer.waited(now));
@@ -66,7 +66,7 @@ impl<F: Forward> Engine<F> {
     }
 
     pub(super) fn running_view(&self) -> Vec<policy::Running> {
-        // With a free block for each, nobody is preempted, and what that would free does not matter.
+        // With a free block for each, none is preempted, and what that would free does not matter.
         let scarce = self.pool.free() < self.running.len();
         let view = |answer: &Answer| {
             let request = &self.requests[&answer.key.request];

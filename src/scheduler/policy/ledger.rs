@@ -1,8 +1,8 @@
-//! What everybody has been given, in virtual tokens: who has had least for its weight comes first. Tenants share the
-//! machine, and the adapters of a tenant share what that has.
+//! The tokens computed for each tenant and adapter, at their cost: the one with least for its weight comes first.
+//! Tenants share the machine, and the adapters of a tenant share what that has.
 //!
-//! The counters are those of "Fairness in Serving Large Language Models" (Sheng et al., 2024). Whoever comes back after
-//! a pause is lifted to the least of those who stayed, so that time not used is not saved up.
+//! The counters are those of "Fairness in Serving Large Language Models" (Sheng et al., 2024). A tenant that comes
+//! back after a pause is lifted to the least of those present, so that time not used is not saved up.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ const UNITS: f32 = 1000.0;
 /// Accounts of the absent that are kept for what they had too much of; with more, all of these are forgotten.
 const REMEMBERED: usize = 1024;
 
-/// Who a request is for.
+/// The tenant and the adapter that a request counts for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Party {
     pub tenant: u64,
@@ -126,7 +126,7 @@ impl Level {
         }
         self.present -= 1;
         if self.present == 0 {
-            // Nobody was kept waiting, so nobody owes anybody.
+            // No tenant is present, so none was kept waiting and there is nothing to even out.
             self.accounts.clear();
             return false;
         }

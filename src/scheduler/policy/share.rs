@@ -1,5 +1,5 @@
 //! Whose turn it is. Free rows go by what tenants, and the adapters of one, have been given and are owed, in tokens; and
-//! where no row is free, nobody keeps two while another who waits and has none would come before.
+//! where no row is free, none keeps two while another that waits and has none would come first.
 
 use std::collections::HashMap;
 
@@ -95,7 +95,7 @@ impl<'l> Shares<'l> {
         *rows = rows.saturating_sub(1);
     }
 
-    /// Whoever was passed as often as may be comes first, whatever it holds.
+    /// An answer that was overtaken as often as is allowed comes first, whatever its tenant and adapter hold.
     pub fn rank(&self, answer: &Waiting) -> Rank {
         let best = self.best.get(&answer.party.tenant).copied();
         let risen = answer.priority.saturating_sub_unsigned(answer.minutes);
@@ -115,10 +115,10 @@ impl<'l> Shares<'l> {
         }
     }
 
-    /// The running answer that gives its row to the next of those waiting: the youngest of whoever holds most. A tenant
-    /// without a row takes one from a tenant with several, an adapter from an adapter of its tenant, a request from a
-    /// request. Since only second rows are taken, only for a first, and only by who then comes before, no row is taken
-    /// back.
+    /// The running answer that gives its row to the next of those waiting: the youngest of those with most rows. A
+    /// tenant without a row takes one from a tenant with several, an adapter from an adapter of its tenant, a request
+    /// from a request. Since only second rows are taken, only for a first, and only by one that then comes before, no
+    /// row is taken back.
     pub fn displaced<'a>(
         &self,
         running: &[Running],

@@ -72,7 +72,7 @@ mod tests {
             let sharing = sharing(&needs, tokens);
             let least = (0..sharing).filter(|&at| given[at] < needs[at]).map(|at| given[at]).min();
             let most = given.iter().max().copied().unwrap_or(0);
-            // Whoever goes short gets as much as anybody, to a token.
+            // Those that get less than they need get equally much, to a token.
             prop_assert!(least.is_none_or(|least| least >= 1 && least + 1 >= most), "{:?}", given);
         }
     }

@@ -5,7 +5,7 @@ use crate::scheduler::prefix::numbered;
 mod fair;
 mod properties;
 
-/// With nobody having been given anything yet.
+/// Before any tokens were computed for any tenant.
 fn plan(running: &[Running], waiting: &[Waiting], room: Room) -> Plan {
     super::plan(running, waiting, room, &Ledger::default())
 }

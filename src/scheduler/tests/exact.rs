@@ -1,5 +1,5 @@
 //! Bit for bit: whatever a request shares its steps, its blocks and its chunks with, and whether its tokens were
-//! guessed, it is told exactly the numbers it is told alone. With a real decoder, packed as bases are by default.
+//! guessed, it gets exactly the numbers it gets alone. With a real decoder, packed as bases are by default.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -102,7 +102,7 @@ impl Observe for Counts {
     }
 }
 
-/// What each is told, together; and the fewest blocks that were free.
+/// What each gets in a batch; and the fewest blocks that were free.
 fn together(
     model: &Real,
     asks: &[Ask],
@@ -129,7 +129,7 @@ fn together(
     (told.collect(), fewest)
 }
 
-/// What it is told by itself, whole prompt at once, every token a step. The softmax runs over blocks, so their size is
+/// What it gets alone, whole prompt at once, every token a step. The softmax runs over blocks, so their size is
 /// part of what an engine computes.
 fn alone(model: &Real, ask: &Ask, block_size: usize) -> Transcript {
     let shape = Shape {

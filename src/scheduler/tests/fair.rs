@@ -1,12 +1,12 @@
-//! Who is served when not all can be: the engine's accounts, as its readers feel them.
+//! Which requests are served when not all can be: the engine's accounts, as its readers see them.
 
 use super::super::admit::{Draft, Terms};
 use super::super::engine::Shape;
 use super::super::policy::ledger::Weights;
 use super::toy::*;
 
-/// A machine that is always busy: everyone asks for one answer after the other, several at a time. Returns the tokens
-/// each got.
+/// A machine that is always busy: each tenant asks for one answer after the other, several at a time. Returns the
+/// tokens each got.
 fn shared(bench: &mut Bench, turns: usize, everyone: &[(Terms, Option<u64>)]) -> Vec<usize> {
     let mut got = vec![0; everyone.len()];
     let ask = |bench: &mut Bench, who: usize, at: usize| {

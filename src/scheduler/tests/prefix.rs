@@ -93,7 +93,7 @@ fn what_is_reported_is_the_same_with_a_hit_and_without() {
         let mut bench = Bench::new(AMPLE);
         bench.answer(asked(false));
         let hit = bench.answer(asked(scored));
-        // Whoever wants to know the scores of a prompt has its rows computed.
+        // A prompt whose scores are asked for has its rows computed.
         assert_eq!(cached(&hit), if scored { 0 } else { 40 });
         assert_eq!(hit.afresh(), alone);
     }

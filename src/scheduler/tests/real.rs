@@ -1,4 +1,4 @@
-//! The engine with a real decoder: what it says in a crowd is what it says alone.
+//! The engine with a real decoder: a request gets the same answer alone or in a batch.
 
 use std::sync::Arc;
 

@@ -93,7 +93,7 @@ impl<'t> Machine<'t> {
         Ok(out)
     }
 
-    /// The body of the template or of a block, whose names nobody else sees.
+    /// The body of the template or of a block, whose names are its own.
     pub(super) fn run_block(&self, block: &Block, out: &mut String) -> Outcome<()> {
         self.budget.deeper()?;
         let activation = Activation::new(block.slots, None);

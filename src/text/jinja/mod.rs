@@ -54,14 +54,14 @@ pub(super) struct Template {
     marks_answers: bool,
 }
 
-/// What a rendering may take, and what it is told of the world.
+/// The budget of a rendering, and the time that its clock shows.
 #[derive(Default)]
 pub(super) struct Options {
     /// Steps before it is ended.
     pub steps: u64,
     /// Two characters to put around what `{% generation %}` blocks render.
     pub fence: Option<(char, char)>,
-    /// The time it is told; `None` for the present.
+    /// What its clock shows; `None` for the present.
     pub time: Option<DateTime<Local>>,
 }
 

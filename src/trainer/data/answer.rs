@@ -47,7 +47,7 @@ pub fn locate(template: &ChatTemplate, turns: &[Message], at: usize) -> Result<L
     })
 }
 
-/// Those marked parts that lie in the answer, where they cannot be told by counting.
+/// Those marked parts that lie in the answer, where they cannot be found by counting.
 fn within(
     marks: &[Range<usize>],
     template: &ChatTemplate,
@@ -192,7 +192,7 @@ struct Seam {
 }
 
 impl Seam {
-    /// `None` where that cannot be told.
+    /// `None` where that cannot be known.
     fn of(
         template: &ChatTemplate,
         whole: &[Message],

@@ -2,8 +2,8 @@
 //!
 //! Reads records (`record`, `rows`), renders them as the model will see them (`render`, which finds the answers with
 //! `answer`), holds rows out (`split`), fixes their order (`order`), lays them out in forwards (`pack`), reports on a
-//! file's quality (`check`) and shows what the loss covers (`mask`). What it does not use of a file it tells (`unused`,
-//! `remarks`). Touches no tensor and no disk.
+//! file's quality (`check`) and shows what the loss covers (`mask`). What it does not use of a file it reports
+//! (`unused`, `remarks`). Computes nothing with a model and touches no disk.
 
 mod answer;
 mod check;
@@ -29,7 +29,7 @@ pub use render::{Example, Renderer, Sequence};
 pub use rows::{Parsed, Row, parse};
 pub use split::split;
 
-/// Bad rows that are told one by one; the rest are only counted.
+/// Bad rows that are reported one by one; the rest are only counted.
 pub const TOLD: usize = 20;
 
 /// The fault that refuses a file for its bad rows.

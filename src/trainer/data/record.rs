@@ -1,7 +1,7 @@
 //! One training record: the forms it may have, and why it may not be used.
 //!
 //! Here is decided which form a row has; `turns` and `pair` read lists of turns and questions with their answers,
-//! `flags` what is trained on, and `refused` names what cannot be used. Keys that nothing takes are told (`fields`).
+//! `flags` what is trained on, and `refused` names what cannot be used. Keys that are not used are reported (`fields`).
 
 mod fields;
 mod flags;

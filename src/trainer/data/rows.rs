@@ -77,7 +77,7 @@ fn unread(fault: &serde_json::Error) -> String {
     }
 }
 
-/// serde_json's message with its column only: the line is the file's affair.
+/// serde_json's message with its column only: reports name the line in the file themselves.
 fn plain(fault: &serde_json::Error) -> String {
     let text = fault.to_string();
     let said = text

@@ -1,4 +1,4 @@
-//! JSON in which no key appears twice: which of the two was meant, nobody can know.
+//! JSON in which no key appears twice: which of the two was meant cannot be known.
 
 use std::fmt;
 

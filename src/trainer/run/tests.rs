@@ -7,10 +7,10 @@ use crate::trainer::data::Sequence;
 use crate::trainer::recipe::Wishes;
 use crate::trainer::testing::{POISON, Toy, examples, recipe};
 
-/// Writes down what happens, and interrupts or kills the job where told to.
+/// Writes down what happens, and interrupts or kills the job at a given point.
 #[derive(Default)]
 struct Recorder {
-    /// Loss of each step; a step told twice must be the same.
+    /// Loss of each step; a step reported twice must be the same.
     losses: BTreeMap<u64, u64>,
     scores: Vec<(u64, Score)>,
     notes: Vec<String>,

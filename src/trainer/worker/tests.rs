@@ -150,7 +150,7 @@ impl Shop {
             .expect("the status is reached")
     }
 
-    /// Waits until the job has told of a step.
+    /// Waits until the job has stored the event of a step.
     async fn until_stepped(&self, id: &JobId) {
         let mut live = self.trainer.watch();
         let told = async {
@@ -163,7 +163,7 @@ impl Shop {
             .expect("a step is told");
     }
 
-    /// Loss of every step told, each once.
+    /// Loss of every step that has an event.
     async fn losses(&self, id: &JobId) -> BTreeMap<u64, f64> {
         let events = self.trainer.events(id, None, 100_000).await.unwrap().items;
         let mut losses = BTreeMap::new();
@@ -259,7 +259,7 @@ async fn a_job_trains_scores_publishes_and_its_name_answers() {
         pin: None,
     };
     assert!(shop.registry.lease(&choice).await.unwrap().is_some());
-    // The folder goes after the end is told, since a crash in between must still find its checkpoints.
+    // The folder goes after the end is stored, since a crash in between must still find its checkpoints.
     let folder = shop
         .folder
         .path()

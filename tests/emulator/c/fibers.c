@@ -99,7 +99,7 @@ static void run_fiber(void) {
   wait_for_turn();
 }
 
-// A failure that no fiber but the scheduler sees, told of one of them.
+// A failure that no fiber but the scheduler sees, reported as one of them.
 static void report_stuck(struct fiber *fiber, const char *format, ...) {
   va_list values;
   va_start(values, format);

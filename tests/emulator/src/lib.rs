@@ -27,7 +27,7 @@ pub enum Build {
     Mutant(usize),
 }
 
-/// Who runs next, of the threads that can.
+/// Which runs next, of the threads that can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     Forward,

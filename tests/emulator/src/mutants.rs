@@ -1,5 +1,5 @@
-// Deliberate mistakes in the product's kernels, each one a line that somebody could forget. Compiled in check mode, which has to
-// catch every one of them: that is what shows that the checks can fail. Read by the build script too.
+// Deliberate mistakes in the product's kernels, each one a line that could be forgotten. Compiled in check mode, which
+// has to catch every one of them: that is what shows that the checks can fail. Read by the build script too.
 
 /// A kernel file with one piece of text replaced.
 #[derive(Debug, Clone, Copy)]

@@ -189,7 +189,7 @@ impl Kind {
         }
     }
 
-    /// Whether the JSON type fits; values are judged afterwards.
+    /// Whether the JSON type fits; values are checked afterwards.
     pub(super) fn takes(&self, value: &Value) -> bool {
         match self {
             Self::Flag => value.is_boolean(),

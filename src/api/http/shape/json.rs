@@ -1,4 +1,4 @@
-//! Reading JSON strictly: a key that appears twice is a mistake, not the last one's victory.
+//! Reading JSON strictly: a key that appears twice is an error, where most readers silently take the last.
 
 use std::fmt;
 

@@ -123,7 +123,7 @@ impl Field {
         fields
     }
 
-    /// A field of other servers that does nothing here; `why` is told where a value asks for something.
+    /// A field of other servers that does nothing here; the refusal says `why` where a value asks for something.
     pub const fn unbuilt(
         name: &'static str,
         why: &'static str,

@@ -75,7 +75,7 @@ async fn in_turn(bench: &mut Bench<'_>, names: &[String]) -> Result<f64, Failure
     Ok(Numbers::of(firsts).median())
 }
 
-/// Adapters that are asked, beside which the crowd only exists.
+/// Adapters that get requests; all others are only registered.
 const FEW: usize = 5;
 /// Adapters that fit into memory.
 const ROOM: usize = 16;
@@ -89,7 +89,7 @@ pub async fn crowd(args: &AdaptersArgs) -> Result<Vec<Ratio>, Failure> {
     let names = few.target.add_adapters(FEW, few.rank()).await?;
     many.target.add_adapters(FEW, many.rank()).await?;
     for index in FEW..args.registered as usize {
-        // Rank 1: a crowd is its number, not the disk it takes.
+        // Rank 1: what counts is how many there are, not the disk they take.
         many.target
             .add(&format!("crowd-{index}"), 1, index as u64)
             .await?;

@@ -1,4 +1,4 @@
-//! Who comes first, and what everybody gets in the long run.
+//! Which answer comes first, and what each tenant and adapter gets in the long run.
 
 use super::super::ledger::GENERATED;
 use super::super::plan as plan_with;

@@ -9,7 +9,7 @@ fn party() -> impl Strategy<Value = Party> {
     (0u64..3, 0u64..3).prop_map(|(tenant, adapter)| Party { tenant, adapter })
 }
 
-/// What everybody has been given.
+/// What was computed for each tenant and adapter.
 fn ledger(spent: &[(Party, u64)]) -> Ledger {
     let mut ledger = Ledger::default();
     for &(party, tokens) in spent {
@@ -138,7 +138,7 @@ proptest! {
         let shares = Shares::of(&ledger, &running, &waiting);
         let admitted = |a: &&Waiting| plan.admit.contains(&a.key);
         for answer in waiting.iter().filter(|a| a.key.answer == 0 && !a.scoring && !gains(a, &running, &waiting, &plan)) {
-            // Nobody of the tenant got in, so its standing is still what it was.
+            // No answer of the tenant was admitted, so its standing is still what it was.
             let served = waiting.iter().filter(admitted).any(|a| a.party.tenant == answer.party.tenant);
             if served || plan.overtaken.contains(&answer.key) {
                 continue;

@@ -1,4 +1,4 @@
-//! The keys of one object of a row, taken one by one, so that what is left over can be told.
+//! The keys of one object of a row, taken one by one, so that what is left over can be reported.
 
 use std::collections::BTreeSet;
 

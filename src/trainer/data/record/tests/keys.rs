@@ -1,4 +1,4 @@
-//! Keys that are refused, told or as good as absent, and rows that cannot be used.
+//! Keys that are refused, reported or as good as absent, and rows that cannot be used.
 
 use serde_json::json;
 
