@@ -158,6 +158,9 @@ impl Array {
         if rows.len() == self.rows && rows.iter().enumerate().all(|(at, row)| at == *row) {
             return Ok(self.clone());
         }
+        if let Data::Accelerator(_) = self.data {
+            bail!("rows of {self:?} are selected on its device");
+        }
         let mut picked = Vec::with_capacity(rows.len() * self.width);
         for &row in rows {
             if row >= self.rows {

@@ -135,6 +135,9 @@ impl<'a> Run<'_, 'a> {
         O::Saved: 'a,
     {
         let arrays: Vec<&Array> = inputs.iter().map(|input| &input.array).collect();
+        if inputs.len() > Tape::MOST_INPUTS {
+            bail!("an operation of {} inputs", inputs.len());
+        }
         let wants = match self.tape {
             Some(_) => Wants::of(inputs.iter().map(|input| input.is_recorded())),
             None => Wants::default(),

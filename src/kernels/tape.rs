@@ -54,7 +54,7 @@ impl Parameter {
         self.array().dims()
     }
 
-    /// Changes its values; in place once every forward that used them is gone.
+    /// Changes its values, which lie on the host; in place once every forward that used them is gone.
     pub fn update(&self, change: impl FnOnce(&mut [f32])) {
         let array = self.0.array.write();
         change(array.unwrap_or_else(PoisonError::into_inner).values_mut());
@@ -253,8 +253,9 @@ fn gather(into: &mut Option<Array>, grad: Array) -> Result<()> {
 }
 
 fn add(sum: &mut Array, grad: &Array) -> Result<()> {
-    if sum.dims() != grad.dims() {
-        bail!("gradients {sum:?} and {grad:?} of one value");
+    let on_host = [&*sum, grad].iter().all(|array| array.is_on(&Device::Host));
+    if sum.dims() != grad.dims() || !on_host {
+        bail!("gradients {sum:?} and {grad:?} of one value cannot be added here");
     }
     let values = sum.values_mut().iter_mut().zip(grad.values());
     values.for_each(|(sum, grad)| *sum += grad);

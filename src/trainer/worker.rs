@@ -21,8 +21,6 @@ use crate::domain::{JobEvent, JobId, JobStatus, Level, Reason};
 use crate::kernels::pool::{self, Class};
 use crate::store::{self, Artefacts, JobError, JobRow, NewEvent};
 
-/// Far more than a step takes: the tape is walked by a loop.
-pub const STACK: usize = 64 << 20;
 /// Waiting is by notification; this only bounds the harm of one that got lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -33,9 +31,7 @@ pub fn start(shared: Arc<Shared>) -> std::io::Result<()> {
         .thread_name("trainer-storage")
         .enable_all()
         .build()?;
-    let thread = std::thread::Builder::new()
-        .name("trainer".into())
-        .stack_size(STACK);
+    let thread = std::thread::Builder::new().name("trainer".into());
     thread.spawn(move || {
         Worker {
             shared: &shared,
