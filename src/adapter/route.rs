@@ -3,11 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Adapter, Site, SiteMap};
+use super::{Adapter, Site};
 use crate::device::{Result, bail};
 use crate::kernels::op::{Run, Value};
 use crate::kernels::quant::Layer;
-use crate::kernels::segmented::{self, LowRank, Segment};
+use crate::kernels::segmented::{self, Segment};
 
 /// How a step changes what frozen linear layers make of their input.
 pub trait Adapt {
@@ -82,13 +82,13 @@ impl Adapt for Routed {
 
 /// One adapter on every row of any batch, computed as `Routed` computes it.
 pub struct Uniform {
-    pub low_rank: SiteMap<LowRank>,
+    pub adapter: Arc<Adapter>,
 }
 
 impl Uniform {
     fn segments(&self, site: Site, x: &Value) -> Vec<Segment<'_>> {
         let rows = 0..x.rows();
-        let weights = self.low_rank.get(site);
+        let weights = self.adapter.low_rank(site);
         weights
             .map(|weights| Segment { rows, weights })
             .into_iter()

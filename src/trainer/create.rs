@@ -10,7 +10,6 @@ use uuid::Uuid;
 use super::plan::{Data, Parent, Plan, settle};
 use super::recipe::Wishes;
 use super::service::Trainer;
-use crate::adapter::peft::Lora;
 use crate::domain::{AdapterChoice, AdapterName, FileId, JobId, JobStatus, JobView, Level, Reason};
 use crate::store::{Artefacts, JobRow, NewEvent, blocking, disk_fault, now};
 
@@ -62,15 +61,6 @@ impl Trainer {
             parent.as_ref().map(|parent| parent.adapter.as_ref()),
             &shared.base,
         )?;
-        if recipe.rank > self.max_rank {
-            return Err(Reason::field(
-                "rank",
-                format!(
-                    "{} is above {}, the most that is served",
-                    recipe.rank, self.max_rank
-                ),
-            ));
-        }
         let base = shared.base.clone();
         let from = parent.clone();
         let plan = blocking(move || {
@@ -83,9 +73,14 @@ impl Trainer {
             Plan::new(&base, recipe, from, data, created_at)
         })
         .await?;
+        let rank = plan.method.rank();
+        if rank > self.max_rank {
+            let why = format!("{rank} is above {}, the most that is served", self.max_rank);
+            return Err(Reason::field("rank", why));
+        }
         let id = JobId::new(&Uuid::new_v4().simple().to_string());
-        if let Some(parent) = &parent {
-            self.keep_parent(&id, &plan, parent).await?;
+        if parent.is_some() {
+            self.keep_parent(&id, &plan).await?;
         }
         self.record(id, job, &plan, created_at).await
     }
@@ -135,24 +130,10 @@ impl Trainer {
     }
 
     /// The adapter a job continues from is kept with the job: it may be unregistered before the job runs.
-    async fn keep_parent(&self, id: &JobId, plan: &Plan, parent: &Parent) -> Result<(), Reason> {
-        let weights = plan
-            .sites
-            .iter()
-            .filter_map(|site| {
-                parent
-                    .adapter
-                    .lora_site(site.shape.site)
-                    .map(|(a, b, _)| (site.shape.site, (a, b)))
-            })
-            .collect();
-        let files = Lora {
-            settings: &plan.settings,
-            base_name: &self.shared.base.name,
-            weights: &weights,
-        }
-        .files()
-        .map_err(|fault| Reason::Internal(fault.to_string()))?;
+    async fn keep_parent(&self, id: &JobId, plan: &Plan) -> Result<(), Reason> {
+        let start = plan.method.start();
+        let files = start.and_then(|start| start.files(&self.shared.base.name));
+        let files = files.map_err(|fault| Reason::Internal(fault.to_string()))?;
         let kept = Artefacts::within(&self.shared.job_folder(id));
         blocking(move || {
             let files: Vec<_> = files

@@ -86,14 +86,17 @@ fn base() -> Base {
     .unwrap()
 }
 
-fn adapter(base: &Base, files: &peft::Files) -> Adapter {
-    let fit = Fit {
+fn fit(base: &Base) -> Fit<'_> {
+    Fit {
         sites: base.model.sites(),
         base_digest: base.digest,
         max_rank: 64,
         precision: Precision::Exact,
-    };
-    peft::read(files, &fit).unwrap()
+    }
+}
+
+fn adapter(base: &Base, files: &peft::Files) -> Adapter {
+    peft::read(files, &fit(base)).unwrap()
 }
 
 fn folder(path: &str) -> peft::Files {
@@ -137,10 +140,10 @@ fn go(base: &Base, wishes: &Wishes) -> (peft::Files, Vec<StepReport>) {
         train: &plan.train,
         held_out: &plan.held_out,
         checkpoints: None,
-        precision: Precision::Exact,
+        fit: fit(base),
     };
     let mut steps = Steps::default();
-    match train(&spec, plan.trainable().unwrap(), &mut steps).unwrap() {
+    match train(&spec, plan.method.start().unwrap(), &mut steps).unwrap() {
         Ending::Finished(finished) => {
             let files = publish::files(&plan, &base.name, &finished).unwrap();
             (files, steps.0)

@@ -14,6 +14,7 @@ mod follower;
 #[cfg(test)]
 mod golden;
 mod learner;
+mod methods;
 pub mod optimizer;
 mod plan;
 mod publish;
@@ -26,7 +27,6 @@ mod shared;
 mod step;
 #[cfg(test)]
 mod testing;
-mod trainable;
 mod verdict;
 mod worker;
 

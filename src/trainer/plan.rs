@@ -5,11 +5,10 @@ use std::sync::Arc;
 use super::checkpoint::Identity;
 use super::data::{Example, Order, Renderer, parse, refusal, split};
 use super::learner::Learner;
-use super::recipe::{Inherited, Wishes, resolve};
-use super::trainable::Trainable;
-use crate::adapter::peft::{LoraSettings, LoraSite, Selection};
-use crate::adapter::{Adapter, AdapterFault, SiteShape};
-use crate::domain::{Generation, Reason, Recipe, Targets};
+use super::methods::{self, Method};
+use super::recipe::{Wishes, resolve};
+use crate::adapter::Adapter;
+use crate::domain::{Generation, Reason, Recipe};
 use crate::model::Base;
 
 /// The bytes a job learns from and is measured on.
@@ -31,8 +30,7 @@ pub struct Parent {
 /// A job, ready to run on its base.
 pub struct Plan {
     pub recipe: Recipe,
-    pub settings: LoraSettings,
-    pub sites: Vec<LoraSite>,
+    pub method: Box<dyn Method>,
     pub parent: Option<Parent>,
     pub train: Vec<Example>,
     pub held_out: Vec<Example>,
@@ -44,55 +42,14 @@ pub struct Plan {
 
 /// Turns wishes into a recipe for `base`, with the shape of `parent` where the job continues one.
 pub fn settle(wishes: &Wishes, parent: Option<&Adapter>, base: &Base) -> Result<Recipe, Reason> {
-    let inherited = parent.map(lora_of).transpose()?;
-    if let (Some(wished), Some(settings)) = (&wishes.targets, inherited) {
-        let sites = base.model.sites();
-        let chosen = sites_of(
-            &LoraSettings {
-                selection: wanted(wished, sites)?,
-                ..settings.clone()
-            },
-            sites,
-        )?;
-        if chosen != sites_of(settings, sites)? {
-            let why = "contradicts `from`: the adapter it continues changes other layers; leave it out to inherit";
-            return Err(Reason::field("targets", why));
+    let shape = match parent {
+        None => None,
+        Some(parent) => {
+            let kind = methods::kind(methods::method_of(parent)?)?;
+            Some(kind.shape(parent, wishes, base.model.sites())?)
         }
-    }
-    let inherited = inherited.map(|settings| Inherited {
-        rank: settings.rank,
-        alpha: settings.alpha,
-        use_rslora: settings.use_rslora,
-        targets: settings.selection.targets.clone(),
-    });
-    resolve(wishes, inherited.as_ref(), base.model.context())
-}
-
-fn lora_of(parent: &Adapter) -> Result<&LoraSettings, Reason> {
-    parent.lora().ok_or_else(|| {
-        Reason::field(
-            "from",
-            format!("a {} adapter cannot be trained further here", parent.kind()),
-        )
-    })
-}
-
-fn sites_of(settings: &LoraSettings, sites: &[SiteShape]) -> Result<Vec<LoraSite>, Reason> {
-    settings.sites(sites).map_err(as_wish)
-}
-
-/// What a user asks for; unlike in a folder that was trained elsewhere, every name must be one of this base's.
-fn wanted(targets: &Targets, sites: &[SiteShape]) -> Result<Selection, Reason> {
-    let selection = Selection::of(targets.clone());
-    selection.check_names(sites).map_err(as_wish)?;
-    Ok(selection)
-}
-
-fn as_wish(AdapterFault { field, why }: AdapterFault) -> Reason {
-    match field.as_str() {
-        "target_modules" => Reason::field("targets", why),
-        _ => Reason::field(field, why),
-    }
+    };
+    resolve(wishes, shape.as_ref(), base.model.context())
 }
 
 impl Plan {
@@ -110,22 +67,9 @@ impl Plan {
         data: Data<'_>,
         time: i64,
     ) -> Result<Self, Reason> {
-        let settings = match &parent {
-            Some(parent) => LoraSettings {
-                dropout: recipe.dropout,
-                ..lora_of(&parent.adapter)?.clone()
-            },
-            None => LoraSettings {
-                rank: recipe.rank,
-                alpha: recipe.alpha,
-                use_rslora: recipe.use_rslora,
-                dropout: recipe.dropout,
-                selection: wanted(&recipe.targets, base.model.sites())?,
-                rank_pattern: Vec::new(),
-                alpha_pattern: Vec::new(),
-            },
-        };
-        let sites = sites_of(&settings, base.model.sites())?;
+        let adapter = parent.as_ref().map(|parent| parent.adapter.clone());
+        let kind = methods::kind(recipe.method)?;
+        let method = kind.settle(&recipe, adapter, base.model.sites())?;
         let renderer = Renderer {
             tokenizer: &base.tokenizer,
             template: &base.template.at(time),
@@ -151,8 +95,7 @@ impl Plan {
         };
         Ok(Self {
             recipe,
-            settings,
-            sites,
+            method,
             parent,
             train,
             held_out,
@@ -162,19 +105,9 @@ impl Plan {
         })
     }
 
-    /// What this job trains, before its first step.
-    pub fn trainable(&self) -> Result<Trainable, crate::device::Error> {
-        match &self.parent {
-            Some(parent) => Trainable::continuing(&self.sites, &parent.adapter),
-            None => Trainable::fresh(&self.sites, self.recipe.seed),
-        }
-    }
-
     /// Trainable and all parameters, as PEFT counts them.
     pub fn parameters(&self, learner: &dyn Learner) -> (u64, u64) {
-        let per_site =
-            |site: &LoraSite| (site.rank * (site.shape.inputs + site.shape.outputs)) as u64;
-        let trainable = self.sites.iter().map(per_site).sum();
+        let trainable = self.method.count();
         (trainable, learner.parameters() + trainable)
     }
 }

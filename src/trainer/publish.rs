@@ -8,7 +8,7 @@ use super::plan::Plan;
 use super::run::Finished;
 use super::shared::Shared;
 use super::worker::Worker;
-use crate::adapter::peft::{self, Files, Lora, PROVENANCE_FILE, Provenance};
+use crate::adapter::peft::{self, Files, PROVENANCE_FILE, Provenance};
 use crate::domain::{AdapterName, Generation, JobId, Level, Reason};
 use crate::registry::Registry;
 use crate::store::{JobRow, NewEvent, Publishing};
@@ -101,13 +101,7 @@ async fn is_published(
 
 /// The same job always gives the same bytes.
 pub fn files(plan: &Plan, base_name: &str, finished: &Finished) -> Result<Files, Fault> {
-    let weights = finished.trainable.weights();
-    let mut files = Lora {
-        settings: &plan.settings,
-        base_name,
-        weights: &weights,
-    }
-    .files()?;
+    let mut files = finished.trainable.files(base_name)?;
     let provenance = Provenance {
         base: Some(base_name.to_owned()),
         base_digest: Some(plan.identity.base_digest.clone()),

@@ -1,35 +1,27 @@
 //! From what a caller wishes to what will be done. Ranges and defaults are those of the settings' table; here is what
 //! holds between settings, the parent's shape, and what the model can read.
 
-use crate::domain::{Reason, Recipe, Targets};
+use crate::domain::{Reason, Recipe};
 
 pub use crate::domain::Wishes;
 
-/// The shape of the adapter a job continues from; it cannot be changed by the continuation.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Inherited {
-    pub rank: usize,
-    pub alpha: f64,
-    pub use_rslora: bool,
-    pub targets: Targets,
-}
-
-/// Turns wishes into the settings of one job, for a model that reads `context` tokens.
+/// Turns wishes into the settings of one job, for a model that reads `context` tokens. `shape` is what the adapter a job
+/// continues fixes; the wishes may repeat it.
 ///
 /// # Errors
 /// `BadField` naming the field, as the recipe has it.
-pub fn resolve(
-    wishes: &Wishes,
-    parent: Option<&Inherited>,
-    context: usize,
-) -> Result<Recipe, Reason> {
+pub fn resolve(wishes: &Wishes, shape: Option<&Wishes>, context: usize) -> Result<Recipe, Reason> {
     wishes.check()?;
     check_batches(wishes)?;
     if wishes.epochs.is_some() && wishes.steps.is_some() {
         let why = "give either `epochs` or `steps`, not both";
         return Err(Reason::field("steps", why));
     }
-    let recipe = inherit(wishes, parent)?.complete(context);
+    let wishes = match shape {
+        Some(shape) => &wishes.inherit(shape)?,
+        None => wishes,
+    };
+    let recipe = wishes.clone().complete(context);
     // What was made of the wishes keeps to the same ranges.
     Wishes::from(recipe.clone()).check()?;
     if recipe.max_seq > context {
@@ -43,39 +35,6 @@ pub fn resolve(
         return Err(Reason::field("adam_epsilon", why));
     }
     Ok(recipe)
-}
-
-/// The wishes with the parent's shape, which they may repeat.
-fn inherit(wishes: &Wishes, parent: Option<&Inherited>) -> Result<Wishes, Reason> {
-    let Some(parent) = parent else {
-        return Ok(wishes.clone());
-    };
-    same("rank", wishes.rank, parent.rank)?;
-    same("alpha", wishes.alpha, parent.alpha)?;
-    same("use_rslora", wishes.use_rslora, parent.use_rslora)?;
-    Ok(Wishes {
-        rank: Some(parent.rank),
-        alpha: Some(parent.alpha),
-        use_rslora: Some(parent.use_rslora),
-        targets: Some(parent.targets.clone()),
-        ..wishes.clone()
-    })
-}
-
-fn same<T: PartialEq + std::fmt::Display>(
-    field: &str,
-    wished: Option<T>,
-    inherited: T,
-) -> Result<(), Reason> {
-    match wished {
-        Some(wished) if wished != inherited => Err(Reason::field(
-            field,
-            format!(
-                "{wished} contradicts `from`: the adapter it continues has {inherited}; leave it out to inherit"
-            ),
-        )),
-        _ => Ok(()),
-    }
 }
 
 /// Rows in a step, rows in a forward, and their ratio must agree; any two give the third.

@@ -8,12 +8,12 @@ use super::data::{Example, Order};
 use super::evaluate::{Score, evaluate};
 use super::fault::{Fault, retry};
 use super::learner::Learner;
+use super::methods::Trainable;
 use super::optimizer::{AdamW, Settings};
 use super::schedule::LearningRate;
 use super::step::{StepAt, Stepped, TrainState};
-use super::trainable::Trainable;
 use super::verdict::{self, Losses};
-use crate::adapter::{Adapt, Precision, Unadapted};
+use crate::adapter::{Adapt, Fit, Unadapted};
 use crate::domain::{Level, Recipe};
 
 /// Training rows whose loss is taken before the first step and after the last, to see whether training helped.
@@ -31,7 +31,7 @@ pub struct RunSpec<'a> {
     /// `None`: nothing is saved and an interrupted job is lost.
     pub checkpoints: Option<&'a Checkpoints>,
     /// What adapters are rounded to when they are served, and so when they are scored.
-    pub precision: Precision,
+    pub fit: Fit<'a>,
 }
 
 /// What one step did, for those who follow the job.
@@ -94,17 +94,20 @@ pub enum Ending {
 }
 
 pub struct Finished {
-    pub trainable: Trainable,
+    pub trainable: Box<dyn Trainable>,
     pub progress: Progress,
 }
 
 /// Trains `trainable` to the end of the spec, going on from the newest checkpoint where there is one.
 pub fn run(
     spec: &RunSpec<'_>,
-    trainable: Trainable,
+    trainable: Box<dyn Trainable>,
     watch: &mut dyn Watch,
 ) -> Result<Ending, Fault> {
-    let names: Vec<String> = trainable.parameters().map(|(name, _)| name).collect();
+    let names: Vec<String> = { trainable.parameters() }
+        .into_iter()
+        .map(|(name, _)| name)
+        .collect();
     let (state, progress) = start(spec, trainable, &names, watch)?;
     let mut order = Order::new(spec.recipe, spec.train.len());
     let total = order.total_steps(spec.recipe);
@@ -153,7 +156,7 @@ pub fn run(
 /// The state to begin with: the newest whole checkpoint's, or a fresh one.
 fn start(
     spec: &RunSpec<'_>,
-    trainable: Trainable,
+    trainable: Box<dyn Trainable>,
     names: &[String],
     watch: &mut dyn Watch,
 ) -> Result<(TrainState, Progress), Fault> {
@@ -164,7 +167,7 @@ fn start(
         epsilon: recipe.adam_epsilon,
         weight_decay: recipe.weight_decay,
     };
-    let parameters = trainable.parameters();
+    let parameters = trainable.parameters().into_iter();
     let sizes: Vec<usize> = parameters.map(|(_, p)| p.array().len()).collect();
     let (found, damaged) = match spec.checkpoints {
         Some(checkpoints) => checkpoints.newest(names, &sizes)?,
@@ -248,15 +251,16 @@ impl<'c> Run<'c, '_> {
         let RunSpec {
             learner,
             recipe,
-            precision,
+            fit,
             ..
         } = self.spec;
-        let packed;
+        let served_adapter;
         let adapters: &dyn Adapt = match of {
             Of::Base => &Unadapted,
             Of::Adapter => {
-                packed = self.state.trainable.packed(*precision)?;
-                &packed
+                let served = self.state.trainable.served(fit)?;
+                served_adapter = served.map_err(|fault| self.diverged(fault.to_string()))?;
+                &served_adapter
             }
         };
         evaluate(*learner, recipe, adapters, examples, &mut || {

@@ -6,8 +6,9 @@ use super::clip;
 use super::data::{Example, Forward, forwards};
 use super::fault::Fault;
 use super::learner::Learner;
+use super::methods::{Masks, Trainable};
 use super::optimizer::AdamW;
-use super::trainable::{Learning, Masks, Trainable};
+use crate::adapter::Adapt;
 use crate::device::{Array, Device, Error};
 use crate::domain::{Checkpointing, Recipe};
 use crate::kernels::linear::Lookup;
@@ -29,7 +30,7 @@ pub struct Stepped {
 
 /// What is trained, and with what memory of earlier steps.
 pub struct TrainState {
-    pub trainable: Trainable,
+    pub trainable: Box<dyn Trainable>,
     pub optimizer: AdamW,
 }
 
@@ -73,14 +74,15 @@ impl TrainState {
             };
             let adapters = self.trainable.learning(masks);
             let seed = share as f32;
-            loss += share * learn(learner, forward, &adapters, tape, seed, &mut sums)?;
+            loss += share * learn(learner, forward, &*adapters, tape, seed, &mut sums)?;
         }
         let mut sums = self.in_order(sums)?;
         let grad_norm = clip::norm(&sums);
         let applied = loss.is_finite() && grad_norm.is_finite();
         if applied {
             clip::clip(&mut sums, grad_norm, recipe.max_grad_norm);
-            let parameters: Vec<_> = self.trainable.parameters().map(|(_, p)| p).collect();
+            let parameters = self.trainable.parameters().into_iter();
+            let parameters: Vec<_> = parameters.map(|(_, p)| p).collect();
             self.optimizer.step(at.learning_rate, &parameters, &sums);
             if !self.is_finite() {
                 return Err(Fault::Diverged {
@@ -102,7 +104,7 @@ impl TrainState {
 
     /// One gradient a parameter, in the parameters' order.
     fn in_order(&self, mut sums: HashMap<ParameterId, Array>) -> Result<Vec<Array>, Error> {
-        let parameters = self.trainable.parameters();
+        let parameters = self.trainable.parameters().into_iter();
         parameters
             .map(|(name, parameter)| {
                 let sum = sums.remove(&parameter.id());
@@ -112,7 +114,7 @@ impl TrainState {
     }
 
     fn is_finite(&self) -> bool {
-        let mut parameters = self.trainable.parameters();
+        let mut parameters = self.trainable.parameters().into_iter();
         parameters.all(|(_, p)| p.array().values().iter().all(|value| value.is_finite()))
     }
 }
@@ -121,7 +123,7 @@ impl TrainState {
 fn learn<'a>(
     learner: &'a dyn Learner,
     forward: &Forward,
-    adapters: &'a Learning<'a>,
+    adapters: &'a dyn Adapt,
     tape: Tape<'a>,
     share: f32,
     sums: &mut HashMap<ParameterId, Array>,

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use super::data::{Example, Sequence};
 use super::learner::Learner;
+use super::methods::{self, Trainable};
 use super::recipe::{Wishes, resolve};
 use super::rng::{self, Purpose};
-use super::trainable::Trainable;
-use crate::adapter::peft::{LoraSettings, Selection};
-use crate::adapter::{Adapt, Module, Site, SiteShape};
+use crate::adapter::{Adapt, Fit, Module, Precision, Site, SiteShape};
 use crate::device::{Array, Result};
-use crate::domain::{Recipe, Targets};
+use crate::domain::Recipe;
 use crate::kernels::loss::{FrozenHead, log_softmax};
 use crate::kernels::op::{Op, Run, Value, Wants};
 use crate::kernels::quant::{Format, Layer, Matrix};
@@ -53,17 +52,26 @@ impl Toy {
         }
     }
 
-    pub fn trainable(&self) -> Trainable {
-        let settings = LoraSettings {
-            rank: 3,
-            alpha: 6.0,
-            use_rslora: false,
-            dropout: 0.0,
-            selection: Selection::of(Targets::Pattern("all-linear".into())),
-            rank_pattern: Vec::new(),
-            alpha_pattern: Vec::new(),
-        };
-        Trainable::fresh(&settings.sites(&self.sites).unwrap(), 5).unwrap()
+    pub fn trainable(&self) -> Box<dyn Trainable> {
+        let recipe = recipe(Wishes {
+            rank: Some(3),
+            alpha: Some(6.0),
+            seed: Some(5),
+            ..Wishes::default()
+        });
+        let kind = methods::kind(recipe.method).unwrap();
+        let method = kind.settle(&recipe, None, &self.sites).unwrap();
+        method.start().unwrap()
+    }
+
+    /// What its adapters are served under.
+    pub fn fit(&self) -> Fit<'_> {
+        Fit {
+            sites: &self.sites,
+            base_digest: [0; 32],
+            max_rank: 64,
+            precision: Precision::Exact,
+        }
     }
 }
 

@@ -149,10 +149,10 @@ impl Worker<'_> {
             train: &plan.train,
             held_out: &plan.held_out,
             checkpoints: Some(&checkpoints),
-            precision: self.shared.registry.precision(),
+            fit: self.fit(),
         };
         let ending = pool::within(Class::Training(turns.clone()), || {
-            run(&spec, plan.trainable()?, &mut follower)
+            run(&spec, plan.method.start()?, &mut follower)
         });
         // Events from before a fault belong to the record as much as those from before the end.
         follower.store()?;
@@ -188,6 +188,17 @@ impl Worker<'_> {
         Ok(plan)
     }
 
+    /// What adapters of this base are read under when they are served.
+    fn fit(&self) -> Fit<'_> {
+        let base = &self.shared.base;
+        Fit {
+            sites: base.model.sites(),
+            base_digest: base.digest,
+            max_rank: usize::MAX,
+            precision: self.shared.registry.precision(),
+        }
+    }
+
     fn parent(&self, job: &JobRow) -> Result<Option<Parent>, Fault> {
         if job.view.recipe.from.is_none() {
             return Ok(None);
@@ -198,14 +209,11 @@ impl Worker<'_> {
             let bytes = kept.read(PARENT, name, u64::MAX)?;
             files.insert(name.to_owned(), bytes.into());
         }
-        let base = &self.shared.base;
-        let fit = Fit {
-            sites: base.model.sites(),
-            base_digest: base.digest,
-            max_rank: usize::MAX,
+        let exact = Fit {
             precision: Precision::Exact,
+            ..self.fit()
         };
-        let adapter = peft::read(&files, &fit)
+        let adapter = peft::read(&files, &exact)
             .map_err(|fault| Reason::adapter(format!("from.{}", fault.field), fault.why))?;
         Ok(Some(Parent {
             adapter: Arc::new(adapter),

@@ -106,6 +106,27 @@ macro_rules! make {
                 TABLE.iter().zip(said).filter_map(|(setting, said)| Some((setting, said?)))
             }
 
+            /// These wishes with what `shape` fixes.
+            ///
+            /// # Errors
+            /// `BadField` for one that says something else. Modules are compared by what they choose, elsewhere.
+            pub fn inherit(&self, shape: &Self) -> Result<Self, Reason> {
+                let said: Vec<_> = self.said().collect();
+                for (setting, fixed) in shape.said() {
+                    let wished = said.iter().find(|(other, _)| other.name == setting.name);
+                    if let Some((_, wished)) = wished
+                        && !matches!(setting.kind, Modules)
+                        && *wished != fixed
+                    {
+                        let why = format!(
+                            "{wished} contradicts `from`: the adapter it continues has {fixed}; leave it out to inherit"
+                        );
+                        return Err(Reason::field(setting.field, why));
+                    }
+                }
+                Ok(Self { $($($field: shape.$field.clone().or_else(|| self.$field.clone()),)*)* })
+            }
+
             /// What is not said takes its default, for a model that reads `context` tokens.
             pub fn complete(mut self, context: usize) -> Recipe {
                 Recipe {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::Targets;
 
 fn field(result: Result<Recipe, Reason>) -> String {
     match result {
@@ -197,18 +198,19 @@ fn values_out_of_range_name_their_field() {
 
 #[test]
 fn a_continuation_inherits_the_shape_and_may_not_contradict_it() {
-    let parent = Inherited {
-        rank: 4,
-        alpha: 12.0,
-        use_rslora: true,
-        targets: Targets::List(vec!["q_proj".into()]),
+    let parent = Wishes {
+        rank: Some(4),
+        alpha: Some(12.0),
+        use_rslora: Some(true),
+        targets: Some(Targets::List(vec!["q_proj".into()])),
+        ..Wishes::default()
     };
     let recipe = resolve(&Wishes::default(), Some(&parent), 512).unwrap();
     assert_eq!(
         (recipe.rank, recipe.alpha, recipe.use_rslora),
         (4, 12.0, true)
     );
-    assert_eq!(recipe.targets, parent.targets);
+    assert_eq!(Some(recipe.targets), parent.targets);
     let agreeing = Wishes {
         rank: Some(4),
         alpha: Some(12.0),

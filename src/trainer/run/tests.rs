@@ -97,7 +97,7 @@ fn go(
         train,
         held_out: &held_out,
         checkpoints: saved,
-        precision: Precision::Exact,
+        fit: toy.fit(),
     };
     run(&spec, toy.trainable(), recorder)
 }
@@ -360,7 +360,8 @@ fn an_adapter_that_ends_worse_than_it_began_diverges() {
     let (recipe, folder) = (recipe(wishes()), tempfile::tempdir().unwrap());
     let saved = checkpoints(folder.path(), &recipe);
     let trainable = Toy::new().trainable();
-    let names: Vec<String> = trainable.parameters().map(|(name, _)| name).collect();
+    let parameters = trainable.parameters().into_iter();
+    let names: Vec<String> = parameters.map(|(name, _)| name).collect();
     let values = trainable.values();
     let optimizer = AdamW::new(Settings::default(), values.iter().map(Vec::len));
     let tensors = Tensors {

@@ -1,46 +1,64 @@
 //! What a step must not do silently: lose a gradient, or give one to what is frozen.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
-use crate::adapter::peft::{self, Lora, LoraSettings, Selection};
-use crate::adapter::{Adapt, Fit, Precision, Routed, Unadapted};
-use crate::domain::Targets;
-use crate::kernels::op::{Run, Value};
+use crate::adapter::peft;
+use crate::adapter::{Fit, Precision, Routed, Unadapted};
+use crate::domain::{Method, Named, Wishes};
+use crate::kernels::op::Run;
 use crate::kernels::quant::Format;
 use crate::model::{Base, KvKind, Origin, Pack, Quant};
+use crate::trainer::methods;
+use crate::trainer::recipe::resolve;
 
 fn base(quant: Quant) -> Base {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models/llama");
     Base::open(&Origin::Folder(folder), Some(quant), KvKind::Auto).unwrap()
 }
 
-fn settings() -> LoraSettings {
-    LoraSettings {
-        rank: 4,
-        alpha: 8.0,
-        use_rslora: false,
-        dropout: 0.0,
-        selection: Selection::of(Targets::Pattern("all-linear".into())),
-        rank_pattern: Vec::new(),
-        alpha_pattern: Vec::new(),
+fn fit(base: &Base, precision: Precision) -> Fit<'_> {
+    Fit {
+        sites: base.model.sites(),
+        base_digest: base.digest,
+        max_rank: 64,
+        precision,
     }
 }
 
-/// An adapter of every linear layer whose B is not zero: where B is zero, as in a fresh adapter, A has no gradient.
-fn trainable(base: &Base) -> Trainable {
-    let trainable = Trainable::fresh(&settings().sites(base.model.sites()).unwrap(), 1).unwrap();
-    let mut values = trainable.values();
-    values
-        .iter_mut()
-        .skip(1)
-        .step_by(2)
-        .flatten()
-        .enumerate()
-        .for_each(|(i, b)| *b = (i % 7) as f32 * 0.01 - 0.03);
-    trainable.set(&values);
-    trainable
+/// One of each method, as fresh jobs begin with them.
+fn fresh(base: &Base) -> Vec<(Method, Box<dyn Trainable>)> {
+    let methods = Method::NAMES.iter().filter_map(|name| Method::named(name));
+    methods
+        .map(|method| {
+            let wishes = Wishes {
+                method: Some(method),
+                seed: Some(1),
+                ..Wishes::default()
+            };
+            let recipe = resolve(&wishes, None, 64).unwrap();
+            let kind = methods::kind(method).unwrap();
+            let settled = kind.settle(&recipe, None, base.model.sites()).unwrap();
+            let start = settled.start().unwrap();
+            let values: usize = start.values().iter().map(Vec::len).sum();
+            assert_eq!(values as u64, settled.count(), "{method:?}");
+            (method, start)
+        })
+        .collect()
+}
+
+/// The same with every number moved: where B is zero, as in a fresh LoRA, A has no gradient.
+fn moved(base: &Base) -> Vec<(Method, Box<dyn Trainable>)> {
+    let all = fresh(base);
+    for (_, trainable) in &all {
+        let mut values = trainable.values();
+        let numbers = values.iter_mut().flatten().enumerate();
+        numbers.for_each(|(i, value)| *value += (i % 7) as f32 * 0.01 - 0.03);
+        trainable.set(&values);
+    }
+    all
 }
 
 fn pack() -> (Pack, Vec<u32>) {
@@ -60,88 +78,137 @@ fn pack() -> (Pack, Vec<u32>) {
 fn every_trainable_tensor_gets_a_gradient_and_nothing_else_does() {
     for quant in [Quant::To(Format::F32), Quant::To(Format::Q8_0)] {
         let base = base(quant);
-        let trainable = trainable(&base);
-        let (pack, targets) = pack();
-        for recomputes in [false, true] {
-            let learning = trainable.learning(None);
-            let tape = match recomputes {
-                true => Tape::recomputing(&Device::Host),
-                false => Tape::new(&Device::Host),
-            };
-            let run = tape.run();
-            let hidden = base.model.learn(run, &pack, &learning).unwrap();
-            let losses = base.model.token_losses(run, &hidden, &targets).unwrap();
-            let seed = Array::new(vec![1.0; losses.len()], losses.dims()).unwrap();
-            let mut gradients = HashMap::new();
-            tape.backward(&losses, seed, &mut gradients).unwrap();
-            for (name, parameter) in trainable.parameters() {
-                let gradient = gradients
-                    .remove(&parameter.id())
-                    .unwrap_or_else(|| panic!("{name} has no gradient"));
-                let values = gradient.values();
-                assert!(
-                    values.iter().all(|g| g.is_finite()) && values.iter().any(|g| *g != 0.0),
-                    "{name}: {quant:?}"
-                );
+        for (method, trainable) in moved(&base) {
+            for recomputes in [false, true] {
+                let mut gradients = gradients(&base, &*trainable, recomputes);
+                for (name, parameter) in trainable.parameters() {
+                    let gradient = gradients
+                        .remove(&parameter.id())
+                        .unwrap_or_else(|| panic!("{method:?}: {name} has no gradient"));
+                    let values = gradient.values();
+                    assert!(
+                        values.iter().all(|g| g.is_finite()) && values.iter().any(|g| *g != 0.0),
+                        "{method:?}: {name}: {quant:?}"
+                    );
+                }
+                assert!(gradients.is_empty(), "{method:?}: {quant:?}");
             }
-            assert!(gradients.is_empty(), "{quant:?}");
         }
+    }
+}
+
+fn gradients(
+    base: &Base,
+    trainable: &dyn Trainable,
+    recomputes: bool,
+) -> HashMap<ParameterId, Array> {
+    let (pack, targets) = pack();
+    let learning = trainable.learning(None);
+    let tape = match recomputes {
+        true => Tape::recomputing(&Device::Host),
+        false => Tape::new(&Device::Host),
+    };
+    let run = tape.run();
+    let hidden = base.model.learn(run, &pack, &*learning).unwrap();
+    let losses = base.model.token_losses(run, &hidden, &targets).unwrap();
+    let seed = Array::new(vec![1.0; losses.len()], losses.dims()).unwrap();
+    let mut gradients = HashMap::new();
+    tape.backward(&losses, seed, &mut gradients).unwrap();
+    gradients
+}
+
+#[test]
+fn a_gradient_is_the_slope_of_the_loss() {
+    let base = base(Quant::To(Format::F32));
+    let (pack, targets) = pack();
+    for (method, trainable) in moved(&base) {
+        let gradients = gradients(&base, &*trainable, false);
+        let loss = || -> f64 {
+            let (run, learning) = (Run::host(), trainable.learning(None));
+            let hidden = base.model.learn(run, &pack, &*learning).unwrap();
+            let losses = base.model.token_losses(run, &hidden, &targets).unwrap();
+            losses.values().iter().copied().map(f64::from).sum()
+        };
+        // Along all gradients at once, the loss changes by their length.
+        let squares = gradients.values().flat_map(|gradient| gradient.values());
+        let length = squares.map(|g| f64::from(g * g)).sum::<f64>().sqrt();
+        let start = trainable.values();
+        let mut slope = 0.0;
+        for sign in [1.0, -1.0] {
+            let mut values = start.clone();
+            for ((_, parameter), values) in trainable.parameters().into_iter().zip(&mut values) {
+                let along = gradients[&parameter.id()].values();
+                let pairs = values.iter_mut().zip(along);
+                pairs.for_each(|(v, g)| *v += sign * 1e-3 * g / length as f32);
+            }
+            trainable.set(&values);
+            slope += f64::from(sign) * loss();
+        }
+        trainable.set(&start);
+        let slope = slope / 2e-3;
+        assert!(
+            (slope - length).abs() < 0.02 * length,
+            "{method:?}: {slope} along a gradient of {length}"
+        );
     }
 }
 
 #[test]
 fn a_fresh_adapter_changes_nothing() {
     let base = base(Quant::To(Format::F32));
-    let settings = trainable(&base);
     let (pack, _) = pack();
-    let plain = base.model.learn(Run::host(), &pack, &Unadapted).unwrap();
-    let mut values = settings.values();
-    values
-        .iter_mut()
-        .skip(1)
-        .step_by(2)
-        .for_each(|b| b.fill(0.0));
-    settings.set(&values);
-    let packed = settings.packed(Precision::Bf16).unwrap();
-    let scored = base.model.learn(Run::host(), &pack, &packed).unwrap();
-    assert_eq!(*plain, *scored);
+    let learn = |adapters: &dyn Adapt| {
+        let hidden = base.model.learn(Run::host(), &pack, adapters).unwrap();
+        hidden.into_array()
+    };
+    let plain = learn(&Unadapted);
+    for (method, trainable) in fresh(&base) {
+        let served = trainable.served(&fit(&base, Precision::Bf16)).unwrap();
+        assert_eq!(learn(&served.unwrap()), plain, "{method:?}");
+        assert_eq!(learn(&*trainable.learning(None)), plain, "{method:?}");
+    }
 }
 
 #[test]
-fn what_is_scored_is_what_will_be_served_bit_for_bit() {
+fn what_is_learned_is_what_is_served() {
     for (quant, precision) in [
         (Format::F32, Precision::Exact),
         (Format::Q8_0, Precision::Bf16),
         (Format::Q8_0, Precision::Exact),
     ] {
         let base = base(Quant::To(quant));
-        let trainable = trainable(&base);
-        let files = Lora {
-            settings: &settings(),
-            base_name: "base",
-            weights: &trainable.weights(),
-        }
-        .files()
-        .unwrap();
-        let fit = Fit {
-            sites: base.model.sites(),
-            base_digest: base.digest,
-            max_rank: 64,
-            precision,
-        };
-        let served = Arc::new(peft::read(&files, &fit).unwrap());
         let (pack, _) = pack();
-        let served = Routed {
-            segments: vec![(0..pack.tokens.len(), served)],
+        let learn = |adapters: &dyn Adapt| {
+            let hidden = base.model.learn(Run::host(), &pack, adapters).unwrap();
+            hidden.into_array()
         };
-        let scored = trainable.packed(precision).unwrap();
-        let bits = |hidden: Value| -> Vec<u32> {
-            hidden.values().iter().copied().map(f32::to_bits).collect()
-        };
-        let plain = bits(base.model.learn(Run::host(), &pack, &Unadapted).unwrap());
-        let [served, scored] = [&served as &dyn Adapt, &scored]
-            .map(|a| bits(base.model.learn(Run::host(), &pack, a).unwrap()));
-        assert!(scored == served, "{quant:?} {precision:?}");
-        assert!(scored != plain, "{quant:?} {precision:?}");
+        let plain = learn(&Unadapted);
+        for (method, trainable) in moved(&base) {
+            let learned = learn(&*trainable.learning(None));
+            let scored = learn(&trainable.served(&fit(&base, precision)).unwrap().unwrap());
+            let files = trainable.files("base").unwrap();
+            let served = Arc::new(peft::read(&files, &fit(&base, precision)).unwrap());
+            assert_eq!(served.kind(), method.name());
+            let served = learn(&Routed {
+                segments: vec![(0..pack.tokens.len(), served)],
+            });
+            assert_eq!(scored, served, "{method:?} {quant:?} {precision:?}");
+            assert_ne!(scored, plain, "{method:?} {quant:?} {precision:?}");
+            // Rounding of factors and of activations lies between the two.
+            let far = |a: &Array, b: &Array| -> f32 {
+                let pairs = a.values().iter().zip(b.values());
+                pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+            };
+            let bound = if precision == Precision::Exact {
+                1e-3
+            } else {
+                0.1
+            };
+            let (off, moved) = (far(&learned, &served), far(&plain, &served));
+            assert!(
+                off < bound && off < 0.2 * moved,
+                "{method:?} {quant:?} {precision:?}: {off} of {moved}"
+            );
+        }
     }
 }

@@ -1,0 +1,225 @@
+//! LoRA: factors A and B beside chosen linear layers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Masks, Method, Trainable, as_wish};
+use crate::adapter::peft::{self, Files, LoraSettings, LoraSite, Selection, tensor_names};
+use crate::adapter::{Adapt, Adapter, Site, SiteMap, SiteShape};
+use crate::device::{Array, Result, bail};
+use crate::domain::{self, Reason, Recipe, Targets, Wishes};
+use crate::kernels::lowrank::{Setting, Through};
+use crate::kernels::op::{Run, Value};
+use crate::kernels::quant::Layer;
+use crate::kernels::tape::Parameter;
+use crate::trainer::rng::{self, Purpose};
+
+pub struct Kind;
+
+impl super::Kind for Kind {
+    fn method(&self) -> domain::Method {
+        domain::Method::Lora
+    }
+
+    fn shape(
+        &self,
+        parent: &Adapter,
+        wishes: &Wishes,
+        sites: &[SiteShape],
+    ) -> std::result::Result<Wishes, Reason> {
+        let settings = settings_of(parent)?;
+        if let Some(wished) = &wishes.targets {
+            let selection = wanted(wished, sites)?;
+            let wished = LoraSettings {
+                selection,
+                ..settings.clone()
+            };
+            if sites_of(&wished, sites)? != sites_of(settings, sites)? {
+                let why = "contradicts `from`: the adapter it continues changes other layers; leave it out to inherit";
+                return Err(Reason::field("targets", why));
+            }
+        }
+        Ok(Wishes {
+            method: Some(domain::Method::Lora),
+            rank: Some(settings.rank),
+            alpha: Some(settings.alpha),
+            use_rslora: Some(settings.use_rslora),
+            targets: Some(settings.selection.targets.clone()),
+            ..Wishes::default()
+        })
+    }
+
+    fn settle(
+        &self,
+        recipe: &Recipe,
+        parent: Option<Arc<Adapter>>,
+        sites: &[SiteShape],
+    ) -> std::result::Result<Box<dyn Method>, Reason> {
+        let settings = match &parent {
+            Some(parent) => LoraSettings {
+                dropout: recipe.dropout,
+                ..settings_of(parent)?.clone()
+            },
+            None => LoraSettings {
+                rank: recipe.rank,
+                alpha: recipe.alpha,
+                use_rslora: recipe.use_rslora,
+                dropout: recipe.dropout,
+                selection: wanted(&recipe.targets, sites)?,
+                rank_pattern: Vec::new(),
+                alpha_pattern: Vec::new(),
+            },
+        };
+        Ok(Box::new(Lora {
+            sites: sites_of(&settings, sites)?,
+            settings,
+            parent,
+            seed: recipe.seed,
+        }))
+    }
+}
+
+fn settings_of(parent: &Adapter) -> std::result::Result<&LoraSettings, Reason> {
+    parent.lora().ok_or_else(|| {
+        let why = format!("a {} adapter cannot be trained further here", parent.kind());
+        Reason::field("from", why)
+    })
+}
+
+fn sites_of(
+    settings: &LoraSettings,
+    sites: &[SiteShape],
+) -> std::result::Result<Vec<LoraSite>, Reason> {
+    settings.sites(sites).map_err(as_wish)
+}
+
+/// What a user asks for; unlike in a folder that was trained elsewhere, every name must be one of this base's.
+fn wanted(targets: &Targets, sites: &[SiteShape]) -> std::result::Result<Selection, Reason> {
+    let selection = Selection::of(targets.clone());
+    selection.check_names(sites).map_err(as_wish)?;
+    Ok(selection)
+}
+
+struct Lora {
+    settings: LoraSettings,
+    sites: Vec<LoraSite>,
+    parent: Option<Arc<Adapter>>,
+    seed: u64,
+}
+
+impl Method for Lora {
+    fn count(&self) -> u64 {
+        let of = |site: &LoraSite| (site.rank * (site.shape.inputs + site.shape.outputs)) as u64;
+        self.sites.iter().map(of).sum()
+    }
+
+    fn rank(&self) -> usize {
+        self.sites.iter().map(|site| site.rank).max().unwrap_or(0)
+    }
+
+    fn start(&self) -> Result<Box<dyn Trainable>> {
+        let mut parts = SiteMap::default();
+        for site in &self.sites {
+            let (a, b) = match &self.parent {
+                Some(parent) => continued(parent, site)?,
+                None => fresh(site, self.seed)?,
+            };
+            let part = Part {
+                a: Parameter::new(a),
+                b: Parameter::new(b),
+                scale: site.scale as f32,
+            };
+            parts.insert(site.shape.site, part);
+        }
+        Ok(Box::new(Factors {
+            parts,
+            settings: self.settings.clone(),
+        }))
+    }
+}
+
+/// A uniform in ±1/√inputs (Kaiming's rule with a = √5, PEFT's default), B zero.
+fn fresh(LoraSite { shape, rank, .. }: &LoraSite, seed: u64) -> Result<(Array, Array)> {
+    let at = [shape.site.layer as u64, shape.site.module as u64];
+    let mut words = rng::stream(seed, Purpose::Init, &at);
+    let bound = 1.0 / (shape.inputs as f32).sqrt();
+    let values = (0..rank * shape.inputs).map(|_| bound * (2.0 * rng::unit(&mut words) - 1.0));
+    let a = Array::new(values.collect(), (*rank, shape.inputs))?;
+    Ok((a, Array::zeros((shape.outputs, *rank))))
+}
+
+/// The parent's factors.
+fn continued(parent: &Adapter, site: &LoraSite) -> Result<(Array, Array)> {
+    match parent.lora_site(site.shape.site) {
+        Some((a, b, _)) => Ok((a, b)),
+        None => bail!(
+            "the adapter to continue from has no factors for {}",
+            site.shape.site.path()
+        ),
+    }
+}
+
+/// A and B of every adapted layer, by layer and module.
+struct Factors {
+    parts: SiteMap<Part>,
+    settings: LoraSettings,
+}
+
+struct Part {
+    /// [rank, inputs]
+    a: Parameter,
+    /// [outputs, rank]
+    b: Parameter,
+    scale: f32,
+}
+
+impl Trainable for Factors {
+    fn parameters(&self) -> Vec<(String, &Parameter)> {
+        let parts = self.parts.iter();
+        parts
+            .flat_map(|(site, part)| tensor_names(site).into_iter().zip([&part.a, &part.b]))
+            .collect()
+    }
+
+    fn learning(&self, masks: Option<Masks>) -> Box<dyn Adapt + '_> {
+        Box::new(Learning {
+            parts: &self.parts,
+            masks,
+        })
+    }
+
+    fn files(&self, base_name: &str) -> Result<Files> {
+        let parts = self.parts.iter();
+        let weights: BTreeMap<Site, (Array, Array)> = parts
+            .map(|(site, part)| (site, (part.a.array(), part.b.array())))
+            .collect();
+        let lora = peft::Lora {
+            settings: &self.settings,
+            base_name,
+            weights: &weights,
+        };
+        lora.files()
+    }
+}
+
+struct Learning<'a> {
+    parts: &'a SiteMap<Part>,
+    masks: Option<Masks>,
+}
+
+impl Adapt for Learning<'_> {
+    fn through(&self, run: Run<'_, '_>, site: Site, x: &Value, layer: &Layer<'_>) -> Result<Value> {
+        let Some(part) = self.parts.get(site) else {
+            return layer.forward(run, x);
+        };
+        let op = Through {
+            weight: layer.weight.clone(),
+            bias: layer.bias.cloned(),
+            setting: Setting {
+                scale: part.scale,
+                dropout: self.masks.map(|masks| masks.at(site)),
+            },
+        };
+        run.op(op, &[x, &run.parameter(&part.a), &run.parameter(&part.b)])
+    }
+}

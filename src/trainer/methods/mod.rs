@@ -1,0 +1,122 @@
+//! methods: what a job trains, one file a method and one row of [`CATALOGUE`].
+//!
+//! A [`Kind`] turns a recipe into a [`Method`] that fits one base; that gives the [`Trainable`] a job starts with, which
+//! adapts the forwards it learns from and becomes the folder that is published; it is scored as that folder is served.
+//! Nothing else in the trainer knows which method runs.
+
+mod lora;
+mod masks;
+
+use std::sync::Arc;
+
+use crate::adapter::peft::{self, Files};
+use crate::adapter::{Adapt, Adapter, AdapterFault, Fit, SiteShape, Uniform};
+use crate::device::Result;
+use crate::domain::{self, Reason, Recipe, Wishes};
+use crate::kernels::tape::Parameter;
+
+pub use masks::Masks;
+
+/// A way to train, before anything is known of base and recipe.
+pub trait Kind: Sync {
+    fn method(&self) -> domain::Method;
+
+    /// What a job that continues `parent`, an adapter of this method, has to have in common with it. `wishes.targets`, where
+    /// said, must choose the same layers.
+    fn shape(
+        &self,
+        parent: &Adapter,
+        wishes: &Wishes,
+        sites: &[SiteShape],
+    ) -> std::result::Result<Wishes, Reason>;
+
+    /// For a base with these linear layers. `parent` is an adapter of this method.
+    fn settle(
+        &self,
+        recipe: &Recipe,
+        parent: Option<Arc<Adapter>>,
+        sites: &[SiteShape],
+    ) -> std::result::Result<Box<dyn Method>, Reason>;
+}
+
+/// A method with the settings of one job, fitted to a base.
+pub trait Method: Send + Sync {
+    /// Numbers that learn.
+    fn count(&self) -> u64;
+
+    /// The largest rank of an update; 0 where updates have none.
+    fn rank(&self) -> usize;
+
+    /// What is trained, before the first step: the parent's values, or seeded ones.
+    fn start(&self) -> Result<Box<dyn Trainable>>;
+}
+
+/// Parameters that learn, and what they do to a forward.
+pub trait Trainable: Send {
+    /// Each with its name in an adapter's weights file, always in the same order.
+    fn parameters(&self) -> Vec<(String, &Parameter)>;
+
+    /// Adapts a forward whose gradients are wanted.
+    fn learning(&self, masks: Option<Masks>) -> Box<dyn Adapt + '_>;
+
+    /// The folder it becomes. The same values give the same bytes.
+    fn files(&self, base_name: &str) -> Result<Files>;
+}
+
+impl dyn Trainable {
+    /// All values, one flat vector a parameter.
+    pub fn values(&self) -> Vec<Vec<f32>> {
+        let parameters = self.parameters().into_iter();
+        parameters
+            .map(|(_, parameter)| parameter.array().values().to_vec())
+            .collect()
+    }
+
+    /// The adapter as a registry serves it that reads it under `fit`, on every row.
+    ///
+    /// # Errors
+    /// The folder's fault, where it could not be served.
+    pub fn served(&self, fit: &Fit<'_>) -> Result<std::result::Result<Uniform, AdapterFault>> {
+        let files = self.files("")?;
+        Ok(peft::read(&files, fit).map(|adapter| Uniform {
+            adapter: Arc::new(adapter),
+        }))
+    }
+
+    /// Takes over what `values` gave, changed.
+    pub fn set(&self, values: &[Vec<f32>]) {
+        for ((_, parameter), new) in self.parameters().into_iter().zip(values) {
+            parameter.update(|values| values.copy_from_slice(new));
+        }
+    }
+}
+
+/// Every method that is trained.
+static CATALOGUE: [&dyn Kind; 1] = [&lora::Kind];
+
+/// The row of a method.
+pub fn kind(method: domain::Method) -> std::result::Result<&'static dyn Kind, Reason> {
+    let found = CATALOGUE.into_iter().find(|kind| kind.method() == method);
+    found.ok_or_else(|| Reason::field("method", "is not trained here"))
+}
+
+/// The method that made an adapter.
+pub fn method_of(adapter: &Adapter) -> std::result::Result<domain::Method, Reason> {
+    let mut methods = CATALOGUE.into_iter().map(|kind| kind.method());
+    let found = methods.find(|method| domain::Named::name(*method) == adapter.kind());
+    found.ok_or_else(|| {
+        let why = format!(
+            "a {} adapter cannot be trained further here",
+            adapter.kind()
+        );
+        Reason::field("from", why)
+    })
+}
+
+/// A fault of a folder's key, as one of the setting that it was made from.
+fn as_wish(AdapterFault { field, why }: AdapterFault) -> Reason {
+    match field.as_str() {
+        "target_modules" => Reason::field("targets", why),
+        _ => Reason::field(field, why),
+    }
+}
