@@ -1,11 +1,13 @@
-"""Writes PEFT LoRA folders for the models under `models/` to `adapters/`, and what PEFT answers with them.
+"""Writes PEFT folders (LoRA, DoRA, IA3) for the models under `models/` to `adapters/`, and what PEFT answers with them.
 
-    python make_adapters.py          # after make_models.py
+    python make_adapters.py [NAME…]  # after make_models.py; of the adapters, only those named
 
-A and B are random and large enough to change every answer. `expected/adapters/NAME.{json,safetensors}`: the first prompt
-of `make_models.py`, log-probabilities at every position and 64 greedy tokens, computed by PEFT from the folder on disk.
+A, B, magnitudes and IA3 vectors are random and far enough from neutral to change every answer.
+`expected/adapters/NAME.{json,safetensors}`: the first prompt of `make_models.py`, log-probabilities at every position and
+64 greedy tokens, computed by PEFT from the folder on disk.
 `adapters/refused.json` and `adapters/accepted.json` change single keys of `adapters/llama-plain/adapter_config.json`: the
-first list must be refused for the named field, the second must load and give the same answers.
+first list must be refused for the named field, the second must load and give the same answers. `refused_ia3.json` and
+`accepted_ia3.json` do so for `adapters/llama-ia3`, `refused_dora.json` and `accepted_dora.json` for `adapters/llama-dora`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import shutil
 from dataclasses import dataclass
 
 import torch
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from peft import IA3Config, LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
 from transformers import PreTrainedTokenizerFast
 
 import oracle
@@ -30,6 +32,7 @@ class Made:
     config: dict
     # Keys of the written config to restore, where PEFT resolves them before saving.
     as_given: tuple[str, ...] = ()
+    kind: type[PeftConfig] = LoraConfig
 
 
 MADE = {
@@ -58,6 +61,28 @@ MADE = {
         r=2, lora_alpha=4, target_modules=["q_proj", "v_proj", "up_proj"], exclude_modules=["layers.0.mlp.up_proj"],
     )),
     "qwen2-plain": Made("qwen2", 39, dict(r=8, lora_alpha=16, target_modules=["q_proj", "k_proj", "v_proj", "up_proj"])),
+    "llama-ia3": Made("llama", 51, dict(
+        target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"],
+    ), kind=IA3Config),
+    "llama-ia3-ffn": Made("llama", 52, dict(
+        target_modules=r".*\.(self_attn\.[qo]_proj|mlp\.(gate|up|down)_proj)",
+        feedforward_modules=r".*\.mlp\.(up|down)_proj",
+    ), kind=IA3Config),
+    # q_proj, k_proj and v_proj have biases in this base: IA3 scales them too, DoRA does not.
+    "qwen2-ia3": Made("qwen2", 53, dict(
+        target_modules=["q_proj", "k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj", "k_proj"],
+    ), kind=IA3Config),
+    "llama-dora": Made("llama", 54, dict(
+        r=4, lora_alpha=8, use_dora=True, target_modules="all-linear",
+    ), ("target_modules",)),
+    "llama-dora-rslora-patterns": Made("llama", 55, dict(
+        r=4, lora_alpha=4, use_dora=True, use_rslora=True, lora_dropout=0.1,
+        target_modules=["q_proj", "v_proj", "down_proj"], rank_pattern={"v_proj": 9},
+        alpha_pattern={"layers.1.self_attn.q_proj": 12},
+    )),
+    "qwen2-dora": Made("qwen2", 56, dict(
+        r=4, lora_alpha=8, use_dora=True, target_modules=["q_proj", "k_proj", "v_proj", "up_proj"],
+    )),
 }
 
 REFUSED: list[tuple[str, dict]] = [
@@ -126,24 +151,121 @@ ACCEPTED: list[dict] = [
 ]
 
 
+REFUSED_IA3: list[tuple[str, dict]] = [
+    ("fan_in_fan_out", {"fan_in_fan_out": True}),
+    ("modules_to_save", {"modules_to_save": ["lm_head"]}),
+    ("task_type", {"task_type": "SEQ_CLS"}),
+    ("task_type", {"task_type": "SEQ_2_SEQ_LM"}),
+    ("task_type", {"task_type": 1}),
+    ("brand_new_scaling", {"brand_new_scaling": 2}),
+    # Keys of LoRA that IA3 has not.
+    ("bias", {"bias": "all"}),
+    ("use_dora", {"use_dora": True}),
+    ("layers_to_transform", {"layers_to_transform": [0]}),
+    ("target_parameters", {"target_parameters": ["mlp.experts.gate_up_proj"]}),
+    ("peft_type", {"peft_type": "LOHA"}),
+    ("peft_type", {"peft_type": None}),
+    ("target_modules", {"target_modules": ["no_such_module"], "feedforward_modules": []}),
+    # These leave tensors of the file over, or want tensors it does not have.
+    ("target_modules", {"target_modules": ["k_proj", "down_proj"]}),
+    ("target_modules", {"target_modules": ["k_proj", "v_proj", "down_proj", "q_proj"]}),
+    ("target_modules", {"target_modules": r".*\.0\.(self_attn\.[kv]_proj|mlp\.down_proj)"}),
+    ("target_modules", {"target_modules": "all-linear"}),
+    ("target_modules", {"target_modules": "(unclosed"}),
+    ("target_modules", {"target_modules": 7}),
+    ("exclude_modules", {"exclude_modules": ["v_proj"]}),
+    ("exclude_modules", {"exclude_modules": 7}),
+    # PEFT wants every name of this list in a list of targets, letter for letter.
+    ("feedforward_modules", {"feedforward_modules": ["down_proj", "up_proj"]}),
+    ("feedforward_modules", {"feedforward_modules": ["mlp.down_proj"]}),
+    # These turn a vector on the input into one on the output, or the reverse: the file has the other shape.
+    ("feedforward_modules", {"feedforward_modules": []}),
+    ("feedforward_modules", {"feedforward_modules": ["down_proj", "v_proj"]}),
+    ("feedforward_modules", {"feedforward_modules": r".*\.(k|down)_proj"}),
+    ("feedforward_modules", {"feedforward_modules": "down_proj"}),
+    ("feedforward_modules", {"feedforward_modules": "(unclosed"}),
+    ("feedforward_modules", {"feedforward_modules": 7}),
+]
+
+ACCEPTED_IA3: list[dict] = [
+    {"key_of_a_later_version": None},
+    {"peft_version": "99.0.0"},
+    {"task_type": None, "auto_mapping": None, "revision": "main"},
+    {"inference_mode": False},
+    {"init_ia3_weights": False},
+    {"exclude_modules": []},
+    {"exclude_modules": ["q_proj"]},
+    {"runtime_config": {"ephemeral_gpu_offload": False}},
+    {"base_model_name_or_path": "somewhere/else"},
+    {"target_modules": ["self_attn.k_proj", "v_proj", "down_proj"]},
+    {"target_modules": ["k_proj", "v_proj", "down_proj", "query_key_value", "c_attn"]},
+    {"target_modules": r"model\.layers\.\d+\.(self_attn\.[kv]_proj|mlp\.down_proj)"},
+    {"feedforward_modules": r".*\.mlp\.down_proj"},
+    # Only what is a target at all is scaled.
+    {"feedforward_modules": r".*\.mlp\..*"},
+    # A name of this list is the end of a layer's name, not one of its parts.
+    {"target_modules": r".*\.([kv]|down)_proj", "feedforward_modules": ["n_proj"]},
+    {"target_modules": r".*\.([kv]|down)_proj", "feedforward_modules": ["mlp.down_proj", "up_proj"]},
+]
+
+REFUSED_DORA: list[tuple[str, dict]] = [
+    # Leaves the magnitudes of the file over.
+    ("use_dora", {"use_dora": False}),
+    ("use_dora", {"use_dora": None}),
+    ("use_dora", {"use_dora": "yes"}),
+    ("lora_bias", {"lora_bias": True}),
+    ("megatron_config", {"megatron_config": {"tensor_model_parallel_size": 2}}),
+    ("alora_invocation_tokens", {"alora_invocation_tokens": [5, 6]}),
+    ("use_bdlora", {"use_bdlora": {"target_modules_bd_a": ["q_proj"]}}),
+    ("fan_in_fan_out", {"fan_in_fan_out": True}),
+    ("modules_to_save", {"modules_to_save": ["lm_head"]}),
+    ("init_lora_weights", {"init_lora_weights": "pissa"}),
+    ("r", {"r": 8}),
+    ("target_modules", {"target_modules": ["q_proj", "v_proj"]}),
+]
+
+ACCEPTED_DORA: list[dict] = [
+    {"lora_dropout": 0.25},
+    {"init_lora_weights": False},
+    {"use_rslora": True, "lora_alpha": 4},
+    {"runtime_config": {"ephemeral_gpu_offload": True}},
+    {"target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]},
+]
+
+# The adapter they change, what must be refused, what must be accepted.
+CHANGED = {
+    "": ("llama-plain", REFUSED, ACCEPTED),
+    "_ia3": ("llama-ia3", REFUSED_IA3, ACCEPTED_IA3),
+    "_dora": ("llama-dora", REFUSED_DORA, ACCEPTED_DORA),
+}
+
+
+@torch.no_grad()
+def randomize(model: PeftModel, seed: int) -> None:
+    source = torch.Generator().manual_seed(seed)
+    for path, module in sorted(model.named_modules()):
+        if "default" in getattr(module, "lora_A", ()):
+            a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
+            a.copy_(torch.randn(a.shape, generator=source) / a.shape[1] ** 0.5)
+            b.copy_(torch.randn(b.shape, generator=source) * 0.5 / a.shape[0] ** 0.5 / module.scaling["default"])
+            if "default" in module.lora_magnitude_vector:  # the norms of the base's rows so far
+                magnitude = module.lora_magnitude_vector["default"].weight
+                magnitude.mul_(torch.rand(magnitude.shape, generator=source) + 0.6)
+        elif "default" in getattr(module, "ia3_l", ()):
+            vector = module.ia3_l["default"]
+            vector.copy_(1 + torch.randn(vector.shape, generator=source) * 0.6)
+
+
 def make(name: str, made: Made) -> None:
     folder = ADAPTERS / name
     shutil.rmtree(folder, ignore_errors=True)
-    model = get_peft_model(oracle.load(MODELS / made.base), LoraConfig(task_type=TaskType.CAUSAL_LM, **made.config))
-    source = torch.Generator().manual_seed(made.seed)
-    for path, module in sorted(model.named_modules()):
-        if not hasattr(module, "lora_A") or "default" not in module.lora_A:
-            continue
-        a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
-        with torch.no_grad():
-            a.copy_(torch.randn(a.shape, generator=source) / a.shape[1] ** 0.5)
-            b.copy_(torch.randn(b.shape, generator=source) * 0.5 / a.shape[0] ** 0.5 / module.scaling["default"])
+    model = get_peft_model(oracle.load(MODELS / made.base), made.kind(task_type=TaskType.CAUSAL_LM, **made.config))
+    randomize(model, made.seed)
     model.peft_config["default"].base_model_name_or_path = made.base
     model.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink()
     config = read_json(folder / "adapter_config.json")
-    if isinstance(config["target_modules"], list):
-        config["target_modules"].sort()  # saved from a set
+    oracle.sort_lists(config)
     config |= {key: made.config[key] for key in made.as_given}
     write_json(folder / "adapter_config.json", config)
 
@@ -155,11 +277,11 @@ def make(name: str, made: Made) -> None:
     print(f"made {name}: log-probabilities move by {(ours - base).abs().mean():.2f} on average")
 
 
-def accepted_alike() -> None:
+def accepted_alike(name: str, accepted: list[dict]) -> None:
     """Every accepted variant gives the same answers in PEFT, where PEFT knows its keys."""
-    plain = ADAPTERS / "llama-plain"
+    plain = ADAPTERS / name
     expected = oracle.logprobs(PeftModel.from_pretrained(oracle.load(MODELS / "llama"), plain).eval(), list(range(9)))
-    for change in ACCEPTED:
+    for change in accepted:
         folder = ADAPTERS / "variant"
         shutil.copytree(plain, folder)
         write_json(folder / "adapter_config.json", read_json(folder / "adapter_config.json") | change)
@@ -169,12 +291,14 @@ def accepted_alike() -> None:
 
 
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    for name, made in MADE.items():
-        make(name, made)
-    accepted_alike()
-    write_json(ADAPTERS / "refused.json", [{"field": field, "set": change} for field, change in REFUSED])
-    write_json(ADAPTERS / "accepted.json", [{"set": change} for change in ACCEPTED])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[*MADE, []], metavar="NAME", help="adapters to make (all)")
+    for name in parser.parse_args().names or MADE:
+        make(name, MADE[name])
+    for suffix, (name, refused, accepted) in CHANGED.items():
+        accepted_alike(name, accepted)
+        write_json(ADAPTERS / f"refused{suffix}.json", [{"field": field, "set": change} for field, change in refused])
+        write_json(ADAPTERS / f"accepted{suffix}.json", [{"set": change} for change in accepted])
 
 
 if __name__ == "__main__":

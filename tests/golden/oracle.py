@@ -92,5 +92,12 @@ def write_json(path: Path, value: object) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
+def sort_lists(config: dict) -> None:
+    """Sorts the lists that PEFT saves from sets."""
+    for key in ("target_modules", "feedforward_modules", "exclude_modules"):
+        if isinstance(config.get(key), list):
+            config[key].sort()
+
+
 def read_json(path: Path):
     return json.loads(path.read_text(encoding="utf-8"))
