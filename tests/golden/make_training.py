@@ -1,13 +1,14 @@
-"""Writes a training run by PEFT and torch's AdamW, to be repeated step by step: everything under `training/`.
+"""Writes training runs by PEFT and torch's AdamW, to be repeated step by step: everything under `training/`.
 
-    python make_training.py          # after make_models.py
+    python make_training.py [NAME…]  # after make_models.py; of the sets, only those named (`lora`, `ia3`, …)
 
 Base `models/llama` in f32, LoRA on all seven linears, starting from the A and B in `training/initial/` (B is not zero).
 
 Rows      `training/rows.jsonl`, in file order, over and over; `batch_size` consecutive rows make one optimizer step.
 Tokens    One user turn (instruction, and where there is a non-empty input a newline and the input) and one assistant turn
-          (output), rendered by the model's chat template and tokenized without adding special tokens. Each row is run
-          by itself: no packing, no padding, positions from 0, no dropout.
+          (output), rendered by the model's chat template and tokenized without adding special tokens; what the template
+          writes after the end-of-turn token is cut off. Each row is run by itself: no packing, no padding, positions
+          from 0, no dropout.
 Loss      Cross-entropy of the answer's tokens and the end-of-turn token after them, nothing else. A step's loss is the sum
           over all rows of the step divided by the number of those tokens (not a mean of means), measured in the forward
           that gives the gradients: before the update. One backward of that quotient.
@@ -20,7 +21,14 @@ Rate      Step t of N counts from 1, s = t - 1, w warm-up steps, as transformers
 
 `training/expected.json`: rows as token ids with the first answer position, and for each run its settings and, for every
 step, losses, grad_norms (before clipping), learning_rates, tokens (that the loss covers). `training/expected.safetensors`:
-`logprobs.initial` and `logprobs.RUN` [T, vocab] for `prompt.ids`. `training/final/`: the adapter of run `constant`, saved by PEFT.
+`logprobs.initial` and `logprobs.RUN` [T, vocab] for `prompt.ids`. `training/final/`: the adapter of run `constant`, saved
+by PEFT.
+
+`training/{ia3,dora,qwen2-ia3,qwen2-dora}/` have `initial/`, `expected.json` and `expected.safetensors` alike, over the same
+`training/rows.jsonl` and with runs `constant` and `decay`. IA3 scales the inputs of up_proj and down_proj and the outputs of
+the other five, and starts at ones. DoRA starts with A and B as above and the norms of the base's rows as magnitudes, which
+are not those of the rows with B. The two of `models/qwen2` train q_proj, k_proj, v_proj (with biases) and down_proj. Weight
+decay pulls IA3 vectors and magnitudes towards zero as any other parameter.
 """
 
 from __future__ import annotations
@@ -28,11 +36,11 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from peft import IA3Config, LoraConfig, PeftConfig, PeftModel, TaskType, get_peft_model
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast, get_scheduler
 
@@ -40,7 +48,6 @@ import oracle
 from make_models import PROMPTS
 from oracle import MODELS, TRAINING, write_json
 
-BASE = MODELS / "llama"
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -63,6 +70,40 @@ RUNS = {
     "cosine": Run("cosine", warmup_steps=3),
     "linear": Run("linear", warmup_steps=3),
     "decay": Run("constant", beta1=0.8, beta2=0.95, epsilon=1e-6, weight_decay=0.1, max_grad_norm=0.4, batch_size=6),
+}
+
+
+@dataclass(frozen=True)
+class Set:
+    base: str
+    kind: type[PeftConfig]
+    config: dict
+    runs: dict[str, Run]
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        return MODELS / self.base
+
+
+BIASED = ["q_proj", "k_proj", "v_proj", "down_proj"]
+CONSTANT_AND_DECAY = {name: RUNS[name] for name in ("constant", "decay")}
+# Vectors of ones need larger steps.
+OF_IA3 = {name: replace(run, learning_rate=1e-2) for name, run in CONSTANT_AND_DECAY.items()}
+SETS = {
+    "lora": Set("llama", LoraConfig, dict(r=8, lora_alpha=16, target_modules=TARGETS), RUNS, TRAINING),
+    "ia3": Set("llama", IA3Config, dict(
+        target_modules=TARGETS, feedforward_modules=["up_proj", "down_proj"],
+    ), OF_IA3, TRAINING / "ia3"),
+    "dora": Set("llama", LoraConfig, dict(
+        r=4, lora_alpha=8, use_dora=True, target_modules=TARGETS,
+    ), CONSTANT_AND_DECAY, TRAINING / "dora"),
+    "qwen2-ia3": Set("qwen2", IA3Config, dict(
+        target_modules=BIASED, feedforward_modules=["down_proj"],
+    ), OF_IA3, TRAINING / "qwen2-ia3"),
+    "qwen2-dora": Set("qwen2", LoraConfig, dict(
+        r=2, lora_alpha=4, use_dora=True, target_modules=BIASED,
+    ), CONSTANT_AND_DECAY, TRAINING / "qwen2-dora"),
 }
 
 
@@ -93,7 +134,9 @@ def row(tokenizer: PreTrainedTokenizerFast, record: dict[str, str]) -> Row:
     whole = tokenizer.apply_chat_template([user, answer], tokenize=False)
     prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     ids = tokenizer(whole, add_special_tokens=False)["input_ids"]
-    assert ids[: len(prompt_ids)] == prompt_ids and ids[-1] == tokenizer.eos_token_id, whole
+    assert ids[: len(prompt_ids)] == prompt_ids, whole
+    ids = ids[: len(ids) - ids[::-1].index(tokenizer.eos_token_id)]
+    assert len(ids) > len(prompt_ids) + 1, whole
     return Row(ids, len(prompt_ids))
 
 
@@ -127,59 +170,67 @@ def train(model: torch.nn.Module, rows: list[Row], run: Run) -> dict[str, list]:
     return seen
 
 
-def write_initial(folder: Path) -> None:
-    config = LoraConfig(task_type=TaskType.CAUSAL_LM, r=8, lora_alpha=16, target_modules=TARGETS)
-    model = get_peft_model(oracle.load(BASE), config)
+def write_initial(one: Set) -> None:
+    model = get_peft_model(oracle.load(one.model), one.kind(task_type=TaskType.CAUSAL_LM, **one.config))
     source = torch.Generator().manual_seed(41)
     for name, parameter in sorted(model.named_parameters()):
-        if "lora_" in name:
+        if "lora_A" in name or "lora_B" in name:
             a = "lora_A" in name
-            noise = torch.rand(parameter.shape, generator=source) * 2 - 1 if a else torch.randn(parameter.shape, generator=source)
+            shape = parameter.shape
+            noise = torch.rand(shape, generator=source) * 2 - 1 if a else torch.randn(shape, generator=source)
             with torch.no_grad():
-                parameter.copy_(noise * (1 / parameter.shape[1] ** 0.5 if a else 0.02))
-    save(model, folder)
+                parameter.copy_(noise * (1 / shape[1] ** 0.5 if a else 0.02))
+    save(model, one, one.folder / "initial")
 
 
-def save(model: PeftModel, folder: Path) -> None:
+def save(model: PeftModel, one: Set, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    model.peft_config["default"].base_model_name_or_path = BASE.name
+    model.peft_config["default"].base_model_name_or_path = one.base
     model.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink()
     config = oracle.read_json(folder / "adapter_config.json")
-    config["target_modules"].sort()  # saved from a set
+    oracle.sort_lists(config)
     write_json(folder / "adapter_config.json", config)
 
 
-def start(folder: Path, dtype: torch.dtype = torch.float32) -> PeftModel:
-    model = PeftModel.from_pretrained(oracle.load(BASE), folder, is_trainable=True).to(dtype)
+def start(one: Set, dtype: torch.dtype = torch.float32) -> PeftModel:
+    model = PeftModel.from_pretrained(oracle.load(one.model), one.folder / "initial", is_trainable=True).to(dtype)
     return model.eval()
 
 
+def make(name: str, one: Set) -> None:
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(one.model)
+    rows = [row(tokenizer, record) for record in records()]
+    write_initial(one)
+    ids = tokenizer(PROMPTS[0])["input_ids"]
+    logprobs = {"logprobs.initial": oracle.logprobs(start(one), ids)}
+    runs = {}
+    for run_name, run in one.runs.items():
+        model = start(one)
+        seen = train(model, rows, run)
+        exact = train(start(one, torch.float64), rows, run)
+        drift = max(abs(a - b) / b for a, b in zip(seen["losses"], exact["losses"]))
+        first, last = seen["losses"][0], seen["losses"][-1]
+        print(f"{name} {run_name}: loss {first:.4f} to {last:.4f}, at most {drift:.1e} from float64")
+        runs[run_name] = asdict(run) | seen
+        logprobs[f"logprobs.{run_name}"] = oracle.logprobs(model, ids)
+        if name == "lora" and run_name == "constant":
+            save(model, one, TRAINING / "final")
+    save_file(logprobs, one.folder / "expected.safetensors")
+    prompt = {"text": PROMPTS[0], "ids": ids}
+    facts = {"base": one.base, "prompt": prompt, "rows": [asdict(r) for r in rows], "runs": runs}
+    write_json(one.folder / "expected.json", facts)
+
+
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[*SETS, []], metavar="NAME", help="sets of runs to make (all)")
+    names = parser.parse_args().names or SETS
     TRAINING.mkdir(exist_ok=True)
     lines = [json.dumps(record, ensure_ascii=False) for record in records()]
     (TRAINING / "rows.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(BASE)
-    rows = [row(tokenizer, record) for record in records()]
-    initial = TRAINING / "initial"
-    write_initial(initial)
-    ids = tokenizer(PROMPTS[0])["input_ids"]
-    logprobs = {"logprobs.initial": oracle.logprobs(start(initial), ids)}
-    runs = {}
-    for name, run in RUNS.items():
-        model = start(initial)
-        seen = train(model, rows, run)
-        exact = train(start(initial, torch.float64), rows, run)
-        drift = max(abs(a - b) / b for a, b in zip(seen["losses"], exact["losses"]))
-        print(f"{name}: loss {seen['losses'][0]:.4f} to {seen['losses'][-1]:.4f}, at most {drift:.1e} from float64")
-        runs[name] = asdict(run) | seen
-        logprobs[f"logprobs.{name}"] = oracle.logprobs(model, ids)
-        if name == "constant":
-            save(model, TRAINING / "final")
-    save_file(logprobs, TRAINING / "expected.safetensors")
-    prompt = {"text": PROMPTS[0], "ids": ids}
-    write_json(TRAINING / "expected.json", {"base": BASE.name, "prompt": prompt, "rows": [asdict(r) for r in rows], "runs": runs})
+    for name in names:
+        make(name, SETS[name])
 
 
 if __name__ == "__main__":
