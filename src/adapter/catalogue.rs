@@ -1,12 +1,12 @@
 //! The catalogue: one row for each kind of adapter.
 
-use super::kinds::Lora;
-use super::peft::{ConfigFile, LoraSettings, Tensors};
-use super::{AdapterFault, Fit, SiteMap};
+use super::kinds::{Ia3, Lora};
+use super::peft::{ConfigFile, Ia3Settings, LoraSettings, Tensors};
+use super::{AdapterFault, Fit, Scales, SiteMap};
 use crate::kernels::segmented::LowRank;
 
 /// Every kind that is served.
-pub static CATALOGUE: [&dyn AdapterKind; 1] = [&Lora];
+pub static CATALOGUE: [&dyn AdapterKind; 2] = [&Lora, &Ia3];
 
 /// A way to change the base: how its folder is recognised and checked.
 pub trait AdapterKind: Sync {
@@ -33,8 +33,12 @@ pub struct Parts {
     pub rank: usize,
     /// `y += scale · B A x` on linear layers.
     pub low_rank: SiteMap<LowRank>,
+    /// `W (x ∘ input) ∘ output` on linear layers.
+    pub scales: SiteMap<Scales>,
     /// What it takes to train a LoRA adapter further, where it was read from its folder.
     pub lora: Option<LoraSettings>,
+    /// The same for IA3.
+    pub ia3: Option<Ia3Settings>,
 }
 
 /// The row whose folders carry this `peft_type`.

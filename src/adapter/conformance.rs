@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::catalogue::CATALOGUE;
 use super::peft::{CONFIG_FILE, Files, PROVENANCE_FILE, WEIGHTS_FILE, read};
-use super::testing::{BASE_DIGEST, fit, sites, specimen};
-use super::{Adapt, Adapter, AdapterFault, Routed};
+use super::testing::{BASE_DIGEST, fit, ia3_specimen, sites, specimen};
+use super::{Adapt, Adapter, AdapterFault, Routed, packed};
 use crate::device::Array;
 use crate::kernels::op::Run;
 use crate::kernels::quant::{Format, Layer, Matrix};
@@ -19,7 +19,10 @@ const LAYERS: usize = 2;
 
 /// One good folder of each kind.
 fn specimens() -> Vec<(&'static str, Files)> {
-    vec![("lora", specimen(LAYERS, 5))]
+    vec![
+        ("lora", specimen(LAYERS, 5)),
+        ("ia3", ia3_specimen(LAYERS, 6)),
+    ]
 }
 
 fn refusal(files: &Files) -> AdapterFault {
@@ -86,7 +89,7 @@ fn every_kind_has_a_specimen_that_reads() {
             .unwrap_or_else(|| panic!("no specimen of {}", kind.name()));
         let adapter = accepted(files);
         assert_eq!(adapter.kind(), kind.name());
-        assert!(adapter.rank() > 0 && adapter.bytes() > 0);
+        assert!(adapter.bytes() > 0 && adapter.sites().count() == 7 * LAYERS);
         assert_eq!(adapter.generation(), accepted(files).generation());
     }
 }
@@ -153,7 +156,7 @@ fn a_number_that_is_not_finite_is_refused_by_name() {
 
 #[test]
 fn weights_that_would_drown_the_base_are_refused_by_name() {
-    for (_, files) in specimens() {
+    for (kind, files) in specimens() {
         let scaled = |name: &str, factor: f32| {
             with_tensors(&files, |arrays| {
                 let data = &mut arrays.get_mut(name).unwrap().2;
@@ -168,8 +171,10 @@ fn weights_that_would_drown_the_base_are_refused_by_name() {
             }
             accepted(&scaled(&name, 50.0));
         }
-        let loud = with_key(&files, "lora_alpha", json!(1e9));
-        assert_eq!(refusal(&loud).field, "lora_alpha");
+        if kind == "lora" {
+            let loud = with_key(&files, "lora_alpha", json!(1e9));
+            assert_eq!(refusal(&loud).field, "lora_alpha");
+        }
     }
 }
 
@@ -204,7 +209,7 @@ fn a_file_cut_anywhere_or_of_another_format_is_refused() {
 fn keys_that_matter_and_are_not_supported_are_refused_by_name() {
     for (_, files) in specimens() {
         for (key, value) in [
-            ("peft_type", json!("IA3")),
+            ("peft_type", json!("LOHA")),
             ("peft_type", json!(null)),
             ("peft_type", json!(3)),
             ("task_type", json!("SEQ_CLS")),
@@ -255,15 +260,15 @@ fn an_adapter_of_another_base_is_refused() {
 
 #[test]
 fn rows_of_a_mixed_batch_equal_the_same_rows_alone_and_base_rows_stay() {
-    let adapters: Vec<Arc<Adapter>> = (1..4)
-        .map(|seed| Arc::new(accepted(&specimen(LAYERS, seed))))
-        .collect();
+    let of = |files: &Files| Arc::new(accepted(files));
+    let mut adapters: Vec<Arc<Adapter>> = specimens().iter().map(|(_, files)| of(files)).collect();
+    adapters.push(of(&specimen(LAYERS, 2)));
     for shape in sites(LAYERS) {
         let values = |dims: (usize, usize), step: f32| {
             let values = (0..dims.0 * dims.1).map(|i| (i as f32 * step).sin());
             Array::new(values.collect(), dims).unwrap()
         };
-        let x = values((9, shape.inputs), 0.7);
+        let x = values((3 * adapters.len(), shape.inputs), 0.7);
         let weight = values((shape.outputs, shape.inputs), 0.3);
         let weight = Arc::new(Matrix::quantize(&weight, Format::F32).unwrap());
         let layer = Layer {
@@ -275,7 +280,7 @@ fn rows_of_a_mixed_batch_equal_the_same_rows_alone_and_base_rows_stay() {
             let run = Run::host();
             adapters.through(run, shape.site, &x, &layer).unwrap()
         };
-        let ranges = [0..2, 3..4, 4..8];
+        let ranges: Vec<_> = (0..adapters.len()).map(|at| 3 * at..3 * at + 2).collect();
         let together = Routed {
             segments: ranges
                 .iter()
@@ -297,6 +302,33 @@ fn rows_of_a_mixed_batch_equal_the_same_rows_alone_and_base_rows_stay() {
             };
             assert_eq!(*through(&alone, of_row(&x)), mixed);
             assert_ne!(mixed, before);
+        }
+    }
+}
+
+#[test]
+fn a_copy_as_it_lies_in_memory_reads_back_the_same() {
+    for (kind, files) in specimens() {
+        let (sites, stamp) = (sites(LAYERS), "s");
+        let fit = fit(&sites);
+        let adapter = accepted(&files);
+        let mut copy = Vec::new();
+        packed::write(&adapter, stamp, &fit, &mut copy).unwrap();
+        let origin = packed::Origin {
+            generation: adapter.generation(),
+            stamp,
+        };
+        let again = packed::read(&mut &copy[..], copy.len() as u64, origin, &fit).unwrap();
+        assert_eq!((again.kind(), again.bytes()), (kind, adapter.bytes()));
+        assert!(again.sites().eq(adapter.sites()));
+        for site in adapter.sites() {
+            assert_eq!(again.scales(site), adapter.scales(site), "{kind}");
+            let factors = |adapter: &Adapter| adapter.lora_site(site);
+            assert_eq!(factors(&again), factors(&adapter), "{kind}");
+        }
+        for length in [copy.len() - 1, copy.len() / 2, 40] {
+            let short = packed::read(&mut &copy[..length], length as u64, origin, &fit);
+            assert!(short.is_err(), "{kind}: {length} bytes");
         }
     }
 }

@@ -1,8 +1,10 @@
 //! One adapter in memory.
 
-use super::Site;
+use std::collections::BTreeSet;
+
 use super::catalogue::Parts;
-use super::peft::LoraSettings;
+use super::peft::{Ia3Settings, LoraSettings};
+use super::{Scales, Site};
 use crate::device::Array;
 use crate::domain::Generation;
 use crate::kernels::segmented::LowRank;
@@ -18,11 +20,9 @@ pub struct Adapter {
 
 impl Adapter {
     pub(super) fn new(generation: Generation, kind: &'static str, parts: Parts) -> Self {
-        let bytes = parts
-            .low_rank
-            .iter()
-            .map(|(_, weights)| weights.bytes())
-            .sum();
+        let products = parts.low_rank.iter().map(|(_, weights)| weights.bytes());
+        let scales = parts.scales.iter().map(|(_, scales)| scales.bytes());
+        let bytes = products.chain(scales).sum();
         Self {
             generation,
             kind,
@@ -60,14 +60,32 @@ impl Adapter {
         self.parts.low_rank.iter()
     }
 
+    /// How it scales a linear layer.
+    pub fn scales(&self, site: Site) -> Option<&Scales> {
+        self.parts.scales.get(site)
+    }
+
+    /// All its scales, in the order of the layers.
+    pub(super) fn all_scales(&self) -> impl Iterator<Item = (Site, &Scales)> {
+        self.parts.scales.iter()
+    }
+
     /// The sites it changes, in the order of the layers.
     pub fn sites(&self) -> impl Iterator<Item = Site> {
-        self.parts.low_rank.iter().map(|(site, _)| site)
+        let products = self.parts.low_rank.iter().map(|(site, _)| site);
+        let scales = self.parts.scales.iter().map(|(site, _)| site);
+        let all: BTreeSet<Site> = products.chain(scales).collect();
+        all.into_iter()
     }
 
     /// What it takes to train this adapter further, where it is a LoRA and was read from its folder.
     pub fn lora(&self) -> Option<&LoraSettings> {
         self.parts.lora.as_ref()
+    }
+
+    /// What it takes to train this adapter further, where it is an IA3 and was read from its folder.
+    pub fn ia3(&self) -> Option<&Ia3Settings> {
+        self.parts.ia3.as_ref()
     }
 
     /// A [r, in], B [out, r] and the scale of a LoRA site.

@@ -10,6 +10,7 @@ mod loaded;
 pub mod packed;
 pub mod peft;
 mod route;
+mod scales;
 mod site;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -18,4 +19,5 @@ pub use crate::kernels::segmented::Precision;
 pub use fault::{AdapterFault, Fit};
 pub use loaded::Adapter;
 pub use route::{Adapt, Routed, Unadapted, Uniform};
+pub use scales::Scales;
 pub use site::{Module, Site, SiteMap, SiteShape};

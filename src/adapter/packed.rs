@@ -11,7 +11,7 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::{CATALOGUE, Parts};
-use super::{Adapter, Fit, Site, SiteMap};
+use super::{Adapter, Fit, Scales, Site, SiteMap, SiteShape};
 use crate::domain::Generation;
 use crate::kernels::pool;
 use crate::kernels::segmented::{Form, LAYOUT, LowRank, Numbers, Precision};
@@ -63,6 +63,35 @@ struct Header {
     kind: String,
     rank: usize,
     products: Vec<Product>,
+    /// Vectors that lie before the products' numbers, f32 each.
+    #[serde(default)]
+    scales: Vec<Scaled>,
+}
+
+/// The scales of one layer.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Scaled {
+    layer: usize,
+    module: String,
+    input: bool,
+    output: bool,
+}
+
+impl Scaled {
+    fn of(site: Site, scales: &Scales) -> Self {
+        Self {
+            layer: site.layer,
+            module: site.module.name().to_owned(),
+            input: scales.input.is_some(),
+            output: scales.output.is_some(),
+        }
+    }
+
+    /// Where they belong; `None` where the base has no such layer.
+    fn placed(&self, fit: &Fit<'_>) -> Option<SiteShape> {
+        let mut shapes = fit.sites.iter().copied();
+        shapes.find(|at| at.site.layer == self.layer && at.site.module.name() == self.module)
+    }
 }
 
 /// What has to be the same when the file is read.
@@ -169,6 +198,10 @@ pub fn write(
         products: products
             .map(|(site, weights)| Product::of(site, weights))
             .collect(),
+        scales: adapter
+            .all_scales()
+            .map(|(site, scales)| Scaled::of(site, scales))
+            .collect(),
     };
     let header = serde_json::to_vec(&header)?;
     let length = u32::try_from(header.len()).map_err(|_| io::ErrorKind::InvalidData)?;
@@ -182,6 +215,11 @@ pub fn write(
     put(MAGIC)?;
     put(&length.to_le_bytes())?;
     put(&header)?;
+    for (_, scales) in adapter.all_scales() {
+        for factors in [&scales.input, &scales.output].into_iter().flatten() {
+            put(bytemuck::cast_slice(factors))?;
+        }
+    }
     for (_, weights) in adapter.low_ranks() {
         weights.numbers().chunks(SLICE).try_for_each(&mut put)?;
     }
@@ -228,9 +266,38 @@ pub fn read(
         .ok_or(Unusable::Stale("shape"))?
         .into_iter()
         .unzip();
-    let before = start.len() + size + CHECKSUM;
+    let places: Option<Vec<_>> = header
+        .scales
+        .iter()
+        .map(|scaled| scaled.placed(fit))
+        .collect();
+    let places = places.ok_or(Unusable::Stale("shape"))?;
+    let lengths = header.scales.iter().zip(&places).map(|(scaled, at)| {
+        (
+            scaled.input.then_some(at.inputs),
+            scaled.output.then_some(at.outputs),
+        )
+    });
+    let lengths: Vec<_> = lengths.collect();
+    let count =
+        |(input, output): &(Option<usize>, Option<usize>)| input.unwrap_or(0) + output.unwrap_or(0);
+    let of_scales = size_of::<f32>() * lengths.iter().map(count).sum::<usize>();
+    let before = start.len() + size + of_scales + CHECKSUM;
     // A file cut off or grown, or whose header asks for more than it has, is refused before memory is taken.
     let rest = length.checked_sub(before as u64).ok_or(Unusable::Damaged)?;
+    let mut scales = SiteMap::default();
+    for (at, (input, output)) in places.iter().zip(lengths) {
+        let mut vector = |length: Option<usize>| {
+            let Some(length) = length else {
+                return Ok(None);
+            };
+            let mut factors = vec![0f32; length];
+            file.fill(bytemuck::cast_slice_mut(&mut factors))?;
+            Ok::<_, io::Error>(Some(factors.into()))
+        };
+        let (input, output) = (vector(input)?, vector(output)?);
+        scales.insert(at.site, Scales { input, output });
+    }
     let weights = LowRank::restore(&forms, rest, |numbers| {
         numbers
             .chunks_mut(SLICE)
@@ -244,7 +311,8 @@ pub fn read(
     let parts = Parts {
         rank: header.rank,
         low_rank,
-        lora: None,
+        scales,
+        ..Parts::default()
     };
     Ok(Adapter::new(origin.generation, kind, parts))
 }

@@ -3,10 +3,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Adapter, Site};
-use crate::device::{Result, bail};
+use super::{Adapter, Scales, Site};
+use crate::device::{Array, Result, bail};
 use crate::kernels::op::{Run, Value};
 use crate::kernels::quant::Layer;
+use crate::kernels::scale::scale_rows;
 use crate::kernels::segmented::{self, Segment};
 
 /// How a step changes what frozen linear layers make of their input.
@@ -51,32 +52,26 @@ impl Routed {
 }
 
 impl Routed {
-    fn segments(&self, site: Site) -> Vec<Segment<'_>> {
-        let segments = self.segments.iter();
-        segments
-            .filter_map(|(rows, adapter)| {
-                Some(Segment {
-                    rows: rows.clone(),
-                    weights: adapter.low_rank(site)?,
-                })
-            })
-            .collect()
+    /// What the adapters do at a site.
+    fn at(&self, site: Site) -> Changes<'_> {
+        let each = self.segments.iter();
+        Changes::of(each.map(|(rows, adapter)| (rows.clone(), &**adapter)), site)
     }
 }
 
 impl Adapt for Routed {
     fn through(&self, run: Run<'_, '_>, site: Site, x: &Value, layer: &Layer<'_>) -> Result<Value> {
-        one(run, x, layer, self.segments(site))
+        self.at(site).through(run, x, layer)
     }
 
     fn through_each(
         &self,
-        _: Run<'_, '_>,
+        run: Run<'_, '_>,
         x: &Value,
         layers: &[(Site, Layer<'_>)],
     ) -> Result<Vec<Value>> {
-        let segments = layers.iter().map(|(site, _)| self.segments(*site));
-        each(x, layers, segments)
+        let changes = layers.iter().map(|(site, _)| self.at(*site)).collect();
+        through_each(run, x, layers, changes)
     }
 }
 
@@ -86,62 +81,109 @@ pub struct Uniform {
 }
 
 impl Uniform {
-    fn segments(&self, site: Site, x: &Value) -> Vec<Segment<'_>> {
-        let rows = 0..x.rows();
-        let weights = self.adapter.low_rank(site);
-        weights
-            .map(|weights| Segment { rows, weights })
-            .into_iter()
-            .collect()
+    fn at(&self, site: Site, x: &Value) -> Changes<'_> {
+        Changes::of([(0..x.rows(), &*self.adapter)].into_iter(), site)
     }
 }
 
 impl Adapt for Uniform {
     fn through(&self, run: Run<'_, '_>, site: Site, x: &Value, layer: &Layer<'_>) -> Result<Value> {
-        one(run, x, layer, self.segments(site, x))
+        self.at(site, x).through(run, x, layer)
     }
 
     fn through_each(
         &self,
-        _: Run<'_, '_>,
+        run: Run<'_, '_>,
         x: &Value,
         layers: &[(Site, Layer<'_>)],
     ) -> Result<Vec<Value>> {
-        let segments = layers.iter().map(|(site, _)| self.segments(*site, x));
-        each(x, layers, segments)
+        let changes = layers.iter().map(|(site, _)| self.at(*site, x)).collect();
+        through_each(run, x, layers, changes)
     }
 }
 
-fn one(
+/// What adapters do to the rows of one linear layer. Rows of different adapters do not meet, so each row is computed as
+/// if it were alone.
+struct Changes<'a> {
+    /// W x + b, plus these.
+    products: Vec<Segment<'a>>,
+    scales: Vec<(Range<usize>, &'a Scales)>,
+}
+
+impl<'a> Changes<'a> {
+    fn of(adapters: impl Iterator<Item = (Range<usize>, &'a Adapter)>, site: Site) -> Self {
+        let (mut products, mut scales) = (Vec::new(), Vec::new());
+        for (rows, adapter) in adapters {
+            if let Some(found) = adapter.scales(site) {
+                scales.push((rows.clone(), found));
+            }
+            if let Some(weights) = adapter.low_rank(site) {
+                products.push(Segment { rows, weights });
+            }
+        }
+        Self { products, scales }
+    }
+
+    fn scales_inputs(&self) -> bool {
+        self.scales.iter().any(|(_, scales)| scales.input.is_some())
+    }
+
+    fn through(self, run: Run<'_, '_>, x: &Value, layer: &Layer<'_>) -> Result<Value> {
+        if self.products.is_empty() && self.scales.is_empty() {
+            return layer.forward(run, x);
+        }
+        unrecorded(x)?;
+        let mut scaled = None;
+        if self.scales_inputs() {
+            let mut own = (**x).clone();
+            for (rows, scales) in &self.scales {
+                if let Some(factors) = &scales.input {
+                    scale_rows(&mut own, rows.clone(), factors)?;
+                }
+            }
+            scaled = Some(Value::from(own));
+        }
+        let x = scaled.as_ref().unwrap_or(x);
+        let y = match self.products.is_empty() {
+            true => layer.forward(run, x)?.into_array(),
+            false => segmented::through(x, &[(layer, self.products)])?.remove(0),
+        };
+        scale_outputs(y, &self.scales)
+    }
+}
+
+/// [`Changes::through`] for layers that read the same `x`.
+fn through_each(
     run: Run<'_, '_>,
     x: &Value,
-    layer: &Layer<'_>,
-    segments: Vec<Segment<'_>>,
-) -> Result<Value> {
-    match segments.is_empty() {
-        true => layer.forward(run, x),
-        false => {
-            unrecorded(x)?;
-            Ok(segmented::through(x, &[(layer, segments)])?
-                .remove(0)
-                .into())
-        }
+    layers: &[(Site, Layer<'_>)],
+    changes: Vec<Changes<'_>>,
+) -> Result<Vec<Value>> {
+    if changes.iter().any(Changes::scales_inputs) {
+        let layers = layers.iter().zip(changes);
+        return layers
+            .map(|((_, layer), changes)| changes.through(run, x, layer))
+            .collect();
     }
+    unrecorded(x)?;
+    let (mut parts, mut scales) = (Vec::new(), Vec::new());
+    for ((_, layer), changes) in layers.iter().zip(changes) {
+        parts.push((layer, changes.products));
+        scales.push(changes.scales);
+    }
+    let outputs = segmented::through(x, &parts)?.into_iter().zip(scales);
+    outputs
+        .map(|(y, scales)| scale_outputs(y, &scales))
+        .collect()
 }
 
-fn each<'a>(
-    x: &Value,
-    layers: &'a [(Site, Layer<'a>)],
-    segments: impl Iterator<Item = Vec<Segment<'a>>>,
-) -> Result<Vec<Value>> {
-    unrecorded(x)?;
-    let layers: Vec<_> = layers
-        .iter()
-        .map(|(_, layer)| layer)
-        .zip(segments)
-        .collect();
-    let outputs = segmented::through(x, &layers)?;
-    Ok(outputs.into_iter().map(Value::from).collect())
+fn scale_outputs(mut y: Array, scales: &[(Range<usize>, &Scales)]) -> Result<Value> {
+    for (rows, scales) in scales {
+        if let Some(factors) = &scales.output {
+            scale_rows(&mut y, rows.clone(), factors)?;
+        }
+    }
+    Ok(y.into())
 }
 
 /// Adapters that are served have no way back for gradients.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::peft::{Files, Lora, LoraSettings, Selection};
+use super::peft::{Files, Ia3, Ia3Settings, Lora, LoraSettings, Selection};
 use super::{Fit, Module, Precision, Site, SiteShape};
 use crate::device::Array;
 use crate::domain::Targets;
@@ -88,4 +88,26 @@ pub fn specimen(layers: usize, seed: u64) -> Files {
     }
     .files()
     .unwrap()
+}
+
+/// The files of an IA3 adapter on every site of `sites(layers)`, some of whose inputs it scales.
+pub fn ia3_specimen(layers: usize, seed: u64) -> Files {
+    let settings = Ia3Settings {
+        feedforward: Some(Targets::from_text("up_proj, down_proj")),
+        ..Ia3Settings::of(Targets::Pattern("all-linear".into()))
+    };
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let chosen = settings.sites(&sites(layers)).unwrap().into_iter();
+    let factors = chosen
+        .map(|at| {
+            let values = (0..at.width()).map(|_| rng.random_range(0.5..1.5));
+            (at.shape.site, (at, Array::row(values.collect())))
+        })
+        .collect();
+    let ia3 = Ia3 {
+        settings: &settings,
+        base_name: "tiny",
+        factors: &factors,
+    };
+    ia3.files().unwrap()
 }

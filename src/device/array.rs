@@ -141,6 +141,9 @@ impl Array {
 
     /// A copy on an accelerator of an array on the host.
     pub fn upload(&self, on: &dyn Accelerator, part: Part) -> Result<Self> {
+        if let Data::Accelerator(_) = self.data {
+            bail!("{self:?} lies on an accelerator already");
+        }
         let copy = Self::unwritten(on, part, self.dims())?;
         on.upload(copy.buffer()?, 0, bytemuck::cast_slice(self.values()))?;
         Ok(copy)

@@ -26,8 +26,13 @@ impl Op for Residual {
         if x.dims() != y.dims() {
             bail!("residual of {x:?} and {y:?}");
         }
-        let pairs = x.values().iter().zip(y.values());
-        let sum = pairs.map(|(x, y)| x + y).collect();
+        let (xs, ys) = (x.values(), y.values());
+        let mut sum = vec![0.0; xs.len()];
+        pool::over_rows(&mut sum, 1, TILE, |part, sum| {
+            let pairs = xs[part.clone()].iter().zip(&ys[part]);
+            let places = sum.iter_mut().zip(pairs);
+            places.for_each(|(sum, (x, y))| *sum = x + y);
+        });
         Ok((Array::new(sum, x.dims())?, ()))
     }
 

@@ -132,7 +132,10 @@ impl Op for FrozenHead {
             bail!("a frozen head takes hidden states")
         };
         let (rows, width) = hidden.dims();
-        let (vocabulary, _) = self.weight.dims();
+        let (vocabulary, inner) = self.weight.dims();
+        if inner != width {
+            bail!("hidden states of {width} for a head [{vocabulary}, {inner}]");
+        }
         check(rows, &self.targets, vocabulary)?;
         let mut losses = vec![0.0; rows];
         let mut slopes = Vec::new();

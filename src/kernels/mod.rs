@@ -15,6 +15,7 @@ pub mod op;
 pub mod pool;
 pub mod quant;
 pub mod rotary;
+pub mod scale;
 pub mod scores;
 pub mod segmented;
 pub mod simd;

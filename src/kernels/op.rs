@@ -1,5 +1,6 @@
 //! Operations: each a type with its forward and its backward, over arrays.
 
+use std::cell::Cell;
 use std::ops::Deref;
 
 use super::tape::{Node, Parameter, Tape};
@@ -109,6 +110,8 @@ impl Deref for Value {
 pub struct Run<'t, 'a> {
     pub(super) device: &'t Device,
     pub(super) tape: Option<&'t Tape<'a>>,
+    /// Becomes `true` where a forward that is not recorded asks for a parameter.
+    pub(super) learns: Option<&'t Cell<bool>>,
 }
 
 impl<'a> Run<'_, 'a> {
@@ -117,12 +120,17 @@ impl<'a> Run<'_, 'a> {
         Self {
             device: &Device::Host,
             tape: None,
+            learns: None,
         }
     }
 
     /// On a device, recording nothing.
     pub const fn on(device: &'a Device) -> Run<'a, 'a> {
-        Run { device, tape: None }
+        Run {
+            device,
+            tape: None,
+            learns: None,
+        }
     }
 
     pub const fn records(&self) -> bool {
@@ -159,7 +167,12 @@ impl<'a> Run<'_, 'a> {
     pub fn parameter(self, parameter: &Parameter) -> Value {
         match self.tape {
             Some(tape) => tape.parameter(parameter),
-            None => parameter.array().into(),
+            None => {
+                if let Some(learns) = self.learns {
+                    learns.set(true);
+                }
+                parameter.array().into()
+            }
         }
     }
 
@@ -171,11 +184,16 @@ impl<'a> Run<'_, 'a> {
         let Some(tape) = self.tape.filter(|tape| tape.recomputes()) else {
             return block(self, x);
         };
+        let learns = Cell::new(false);
         let unrecorded = Run {
             device: self.device,
             tape: None,
+            learns: Some(&learns),
         };
         let y = block(unrecorded, &x.array.clone().into())?;
-        Ok(tape.record_block(x, Box::new(block), y.array))
+        match x.is_recorded() || learns.get() {
+            true => Ok(tape.record_block(x, Box::new(block), y.array)),
+            false => Ok(y),
+        }
     }
 }

@@ -89,13 +89,21 @@ pub struct Tape<'a> {
 
 type Backward<'a> = Box<dyn FnOnce(&Device, Array) -> Result<Vec<Option<Array>>> + 'a>;
 type Block<'a> = Box<dyn Fn(Run<'_, 'a>, &Value) -> Result<Value> + 'a>;
-type Inputs = [Option<Node>; Tape::MOST_INPUTS];
+/// Of each that is recorded, its place and sizes.
+type Inputs = [Option<(Node, (usize, usize))>; Tape::MOST_INPUTS];
 
 enum Entry<'a> {
     Input,
     Parameter(ParameterId),
-    Op { inputs: Inputs, back: Backward<'a> },
-    Block { input: Value, block: Block<'a> },
+    Op {
+        name: &'static str,
+        inputs: Inputs,
+        back: Backward<'a>,
+    },
+    Block {
+        input: Value,
+        block: Block<'a>,
+    },
 }
 
 impl Tape<'_> {
@@ -130,6 +138,7 @@ impl<'a> Tape<'a> {
         Run {
             device: self.device,
             tape: Some(self),
+            learns: None,
         }
     }
 
@@ -152,9 +161,10 @@ impl<'a> Tape<'a> {
     {
         let mut nodes = [None; Tape::MOST_INPUTS];
         for (node, input) in nodes.iter_mut().zip(inputs) {
-            *node = input.node;
+            *node = input.node.map(|node| (node, input.dims()));
         }
         let node = self.push(Entry::Op {
+            name: std::any::type_name::<O>(),
             inputs: nodes,
             back: Box::new(move |on, grad| match on {
                 Device::Host => op.backward(saved, grad, wants),
@@ -210,11 +220,15 @@ impl<'a> Tape<'a> {
             match entry {
                 Entry::Input => of_input = Some(grad),
                 Entry::Parameter(id) => sink.take(id, grad)?,
-                Entry::Op { inputs, back } => {
-                    let found = back(self.device, grad)?;
-                    for (node, grad) in inputs.into_iter().zip(found) {
-                        if let (Some(node), Some(grad)) = (node, grad) {
-                            gather(&mut grads[node.0], grad)?;
+                Entry::Op { name, inputs, back } => {
+                    let mut found = back(self.device, grad)?.into_iter();
+                    for input in inputs {
+                        let (grad, Some((node, dims))) = (found.next().flatten(), input) else {
+                            continue;
+                        };
+                        match grad.filter(|grad| grad.dims() == dims) {
+                            Some(grad) => gather(&mut grads[node.0], grad)?,
+                            None => bail!("{name} has no gradient of {dims:?} for an input"),
                         }
                     }
                 }

@@ -11,16 +11,16 @@ pub use crate::domain::Wishes;
 /// # Errors
 /// `BadField` naming the field, as the recipe has it.
 pub fn resolve(wishes: &Wishes, shape: Option<&Wishes>, context: usize) -> Result<Recipe, Reason> {
+    let wishes = match shape {
+        Some(shape) => &wishes.inherit(shape)?,
+        None => wishes,
+    };
     wishes.check()?;
     check_batches(wishes)?;
     if wishes.epochs.is_some() && wishes.steps.is_some() {
         let why = "give either `epochs` or `steps`, not both";
         return Err(Reason::field("steps", why));
     }
-    let wishes = match shape {
-        Some(shape) => &wishes.inherit(shape)?,
-        None => wishes,
-    };
     let recipe = wishes.clone().complete(context);
     // What was made of the wishes keeps to the same ranges.
     Wishes::from(recipe.clone()).check()?;

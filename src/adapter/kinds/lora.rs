@@ -44,6 +44,7 @@ impl AdapterKind for Lora {
             rank,
             low_rank,
             lora: Some(settings),
+            ..Parts::default()
         })
     }
 }

@@ -1,5 +1,7 @@
 //! kinds: one file for each kind of adapter.
 
+mod ia3;
 mod lora;
 
+pub use ia3::Ia3;
 pub use lora::Lora;

@@ -40,7 +40,7 @@ pub struct LoraSite {
 
 impl LoraSettings {
     pub fn parse(file: &ConfigFile) -> Result<Self, AdapterFault> {
-        refuse_unsupported(file)?;
+        refuse_keys(file, &HARMLESS, &OWN)?;
         check_types(file)?;
         let need = |key: &str| AdapterFault::new(key, "is missing");
         Ok(Self {
@@ -124,7 +124,7 @@ fn dropout(file: &ConfigFile) -> Result<f64, AdapterFault> {
 }
 
 /// Keys whose values are not used are still what PEFT means by them: a file that says otherwise is no PEFT file.
-fn check_types(file: &ConfigFile) -> Result<(), AdapterFault> {
+pub(super) fn check_types(file: &ConfigFile) -> Result<(), AdapterFault> {
     for key in ["base_model_name_or_path", "revision", "peft_version"] {
         file.text(key)?;
     }
@@ -134,7 +134,7 @@ fn check_types(file: &ConfigFile) -> Result<(), AdapterFault> {
     Ok(())
 }
 
-fn selection(file: &ConfigFile) -> Result<Selection, AdapterFault> {
+pub(super) fn selection(file: &ConfigFile) -> Result<Selection, AdapterFault> {
     let targets = targets(file, "target_modules")?.ok_or_else(|| {
         AdapterFault::new(
             "target_modules",
@@ -177,7 +177,7 @@ fn selection(file: &ConfigFile) -> Result<Selection, AdapterFault> {
 }
 
 /// A list of names, or a pattern. Empty `exclude_modules` excludes nothing.
-fn targets(file: &ConfigFile, key: &str) -> Result<Option<Targets>, AdapterFault> {
+pub(super) fn targets(file: &ConfigFile, key: &str) -> Result<Option<Targets>, AdapterFault> {
     match file.get(key) {
         None => Ok(None),
         Some(Value::String(text)) if text.is_empty() => Ok(None),
@@ -193,22 +193,28 @@ fn targets(file: &ConfigFile, key: &str) -> Result<Option<Targets>, AdapterFault
     }
 }
 
-/// Keys that say how an adapter was made or by whom, or that are read elsewhere; none changes what it computes.
-const HARMLESS: [&str; 25] = [
+/// Keys of every kind that say how an adapter was made or by whom, or that are read elsewhere; none changes what it
+/// computes.
+const COMMON: [&str; 11] = [
     "peft_type",
     "auto_mapping",
     "peft_version",
     "base_model_name_or_path",
     "revision",
     "inference_mode",
-    "r",
-    "lora_alpha",
-    "lora_dropout",
-    "use_rslora",
     "target_modules",
     "exclude_modules",
     "layers_to_transform",
     "layers_pattern",
+    "runtime_config",
+];
+
+/// Those of LoRA.
+const HARMLESS: [&str; 14] = [
+    "r",
+    "lora_alpha",
+    "lora_dropout",
+    "use_rslora",
     "rank_pattern",
     "alpha_pattern",
     "megatron_core",
@@ -217,15 +223,31 @@ const HARMLESS: [&str; 25] = [
     "corda_config",
     "lora_ga_config",
     "qalora_group_size",
-    "runtime_config",
     "ensure_weight_tying",
     "ephemeral_gpu_offload",
 ];
 
-fn refuse_unsupported(file: &ConfigFile) -> Result<(), AdapterFault> {
+/// Why LoRA's own keys are refused where they are not neutral.
+const OWN: [(&str, &str); 3] = [
+    ("use_dora", "is not supported: DoRA adapters are not served"),
+    ("lora_bias", "is not supported: lora_B has no bias here"),
+    (
+        "modules_to_save",
+        "is not supported: whole modules cannot be replaced",
+    ),
+];
+
+/// Refuses every key that would change the result in a way that is not supported: those of `harmless` do not, and `own`
+/// says why for some of a kind.
+pub(super) fn refuse_keys(
+    file: &ConfigFile,
+    harmless: &[&str],
+    own: &[(&str, &'static str)],
+) -> Result<(), AdapterFault> {
     for (key, value) in file.keys() {
-        let why = match key.as_str() {
-            _ if HARMLESS.contains(&key.as_str()) => continue,
+        let key = key.as_str();
+        let why = match key {
+            _ if COMMON.contains(&key) || harmless.contains(&key) => continue,
             "task_type" => match value.as_str() {
                 None if value.is_null() => continue,
                 Some("CAUSAL_LM") => continue,
@@ -248,11 +270,11 @@ fn refuse_unsupported(file: &ConfigFile) -> Result<(), AdapterFault> {
                 _ => continue,
             },
             _ if is_neutral(value) => continue,
-            "use_dora" => "is not supported: DoRA adapters are not served",
             "fan_in_fan_out" => "is not supported: the layers of this base keep [out, in]",
-            "modules_to_save" => "is not supported: whole modules cannot be replaced",
-            "lora_bias" => "is not supported: lora_B has no bias here",
-            _ => "is not supported and would change the result",
+            _ => own
+                .iter()
+                .find(|(name, _)| *name == key)
+                .map_or("is not supported and would change the result", |own| own.1),
         };
         return Err(AdapterFault::new(key, why));
     }

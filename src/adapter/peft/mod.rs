@@ -3,6 +3,7 @@
 
 mod config;
 mod generation;
+mod ia3;
 mod lora;
 mod provenance;
 mod read;
@@ -18,6 +19,7 @@ use super::Site;
 
 pub use config::ConfigFile;
 pub use generation::generation;
+pub use ia3::{Ia3, Ia3Settings, Ia3Site, factor_name};
 pub use lora::{LoraSettings, LoraSite, scale};
 pub use provenance::Provenance;
 pub use read::{read, read_known};

@@ -266,6 +266,18 @@ impl<'a> LayerFilter<'a> {
     }
 }
 
+/// PEFT's rule for feed-forward modules: the path ends with one of a list, dot or not, or is all of a pattern.
+pub(super) fn suffix_or_pattern(
+    field: &'static str,
+    said: &Targets,
+    path: &str,
+) -> Result<bool, AdapterFault> {
+    match (said, Matcher::new(field, said)?) {
+        (Targets::List(names), _) => Ok(names.iter().any(|name| path.ends_with(name.as_str()))),
+        (Targets::Pattern(_), matcher) => matcher.matches(path),
+    }
+}
+
 /// PEFT's list rule: the whole path, or its end after a dot.
 fn ends_with(path: &str, name: &str) -> bool {
     path.strip_suffix(name)

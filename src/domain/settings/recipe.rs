@@ -9,7 +9,9 @@ use super::values::{Checkpointing, Method, Named, Schedule, Targets};
 use super::{Group, Kind, Said, Setting};
 use crate::domain::{Range, Reason};
 
-const ALL: &[Method] = &[Method::Lora];
+const ALL: &[Method] = &[Method::Lora, Method::Ia3];
+/// Methods that choose linear layers.
+const ON_LINEARS: &[Method] = &[Method::Lora, Method::Ia3];
 /// Methods whose update is a product of two narrow matrices.
 const LOW_RANK: &[Method] = &[Method::Lora];
 
@@ -38,8 +40,11 @@ fn alpha(wishes: &Wishes, _: usize) -> f64 {
     2.0 * wishes.rank.unwrap_or_default() as f64
 }
 
-fn all_linear(_: &Wishes, _: usize) -> Targets {
-    Targets::from_text("all-linear")
+fn targets(wishes: &Wishes, _: usize) -> Targets {
+    Targets::from_text(match wishes.method {
+        Some(Method::Ia3) => "k_proj,v_proj,down_proj",
+        _ => "all-linear",
+    })
 }
 
 fn max_seq(_: &Wishes, context: usize) -> usize {
@@ -141,8 +146,12 @@ macro_rules! make {
         }
 
         impl From<Recipe> for Wishes {
+            /// What its method uses.
             fn from(recipe: Recipe) -> Self {
-                Self { $($($field: recipe.$field.wish(),)*)* }
+                let method = recipe.method;
+                Self {
+                    $($($field: recipe.$field.wish().filter(|_| $methods.contains(&method)),)*)*
+                }
             }
         }
     };

@@ -91,6 +91,14 @@ impl Matrix<'_> {
         self.len() == 0
     }
 
+    pub fn to_f32(&self) -> Vec<f32> {
+        match self {
+            Self::F32(values) => values.iter().map(|v| f32::from_le_bytes(*v)).collect(),
+            Self::F16(values) => values.iter().map(|v| from_f16(*v)).collect(),
+            Self::Bf16(values) => values.iter().map(|v| from_bf16(*v)).collect(),
+        }
+    }
+
     /// Place and value of the first number that is not within ±`most`; NaN never is.
     pub fn first_beyond(&self, most: f32) -> Option<(usize, f32)> {
         fn first<const N: usize>(

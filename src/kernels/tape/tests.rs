@@ -72,6 +72,42 @@ fn a_block_that_is_computed_again_gives_the_same_gradients_and_notes_less() {
 }
 
 #[test]
+fn a_block_in_which_nothing_learns_is_not_noted() {
+    let own = parameters();
+    let tape = Tape::recomputing(&Device::Host);
+    let mut y = Value::from(noise((4, 6), 1.0, 9));
+    for _ in 0..3 {
+        y = tape
+            .run()
+            .block(&y, |run, x| run.op(Residual, &[x, x]))
+            .unwrap();
+    }
+    assert!(!y.is_recorded() && tape.entries.borrow().is_empty());
+    y = tape.run().block(&y, |run, x| block(run, &own, x)).unwrap();
+    assert!(y.is_recorded());
+    assert_eq!(tape.entries.borrow().len(), 1);
+}
+
+#[test]
+fn an_operation_that_loses_a_gradient_is_named() {
+    struct Lost;
+    impl Op for Lost {
+        type Saved = ();
+        fn forward(&self, inputs: &[&Array], _: Wants) -> Result<(Array, ())> {
+            Ok((inputs[0].clone(), ()))
+        }
+        fn backward(&self, (): (), _: Array, _: Wants) -> Result<Vec<Option<Array>>> {
+            Ok(vec![None])
+        }
+    }
+    let tape = Tape::new(&Device::Host);
+    let x = tape.run().parameter(&Parameter::new(noise((2, 3), 1.0, 2)));
+    let y = tape.run().op(Lost, &[&x]).unwrap();
+    let lost = tape.backward(&y, Array::zeros((2, 3)), &mut HashMap::new());
+    assert!(lost.unwrap_err().to_string().contains("Lost"));
+}
+
+#[test]
 fn what_depends_on_nothing_that_learns_is_not_recorded() {
     let tape = Tape::new(&Device::Host);
     let x = Value::from(noise((2, 3), 1.0, 1));

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::device::{Array, Result};
+use crate::device::{Array, Result, bail};
 use crate::kernels::linear::{Linear, Lookup};
 use crate::kernels::loss::{FrozenHead, LearningHead};
 use crate::kernels::op::{Run, Value};
-use crate::kernels::quant::{Format, Frozen, Layer, Matrix};
+use crate::kernels::quant::{Format, Layer, Matrix};
 use crate::kernels::tape::Parameter;
 
 /// [outputs, inputs]. Cheap to clone; clones are the same weight.
@@ -43,10 +43,10 @@ impl Weight {
     /// x·Wᵀ + bias.
     pub fn project(&self, run: Run<'_, '_>, x: &Value, bias: Option<&Bias>) -> Result<Value> {
         match (self, bias) {
-            (Self::Frozen(weight), bias) => {
-                let (weight, bias) = (weight.clone(), bias.map(|bias| bias.frozen.clone()));
-                run.op(Frozen { weight, bias }, &[x])
-            }
+            (Self::Frozen(_), bias) => match self.frozen_layer(bias) {
+                Some(layer) => layer.forward(run, x),
+                None => bail!("a bias that learns on a weight that does not"),
+            },
             (Self::Learning(weight), None) => run.op(Linear, &[x, &run.parameter(weight)]),
             (Self::Learning(weight), Some(bias)) => {
                 let (weight, bias) = (run.parameter(weight), bias.vector.value(run));
@@ -60,7 +60,10 @@ impl Weight {
         match self {
             Self::Frozen(weight) => Some(Layer {
                 weight,
-                bias: bias.map(|bias| &bias.frozen),
+                bias: match bias {
+                    Some(bias) => Some(bias.frozen.as_ref()?),
+                    None => None,
+                },
             }),
             Self::Learning(_) => None,
         }
@@ -115,15 +118,16 @@ impl Vector {
 /// What is added to every row of a product; learns where its weight does.
 pub(in crate::model) struct Bias {
     vector: Vector,
-    /// As products with frozen weights take it.
-    frozen: Arc<[f32]>,
+    /// As products with frozen weights take it; `None` where it learns.
+    frozen: Option<Arc<[f32]>>,
 }
 
 impl Bias {
     pub fn new(vector: Vector) -> Self {
-        Self {
-            frozen: vector.array().values().into(),
-            vector,
-        }
+        let frozen = match &vector {
+            Vector::Frozen(array) => Some(array.values().into()),
+            Vector::Learning(_) => None,
+        };
+        Self { vector, frozen }
     }
 }

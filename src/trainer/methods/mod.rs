@@ -4,6 +4,7 @@
 //! adapts the forwards it learns from and becomes the folder that is published; it is scored as that folder is served.
 //! Nothing else in the trainer knows which method runs.
 
+mod ia3;
 mod lora;
 mod masks;
 
@@ -92,7 +93,7 @@ impl dyn Trainable {
 }
 
 /// Every method that is trained.
-static CATALOGUE: [&dyn Kind; 1] = [&lora::Kind];
+static CATALOGUE: [&dyn Kind; 2] = [&lora::Kind, &ia3::Kind];
 
 /// The row of a method.
 pub fn kind(method: domain::Method) -> std::result::Result<&'static dyn Kind, Reason> {

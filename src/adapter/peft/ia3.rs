@@ -1,0 +1,179 @@
+//! What a PEFT IA3 configuration says, and the folder it is written as.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Value, json};
+
+use super::config::ConfigFile;
+use super::lora::{check_types, refuse_keys, selection, targets};
+use super::targets::{Selection, suffix_or_pattern};
+use super::{CONFIG_FILE, Files, WEIGHTS_FILE};
+use crate::adapter::{AdapterFault, Module, Site, SiteShape};
+use crate::device::{Array, Error, Result};
+use crate::domain::Targets;
+
+/// The keys that give an IA3 adapter its places.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ia3Settings {
+    pub selection: Selection,
+    /// Of the chosen layers, those whose input is scaled; the others' output is.
+    pub feedforward: Option<Targets>,
+}
+
+/// One site a configuration adapts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Ia3Site {
+    pub shape: SiteShape,
+    /// Scales the layer's input, else its output.
+    pub on_input: bool,
+}
+
+impl Ia3Site {
+    /// Factors of the site.
+    pub fn width(&self) -> usize {
+        match self.on_input {
+            true => self.shape.inputs,
+            false => self.shape.outputs,
+        }
+    }
+
+    /// As PEFT stores them: [1, in], or [out, 1].
+    pub fn dims(&self) -> [usize; 2] {
+        match self.on_input {
+            true => [1, self.shape.inputs],
+            false => [self.shape.outputs, 1],
+        }
+    }
+}
+
+/// The name of a site's factors in a weights file.
+pub fn factor_name(site: Site) -> String {
+    format!("base_model.model.{}.ia3_l", site.path())
+}
+
+/// What PEFT chooses for these families where nothing is said.
+const DEFAULT_TARGETS: [Module; 3] = [Module::K, Module::V, Module::Down];
+
+impl Ia3Settings {
+    /// For chosen layers: down_proj by its input, the others by their output, as PEFT's defaults do.
+    pub fn of(targets: Targets) -> Self {
+        Self {
+            selection: Selection::of(targets),
+            feedforward: Some(names(&[Module::Down])),
+        }
+    }
+
+    pub fn default_targets() -> Targets {
+        names(&DEFAULT_TARGETS)
+    }
+
+    pub fn parse(file: &ConfigFile) -> std::result::Result<Self, AdapterFault> {
+        refuse_keys(file, &["feedforward_modules", "init_ia3_weights"], &[])?;
+        check_types(file)?;
+        let chosen = match file.get("target_modules") {
+            None => Selection::of(Self::default_targets()),
+            Some(_) => selection(file)?,
+        };
+        let feedforward = match (file.get("feedforward_modules"), file.get("target_modules")) {
+            (None, None) => Some(names(&[Module::Down])),
+            _ => targets(file, "feedforward_modules")?,
+        };
+        Ok(Self {
+            selection: chosen,
+            feedforward,
+        })
+    }
+
+    /// The sites of a base this configuration adapts, in the order of `sites`.
+    pub fn sites(&self, sites: &[SiteShape]) -> std::result::Result<Vec<Ia3Site>, AdapterFault> {
+        let chosen = self.selection.sites(sites)?.into_iter();
+        chosen
+            .map(|shape| {
+                let path = shape.site.path();
+                let on_input = match &self.feedforward {
+                    None => false,
+                    Some(said) => suffix_or_pattern("feedforward_modules", said, &path)?,
+                };
+                Ok(Ia3Site { shape, on_input })
+            })
+            .collect()
+    }
+}
+
+fn names(modules: &[Module]) -> Targets {
+    let names = modules.iter().map(|module| module.name().to_owned());
+    Targets::List(names.collect())
+}
+
+/// What is written.
+pub struct Ia3<'a> {
+    pub settings: &'a Ia3Settings,
+    pub base_name: &'a str,
+    /// Factors [1, n] of each site the settings choose; written in f32.
+    pub factors: &'a BTreeMap<Site, (Ia3Site, Array)>,
+}
+
+impl Ia3<'_> {
+    /// `adapter_config.json` and `adapter_model.safetensors`. The same values give the same bytes.
+    pub fn files(&self) -> Result<Files> {
+        let config = serde_json::to_vec_pretty(&self.config()).map_err(Error::of)?;
+        let stored: Vec<_> = self
+            .factors
+            .iter()
+            .map(|(site, (at, factors))| {
+                let values = factors.values().iter();
+                let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
+                (factor_name(*site), at.dims(), bytes)
+            })
+            .collect();
+        let mut views = Vec::with_capacity(stored.len());
+        for (name, dims, bytes) in &stored {
+            let view = TensorView::new(Dtype::F32, dims.to_vec(), bytes).map_err(Error::of)?;
+            views.push((name, view));
+        }
+        // PEFT's loader asks for this mark.
+        let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+        let weights = safetensors::serialize(views, Some(format)).map_err(Error::of)?;
+        Ok([
+            (CONFIG_FILE.to_owned(), config.into()),
+            (WEIGHTS_FILE.to_owned(), weights.into()),
+        ]
+        .into())
+    }
+
+    /// The keys of PEFT's `IA3Config`. Both lists are spelt out by the names of the layers that have factors.
+    fn config(&self) -> Value {
+        let of = |on_input: bool| -> BTreeSet<&str> {
+            let sites = self.factors.values().map(|(site, _)| site);
+            let sites = sites.filter(|site| !on_input || site.on_input);
+            sites.map(|site| site.shape.site.module.name()).collect()
+        };
+        let said = |targets: &Targets| match targets {
+            Targets::Pattern(text) if !text.eq_ignore_ascii_case("all-linear") => json!(text),
+            Targets::Pattern(_) => json!(of(false)),
+            Targets::List(names) => json!(names.iter().collect::<BTreeSet<_>>()),
+        };
+        let Selection {
+            targets, exclude, ..
+        } = &self.settings.selection;
+        json!({
+            "task_type": "CAUSAL_LM",
+            "peft_type": "IA3",
+            "auto_mapping": null,
+            "peft_version": null,
+            "base_model_name_or_path": self.base_name,
+            "revision": null,
+            "inference_mode": true,
+            "target_modules": said(targets),
+            "exclude_modules": exclude,
+            "feedforward_modules": match &self.settings.feedforward {
+                Some(Targets::Pattern(text)) => json!(text),
+                _ => json!(of(true)),
+            },
+            "fan_in_fan_out": false,
+            "modules_to_save": null,
+            "init_ia3_weights": true
+        })
+    }
+}

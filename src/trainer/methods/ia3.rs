@@ -1,0 +1,156 @@
+//! IA3: one factor a feature of chosen linear layers.
+
+use std::sync::Arc;
+
+use super::{Masks, Method, Trainable, as_wish};
+use crate::adapter::peft::{Files, Ia3, Ia3Settings, Ia3Site, factor_name};
+use crate::adapter::{Adapt, Adapter, Site, SiteMap, SiteShape};
+use crate::device::{Array, Result};
+use crate::domain::{self, Reason, Recipe, Wishes};
+use crate::kernels::op::{Run, Value};
+use crate::kernels::quant::Layer;
+use crate::kernels::scale::Scale;
+use crate::kernels::tape::Parameter;
+
+pub struct Kind;
+
+impl super::Kind for Kind {
+    fn method(&self) -> domain::Method {
+        domain::Method::Ia3
+    }
+
+    fn shape(
+        &self,
+        parent: &Adapter,
+        wishes: &Wishes,
+        sites: &[SiteShape],
+    ) -> std::result::Result<Wishes, Reason> {
+        let settings = settings_of(parent)?;
+        if let Some(wished) = &wishes.targets {
+            let wished = Ia3Settings::of(wished.clone());
+            wished.selection.check_names(sites).map_err(as_wish)?;
+            if wished.sites(sites).map_err(as_wish)? != settings.sites(sites).map_err(as_wish)? {
+                let why = "contradicts `from`: the adapter it continues changes other layers; leave it out to inherit";
+                return Err(Reason::field("targets", why));
+            }
+        }
+        Ok(Wishes {
+            method: Some(domain::Method::Ia3),
+            targets: Some(settings.selection.targets.clone()),
+            ..Wishes::default()
+        })
+    }
+
+    fn settle(
+        &self,
+        recipe: &Recipe,
+        parent: Option<Arc<Adapter>>,
+        sites: &[SiteShape],
+    ) -> std::result::Result<Box<dyn Method>, Reason> {
+        let settings = match &parent {
+            Some(parent) => settings_of(parent)?.clone(),
+            None => {
+                let settings = Ia3Settings::of(recipe.targets.clone());
+                settings.selection.check_names(sites).map_err(as_wish)?;
+                settings
+            }
+        };
+        Ok(Box::new(Fitted {
+            sites: settings.sites(sites).map_err(as_wish)?,
+            settings,
+            parent,
+        }))
+    }
+}
+
+fn settings_of(parent: &Adapter) -> std::result::Result<&Ia3Settings, Reason> {
+    parent.ia3().ok_or_else(|| {
+        let why = format!("a {} adapter cannot be trained further here", parent.kind());
+        Reason::field("from", why)
+    })
+}
+
+struct Fitted {
+    settings: Ia3Settings,
+    sites: Vec<Ia3Site>,
+    parent: Option<Arc<Adapter>>,
+}
+
+impl Method for Fitted {
+    fn count(&self) -> u64 {
+        self.sites.iter().map(|site| site.width() as u64).sum()
+    }
+
+    fn rank(&self) -> usize {
+        0
+    }
+
+    /// Ones, as PEFT begins.
+    fn start(&self) -> Result<Box<dyn Trainable>> {
+        let mut parts = SiteMap::default();
+        for at in &self.sites {
+            let site = at.shape.site;
+            let scales = self.parent.as_ref().and_then(|parent| parent.scales(site));
+            let continued = scales.and_then(|scales| match at.on_input {
+                true => scales.input.as_ref(),
+                false => scales.output.as_ref(),
+            });
+            let values = match continued {
+                Some(factors) => factors.to_vec(),
+                None => vec![1.0; at.width()],
+            };
+            parts.insert(site, (*at, Parameter::new(Array::row(values))));
+        }
+        Ok(Box::new(Factors {
+            parts,
+            settings: self.settings.clone(),
+        }))
+    }
+}
+
+/// The factors [1, n] of every adapted layer, by layer and module.
+struct Factors {
+    parts: SiteMap<(Ia3Site, Parameter)>,
+    settings: Ia3Settings,
+}
+
+impl Trainable for Factors {
+    fn parameters(&self) -> Vec<(String, &Parameter)> {
+        let parts = self.parts.iter();
+        parts
+            .map(|(site, (_, factors))| (factor_name(site), factors))
+            .collect()
+    }
+
+    fn learning(&self, _: Option<Masks>) -> Box<dyn Adapt + '_> {
+        Box::new(Learning(&self.parts))
+    }
+
+    fn files(&self, base_name: &str) -> Result<Files> {
+        let parts = self.parts.iter();
+        let factors = parts
+            .map(|(site, (at, factors))| (site, (*at, factors.array())))
+            .collect();
+        let ia3 = Ia3 {
+            settings: &self.settings,
+            base_name,
+            factors: &factors,
+        };
+        ia3.files()
+    }
+}
+
+struct Learning<'a>(&'a SiteMap<(Ia3Site, Parameter)>);
+
+impl Adapt for Learning<'_> {
+    fn through(&self, run: Run<'_, '_>, site: Site, x: &Value, layer: &Layer<'_>) -> Result<Value> {
+        let Some((at, factors)) = self.0.get(site) else {
+            return layer.forward(run, x);
+        };
+        let factors = run.parameter(factors);
+        match at.on_input {
+            true => layer.forward(run, &run.op(Scale, &[x, &factors])?),
+            false => run.op(Scale, &[&layer.forward(run, x)?, &factors]),
+        }
+    }
+}
