@@ -73,13 +73,18 @@ fn golden(path: &str) -> PathBuf {
         .join(path)
 }
 
-fn expected() -> Expected {
-    serde_json::from_slice(&std::fs::read(golden("training/expected.json")).unwrap()).unwrap()
+/// What a folder under `training/` says; the empty one is LoRA's.
+fn expected(of: &str) -> Expected {
+    let path = golden("training").join(of).join("expected.json");
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
-fn base() -> Base {
+/// Folders under `training/`, each with its base.
+const RUNS: [(&str, &str); 3] = [("", "llama"), ("ia3", "llama"), ("qwen2-ia3", "qwen2")];
+
+fn base(name: &str) -> Base {
     Base::open(
-        &Origin::Folder(golden("models/llama")),
+        &Origin::Folder(golden("models").join(name)),
         Some(Quant::To(Format::F32)),
         KvKind::Auto,
     )
@@ -122,10 +127,10 @@ impl Watch for Steps {
 }
 
 /// The files of the trained adapter, and every step.
-fn go(base: &Base, wishes: &Wishes) -> (peft::Files, Vec<StepReport>) {
+fn go(of: &str, base: &Base, wishes: &Wishes) -> (peft::Files, Vec<StepReport>) {
     let rows = std::fs::read(golden("training/rows.jsonl")).unwrap();
     let parent = Parent {
-        adapter: Arc::new(adapter(base, &folder("training/initial"))),
+        adapter: Arc::new(adapter(base, &folder(&format!("training/{of}/initial")))),
         generation: None,
     };
     let data = Data {
@@ -158,34 +163,37 @@ fn near(found: f64, wanted: f64, share: f64) -> bool {
 
 #[test]
 fn every_step_of_every_run_is_that_of_peft_and_torch() {
-    let base = base();
-    for (name, run) in expected().runs {
-        let (_, steps) = go(
-            &base,
-            &Wishes {
-                pack: Some(false),
-                ..run.wishes()
-            },
-        );
+    for (of, base) in RUNS {
+        every_step(of, &self::base(base));
+    }
+}
+
+fn every_step(of: &str, base: &Base) {
+    for (name, run) in expected(of).runs {
+        let wishes = Wishes {
+            pack: Some(false),
+            ..run.wishes()
+        };
+        let (_, steps) = go(of, base, &wishes);
         assert_eq!(steps.len(), run.losses.len());
         for (at, report) in steps.iter().enumerate() {
             let stepped = &report.stepped;
             let (loss, norm) = (run.losses[at], run.grad_norms[at]);
             assert!(
                 near(stepped.loss, loss, 1e-4),
-                "{name}, step {}: loss {} is not {loss}",
+                "{of} {name}, step {}: loss {} is not {loss}",
                 at + 1,
                 stepped.loss
             );
             assert!(
                 near(stepped.grad_norm, norm, 1e-3),
-                "{name}, step {}: norm {} is not {norm}",
+                "{of} {name}, step {}: norm {} is not {norm}",
                 at + 1,
                 stepped.grad_norm
             );
             assert!(
                 near(stepped.learning_rate, run.learning_rates[at], 1e-12),
-                "{name}, step {}",
+                "{of} {name}, step {}",
                 at + 1
             );
         }
@@ -194,15 +202,15 @@ fn every_step_of_every_run_is_that_of_peft_and_torch() {
 
 #[test]
 fn packing_and_accumulation_leave_the_losses_where_they_are() {
-    let base = base();
-    let run = &expected().runs["cosine"];
+    let base = base("llama");
+    let run = &expected("").runs["cosine"];
     for (pack, micro_batch) in [(true, 1), (true, 4), (false, 1), (false, 2)] {
         let wishes = Wishes {
             pack: Some(pack),
             micro_batch: Some(micro_batch),
             ..run.wishes()
         };
-        for (report, loss) in go(&base, &wishes).1.iter().zip(&run.losses) {
+        for (report, loss) in go("", &base, &wishes).1.iter().zip(&run.losses) {
             assert!(
                 near(report.stepped.loss, *loss, 1e-4),
                 "pack {pack}, micro-batch {micro_batch}"
@@ -213,20 +221,25 @@ fn packing_and_accumulation_leave_the_losses_where_they_are() {
 
 #[test]
 fn the_trained_adapter_answers_as_the_one_peft_trained() {
-    let (base, expected) = (base(), expected());
-    let file = std::fs::read(golden("training/expected.safetensors")).unwrap();
+    for (of, base) in RUNS {
+        answers_as_pefts(of, &self::base(base));
+    }
+}
+
+fn answers_as_pefts(of: &str, base: &Base) {
+    let expected = expected(of);
+    let file = golden("training").join(of).join("expected.safetensors");
+    let file = std::fs::read(file).unwrap();
     let wanted = candle_core::safetensors::load_buffer(&file, &candle_core::Device::Cpu).unwrap();
     let ids = &expected.prompt.ids;
     for (name, run) in &expected.runs {
-        let (trained, _) = go(
-            &base,
-            &Wishes {
-                pack: Some(false),
-                ..run.wishes()
-            },
-        );
+        let wishes = Wishes {
+            pack: Some(false),
+            ..run.wishes()
+        };
+        let (trained, _) = go(of, base, &wishes);
         let routed = Routed {
-            segments: vec![(0..ids.len(), Arc::new(adapter(&base, &trained)))],
+            segments: vec![(0..ids.len(), Arc::new(adapter(base, &trained)))],
         };
         let all = 0..ids.len();
         let hidden = base
@@ -243,7 +256,7 @@ fn the_trained_adapter_answers_as_the_one_peft_trained() {
             .unwrap();
         let found = base.model.log_probs(&hidden).unwrap();
         let far = farthest(&found, &wanted[&format!("logprobs.{name}")]);
-        assert!(far < 1e-3, "{name}: log-probabilities are {far} away");
+        assert!(far < 1e-3, "{of} {name}: log-probabilities are {far} away");
     }
 }
 

@@ -45,7 +45,7 @@ impl Toy {
         // Without the poisoned row, so that it spoils only what reads it.
         let head = matrix(&embedding[..POISON as usize * HIDDEN]);
         Self {
-            sites: vec![at(0, Module::Q), at(1, Module::Down)],
+            sites: vec![at(0, Module::Q), at(0, Module::Down)],
             embedding: Array::new(embedding, (VOCAB, HIDDEN)).unwrap(),
             weights: [2, 3].map(|seed| matrix(&random(HIDDEN * HIDDEN, seed))),
             head,

@@ -64,9 +64,12 @@ fn read(files: &Files, model: &str) -> Result<Adapter, AdapterFault> {
     )
 }
 
-/// `adapters/llama-plain` with some keys of its configuration replaced.
-fn changed(set: &Value) -> Files {
-    let mut files = files("llama-plain");
+/// Folders of which some changes to their configuration are refused and some accepted, with the ends of those files' names.
+const CHANGED: [(&str, &str); 2] = [("llama-plain", ""), ("llama-ia3", "_ia3")];
+
+/// A folder with some keys of its configuration replaced.
+fn changed(folder: &str, set: &Value) -> Files {
+    let mut files = files(folder);
     let mut config: Value = serde_json::from_slice(&files[CONFIG_FILE]).unwrap();
     for (key, value) in set.as_object().unwrap() {
         config[key] = value.clone();
@@ -90,42 +93,50 @@ fn every_folder_of_peft_reads_with_the_sites_its_configuration_names() {
         ("llama-patterns", "llama"),
         ("llama-rslora-patterns", "llama"),
         ("qwen2-plain", "qwen2"),
+        ("llama-ia3", "llama"),
+        ("llama-ia3-ffn", "llama"),
+        ("qwen2-ia3", "qwen2"),
     ] {
         let adapter =
             read(&files(folder), model).unwrap_or_else(|fault| panic!("{folder}: {fault}"));
-        let pairs = safetensors::SafeTensors::deserialize(&files(folder)[WEIGHTS_FILE])
-            .unwrap()
-            .len()
-            / 2;
-        assert_eq!(adapter.sites().count(), pairs, "{folder}");
+        let files = files(folder);
+        let tensors = safetensors::SafeTensors::deserialize(&files[WEIGHTS_FILE]).unwrap();
+        let each = if adapter.kind() == "lora" { 2 } else { 1 };
+        assert_eq!(each * adapter.sites().count(), tensors.len(), "{folder}");
     }
 }
 
 #[test]
 fn changes_that_matter_are_refused_for_the_key_that_makes_them() {
-    for case in json(&golden("adapters/refused.json")).as_array().unwrap() {
-        let wanted = case["field"].as_str().unwrap();
-        let fault = read(&changed(&case["set"]), "llama")
-            .map(|_| ())
-            .expect_err(&case.to_string());
-        let within = fault
-            .field
-            .strip_prefix(wanted)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-        assert!(within, "{case} was refused for {fault}");
+    for (folder, end) in CHANGED {
+        let cases = json(&golden(&format!("adapters/refused{end}.json")));
+        for case in cases.as_array().unwrap() {
+            let wanted = case["field"].as_str().unwrap();
+            let fault = read(&changed(folder, &case["set"]), "llama")
+                .map(|_| ())
+                .expect_err(&case.to_string());
+            let within = fault
+                .field
+                .strip_prefix(wanted)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+            assert!(within, "{folder}: {case} was refused for {fault}");
+        }
     }
 }
 
 #[test]
 fn changes_that_do_not_matter_give_the_same_adapter() {
-    let plain = read(&files("llama-plain"), "llama").unwrap();
-    for case in json(&golden("adapters/accepted.json")).as_array().unwrap() {
-        let adapter =
-            read(&changed(&case["set"]), "llama").unwrap_or_else(|fault| panic!("{case}: {fault}"));
-        assert!(adapter.sites().eq(plain.sites()), "{case}");
-        for site in plain.sites() {
-            let values = |adapter: &Adapter| adapter.lora_site(site).unwrap();
-            assert_eq!(values(&adapter), values(&plain), "{case}");
+    for (folder, end) in CHANGED {
+        let plain = read(&files(folder), "llama").unwrap();
+        let cases = json(&golden(&format!("adapters/accepted{end}.json")));
+        for case in cases.as_array().unwrap() {
+            let adapter = read(&changed(folder, &case["set"]), "llama")
+                .unwrap_or_else(|fault| panic!("{folder}: {case}: {fault}"));
+            assert!(adapter.sites().eq(plain.sites()), "{case}");
+            for site in plain.sites() {
+                assert_eq!(adapter.lora_site(site), plain.lora_site(site), "{case}");
+                assert_eq!(adapter.scales(site), plain.scales(site), "{case}");
+            }
         }
     }
 }

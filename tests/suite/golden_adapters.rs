@@ -105,7 +105,7 @@ fn assert_answers(name: &str, model: &Model, adapter: &str) {
     }
 }
 
-const OF_LLAMA: [&str; 8] = [
+const OF_LLAMA: [&str; 10] = [
     "llama-plain",
     "llama-all-linear",
     "llama-regex",
@@ -114,6 +114,8 @@ const OF_LLAMA: [&str; 8] = [
     "llama-rslora",
     "llama-patterns",
     "llama-rslora-patterns",
+    "llama-ia3",
+    "llama-ia3-ffn",
 ];
 
 #[test]
@@ -122,11 +124,11 @@ fn every_adapter_answers_as_peft_does() {
     for adapter in OF_LLAMA {
         assert_answers("llama", &llama, adapter);
     }
-    assert_answers(
-        "qwen2",
-        &folder("qwen2", Quant::To(Format::F32), KvKind::Auto),
-        "qwen2-plain",
-    );
+    // With biases.
+    let qwen2 = folder("qwen2", Quant::To(Format::F32), KvKind::Auto);
+    for adapter in ["qwen2-plain", "qwen2-ia3"] {
+        assert_answers("qwen2", &qwen2, adapter);
+    }
 }
 
 #[test]

@@ -52,9 +52,6 @@ pub fn factor_name(site: Site) -> String {
     format!("base_model.model.{}.ia3_l", site.path())
 }
 
-/// What PEFT chooses for these families where nothing is said.
-const DEFAULT_TARGETS: [Module; 3] = [Module::K, Module::V, Module::Down];
-
 impl Ia3Settings {
     /// For chosen layers: down_proj by its input, the others by their output, as PEFT's defaults do.
     pub fn of(targets: Targets) -> Self {
@@ -64,23 +61,24 @@ impl Ia3Settings {
         }
     }
 
-    pub fn default_targets() -> Targets {
-        names(&DEFAULT_TARGETS)
-    }
-
     pub fn parse(file: &ConfigFile) -> std::result::Result<Self, AdapterFault> {
         refuse_keys(file, &["feedforward_modules", "init_ia3_weights"], &[])?;
         check_types(file)?;
-        let chosen = match file.get("target_modules") {
-            None => Selection::of(Self::default_targets()),
-            Some(_) => selection(file)?,
+        let selection = selection(file)?;
+        let feedforward = match file.get("feedforward_modules") {
+            // PEFT's default for every family that is served.
+            None => Some(names(&[Module::Down])),
+            Some(_) => targets(file, "feedforward_modules")?,
         };
-        let feedforward = match (file.get("feedforward_modules"), file.get("target_modules")) {
-            (None, None) => Some(names(&[Module::Down])),
-            _ => targets(file, "feedforward_modules")?,
-        };
+        if let (Targets::List(chosen), Some(Targets::List(inner))) =
+            (&selection.targets, &feedforward)
+            && let Some(name) = inner.iter().find(|name| !chosen.contains(name))
+        {
+            let why = format!("names `{name}`, which `target_modules` does not");
+            return Err(AdapterFault::new("feedforward_modules", why));
+        }
         Ok(Self {
-            selection: chosen,
+            selection,
             feedforward,
         })
     }
@@ -154,9 +152,25 @@ impl Ia3<'_> {
             Targets::Pattern(_) => json!(of(false)),
             Targets::List(names) => json!(names.iter().collect::<BTreeSet<_>>()),
         };
+        // PEFT wants each name of one list in the other, where both are lists.
+        let inner = |chosen: &Value| {
+            let names = of(true);
+            let listed = chosen.as_array().is_some_and(|chosen| {
+                let mut names = names.iter();
+                names.all(|name| chosen.iter().any(|known| known == name))
+            });
+            match listed || names.is_empty() {
+                true => json!(names),
+                false => {
+                    let names: Vec<&str> = names.into_iter().collect();
+                    json!(format!(r".*\.(?:{})", names.join("|")))
+                }
+            }
+        };
         let Selection {
             targets, exclude, ..
         } = &self.settings.selection;
+        let chosen = said(targets);
         json!({
             "task_type": "CAUSAL_LM",
             "peft_type": "IA3",
@@ -165,11 +179,11 @@ impl Ia3<'_> {
             "base_model_name_or_path": self.base_name,
             "revision": null,
             "inference_mode": true,
-            "target_modules": said(targets),
+            "target_modules": chosen,
             "exclude_modules": exclude,
             "feedforward_modules": match &self.settings.feedforward {
                 Some(Targets::Pattern(text)) => json!(text),
-                _ => json!(of(true)),
+                _ => inner(&chosen),
             },
             "fan_in_fan_out": false,
             "modules_to_save": null,
