@@ -104,7 +104,7 @@ pub fn run(plan: &Plan, mut told: impl FnMut(&Report)) -> Result<(), Failure> {
         count += 1;
         let last = state.progress.stage + 1 == stages.len();
         let share = share(&state, if last { stage.most } else { u64::MAX });
-        state.optimizer.step(&state.model, &mut gradients, share);
+        state.optimizer.step(&state.model, &mut gradients, share)?;
         state.progress.step += 1;
         state.progress.tokens += lesson.tokens.len() as u64;
         state.progress.of_stage += lesson.tokens.len() as u64;
