@@ -188,7 +188,7 @@ fn write(path: &Path, tensors: &[Named], metadata: HashMap<String, String>) -> R
 mod tests {
     use super::super::export::spec;
     use super::super::learn::learn;
-    use super::super::lesson::repeated;
+    use super::super::sampler::repeated;
     use super::*;
 
     const RATES: Rates = Rates {
