@@ -16,15 +16,15 @@ const UNIT: usize = 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pace {
     /// How long it may pause.
-    pub patience: Duration,
-    /// Bytes a second it must reach on average, once `patience` has passed.
+    pub timeout: Duration,
+    /// Bytes a second it must reach on average, once `timeout` has passed.
     pub rate: usize,
 }
 
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            patience: Duration::from_secs(30),
+            timeout: Duration::from_secs(30),
             rate: 8 << 10,
         }
     }
@@ -34,7 +34,7 @@ impl Pace {
     /// When the next piece must be there, if `bytes` came in the time that has passed; both since the beginning.
     fn due(&self, bytes: usize, passed: Duration) -> Duration {
         let earned = Duration::from_secs_f64(bytes as f64 / self.rate.max(1) as f64);
-        self.patience + earned.min(passed)
+        self.timeout + earned.min(passed)
     }
 }
 
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     const PACE: Pace = Pace {
-        patience: Duration::from_secs(10),
+        timeout: Duration::from_secs(10),
         rate: 1000,
     };
 
@@ -169,7 +169,7 @@ mod tests {
     #[tokio::test]
     async fn what_does_not_come_in_time_is_given_up() {
         let clock = Clock::start(Pace {
-            patience: Duration::ZERO,
+            timeout: Duration::ZERO,
             rate: 1,
         });
         let late = clock.wait(std::future::pending::<()>()).await;

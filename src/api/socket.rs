@@ -14,31 +14,31 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 pub(super) struct Socket<S = TcpStream> {
     stream: S,
     /// How long a write may go without any progress.
-    patience: Duration,
+    timeout: Duration,
     /// Runs while a write is waiting for the peer.
     stalled: Option<Pin<Box<Sleep>>>,
     _seat: OwnedSemaphorePermit,
 }
 
 impl Socket {
-    pub fn new(stream: TcpStream, patience: Duration, seat: OwnedSemaphorePermit) -> Self {
+    pub fn new(stream: TcpStream, timeout: Duration, seat: OwnedSemaphorePermit) -> Self {
         // Streams of small messages must not wait for each other.
         let _ = stream.set_nodelay(true);
-        Self::of(stream, patience, seat)
+        Self::of(stream, timeout, seat)
     }
 }
 
 impl<S> Socket<S> {
-    const fn of(stream: S, patience: Duration, seat: OwnedSemaphorePermit) -> Self {
+    const fn of(stream: S, timeout: Duration, seat: OwnedSemaphorePermit) -> Self {
         Self {
             stream,
-            patience,
+            timeout,
             stalled: None,
             _seat: seat,
         }
     }
 
-    /// A write's outcome, or the end of patience.
+    /// A write's outcome, or that it took too long.
     fn timed<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -48,10 +48,10 @@ impl<S> Socket<S> {
             self.stalled = None;
             return written;
         }
-        let patience = self.patience;
+        let timeout = self.timeout;
         let stalled = self
             .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
         stalled.as_mut().poll(cx).map(|()| {
             let why = "the peer does not read what it is sent";
             Err(io::Error::new(io::ErrorKind::TimedOut, why))
@@ -118,11 +118,11 @@ mod tests {
 
     use super::*;
 
-    fn seated(patience: Duration) -> (Socket<DuplexStream>, DuplexStream, Arc<Semaphore>) {
+    fn seated(timeout: Duration) -> (Socket<DuplexStream>, DuplexStream, Arc<Semaphore>) {
         let seats = Arc::new(Semaphore::new(1));
         let seat = seats.clone().try_acquire_owned().unwrap();
         let (near, far) = tokio::io::duplex(4);
-        (Socket::of(near, patience, seat), far, seats)
+        (Socket::of(near, timeout, seat), far, seats)
     }
 
     #[tokio::test]
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_bit_of_progress_renews_the_patience() {
+    async fn every_bit_of_progress_renews_the_timeout() {
         let (mut socket, mut far, _) = seated(Duration::from_secs(60));
         let reading = tokio::spawn(async move {
             far.read_exact(&mut [0; 20]).await.unwrap();

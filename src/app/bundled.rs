@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::adapter::peft;
 use crate::domain::{AdapterName, Reason};
 use crate::registry::{Files, Registry};
-use crate::store::{disk_fault, publish_file};
+use crate::store::{create_folder, disk_fault, publish_file};
 
 macro_rules! bundled {
     ($name:literal) => {
@@ -48,7 +48,7 @@ fn all() -> [(&'static str, Contents); 2] {
 pub async fn offer(registry: &Registry, data_dir: &Path) -> Result<(), Reason> {
     let failed = |error| disk_fault("noting which ready-made adapters were offered", &error);
     let marks = data_dir.join("bundled");
-    std::fs::create_dir_all(&marks).map_err(failed)?;
+    create_folder(&marks).map_err(failed)?;
     for (name, contents) in all() {
         // Empty in a tree whose adapters have not been made yet.
         if contents.iter().any(|(_, bytes)| bytes.is_empty()) {

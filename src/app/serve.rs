@@ -18,7 +18,7 @@ use crate::cli::Failure;
 use crate::gateway::Gateway;
 use crate::kernels;
 use crate::model::Base;
-use crate::store::now;
+use crate::store::{create_folder, now};
 
 /// Between a signal and the first refusal, balancers see that this daemon is not ready.
 const NOTICE: Duration = Duration::from_millis(500);
@@ -258,7 +258,7 @@ fn claim(place: &Place) -> anyhow::Result<std::fs::File> {
             place.why
         )
     };
-    std::fs::create_dir_all(&place.dir).map_err(unusable)?;
+    create_folder(&place.dir).map_err(unusable)?;
     let file = std::fs::File::create(place.dir.join("lock")).map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

@@ -48,7 +48,7 @@ pub enum EventData {
     Checkpoint(CheckpointWritten),
     /// Held-out rows were scored.
     Evaluation(Evaluation),
-    /// A step was done.
+    /// A step was done. Fields that another version added are left out.
     Step(StepMetrics),
     /// What another version of this program wrote.
     Unknown(serde_json::Value),
@@ -156,6 +156,16 @@ mod tests {
             assert_eq!(data.to_string(), json);
             assert_eq!(serde_json::from_str::<EventData>(json).unwrap(), data);
         }
+    }
+
+    #[test]
+    fn a_step_of_a_later_version_is_read_as_one_without_its_new_fields() {
+        let later = r#"{"step":4,"train_loss":2.0,"learning_rate":0.001,"grad_norm":0.5,"tokens":30,"tokens_per_second":9.0,"loss_scale":null,"skipped":false,"later":1}"#;
+        let data: EventData = serde_json::from_str(later).unwrap();
+        let EventData::Step(step) = data else {
+            panic!("{data:?}")
+        };
+        assert_eq!((step.step, step.train_loss), (4, Some(2.0)));
     }
 
     #[test]

@@ -287,7 +287,7 @@ impl Normal {
 mod tests {
     use super::super::export::spec;
     use super::super::learn::right;
-    use super::super::lesson::repeated;
+    use super::super::sampler::repeated;
     use super::super::state::fresh;
 
     #[test]

@@ -1,4 +1,4 @@
-//! Lessons through the model that is being learned.
+//! Batches through the model that is being learned.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -12,14 +12,14 @@ use crate::model::{Model, Pack};
 
 /// Records end to end, and the tokens to be predicted.
 #[derive(Debug, Clone, Default)]
-pub struct Lesson {
+pub struct TrainingBatch {
     pub tokens: Vec<u32>,
     pub records: Vec<Range<usize>>,
     /// Flat rows from which the next token of the same record is to be predicted.
     pub rows: Vec<usize>,
 }
 
-impl Lesson {
+impl TrainingBatch {
     fn pack(&self) -> Pack {
         Pack {
             tokens: self.tokens.clone(),
@@ -35,13 +35,13 @@ impl Lesson {
 }
 
 /// Mean loss over the predicted tokens, and its gradients.
-pub fn learn(model: &Model, lesson: &Lesson) -> Result<(f32, HashMap<ParameterId, Array>)> {
+pub fn learn(model: &Model, batch: &TrainingBatch) -> Result<(f32, HashMap<ParameterId, Array>)> {
     let tape = Tape::new(&Device::Host);
     let run = tape.run();
-    let hidden = model.learn(run, &lesson.pack(), &Unadapted)?;
-    let rows = lesson.rows.iter().map(|row| *row as u32).collect();
+    let hidden = model.learn(run, &batch.pack(), &Unadapted)?;
+    let rows = batch.rows.iter().map(|row| *row as u32).collect();
     let asked = run.op(Lookup(rows), &[&hidden])?;
-    let losses = model.token_losses(run, &asked, &lesson.targets())?;
+    let losses = model.token_losses(run, &asked, &batch.targets())?;
     let share = 1.0 / losses.len().max(1) as f32;
     let sum: f64 = losses.values().iter().copied().map(f64::from).sum();
     let mut gradients = HashMap::new();
@@ -51,11 +51,11 @@ pub fn learn(model: &Model, lesson: &Lesson) -> Result<(f32, HashMap<ParameterId
 }
 
 /// Whether the likeliest token is the right one, for each predicted token.
-pub fn right(model: &Model, lesson: &Lesson) -> Result<Vec<bool>> {
-    let hidden = model.learn(Run::host(), &lesson.pack(), &Unadapted)?;
-    let scores = model.log_probs(&hidden.select_rows(&lesson.rows)?)?;
+pub fn right(model: &Model, batch: &TrainingBatch) -> Result<Vec<bool>> {
+    let hidden = model.learn(Run::host(), &batch.pack(), &Unadapted)?;
+    let scores = model.log_probs(&hidden.select_rows(&batch.rows)?)?;
     let rows = scores.values().chunks_exact(scores.width().max(1));
-    let right = rows.zip(lesson.targets()).map(|(row, target)| {
+    let right = rows.zip(batch.targets()).map(|(row, target)| {
         let target = target as usize;
         let others = row.iter().enumerate().filter(|(at, _)| *at != target);
         { others }.all(|(_, score)| *score < row[target])

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::muon;
-use crate::device::Array;
+use crate::device::{self, Array};
 use crate::kernels::tape::{Parameter, ParameterId};
 use crate::model::Model;
 use crate::trainer::optimizer::{AdamW, Moments, Settings};
@@ -110,19 +110,23 @@ impl Optimizer {
         all
     }
 
-    /// One update at `share` of the learning rates. Every parameter of the model has a gradient.
-    pub fn step(&mut self, model: &Model, gradients: &mut HashMap<ParameterId, Array>, share: f32) {
-        let mut take = |parameter: &Parameter| {
+    /// One update at `share` of the learning rates.
+    ///
+    /// # Errors
+    /// When a parameter of the model has no gradient; its name is in the text.
+    pub fn step(
+        &mut self,
+        model: &Model,
+        gradients: &mut HashMap<ParameterId, Array>,
+        share: f32,
+    ) -> device::Result<()> {
+        let mut take = |(name, parameter): (&str, &Parameter)| {
             let found = gradients.remove(&parameter.id());
-            found.unwrap_or_else(|| Array::zeros(parameter.dims()))
+            found.ok_or_else(|| device::Error::new(format!("`{name}` has no gradient")))
         };
-        for ((_, parameter), momentum) in of(model, Role::Hidden).zip(&mut self.momentum) {
-            muon::step(
-                parameter,
-                &take(parameter),
-                momentum,
-                self.rates.muon * share,
-            );
+        for (named, momentum) in of(model, Role::Hidden).zip(&mut self.momentum) {
+            let gradient = take(named)?;
+            muon::step(named.1, &gradient, momentum, self.rates.muon * share);
         }
         let rate = f64::from(self.rates.adam * share);
         for (role, adam, rate) in [
@@ -130,9 +134,12 @@ impl Optimizer {
             (Role::Norm, &mut self.norms, rate * NORM_SHARE),
         ] {
             let parameters: Vec<_> = of(model, role).map(|(_, parameter)| parameter).collect();
-            let gradients: Vec<_> = parameters.iter().copied().map(&mut take).collect();
+            let gradients = of(model, role)
+                .map(&mut take)
+                .collect::<device::Result<Vec<_>>>()?;
             adam.step(rate, &parameters, &gradients);
         }
+        Ok(())
     }
 }
 

@@ -4,9 +4,9 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tokenizers::{Result, Tokenizer};
 
-use super::learn::{Lesson, right};
-use super::lesson::{encode, question};
+use super::learn::{TrainingBatch, right};
 use super::record::Record;
+use super::sampler::{encode, question};
 use super::skills::SKILLS;
 use super::words::{Draw, Side};
 use crate::device;
@@ -48,11 +48,11 @@ impl Probe {
 
 /// Share of questions answered exactly.
 fn exact(model: &Model, questions: &[Question]) -> device::Result<f32> {
-    let mut lesson = Lesson::default();
+    let mut batch = TrainingBatch::default();
     for (prompt, answer) in questions {
-        question(&mut lesson, prompt, answer);
+        question(&mut batch, prompt, answer);
     }
-    let right = right(model, &lesson)?;
+    let right = right(model, &batch)?;
     let mut at = 0;
     let mut exact = 0;
     for (_, answer) in questions {

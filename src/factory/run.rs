@@ -8,9 +8,9 @@ use tokenizers::Tokenizer;
 
 use super::export::{export, spec};
 use super::learn::learn;
-use super::lesson::{Mixture, Teacher};
 use super::optimizer::Rates;
 use super::probe::Probe;
+use super::sampler::{Mixture, Sampler};
 use super::skills::SKILLS;
 use super::state::{self, State};
 use super::tokenizer;
@@ -97,17 +97,17 @@ pub fn run(plan: &Plan, mut told: impl FnMut(&Report)) -> Result<(), Failure> {
     let stages = stages(plan.tokens);
     let (mut losses, mut count) = (0.0, 0);
     while let Some(stage) = stages.get(state.progress.stage) {
-        let lesson = Teacher::new(&tokenizer, stage.mixture, plan.seed, state.progress.step)
-            .lesson(STEP_TOKENS)?;
-        let (loss, mut gradients) = learn(&state.model, &lesson)?;
+        let batch = Sampler::new(&tokenizer, stage.mixture, plan.seed, state.progress.step)
+            .batch(STEP_TOKENS)?;
+        let (loss, mut gradients) = learn(&state.model, &batch)?;
         losses += loss;
         count += 1;
         let last = state.progress.stage + 1 == stages.len();
         let share = share(&state, if last { stage.most } else { u64::MAX });
-        state.optimizer.step(&state.model, &mut gradients, share);
+        state.optimizer.step(&state.model, &mut gradients, share)?;
         state.progress.step += 1;
-        state.progress.tokens += lesson.tokens.len() as u64;
-        state.progress.of_stage += lesson.tokens.len() as u64;
+        state.progress.tokens += batch.tokens.len() as u64;
+        state.progress.of_stage += batch.tokens.len() as u64;
         let over = state.progress.of_stage >= stage.most;
         if state.progress.step % PROBE_EVERY == 0 || over {
             let report = Report {

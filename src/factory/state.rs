@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use super::init;
 use super::optimizer::{Optimizer, Rates};
@@ -14,6 +15,7 @@ use crate::device::Array;
 use crate::model::Model;
 use crate::model::spec::Spec;
 use crate::model::weights::WeightError;
+use crate::store::publish_file;
 
 /// A run between two steps.
 pub struct State {
@@ -58,7 +60,7 @@ pub fn weights(model: &Model) -> BTreeMap<String, Array> {
         .collect()
 }
 
-/// Writes beside `path`, then renames: a checkpoint is whole or not there.
+/// Written aside and synchronised, then renamed: a checkpoint is whole or not there, after a power failure too.
 pub fn save(path: &Path, state: &State) -> Result<(), Failure> {
     let progress = state.progress;
     let numbers = [
@@ -175,17 +177,18 @@ fn write(path: &Path, tensors: &[Named], metadata: HashMap<String, String>) -> R
         let view = TensorView::new(Dtype::F32, shape.clone(), bytes)?;
         views.push((name.as_str(), view));
     }
-    let beside = path.with_extension("new");
-    serialize_to_file(views, Some(metadata), &beside)?;
-    fs::rename(beside, path)?;
-    Ok(())
+    let bytes = serialize(views, Some(metadata))?;
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::from(io::ErrorKind::InvalidFilename).into());
+    };
+    Ok(publish_file(folder, &name.to_string_lossy(), &bytes)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::export::spec;
     use super::super::learn::learn;
-    use super::super::lesson::repeated;
+    use super::super::sampler::repeated;
     use super::*;
 
     const RATES: Rates = Rates {
@@ -204,8 +207,28 @@ mod tests {
 
     fn step(state: &mut State, seed: u64) -> f32 {
         let (loss, mut gradients) = learn(&state.model, &repeated(seed, 8, 24)).unwrap();
-        state.optimizer.step(&state.model, &mut gradients, 1.0);
+        state
+            .optimizer
+            .step(&state.model, &mut gradients, 1.0)
+            .unwrap();
         loss
+    }
+
+    #[test]
+    fn a_parameter_without_a_gradient_is_an_error_that_names_it() {
+        let state = State::fresh(&small(), 1, RATES).unwrap();
+        let (model, mut optimizer) = (state.model, state.optimizer);
+        let batch = repeated(1, 8, 24);
+        // One of each sort that the optimizer has.
+        for part in ["embed_tokens", "mlp.gate_proj", "input_layernorm"] {
+            let (_, mut gradients) = learn(&model, &batch).unwrap();
+            let mut named = model.learning_parameters().iter();
+            let (name, parameter) = named.find(|(name, _)| name.contains(part)).unwrap();
+            gradients.remove(&parameter.id()).unwrap();
+            let failure = optimizer.step(&model, &mut gradients, 1.0);
+            let failure = failure.unwrap_err().to_string();
+            assert_eq!(failure, format!("`{name}` has no gradient"));
+        }
     }
 
     #[test]

@@ -133,10 +133,6 @@ impl<'a> Run<'_, 'a> {
         }
     }
 
-    pub const fn records(&self) -> bool {
-        self.tape.is_some()
-    }
-
     /// Runs an operation. Its result is recorded where one of its inputs is.
     pub fn op<O: Op + 'a>(self, op: O, inputs: &[&Value]) -> Result<Value>
     where

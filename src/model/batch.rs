@@ -211,7 +211,7 @@ mod tests {
             whole(vec![sequence(0..3, 0, &[0])], vec![])
                 .positions(8)
                 .is_err(),
-            "a token of nobody"
+            "a token of no sequence"
         );
         assert!(
             whole(vec![sequence(0..4, 0, &[0])], vec![4])

@@ -10,7 +10,7 @@ use crate::kernels::quant::{Format, Matrix};
 use crate::kernels::testing::noise;
 
 /// Starting values that leave nothing at its neutral value, so that a forgotten norm or bias shows.
-pub fn lively(scale: f32, seed: u64) -> impl FnMut(&str, (usize, usize)) -> Vec<f32> {
+pub fn random_start(scale: f32, seed: u64) -> impl FnMut(&str, (usize, usize)) -> Vec<f32> {
     let mut draws = 0;
     move |path, dims| {
         draws += 1;

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn guesses_are_judged_while_nobody_verifies_them() {
+    fn guesses_are_judged_while_none_is_verified() {
         let text = |at: u32| (at * at) % 37;
         let copied: Vec<u32> = (0..60).map(text).collect();
         let mut copies = Drafter::new(&copied);

@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn long_prompts_fill_the_queue_sooner_but_one_may_always_wait() {
         let gate = gate(9, 10);
-        let long = gate.enter(0, 50).expect("nobody waits yet");
+        let long = gate.enter(0, 50).expect("none waits yet");
         assert!(gate.enter(0, 1).is_none());
         drop(long);
         let some = [4, 6].map(|blocks| gate.enter(0, blocks).unwrap());

@@ -135,7 +135,7 @@ mod tests {
         let (few, _) = settled_among(crowd(4, 8, LATE), 0.02, 0.001);
         assert_eq!(few, settled_among(crowd(1, 8, LATE), 0.02, 0.001).0);
         let all = settled_among(crowd(3, 0, 0.0), 0.02, 0.001);
-        assert_eq!(all.0, 512, "nobody waits");
+        assert_eq!(all.0, 512, "none waits");
     }
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fast_model_takes_what_nobody_notices() {
+    fn a_fast_model_takes_what_is_not_noticed() {
         let (chunk, seconds) = settled(0.0, 0.001, 0.0001);
         assert!(chunk > 200 && seconds <= UNNOTICED + 1e-9, "{chunk}");
         assert_eq!(settled(0.0, 0.0001, 0.000_01).0, 512, "the most");

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::disk::{self, create_folder, sync_folder, write_synced};
+use super::disk::{self, FileError, create_folder, sync_folder, write_synced};
 use super::failpoint::{Failpoint, Failpoints, NoFailpoints};
 use crate::kernels::pool;
 
@@ -52,30 +52,45 @@ impl Artefacts {
         create_folder(&self.staging)
     }
 
-    /// Writes the files aside, synchronises them, reads them back and compares.
+    /// Writes the files aside, synchronises them, reads them back and compares. An error names the file, and
+    /// [`disk_fault`](super::disk_fault) says it too.
     pub fn stage(&self, files: &[(&str, &[u8])]) -> io::Result<Staged> {
         let folder = self.aside("publish-")?;
         for (name, bytes) in files {
-            write_synced(&folder.path().join(name), bytes)?;
+            let written = write_synced(&folder.path().join(name), bytes);
+            written.map_err(|error| FileError::Write {
+                name: (*name).to_owned(),
+                error,
+            })?;
         }
         sync_folder(folder.path())?;
         self.failpoints.reached(Failpoint::Written);
         for (name, bytes) in files {
             if !holds_exactly(&folder.path().join(name), bytes)? {
-                let why = format!("{name} read back from disk differs from what was written");
-                return Err(io::Error::new(ErrorKind::InvalidData, why));
+                let name = (*name).to_owned();
+                return Err(FileError::Differs { name }.into());
             }
         }
         self.failpoints.reached(Failpoint::Verified);
         Ok(Staged(folder))
     }
 
-    /// Gives what is staged its key, in the place of what had it.
+    /// Gives what is staged its key, in the place of what had it. That is removed only when the key is the new one's for
+    /// good, and has its key again where the new one cannot get it; a crash between the two renames leaves none with the key.
     pub fn place(&self, key: &str, staged: Staged) -> io::Result<()> {
-        if self.holds(key) {
-            drop(self.remove([key])?);
+        let place = self.folder.join(key);
+        let aside = self.aside("discard-")?;
+        let old = aside.path().join("old");
+        let replaces = self.holds(key);
+        if replaces {
+            fs::rename(&place, &old)?;
         }
-        fs::rename(staged.0.path(), self.folder.join(key))?;
+        if let Err(error) = fs::rename(staged.0.path(), &place) {
+            if replaces {
+                fs::rename(&old, &place)?;
+            }
+            return Err(error);
+        }
         // The folder has moved: there is nothing left to remove.
         let _ = staged.0.keep();
         self.failpoints.reached(Failpoint::Renamed);
@@ -185,7 +200,9 @@ fn holds_exactly(path: &Path, bytes: &[u8]) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::disk_fault;
     use super::*;
+    use crate::domain::Reason;
 
     #[test]
     fn files_are_found_under_their_key_and_replaced_as_a_whole() {
@@ -232,6 +249,73 @@ mod tests {
         }
         fs::write(&path, []).unwrap();
         assert!(holds_exactly(&path, &[]).unwrap());
+    }
+
+    /// Changes a file of what is staged, once it is written.
+    struct Damage(PathBuf);
+
+    impl Failpoints for Damage {
+        fn reached(&self, point: Failpoint) {
+            if point == Failpoint::Written {
+                for entry in fs::read_dir(&self.0).unwrap() {
+                    fs::write(entry.unwrap().path().join("weights"), "other").unwrap();
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_stored_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let staging = dir.path().join("staging");
+        let failpoints = Arc::new(Damage(staging.clone()));
+        let artefacts = Artefacts::new(dir.path().join("a"), staging, failpoints);
+        artefacts.create().unwrap();
+        let said = |files: &[(&str, &[u8])]| {
+            let error = artefacts.stage(files).err().unwrap();
+            disk_fault("staging an adapter", &error)
+        };
+        assert_eq!(
+            said(&[("config", b"{}"), ("weights", b"these")]),
+            Reason::Storage(
+                "staging an adapter: weights read back from disk differs from what was written"
+                    .into()
+            )
+        );
+        let missing = io::Error::from_raw_os_error(libc::ENOENT);
+        assert_eq!(
+            said(&[("no/weights", b"these")]),
+            Reason::Storage(format!("staging an adapter: writing no/weights: {missing}"))
+        );
+    }
+
+    /// Holds that what had the key is still there.
+    struct Kept(PathBuf);
+
+    impl Failpoints for Kept {
+        fn reached(&self, point: Failpoint) {
+            if point == Failpoint::Renamed && self.0.join("../a/one/new").exists() {
+                let mut aside = fs::read_dir(&self.0).unwrap().map(Result::unwrap);
+                assert!(aside.any(|entry| entry.path().join("old/x").exists()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_had_a_key_stays_until_another_has_it_for_good() {
+        let dir = tempfile::tempdir().unwrap();
+        let staging = dir.path().join("staging");
+        let kept = Arc::new(Kept(staging.clone()));
+        let artefacts = Artefacts::new(dir.path().join("a"), staging.clone(), kept);
+        artefacts.put("one", &[("x", b"1")]).unwrap();
+        let lost = artefacts.stage(&[("x", b"2")]).unwrap();
+        fs::remove_dir_all(lost.0.path()).unwrap();
+        let failed = artefacts.place("one", lost).unwrap_err();
+        assert_eq!(failed.kind(), ErrorKind::NotFound);
+        assert_eq!(artefacts.read("one", "x", 1).unwrap(), b"1");
+        artefacts.put("one", &[("new", b"2")]).unwrap();
+        assert_eq!(artefacts.read("one", "new", 1).unwrap(), b"2");
+        assert_eq!(fs::read_dir(staging).unwrap().count(), 0);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::disk::FileError;
 use crate::domain::Reason;
 
 impl From<sqlx::Error> for Reason {
@@ -22,18 +23,26 @@ impl From<sqlx::Error> for Reason {
     }
 }
 
-/// `what` was being done: `writing adapter_model.safetensors`. The log gets the whole error; the answer gets none of
-/// the paths it may name.
+/// `what` was being done: `staging an adapter`. The log gets the whole error; the answer gets none of the paths it may
+/// name, but which of the files stored together is at fault.
 pub fn io(what: &str, error: &io::Error) -> Reason {
     tracing::error!(%error, "{what}");
-    let cause = match error.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code).to_string(),
-        None => error.kind().to_string(),
-    };
-    let text = format!("{what}: {cause}");
+    let text = format!("{what}: {}", cause(error));
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Reason::StorageFull(text),
         _ => Reason::Storage(text),
+    }
+}
+
+fn cause(error: &io::Error) -> String {
+    let inner = error.get_ref();
+    match inner.and_then(|inner| inner.downcast_ref::<FileError>()) {
+        Some(FileError::Write { name, error }) => format!("writing {name}: {}", cause(error)),
+        Some(differs @ FileError::Differs { .. }) => differs.to_string(),
+        None => match error.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code).to_string(),
+            None => error.kind().to_string(),
+        },
     }
 }
 

@@ -1,8 +1,8 @@
 //! store: what outlives the process. Names, jobs, uploads and the audit are rows of a database; adapters, checkpoints and
 //! uploads are files. All SQL and every write that must survive a power failure is here, behind narrow types.
 //!
-//! One method is one transaction, so another database or an object store can be put behind the same types. Knows no
-//! policy: what is kept, retried or refused is decided above.
+//! A change is one transaction (trimming the audit is several), and none leaves this layer, so another database or an
+//! object store can be put behind the same types. Knows no policy: what is kept, retried or refused is decided above.
 
 mod artefacts;
 mod audit;
@@ -26,7 +26,7 @@ pub use audit::Audit;
 pub use blocking::{blocking, joined};
 pub use clock::now;
 pub use database::Database;
-pub use disk::{publish_file, remove, sweep};
+pub use disk::{create_folder, publish_file, remove, sweep};
 #[cfg(test)]
 pub use entry::testing;
 pub use entry::{Entry, NamedVersion, Version};

@@ -35,7 +35,7 @@ impl Uploads {
         let known: HashSet<String> = ids.await?.into_iter().collect();
         let folder = uploads.folder.clone();
         let sweep = move || {
-            fs::create_dir_all(&folder)?;
+            disk::create_folder(&folder)?;
             disk::sweep(&folder, |name| known.contains(name))
         };
         on_disk("cleaning the folder of uploads", sweep).await?;

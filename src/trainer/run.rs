@@ -18,7 +18,7 @@ use crate::domain::{Level, Recipe};
 
 /// Training rows whose loss is taken before the first step and after the last, to see whether training helped.
 const PROBE_ROWS: usize = 16;
-/// Without `save_every`, a checkpoint is written when the last one is this old.
+/// Without `save_every`, a checkpoint is written when the last one is this old; the table of settings says so too.
 const SAVE_AFTER: Duration = Duration::from_secs(15);
 
 /// One job, ready to run.

@@ -103,7 +103,7 @@ impl Trainer {
         let folder = self.shared.jobs.clone();
         let unfinished = self.shared.store.unfinished().await?;
         blocking(move || {
-            std::fs::create_dir_all(&folder)
+            store::create_folder(&folder)
                 .and_then(|()| store::sweep(&folder, |id| unfinished.contains(id)))
                 .map(drop)
                 .map_err(|error| disk_fault("cleaning the folder of jobs", &error))

@@ -1,12 +1,13 @@
 //! The host's arms of the operations, on plain vectors.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use adapterd::device::Array;
 use adapterd::kernels::norm::RmsNorm;
 use adapterd::kernels::op::{Op, Wants};
-use adapterd::kernels::quant::{self, Format, Matrix};
-use adapterd::kernels::segmented::{self, Factors, LowRank, Output, Precision, RowsMut};
+use adapterd::kernels::quant::{self, Format, Layer, Matrix};
+use adapterd::kernels::segmented::{self, Factors, LowRank, Precision};
 
 fn array(values: &[f32], rows: usize) -> Array {
     Array::new(values.to_vec(), (rows, values.len() / rows)).unwrap()
@@ -58,14 +59,17 @@ pub fn segmented(
             weights,
         })
         .collect();
-    let x = segmented::Rows {
-        data: x,
-        stride: inputs,
+    // A layer of zeros, through which only updates come.
+    let zeros = Array::zeros((outputs, inputs));
+    let weight = Arc::new(Matrix::quantize(&zeros, Format::F32).unwrap());
+    let layer = Layer {
+        weight: &weight,
+        bias: None,
     };
-    let y = RowsMut {
-        data: y,
-        stride: outputs,
-    };
-    let segments = &segments;
-    segmented::add(x, &mut [Output { y, segments }]).unwrap();
+    let x = array(x, x.len() / inputs);
+    let updates = segmented::through(&x, &[(&layer, segments)]).unwrap();
+    let updates = updates[0].values();
+    y.iter_mut()
+        .zip(updates)
+        .for_each(|(y, update)| *y += update);
 }

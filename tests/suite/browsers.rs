@@ -137,7 +137,7 @@ async fn a_page_that_is_allowed_reads_answers_errors_and_streams() {
             }
             assert_eq!(text(&answer, "access-control-allow-credentials"), "");
         }
-        let stranger = send(
+        let foreign = send(
             &daemon,
             Method::POST,
             CHAT,
@@ -146,8 +146,8 @@ async fn a_page_that_is_allowed_reads_answers_errors_and_streams() {
         )
         .await;
         let expected = if origins == ["*"] { 200 } else { 403 };
-        assert_eq!(stranger.status(), expected);
-        assert!(text(&stranger, "vary").to_lowercase().contains("origin"));
+        assert_eq!(foreign.status(), expected);
+        assert!(text(&foreign, "vary").to_lowercase().contains("origin"));
     }
 }
 

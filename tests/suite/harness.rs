@@ -278,7 +278,7 @@ fn limits() -> Limits {
         max_adapter_bytes: 1 << 20,
         memory: Memory::new(4 << 20),
         pace: Pace {
-            patience: Duration::from_secs(5),
+            timeout: Duration::from_secs(5),
             ..Pace::default()
         },
     }
@@ -287,7 +287,7 @@ fn limits() -> Limits {
 fn http_config() -> http::Config {
     http::Config {
         limits: limits(),
-        header_patience: Duration::from_millis(500),
+        header_timeout: Duration::from_millis(500),
         ..http::Config::default()
     }
 }

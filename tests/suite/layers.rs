@@ -32,7 +32,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "factory",
         &[
-            "trainer", "model", "adapter", "kernels", "device", "text", "domain",
+            "trainer", "model", "adapter", "store", "kernels", "device", "text", "domain",
         ],
     ),
     (

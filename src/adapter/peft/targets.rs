@@ -79,9 +79,9 @@ impl Selection {
         let paths: Vec<String> = sites.iter().map(|shape| shape.site.path()).collect();
         let known = |name: &&String| paths.iter().any(|path| ends_with(path, name));
         match names.iter().find(|name| !known(name)) {
-            Some(stranger) => Err(AdapterFault::new(
+            Some(unknown) => Err(AdapterFault::new(
                 TARGETS,
-                format!("`{stranger}` is no linear layer of this base"),
+                format!("`{unknown}` is no linear layer of this base"),
             )),
             None => Ok(()),
         }

@@ -63,7 +63,7 @@ pub async fn serve(
     } = config;
     let most = limits.max_request_bytes;
     let seats = Arc::new(Semaphore::new(limits.connections.max(1)));
-    let incoming = accepted(listener, seats, limits.pace.patience);
+    let incoming = accepted(listener, seats, limits.pace.timeout);
     let doors = Doors::new(gateway, limits);
     // The limit holds for what a compressed message unpacks to as well.
     let inference = InferenceServer::new(doors.clone())
@@ -129,14 +129,14 @@ async fn say(reporter: &HealthReporter, serving: bool) {
 fn accepted(
     listener: TcpListener,
     seats: Arc<Semaphore>,
-    patience: Duration,
+    timeout: Duration,
 ) -> impl futures::Stream<Item = io::Result<Socket>> {
     stream::unfold((listener, seats), move |(listener, seats)| async move {
         let seat = seats.clone().acquire_owned().await.ok()?;
         loop {
             match listener.accept().await {
                 Ok((socket, _)) => {
-                    let socket = Socket::new(socket, patience, seat);
+                    let socket = Socket::new(socket, timeout, seat);
                     return Some((Ok(socket), (listener, seats)));
                 }
                 Err(fault) => {

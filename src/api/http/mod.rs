@@ -67,7 +67,7 @@ impl Telemetry for Untold {
 pub struct Config {
     pub limits: Limits,
     /// How long the headers of a request may take, and a connection may idle.
-    pub header_patience: Duration,
+    pub header_timeout: Duration,
     /// Connections beyond the limit that may still ask the probes, and are refused anything else.
     pub spare_connections: usize,
     /// Pages of other origins that may use this server from a browser.
@@ -78,7 +78,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
-            header_patience: Duration::from_secs(30),
+            header_timeout: Duration::from_secs(30),
             spare_connections: 16,
             origins: Origins::default(),
         }

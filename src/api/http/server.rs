@@ -22,7 +22,7 @@ const BREATH: Duration = Duration::from_millis(50);
 /// Request line and headers together.
 const HEAD_BYTES: usize = 64 << 10;
 /// How long a connection beyond the cap may take over its one request.
-const SPARE_PATIENCE: Duration = Duration::from_secs(2);
+const SPARE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Serves until `stop`, then accepts nothing more and returns when every running answer has ended. The caller sets
 /// the deadline for that.
@@ -31,15 +31,15 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, stop: CancellationToken
     let regular = Service {
         router: router(app.clone()),
         seats: Arc::new(Semaphore::new(config.limits.connections.max(1))),
-        head_patience: config.header_patience,
-        write_patience: config.limits.pace.patience,
+        header_timeout: config.header_timeout,
+        write_timeout: config.limits.pace.timeout,
         keep_alive: true,
     };
     let spare = Service {
         router: probes(app.clone()),
         seats: Arc::new(Semaphore::new(config.spare_connections.max(1))),
-        head_patience: SPARE_PATIENCE.min(config.header_patience),
-        write_patience: SPARE_PATIENCE,
+        header_timeout: SPARE_TIMEOUT.min(config.header_timeout),
+        write_timeout: SPARE_TIMEOUT,
         keep_alive: false,
     };
     let open = TaskTracker::new();
@@ -93,8 +93,8 @@ async fn seated(
 struct Service {
     router: Router,
     seats: Arc<Semaphore>,
-    head_patience: Duration,
-    write_patience: Duration,
+    header_timeout: Duration,
+    write_timeout: Duration,
     keep_alive: bool,
 }
 
@@ -105,11 +105,11 @@ impl Service {
         seat: OwnedSemaphorePermit,
         stop: CancellationToken,
     ) {
-        let socket = Socket::new(socket, self.write_patience, seat);
+        let socket = Socket::new(socket, self.write_timeout, seat);
         // Without a timer the header timeout would be silently inert.
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
-            .header_read_timeout(self.head_patience)
+            .header_read_timeout(self.header_timeout)
             .keep_alive(self.keep_alive)
             .max_buf_size(HEAD_BYTES);
         let service = TowerToHyperService::new(self.router);

@@ -51,7 +51,7 @@ Optimizer {
 Evaluation {
     eval_split          as eval_split:    f64,            ShareOrCount,                      Is(0.0),                                        ALL,      "Rows held out to evaluate on";
     eval_every          as eval_every:    Option<u64>,    Interval,                          Made("at the end only", nothing),               ALL,      "Steps between evaluations";
-    save_every          as save_every:    Option<u64>,    Interval,                          Made("at the end only", nothing),               ALL,      "Steps between checkpoints";
+    save_every          as save_every:    Option<u64>,    Interval,                          Made("every 15 seconds", nothing),              ALL,      "Steps between checkpoints";
 }
 
     } };

@@ -1,4 +1,10 @@
-//! An NVIDIA device behind its driver, which is loaded when one is asked for: the program starts where there is none.
+//! An NVIDIA device behind its driver, which is loaded when [`Cuda::open`] is called: a program starts where there is none.
+//! Tests alone call it so far.
+//!
+//! Any driver since CUDA 12 will do, which the PTX asks for. Each function is looked up in the driver's library when it
+//! is first called, and those that are called here have been there since CUDA 11.4, whatever version cudarc's feature
+//! names. What that does choose is the enum of results, to which newer drivers add and which has to have what a driver
+//! returns: so it names CUDA 13, of which nothing is needed.
 //!
 //! Written without a device at hand: what compiles here has yet to be run on one.
 

@@ -1,6 +1,6 @@
 //! Recordings as CUDA graphs. Launches are captured on a stream of their own, so other threads' work goes on meanwhile.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::result;
 use cudarc::driver::sys;
@@ -33,8 +33,55 @@ unsafe impl Sync for Stream {}
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // SAFETY: made by `record`, and no capture is open on it any more.
+        // SAFETY: made by `record`; its capture has ended.
         unsafe { result::stream::destroy(self.0) }.ok();
+    }
+}
+
+/// A capture under way. It ends with its owner, also where recorded work fails or panics: a stream cannot be destroyed
+/// while it captures.
+struct Capture {
+    stream: sys::CUstream,
+    ended: bool,
+}
+
+impl Capture {
+    fn begin(stream: &Stream) -> Result<Self, DeviceError> {
+        // Other calls may go on meanwhile, on this thread too: a buffer that is dropped is freed.
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
+        // SAFETY: a stream of this device.
+        unsafe { result::stream::begin_capture(stream.0, mode) }
+            .map_err(failed("cuStreamBeginCapture"))?;
+        Ok(Self {
+            stream: stream.0,
+            ended: false,
+        })
+    }
+
+    fn end(&mut self) -> Result<Captured, DeviceError> {
+        self.ended = true;
+        // SAFETY: the stream on which the capture began, which outlives it.
+        let captured = unsafe { result::stream::end_capture(self.stream) };
+        captured.map(Captured).map_err(failed("cuStreamEndCapture"))
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        if !self.ended {
+            // What was captured so far goes with the result.
+            self.end().ok();
+        }
+    }
+}
+
+/// What was captured: made into a graph that can be launched, and destroyed with its owner.
+struct Captured(sys::CUgraph);
+
+impl Drop for Captured {
+    fn drop(&mut self) {
+        // SAFETY: a graph of ours alone, which an executable one does not need any more.
+        unsafe { result::graph::destroy(self.0) }.ok();
     }
 }
 
@@ -60,6 +107,7 @@ pub(super) fn record(
     card.enter()?;
     let stream = result::stream::create(result::stream::StreamKind::NonBlocking)
         .map_err(failed("cuStreamCreate"))?;
+    // Before the capture, so that it is dropped after it.
     let recorder = Recorder {
         device,
         card,
@@ -67,29 +115,22 @@ pub(super) fn record(
         stream: Stream(stream),
         buffers: Mutex::default(),
     };
-    // Other calls may go on meanwhile, on this thread too: a buffer that is dropped is freed.
-    let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
-    // SAFETY: a stream of this device.
-    unsafe { result::stream::begin_capture(stream, mode) }
-        .map_err(failed("cuStreamBeginCapture"))?;
-    let worked = work(&recorder);
-    // Ended in any case: a stream cannot be destroyed while it captures.
-    // SAFETY: the stream on which the capture began.
-    let captured = unsafe { result::stream::end_capture(stream) };
-    worked?;
-    let captured = captured.map_err(failed("cuStreamEndCapture"))?;
-    // SAFETY: a graph that was just captured, which an executable one does not need any more.
-    let graph = unsafe {
-        let graph = result::graph::instantiate(captured, sys::CUgraphInstantiate_flags(0));
-        result::graph::destroy(captured).ok();
-        graph
-    };
-    let buffers = recorder.buffers.into_inner();
+    let mut capture = Capture::begin(&recorder.stream)?;
+    work(&recorder)?;
+    let captured = capture.end()?;
+    // SAFETY: a graph that was just captured.
+    let graph = unsafe { result::graph::instantiate(captured.0, sys::CUgraphInstantiate_flags(0)) }
+        .map_err(failed("cuGraphInstantiate"))?;
+    let buffers = std::mem::take(&mut *lock(&recorder.buffers));
     Ok(Box::new(Graph {
         card: card.clone(),
-        graph: graph.map_err(failed("cuGraphInstantiate"))?,
-        _buffers: buffers.unwrap_or_else(PoisonError::into_inner),
+        graph,
+        _buffers: buffers,
     }))
+}
+
+fn lock(buffers: &Mutex<Vec<Buffer>>) -> MutexGuard<'_, Vec<Buffer>> {
+    buffers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Accelerator for Recorder<'_> {
@@ -123,8 +164,7 @@ impl Accelerator for Recorder<'_> {
             Arg::Buffer(buffer) => Some((*buffer).clone()),
             Arg::Null | Arg::U32(_) | Arg::F32(_) => None,
         });
-        let buffers = self.buffers.lock();
-        buffers.unwrap_or_else(PoisonError::into_inner).extend(used);
+        lock(&self.buffers).extend(used);
         Ok(())
     }
 

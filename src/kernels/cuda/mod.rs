@@ -1,10 +1,11 @@
 //! cuda: the second arm of operations, for an accelerator. Each file here has the launch side of one `.cu` file: it checks
 //! shapes, chooses a kernel and its sizes, and asks a [`device::Accelerator`](crate::device::Accelerator) to run it.
 //!
-//! Kernels are CUDA C without the toolkit's headers. `ptx.py` makes PTX of them ahead of time, which is part of the program;
-//! the driver alone is needed to run it. Tests run the same source on an emulated device (`tests/emulator`), also in a mode
+//! Kernels are CUDA C without the toolkit's headers. `ptx.py` makes PTX of them ahead of time, which is part of a build with
+//! the feature `cuda`; the driver alone is needed to run it. Tests run the same source on an emulated device (`tests/emulator`), also in a mode
 //! that sees every access to memory. The host's arms are their twins there. Where there is a device,
-//! `cargo test --release --features cuda --test device` runs the same cases on it. A model does not run here yet: of
+//! `cargo test --release --features cuda --test device` runs the same cases on it, and fails without one if
+//! `ADAPTERD_NEEDS_GPU` is set. A model does not run here yet: of
 //! the operations, `RmsNorm` alone has an arm that launches its kernel.
 
 pub mod norm;

@@ -40,7 +40,8 @@ fn compare_heads(rows: usize, width: usize, vocabulary: usize) -> candle_core::R
     let oracle = plain(&hidden, &weight, &targets)?;
     let oracle_grads = (&oracle * &tensor(&factors))?.sum_all()?.backward()?;
     let frozen = Arc::new(Matrix::quantize(&inputs[1], Format::F32).unwrap());
-    let heads: [&dyn Fn(Run<'_, '_>, &[Value]) -> Result<Value>; 2] = [
+    type Head<'h> = &'h dyn Fn(Run<'_, '_>, &[Value]) -> Result<Value>;
+    let heads: [Head<'_>; 2] = [
         &|run, t| {
             let op = FrozenHead {
                 weight: frozen.clone(),

@@ -21,8 +21,6 @@ mod x86;
 
 use std::ops::Range;
 
-use crate::kernels::simd::{self, Tier};
-
 pub use layout::LAYOUT;
 pub use store::{Factors, Form, LowRank, Matrix, Numbers, Precision};
 pub use through::through;
@@ -36,54 +34,22 @@ pub struct Segment<'a> {
 
 /// Read-only rows of equal width, `stride` apart.
 #[derive(Debug, Clone, Copy)]
-pub struct Rows<'a> {
+struct Rows<'a> {
     pub data: &'a [f32],
     pub stride: usize,
 }
 
 /// Rows that are changed.
 #[derive(Debug)]
-pub struct RowsMut<'a> {
+struct RowsMut<'a> {
     pub data: &'a mut [f32],
     pub stride: usize,
-}
-
-/// What one layer made of the rows, and whose rows they are: segments in ascending order that do not overlap.
-#[derive(Debug)]
-pub struct Output<'a> {
-    pub y: RowsMut<'a>,
-    pub segments: &'a [Segment<'a>],
 }
 
 /// Why a batch cannot be computed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct SegmentError(String);
-
-/// Adds every segment's product to its rows, for layers that read the same `x`.
-pub fn add<'a>(x: Rows<'a>, outputs: &mut [Output<'a>]) -> Result<(), SegmentError> {
-    add_with(simd::tier(), x, outputs)
-}
-
-/// As [`add`], on a tier of choice.
-pub fn add_with<'a>(
-    tier: Tier,
-    x: Rows<'a>,
-    outputs: &mut [Output<'a>],
-) -> Result<(), SegmentError> {
-    if tier > simd::tier() {
-        return Err(SegmentError(format!(
-            "this processor has no {}",
-            tier.name()
-        )));
-    }
-    for Output { y, segments } in &*outputs {
-        check(x, (y.data.len(), y.stride), segments)?;
-    }
-    let call = work::Call::new(tier, x, outputs.iter().map(|output| output.segments));
-    call.run(outputs);
-    Ok(())
-}
+struct SegmentError(String);
 
 /// Every bound the kernels rely on, for so many numbers of y in rows so far apart.
 fn check(

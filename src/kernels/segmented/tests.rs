@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::work::Call;
 use super::{
-    Factors, LowRank, Matrix, Numbers, Output, Precision, Rows, RowsMut, Segment, SegmentError,
-    add_with,
+    Factors, LowRank, Matrix, Numbers, Precision, Rows, RowsMut, Segment, SegmentError, check,
 };
 use crate::kernels::simd::{self, Tier};
 use crate::kernels::unit;
@@ -76,6 +76,24 @@ fn weights_of(rng: &mut ChaCha8Rng, shape: (usize, usize, usize), kind: Numbers)
     pack(shape, Matrix::F32(&a), Matrix::F32(&b), precision).unwrap()
 }
 
+/// What one layer made of the rows, and whose rows they are.
+struct Output<'a> {
+    y: RowsMut<'a>,
+    segments: &'a [Segment<'a>],
+}
+
+/// Adds every segment's product to its rows, for layers that read the same `x`: the plain twin of `through`, on a tier of
+/// choice.
+fn add_each<'a>(tier: Tier, x: Rows<'a>, outputs: Vec<Output<'a>>) -> Result<(), SegmentError> {
+    for Output { y, segments } in &outputs {
+        check(x, (y.data.len(), y.stride), segments)?;
+    }
+    let call = Call::new(tier, x, outputs.iter().map(|output| output.segments));
+    let mut rows: Vec<_> = outputs.into_iter().map(|output| output.y).collect();
+    call.run(&mut rows);
+    Ok(())
+}
+
 /// Adds what one layer's segments say.
 fn add_to(
     tier: Tier,
@@ -83,7 +101,7 @@ fn add_to(
     y: RowsMut<'_>,
     segments: &[Segment<'_>],
 ) -> Result<(), SegmentError> {
-    add_with(tier, x, &mut [Output { y, segments }])
+    add_each(tier, x, vec![Output { y, segments }])
 }
 
 fn lora(x: Rows<'_>, y: RowsMut<'_>, segments: &[Segment<'_>]) -> Result<(), SegmentError> {

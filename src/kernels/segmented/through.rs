@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::work::Call;
-use super::{Output, Rows, RowsMut, Segment, check};
+use super::{Rows, RowsMut, Segment, check};
 use crate::device::{Array, Error, Result, bail};
 use crate::kernels::quant::{After, COLUMNS, Layer, product_each};
 use crate::kernels::simd;
@@ -48,12 +48,9 @@ pub fn through(x: &Array, layers: &[(&Layer<'_>, Vec<Segment<'_>>)]) -> Result<V
         let mut products = product_each(x, &weights, None)?;
         let outputs = products.iter_mut().zip(layers);
         let mut outputs: Vec<_> = outputs
-            .map(|(y, (layer, segments))| Output {
-                y: RowsMut {
-                    data: y,
-                    stride: layer.weight.dims().0,
-                },
-                segments,
+            .map(|(y, (layer, _))| RowsMut {
+                data: y,
+                stride: layer.weight.dims().0,
             })
             .collect();
         call.run(&mut outputs);

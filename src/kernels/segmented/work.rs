@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::layout::Piece;
 use super::store::{LowRank, Packed};
-use super::{Output, Rows, Segment, plain};
+use super::{Rows, RowsMut, Segment, plain};
 use crate::kernels::pool::{self, Shared};
 use crate::kernels::simd::Tier;
 #[cfg(target_arch = "x86_64")]
@@ -155,11 +155,12 @@ impl<'a> Call<'a> {
         }
     }
 
-    pub fn run(&self, outputs: &mut [Output<'a>]) {
+    /// Both rounds; each layer's rows are those that its segments were checked against.
+    pub fn run(&self, outputs: &mut [RowsMut<'_>]) {
         let hidden = self.shrink();
         let rows: Vec<_> = outputs
             .iter_mut()
-            .map(|output| (Shared::new(output.y.data), output.y.stride))
+            .map(|y| (Shared::new(y.data), y.stride))
             .collect();
         self.share(
             |weights| (weights.shape().blocks(), BLOCKS),

@@ -12,7 +12,7 @@ use crate::kernels::testing::noise;
 use crate::model::Sequence;
 use crate::model::arch::{CATALOGUE, Family, LLAMA, MISTRAL, QWEN2, QWEN3};
 use crate::model::spec::{Biases, Rope, Scaling};
-use crate::model::testing::{Values, lively};
+use crate::model::testing::{Values, random_start};
 
 /// A small decoder of a family, with everything that family can have.
 fn spec(arch: &'static Family) -> Spec {
@@ -42,7 +42,8 @@ fn spec(arch: &'static Family) -> Spec {
 }
 
 fn pair(arch: &'static Family, format: Format) -> (Model, Model) {
-    let learning = Model::learning(&spec(arch), &mut lively(0.3, 3)).expect("a model that learns");
+    let learning =
+        Model::learning(&spec(arch), &mut random_start(0.3, 3)).expect("a model that learns");
     let mut values = Values::of(&learning, format);
     let frozen = Model::from_source(&mut values, KvKind::Auto).expect("a frozen model");
     (learning, frozen)

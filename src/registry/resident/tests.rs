@@ -48,7 +48,7 @@ fn a_version_asked_for_often_outlives_those_asked_for_once_but_not_for_ever() {
 }
 
 #[test]
-fn a_version_told_to_leave_goes_with_its_last_lease_and_is_given_to_nobody_else() {
+fn a_version_told_to_leave_goes_with_its_last_lease_and_is_given_to_no_other() {
     let residency = Residency::new(2 * bytes());
     let [cold, hot] = [1, 2].map(adapter);
     let (lease, _) = load(&residency, &cold).unwrap();
@@ -66,7 +66,7 @@ fn a_version_told_to_leave_goes_with_its_last_lease_and_is_given_to_nobody_else(
 }
 
 #[test]
-fn no_more_versions_are_told_to_leave_than_make_room_and_all_may_stay_once_nobody_waits() {
+fn no_more_versions_are_told_to_leave_than_make_room_and_all_may_stay_once_none_waits() {
     let residency = Residency::new(2 * bytes());
     let [cold, hot] = [1, 2].map(adapter);
     let (_cold, _) = load(&residency, &cold).unwrap();

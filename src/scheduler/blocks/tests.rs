@@ -64,7 +64,7 @@ fn a_shared_block_is_free_when_its_last_holder_has_gone() {
 }
 
 #[test]
-fn what_nobody_holds_is_found_until_its_place_is_needed() {
+fn what_no_sequence_holds_is_found_until_its_place_is_needed() {
     let pool = Pool::new(4, 8, true);
     let ids = filled(&pool, 1, 2).ids().to_vec();
     let found = Found { blocks: 2, held: 0 };

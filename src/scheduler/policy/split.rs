@@ -61,7 +61,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn all_is_given_and_nobody_gets_more_than_it_needs(
+        fn all_is_given_and_none_gets_more_than_it_needs(
             needs in prop::collection::vec(0usize..300, 0..20),
             tokens in 0usize..600,
         ) {

@@ -87,7 +87,7 @@ fn a_short_prompt_is_computed_beside_a_long_one_that_came_first() {
 }
 
 #[test]
-fn nobody_is_admitted_for_too_few_tokens_to_be_worth_it() {
+fn no_request_is_admitted_for_too_few_tokens_to_be_worth_it() {
     let running = [opening(1, 40), opening(2, 40)];
     let plan = plan(&running, &[asking(3, 20, 2)], ROOM);
     assert!(plan.admit.is_empty());

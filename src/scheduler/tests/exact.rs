@@ -16,7 +16,7 @@ use crate::domain::{Sampling, Targets};
 use crate::kernels::quant::Format;
 use crate::model::arch::LLAMA;
 use crate::model::spec::{Biases, Rope, Scaling, Spec};
-use crate::model::testing::{Values, lively};
+use crate::model::testing::{Values, random_start};
 use crate::model::{KvKind, Model};
 use crate::registry::Lease;
 
@@ -42,7 +42,7 @@ static MODELS: LazyLock<[Real; 4]> = LazyLock::new(|| {
         tied: false,
         context: 256,
     };
-    let learning = Model::learning(&spec, &mut lively(0.3, 0)).unwrap();
+    let learning = Model::learning(&spec, &mut random_start(0.3, 0)).unwrap();
     let mut source = Values::of(&learning, Format::Q8_0);
     // Most prompts are shorter than this, and most answers end beyond it.
     let original_context = 26;

@@ -12,7 +12,7 @@ use crate::domain::{Sampling, TokenInfo};
 use crate::kernels::quant::Format;
 use crate::model::arch::LLAMA;
 use crate::model::spec::{Biases, Rope, Scaling, Spec};
-use crate::model::testing::{Values, lively};
+use crate::model::testing::{Values, random_start};
 use crate::model::{Batch, Cache, KvKind, Model};
 
 #[derive(Clone)]
@@ -60,7 +60,7 @@ fn model() -> Real {
         tied: false,
         context: 256,
     };
-    let learning = Model::learning(&spec, &mut lively(0.8, 0)).unwrap();
+    let learning = Model::learning(&spec, &mut random_start(0.8, 0)).unwrap();
     let mut source = Values::of(&learning, Format::F32);
     Real(Arc::new(
         Model::from_source(&mut source, KvKind::Auto).unwrap(),

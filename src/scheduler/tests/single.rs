@@ -204,7 +204,7 @@ fn a_prompt_as_long_as_the_whole_cache_can_be_scored_and_lets_others_follow() {
 }
 
 #[test]
-fn what_the_cache_can_never_hold_is_told_so_and_stops_nobody() {
+fn what_the_cache_can_never_hold_is_told_so_and_stops_no_other() {
     let shape = Shape { blocks: 8, ..AMPLE };
     let mut bench = Bench::new(shape);
     // Checked against limits that are not this cache's.
@@ -230,7 +230,7 @@ fn a_turn_without_work_says_so() {
 }
 
 #[test]
-fn a_score_that_waits_for_another_holds_nobody_up() {
+fn a_score_that_waits_for_another_holds_no_other_up() {
     let shape = Shape { scored: 1, ..AMPLE };
     let mut bench = Bench::new(shape);
     let scored = |ids: u32| Draft {

@@ -1,5 +1,5 @@
-//! Changes of a job's status. Each is a compare-and-set, so that a cancel and the end of a job cannot both win, and its event
-//! is stored with it.
+//! Changes of a job's status. Each is a compare-and-set, so that a cancel and the end of a job cannot both win, and an event
+//! that comes with it is stored with it.
 
 use super::events::append;
 use super::{DIVERGED, JobRow, Jobs, NewEvent, Publishing};

@@ -108,7 +108,7 @@ fn excluded_modules_are_left_out_even_where_they_are_targets() {
 }
 
 #[test]
-fn embeddings_the_head_and_strangers_are_refused_by_name() {
+fn embeddings_the_head_and_unknown_modules_are_refused_by_name() {
     for (targets, culprit) in [
         (list(&["q_proj", "lm_head"]), "lm_head"),
         (list(&["embed_tokens", "q_proj"]), "embed_tokens"),

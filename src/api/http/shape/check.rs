@@ -31,10 +31,10 @@ impl Shape {
                 format!("must be an object, not {}", type_of(value)),
             ));
         };
-        let stranger = map
+        let unknown = map
             .keys()
             .find(|name| self.all().all(|field| field.name != name.as_str()));
-        if let Some(name) = stranger {
+        if let Some(name) = unknown {
             let at = Path::Key(path, name).to_string();
             return Err(Reason::field(at, "is not a field of this request"));
         }

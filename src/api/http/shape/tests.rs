@@ -52,7 +52,7 @@ pub(in crate::api::http) fn conforms(
 ) {
     read(smallest(shape))
         .unwrap_or_else(|reason| panic!("{}: the smallest object: {reason}", shape.name));
-    let strangers = [
+    let others = [
         json!(true),
         json!(7),
         json!(0.5),
@@ -84,7 +84,7 @@ pub(in crate::api::http) fn conforms(
                 Err(reason) => panic!("{}.{}: {object}: {reason}", shape.name, field.name),
             }
         }
-        for value in strangers
+        for value in others
             .iter()
             .filter(|value| !field.kind.takes(value) || matches!(field.kind, Kind::Unbuilt(_)))
             .filter(|value| !field.is_neutral(value, &Map::new()))
@@ -105,8 +105,8 @@ pub(in crate::api::http) fn conforms(
             );
         }
     }
-    let stranger = read(json!({"no_such_field": 1}));
-    assert!(matches!(stranger, Err(Reason::BadField { field, .. }) if field == "no_such_field"));
+    let unknown = read(json!({"no_such_field": 1}));
+    assert!(matches!(unknown, Err(Reason::BadField { field, .. }) if field == "no_such_field"));
 }
 
 const INNER: Shape = Shape {

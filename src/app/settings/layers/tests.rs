@@ -156,7 +156,7 @@ fn the_switch_of_the_kernels_is_no_setting_and_must_name_a_unit() {
 }
 
 #[test]
-fn a_variable_that_is_almost_a_setting_is_a_mistake_and_a_stranger_is_told_of() {
+fn a_variable_that_is_almost_a_setting_is_a_mistake_and_an_unknown_one_is_told_of() {
     let problems = load(None, vars(&[("ADAPTERD_SERVER_HTTP", "x")]), &[]).unwrap_err();
     assert_eq!(problems[0].key, "ADAPTERD_SERVER_HTTP");
     assert!(

@@ -311,7 +311,7 @@ fn eight_bits_are_close_to_32() -> Result<()> {
 }
 
 #[test]
-fn rows_of_nobody_give_nothing() -> Result<()> {
+fn rows_of_no_query_give_nothing() -> Result<()> {
     let case = case(PLAIN, &[20])?;
     let twice: Vec<usize> = (0..20).chain(0..20).collect();
     let q = case.q.select_rows(&twice)?;

@@ -6,9 +6,9 @@ use crate::kernels::testing::noise;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{add_to, lora, numbers, tiers, weights};
+use super::{Output, add_each, add_to, lora, numbers, tiers, weights};
 use crate::kernels::quant;
-use crate::kernels::segmented::{Output, Rows, RowsMut, Segment, add_with, through};
+use crate::kernels::segmented::{Rows, RowsMut, Segment, through};
 
 #[test]
 fn layers_that_read_the_same_rows_share_a_call_and_change_nothing_for_each_other() {
@@ -31,7 +31,7 @@ fn layers_that_read_the_same_rows_share_a_call_and_change_nothing_for_each_other
     for tier in tiers() {
         let mut together: Vec<Vec<f32>> = layers.iter().map(|(y, _)| y.clone()).collect();
         let outputs = together.iter_mut().zip(&layers).zip(&segments);
-        let mut outputs: Vec<_> = outputs
+        let outputs: Vec<_> = outputs
             .map(|((y, (_, weights)), segments)| {
                 let stride = weights.outputs();
                 Output {
@@ -40,7 +40,7 @@ fn layers_that_read_the_same_rows_share_a_call_and_change_nothing_for_each_other
                 }
             })
             .collect();
-        add_with(tier, x, &mut outputs).unwrap();
+        add_each(tier, x, outputs).unwrap();
         for ((together, (y, weights)), segments) in together.iter().zip(&layers).zip(&segments) {
             let mut alone = y.clone();
             let stride = weights.outputs();

@@ -130,11 +130,11 @@ fn a_better_priority_does_not_lose_its_row_to_a_worse_one() {
         plan(&running, std::slice::from_ref(&newcomer), rows).displace,
         None
     );
-    let stranger = Waiting {
+    let newcomer = Waiting {
         party: of(1, 0),
         ..newcomer
     };
-    assert!(plan(&running, &[stranger], rows).displace.is_some());
+    assert!(plan(&running, &[newcomer], rows).displace.is_some());
 }
 
 /// A machine whose steps are what `plan` says, where every party always has requests waiting.
@@ -252,7 +252,7 @@ fn shares_come_to_be_as_the_weights_are() {
 }
 
 #[test]
-fn an_endless_stream_of_newcomers_keeps_nobody_waiting_for_ever() {
+fn an_endless_stream_of_newcomers_keeps_no_request_waiting_for_ever() {
     let mut machine = Machine::new(&[(of(0, 0), Weights::default())]);
     machine.ledger.charge(of(0, 0), 1_000_000);
     let room = Room {
@@ -261,7 +261,7 @@ fn an_endless_stream_of_newcomers_keeps_nobody_waiting_for_ever() {
         ..ROOM
     };
     let first = machine.waiting[0].key;
-    for stranger in 1..50 * u64::from(PASSES) {
+    for newcomer in 1..50 * u64::from(PASSES) {
         if machine
             .running
             .iter()
@@ -270,7 +270,7 @@ fn an_endless_stream_of_newcomers_keeps_nobody_waiting_for_ever() {
             return;
         }
         if machine.waiting.len() < 20 {
-            machine.parties.push((of(stranger, 0), Weights::default()));
+            machine.parties.push((of(newcomer, 0), Weights::default()));
             machine.given.push(0);
             machine.ask(machine.parties.len() - 1);
         }

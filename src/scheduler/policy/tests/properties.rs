@@ -113,7 +113,7 @@ proptest! {
     }
 
     #[test]
-    fn nobody_is_passed_beyond_the_bound_or_without_a_note((running, waiting, room, spent) in backlog()) {
+    fn no_request_is_passed_beyond_the_bound_or_without_a_note((running, waiting, room, spent) in backlog()) {
         let plan = plan(&running, &waiting, room, &ledger(&spent));
         // First answers to what needs no scores: later ones wait for their first, and scores for room that running
         // answers take.

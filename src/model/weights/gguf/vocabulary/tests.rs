@@ -141,7 +141,7 @@ fn tokens_named_as_ends_end_an_answer_and_are_not_printed_whatever_their_type() 
 }
 
 #[test]
-fn kinds_that_nobody_knows_are_read_as_normal() {
+fn unknown_kinds_are_read_as_normal() {
     let plain = tokenizer(&ranked(&[("the", NORMAL)])).unwrap();
     for kind in [0, 7, 99, -1, i64::MAX] {
         let read = tokenizer(&ranked(&[("the", kind)])).unwrap();
