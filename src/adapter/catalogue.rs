@@ -1,12 +1,15 @@
 //! The catalogue: one row for each kind of adapter.
 
-use super::kinds::{Ia3, Lora};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::kinds::{Dora, Ia3, Lora};
 use super::peft::{ConfigFile, Ia3Settings, LoraSettings, Tensors};
 use super::{AdapterFault, Fit, Scales, SiteMap};
 use crate::kernels::segmented::LowRank;
 
 /// Every kind that is served.
-pub static CATALOGUE: [&dyn AdapterKind; 2] = [&Lora, &Ia3];
+pub static CATALOGUE: [&dyn AdapterKind; 3] = [&Lora, &Dora, &Ia3];
 
 /// A way to change the base: how its folder is recognised and checked.
 pub trait AdapterKind: Sync {
@@ -15,6 +18,11 @@ pub trait AdapterKind: Sync {
 
     /// The value of `peft_type` that marks a folder of this kind.
     fn peft_type(&self) -> &'static str;
+
+    /// Of kinds with the same `peft_type`, whether a folder is of this one.
+    fn is(&self, _config: &ConfigFile) -> Result<bool, AdapterFault> {
+        Ok(true)
+    }
 
     /// Checks everything, then returns everything; a fault names the key or tensor.
     fn read(&self, folder: &Folder<'_>, fit: &Fit<'_>) -> Result<Parts, AdapterFault>;
@@ -35,7 +43,9 @@ pub struct Parts {
     pub low_rank: SiteMap<LowRank>,
     /// `W (x ∘ input) ∘ output` on linear layers.
     pub scales: SiteMap<Scales>,
-    /// What it takes to train a LoRA adapter further, where it was read from its folder.
+    /// Lengths of rows that a DoRA learned, [outputs], where it was read from its folder.
+    pub magnitudes: SiteMap<Arc<[f32]>>,
+    /// What it takes to train a LoRA or DoRA adapter further, where it was read from its folder.
     pub lora: Option<LoraSettings>,
     /// The same for IA3.
     pub ia3: Option<Ia3Settings>,
@@ -47,20 +57,16 @@ pub fn kind_of(config: &ConfigFile) -> Result<&'static dyn AdapterKind, AdapterF
     let Some(name) = config.text(FIELD)? else {
         return Err(AdapterFault::new(FIELD, "is missing"));
     };
-    let known = || {
-        CATALOGUE
-            .iter()
-            .map(|kind| kind.peft_type())
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    CATALOGUE
-        .into_iter()
-        .find(|kind| kind.peft_type() == name)
-        .ok_or_else(|| {
-            AdapterFault::new(
-                FIELD,
-                format!("`{name}` is not supported; served are: {}", known()),
-            )
-        })
+    for kind in CATALOGUE {
+        if kind.peft_type() == name && kind.is(config)? {
+            return Ok(kind);
+        }
+    }
+    let known: BTreeSet<_> = CATALOGUE.iter().map(|kind| kind.peft_type()).collect();
+    let known: Vec<_> = known.into_iter().collect();
+    let why = format!(
+        "`{name}` is not supported; served are: {}",
+        known.join(", ")
+    );
+    Err(AdapterFault::new(FIELD, why))
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::catalogue::CATALOGUE;
 use super::peft::{CONFIG_FILE, Files, PROVENANCE_FILE, WEIGHTS_FILE, read};
-use super::testing::{BASE_DIGEST, fit, ia3_specimen, sites, specimen};
+use super::testing::{BASE_DIGEST, dora_specimen, fit, ia3_specimen, sites, specimen};
 use super::{Adapt, Adapter, AdapterFault, Routed, packed};
 use crate::device::Array;
 use crate::kernels::op::Run;
@@ -21,6 +21,7 @@ const LAYERS: usize = 2;
 fn specimens() -> Vec<(&'static str, Files)> {
     vec![
         ("lora", specimen(LAYERS, 5)),
+        ("dora", dora_specimen(LAYERS, 7)),
         ("ia3", ia3_specimen(LAYERS, 6)),
     ]
 }
@@ -109,7 +110,7 @@ fn a_tensor_too_many_is_refused_by_name() {
     for (_, files) in specimens() {
         for extra in [
             "base_model.model.model.layers.9.self_attn.q_proj.lora_A.weight",
-            "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector",
+            "base_model.model.model.layers.9.self_attn.q_proj.lora_magnitude_vector",
             "base_model.model.model.embed_tokens.lora_embedding_A",
             "base_model.model.lm_head.weight",
             "noise",
@@ -171,7 +172,7 @@ fn weights_that_would_drown_the_base_are_refused_by_name() {
             }
             accepted(&scaled(&name, 50.0));
         }
-        if kind == "lora" {
+        if kind != "ia3" {
             let loud = with_key(&files, "lora_alpha", json!(1e9));
             assert_eq!(refusal(&loud).field, "lora_alpha");
         }

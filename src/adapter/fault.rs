@@ -1,6 +1,6 @@
 //! Why a folder is not an adapter of this base, and what it has to fit.
 
-use super::SiteShape;
+use super::{BaseWeights, SiteShape};
 use crate::kernels::segmented::Precision;
 
 /// `field` names the configuration key, the tensor or the file at fault.
@@ -26,6 +26,7 @@ pub struct Fit<'a> {
     /// Every linear layer of the base that an adapter may change.
     pub sites: &'a [SiteShape],
     pub base_digest: [u8; 32],
+    pub weights: &'a dyn BaseWeights,
     pub max_rank: usize,
     /// What weights are rounded to in memory.
     pub precision: Precision,

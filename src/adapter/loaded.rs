@@ -78,7 +78,12 @@ impl Adapter {
         all.into_iter()
     }
 
-    /// What it takes to train this adapter further, where it is a LoRA and was read from its folder.
+    /// Lengths of a layer's rows that a DoRA learned, where it was read from its folder.
+    pub fn magnitudes(&self, site: Site) -> Option<&[f32]> {
+        self.parts.magnitudes.get(site).map(|lengths| &lengths[..])
+    }
+
+    /// What it takes to train this adapter further, where it is a LoRA or DoRA and was read from its folder.
     pub fn lora(&self) -> Option<&LoraSettings> {
         self.parts.lora.as_ref()
     }

@@ -20,4 +20,4 @@ pub use fault::{AdapterFault, Fit};
 pub use loaded::Adapter;
 pub use route::{Adapt, Routed, Unadapted, Uniform};
 pub use scales::Scales;
-pub use site::{Module, Site, SiteMap, SiteShape};
+pub use site::{BaseWeights, Module, NoWeights, Site, SiteMap, SiteShape};

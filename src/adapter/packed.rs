@@ -74,6 +74,8 @@ struct Scaled {
     layer: usize,
     module: String,
     input: bool,
+    #[serde(default)]
+    around_bias: bool,
     output: bool,
 }
 
@@ -83,6 +85,7 @@ impl Scaled {
             layer: site.layer,
             module: site.module.name().to_owned(),
             input: scales.input.is_some(),
+            around_bias: scales.around_bias.is_some(),
             output: scales.output.is_some(),
         }
     }
@@ -216,7 +219,7 @@ pub fn write(
     put(&length.to_le_bytes())?;
     put(&header)?;
     for (_, scales) in adapter.all_scales() {
-        for factors in [&scales.input, &scales.output].into_iter().flatten() {
+        for factors in scales.all() {
             put(bytemuck::cast_slice(factors))?;
         }
     }
@@ -273,20 +276,20 @@ pub fn read(
         .collect();
     let places = places.ok_or(Unusable::Stale("shape"))?;
     let lengths = header.scales.iter().zip(&places).map(|(scaled, at)| {
-        (
+        [
             scaled.input.then_some(at.inputs),
+            scaled.around_bias.then_some(at.outputs),
             scaled.output.then_some(at.outputs),
-        )
+        ]
     });
     let lengths: Vec<_> = lengths.collect();
-    let count =
-        |(input, output): &(Option<usize>, Option<usize>)| input.unwrap_or(0) + output.unwrap_or(0);
-    let of_scales = size_of::<f32>() * lengths.iter().map(count).sum::<usize>();
+    let count: usize = lengths.iter().flatten().flatten().sum();
+    let of_scales = size_of::<f32>() * count;
     let before = start.len() + size + of_scales + CHECKSUM;
     // A file cut off or grown, or whose header asks for more than it has, is refused before memory is taken.
     let rest = length.checked_sub(before as u64).ok_or(Unusable::Damaged)?;
     let mut scales = SiteMap::default();
-    for (at, (input, output)) in places.iter().zip(lengths) {
+    for (at, [input, around_bias, output]) in places.iter().zip(lengths) {
         let mut vector = |length: Option<usize>| {
             let Some(length) = length else {
                 return Ok(None);
@@ -295,8 +298,12 @@ pub fn read(
             file.fill(bytemuck::cast_slice_mut(&mut factors))?;
             Ok::<_, io::Error>(Some(factors.into()))
         };
-        let (input, output) = (vector(input)?, vector(output)?);
-        scales.insert(at.site, Scales { input, output });
+        let scale = Scales {
+            input: vector(input)?,
+            around_bias: vector(around_bias)?,
+            output: vector(output)?,
+        };
+        scales.insert(at.site, scale);
     }
     let weights = LowRank::restore(&forms, rest, |numbers| {
         numbers
@@ -341,143 +348,4 @@ impl<R: Read> Hashed<'_, R> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::adapter::peft;
-    use crate::adapter::testing::{fit, sites, specimen};
-
-    fn file(adapter: &Adapter, stamp: &str, fit: &Fit<'_>) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        write(adapter, stamp, fit, &mut bytes).unwrap();
-        bytes
-    }
-
-    fn read_from(bytes: &[u8], origin: Origin<'_>, fit: &Fit<'_>) -> Result<Adapter, Unusable> {
-        read(&mut &bytes[..], bytes.len() as u64, origin, fit)
-    }
-
-    #[test]
-    fn an_adapter_comes_back_bit_for_bit() {
-        let sites = sites(2);
-        for precision in [Precision::Exact, Precision::Bf16] {
-            let fit = Fit {
-                precision,
-                ..fit(&sites)
-            };
-            let adapter = peft::read(&specimen(2, 1), &fit).unwrap();
-            let origin = Origin {
-                generation: adapter.generation(),
-                stamp: "s",
-            };
-            let again = read_from(&file(&adapter, "s", &fit), origin, &fit).unwrap();
-            assert_eq!(
-                (
-                    again.generation(),
-                    again.kind(),
-                    again.rank(),
-                    again.bytes()
-                ),
-                (
-                    adapter.generation(),
-                    "lora",
-                    adapter.rank(),
-                    adapter.bytes()
-                )
-            );
-            assert_eq!(again.sites().count(), 14);
-            for ((site, read), (_, packed)) in again.low_ranks().zip(adapter.low_ranks()) {
-                assert_eq!(read.form(), packed.form(), "{site:?}");
-                assert_eq!((read.a(), read.b()), (packed.a(), packed.b()), "{site:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_copy_in_another_layout_is_stale_whatever_form_its_products_have() {
-        let sites = sites(2);
-        let fit = fit(&sites);
-        let adapter = peft::read(&specimen(2, 1), &fit).unwrap();
-        let mut bytes = file(&adapter, "s", &fit);
-        let mut replace = |from: &str, to: &str| {
-            let mut places = bytes.windows(from.len());
-            let at = places.position(|some| some == from.as_bytes()).unwrap();
-            bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
-        };
-        replace(&format!("\"layout\":{LAYOUT}"), "\"layout\":1");
-        replace("\"numbers\"", "\"unknown\"");
-        let origin = Origin {
-            generation: adapter.generation(),
-            stamp: "s",
-        };
-        let read = read_from(&bytes, origin, &fit);
-        assert!(matches!(read, Err(Unusable::Stale("layout"))), "{read:?}");
-    }
-
-    #[test]
-    fn whatever_is_not_as_it_was_makes_the_copy_stale() {
-        let sites = sites(2);
-        let fit = fit(&sites);
-        let adapter = peft::read(&specimen(2, 1), &fit).unwrap();
-        let bytes = file(&adapter, "s", &fit);
-        let origin = Origin {
-            generation: adapter.generation(),
-            stamp: "s",
-        };
-        let stale = |origin, fit: Fit<'_>| match read_from(&bytes, origin, &fit) {
-            Err(Unusable::Stale(what)) => what,
-            other => panic!("{other:?}"),
-        };
-        let moved = Origin {
-            stamp: "t",
-            ..origin
-        };
-        assert_eq!(stale(moved, fit), "source");
-        let generation = Generation::new([1; 32]);
-        assert_eq!(
-            stale(
-                Origin {
-                    generation,
-                    ..origin
-                },
-                fit
-            ),
-            "generation"
-        );
-        let base_digest = [9; 32];
-        assert_eq!(stale(origin, Fit { base_digest, ..fit }), "base");
-        let precision = Precision::Bf16;
-        assert_eq!(stale(origin, Fit { precision, ..fit }), "precision");
-        assert_eq!(stale(origin, Fit { max_rank: 3, ..fit }), "shape");
-        let fewer = Fit {
-            sites: &sites[..7],
-            ..fit
-        };
-        assert_eq!(stale(origin, fewer), "shape");
-    }
-
-    #[test]
-    fn damage_anywhere_is_noticed() {
-        let sites = sites(1);
-        let fit = fit(&sites);
-        let adapter = peft::read(&specimen(1, 1), &fit).unwrap();
-        let bytes = file(&adapter, "s", &fit);
-        let origin = Origin {
-            generation: adapter.generation(),
-            stamp: "s",
-        };
-        assert!(read_from(&bytes, origin, &fit).is_ok());
-        for at in (0..bytes.len()).step_by(7) {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 4;
-            assert!(read_from(&damaged, origin, &fit).is_err(), "byte {at}");
-        }
-        for length in (0..bytes.len()).step_by(97) {
-            assert!(
-                read_from(&bytes[..length], origin, &fit).is_err(),
-                "{length} bytes"
-            );
-        }
-        let longer = [&bytes[..], b"x"].concat();
-        assert!(read_from(&longer, origin, &fit).is_err());
-    }
-}
+mod tests;

@@ -7,7 +7,7 @@ use super::{Adapter, Scales, Site};
 use crate::device::{Array, Result, bail};
 use crate::kernels::op::{Run, Value};
 use crate::kernels::quant::Layer;
-use crate::kernels::scale::scale_rows;
+use crate::kernels::scale::{scale_around, scale_rows};
 use crate::kernels::segmented::{self, Segment};
 
 /// How a step changes what frozen linear layers make of their input.
@@ -148,7 +148,7 @@ impl<'a> Changes<'a> {
             true => layer.forward(run, x)?.into_array(),
             false => segmented::through(x, &[(layer, self.products)])?.remove(0),
         };
-        scale_outputs(y, &self.scales)
+        scale_outputs(y, layer, &self.scales)
     }
 }
 
@@ -171,14 +171,23 @@ fn through_each(
         parts.push((layer, changes.products));
         scales.push(changes.scales);
     }
-    let outputs = segmented::through(x, &parts)?.into_iter().zip(scales);
+    let outputs = segmented::through(x, &parts)?.into_iter();
+    let outputs = outputs.zip(layers).zip(scales);
     outputs
-        .map(|(y, scales)| scale_outputs(y, &scales))
+        .map(|((y, (_, layer)), scales)| scale_outputs(y, layer, &scales))
         .collect()
 }
 
-fn scale_outputs(mut y: Array, scales: &[(Range<usize>, &Scales)]) -> Result<Value> {
+fn scale_outputs(
+    mut y: Array,
+    layer: &Layer<'_>,
+    scales: &[(Range<usize>, &Scales)],
+) -> Result<Value> {
     for (rows, scales) in scales {
+        if let Some(factors) = &scales.around_bias {
+            let bias = layer.bias.map(|bias| &bias[..]);
+            scale_around(&mut y, rows.clone(), factors, bias)?;
+        }
         if let Some(factors) = &scales.output {
             scale_rows(&mut y, rows.clone(), factors)?;
         }

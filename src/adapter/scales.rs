@@ -2,19 +2,29 @@
 
 use std::sync::Arc;
 
-/// `None`: all ones.
+/// `((W (x ∘ input) + b) − b) ∘ around_bias + b) ∘ output`, with what low-rank products add to W; `None`: all ones.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scales {
     /// [inputs]
     pub input: Option<Arc<[f32]>>,
+    /// [outputs], of everything but the layer's bias.
+    pub around_bias: Option<Arc<[f32]>>,
     /// [outputs]
     pub output: Option<Arc<[f32]>>,
 }
 
 impl Scales {
+    /// Those there are, in the order of their fields.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<[f32]>> {
+        [&self.input, &self.around_bias, &self.output]
+            .into_iter()
+            .flatten()
+    }
+
     /// Memory of the factors.
     pub fn bytes(&self) -> u64 {
-        let both = [&self.input, &self.output].into_iter().flatten();
-        both.map(|factors| size_of_val(&factors[..]) as u64).sum()
+        self.all()
+            .map(|factors| size_of_val(&factors[..]) as u64)
+            .sum()
     }
 }

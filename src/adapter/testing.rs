@@ -1,14 +1,17 @@
 //! Small bases and adapters for tests of this layer and of those above it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::peft::{Files, Ia3, Ia3Settings, Lora, LoraSettings, Selection};
-use super::{Fit, Module, Precision, Site, SiteShape};
+use super::{BaseWeights, Fit, Module, Precision, Site, SiteShape};
 use crate::device::Array;
 use crate::domain::Targets;
+use crate::kernels::quant::{Format, Matrix};
+use crate::kernels::testing::noise;
 
 pub const BASE_DIGEST: [u8; 32] = [7; 32];
 
@@ -29,10 +32,26 @@ pub fn sites(layers: usize) -> Vec<SiteShape> {
     .collect()
 }
 
+/// Random weights of that decoder.
+#[derive(Debug)]
+pub struct Weights;
+
+impl BaseWeights for Weights {
+    fn matrix(&self, site: Site) -> Option<Arc<Matrix>> {
+        let shape = sites(site.layer + 1)
+            .into_iter()
+            .find(|at| at.site == site)?;
+        let seed = (site.layer * 7 + site.module as usize) as u64;
+        let values = noise((shape.outputs, shape.inputs), 0.3, seed);
+        Some(Arc::new(Matrix::quantize(&values, Format::F32).unwrap()))
+    }
+}
+
 pub fn fit(sites: &[SiteShape]) -> Fit<'_> {
     Fit {
         sites,
         base_digest: BASE_DIGEST,
+        weights: &Weights,
         max_rank: 64,
         precision: Precision::Exact,
     }
@@ -47,6 +66,7 @@ pub fn settings(targets: Targets) -> LoraSettings {
         selection: Selection::of(targets),
         rank_pattern: Vec::new(),
         alpha_pattern: Vec::new(),
+        use_dora: false,
     }
 }
 
@@ -85,9 +105,34 @@ pub fn specimen(layers: usize, seed: u64) -> Files {
         settings: &settings,
         base_name: "tiny",
         weights: &weights,
+        magnitudes: &BTreeMap::new(),
     }
     .files()
     .unwrap()
+}
+
+/// As [`specimen`], with learned lengths.
+pub fn dora_specimen(layers: usize, seed: u64) -> Files {
+    let settings = LoraSettings {
+        use_dora: true,
+        ..settings(Targets::Pattern("all-linear".into()))
+    };
+    let weights = weights(&settings, &sites(layers), seed);
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let magnitudes = sites(layers)
+        .iter()
+        .map(|shape| {
+            let lengths = (0..shape.outputs).map(|_| rng.random_range(0.5..3.0));
+            (shape.site, Array::row(lengths.collect()))
+        })
+        .collect();
+    let lora = Lora {
+        settings: &settings,
+        base_name: "tiny",
+        weights: &weights,
+        magnitudes: &magnitudes,
+    };
+    lora.files().unwrap()
 }
 
 /// The files of an IA3 adapter on every site of `sites(layers)`, some of whose inputs it scales.

@@ -45,6 +45,7 @@ impl Parts {
             name: base.name.clone(),
             digest: base.digest,
             sites: base.model.sites().to_vec(),
+            weights: base.clone(),
         };
         let config = registry_config(settings, dir, &base, &turns)?;
         let registry = Registry::open(database.clone(), identity, config, metrics.clone()).await?;

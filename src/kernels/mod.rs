@@ -7,6 +7,7 @@
 pub mod activation;
 pub mod attention;
 pub mod cuda;
+pub mod dora;
 pub mod linear;
 pub mod loss;
 pub mod lowrank;

@@ -67,6 +67,31 @@ pub fn scale_rows(x: &mut Array, rows: Range<usize>, factors: &[f32]) -> Result<
     Ok(())
 }
 
+/// (y − bias) ∘ factors + bias for some rows of y [T, n], in place.
+pub fn scale_around(
+    y: &mut Array,
+    rows: Range<usize>,
+    factors: &[f32],
+    bias: Option<&[f32]>,
+) -> Result<()> {
+    let Some(bias) = bias else {
+        return scale_rows(y, rows, factors);
+    };
+    let width = y.width();
+    let fits = factors.len() == width && bias.len() == width;
+    if !fits || rows.start > rows.end || rows.end > y.rows() {
+        bail!("rows {rows:?} of {y:?} times {} factors", factors.len());
+    }
+    let part = &mut y.values_mut()[rows.start * width..rows.end * width];
+    pool::over_rows(part, width.max(1), pool::rows_of(TILE, width), |_, part| {
+        for row in part.chunks_exact_mut(width.max(1)) {
+            let places = row.iter_mut().zip(factors.iter().zip(bias));
+            places.for_each(|(y, (factor, bias))| *y = (*y - bias) * factor + bias);
+        }
+    });
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{assert_close, assert_gradients, noise, once, tensor};
@@ -98,5 +123,14 @@ mod tests {
             assert_eq!(scaled, x.iter().map(|x| x * by).collect::<Vec<f32>>());
         }
         assert!(scale_rows(&mut scaled, 3..6, &[1.0; 3]).is_err());
+        let bias = [1.0, -1.0, 0.5];
+        let mut around = x.clone();
+        scale_around(&mut around, 2..4, &[3.0; 3], Some(&bias)).unwrap();
+        for (at, (x, found)) in x.values().iter().zip(around.values()).enumerate() {
+            let by = if (6..12).contains(&at) { 3.0 } else { 1.0 };
+            let wanted = (x - bias[at % 3]) * by + bias[at % 3];
+            assert!((found - wanted).abs() < 1e-6);
+        }
+        assert!(scale_around(&mut around, 2..4, &[3.0; 3], Some(&bias[..2])).is_err());
     }
 }

@@ -1,11 +1,14 @@
 //! A base, opened: weights, tokenizer and template from wherever they lie.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Model;
 use super::hub;
 use super::weights::{Folder, Gguf, Quant, Source, WeightError};
-use crate::kernels::quant::Format;
+use crate::adapter::{BaseWeights, Site};
+use crate::kernels::quant::{Format, Matrix};
 use crate::text::{ChatTemplate, TextError, Tokenizer};
 
 /// Where a base comes from.
@@ -40,6 +43,18 @@ pub struct Base {
     pub tokenizer: Tokenizer,
     pub template: ChatTemplate,
     pub model: Model,
+}
+
+impl fmt::Debug for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Base `{}`", self.name)
+    }
+}
+
+impl BaseWeights for Base {
+    fn matrix(&self, site: Site) -> Option<Arc<Matrix>> {
+        self.model.matrix(site)
+    }
 }
 
 /// Why there is no base.

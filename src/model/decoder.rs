@@ -1,5 +1,6 @@
 //! The decoder: embedding, blocks, norm and head, with one forward for serving and for learning.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::groups::WeightGroup;
@@ -10,11 +11,12 @@ use super::step::{Mode, Step};
 use super::supply::{At, Frozen, Initial, Learning, Supply, Taken, seeded};
 use super::weights::{Source, WeightError};
 use super::{Batch, Cache, KvKind, Pack, Sequence};
-use crate::adapter::{Adapt, SiteShape};
+use crate::adapter::{Adapt, BaseWeights, Site, SiteShape};
 use crate::device::{Array, Result, bail};
 use crate::kernels::attention::{Pages, Stored};
 use crate::kernels::loss::log_softmax;
 use crate::kernels::op::{Run, Value};
+use crate::kernels::quant::Matrix;
 use crate::kernels::rotary::Angles;
 use crate::kernels::tape::Parameter;
 
@@ -235,6 +237,18 @@ impl Model {
         let hidden = hidden.clone().into();
         let logits = self.head.project(Run::host(), &hidden, None)?;
         Ok(log_softmax(logits.into_array()))
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Model of {} parameters", self.parameters())
+    }
+}
+
+impl BaseWeights for Model {
+    fn matrix(&self, site: Site) -> Option<Arc<Matrix>> {
+        self.blocks.get(site.layer)?.matrix(site)
     }
 }
 

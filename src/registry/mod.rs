@@ -30,7 +30,7 @@ use tokio::sync::{Semaphore, broadcast};
 
 use crate::adapter::packed::Origin;
 use crate::adapter::peft::{self, WEIGHTS_FILE};
-use crate::adapter::{Adapter, AdapterFault, Fit, Precision, SiteShape};
+use crate::adapter::{Adapter, AdapterFault, BaseWeights, Fit, Precision, SiteShape};
 use crate::device::Turns;
 use crate::domain::{AdapterChoice, AdapterName, AdapterView, Generation, Reason, Tier};
 use crate::store::{Audit, Database, Entry, Failpoints, Names, NoFailpoints, blocking};
@@ -52,6 +52,7 @@ pub struct BaseIdentity {
     pub name: String,
     pub digest: [u8; 32],
     pub sites: Vec<SiteShape>,
+    pub weights: Arc<dyn BaseWeights>,
 }
 
 pub struct Config {
@@ -354,6 +355,7 @@ impl Shared {
         Fit {
             sites: &self.base.sites,
             base_digest: self.base.digest,
+            weights: &*self.base.weights,
             max_rank: self.max_rank,
             precision,
         }

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
+use crate::adapter::NoWeights;
 use crate::adapter::testing::{BASE_DIGEST, sites, specimen};
 use crate::domain::AdapterChoice;
 
@@ -113,6 +114,7 @@ async fn open_as(config: Config, digest: [u8; 32], failpoints: Arc<dyn Failpoint
         name: "base".into(),
         digest,
         sites: sites(LAYERS),
+        weights: Arc::new(NoWeights),
     };
     Registry::open_with(database, base, config, Arc::new(Unobserved), failpoints)
         .await
@@ -143,6 +145,7 @@ fn size() -> u64 {
         &Fit {
             sites: &sites,
             base_digest: BASE_DIGEST,
+            weights: &NoWeights,
             max_rank: 64,
             precision: Precision::Exact,
         },

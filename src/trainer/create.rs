@@ -131,7 +131,7 @@ impl Trainer {
 
     /// The adapter a job continues from is kept with the job: it may be unregistered before the job runs.
     async fn keep_parent(&self, id: &JobId, plan: &Plan) -> Result<(), Reason> {
-        let start = plan.method.start();
+        let start = plan.method.start(&self.shared.base.model);
         let files = start.and_then(|start| start.files(&self.shared.base.name));
         let files = files.map_err(|fault| Reason::Internal(fault.to_string()))?;
         let kept = Artefacts::within(&self.shared.job_folder(id));

@@ -80,7 +80,13 @@ fn expected(of: &str) -> Expected {
 }
 
 /// Folders under `training/`, each with its base.
-const RUNS: [(&str, &str); 3] = [("", "llama"), ("ia3", "llama"), ("qwen2-ia3", "qwen2")];
+const RUNS: [(&str, &str); 5] = [
+    ("", "llama"),
+    ("dora", "llama"),
+    ("qwen2-dora", "qwen2"),
+    ("ia3", "llama"),
+    ("qwen2-ia3", "qwen2"),
+];
 
 fn base(name: &str) -> Base {
     Base::open(
@@ -95,6 +101,7 @@ fn fit(base: &Base) -> Fit<'_> {
     Fit {
         sites: base.model.sites(),
         base_digest: base.digest,
+        weights: &base.model,
         max_rank: 64,
         precision: Precision::Exact,
     }
@@ -148,7 +155,7 @@ fn go(of: &str, base: &Base, wishes: &Wishes) -> (peft::Files, Vec<StepReport>) 
         fit: fit(base),
     };
     let mut steps = Steps::default();
-    match train(&spec, plan.method.start().unwrap(), &mut steps).unwrap() {
+    match train(&spec, plan.method.start(&base.model).unwrap(), &mut steps).unwrap() {
         Ending::Finished(finished) => {
             let files = publish::files(&plan, &base.name, &finished).unwrap();
             (files, steps.0)

@@ -1,5 +1,6 @@
 //! A small learner that stands in for a model, and records for it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::data::{Example, Sequence};
@@ -7,7 +8,7 @@ use super::learner::Learner;
 use super::methods::{self, Trainable};
 use super::recipe::{Wishes, resolve};
 use super::rng::{self, Purpose};
-use crate::adapter::{Adapt, Fit, Module, Precision, Site, SiteShape};
+use crate::adapter::{Adapt, BaseWeights, Fit, Module, Precision, Site, SiteShape};
 use crate::device::{Array, Result};
 use crate::domain::Recipe;
 use crate::kernels::loss::{FrozenHead, log_softmax};
@@ -61,7 +62,7 @@ impl Toy {
         });
         let kind = methods::kind(recipe.method).unwrap();
         let method = kind.settle(&recipe, None, &self.sites).unwrap();
-        method.start().unwrap()
+        method.start(self).unwrap()
     }
 
     /// What its adapters are served under.
@@ -69,6 +70,7 @@ impl Toy {
         Fit {
             sites: &self.sites,
             base_digest: [0; 32],
+            weights: self,
             max_rank: 64,
             precision: Precision::Exact,
         }
@@ -98,6 +100,19 @@ impl Op for Tanh {
 fn random(n: usize, seed: u64) -> Vec<f32> {
     let mut words = rng::stream(seed, Purpose::Init, &[]);
     (0..n).map(|_| rng::unit(&mut words) * 2.0 - 1.0).collect()
+}
+
+impl fmt::Debug for Toy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Toy")
+    }
+}
+
+impl BaseWeights for Toy {
+    fn matrix(&self, site: Site) -> Option<Arc<Matrix>> {
+        let at = self.sites.iter().position(|shape| shape.site == site)?;
+        Some(self.weights[at].clone())
+    }
 }
 
 impl Learner for Toy {

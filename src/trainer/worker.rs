@@ -152,7 +152,7 @@ impl Worker<'_> {
             fit: self.fit(),
         };
         let ending = pool::within(Class::Training(turns.clone()), || {
-            run(&spec, plan.method.start()?, &mut follower)
+            run(&spec, plan.method.start(&base.model)?, &mut follower)
         });
         // Events from before a fault belong to the record as much as those from before the end.
         follower.store()?;
@@ -194,6 +194,7 @@ impl Worker<'_> {
         Fit {
             sites: base.model.sites(),
             base_digest: base.digest,
+            weights: &base.model,
             max_rank: usize::MAX,
             precision: self.shared.registry.precision(),
         }

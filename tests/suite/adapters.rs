@@ -4,6 +4,8 @@ use std::path::Path;
 
 use adapterd::adapter::peft::{self, CONFIG_FILE, Files, WEIGHTS_FILE};
 use adapterd::adapter::{Adapter, AdapterFault, Fit, Module, Precision, Site, SiteShape};
+use adapterd::kernels::quant::Format;
+use adapterd::model::{Base, KvKind, Origin, Quant};
 use serde_json::Value;
 
 use super::golden_forward::golden;
@@ -52,12 +54,18 @@ pub fn files(folder: &str) -> Files {
     [CONFIG_FILE, WEIGHTS_FILE].map(read).into()
 }
 
+fn base(model: &str) -> Base {
+    let folder = Origin::Folder(golden(&format!("models/{model}")));
+    Base::open(&folder, Some(Quant::To(Format::F32)), KvKind::Auto).unwrap()
+}
+
 fn read(files: &Files, model: &str) -> Result<Adapter, AdapterFault> {
     peft::read(
         files,
         &Fit {
             sites: &sites(model),
             base_digest: [0; 32],
+            weights: &base(model),
             max_rank: 64,
             precision: Precision::Exact,
         },
@@ -65,7 +73,11 @@ fn read(files: &Files, model: &str) -> Result<Adapter, AdapterFault> {
 }
 
 /// Folders of which some changes to their configuration are refused and some accepted, with the ends of those files' names.
-const CHANGED: [(&str, &str); 2] = [("llama-plain", ""), ("llama-ia3", "_ia3")];
+const CHANGED: [(&str, &str); 3] = [
+    ("llama-plain", ""),
+    ("llama-dora", "_dora"),
+    ("llama-ia3", "_ia3"),
+];
 
 /// A folder with some keys of its configuration replaced.
 fn changed(folder: &str, set: &Value) -> Files {
@@ -93,6 +105,9 @@ fn every_folder_of_peft_reads_with_the_sites_its_configuration_names() {
         ("llama-patterns", "llama"),
         ("llama-rslora-patterns", "llama"),
         ("qwen2-plain", "qwen2"),
+        ("llama-dora", "llama"),
+        ("llama-dora-rslora-patterns", "llama"),
+        ("qwen2-dora", "qwen2"),
         ("llama-ia3", "llama"),
         ("llama-ia3-ffn", "llama"),
         ("qwen2-ia3", "qwen2"),
@@ -101,7 +116,11 @@ fn every_folder_of_peft_reads_with_the_sites_its_configuration_names() {
             read(&files(folder), model).unwrap_or_else(|fault| panic!("{folder}: {fault}"));
         let files = files(folder);
         let tensors = safetensors::SafeTensors::deserialize(&files[WEIGHTS_FILE]).unwrap();
-        let each = if adapter.kind() == "lora" { 2 } else { 1 };
+        let each = match adapter.kind() {
+            "lora" => 2,
+            "dora" => 3,
+            _ => 1,
+        };
         assert_eq!(each * adapter.sites().count(), tensors.len(), "{folder}");
     }
 }

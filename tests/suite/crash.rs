@@ -63,6 +63,7 @@ async fn registry_in(folder: &Path, base: &Base) -> (Database, Registry) {
         name: base.name.clone(),
         digest: base.digest,
         sites,
+        weights: Arc::new(adapterd::adapter::NoWeights),
     };
     let config = registry::Config {
         dir: folder.join("registry"),

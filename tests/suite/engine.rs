@@ -54,6 +54,7 @@ impl House {
             name: base.name.clone(),
             digest: base.digest,
             sites: base.model.sites().to_vec(),
+            weights: Arc::new(adapterd::adapter::NoWeights),
         };
         let root = dir.path().join("incoming");
         std::fs::create_dir_all(&root).expect("a root");

@@ -24,6 +24,7 @@ fn read(files: &peft::Files, model: &Model) -> Arc<Adapter> {
     let fit = Fit {
         sites: model.sites(),
         base_digest: [0; 32],
+        weights: model,
         max_rank: 64,
         precision: Precision::Exact,
     };
@@ -105,7 +106,7 @@ fn assert_answers(name: &str, model: &Model, adapter: &str) {
     }
 }
 
-const OF_LLAMA: [&str; 10] = [
+const OF_LLAMA: [&str; 12] = [
     "llama-plain",
     "llama-all-linear",
     "llama-regex",
@@ -114,6 +115,8 @@ const OF_LLAMA: [&str; 10] = [
     "llama-rslora",
     "llama-patterns",
     "llama-rslora-patterns",
+    "llama-dora",
+    "llama-dora-rslora-patterns",
     "llama-ia3",
     "llama-ia3-ffn",
 ];
@@ -126,7 +129,7 @@ fn every_adapter_answers_as_peft_does() {
     }
     // With biases.
     let qwen2 = folder("qwen2", Quant::To(Format::F32), KvKind::Auto);
-    for adapter in ["qwen2-plain", "qwen2-ia3"] {
+    for adapter in ["qwen2-plain", "qwen2-dora", "qwen2-ia3"] {
         assert_answers("qwen2", &qwen2, adapter);
     }
 }
@@ -156,6 +159,7 @@ fn random(model: &Model, rank: usize, seed: u64) -> Arc<Adapter> {
         selection: Selection::of(targets),
         rank_pattern: Vec::new(),
         alpha_pattern: Vec::new(),
+        use_dora: false,
     };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut matrix = |rows: usize, columns: usize| {
@@ -179,6 +183,7 @@ fn random(model: &Model, rank: usize, seed: u64) -> Arc<Adapter> {
         settings: &settings,
         base_name: "llama",
         weights: &weights,
+        magnitudes: &BTreeMap::new(),
     };
     read(&lora.files().expect("files"), model)
 }

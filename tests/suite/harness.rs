@@ -138,6 +138,7 @@ impl Daemon {
             name: base.name.clone(),
             digest: base.digest,
             sites: base.model.sites().to_vec(),
+            weights: base.clone(),
         };
         let config = registry::Config {
             dir: dir.path().to_owned(),

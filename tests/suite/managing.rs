@@ -309,6 +309,7 @@ async fn register_for_another_base(dir: &TempDir, name: &str) {
         name: "other".into(),
         digest: [9; 32],
         sites: base.model.sites().to_vec(),
+        weights: Arc::new(adapterd::adapter::NoWeights),
     };
     let config = registry::Config {
         dir: dir.path().to_owned(),

@@ -54,11 +54,11 @@ impl AdapterKind for Ia3 {
             let scale = match at.on_input {
                 true => Scales {
                     input: Some(factors),
-                    output: None,
+                    ..Scales::default()
                 },
                 false => Scales {
-                    input: None,
                     output: Some(factors),
+                    ..Scales::default()
                 },
             };
             scales.insert(at.shape.site, scale);

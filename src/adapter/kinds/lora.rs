@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use crate::adapter::catalogue::{AdapterKind, Folder, Parts};
-use crate::adapter::peft::{LoraSettings, LoraSite, tensor_names};
+use crate::adapter::peft::{ConfigFile, LoraSettings, LoraSite, magnitude_name, tensor_names};
 use crate::adapter::{AdapterFault, Fit, SiteMap};
 use crate::kernels::pool;
 use crate::kernels::segmented::{Factors, LowRank, Matrix};
@@ -24,29 +24,38 @@ impl AdapterKind for Lora {
         "LORA"
     }
 
-    fn read(&self, folder: &Folder<'_>, fit: &Fit<'_>) -> Result<Parts, AdapterFault> {
-        let settings = LoraSettings::parse(&folder.config)?;
-        let sites = settings.sites(fit.sites)?;
-        check_ranks(folder, &sites, fit.max_rank)?;
-        refuse_surplus(folder, &settings, &sites, fit)?;
-        let factors = sites
-            .iter()
-            .map(|site| read_site(folder, site))
-            .collect::<Result<Vec<_>, _>>()?;
-        let packed = LowRank::pack(&factors, fit.precision)
-            .ok_or_else(|| AdapterFault::new("r", "leaves a layer without weights"))?;
-        let mut low_rank = SiteMap::default();
-        for (site, weights) in sites.iter().zip(packed) {
-            low_rank.insert(site.shape.site, weights);
-        }
-        let rank = sites.iter().map(|site| site.rank).max().unwrap_or(0);
-        Ok(Parts {
-            rank,
-            low_rank,
-            lora: Some(settings),
-            ..Parts::default()
-        })
+    fn is(&self, config: &ConfigFile) -> Result<bool, AdapterFault> {
+        Ok(!config.flag("use_dora")?)
     }
+
+    fn read(&self, folder: &Folder<'_>, fit: &Fit<'_>) -> Result<Parts, AdapterFault> {
+        read(folder, fit, false)
+    }
+}
+
+/// A LoRA, or what a DoRA has of one.
+pub fn read(folder: &Folder<'_>, fit: &Fit<'_>, dora: bool) -> Result<Parts, AdapterFault> {
+    let settings = LoraSettings::parse(&folder.config)?;
+    let sites = settings.sites(fit.sites)?;
+    check_ranks(folder, &sites, fit.max_rank)?;
+    refuse_surplus(folder, &settings, &sites, fit, dora)?;
+    let factors = sites
+        .iter()
+        .map(|site| read_site(folder, site))
+        .collect::<Result<Vec<_>, _>>()?;
+    let packed = LowRank::pack(&factors, fit.precision)
+        .ok_or_else(|| AdapterFault::new("r", "leaves a layer without weights"))?;
+    let mut low_rank = SiteMap::default();
+    for (site, weights) in sites.iter().zip(packed) {
+        low_rank.insert(site.shape.site, weights);
+    }
+    let rank = sites.iter().map(|site| site.rank).max().unwrap_or(0);
+    Ok(Parts {
+        rank,
+        low_rank,
+        lora: Some(settings),
+        ..Parts::default()
+    })
 }
 
 /// Ranks are checked before any tensor: where A and B agree with each other but not with the configuration, the
@@ -147,10 +156,13 @@ fn refuse_surplus(
     settings: &LoraSettings,
     sites: &[LoraSite],
     fit: &Fit<'_>,
+    dora: bool,
 ) -> Result<(), AdapterFault> {
+    let magnitudes = sites.iter().filter(|_| dora);
     let wanted: HashSet<String> = sites
         .iter()
         .flat_map(|site| tensor_names(site.shape.site))
+        .chain(magnitudes.map(|site| magnitude_name(site.shape.site)))
         .collect();
     // The first by name, so that the same folder always gives the same answer.
     let Some(name) = folder
@@ -182,7 +194,7 @@ fn refuse_surplus(
     } else if name.contains("lm_head") {
         "is not supported: the output head cannot be adapted"
     } else if name.contains("lora_magnitude_vector") {
-        "is not supported: DoRA adapters are not served"
+        "is a magnitude of DoRA, which `use_dora` does not ask for here"
     } else if name.contains(".lora_") {
         "belongs to no layer of this base"
     } else {

@@ -1,7 +1,9 @@
 //! kinds: one file for each kind of adapter.
 
+mod dora;
 mod ia3;
 mod lora;
 
+pub use dora::Dora;
 pub use ia3::Ia3;
 pub use lora::Lora;

@@ -24,6 +24,8 @@ pub struct LoraSettings {
     /// Ranks of modules that differ; the first pattern that matches wins.
     pub rank_pattern: Vec<(String, usize)>,
     pub alpha_pattern: Vec<(String, f64)>,
+    /// Rows of the result have learned lengths.
+    pub use_dora: bool,
 }
 
 /// One site a configuration adapts.
@@ -59,6 +61,7 @@ impl LoraSettings {
             alpha_pattern: file.patterns("alpha_pattern", |key, value| {
                 alpha(key, config::finite(key, value)?)
             })?,
+            use_dora: file.flag("use_dora")?,
         })
     }
 
@@ -210,7 +213,8 @@ const COMMON: [&str; 11] = [
 ];
 
 /// Those of LoRA.
-const HARMLESS: [&str; 14] = [
+const HARMLESS: [&str; 15] = [
+    "use_dora",
     "r",
     "lora_alpha",
     "lora_dropout",
@@ -228,8 +232,7 @@ const HARMLESS: [&str; 14] = [
 ];
 
 /// Why LoRA's own keys are refused where they are not neutral.
-const OWN: [(&str, &str); 3] = [
-    ("use_dora", "is not supported: DoRA adapters are not served"),
+const OWN: [(&str, &str); 2] = [
     ("lora_bias", "is not supported: lora_B has no bias here"),
     (
         "modules_to_save",

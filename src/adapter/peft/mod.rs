@@ -40,3 +40,8 @@ pub fn tensor_names(site: Site) -> [String; 2] {
     let path = site.path();
     ["A", "B"].map(|matrix| format!("base_model.model.{path}.lora_{matrix}.weight"))
 }
+
+/// The name of a site's magnitudes in a weights file.
+pub fn magnitude_name(site: Site) -> String {
+    format!("base_model.model.{}.lora_magnitude_vector", site.path())
+}

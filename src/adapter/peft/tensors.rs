@@ -68,12 +68,21 @@ impl<'a> Tensors<'a> {
         Some(self.file.tensor(name).ok()?.shape().to_vec())
     }
 
+    /// As [`matrix`](Self::matrix), for a tensor of one dimension.
+    pub fn vector(&self, name: &str, len: usize) -> Option<Result<Matrix<'a>, AdapterFault>> {
+        self.numbers(name, &[len])
+    }
+
     /// A matrix of exactly `shape`, all numbers within ±65504, as it was stored. `None` where the file has no such tensor.
     pub fn matrix(
         &self,
         name: &str,
         shape: [usize; 2],
     ) -> Option<Result<Matrix<'a>, AdapterFault>> {
+        self.numbers(name, &shape)
+    }
+
+    fn numbers(&self, name: &str, shape: &[usize]) -> Option<Result<Matrix<'a>, AdapterFault>> {
         let view = self.file.tensor(name).ok()?;
         let fault = |why: String| AdapterFault::new(name, why);
         if view.shape() != shape {
@@ -96,11 +105,15 @@ impl<'a> Tensors<'a> {
         let beyond = matrix.first_beyond(MAX_MAGNITUDE);
         pool::give_way();
         Some(match beyond {
-            Some((at, number)) => Err(fault(format!(
-                "has {number:e} at [{}, {}]; numbers up to ±{MAX_MAGNITUDE} are served",
-                at / shape[1].max(1),
-                at % shape[1].max(1)
-            ))),
+            Some((at, number)) => {
+                let place = match shape {
+                    [_, width] => format!("{}, {}", at / width.max(&1), at % width.max(&1)),
+                    _ => at.to_string(),
+                };
+                Err(fault(format!(
+                    "has {number:e} at [{place}]; numbers up to ±{MAX_MAGNITUDE} are served"
+                )))
+            }
             None => Ok(matrix),
         })
     }

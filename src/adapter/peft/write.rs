@@ -6,7 +6,9 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
 
-use super::{CONFIG_FILE, Files, LoraSettings, Selection, WEIGHTS_FILE, tensor_names};
+use super::{
+    CONFIG_FILE, Files, LoraSettings, Selection, WEIGHTS_FILE, magnitude_name, tensor_names,
+};
 use crate::adapter::Site;
 use crate::device::{Array, Error, Result};
 use crate::domain::Targets;
@@ -18,6 +20,8 @@ pub struct Lora<'a> {
     pub base_name: &'a str,
     /// A [r, in] and B [out, r] of each site; written in f32.
     pub weights: &'a BTreeMap<Site, (Array, Array)>,
+    /// Magnitudes [1, out] of each site where the settings say `use_dora`, else none.
+    pub magnitudes: &'a BTreeMap<Site, Array>,
 }
 
 impl Lora<'_> {
@@ -39,6 +43,11 @@ impl Lora<'_> {
                 let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
                 arrays.push((name, vec![matrix.rows(), matrix.width()], bytes));
             }
+        }
+        for (site, lengths) in self.magnitudes {
+            let values = lengths.values().iter();
+            let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
+            arrays.push((magnitude_name(*site), vec![lengths.len()], bytes));
         }
         let views = arrays
             .iter()
@@ -62,6 +71,7 @@ impl Lora<'_> {
             selection,
             rank_pattern,
             alpha_pattern,
+            use_dora,
         } = self.settings;
         let Selection {
             targets,
@@ -103,7 +113,7 @@ impl Lora<'_> {
             "loftq_config": {},
             "eva_config": null,
             "corda_config": null,
-            "use_dora": false,
+            "use_dora": use_dora,
             "alora_invocation_tokens": null,
             "use_qalora": false,
             "qalora_group_size": 16,
@@ -169,6 +179,7 @@ mod tests {
                 settings: &wanted,
                 base_name: "tiny",
                 weights: &weights,
+                magnitudes: &BTreeMap::new(),
             }
             .files()
             .unwrap();

@@ -141,10 +141,9 @@ mod tests {
             method: Some("magic".into()),
             ..Default::default()
         };
-        assert_eq!(
-            wishes(asked),
-            Err(Reason::field("method", "`magic` is none of `lora`"))
-        );
+        let known = Method::NAMES.join("`, `");
+        let why = format!("`magic` is none of `{known}`");
+        assert_eq!(wishes(asked), Err(Reason::field("method", why)));
     }
 
     #[test]

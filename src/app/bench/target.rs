@@ -120,11 +120,13 @@ impl Target {
             selection: Selection::of(Targets::Pattern("all-linear".to_owned())),
             rank_pattern: Vec::new(),
             alpha_pattern: Vec::new(),
+            use_dora: false,
         };
         let lora = peft::Lora {
             settings: &settings,
             base_name: &base.name,
             weights: &weights,
+            magnitudes: &BTreeMap::new(),
         };
         Ok(peft::write(dir, &lora)?)
     }

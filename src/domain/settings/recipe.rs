@@ -9,11 +9,11 @@ use super::values::{Checkpointing, Method, Named, Schedule, Targets};
 use super::{Group, Kind, Said, Setting};
 use crate::domain::{Range, Reason};
 
-const ALL: &[Method] = &[Method::Lora, Method::Ia3];
+const ALL: &[Method] = &[Method::Lora, Method::Dora, Method::Ia3];
 /// Methods that choose linear layers.
-const ON_LINEARS: &[Method] = &[Method::Lora, Method::Ia3];
+const ON_LINEARS: &[Method] = &[Method::Lora, Method::Dora, Method::Ia3];
 /// Methods whose update is a product of two narrow matrices.
-const LOW_RANK: &[Method] = &[Method::Lora];
+const LOW_RANK: &[Method] = &[Method::Lora, Method::Dora];
 
 const ABOVE_ZERO: Kind = Number(Range::above(0.0));
 const FROM_ZERO: Kind = Number(Range::at_least(0.0));

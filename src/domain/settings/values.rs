@@ -40,7 +40,7 @@ macro_rules! choices {
 }
 
 choices! {
-    Method { Lora "lora" Ia3 "ia3" }
+    Method { Lora "lora" Dora "dora" Ia3 "ia3" }
     Checkpointing { Off "off" On "on" }
     Schedule { Linear "linear" Cosine "cosine" Constant "constant" }
 }

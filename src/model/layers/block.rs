@@ -1,10 +1,13 @@
 //! One decoder block: attention and feed-forward, each around a residual.
 
-use super::{At, Attention, GatedMlp, Norm, Step};
-use crate::adapter::SiteShape;
+use std::sync::Arc;
+
+use super::{At, Attention, GatedMlp, Linear, Norm, Step};
+use crate::adapter::{Site, SiteShape};
 use crate::device::Result;
 use crate::kernels::activation::Residual;
 use crate::kernels::op::Value;
+use crate::kernels::quant::Matrix;
 use crate::model::weights::WeightError;
 
 pub(in crate::model) struct Block {
@@ -43,10 +46,18 @@ impl Block {
         step.run.op(Residual, &[&x, &inner])
     }
 
-    pub fn sites(&self) -> impl Iterator<Item = SiteShape> {
+    fn linears(&self) -> impl Iterator<Item = &Linear> {
         let attention = self.attention.linears().into_iter();
-        attention
-            .chain(self.mlp.linears())
-            .map(|linear| linear.shape())
+        attention.chain(self.mlp.linears())
+    }
+
+    pub fn sites(&self) -> impl Iterator<Item = SiteShape> {
+        self.linears().map(Linear::shape)
+    }
+
+    /// The frozen weight of one of its linear layers.
+    pub fn matrix(&self, site: Site) -> Option<Arc<Matrix>> {
+        let mut linears = self.linears();
+        linears.find(|linear| linear.shape().site == site)?.matrix()
     }
 }

@@ -1,10 +1,13 @@
 //! A linear layer of a block: the place where adapters act.
 
+use std::sync::Arc;
+
 use super::weight::{Bias, Weight};
 use super::{At, Step};
 use crate::adapter::{Module, Site, SiteShape};
 use crate::device::{Result, bail};
 use crate::kernels::op::Value;
+use crate::kernels::quant::Matrix;
 use crate::model::weights::WeightError;
 
 pub(in crate::model) struct Linear {
@@ -46,6 +49,14 @@ impl Linear {
 
     pub fn shape(&self) -> SiteShape {
         self.shape
+    }
+
+    /// The weight, where it is frozen.
+    pub fn matrix(&self) -> Option<Arc<Matrix>> {
+        match &self.weight {
+            Weight::Frozen(matrix) => Some(matrix.clone()),
+            Weight::Learning(_) => None,
+        }
     }
 
     /// What each of `linears`, which read the same x, makes of it.

@@ -1,6 +1,7 @@
 //! Bit for bit: whatever a request shares its steps, its blocks and its chunks with, and whether its tokens were
 //! guessed, it gets exactly the numbers it gets alone. With a real decoder, packed as bases are by default.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock};
 
@@ -78,6 +79,7 @@ fn adapter(number: u64) -> Lease {
         settings: &settings,
         base_name: "tiny",
         weights: &weights,
+        magnitudes: &BTreeMap::new(),
     };
     let adapter = peft::read(&lora.files().unwrap(), &testing::fit(sites)).unwrap();
     Lease::apart(format!("adapter-{number}").parse().unwrap(), adapter)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Masks, Method, Trainable, as_wish};
 use crate::adapter::peft::{Files, Ia3, Ia3Settings, Ia3Site, factor_name};
-use crate::adapter::{Adapt, Adapter, Site, SiteMap, SiteShape};
+use crate::adapter::{Adapt, Adapter, BaseWeights, Site, SiteMap, SiteShape};
 use crate::device::{Array, Result};
 use crate::domain::{self, Reason, Recipe, Wishes};
 use crate::kernels::op::{Run, Value};
@@ -86,7 +86,7 @@ impl Method for Fitted {
     }
 
     /// Ones, as PEFT begins.
-    fn start(&self) -> Result<Box<dyn Trainable>> {
+    fn start(&self, _: &dyn BaseWeights) -> Result<Box<dyn Trainable>> {
         let mut parts = SiteMap::default();
         for at in &self.sites {
             let site = at.shape.site;

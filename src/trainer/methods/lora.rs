@@ -1,24 +1,37 @@
-//! LoRA: factors A and B beside chosen linear layers.
+//! LoRA: factors A and B beside chosen linear layers; and DoRA, which learns the lengths of their rows as well.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Masks, Method, Trainable, as_wish};
-use crate::adapter::peft::{self, Files, LoraSettings, LoraSite, Selection, tensor_names};
-use crate::adapter::{Adapt, Adapter, Site, SiteMap, SiteShape};
+use crate::adapter::peft::{
+    self, Files, LoraSettings, LoraSite, Selection, magnitude_name, tensor_names,
+};
+use crate::adapter::{Adapt, Adapter, BaseWeights, Site, SiteMap, SiteShape};
 use crate::device::{Array, Result, bail};
 use crate::domain::{self, Reason, Recipe, Targets, Wishes};
+use crate::kernels::activation::Residual;
+use crate::kernels::dora::{Drop, Magnitude, row_norms};
 use crate::kernels::lowrank::{Setting, Through};
 use crate::kernels::op::{Run, Value};
 use crate::kernels::quant::Layer;
 use crate::kernels::tape::Parameter;
 use crate::trainer::rng::{self, Purpose};
 
-pub struct Kind;
+pub struct Kind {
+    method: domain::Method,
+}
+
+pub const LORA: Kind = Kind {
+    method: domain::Method::Lora,
+};
+pub const DORA: Kind = Kind {
+    method: domain::Method::Dora,
+};
 
 impl super::Kind for Kind {
     fn method(&self) -> domain::Method {
-        domain::Method::Lora
+        self.method
     }
 
     fn shape(
@@ -40,7 +53,7 @@ impl super::Kind for Kind {
             }
         }
         Ok(Wishes {
-            method: Some(domain::Method::Lora),
+            method: Some(self.method),
             rank: Some(settings.rank),
             alpha: Some(settings.alpha),
             use_rslora: Some(settings.use_rslora),
@@ -68,6 +81,7 @@ impl super::Kind for Kind {
                 selection: wanted(&recipe.targets, sites)?,
                 rank_pattern: Vec::new(),
                 alpha_pattern: Vec::new(),
+                use_dora: self.method == domain::Method::Dora,
             },
         };
         Ok(Box::new(Lora {
@@ -109,7 +123,11 @@ struct Lora {
 
 impl Method for Lora {
     fn count(&self) -> u64 {
-        let of = |site: &LoraSite| (site.rank * (site.shape.inputs + site.shape.outputs)) as u64;
+        let of = |site: &LoraSite| {
+            let (inputs, outputs) = (site.shape.inputs, site.shape.outputs);
+            let lengths = if self.settings.use_dora { outputs } else { 0 };
+            (site.rank * (inputs + outputs) + lengths) as u64
+        };
         self.sites.iter().map(of).sum()
     }
 
@@ -117,16 +135,21 @@ impl Method for Lora {
         self.sites.iter().map(|site| site.rank).max().unwrap_or(0)
     }
 
-    fn start(&self) -> Result<Box<dyn Trainable>> {
+    fn start(&self, weights: &dyn BaseWeights) -> Result<Box<dyn Trainable>> {
         let mut parts = SiteMap::default();
         for site in &self.sites {
             let (a, b) = match &self.parent {
                 Some(parent) => continued(parent, site)?,
                 None => fresh(site, self.seed)?,
             };
+            let magnitude = match self.settings.use_dora {
+                true => Some(self.magnitude(site, (&a, &b), weights)?),
+                false => None,
+            };
             let part = Part {
                 a: Parameter::new(a),
                 b: Parameter::new(b),
+                magnitude: magnitude.map(|lengths| Parameter::new(Array::row(lengths))),
                 scale: site.scale as f32,
             };
             parts.insert(site.shape.site, part);
@@ -135,6 +158,29 @@ impl Method for Lora {
             parts,
             settings: self.settings.clone(),
         }))
+    }
+}
+
+impl Lora {
+    /// The parent's, else the lengths that rows have at the start.
+    fn magnitude(
+        &self,
+        site: &LoraSite,
+        factors: (&Array, &Array),
+        weights: &dyn BaseWeights,
+    ) -> Result<Vec<f32>> {
+        let at = site.shape.site;
+        if let Some(lengths) = self
+            .parent
+            .as_ref()
+            .and_then(|parent| parent.magnitudes(at))
+        {
+            return Ok(lengths.to_vec());
+        }
+        match weights.matrix(at) {
+            Some(weight) => row_norms(&weight, factors, site.scale as f32),
+            None => bail!("the weights of {} are not at hand", at.path()),
+        }
     }
 }
 
@@ -170,6 +216,8 @@ struct Part {
     a: Parameter,
     /// [outputs, rank]
     b: Parameter,
+    /// DoRA's [1, outputs].
+    magnitude: Option<Parameter>,
     scale: f32,
 }
 
@@ -177,7 +225,11 @@ impl Trainable for Factors {
     fn parameters(&self) -> Vec<(String, &Parameter)> {
         let parts = self.parts.iter();
         parts
-            .flat_map(|(site, part)| tensor_names(site).into_iter().zip([&part.a, &part.b]))
+            .flat_map(|(site, part)| {
+                let factors = tensor_names(site).into_iter().zip([&part.a, &part.b]);
+                let magnitude = part.magnitude.as_ref();
+                factors.chain(magnitude.map(|lengths| (magnitude_name(site), lengths)))
+            })
             .collect()
     }
 
@@ -193,10 +245,15 @@ impl Trainable for Factors {
         let weights: BTreeMap<Site, (Array, Array)> = parts
             .map(|(site, part)| (site, (part.a.array(), part.b.array())))
             .collect();
+        let parts = self.parts.iter();
+        let magnitudes = parts
+            .filter_map(|(site, part)| Some((site, part.magnitude.as_ref()?.array())))
+            .collect();
         let lora = peft::Lora {
             settings: &self.settings,
             base_name,
             weights: &weights,
+            magnitudes: &magnitudes,
         };
         lora.files()
     }
@@ -212,14 +269,58 @@ impl Adapt for Learning<'_> {
         let Some(part) = self.parts.get(site) else {
             return layer.forward(run, x);
         };
+        let (a, b) = (run.parameter(&part.a), run.parameter(&part.b));
+        let dropout = self.masks.map(|masks| masks.at(site));
+        let Some(magnitude) = &part.magnitude else {
+            let op = Through {
+                weight: layer.weight.clone(),
+                bias: layer.bias.cloned(),
+                setting: Setting {
+                    scale: part.scale,
+                    dropout,
+                },
+            };
+            return run.op(op, &[x, &a, &b]);
+        };
+        // As PEFT: norms are constants of a step, the layer's bias is not scaled, and what dropout takes from both products
+        // goes through the base alone.
+        let norms = row_norms(layer.weight, (&a, &b), part.scale)?;
+        let seen = match dropout {
+            Some(dropout) => &run.op(
+                Drop {
+                    dropout,
+                    rest: false,
+                },
+                &[x],
+            )?,
+            None => x,
+        };
         let op = Through {
             weight: layer.weight.clone(),
-            bias: layer.bias.cloned(),
+            bias: None,
             setting: Setting {
                 scale: part.scale,
-                dropout: self.masks.map(|masks| masks.at(site)),
+                dropout: None,
             },
         };
-        run.op(op, &[x, &run.parameter(&part.a), &run.parameter(&part.b)])
+        let sum = run.op(op, &[seen, &a, &b])?;
+        let op = Magnitude {
+            norms: norms.into(),
+            bias: layer.bias.cloned(),
+        };
+        let y = run.op(op, &[&sum, &run.parameter(magnitude)])?;
+        let Some(dropout) = dropout else {
+            return Ok(y);
+        };
+        let rest = Drop {
+            dropout,
+            rest: true,
+        };
+        let plain = Layer {
+            weight: layer.weight,
+            bias: None,
+        };
+        let rest = plain.forward(run, &run.op(rest, &[x])?)?;
+        run.op(Residual, &[&y, &rest])
     }
 }

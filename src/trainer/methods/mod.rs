@@ -11,7 +11,7 @@ mod masks;
 use std::sync::Arc;
 
 use crate::adapter::peft::{self, Files};
-use crate::adapter::{Adapt, Adapter, AdapterFault, Fit, SiteShape, Uniform};
+use crate::adapter::{Adapt, Adapter, AdapterFault, BaseWeights, Fit, SiteShape, Uniform};
 use crate::device::Result;
 use crate::domain::{self, Reason, Recipe, Wishes};
 use crate::kernels::tape::Parameter;
@@ -48,8 +48,8 @@ pub trait Method: Send + Sync {
     /// The largest rank of an update; 0 where updates have none.
     fn rank(&self) -> usize;
 
-    /// What is trained, before the first step: the parent's values, or seeded ones.
-    fn start(&self) -> Result<Box<dyn Trainable>>;
+    /// What is trained, before the first step: the parent's values, or fresh ones for a base with these weights.
+    fn start(&self, weights: &dyn BaseWeights) -> Result<Box<dyn Trainable>>;
 }
 
 /// Parameters that learn, and what they do to a forward.
@@ -93,7 +93,7 @@ impl dyn Trainable {
 }
 
 /// Every method that is trained.
-static CATALOGUE: [&dyn Kind; 2] = [&lora::Kind, &ia3::Kind];
+static CATALOGUE: [&dyn Kind; 3] = [&lora::LORA, &lora::DORA, &ia3::Kind];
 
 /// The row of a method.
 pub fn kind(method: domain::Method) -> std::result::Result<&'static dyn Kind, Reason> {

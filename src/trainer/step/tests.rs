@@ -23,6 +23,7 @@ fn fit(base: &Base, precision: Precision) -> Fit<'_> {
     Fit {
         sites: base.model.sites(),
         base_digest: base.digest,
+        weights: &base.model,
         max_rank: 64,
         precision,
     }
@@ -41,7 +42,7 @@ fn fresh(base: &Base) -> Vec<(Method, Box<dyn Trainable>)> {
             let recipe = resolve(&wishes, None, 64).unwrap();
             let kind = methods::kind(method).unwrap();
             let settled = kind.settle(&recipe, None, base.model.sites()).unwrap();
-            let start = settled.start().unwrap();
+            let start = settled.start(&base.model).unwrap();
             let values: usize = start.values().iter().map(Vec::len).sum();
             assert_eq!(values as u64, settled.count(), "{method:?}");
             (method, start)

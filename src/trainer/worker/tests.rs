@@ -50,6 +50,7 @@ impl Shop {
             name: base.name.clone(),
             digest: base.digest,
             sites: base.model.sites().to_vec(),
+            weights: base.clone(),
         };
         let config = crate::registry::Config {
             dir: dir.join("registry"),

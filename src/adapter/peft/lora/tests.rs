@@ -81,7 +81,6 @@ fn one_layer_number_is_as_good_as_a_list() {
 #[test]
 fn whatever_would_change_the_result_and_is_not_supported_is_refused_by_name() {
     for (key, value) in [
-        ("use_dora", json!(true)),
         ("modules_to_save", json!(["lm_head"])),
         ("bias", json!("all")),
         ("bias", json!("lora_only")),

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::adapter::NoWeights;
 use crate::adapter::Precision;
 use crate::adapter::testing::{BASE_DIGEST, sites, specimen};
 use crate::domain::{JobId, Level, StepMetrics};
@@ -83,6 +84,7 @@ async fn a_load_and_a_move_of_a_name_are_timed() {
         name: "base".into(),
         digest: BASE_DIGEST,
         sites: sites(1),
+        weights: Arc::new(NoWeights),
     };
     let config = Config {
         dir: dir.path().to_owned(),
