@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use crate::adapter::catalogue::{AdapterKind, Folder, Parts};
-use crate::adapter::peft::{Ia3Settings, factor_name};
+use crate::adapter::peft::{Ia3Settings, Ia3Site, factor_name};
 use crate::adapter::{AdapterFault, Fit, Scales, SiteMap};
 
 pub struct Ia3;
@@ -28,6 +28,17 @@ impl AdapterKind for Ia3 {
         // The first by name, so that the same folder always gives the same answer.
         let names = folder.weights.names().into_iter();
         if let Some(name) = names.filter(|name| !wanted.contains(*name)).min() {
+            // Of a layer this base has: the configuration leaves it out.
+            let mut shapes = fit.sites.iter();
+            if let Some(shape) = shapes.find(|shape| factor_name(shape.site) == name)
+                && let Some(key) = settings.selection.left_out_by(shape.site)?
+            {
+                let why = format!(
+                    "leaves out `{}`, but the file has {name}",
+                    shape.site.path()
+                );
+                return Err(AdapterFault::new(key, why));
+            }
             let why = match name.contains(".ia3_l") {
                 true => "belongs to no layer that the configuration chooses",
                 false => "is no part of an IA3 adapter",
@@ -37,6 +48,23 @@ impl AdapterKind for Ia3 {
         let mut scales = SiteMap::default();
         for at in &sites {
             let name = factor_name(at.shape.site);
+            let has = |site| folder.weights.shape(&factor_name(site));
+            let of_module = |other: &&Ia3Site| other.shape.site.module == at.shape.site.module;
+            let mut alike = sites.iter().filter(of_module);
+            if alike.all(|other| has(other.shape.site).is_none()) {
+                let path = at.shape.site.path();
+                let why = format!("chooses `{path}`, but the file has no factors for such layers");
+                return Err(AdapterFault::new("target_modules", why));
+            }
+            let turned = Ia3Site {
+                on_input: !at.on_input,
+                ..*at
+            };
+            if has(at.shape.site).is_some_and(|found| found == turned.dims()) {
+                let side = if at.on_input { "outputs" } else { "inputs" };
+                let why = format!("and {name} disagree: those factors are for {side}");
+                return Err(AdapterFault::new("feedforward_modules", why));
+            }
             let missing = || {
                 let why = "is missing although the configuration adapts this layer";
                 AdapterFault::new(&*name, why)

@@ -174,6 +174,11 @@ fn refuse_surplus(
     else {
         return Ok(());
     };
+    let is_magnitude = |site: &LoraSite| magnitude_name(site.shape.site) == name;
+    if !dora && sites.iter().any(is_magnitude) {
+        let why = format!("is off, but the file has {name}");
+        return Err(AdapterFault::new("use_dora", why));
+    }
     // Of a layer this base has: the configuration leaves it out.
     if let Some(shape) = fit
         .sites
@@ -193,8 +198,6 @@ fn refuse_surplus(
         "is not supported: embeddings cannot be adapted"
     } else if name.contains("lm_head") {
         "is not supported: the output head cannot be adapted"
-    } else if name.contains("lora_magnitude_vector") {
-        "is a magnitude of DoRA, which `use_dora` does not ask for here"
     } else if name.contains(".lora_") {
         "belongs to no layer of this base"
     } else {

@@ -198,7 +198,7 @@ pub(super) fn targets(file: &ConfigFile, key: &str) -> Result<Option<Targets>, A
 
 /// Keys of every kind that say how an adapter was made or by whom, or that are read elsewhere; none changes what it
 /// computes.
-const COMMON: [&str; 11] = [
+const COMMON: [&str; 9] = [
     "peft_type",
     "auto_mapping",
     "peft_version",
@@ -207,14 +207,14 @@ const COMMON: [&str; 11] = [
     "inference_mode",
     "target_modules",
     "exclude_modules",
-    "layers_to_transform",
-    "layers_pattern",
     "runtime_config",
 ];
 
 /// Those of LoRA.
-const HARMLESS: [&str; 15] = [
+const HARMLESS: [&str; 17] = [
     "use_dora",
+    "layers_to_transform",
+    "layers_pattern",
     "r",
     "lora_alpha",
     "lora_dropout",
