@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::domain::parameters_report;
+
 use super::follow::follow;
 use super::output::{Table, cell, when};
 use super::{Client, Failure, Output};
@@ -98,8 +100,13 @@ fn details(job: &Value) -> String {
     for field in ["created_at", "finished_at"] {
         put(field, when(&job[field]));
     }
+    let count = |of: &str| job["adapterd"]["parameters"][of].as_u64();
+    if let (Some(trainable), Some(all)) = (count("trainable"), count("all")) {
+        put("parameters", parameters_report(trainable, all));
+    }
     for (field, value) in job["adapterd"].as_object().into_iter().flatten() {
-        match value.as_object() {
+        match value.as_object().filter(|_| field != "parameters") {
+            None if field == "parameters" => {}
             Some(inner) => inner
                 .iter()
                 .filter(|(_, value)| !value.is_null())

@@ -87,6 +87,29 @@ pub struct JobView {
     pub error: Option<(String, String, Option<String>)>,
 }
 
+/// What of a model learns, in the words of PEFT's `print_trainable_parameters`.
+pub fn parameters_report(trainable: u64, all: u64) -> String {
+    let share = 100.0 * trainable as f64 / all.max(1) as f64;
+    format!(
+        "trainable params: {} || all params: {} || trainable%: {share:.4}",
+        thousands(trainable),
+        thousands(all)
+    )
+}
+
+/// `4,194,304`
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CheckpointView {
     pub id: String,
@@ -94,4 +117,22 @@ pub struct CheckpointView {
     pub created_at: i64,
     pub step: u64,
     pub metrics: serde_json::Value,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// r = 8 on q and v of Llama-2-7B: 2 · 32 layers · 8 · (4096 + 4096).
+    #[test]
+    fn parameters_are_reported_as_peft_prints_them() {
+        assert_eq!(
+            parameters_report(4_194_304, 6_742_609_920),
+            "trainable params: 4,194,304 || all params: 6,742,609,920 || trainable%: 0.0622"
+        );
+        assert_eq!(
+            parameters_report(12, 100),
+            "trainable params: 12 || all params: 100 || trainable%: 12.0000"
+        );
+    }
 }

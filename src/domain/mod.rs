@@ -18,7 +18,7 @@ pub use adapter::{AdapterView, Tier};
 pub use chat::{Message, Role, join_parts};
 pub use event::{Event, FinishReason, TokenInfo, TopToken, Usage};
 pub use ids::{AdapterName, FileId, Generation, JobId, NameError, Pin};
-pub use job::{CheckpointView, FileView, JobStatus, JobView};
+pub use job::{CheckpointView, FileView, JobStatus, JobView, parameters_report};
 pub use job_event::{
     CheckpointWritten, Evaluation, EventData, JobEvent, Level, NoData, StepMetrics,
 };

@@ -133,7 +133,9 @@ impl Optimizer {
             (Role::Edge, &mut self.edges, rate),
             (Role::Norm, &mut self.norms, rate * NORM_SHARE),
         ] {
-            let parameters: Vec<_> = of(model, role).map(|(_, parameter)| parameter).collect();
+            let parameters: Vec<_> = of(model, role)
+                .map(|(_, parameter)| (parameter, 1.0))
+                .collect();
             let gradients = of(model, role)
                 .map(&mut take)
                 .collect::<device::Result<Vec<_>>>()?;

@@ -10,7 +10,9 @@ use uuid::Uuid;
 use super::plan::{Data, Parent, Plan, settle};
 use super::recipe::Wishes;
 use super::service::Trainer;
-use crate::domain::{AdapterChoice, AdapterName, FileId, JobId, JobStatus, JobView, Level, Reason};
+use crate::domain::{
+    AdapterChoice, AdapterName, FileId, JobId, JobStatus, JobView, Level, Reason, parameters_report,
+};
 use crate::store::{Artefacts, JobRow, NewEvent, blocking, disk_fault, now};
 
 /// Sent as `retry-after` (seconds) to a caller that is refused for now.
@@ -182,13 +184,15 @@ impl Trainer {
         };
         let rows = plan.train.len();
         let held_out = plan.held_out.len();
-        let mut events = vec![NewEvent::message(
-            Level::Info,
-            format!(
-                "created: {rows} rows to train on, {held_out} held out, {} steps",
-                plan.total_steps
-            ),
-        )];
+        let (trainable, all) = plan.parameters(&shared.base.model);
+        let steps = plan.total_steps;
+        let created =
+            format!("created: {rows} rows to train on, {held_out} held out, {steps} steps");
+        let report = parameters_report(trainable, all);
+        let mut events = vec![
+            NewEvent::message(Level::Info, created),
+            NewEvent::message(Level::Info, report),
+        ];
         events.extend(
             job.notes
                 .into_iter()

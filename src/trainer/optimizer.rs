@@ -77,14 +77,19 @@ impl AdamW {
         &self.moments
     }
 
-    /// One update of all parameters at `learning_rate`.
+    /// One update of all parameters, each at `learning_rate` times its own rate.
     ///
     /// Source: torch `AdamW` (single tensor): `p ← p (1 − lr λ)`, `m ← m + (g − m)(1 − β₁)`, `v ← β₂ v + (1 − β₂) g²`,
     /// `p ← p − lr/(1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)`. Scalars are computed in f64, values in f32.
     ///
     /// # Panics
     /// When the lengths are not those the state was made for: the caller pairs gradients with the wrong parameters.
-    pub fn step(&mut self, learning_rate: f64, parameters: &[&Parameter], gradients: &[Array]) {
+    pub fn step(
+        &mut self,
+        learning_rate: f64,
+        parameters: &[(&Parameter, f64)],
+        gradients: &[Array],
+    ) {
         assert_eq!(
             parameters.len(),
             self.moments.len(),
@@ -96,10 +101,10 @@ impl AdamW {
             "one gradient a parameter"
         );
         self.updates += 1;
-        let scalars = Scalars::at(&self.settings, self.updates, learning_rate);
-        for ((parameter, gradient), moments) in
+        for (((parameter, rate), gradient), moments) in
             parameters.iter().zip(gradients).zip(&mut self.moments)
         {
+            let scalars = Scalars::at(&self.settings, self.updates, learning_rate * rate);
             let (gradient, size) = (gradient.values(), moments.first.len());
             assert_eq!(gradient.len(), size, "a gradient has its parameter's size");
             parameter.update(|values| {
@@ -167,7 +172,7 @@ mod tests {
             let values = parameter.array();
             let gaps = values.values().iter().zip(goal);
             let gradient = gaps.map(|(p, g)| (p - g) * t as f32).collect();
-            adam.step(0.1, &[&parameter], &[Array::row(gradient)]);
+            adam.step(0.1, &[(&parameter, 1.0)], &[Array::row(gradient)]);
         }
         for (value, torch) in parameter.array().values().iter().zip(TORCH) {
             assert!(
@@ -188,7 +193,7 @@ mod tests {
         let updated = |gradient: &[f32]| {
             let parameter = Parameter::new(Array::row(vec![0.5; gradient.len()]));
             let mut adam = AdamW::new(Settings::default(), [gradient.len()]);
-            adam.step(0.01, &[&parameter], &[Array::row(gradient.to_vec())]);
+            adam.step(0.01, &[(&parameter, 1.0)], &[Array::row(gradient.to_vec())]);
             parameter.array()
         };
         let whole = updated(&gradient);
@@ -196,5 +201,18 @@ mod tests {
             let alone = updated(&gradient[at..=at]);
             assert_eq!(alone.values()[0].to_bits(), whole.values()[at].to_bits());
         }
+    }
+
+    #[test]
+    fn a_rate_of_its_own_is_a_learning_rate_of_its_own() {
+        let moved = |learning_rate: f64, rate: f64| {
+            let parameter = Parameter::new(Array::row(vec![0.5, -2.0]));
+            let mut adam = AdamW::new(Settings::default(), [2]);
+            let gradient = Array::row(vec![0.3, -0.1]);
+            adam.step(learning_rate, &[(&parameter, rate)], &[gradient]);
+            parameter.array()
+        };
+        assert_eq!(moved(0.01, 16.0), moved(0.16, 1.0));
+        assert_ne!(moved(0.01, 16.0), moved(0.01, 1.0));
     }
 }

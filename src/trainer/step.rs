@@ -82,7 +82,8 @@ impl TrainState {
         if applied {
             clip::clip(&mut sums, grad_norm, recipe.max_grad_norm);
             let parameters = self.trainable.parameters().into_iter();
-            let parameters: Vec<_> = parameters.map(|(_, p)| p).collect();
+            let parameters = parameters.map(|(_, p)| p);
+            let parameters: Vec<_> = parameters.zip(self.trainable.rates()).collect();
             self.optimizer.step(at.learning_rate, &parameters, &sums);
             if !self.is_finite() {
                 return Err(Fault::Diverged {

@@ -2,13 +2,21 @@
 
 use serde_json::{Value, json};
 
+use crate::domain::settings::TABLE;
 use crate::domain::{CheckpointView, JobEvent, JobStatus, JobView, Reason, Recipe};
 
 const EVENT: &str = "ftevent-";
 
 pub(super) fn job(job: &JobView) -> Result<Value, Reason> {
-    let recipe =
+    let mut recipe =
         serde_json::to_value(&job.recipe).map_err(|fault| Reason::Internal(fault.to_string()))?;
+    if let Some(fields) = recipe.as_object_mut() {
+        for setting in TABLE {
+            if !setting.methods.contains(&job.recipe.method) {
+                fields.remove(setting.field);
+            }
+        }
+    }
     let hyperparameters = hyperparameters(&job.recipe);
     // An object in any case, as OpenAI sends it: clients read its `message` before they know of a fault.
     let error = match &job.error {

@@ -18,6 +18,7 @@ Method {
     rank                as rank:          usize,          Whole(1, 512),                     Is(16),                                         LOW_RANK, "Width of the update";
     alpha               as alpha:         f64,            ABOVE_ZERO,                        Made("2 × rank", alpha),                        LOW_RANK, "The update is scaled by alpha / rank";
     use_rslora          as use_rslora:    bool,           Flag,                              Is(false),                                      LOW_RANK, "Scale the update by alpha / sqrt(rank) instead";
+    lora_plus_ratio     as lora_plus_ratio: f64,          ABOVE_ZERO,                        Is(1.0),                                        LOW_RANK, "Learning rate of B over that of A (LoRA+)";
     dropout             as dropout:       f64,            BELOW_ONE,                         Is(0.0),                                        LOW_RANK, "Probability of dropping an input of the update";
     targets             as targets:       Targets,        Modules,                           Made("all-linear; k, v and down for ia3", targets), ON_LINEARS, "Modules to adapt: a list of names, a regular expression over whole paths, or all-linear";
     from                as from:          Option<String>, Text,                              Made("a new adapter", nothing),                 ALL,      "Continue from an adapter or a folder under the adapter root; its shape is inherited";

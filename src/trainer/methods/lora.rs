@@ -89,6 +89,7 @@ impl super::Kind for Kind {
             settings,
             parent,
             seed: recipe.seed,
+            plus_ratio: recipe.lora_plus_ratio,
         }))
     }
 }
@@ -119,6 +120,7 @@ struct Lora {
     sites: Vec<LoraSite>,
     parent: Option<Arc<Adapter>>,
     seed: u64,
+    plus_ratio: f64,
 }
 
 impl Method for Lora {
@@ -157,6 +159,7 @@ impl Method for Lora {
         Ok(Box::new(Factors {
             parts,
             settings: self.settings.clone(),
+            plus_ratio: self.plus_ratio,
         }))
     }
 }
@@ -209,6 +212,7 @@ fn continued(parent: &Adapter, site: &LoraSite) -> Result<(Array, Array)> {
 struct Factors {
     parts: SiteMap<Part>,
     settings: LoraSettings,
+    plus_ratio: f64,
 }
 
 struct Part {
@@ -229,6 +233,17 @@ impl Trainable for Factors {
                 let factors = tensor_names(site).into_iter().zip([&part.a, &part.b]);
                 let magnitude = part.magnitude.as_ref();
                 factors.chain(magnitude.map(|lengths| (magnitude_name(site), lengths)))
+            })
+            .collect()
+    }
+
+    /// LoRA+ (Hayou et al., arXiv 2402.12354), grouped as PEFT's `create_loraplus_optimizer` does: all but A is faster.
+    fn rates(&self) -> Vec<f64> {
+        let parts = self.parts.iter();
+        parts
+            .flat_map(|(_, part)| {
+                let others = 1 + usize::from(part.magnitude.is_some());
+                std::iter::once(1.0).chain(std::iter::repeat_n(self.plus_ratio, others))
             })
             .collect()
     }

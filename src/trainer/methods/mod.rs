@@ -57,6 +57,11 @@ pub trait Trainable: Send {
     /// Each with its name in an adapter's weights file, always in the same order.
     fn parameters(&self) -> Vec<(String, &Parameter)>;
 
+    /// The learning rate of each parameter over the job's, in the same order.
+    fn rates(&self) -> Vec<f64> {
+        vec![1.0; self.parameters().len()]
+    }
+
     /// Adapts a forward whose gradients are wanted.
     fn learning(&self, masks: Option<Masks>) -> Box<dyn Adapt + '_>;
 
