@@ -1,11 +1,12 @@
 //! The catalogue: one row for each kind of adapter.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::kinds::{Dora, Ia3, Lora};
-use super::peft::{ConfigFile, Ia3Settings, LoraSettings, Tensors};
-use super::{AdapterFault, Fit, Scales, SiteMap};
+use super::peft::{ConfigFile, Tensors};
+use super::{AdapterFault, Change, Fit, Scales, SiteMap};
 use crate::kernels::segmented::LowRank;
 
 /// Every kind that is served.
@@ -43,12 +44,10 @@ pub struct Parts {
     pub low_rank: SiteMap<LowRank>,
     /// `W (x ∘ input) ∘ output` on linear layers.
     pub scales: SiteMap<Scales>,
-    /// Lengths of rows that a DoRA learned, [outputs], where it was read from its folder.
-    pub magnitudes: SiteMap<Arc<[f32]>>,
-    /// What it takes to train a LoRA or DoRA adapter further, where it was read from its folder.
-    pub lora: Option<LoraSettings>,
-    /// The same for IA3.
-    pub ia3: Option<Ia3Settings>,
+    /// All else it does.
+    pub change: Option<Arc<dyn Change>>,
+    /// What it takes to train it further, of a type that its kind knows; where it was read from its folder.
+    pub resume: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 /// The row whose folders carry this `peft_type`.

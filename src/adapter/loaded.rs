@@ -1,10 +1,10 @@
 //! One adapter in memory.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 
 use super::catalogue::Parts;
-use super::peft::{Ia3Settings, LoraSettings};
-use super::{Scales, Site};
+use super::{Change, Scales, Site};
 use crate::device::Array;
 use crate::domain::Generation;
 use crate::kernels::segmented::LowRank;
@@ -22,7 +22,8 @@ impl Adapter {
     pub(super) fn new(generation: Generation, kind: &'static str, parts: Parts) -> Self {
         let products = parts.low_rank.iter().map(|(_, weights)| weights.bytes());
         let scales = parts.scales.iter().map(|(_, scales)| scales.bytes());
-        let bytes = products.chain(scales).sum();
+        let change = parts.change.iter().map(|change| change.bytes());
+        let bytes = products.chain(scales).chain(change).sum();
         Self {
             generation,
             kind,
@@ -78,19 +79,19 @@ impl Adapter {
         all.into_iter()
     }
 
-    /// Lengths of a layer's rows that a DoRA learned, where it was read from its folder.
-    pub fn magnitudes(&self, site: Site) -> Option<&[f32]> {
-        self.parts.magnitudes.get(site).map(|lengths| &lengths[..])
+    /// What it does beyond products and scales.
+    pub fn change(&self) -> Option<&dyn Change> {
+        self.parts.change.as_deref()
     }
 
-    /// What it takes to train this adapter further, where it is a LoRA or DoRA and was read from its folder.
-    pub fn lora(&self) -> Option<&LoraSettings> {
-        self.parts.lora.as_ref()
+    /// Tokens that it puts before every prompt.
+    pub fn virtual_tokens(&self) -> usize {
+        self.change().map_or(0, Change::virtual_tokens)
     }
 
-    /// What it takes to train this adapter further, where it is an IA3 and was read from its folder.
-    pub fn ia3(&self) -> Option<&Ia3Settings> {
-        self.parts.ia3.as_ref()
+    /// What it takes to train it further, where its kind has such settings and it was read from its folder.
+    pub fn resume<T: Any>(&self) -> Option<&T> {
+        self.parts.resume.as_ref()?.downcast_ref()
     }
 
     /// A [r, in], B [out, r] and the scale of a LoRA site.

@@ -1,23 +1,32 @@
 //! adapter: kinds of adapters, PEFT folders, and which rows of a batch each adapter touches.
 //! Knows no names, versions or owners of adapters, and nothing of the model beyond its sites.
 
+mod adapt;
 mod catalogue;
 #[cfg(test)]
 mod conformance;
 mod fault;
 mod kinds;
+mod linear;
 mod loaded;
 pub mod packed;
 pub mod peft;
+mod points;
 mod route;
 mod scales;
 mod site;
 #[cfg(test)]
 pub(crate) mod testing;
+mod weights;
 
 pub use crate::kernels::segmented::Precision;
+pub use adapt::{Adapt, Unadapted};
 pub use fault::{AdapterFault, Fit};
 pub use loaded::Adapter;
-pub use route::{Adapt, Routed, Unadapted, Uniform};
+pub use points::{
+    BaseNorm, Change, FIRST_VIRTUAL, NormAt, Part, Past, Rows, Sublayer, as_virtual, virtual_tokens,
+};
+pub use route::{Routed, Uniform};
 pub use scales::Scales;
-pub use site::{BaseWeights, Module, NoWeights, Site, SiteMap, SiteShape};
+pub use site::{Module, Site, SiteMap, SiteShape};
+pub use weights::{BaseShape, BaseTensor, BaseWeights, NoWeights};

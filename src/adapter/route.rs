@@ -3,40 +3,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Adapter, Scales, Site};
+use super::adapt::{Adapt, scatter, unrecorded};
+use super::linear::{AtLinear, through_each};
+use super::points::{BaseNorm, Change, Past, Rows, Sublayer, as_virtual};
+use super::{Adapter, Site};
 use crate::device::{Array, Result, bail};
+use crate::kernels::activation::Residual;
+use crate::kernels::loss::FrozenHead;
 use crate::kernels::op::{Run, Value};
-use crate::kernels::quant::Layer;
-use crate::kernels::scale::{scale_around, scale_rows};
-use crate::kernels::segmented::{self, Segment};
-
-/// How a step changes what frozen linear layers make of their input.
-pub trait Adapt {
-    /// What comes out of a layer for `x` [T, in], changed: [T, out].
-    fn through(&self, run: Run<'_, '_>, site: Site, x: &Value, layer: &Layer<'_>) -> Result<Value>;
-
-    /// As `through`, for layers that read the same `x`.
-    fn through_each(
-        &self,
-        run: Run<'_, '_>,
-        x: &Value,
-        layers: &[(Site, Layer<'_>)],
-    ) -> Result<Vec<Value>> {
-        let layers = layers.iter();
-        layers
-            .map(|(site, layer)| self.through(run, *site, x, layer))
-            .collect()
-    }
-}
-
-/// The base alone.
-pub struct Unadapted;
-
-impl Adapt for Unadapted {
-    fn through(&self, run: Run<'_, '_>, _: Site, x: &Value, layer: &Layer<'_>) -> Result<Value> {
-        layer.forward(run, x)
-    }
-}
+use crate::kernels::quant::{Layer, Matrix};
 
 /// Row ranges of a flat batch in ascending order, each with its adapter; rows in no range are base rows.
 #[derive(Default)]
@@ -49,19 +24,95 @@ impl Routed {
     pub fn base() -> Self {
         Self::default()
     }
-}
 
-impl Routed {
     /// What the adapters do at a site.
-    fn at(&self, site: Site) -> Changes<'_> {
+    fn at(&self, site: Site) -> AtLinear<'_> {
         let each = self.segments.iter();
-        Changes::of(each.map(|(rows, adapter)| (rows.clone(), &**adapter)), site)
+        AtLinear::of(each.map(|(rows, adapter)| (rows.clone(), &**adapter)), site)
+    }
+
+    /// What adapters have for their rows at a point.
+    fn own<'s, T>(
+        &'s self,
+        find: impl Fn(&'s dyn Change, &Range<usize>) -> Option<T> + 's,
+    ) -> Vec<(Range<usize>, T)> {
+        let changed = self.segments.iter();
+        let changed = changed.filter_map(|(rows, adapter)| Some((rows, adapter.change()?)));
+        changed
+            .filter_map(|(rows, change)| Some((rows.clone(), find(change, rows)?)))
+            .collect()
+    }
+
+    /// Rows that adapters compute by themselves, written over those of `all`.
+    fn replaced(
+        &self,
+        all: Value,
+        compute: impl Fn(&dyn Change, &Range<usize>) -> Result<Option<Array>>,
+    ) -> Result<Value> {
+        let found = self.own(|change, rows| compute(change, rows).transpose());
+        if found.is_empty() {
+            return Ok(all);
+        }
+        unrecorded(&all)?;
+        let mut all = all.into_array();
+        for (rows, part) in found {
+            put(&mut all, rows, &part?)?;
+        }
+        Ok(all.into())
+    }
+
+    /// `layer` for the rows of `x` that have none in `own`, whose rows go through theirs.
+    fn beside(
+        &self,
+        run: Run<'_, '_>,
+        x: &Value,
+        own: Vec<(Range<usize>, Layer<'_>)>,
+        outputs: usize,
+        base: impl FnOnce(&Self, &Value) -> Result<Value>,
+    ) -> Result<Value> {
+        unrecorded(x)?;
+        let mut y = Array::zeros((x.rows(), outputs));
+        let is_own = |row: &usize| own.iter().any(|(rows, _)| rows.contains(row));
+        let rest: Vec<usize> = (0..x.rows()).filter(|row| !is_own(row)).collect();
+        if !rest.is_empty() {
+            let part = base(&self.picked(&rest), &x.select_rows(&rest)?.into())?;
+            y = scatter(y.into(), &rest, &part)?.into_array();
+        }
+        for (rows, layer) in own {
+            let part = layer.forward(run, &Rows::new(x, &rows).array().into())?;
+            put(&mut y, rows, &part)?;
+        }
+        Ok(y.into())
+    }
+
+    /// The adapters of some rows, in their order.
+    fn picked(&self, rows: &[usize]) -> Self {
+        let mut picked = Self::default();
+        for (at, row) in rows.iter().enumerate() {
+            let mut segments = self.segments.iter();
+            let Some((_, adapter)) = segments.find(|(range, _)| range.contains(row)) else {
+                continue;
+            };
+            match picked.segments.last_mut() {
+                Some((range, last)) if range.end == at && Arc::ptr_eq(last, adapter) => {
+                    range.end += 1;
+                }
+                _ => picked.segments.push((at..at + 1, adapter.clone())),
+            }
+        }
+        picked
     }
 }
 
 impl Adapt for Routed {
     fn through(&self, run: Run<'_, '_>, site: Site, x: &Value, layer: &Layer<'_>) -> Result<Value> {
-        self.at(site).through(run, x, layer)
+        let own = self.own(|change, _| change.linear(site));
+        if own.is_empty() {
+            return self.at(site).through(run, x, layer);
+        }
+        self.beside(run, x, own, layer.weight.dims().0, |rest, x| {
+            rest.at(site).through(run, x, layer)
+        })
     }
 
     fn through_each(
@@ -70,8 +121,87 @@ impl Adapt for Routed {
         x: &Value,
         layers: &[(Site, Layer<'_>)],
     ) -> Result<Vec<Value>> {
+        let mut sites = layers.iter().map(|(site, _)| *site);
+        if sites.any(|site| !self.own(|change, _| change.linear(site)).is_empty()) {
+            let layers = layers.iter();
+            return layers
+                .map(|(site, layer)| self.through(run, *site, x, layer))
+                .collect();
+        }
         let changes = layers.iter().map(|(site, _)| self.at(*site)).collect();
         through_each(run, x, layers, changes)
+    }
+
+    fn embedded(&self, _: Run<'_, '_>, tokens: &[u32], x: Value) -> Result<Value> {
+        let base = (*x).clone();
+        self.replaced(x, |change, rows| {
+            change.embedded(&tokens[rows.clone()], Rows::new(&base, rows))
+        })
+    }
+
+    fn norm(&self, run: Run<'_, '_>, base: BaseNorm<'_>, x: &Value) -> Result<Value> {
+        let normed = run.op(base.norm, &[x, base.weight])?;
+        self.replaced(normed, |change, rows| {
+            let Some(weight) = change.norm(base.at) else {
+                return Ok(None);
+            };
+            let (x, weight) = (Rows::new(x, rows).array().into(), weight.clone().into());
+            let part = run.op(base.norm, &[&x, &weight])?;
+            Ok(Some(part.into_array()))
+        })
+    }
+
+    fn residual(&self, run: Run<'_, '_>, at: Sublayer, x: &Value, y: &Value) -> Result<Value> {
+        let sum = run.op(Residual, &[x, y])?;
+        self.replaced(sum, |change, rows| {
+            change.residual(at, Rows::new(x, rows), Rows::new(y, rows))
+        })
+    }
+
+    fn past(&self, layer: usize, tokens: &[u32]) -> Result<Option<Past>> {
+        let mut past: Option<(Vec<usize>, [Vec<f32>; 2], usize)> = None;
+        for (range, [keys, values]) in self.own(|change, _| change.past(layer)) {
+            for row in range {
+                let Some(number) = tokens.get(row).copied().and_then(as_virtual) else {
+                    continue;
+                };
+                let width = keys.width();
+                let (rows, [all_keys, all_values], _) =
+                    past.get_or_insert_with(|| (Vec::new(), Default::default(), width));
+                let place = number * width..(number + 1) * width;
+                for (array, all) in [(keys, all_keys), (values, all_values)] {
+                    let Some(values) = array.values().get(place.clone()) else {
+                        bail!("virtual token {number} of {}", array.rows())
+                    };
+                    all.extend_from_slice(values);
+                }
+                rows.push(row);
+            }
+        }
+        let Some((rows, [keys, values], width)) = past else {
+            return Ok(None);
+        };
+        let dims = (rows.len(), width);
+        Ok(Some(Past {
+            rows,
+            keys: Array::new(keys, dims)?,
+            values: Array::new(values, dims)?,
+        }))
+    }
+
+    fn head(&self, run: Run<'_, '_>, x: &Value, head: &Layer<'_>) -> Result<Value> {
+        let own = self.own(|change, _| change.head());
+        if own.is_empty() {
+            return head.forward(run, x);
+        }
+        let outputs = head.weight.dims().0;
+        self.beside(run, x, own, outputs, |_, x| head.forward(run, x))
+    }
+
+    fn of_rows(&self, rows: &[usize]) -> Option<Routed> {
+        let mut changes = self.segments.iter();
+        let any = changes.any(|(_, adapter)| adapter.change().is_some());
+        any.then(|| self.picked(rows))
     }
 }
 
@@ -81,14 +211,16 @@ pub struct Uniform {
 }
 
 impl Uniform {
-    fn at(&self, site: Site, x: &Value) -> Changes<'_> {
-        Changes::of([(0..x.rows(), &*self.adapter)].into_iter(), site)
+    fn over(&self, rows: usize) -> Routed {
+        Routed {
+            segments: vec![(0..rows, self.adapter.clone())],
+        }
     }
 }
 
 impl Adapt for Uniform {
     fn through(&self, run: Run<'_, '_>, site: Site, x: &Value, layer: &Layer<'_>) -> Result<Value> {
-        self.at(site, x).through(run, x, layer)
+        self.over(x.rows()).through(run, site, x, layer)
     }
 
     fn through_each(
@@ -97,108 +229,49 @@ impl Adapt for Uniform {
         x: &Value,
         layers: &[(Site, Layer<'_>)],
     ) -> Result<Vec<Value>> {
-        let changes = layers.iter().map(|(site, _)| self.at(*site, x)).collect();
-        through_each(run, x, layers, changes)
+        self.over(x.rows()).through_each(run, x, layers)
+    }
+
+    fn embedded(&self, run: Run<'_, '_>, tokens: &[u32], x: Value) -> Result<Value> {
+        self.over(tokens.len()).embedded(run, tokens, x)
+    }
+
+    fn norm(&self, run: Run<'_, '_>, base: BaseNorm<'_>, x: &Value) -> Result<Value> {
+        self.over(x.rows()).norm(run, base, x)
+    }
+
+    fn residual(&self, run: Run<'_, '_>, at: Sublayer, x: &Value, y: &Value) -> Result<Value> {
+        self.over(x.rows()).residual(run, at, x, y)
+    }
+
+    fn past(&self, layer: usize, tokens: &[u32]) -> Result<Option<Past>> {
+        self.over(tokens.len()).past(layer, tokens)
+    }
+
+    fn head(&self, run: Run<'_, '_>, x: &Value, head: &Layer<'_>) -> Result<Value> {
+        self.over(x.rows()).head(run, x, head)
+    }
+
+    fn token_losses(
+        &self,
+        run: Run<'_, '_>,
+        hidden: &Value,
+        targets: &[u32],
+        head: &Arc<Matrix>,
+    ) -> Result<Value> {
+        let own = self.adapter.change().and_then(|change| change.head());
+        let weight = own.map_or(head, |own| own.weight).clone();
+        let targets = targets.into();
+        run.op(FrozenHead { weight, targets }, &[hidden])
     }
 }
 
-/// What adapters do to the rows of one linear layer. Rows of different adapters do not meet, so each row is computed as
-/// if it were alone.
-struct Changes<'a> {
-    /// W x + b, plus these.
-    products: Vec<Segment<'a>>,
-    scales: Vec<(Range<usize>, &'a Scales)>,
-}
-
-impl<'a> Changes<'a> {
-    fn of(adapters: impl Iterator<Item = (Range<usize>, &'a Adapter)>, site: Site) -> Self {
-        let (mut products, mut scales) = (Vec::new(), Vec::new());
-        for (rows, adapter) in adapters {
-            if let Some(found) = adapter.scales(site) {
-                scales.push((rows.clone(), found));
-            }
-            if let Some(weights) = adapter.low_rank(site) {
-                products.push(Segment { rows, weights });
-            }
-        }
-        Self { products, scales }
+/// `part` in place of the rows `rows` of `all`.
+fn put(all: &mut Array, rows: Range<usize>, part: &Array) -> Result<()> {
+    let width = all.width();
+    if part.dims() != (rows.len(), width) {
+        bail!("{part:?} in place of rows {rows:?} of {all:?}");
     }
-
-    fn scales_inputs(&self) -> bool {
-        self.scales.iter().any(|(_, scales)| scales.input.is_some())
-    }
-
-    fn through(self, run: Run<'_, '_>, x: &Value, layer: &Layer<'_>) -> Result<Value> {
-        if self.products.is_empty() && self.scales.is_empty() {
-            return layer.forward(run, x);
-        }
-        unrecorded(x)?;
-        let mut scaled = None;
-        if self.scales_inputs() {
-            let mut own = (**x).clone();
-            for (rows, scales) in &self.scales {
-                if let Some(factors) = &scales.input {
-                    scale_rows(&mut own, rows.clone(), factors)?;
-                }
-            }
-            scaled = Some(Value::from(own));
-        }
-        let x = scaled.as_ref().unwrap_or(x);
-        let y = match self.products.is_empty() {
-            true => layer.forward(run, x)?.into_array(),
-            false => segmented::through(x, &[(layer, self.products)])?.remove(0),
-        };
-        scale_outputs(y, layer, &self.scales)
-    }
-}
-
-/// [`Changes::through`] for layers that read the same `x`.
-fn through_each(
-    run: Run<'_, '_>,
-    x: &Value,
-    layers: &[(Site, Layer<'_>)],
-    changes: Vec<Changes<'_>>,
-) -> Result<Vec<Value>> {
-    if changes.iter().any(Changes::scales_inputs) {
-        let layers = layers.iter().zip(changes);
-        return layers
-            .map(|((_, layer), changes)| changes.through(run, x, layer))
-            .collect();
-    }
-    unrecorded(x)?;
-    let (mut parts, mut scales) = (Vec::new(), Vec::new());
-    for ((_, layer), changes) in layers.iter().zip(changes) {
-        parts.push((layer, changes.products));
-        scales.push(changes.scales);
-    }
-    let outputs = segmented::through(x, &parts)?.into_iter();
-    let outputs = outputs.zip(layers).zip(scales);
-    outputs
-        .map(|((y, (_, layer)), scales)| scale_outputs(y, layer, &scales))
-        .collect()
-}
-
-fn scale_outputs(
-    mut y: Array,
-    layer: &Layer<'_>,
-    scales: &[(Range<usize>, &Scales)],
-) -> Result<Value> {
-    for (rows, scales) in scales {
-        if let Some(factors) = &scales.around_bias {
-            let bias = layer.bias.map(|bias| &bias[..]);
-            scale_around(&mut y, rows.clone(), factors, bias)?;
-        }
-        if let Some(factors) = &scales.output {
-            scale_rows(&mut y, rows.clone(), factors)?;
-        }
-    }
-    Ok(y.into())
-}
-
-/// Adapters that are served have no way back for gradients.
-fn unrecorded(x: &Value) -> Result<()> {
-    match x.is_recorded() {
-        true => bail!("a gradient would end at an adapter that is served"),
-        false => Ok(()),
-    }
+    all.values_mut()[rows.start * width..rows.end * width].copy_from_slice(part.values());
+    Ok(())
 }

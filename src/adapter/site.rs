@@ -1,10 +1,5 @@
 //! Where an adapter can act: the linear layers of a decoder, under the paths Hugging Face gives them.
 
-use std::fmt;
-use std::sync::Arc;
-
-use crate::kernels::quant::Matrix;
-
 /// A linear layer of one decoder block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Module {
@@ -75,22 +70,6 @@ pub struct SiteShape {
     pub site: Site,
     pub inputs: usize,
     pub outputs: usize,
-}
-
-/// The frozen weights of a base, for kinds whose arithmetic depends on them.
-pub trait BaseWeights: fmt::Debug + Send + Sync {
-    /// [outputs, inputs]; `None` where there is none at this site.
-    fn matrix(&self, site: Site) -> Option<Arc<Matrix>>;
-}
-
-/// For readers of adapters that change no base.
-#[derive(Debug, Clone, Copy)]
-pub struct NoWeights;
-
-impl BaseWeights for NoWeights {
-    fn matrix(&self, _: Site) -> Option<Arc<Matrix>> {
-        None
-    }
 }
 
 /// A value for some of the sites, found without hashing: one lookup per linear layer and adapter in every step.

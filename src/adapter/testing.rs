@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::peft::{Files, Ia3, Ia3Settings, Lora, LoraSettings, Selection};
-use super::{BaseWeights, Fit, Module, Precision, Site, SiteShape};
+use super::{BaseShape, BaseTensor, BaseWeights, Fit, Module, NormAt, Precision, Site, SiteShape};
 use crate::device::Array;
 use crate::domain::Targets;
 use crate::kernels::quant::{Format, Matrix};
@@ -37,6 +37,42 @@ pub fn sites(layers: usize) -> Vec<SiteShape> {
 pub struct Weights;
 
 impl BaseWeights for Weights {
+    fn shape(&self) -> BaseShape {
+        BaseShape {
+            layers: 2,
+            hidden: 16,
+            key_width: 8,
+            vocab: 32,
+            tied: false,
+        }
+    }
+
+    fn tensors(&self) -> Vec<(String, BaseTensor)> {
+        let shape = self.shape();
+        let matrix = |name: &str, seed| {
+            let values = noise((shape.vocab, shape.hidden), 0.3, seed);
+            let matrix = Matrix::quantize(&values, Format::F32).unwrap();
+            (name.to_owned(), BaseTensor::Matrix(matrix.into()))
+        };
+        let norm = |at: NormAt| {
+            let ones = Array::row(vec![1.0; shape.hidden]);
+            (at.path(), BaseTensor::Vector(ones))
+        };
+        let layers = (0..shape.layers).flat_map(|layer| {
+            let linears = sites(layer + 1).into_iter();
+            let linears = linears.filter(move |at| at.site.layer == layer);
+            let linears = linears.map(|at| {
+                let matrix = self.matrix(at.site).unwrap();
+                (at.site.path() + ".weight", BaseTensor::Matrix(matrix))
+            });
+            let norms = [NormAt::Attention(layer), NormAt::FeedForward(layer)].map(norm);
+            linears.chain(norms).collect::<Vec<_>>()
+        });
+        let first = matrix("model.embed_tokens.weight", 100);
+        let last = [norm(NormAt::Last), matrix("lm_head.weight", 101)];
+        std::iter::once(first).chain(layers).chain(last).collect()
+    }
+
     fn matrix(&self, site: Site) -> Option<Arc<Matrix>> {
         let shape = sites(site.layer + 1)
             .into_iter()

@@ -41,7 +41,7 @@ pub fn learn(model: &Model, batch: &TrainingBatch) -> Result<(f32, HashMap<Param
     let hidden = model.learn(run, &batch.pack(), &Unadapted)?;
     let rows = batch.rows.iter().map(|row| *row as u32).collect();
     let asked = run.op(Lookup(rows), &[&hidden])?;
-    let losses = model.token_losses(run, &asked, &batch.targets())?;
+    let losses = model.token_losses(run, &asked, &batch.targets(), &Unadapted)?;
     let share = 1.0 / losses.len().max(1) as f32;
     let sum: f64 = losses.values().iter().copied().map(f64::from).sum();
     let mut gradients = HashMap::new();
@@ -53,7 +53,7 @@ pub fn learn(model: &Model, batch: &TrainingBatch) -> Result<(f32, HashMap<Param
 /// Whether the likeliest token is the right one, for each predicted token.
 pub fn right(model: &Model, batch: &TrainingBatch) -> Result<Vec<bool>> {
     let hidden = model.learn(Run::host(), &batch.pack(), &Unadapted)?;
-    let scores = model.log_probs(&hidden.select_rows(&batch.rows)?)?;
+    let scores = model.log_probs(&hidden.select_rows(&batch.rows)?, &Unadapted)?;
     let rows = scores.values().chunks_exact(scores.width().max(1));
     let right = rows.zip(batch.targets()).map(|(row, target)| {
         let target = target as usize;

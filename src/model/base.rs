@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Model;
 use super::hub;
 use super::weights::{Folder, Gguf, Quant, Source, WeightError};
-use crate::adapter::{BaseWeights, Site};
+use crate::adapter::{BaseShape, BaseTensor, BaseWeights, Site};
 use crate::kernels::quant::{Format, Matrix};
 use crate::text::{ChatTemplate, TextError, Tokenizer};
 
@@ -52,8 +52,16 @@ impl fmt::Debug for Base {
 }
 
 impl BaseWeights for Base {
+    fn shape(&self) -> BaseShape {
+        self.model.shape()
+    }
+
     fn matrix(&self, site: Site) -> Option<Arc<Matrix>> {
         self.model.matrix(site)
+    }
+
+    fn tensors(&self) -> Vec<(String, BaseTensor)> {
+        self.model.tensors()
     }
 }
 

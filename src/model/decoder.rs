@@ -11,10 +11,10 @@ use super::step::{Mode, Step};
 use super::supply::{At, Frozen, Initial, Learning, Supply, Taken, seeded};
 use super::weights::{Source, WeightError};
 use super::{Batch, Cache, KvKind, Pack, Sequence};
-use crate::adapter::{Adapt, BaseWeights, Site, SiteShape};
+use crate::adapter::{Adapt, BaseShape, BaseTensor, BaseWeights, NormAt, Site, SiteShape};
 use crate::device::{Array, Result, bail};
 use crate::kernels::attention::{Pages, Stored};
-use crate::kernels::loss::log_softmax;
+use crate::kernels::loss::{LearningHead, log_softmax};
 use crate::kernels::op::{Run, Value};
 use crate::kernels::quant::Matrix;
 use crate::kernels::rotary::Angles;
@@ -79,7 +79,7 @@ impl Model {
         let blocks = (0..spec.layers)
             .map(|layer| block(at.in_layer(layer)))
             .collect::<std::result::Result<Vec<_>, _>>()?;
-        let norm = Norm::new(&mut at, "model.norm.weight", spec.hidden)?;
+        let norm = Norm::new(&mut at, NormAt::Last, spec.hidden)?;
         let head = match spec.tied {
             true => embedding.weight().clone(),
             false => at.matrix("lm_head.weight", outside)?,
@@ -182,6 +182,7 @@ impl Model {
         let queries = batch.sequences.iter().map(Sequence::query).collect();
         let mut step = Step {
             run,
+            tokens: &batch.tokens,
             angles: self.rotation.angles(&positions, || batch.lengths()),
             adapt: adapters,
             mode: Mode::Paged {
@@ -190,14 +191,14 @@ impl Model {
                 slots,
             },
         };
-        let embedded = self.embedding.forward(&batch.tokens, run)?;
+        let embedded = self.embedding.forward(&batch.tokens, run, adapters)?;
         let blocks = self.blocks.iter();
         let hidden = { blocks }.try_fold(embedded, |x, block| block.forward(&x, &mut step))?;
         let wanted = hidden.select_rows(&batch.logit_rows)?.into();
-        let logits = self
-            .head
-            .project(run, &self.norm.forward(&wanted, run)?, None)?;
-        Ok(logits.into_array())
+        let of_rows = adapters.of_rows(&batch.logit_rows);
+        let adapters = of_rows.as_ref().map_or(adapters, |routed| routed);
+        let normed = self.norm.forward(&wanted, run, adapters)?;
+        Ok(self.logits(run, &normed, adapters)?.into_array())
     }
 
     /// Learning: hidden states [T, hidden] after the last norm, recorded through whatever learns in adapters and weights.
@@ -210,12 +211,15 @@ impl Model {
         let positions = pack.positions(self.spec.context)?;
         let angles = self.rotation.angles(&positions, || pack.lengths());
         let ranges: Arc<[_]> = pack.ranges.as_slice().into();
-        let embedded = self.embedding.forward(&pack.tokens, run)?;
+        let tokens: Arc<[u32]> = pack.tokens.as_slice().into();
+        let embedded = self.embedding.forward(&tokens, run, adapters)?;
         let hidden = self.blocks.iter().try_fold(embedded, |x, block| {
             let (angles, ranges): (Angles, _) = (angles.clone(), ranges.clone());
+            let tokens = tokens.clone();
             run.block(&x, move |run, x| {
                 let mut step = Step {
                     run,
+                    tokens: &tokens,
                     angles: angles.clone(),
                     adapt: adapters,
                     mode: Mode::Packed(ranges.clone()),
@@ -223,20 +227,38 @@ impl Model {
                 block.forward(x, &mut step)
             })
         })?;
-        self.norm.forward(&hidden, run)
+        self.norm.forward(&hidden, run, adapters)
     }
 
     /// Cross entropy (natural log) of each row of `hidden` [R, hidden], which are rows of what [`learn`](Self::learn)
     /// gives: [R, 1], recorded through them and through a head that learns.
-    pub fn token_losses(&self, run: Run<'_, '_>, hidden: &Value, targets: &[u32]) -> Result<Value> {
-        self.head.token_losses(run, hidden, targets)
+    pub fn token_losses(
+        &self,
+        run: Run<'_, '_>,
+        hidden: &Value,
+        targets: &[u32],
+        adapters: &dyn Adapt,
+    ) -> Result<Value> {
+        match &self.head {
+            Weight::Frozen(head) => adapters.token_losses(run, hidden, targets, head),
+            Weight::Learning(head) => {
+                let targets = targets.into();
+                run.op(LearningHead { targets }, &[hidden, &run.parameter(head)])
+            }
+        }
     }
 
     /// Log-probabilities [R, vocab] of hidden rows.
-    pub fn log_probs(&self, hidden: &Array) -> Result<Array> {
-        let hidden = hidden.clone().into();
-        let logits = self.head.project(Run::host(), &hidden, None)?;
+    pub fn log_probs(&self, hidden: &Array, adapters: &dyn Adapt) -> Result<Array> {
+        let logits = self.logits(Run::host(), &hidden.clone().into(), adapters)?;
         Ok(log_softmax(logits.into_array()))
+    }
+
+    fn logits(&self, run: Run<'_, '_>, hidden: &Value, adapters: &dyn Adapt) -> Result<Value> {
+        match self.head.frozen_layer(None) {
+            Some(head) => adapters.head(run, hidden, &head),
+            None => self.head.project(run, hidden, None),
+        }
     }
 }
 
@@ -247,8 +269,33 @@ impl fmt::Debug for Model {
 }
 
 impl BaseWeights for Model {
+    fn shape(&self) -> BaseShape {
+        BaseShape {
+            layers: self.spec.layers,
+            hidden: self.spec.hidden,
+            key_width: self.spec.kv_heads * self.spec.head_dim,
+            vocab: self.spec.vocab,
+            tied: self.spec.tied,
+        }
+    }
+
     fn matrix(&self, site: Site) -> Option<Arc<Matrix>> {
         self.blocks.get(site.layer)?.matrix(site)
+    }
+
+    fn tensors(&self) -> Vec<(String, BaseTensor)> {
+        let frozen = |path: &str, weight: &Weight| match weight {
+            Weight::Frozen(matrix) => Some((path.to_owned(), BaseTensor::Matrix(matrix.clone()))),
+            Weight::Learning(_) => None,
+        };
+        let embedding = frozen("model.embed_tokens.weight", self.embedding.weight());
+        let head = match self.spec.tied {
+            true => None,
+            false => frozen("lm_head.weight", &self.head),
+        };
+        let blocks = self.blocks.iter().flat_map(Block::tensors);
+        let last = self.norm.tensor().into_iter().chain(head);
+        embedding.into_iter().chain(blocks).chain(last).collect()
     }
 }
 

@@ -12,6 +12,7 @@ use crate::kernels::rotary::{Angles, Rotate};
 
 pub(super) struct Step<'s, 'a> {
     pub run: Run<'s, 'a>,
+    pub tokens: &'s [u32],
     pub angles: Angles,
     pub adapt: &'s dyn Adapt,
     pub mode: Mode<'s>,
@@ -42,7 +43,9 @@ impl Step<'_, '_> {
                 let turn = |x: &Value| self.run.op(Rotate(self.angles.clone()), &[x]);
                 let ranges = ranges.clone();
                 let op = Packed { ranges, attend };
-                self.run.op(op, &[&turn(q)?, &turn(k)?, v])
+                let pair = [turn(k)?, v.clone()];
+                let [k, v] = self.adapt.with_past(self.run, layer, self.tokens, pair)?;
+                self.run.op(op, &[&turn(q)?, &k, &v])
             }
             Mode::Paged {
                 cache,
@@ -55,6 +58,10 @@ impl Step<'_, '_> {
                 // Turned on their way to the cache and into the scores: no pass over them of its own.
                 let angles = Some(&self.angles);
                 pages.store(k, v, angles, slots)?;
+                if let Some(past) = self.adapt.past(layer, self.tokens)? {
+                    let slots: Vec<_> = past.rows.iter().map(|row| slots[*row]).collect();
+                    pages.store(&past.keys, &past.values, None, &slots)?;
+                }
                 attention::paged(q, angles, pages, queries, attend).map(Value::from)
             }
         }

@@ -62,11 +62,6 @@ impl<'a> At<'a> {
         self.supply.spec()
     }
 
-    /// `model.layers.3.{name}`
-    pub fn path(&self, name: &str) -> String {
-        format!("model.layers.{}.{name}", self.layer)
-    }
-
     pub fn matrix(&mut self, path: &str, shape: (usize, usize)) -> Result<Weight, WeightError> {
         let weight = self.supply.matrix(path, shape)?;
         let found = weight.dims();

@@ -273,6 +273,10 @@ impl Registry {
                 let Some(adapter) = of.residency.peek(generation) else {
                     return Ok(());
                 };
+                // A copy holds products and scales; what else there is, is read from its folder.
+                if adapter.change().is_some() {
+                    return Ok(());
+                }
                 let copies = of.contents.copies();
                 let written = copies.write(&adapter, &stamp, &of.fit(of.precision));
                 // Removed meanwhile: nothing else would remove the copy.

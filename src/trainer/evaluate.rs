@@ -43,7 +43,7 @@ pub fn evaluate(
             let rows = forward.rows.chunks(AT_ONCE);
             for (rows, targets) in rows.zip(forward.targets.chunks(AT_ONCE)) {
                 let rows: Vec<usize> = rows.iter().map(|row| *row as usize).collect();
-                let (lost, hits) = judge(learner, &hidden.select_rows(&rows)?, targets)?;
+                let (lost, hits) = judge(learner, adapters, &hidden.select_rows(&rows)?, targets)?;
                 loss += lost;
                 right += hits;
                 tokens += targets.len();
@@ -58,8 +58,13 @@ pub fn evaluate(
 }
 
 /// The summed loss of some hidden rows, and how many targets were the most likely token.
-fn judge(learner: &dyn Learner, hidden: &Array, targets: &[u32]) -> Result<(f64, usize), Error> {
-    let log_probs = learner.log_probs(hidden)?;
+fn judge(
+    learner: &dyn Learner,
+    adapters: &dyn Adapt,
+    hidden: &Array,
+    targets: &[u32],
+) -> Result<(f64, usize), Error> {
+    let log_probs = learner.log_probs(hidden, adapters)?;
     let (mut loss, mut hits) = (0.0, 0);
     let rows = log_probs.values().chunks_exact(log_probs.width().max(1));
     for (row, target) in rows.zip(targets) {
@@ -110,13 +115,14 @@ mod tests {
             run: Run<'_, '_>,
             hidden: &Value,
             targets: &[u32],
+            adapters: &dyn Adapt,
         ) -> Result<Value, Error> {
-            self.0.token_losses(run, hidden, targets)
+            self.0.token_losses(run, hidden, targets, adapters)
         }
 
-        fn log_probs(&self, hidden: &Array) -> Result<Array, Error> {
+        fn log_probs(&self, hidden: &Array, adapters: &dyn Adapt) -> Result<Array, Error> {
             self.1.set(self.1.get().max(hidden.rows()));
-            self.0.log_probs(hidden)
+            self.0.log_probs(hidden, adapters)
         }
     }
 
@@ -146,7 +152,7 @@ mod tests {
         let asked: Vec<usize> = (0..tokens.len() - 1).collect();
         let asked = hidden.select_rows(&asked).unwrap().into();
         let losses = learner
-            .token_losses(Run::host(), &asked, &tokens[1..])
+            .token_losses(Run::host(), &asked, &tokens[1..], &Unadapted)
             .unwrap();
         let mean = losses.values().iter().sum::<f32>() / losses.len() as f32;
         assert!((score.loss - f64::from(mean)).abs() < 1e-5, "{score:?}");

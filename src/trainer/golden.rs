@@ -261,7 +261,7 @@ fn answers_as_pefts(of: &str, base: &Base) {
                 &routed,
             )
             .unwrap();
-        let found = base.model.log_probs(&hidden).unwrap();
+        let found = base.model.log_probs(&hidden, &routed).unwrap();
         let far = farthest(&found, &wanted[&format!("logprobs.{name}")]);
         assert!(far < 1e-3, "{of} {name}: log-probabilities are {far} away");
     }

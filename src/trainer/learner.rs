@@ -14,10 +14,16 @@ pub trait Learner {
     -> Result<Value>;
 
     /// Cross entropy (natural log) of each hidden row [R, hidden] against its target: [R, 1], recorded through them.
-    fn token_losses(&self, run: Run<'_, '_>, hidden: &Value, targets: &[u32]) -> Result<Value>;
+    fn token_losses(
+        &self,
+        run: Run<'_, '_>,
+        hidden: &Value,
+        targets: &[u32],
+        adapters: &dyn Adapt,
+    ) -> Result<Value>;
 
     /// Log-probabilities [R, vocab] of hidden rows.
-    fn log_probs(&self, hidden: &Array) -> Result<Array>;
+    fn log_probs(&self, hidden: &Array, adapters: &dyn Adapt) -> Result<Array>;
 }
 
 impl Learner for Model {
@@ -34,11 +40,17 @@ impl Learner for Model {
         self.learn(run, pack, adapters)
     }
 
-    fn token_losses(&self, run: Run<'_, '_>, hidden: &Value, targets: &[u32]) -> Result<Value> {
-        self.token_losses(run, hidden, targets)
+    fn token_losses(
+        &self,
+        run: Run<'_, '_>,
+        hidden: &Value,
+        targets: &[u32],
+        adapters: &dyn Adapt,
+    ) -> Result<Value> {
+        self.token_losses(run, hidden, targets, adapters)
     }
 
-    fn log_probs(&self, hidden: &Array) -> Result<Array> {
-        self.log_probs(hidden)
+    fn log_probs(&self, hidden: &Array, adapters: &dyn Adapt) -> Result<Array> {
+        self.log_probs(hidden, adapters)
     }
 }

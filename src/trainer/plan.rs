@@ -46,7 +46,7 @@ pub fn settle(wishes: &Wishes, parent: Option<&Adapter>, base: &Base) -> Result<
         None => None,
         Some(parent) => {
             let kind = methods::kind(methods::method_of(parent)?)?;
-            Some(kind.shape(parent, wishes, base.model.sites())?)
+            Some(kind.shape(parent, wishes, methods::Fitting::of(base))?)
         }
     };
     resolve(wishes, shape.as_ref(), base.model.context())
@@ -69,7 +69,7 @@ impl Plan {
     ) -> Result<Self, Reason> {
         let adapter = parent.as_ref().map(|parent| parent.adapter.clone());
         let kind = methods::kind(recipe.method)?;
-        let method = kind.settle(&recipe, adapter, base.model.sites())?;
+        let method = kind.settle(&recipe, adapter, methods::Fitting::of(base))?;
         let renderer = Renderer {
             tokenizer: &base.tokenizer,
             template: &base.template.at(time),

@@ -133,7 +133,7 @@ fn learn<'a>(
     let hidden = learner.learn(run, &forward.pack, adapters)?;
     let asked = run.op(Lookup(forward.rows.as_slice().into()), &[&hidden])?;
     drop(hidden);
-    let losses = learner.token_losses(run, &asked, &forward.targets)?;
+    let losses = learner.token_losses(run, &asked, &forward.targets, adapters)?;
     let sum = losses.values().iter().copied().map(f64::from).sum();
     let seed = Array::new(vec![share; losses.len()], losses.dims())?;
     tape.backward(&losses, seed, sums)?;

@@ -8,10 +8,12 @@ use super::learner::Learner;
 use super::methods::{self, Trainable};
 use super::recipe::{Wishes, resolve};
 use super::rng::{self, Purpose};
-use crate::adapter::{Adapt, BaseWeights, Fit, Module, Precision, Site, SiteShape};
+use crate::adapter::{
+    Adapt, BaseShape, BaseTensor, BaseWeights, Fit, Module, Precision, Site, SiteShape,
+};
 use crate::device::{Array, Result};
 use crate::domain::Recipe;
-use crate::kernels::loss::{FrozenHead, log_softmax};
+use crate::kernels::loss::log_softmax;
 use crate::kernels::op::{Op, Run, Value, Wants};
 use crate::kernels::quant::{Format, Layer, Matrix};
 use crate::model::Pack;
@@ -61,8 +63,15 @@ impl Toy {
             ..Wishes::default()
         });
         let kind = methods::kind(recipe.method).unwrap();
-        let method = kind.settle(&recipe, None, &self.sites).unwrap();
+        let method = kind.settle(&recipe, None, self.fitting()).unwrap();
         method.start(self).unwrap()
+    }
+
+    pub fn fitting(&self) -> methods::Fitting<'_> {
+        methods::Fitting {
+            sites: &self.sites,
+            weights: self,
+        }
     }
 
     /// What its adapters are served under.
@@ -109,6 +118,27 @@ impl fmt::Debug for Toy {
 }
 
 impl BaseWeights for Toy {
+    fn shape(&self) -> BaseShape {
+        BaseShape {
+            layers: 1,
+            hidden: HIDDEN,
+            key_width: HIDDEN,
+            vocab: VOCAB,
+            tied: false,
+        }
+    }
+
+    fn tensors(&self) -> Vec<(String, BaseTensor)> {
+        let all = self.sites.iter().zip(&self.weights);
+        all.map(|(at, weight)| {
+            (
+                at.site.path() + ".weight",
+                BaseTensor::Matrix(weight.clone()),
+            )
+        })
+        .collect()
+    }
+
     fn matrix(&self, site: Site) -> Option<Arc<Matrix>> {
         let at = self.sites.iter().position(|shape| shape.site == site)?;
         Some(self.weights[at].clone())
@@ -135,16 +165,23 @@ impl Learner for Toy {
         Ok(x)
     }
 
-    fn token_losses(&self, run: Run<'_, '_>, hidden: &Value, targets: &[u32]) -> Result<Value> {
-        let op = FrozenHead {
-            weight: self.head.clone(),
-            targets: targets.into(),
-        };
-        run.op(op, &[hidden])
+    fn token_losses(
+        &self,
+        run: Run<'_, '_>,
+        hidden: &Value,
+        targets: &[u32],
+        adapters: &dyn Adapt,
+    ) -> Result<Value> {
+        adapters.token_losses(run, hidden, targets, &self.head)
     }
 
-    fn log_probs(&self, hidden: &Array) -> Result<Array> {
-        Ok(log_softmax(self.head.forward(hidden)?))
+    fn log_probs(&self, hidden: &Array, adapters: &dyn Adapt) -> Result<Array> {
+        let head = Layer {
+            weight: &self.head,
+            bias: None,
+        };
+        let logits = adapters.head(Run::host(), &hidden.clone().into(), &head)?;
+        Ok(log_softmax(logits.into_array()))
     }
 }
 

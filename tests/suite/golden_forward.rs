@@ -147,7 +147,11 @@ fn learned(model: &Model, ids: &[u32]) -> Vec<Vec<f32>> {
     let hidden = model
         .learn(Run::host(), &pack, &Unadapted)
         .expect("a forward");
-    rows(&model.log_probs(&hidden).expect("log-probabilities"))
+    rows(
+        &model
+            .log_probs(&hidden, &Unadapted)
+            .expect("log-probabilities"),
+    )
 }
 
 /// Holds a model to f32 answers: log-probabilities of serving and of learning, and the greedy continuation.

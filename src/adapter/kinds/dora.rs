@@ -2,8 +2,10 @@
 //! y = m / ‖W + s B A‖ ∘ (W x + s B A x) + b, with the norm of each row. Those factors are computed once, at load, from what is
 //! served: the base's weights and the packed A and B.
 
+use std::sync::Arc;
+
 use crate::adapter::catalogue::{AdapterKind, Folder, Parts};
-use crate::adapter::peft::{ConfigFile, magnitude_name};
+use crate::adapter::peft::{ConfigFile, LoraResume, LoraSettings, magnitude_name};
 use crate::adapter::{AdapterFault, Fit, Scales, SiteMap};
 use crate::device::Array;
 use crate::kernels::dora::row_norms;
@@ -77,7 +79,11 @@ impl AdapterKind for Dora {
             magnitudes.insert(site, own.into());
         }
         parts.scales = scales;
-        parts.magnitudes = magnitudes;
+        let settings = LoraSettings::parse(&folder.config)?;
+        parts.resume = Some(Arc::new(LoraResume {
+            settings,
+            magnitudes,
+        }));
         Ok(parts)
     }
 }

@@ -2,6 +2,7 @@
 //! layers, y = (W x + b) ∘ l, or on their input where they are feed-forward, y = W (x ∘ l) + b.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::adapter::catalogue::{AdapterKind, Folder, Parts};
 use crate::adapter::peft::{Ia3Settings, Ia3Site, factor_name};
@@ -93,7 +94,7 @@ impl AdapterKind for Ia3 {
         }
         Ok(Parts {
             scales,
-            ia3: Some(settings),
+            resume: Some(Arc::new(settings)),
             ..Parts::default()
         })
     }

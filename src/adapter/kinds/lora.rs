@@ -2,9 +2,12 @@
 //! s = alpha/r, or alpha/√r when rank-stabilised (Kalajdzievski, 2023, arXiv:2312.03732).
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::adapter::catalogue::{AdapterKind, Folder, Parts};
-use crate::adapter::peft::{ConfigFile, LoraSettings, LoraSite, magnitude_name, tensor_names};
+use crate::adapter::peft::{
+    ConfigFile, LoraResume, LoraSettings, LoraSite, magnitude_name, tensor_names,
+};
 use crate::adapter::{AdapterFault, Fit, SiteMap};
 use crate::kernels::pool;
 use crate::kernels::segmented::{Factors, LowRank, Matrix};
@@ -53,7 +56,10 @@ pub fn read(folder: &Folder<'_>, fit: &Fit<'_>, dora: bool) -> Result<Parts, Ada
     Ok(Parts {
         rank,
         low_rank,
-        lora: Some(settings),
+        resume: Some(Arc::new(LoraResume {
+            settings,
+            magnitudes: SiteMap::default(),
+        })),
         ..Parts::default()
     })
 }

@@ -4,12 +4,22 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use super::config::{self, ConfigFile};
 use super::targets::{Patterns, Selection};
-use crate::adapter::{AdapterFault, SiteShape};
+use crate::adapter::{AdapterFault, SiteMap, SiteShape};
 use crate::domain::Targets;
+
+/// What it takes to train a LoRA or DoRA further.
+#[derive(Debug, Clone)]
+pub struct LoraResume {
+    pub settings: LoraSettings,
+    /// Lengths of rows that a DoRA learned, [outputs].
+    pub magnitudes: SiteMap<Arc<[f32]>>,
+}
 
 /// The keys that give an adapter its numbers; enough to write it again or to train it further.
 #[derive(Debug, Clone, PartialEq)]

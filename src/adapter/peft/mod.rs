@@ -20,7 +20,7 @@ use super::Site;
 pub use config::ConfigFile;
 pub use generation::generation;
 pub use ia3::{Ia3, Ia3Settings, Ia3Site, factor_name};
-pub use lora::{LoraSettings, LoraSite, scale};
+pub use lora::{LoraResume, LoraSettings, LoraSite, scale};
 pub use provenance::Provenance;
 pub use read::{read, read_known};
 pub use targets::Selection;

@@ -198,7 +198,10 @@ mod tests {
                     "{path}"
                 );
             }
-            let again = adapter.lora().unwrap();
+            let again = &adapter
+                .resume::<super::super::LoraResume>()
+                .unwrap()
+                .settings;
             assert_eq!(
                 (again.rank, again.alpha, &again.rank_pattern),
                 (wanted.rank, 2.5, &wanted.rank_pattern)

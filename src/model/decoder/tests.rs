@@ -209,7 +209,7 @@ fn gradients(
         false => Tape::new(&Device::Host),
     };
     let hidden = model.learn(tape.run(), pack, adapters)?;
-    let losses = model.token_losses(tape.run(), &hidden, targets)?;
+    let losses = model.token_losses(tape.run(), &hidden, targets, adapters)?;
     let seed = vec![1.0 / losses.len() as f32; losses.len()];
     let mut found = HashMap::new();
     tape.backward(&losses, Array::new(seed, losses.dims())?, &mut found)?;
@@ -224,7 +224,7 @@ fn check_against_differences(
 ) -> Result<()> {
     let loss = || -> Result<f32> {
         let hidden = model.learn(Run::host(), pack, &Unadapted)?;
-        let losses = model.token_losses(Run::host(), &hidden, targets)?;
+        let losses = model.token_losses(Run::host(), &hidden, targets, &Unadapted)?;
         Ok(losses.values().iter().sum::<f32>() / losses.len() as f32)
     };
     let arch = model.spec().arch;
@@ -329,7 +329,7 @@ fn log_probs_are_normalised() -> Result<()> {
         lengths: vec![],
     };
     let hidden = model.learn(Run::host(), &pack, &Unadapted)?;
-    for row in rows(&model.log_probs(&hidden)?) {
+    for row in rows(&model.log_probs(&hidden, &Unadapted)?) {
         let sum: f64 = row.iter().map(|logprob| f64::from(*logprob).exp()).sum();
         assert!((sum - 1.0).abs() < 1e-5);
     }

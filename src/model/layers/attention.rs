@@ -1,7 +1,7 @@
 //! Grouped-query attention with rotary positions.
 
 use super::{At, Linear, Norm, Step};
-use crate::adapter::Module;
+use crate::adapter::{Module, NormAt};
 use crate::device::Result;
 use crate::kernels::attention::Attend;
 use crate::kernels::op::Value;
@@ -44,9 +44,8 @@ impl Attention {
 
     /// Normalises each head of queries and keys before they turn.
     pub fn with_head_norm(mut self, at: &mut At<'_>) -> std::result::Result<Self, WeightError> {
-        let block = at.path("self_attn");
-        let q = Norm::new(at, &format!("{block}.q_norm.weight"), self.attend.dim)?;
-        let k = Norm::new(at, &format!("{block}.k_norm.weight"), self.attend.dim)?;
+        let q = Norm::new(at, NormAt::Query(self.layer), self.attend.dim)?;
+        let k = Norm::new(at, NormAt::Key(self.layer), self.attend.dim)?;
         self.head_norm = Some((q, k));
         Ok(self)
     }
@@ -54,11 +53,15 @@ impl Attention {
     pub fn forward(&self, x: &Value, step: &mut Step<'_, '_>) -> Result<Value> {
         let [mut q, mut k, v] = Linear::each([&self.q, &self.k, &self.v], x, step)?;
         if let Some((q_norm, k_norm)) = &self.head_norm {
-            q = q_norm.forward(&q, step.run)?;
-            k = k_norm.forward(&k, step.run)?;
+            q = q_norm.forward(&q, step.run, step.adapt)?;
+            k = k_norm.forward(&k, step.run, step.adapt)?;
         }
         let mixed = step.attend(self.layer, [&q, &k, &v], self.attend)?;
         self.o.forward(&mixed, step)
+    }
+
+    pub fn norms(&self) -> impl Iterator<Item = &Norm> {
+        self.head_norm.iter().flat_map(|(q, k)| [q, k])
     }
 
     pub fn linears(&self) -> [&Linear; 4] {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::{At, Attention, GatedMlp, Linear, Norm, Step};
-use crate::adapter::{Site, SiteShape};
+use crate::adapter::{BaseTensor, NormAt, Part, Site, SiteShape, Sublayer};
 use crate::device::Result;
-use crate::kernels::activation::Residual;
 use crate::kernels::op::Value;
 use crate::kernels::quant::Matrix;
 use crate::model::weights::WeightError;
 
 pub(in crate::model) struct Block {
+    layer: usize,
     input_norm: Norm,
     attention: Attention,
     inner_norm: Norm,
@@ -25,25 +25,41 @@ impl Block {
         mlp: GatedMlp,
     ) -> std::result::Result<Self, WeightError> {
         let hidden = at.spec().hidden;
-        let (input, inner) = (
-            at.path("input_layernorm.weight"),
-            at.path("post_attention_layernorm.weight"),
-        );
+        let layer = at.layer();
         Ok(Self {
-            input_norm: Norm::new(at, &input, hidden)?,
+            layer,
+            input_norm: Norm::new(at, NormAt::Attention(layer), hidden)?,
             attention,
-            inner_norm: Norm::new(at, &inner, hidden)?,
+            inner_norm: Norm::new(at, NormAt::FeedForward(layer), hidden)?,
             mlp,
         })
     }
 
     pub fn forward(&self, x: &Value, step: &mut Step<'_, '_>) -> Result<Value> {
-        let normed = self.input_norm.forward(x, step.run)?;
+        let normed = self.input_norm.forward(x, step.run, step.adapt)?;
         let mixed = self.attention.forward(&normed, step)?;
-        let x = step.run.op(Residual, &[x, &mixed])?;
-        let normed = self.inner_norm.forward(&x, step.run)?;
+        let x = step
+            .adapt
+            .residual(step.run, self.sublayer(Part::Attention), x, &mixed)?;
+        let normed = self.inner_norm.forward(&x, step.run, step.adapt)?;
         let inner = self.mlp.forward(&normed, step)?;
-        step.run.op(Residual, &[&x, &inner])
+        let at = self.sublayer(Part::FeedForward);
+        step.adapt.residual(step.run, at, &x, &inner)
+    }
+
+    fn sublayer(&self, part: Part) -> Sublayer {
+        Sublayer {
+            layer: self.layer,
+            part,
+        }
+    }
+
+    /// Its frozen weights, by their paths.
+    pub fn tensors(&self) -> Vec<(String, BaseTensor)> {
+        let linears = self.linears().flat_map(Linear::tensors);
+        let norms = [&self.input_norm, &self.inner_norm].into_iter();
+        let norms = norms.chain(self.attention.norms()).filter_map(Norm::tensor);
+        linears.chain(norms).collect()
     }
 
     fn linears(&self) -> impl Iterator<Item = &Linear> {

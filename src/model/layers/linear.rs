@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::weight::{Bias, Weight};
 use super::{At, Step};
-use crate::adapter::{Module, Site, SiteShape};
+use crate::adapter::{BaseTensor, Module, Site, SiteShape};
 use crate::device::{Result, bail};
 use crate::kernels::op::Value;
 use crate::kernels::quant::Matrix;
@@ -49,6 +49,16 @@ impl Linear {
 
     pub fn shape(&self) -> SiteShape {
         self.shape
+    }
+
+    /// Its weight and bias by their paths, where they are frozen.
+    pub fn tensors(&self) -> Vec<(String, BaseTensor)> {
+        let path = self.shape.site.path();
+        let weight = self.matrix().map(BaseTensor::Matrix);
+        let bias = self.bias.as_ref().and_then(Bias::array);
+        let weight = weight.map(|weight| (format!("{path}.weight"), weight));
+        let bias = bias.map(|bias| (format!("{path}.bias"), BaseTensor::Vector(bias)));
+        weight.into_iter().chain(bias).collect()
     }
 
     /// The weight, where it is frozen.

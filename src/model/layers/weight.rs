@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::device::{Array, Result, bail};
 use crate::kernels::linear::{Linear, Lookup};
-use crate::kernels::loss::{FrozenHead, LearningHead};
 use crate::kernels::op::{Run, Value};
 use crate::kernels::quant::{Format, Layer, Matrix};
 use crate::kernels::tape::Parameter;
@@ -76,20 +75,6 @@ impl Weight {
             Self::Learning(weight) => run.op(Lookup(ids.into()), &[&run.parameter(weight)]),
         }
     }
-
-    /// Cross entropy of each hidden row [R, inputs] whose logits this makes: [R, 1].
-    pub fn token_losses(&self, run: Run<'_, '_>, hidden: &Value, targets: &[u32]) -> Result<Value> {
-        let targets = targets.into();
-        match self {
-            Self::Frozen(weight) => {
-                let weight = weight.clone();
-                run.op(FrozenHead { weight, targets }, &[hidden])
-            }
-            Self::Learning(weight) => {
-                run.op(LearningHead { targets }, &[hidden, &run.parameter(weight)])
-            }
-        }
-    }
 }
 
 /// [1, n], frozen or learning.
@@ -129,5 +114,13 @@ impl Bias {
             Vector::Learning(_) => None,
         };
         Self { vector, frozen }
+    }
+
+    /// Where it is frozen.
+    pub fn array(&self) -> Option<Array> {
+        match &self.vector {
+            Vector::Frozen(array) => Some(array.clone()),
+            Vector::Learning(_) => None,
+        }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Masks, Method, Trainable, as_wish};
+use super::{Fitting, Masks, Method, Trainable, as_wish, not_resumed};
 use crate::adapter::peft::{Files, Ia3, Ia3Settings, Ia3Site, factor_name};
-use crate::adapter::{Adapt, Adapter, BaseWeights, Site, SiteMap, SiteShape};
+use crate::adapter::{Adapt, Adapter, BaseWeights, Site, SiteMap};
 use crate::device::{Array, Result};
 use crate::domain::{self, Reason, Recipe, Wishes};
 use crate::kernels::op::{Run, Value};
@@ -23,13 +23,15 @@ impl super::Kind for Kind {
         &self,
         parent: &Adapter,
         wishes: &Wishes,
-        sites: &[SiteShape],
+        base: Fitting<'_>,
     ) -> std::result::Result<Wishes, Reason> {
         let settings = settings_of(parent)?;
         if let Some(wished) = &wishes.targets {
             let wished = Ia3Settings::of(wished.clone());
-            wished.selection.check_names(sites).map_err(as_wish)?;
-            if wished.sites(sites).map_err(as_wish)? != settings.sites(sites).map_err(as_wish)? {
+            wished.selection.check_names(base.sites).map_err(as_wish)?;
+            if wished.sites(base.sites).map_err(as_wish)?
+                != settings.sites(base.sites).map_err(as_wish)?
+            {
                 let why = "contradicts `from`: the adapter it continues changes other layers; leave it out to inherit";
                 return Err(Reason::field("targets", why));
             }
@@ -45,18 +47,21 @@ impl super::Kind for Kind {
         &self,
         recipe: &Recipe,
         parent: Option<Arc<Adapter>>,
-        sites: &[SiteShape],
+        base: Fitting<'_>,
     ) -> std::result::Result<Box<dyn Method>, Reason> {
         let settings = match &parent {
             Some(parent) => settings_of(parent)?.clone(),
             None => {
                 let settings = Ia3Settings::of(recipe.targets.clone());
-                settings.selection.check_names(sites).map_err(as_wish)?;
+                settings
+                    .selection
+                    .check_names(base.sites)
+                    .map_err(as_wish)?;
                 settings
             }
         };
         Ok(Box::new(Fitted {
-            sites: settings.sites(sites).map_err(as_wish)?,
+            sites: settings.sites(base.sites).map_err(as_wish)?,
             settings,
             parent,
         }))
@@ -64,10 +69,7 @@ impl super::Kind for Kind {
 }
 
 fn settings_of(parent: &Adapter) -> std::result::Result<&Ia3Settings, Reason> {
-    parent.ia3().ok_or_else(|| {
-        let why = format!("a {} adapter cannot be trained further here", parent.kind());
-        Reason::field("from", why)
-    })
+    parent.resume().ok_or_else(|| not_resumed(parent))
 }
 
 struct Fitted {

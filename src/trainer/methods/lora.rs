@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Masks, Method, Trainable, as_wish};
+use super::{Fitting, Masks, Method, Trainable, as_wish, not_resumed};
 use crate::adapter::peft::{
-    self, Files, LoraSettings, LoraSite, Selection, magnitude_name, tensor_names,
+    self, Files, LoraResume, LoraSettings, LoraSite, Selection, magnitude_name, tensor_names,
 };
 use crate::adapter::{Adapt, Adapter, BaseWeights, Site, SiteMap, SiteShape};
 use crate::device::{Array, Result, bail};
@@ -38,16 +38,16 @@ impl super::Kind for Kind {
         &self,
         parent: &Adapter,
         wishes: &Wishes,
-        sites: &[SiteShape],
+        base: Fitting<'_>,
     ) -> std::result::Result<Wishes, Reason> {
         let settings = settings_of(parent)?;
         if let Some(wished) = &wishes.targets {
-            let selection = wanted(wished, sites)?;
+            let selection = wanted(wished, base.sites)?;
             let wished = LoraSettings {
                 selection,
                 ..settings.clone()
             };
-            if sites_of(&wished, sites)? != sites_of(settings, sites)? {
+            if sites_of(&wished, base.sites)? != sites_of(settings, base.sites)? {
                 let why = "contradicts `from`: the adapter it continues changes other layers; leave it out to inherit";
                 return Err(Reason::field("targets", why));
             }
@@ -66,7 +66,7 @@ impl super::Kind for Kind {
         &self,
         recipe: &Recipe,
         parent: Option<Arc<Adapter>>,
-        sites: &[SiteShape],
+        base: Fitting<'_>,
     ) -> std::result::Result<Box<dyn Method>, Reason> {
         let settings = match &parent {
             Some(parent) => LoraSettings {
@@ -78,14 +78,14 @@ impl super::Kind for Kind {
                 alpha: recipe.alpha,
                 use_rslora: recipe.use_rslora,
                 dropout: recipe.dropout,
-                selection: wanted(&recipe.targets, sites)?,
+                selection: wanted(&recipe.targets, base.sites)?,
                 rank_pattern: Vec::new(),
                 alpha_pattern: Vec::new(),
                 use_dora: self.method == domain::Method::Dora,
             },
         };
         Ok(Box::new(Lora {
-            sites: sites_of(&settings, sites)?,
+            sites: sites_of(&settings, base.sites)?,
             settings,
             parent,
             seed: recipe.seed,
@@ -94,11 +94,12 @@ impl super::Kind for Kind {
     }
 }
 
+fn resume_of(parent: &Adapter) -> std::result::Result<&LoraResume, Reason> {
+    parent.resume().ok_or_else(|| not_resumed(parent))
+}
+
 fn settings_of(parent: &Adapter) -> std::result::Result<&LoraSettings, Reason> {
-    parent.lora().ok_or_else(|| {
-        let why = format!("a {} adapter cannot be trained further here", parent.kind());
-        Reason::field("from", why)
-    })
+    Ok(&resume_of(parent)?.settings)
 }
 
 fn sites_of(
@@ -176,7 +177,7 @@ impl Lora {
         if let Some(lengths) = self
             .parent
             .as_ref()
-            .and_then(|parent| parent.magnitudes(at))
+            .and_then(|parent| parent.resume::<LoraResume>()?.magnitudes.get(at))
         {
             return Ok(lengths.to_vec());
         }

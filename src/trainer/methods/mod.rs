@@ -15,8 +15,26 @@ use crate::adapter::{Adapt, Adapter, AdapterFault, BaseWeights, Fit, SiteShape, 
 use crate::device::Result;
 use crate::domain::{self, Reason, Recipe, Wishes};
 use crate::kernels::tape::Parameter;
+use crate::model::Base;
 
 pub use masks::Masks;
+
+/// The base that a method must fit.
+#[derive(Clone, Copy)]
+pub struct Fitting<'a> {
+    /// Every linear layer that an adapter can change.
+    pub sites: &'a [SiteShape],
+    pub weights: &'a dyn BaseWeights,
+}
+
+impl<'a> Fitting<'a> {
+    pub fn of(base: &'a Base) -> Self {
+        Self {
+            sites: base.model.sites(),
+            weights: &base.model,
+        }
+    }
+}
 
 /// A way to train, before anything is known of base and recipe.
 pub trait Kind: Sync {
@@ -28,15 +46,15 @@ pub trait Kind: Sync {
         &self,
         parent: &Adapter,
         wishes: &Wishes,
-        sites: &[SiteShape],
+        base: Fitting<'_>,
     ) -> std::result::Result<Wishes, Reason>;
 
-    /// For a base with these linear layers. `parent` is an adapter of this method.
+    /// `parent` is an adapter of this method.
     fn settle(
         &self,
         recipe: &Recipe,
         parent: Option<Arc<Adapter>>,
-        sites: &[SiteShape],
+        base: Fitting<'_>,
     ) -> std::result::Result<Box<dyn Method>, Reason>;
 }
 
@@ -110,13 +128,12 @@ pub fn kind(method: domain::Method) -> std::result::Result<&'static dyn Kind, Re
 pub fn method_of(adapter: &Adapter) -> std::result::Result<domain::Method, Reason> {
     let mut methods = CATALOGUE.into_iter().map(|kind| kind.method());
     let found = methods.find(|method| domain::Named::name(*method) == adapter.kind());
-    found.ok_or_else(|| {
-        let why = format!(
-            "a {} adapter cannot be trained further here",
-            adapter.kind()
-        );
-        Reason::field("from", why)
-    })
+    found.ok_or_else(|| not_resumed(adapter))
+}
+
+fn not_resumed(parent: &Adapter) -> Reason {
+    let why = format!("a {} adapter cannot be trained further here", parent.kind());
+    Reason::field("from", why)
 }
 
 /// A fault of a folder's key, as one of the setting that it was made from.

@@ -41,7 +41,9 @@ fn fresh(base: &Base) -> Vec<(Method, Box<dyn Trainable>)> {
             };
             let recipe = resolve(&wishes, None, 64).unwrap();
             let kind = methods::kind(method).unwrap();
-            let settled = kind.settle(&recipe, None, base.model.sites()).unwrap();
+            let settled = kind
+                .settle(&recipe, None, methods::Fitting::of(&base))
+                .unwrap();
             let start = settled.start(&base.model).unwrap();
             let values: usize = start.values().iter().map(Vec::len).sum();
             assert_eq!(values as u64, settled.count(), "{method:?}");
@@ -111,7 +113,10 @@ fn gradients(
     };
     let run = tape.run();
     let hidden = base.model.learn(run, &pack, &*learning).unwrap();
-    let losses = base.model.token_losses(run, &hidden, &targets).unwrap();
+    let losses = base
+        .model
+        .token_losses(run, &hidden, &targets, &Unadapted)
+        .unwrap();
     let seed = Array::new(vec![1.0; losses.len()], losses.dims()).unwrap();
     let mut gradients = HashMap::new();
     tape.backward(&losses, seed, &mut gradients).unwrap();
@@ -127,7 +132,10 @@ fn a_gradient_is_the_slope_of_the_loss() {
         let loss = || -> f64 {
             let (run, learning) = (Run::host(), trainable.learning(None));
             let hidden = base.model.learn(run, &pack, &*learning).unwrap();
-            let losses = base.model.token_losses(run, &hidden, &targets).unwrap();
+            let losses = base
+                .model
+                .token_losses(run, &hidden, &targets, &Unadapted)
+                .unwrap();
             losses.values().iter().copied().map(f64::from).sum()
         };
         // Along all gradients at once, the loss changes by their length.

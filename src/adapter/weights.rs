@@ -1,0 +1,68 @@
+//! The frozen weights of a base, for kinds whose arithmetic or sizes depend on them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Site;
+use crate::device::Array;
+use crate::kernels::quant::Matrix;
+
+pub trait BaseWeights: fmt::Debug + Send + Sync {
+    fn shape(&self) -> BaseShape;
+
+    /// Of a linear layer, [outputs, inputs]; `None` where there is none at this site.
+    fn matrix(&self, site: Site) -> Option<Arc<Matrix>>;
+
+    /// Every weight by its path, `model.layers.3.self_attn.q_proj.weight`, in the order of a forward; a tied head is none of
+    /// its own.
+    fn tensors(&self) -> Vec<(String, BaseTensor)>;
+}
+
+/// Sizes that adapters must fit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BaseShape {
+    pub layers: usize,
+    /// Of the residual stream.
+    pub hidden: usize,
+    /// Numbers of a token's keys in one layer, and of its values.
+    pub key_width: usize,
+    pub vocab: usize,
+    /// The head is the embedding.
+    pub tied: bool,
+}
+
+/// One weight. Cheap to clone.
+#[derive(Debug, Clone)]
+pub enum BaseTensor {
+    Matrix(Arc<Matrix>),
+    /// [1, n]
+    Vector(Array),
+}
+
+impl BaseTensor {
+    /// (outputs, inputs); a vector has one row.
+    pub fn dims(&self) -> (usize, usize) {
+        match self {
+            Self::Matrix(matrix) => matrix.dims(),
+            Self::Vector(array) => array.dims(),
+        }
+    }
+}
+
+/// For readers of adapters that change no base.
+#[derive(Debug, Clone, Copy)]
+pub struct NoWeights;
+
+impl BaseWeights for NoWeights {
+    fn shape(&self) -> BaseShape {
+        BaseShape::default()
+    }
+
+    fn matrix(&self, _: Site) -> Option<Arc<Matrix>> {
+        None
+    }
+
+    fn tensors(&self) -> Vec<(String, BaseTensor)> {
+        Vec::new()
+    }
+}
