@@ -4,13 +4,13 @@ use std::any::Any;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::kinds::{Dora, Ia3, Lora};
+use super::kinds::{Dense, Dora, Ia3, Lora};
 use super::peft::{ConfigFile, Tensors};
 use super::{AdapterFault, Change, Fit, Scales, SiteMap};
 use crate::kernels::segmented::LowRank;
 
 /// Every kind that is served.
-pub static CATALOGUE: [&dyn AdapterKind; 3] = [&Lora, &Dora, &Ia3];
+pub static CATALOGUE: [&dyn AdapterKind; 4] = [&Lora, &Dora, &Ia3, &Dense];
 
 /// A way to change the base: how its folder is recognised and checked.
 pub trait AdapterKind: Sync {

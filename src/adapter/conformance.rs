@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 
 use super::catalogue::CATALOGUE;
 use super::peft::{CONFIG_FILE, Files, PROVENANCE_FILE, WEIGHTS_FILE, read};
-use super::testing::{BASE_DIGEST, dora_specimen, fit, ia3_specimen, sites, specimen};
+use super::testing::{
+    BASE_DIGEST, dense_specimen, dora_specimen, fit, ia3_specimen, sites, specimen,
+};
 use super::{Adapt, Adapter, AdapterFault, Routed, packed};
 use crate::device::Array;
 use crate::kernels::op::Run;
@@ -23,6 +25,7 @@ fn specimens() -> Vec<(&'static str, Files)> {
         ("lora", specimen(LAYERS, 5)),
         ("dora", dora_specimen(LAYERS, 7)),
         ("ia3", ia3_specimen(LAYERS, 6)),
+        ("dense", dense_specimen()),
     ]
 }
 
@@ -172,7 +175,7 @@ fn weights_that_would_drown_the_base_are_refused_by_name() {
             }
             accepted(&scaled(&name, 50.0));
         }
-        if kind != "ia3" {
+        if ["lora", "dora"].contains(&kind) {
             let loud = with_key(&files, "lora_alpha", json!(1e9));
             assert_eq!(refusal(&loud).field, "lora_alpha");
         }
@@ -231,7 +234,7 @@ fn keys_that_matter_and_are_not_supported_are_refused_by_name() {
 
 #[test]
 fn an_adapter_of_another_base_is_refused() {
-    for (_, files) in specimens() {
+    for (kind, files) in specimens() {
         let with_digest = |digest: [u8; 32]| {
             let mut files = files.clone();
             let text = format!(
@@ -252,8 +255,10 @@ fn an_adapter_of_another_base_is_refused() {
             assert_eq!(refusal(&with_origin(broken)).field, PROVENANCE_FILE);
         }
         accepted(&with_origin("{}"));
-        assert!(
-            read(&files, &fit(&sites(LAYERS + 1))).is_err(),
+        // Some weights of a base say nothing of how many layers it has.
+        assert_eq!(
+            read(&files, &fit(&sites(LAYERS + 1))).is_ok(),
+            kind == "dense",
             "another number of layers is another base"
         );
     }
@@ -313,6 +318,10 @@ fn a_copy_as_it_lies_in_memory_reads_back_the_same() {
         let (sites, stamp) = (sites(LAYERS), "s");
         let fit = fit(&sites);
         let adapter = accepted(&files);
+        if adapter.change().is_some() {
+            // Read from its folder every time.
+            continue;
+        }
         let mut copy = Vec::new();
         packed::write(&adapter, stamp, &fit, &mut copy).unwrap();
         let origin = packed::Origin {

@@ -32,6 +32,12 @@ impl Adapter {
         }
     }
 
+    /// As it is served: what it takes to train it further is let go.
+    pub fn to_serve(mut self) -> Self {
+        self.parts.resume = None;
+        self
+    }
+
     pub fn generation(&self) -> Generation {
         self.generation
     }
@@ -75,7 +81,8 @@ impl Adapter {
     pub fn sites(&self) -> impl Iterator<Item = Site> {
         let products = self.parts.low_rank.iter().map(|(site, _)| site);
         let scales = self.parts.scales.iter().map(|(site, _)| site);
-        let all: BTreeSet<Site> = products.chain(scales).collect();
+        let own = self.change().map(Change::sites).unwrap_or_default();
+        let all: BTreeSet<Site> = products.chain(scales).chain(own).collect();
         all.into_iter()
     }
 

@@ -9,8 +9,10 @@ mod fault;
 mod kinds;
 mod linear;
 mod loaded;
+mod own;
 pub mod packed;
 pub mod peft;
+mod place;
 mod points;
 mod route;
 mod scales;
@@ -23,6 +25,7 @@ pub use crate::kernels::segmented::Precision;
 pub use adapt::{Adapt, Unadapted};
 pub use fault::{AdapterFault, Fit};
 pub use loaded::Adapter;
+pub use place::Place;
 pub use points::{
     BaseNorm, Change, FIRST_VIRTUAL, NormAt, Part, Past, Rows, Sublayer, as_virtual, virtual_tokens,
 };

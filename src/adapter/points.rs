@@ -72,6 +72,11 @@ pub trait Change: fmt::Debug + Send + Sync {
     /// Memory it holds.
     fn bytes(&self) -> u64;
 
+    /// Linear layers that it replaces.
+    fn sites(&self) -> Vec<Site> {
+        Vec::new()
+    }
+
     /// Virtual tokens before every prompt.
     fn virtual_tokens(&self) -> usize {
         0

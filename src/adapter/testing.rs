@@ -6,8 +6,10 @@ use std::sync::Arc;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::peft::{Files, Ia3, Ia3Settings, Lora, LoraSettings, Selection};
-use super::{BaseShape, BaseTensor, BaseWeights, Fit, Module, NormAt, Precision, Site, SiteShape};
+use super::peft::{Files, Ia3, Ia3Settings, Lora, LoraSettings, Selection, dense_files};
+use super::{
+    BaseShape, BaseTensor, BaseWeights, Fit, Module, NormAt, Place, Precision, Site, SiteShape,
+};
 use crate::device::Array;
 use crate::domain::Targets;
 use crate::kernels::quant::{Format, Matrix};
@@ -191,4 +193,14 @@ pub fn ia3_specimen(layers: usize, seed: u64) -> Files {
         factors: &factors,
     };
     ia3.files().unwrap()
+}
+
+/// Whole weights of every linear layer of the decoder of [`Weights`], its norms, its embedding and its head.
+pub fn dense_specimen() -> Files {
+    let values = Weights.tensors().into_iter().enumerate();
+    let values = values.map(|(seed, (path, tensor))| {
+        let place = Place::parse(&path).unwrap();
+        (place, noise(tensor.dims(), 0.3, 200 + seed as u64))
+    });
+    dense_files("tiny", "full", &values.collect()).unwrap()
 }

@@ -54,6 +54,16 @@ impl<T: Rows> FromArgMatches for Flags<T> {
     }
 }
 
+/// A list of stages may lie in a file.
+fn parse(setting: &Setting, text: &str) -> Result<Value, String> {
+    if setting.kind != Kind::Stages || text.trim_start().starts_with('[') {
+        return setting.parse(text);
+    }
+    let read = std::fs::read_to_string(text);
+    let stages = read.map_err(|error| format!("is neither a list nor a file: {error}"))?;
+    setting.parse(&stages)
+}
+
 /// Names made here are kept for good: the parser takes no others, and there are few.
 fn flag(setting: &'static Setting, default: &str) -> Arg {
     let help = format!("{} [default: {default}]", setting.about);
@@ -61,7 +71,7 @@ fn flag(setting: &'static Setting, default: &str) -> Arg {
         .long(&*setting.flag().leak())
         .help(help)
         .help_heading(setting.group.title())
-        .value_parser(|text: &str| setting.parse(text));
+        .value_parser(|text: &str| parse(setting, text));
     match setting.kind {
         Kind::Flag | Kind::Off => arg
             .num_args(0..=1)
@@ -74,6 +84,7 @@ fn flag(setting: &'static Setting, default: &str) -> Arg {
         Kind::ShareOrCount => arg.value_name("SHARE|COUNT"),
         Kind::Choice(names) => arg.value_name(&*names.join("|").leak()),
         Kind::Text => arg.value_name("TEXT"),
+        Kind::Stages => arg.value_name("JSON|FILE"),
         Kind::Modules => arg.value_name("LIST|REGEX|all-linear"),
     }
 }

@@ -27,4 +27,6 @@ pub use range::Range;
 pub use reason::{BadRow, Reason};
 pub use request::{AdapterChoice, Ask, Input, MAX_SALT_BYTES, MOST_PRIORITY, Urgency};
 pub use sampling::Sampling;
-pub use settings::{Checkpointing, Method, Named, Recipe, Schedule, Targets, Wishes};
+pub use settings::{
+    Checkpointing, Layers, Method, Named, Recipe, Schedule, Stage, Stages, Targets, Wishes,
+};

@@ -371,7 +371,10 @@ impl Shared {
         let fit = self.fit(self.precision);
         match self.contents.copies().read(origin, &fit) {
             Some(adapter) => Ok((adapter, None)),
-            None => Ok((self.load(generation, self.precision)?, Some(stamp))),
+            None => {
+                let adapter = self.load(generation, self.precision)?;
+                Ok((adapter.to_serve(), Some(stamp)))
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod clip;
+mod course;
 mod create;
 pub mod data;
 mod evaluate;

@@ -95,15 +95,36 @@ impl AdamW {
             self.moments.len(),
             "one pair of moments a parameter"
         );
-        assert_eq!(
-            gradients.len(),
-            self.moments.len(),
-            "one gradient a parameter"
-        );
+        let active = vec![true; parameters.len()];
+        self.step_some(learning_rate, parameters, &active, gradients);
+    }
+
+    /// Takes everything back to before the first update.
+    pub fn restart(&mut self) {
+        self.updates = 0;
+        for Moments { first, second } in &mut self.moments {
+            first.fill(0.0);
+            second.fill(0.0);
+        }
+    }
+
+    /// As [`step`](Self::step), of the parameters that are `active`, for which alone there are gradients.
+    ///
+    /// # Panics
+    /// As `step`.
+    pub fn step_some(
+        &mut self,
+        learning_rate: f64,
+        parameters: &[(&Parameter, f64)],
+        active: &[bool],
+        gradients: &[Array],
+    ) {
+        let count = active.iter().filter(|active| **active).count();
+        assert_eq!(gradients.len(), count, "one gradient a parameter");
         self.updates += 1;
-        for (((parameter, rate), gradient), moments) in
-            parameters.iter().zip(gradients).zip(&mut self.moments)
-        {
+        let states = parameters.iter().zip(&mut self.moments).zip(active);
+        let states = states.filter(|(_, active)| **active);
+        for ((((parameter, rate), moments), _), gradient) in states.zip(gradients) {
             let scalars = Scalars::at(&self.settings, self.updates, learning_rate * rate);
             let (gradient, size) = (gradient.values(), moments.first.len());
             assert_eq!(gradient.len(), size, "a gradient has its parameter's size");

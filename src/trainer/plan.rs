@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::checkpoint::Identity;
+use super::course::Course;
 use super::data::{Example, Order, Renderer, parse, refusal, split};
 use super::learner::Learner;
 use super::methods::{self, Method};
@@ -45,7 +46,7 @@ pub fn settle(wishes: &Wishes, parent: Option<&Adapter>, base: &Base) -> Result<
     let shape = match parent {
         None => None,
         Some(parent) => {
-            let kind = methods::kind(methods::method_of(parent)?)?;
+            let kind = methods::kind_for(parent, wishes.method)?;
             Some(kind.shape(parent, wishes, methods::Fitting::of(base))?)
         }
     };
@@ -80,10 +81,15 @@ impl Plan {
             held_out,
             warnings,
         } = rows(&renderer, &recipe, data)?;
-        let total_steps = Order::new(&recipe, train.len()).total_steps(&recipe);
+        let course = Course::of(&recipe, &Order::new(&recipe, train.len()));
+        let total_steps = course.total_steps();
         // A share is below 1 and so always fits.
-        if recipe.warmup > total_steps.max(1) as f64 {
-            let why = format!("warms up for longer than the job's {total_steps} steps");
+        let shortest = course.shortest().max(1);
+        if recipe.warmup > shortest as f64 {
+            let why = match recipe.stages {
+                None => format!("warms up for longer than the job's {total_steps} steps"),
+                Some(_) => format!("warms up for longer than the {shortest} steps of a stage"),
+            };
             return Err(Reason::field("warmup", why));
         }
         let identity = Identity {
@@ -108,7 +114,7 @@ impl Plan {
     /// Trainable and all parameters, as PEFT counts them.
     pub fn parameters(&self, learner: &dyn Learner) -> (u64, u64) {
         let trainable = self.method.count();
-        (trainable, learner.parameters() + trainable)
+        (trainable, learner.parameters() + self.method.added())
     }
 }
 

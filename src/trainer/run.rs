@@ -4,13 +4,13 @@
 use std::time::{Duration, Instant};
 
 use super::checkpoint::{Checkpoints, Found, Progress, Tensors};
+use super::course::Course;
 use super::data::{Example, Order};
 use super::evaluate::{Score, evaluate};
 use super::fault::{Fault, retry};
 use super::learner::Learner;
 use super::methods::Trainable;
 use super::optimizer::{AdamW, Settings};
-use super::schedule::LearningRate;
 use super::step::{StepAt, Stepped, TrainState};
 use super::verdict::{self, Losses};
 use crate::adapter::{Adapt, Fit, Unadapted};
@@ -110,8 +110,8 @@ pub fn run(
         .collect();
     let (state, progress) = start(spec, trainable, &names, watch)?;
     let mut order = Order::new(spec.recipe, spec.train.len());
-    let total = order.total_steps(spec.recipe);
-    let rate = LearningRate::of(spec.recipe, total);
+    let course = Course::of(spec.recipe, &order);
+    let total = course.total_steps();
     watch.started(&progress, total)?;
     let saved_step = progress.step;
     let mut run = Run {
@@ -143,7 +143,7 @@ pub fn run(
             .iter()
             .map(|&row| &spec.train[row])
             .collect();
-        if !run.step(&batch, &rate)? {
+        if !run.step(&batch, &course)? {
             return run.interrupted();
         }
     }
@@ -295,13 +295,16 @@ impl<'c> Run<'c, '_> {
     }
 
     /// One step; `false`: interrupted before it was whole.
-    fn step(&mut self, batch: &[&Example], rate: &LearningRate) -> Result<bool, Fault> {
+    fn step(&mut self, batch: &[&Example], course: &Course) -> Result<bool, Fault> {
         let RunSpec {
             learner, recipe, ..
         } = self.spec;
+        let done = self.progress.step;
+        let (stage, leg) = course.at(done);
+        self.state.enter(stage, done == leg.first);
         let at = StepAt {
-            done: self.progress.step,
-            learning_rate: rate.at(self.progress.step),
+            done,
+            learning_rate: leg.rate_at(done),
         };
         let began = Instant::now();
         let Some(stepped) = self
@@ -324,7 +327,7 @@ impl<'c> Run<'c, '_> {
         }
         self.watch.stepped(&StepReport {
             step: self.progress.step,
-            total: rate.total,
+            total: course.total_steps(),
             stepped,
             tokens_per_second: stepped.tokens as f64 / began.elapsed().as_secs_f64().max(1e-9),
             total_tokens: self.progress.tokens,

@@ -43,6 +43,15 @@ pub struct StepAt {
 }
 
 impl TrainState {
+    /// Before a step of a stage; where it is the stage's first, the optimizer begins anew, as each stage is trained on its
+    /// own.
+    pub fn enter(&mut self, stage: usize, begins: bool) {
+        self.trainable.enter(stage);
+        if begins && stage > 0 {
+            self.optimizer.restart();
+        }
+    }
+
     /// Learns from one batch; `None` when `go_on`, asked before each forward, said no: nothing has changed then.
     ///
     /// # Errors
@@ -84,7 +93,9 @@ impl TrainState {
             let parameters = self.trainable.parameters().into_iter();
             let parameters = parameters.map(|(_, p)| p);
             let parameters: Vec<_> = parameters.zip(self.trainable.rates()).collect();
-            self.optimizer.step(at.learning_rate, &parameters, &sums);
+            let active = self.trainable.active();
+            self.optimizer
+                .step_some(at.learning_rate, &parameters, &active, &sums);
             if !self.is_finite() {
                 return Err(Fault::Diverged {
                     step: at.done + 1,
@@ -103,11 +114,13 @@ impl TrainState {
         }))
     }
 
-    /// One gradient a parameter, in the parameters' order.
+    /// One gradient for each parameter that learns now, in the parameters' order.
     fn in_order(&self, mut sums: HashMap<ParameterId, Array>) -> Result<Vec<Array>, Error> {
         let parameters = self.trainable.parameters().into_iter();
-        parameters
-            .map(|(name, parameter)| {
+        let parameters = parameters.zip(self.trainable.active());
+        let active = parameters.filter(|(_, active)| *active);
+        active
+            .map(|((name, parameter), _)| {
                 let sum = sums.remove(&parameter.id());
                 sum.ok_or_else(|| Error::new(format!("{name} got no gradient")))
             })

@@ -2,6 +2,7 @@
 //! Every byte is checked before anything is returned; what cannot be honoured exactly is refused by name.
 
 mod config;
+mod dense;
 mod generation;
 mod ia3;
 mod lora;
@@ -18,12 +19,13 @@ use bytes::Bytes;
 use super::Site;
 
 pub use config::ConfigFile;
+pub use dense::{DenseSettings, dense_files};
 pub use generation::generation;
 pub use ia3::{Ia3, Ia3Settings, Ia3Site, factor_name};
 pub use lora::{LoraResume, LoraSettings, LoraSite, scale};
 pub use provenance::Provenance;
 pub use read::{read, read_known};
-pub use targets::Selection;
+pub use targets::{Selection, WholePath};
 pub use tensors::Tensors;
 pub use write::{Lora, write};
 

@@ -266,6 +266,23 @@ impl<'a> LayerFilter<'a> {
     }
 }
 
+/// A regular expression that matches whole paths, as PEFT's do.
+pub struct WholePath {
+    field: &'static str,
+    regex: Regex,
+}
+
+impl WholePath {
+    pub fn new(field: &'static str, pattern: &str) -> Result<Self, AdapterFault> {
+        let regex = compile(field, pattern, r"\A(?:", r")\z")?;
+        Ok(Self { field, regex })
+    }
+
+    pub fn matches(&self, path: &str) -> Result<bool, AdapterFault> {
+        is_match(self.field, &self.regex, path)
+    }
+}
+
 /// PEFT's rule for feed-forward modules: the path ends with one of a list, dot or not, or is all of a pattern.
 pub(super) fn suffix_or_pattern(
     field: &'static str,

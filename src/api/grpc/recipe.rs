@@ -2,7 +2,7 @@
 //! without a row, does not compile.
 
 use crate::domain::settings::{self, Named, each_setting};
-use crate::domain::{Reason, Recipe, Targets, Wishes};
+use crate::domain::{Reason, Recipe, Stages, Targets, Wishes};
 use crate::pb;
 
 macro_rules! make {
@@ -80,6 +80,17 @@ impl<T: Named> FieldOf<T> for Option<String> {
 
     fn write(value: Option<T>, _: &str) -> Self {
         value.map(|choice| choice.name().to_owned())
+    }
+}
+
+impl FieldOf<Stages> for Option<String> {
+    fn read(self, name: &str) -> Result<Option<Stages>, Reason> {
+        let stages = self.map(|text| Stages::parse(&text));
+        stages.transpose().map_err(|why| Reason::field(name, why))
+    }
+
+    fn write(value: Option<Stages>, _: &str) -> Self {
+        value.map(|stages| stages.text().to_owned())
     }
 }
 

@@ -5,6 +5,7 @@
 //! dictates, what a model can read) is the trainer's.
 
 mod recipe;
+mod stages;
 mod table;
 mod values;
 
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use super::{Range, Reason};
 
 pub use recipe::{Recipe, TABLE, Wishes};
+pub use stages::{Layers, Stage, Stages};
 pub(crate) use table::each_setting;
 pub use values::{Checkpointing, Method, Named, Schedule, Targets};
 
@@ -63,6 +65,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     Text,
     Modules,
+    /// A list of stages, as JSON.
+    Stages,
 }
 
 /// A value of a setting, to be checked or shown.
@@ -122,6 +126,7 @@ impl Setting {
             }
             Kind::Choice(_) | Kind::Text => json!(text),
             Kind::Modules => json!(Targets::from_text(text)),
+            Kind::Stages => json!(Stages::parse(text)?),
         })
     }
 
@@ -171,6 +176,7 @@ impl Kind {
                     false => Ok(()),
                 }
             }
+            (Self::Stages, Said::Text(text)) => Stages::parse(text).map(drop),
             (Self::Modules, Said::List([])) => Err("names no module".to_owned()),
             _ => Ok(()),
         }
@@ -190,6 +196,7 @@ impl fmt::Display for Kind {
             Self::Choice(names) => write!(f, "`{}`", names.join("`, `")),
             Self::Text => f.write_str("a text"),
             Self::Modules => f.write_str("names, a regular expression, or `all-linear`"),
+            Self::Stages => f.write_str("a list of stages, as JSON"),
         }
     }
 }

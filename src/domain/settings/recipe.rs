@@ -3,17 +3,30 @@
 use serde::{Deserialize, Serialize};
 
 use self::Unsaid::{Is, Made};
-use super::Kind::{Choice, Flag, Interval, Modules, Number, Off, ShareOrCount, Text, Whole};
+use super::Kind::{
+    Choice, Flag, Interval, Modules, Number, Off, ShareOrCount, Stages as StageList, Text, Whole,
+};
+use super::stages::Stages;
 use super::table::each_setting;
 use super::values::{Checkpointing, Method, Named, Schedule, Targets};
 use super::{Group, Kind, Said, Setting};
 use crate::domain::{Range, Reason};
 
-const ALL: &[Method] = &[Method::Lora, Method::Dora, Method::Ia3];
+const ALL: &[Method] = &[
+    Method::Lora,
+    Method::Dora,
+    Method::Ia3,
+    Method::Modules,
+    Method::Staged,
+    Method::Full,
+];
 /// Methods that choose linear layers.
 const ON_LINEARS: &[Method] = &[Method::Lora, Method::Dora, Method::Ia3];
 /// Methods whose update is a product of two narrow matrices.
 const LOW_RANK: &[Method] = &[Method::Lora, Method::Dora];
+
+const MODULES: &[Method] = &[Method::Modules];
+const STAGED: &[Method] = &[Method::Staged];
 
 const ABOVE_ZERO: Kind = Number(Range::above(0.0));
 const FROM_ZERO: Kind = Number(Range::at_least(0.0));
@@ -256,6 +269,7 @@ values! {
     usize, number => Said::Whole(*number as u64);
     f64, number => Said::Number(*number);
     String, text => Said::Text(text);
+    Stages, stages => Said::Text(stages.text());
     Method, choice => Said::Text(choice.name());
     Schedule, choice => Said::Text(choice.name());
     Checkpointing, choice => Said::Text(choice.name());

@@ -40,7 +40,7 @@ macro_rules! choices {
 }
 
 choices! {
-    Method { Lora "lora" Dora "dora" Ia3 "ia3" }
+    Method { Lora "lora" Dora "dora" Ia3 "ia3" Modules "modules" Staged "staged" Full "full" }
     Checkpointing { Off "off" On "on" }
     Schedule { Linear "linear" Cosine "cosine" Constant "constant" }
 }

@@ -4,6 +4,7 @@
 //! adapts the forwards it learns from and becomes the folder that is published; it is scored as that folder is served.
 //! Nothing else in the trainer knows which method runs.
 
+mod dense;
 mod ia3;
 mod lora;
 mod masks;
@@ -40,6 +41,16 @@ impl<'a> Fitting<'a> {
 pub trait Kind: Sync {
     fn method(&self) -> domain::Method;
 
+    /// Whether an adapter was trained so.
+    fn made(&self, adapter: &Adapter) -> bool {
+        domain::Named::name(self.method()) == adapter.kind()
+    }
+
+    /// Whether an adapter can be trained further so.
+    fn continues(&self, adapter: &Adapter) -> bool {
+        self.made(adapter)
+    }
+
     /// What a job that continues `parent`, an adapter of this method, has to have in common with it. `wishes.targets`, where
     /// said, must choose the same layers.
     fn shape(
@@ -63,6 +74,11 @@ pub trait Method: Send + Sync {
     /// Numbers that learn.
     fn count(&self) -> u64;
 
+    /// Numbers that it adds to those of the base.
+    fn added(&self) -> u64 {
+        self.count()
+    }
+
     /// The largest rank of an update; 0 where updates have none.
     fn rank(&self) -> usize;
 
@@ -78,6 +94,14 @@ pub trait Trainable: Send {
     /// The learning rate of each parameter over the job's, in the same order.
     fn rates(&self) -> Vec<f64> {
         vec![1.0; self.parameters().len()]
+    }
+
+    /// From here on what is declared for this stage of the job learns, counted from 0.
+    fn enter(&mut self, _stage: usize) {}
+
+    /// Which parameters learn in the stage that was entered last, in the same order.
+    fn active(&self) -> Vec<bool> {
+        vec![true; self.parameters().len()]
     }
 
     /// Adapts a forward whose gradients are wanted.
@@ -116,7 +140,14 @@ impl dyn Trainable {
 }
 
 /// Every method that is trained.
-static CATALOGUE: [&dyn Kind; 3] = [&lora::LORA, &lora::DORA, &ia3::Kind];
+static CATALOGUE: [&dyn Kind; 6] = [
+    &lora::LORA,
+    &lora::DORA,
+    &ia3::Kind,
+    &dense::MODULES,
+    &dense::STAGED,
+    &dense::FULL,
+];
 
 /// The row of a method.
 pub fn kind(method: domain::Method) -> std::result::Result<&'static dyn Kind, Reason> {
@@ -124,11 +155,15 @@ pub fn kind(method: domain::Method) -> std::result::Result<&'static dyn Kind, Re
     found.ok_or_else(|| Reason::field("method", "is not trained here"))
 }
 
-/// The method that made an adapter.
-pub fn method_of(adapter: &Adapter) -> std::result::Result<domain::Method, Reason> {
-    let mut methods = CATALOGUE.into_iter().map(|kind| kind.method());
-    let found = methods.find(|method| domain::Named::name(*method) == adapter.kind());
-    found.ok_or_else(|| not_resumed(adapter))
+/// How an adapter is trained further: as `wished` where that can be, else as it was made.
+pub fn kind_for(
+    adapter: &Adapter,
+    wished: Option<domain::Method>,
+) -> std::result::Result<&'static dyn Kind, Reason> {
+    let mut kinds = CATALOGUE.into_iter();
+    let wished = kinds.find(|kind| Some(kind.method()) == wished && kind.continues(adapter));
+    let made = CATALOGUE.into_iter().find(|kind| kind.made(adapter));
+    wished.or(made).ok_or_else(|| not_resumed(adapter))
 }
 
 fn not_resumed(parent: &Adapter) -> Reason {

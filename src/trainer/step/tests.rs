@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::*;
 use crate::adapter::peft;
 use crate::adapter::{Fit, Precision, Routed, Unadapted};
-use crate::domain::{Method, Named, Wishes};
+use crate::domain::{Method, Named, Stages, Targets, Wishes};
 use crate::kernels::op::Run;
 use crate::kernels::quant::Format;
 use crate::model::{Base, KvKind, Origin, Pack, Quant};
@@ -34,15 +34,27 @@ fn fresh(base: &Base) -> Vec<(Method, Box<dyn Trainable>)> {
     let methods = Method::NAMES.iter().filter_map(|name| Method::named(name));
     methods
         .map(|method| {
-            let wishes = Wishes {
+            let mut wishes = Wishes {
                 method: Some(method),
                 seed: Some(1),
                 ..Wishes::default()
             };
+            match method {
+                Method::Modules => {
+                    let modules = "attention,norms,embeddings,down_proj";
+                    wishes.train_modules = Some(Targets::from_text(modules));
+                }
+                Method::Staged => {
+                    let stages =
+                        r#"[{"layers":"0-1","steps":1},{"modules":"embeddings","steps":1}]"#;
+                    wishes.stages = Some(Stages::parse(stages).unwrap());
+                }
+                _ => {}
+            }
             let recipe = resolve(&wishes, None, 64).unwrap();
             let kind = methods::kind(method).unwrap();
             let settled = kind
-                .settle(&recipe, None, methods::Fitting::of(&base))
+                .settle(&recipe, None, methods::Fitting::of(base))
                 .unwrap();
             let start = settled.start(&base.model).unwrap();
             let values: usize = start.values().iter().map(Vec::len).sum();
@@ -84,7 +96,9 @@ fn every_trainable_tensor_gets_a_gradient_and_nothing_else_does() {
         for (method, trainable) in moved(&base) {
             for recomputes in [false, true] {
                 let mut gradients = gradients(&base, &*trainable, recomputes);
-                for (name, parameter) in trainable.parameters() {
+                let parameters = trainable.parameters().into_iter();
+                let active = parameters.zip(trainable.active());
+                for ((name, parameter), _) in active.filter(|(_, active)| *active) {
                     let gradient = gradients
                         .remove(&parameter.id())
                         .unwrap_or_else(|| panic!("{method:?}: {name} has no gradient"));
@@ -115,7 +129,7 @@ fn gradients(
     let hidden = base.model.learn(run, &pack, &*learning).unwrap();
     let losses = base
         .model
-        .token_losses(run, &hidden, &targets, &Unadapted)
+        .token_losses(run, &hidden, &targets, &*learning)
         .unwrap();
     let seed = Array::new(vec![1.0; losses.len()], losses.dims()).unwrap();
     let mut gradients = HashMap::new();
@@ -134,7 +148,7 @@ fn a_gradient_is_the_slope_of_the_loss() {
             let hidden = base.model.learn(run, &pack, &*learning).unwrap();
             let losses = base
                 .model
-                .token_losses(run, &hidden, &targets, &Unadapted)
+                .token_losses(run, &hidden, &targets, &*learning)
                 .unwrap();
             losses.values().iter().copied().map(f64::from).sum()
         };
@@ -146,7 +160,11 @@ fn a_gradient_is_the_slope_of_the_loss() {
         for sign in [1.0, -1.0] {
             let mut values = start.clone();
             for ((_, parameter), values) in trainable.parameters().into_iter().zip(&mut values) {
-                let along = gradients[&parameter.id()].values();
+                // What does not learn in this stage has none.
+                let Some(along) = gradients.get(&parameter.id()) else {
+                    continue;
+                };
+                let along = along.values();
                 let pairs = values.iter_mut().zip(along);
                 pairs.for_each(|(v, g)| *v += sign * 1e-3 * g / length as f32);
             }
@@ -174,8 +192,16 @@ fn a_fresh_adapter_changes_nothing() {
     for (method, trainable) in fresh(&base) {
         let served = trainable.served(&fit(&base, Precision::Bf16)).unwrap();
         assert_eq!(learn(&served.unwrap()), plain, "{method:?}");
-        assert_eq!(learn(&*trainable.learning(None)), plain, "{method:?}");
+        let learned = learn(&*trainable.learning(None));
+        // Weights that learn are multiplied in another order than those at rest.
+        let far = farthest(&learned, &plain);
+        assert!(far < 1e-5, "{method:?}: {far}");
     }
+}
+
+fn farthest(a: &Array, b: &Array) -> f32 {
+    let pairs = a.values().iter().zip(b.values());
+    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
 #[test]
@@ -197,23 +223,24 @@ fn what_is_learned_is_what_is_served() {
             let scored = learn(&trainable.served(&fit(&base, precision)).unwrap().unwrap());
             let files = trainable.files("base").unwrap();
             let served = Arc::new(peft::read(&files, &fit(&base, precision)).unwrap());
-            assert_eq!(served.kind(), method.name());
+            let kind = match method {
+                Method::Modules | Method::Staged | Method::Full => "dense",
+                other => other.name(),
+            };
+            assert_eq!(served.kind(), kind);
             let served = learn(&Routed {
                 segments: vec![(0..pack.tokens.len(), served)],
             });
             assert_eq!(scored, served, "{method:?} {quant:?} {precision:?}");
             assert_ne!(scored, plain, "{method:?} {quant:?} {precision:?}");
             // Rounding of factors and of activations lies between the two.
-            let far = |a: &Array, b: &Array| -> f32 {
-                let pairs = a.values().iter().zip(b.values());
-                pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+            let bound = match precision {
+                // Whole weights are rounded as the base's are.
+                _ if kind == "dense" && quant != Format::F32 => 0.5,
+                Precision::Exact => 1e-3,
+                Precision::Bf16 => 0.1,
             };
-            let bound = if precision == Precision::Exact {
-                1e-3
-            } else {
-                0.1
-            };
-            let (off, moved) = (far(&learned, &served), far(&plain, &served));
+            let (off, moved) = (farthest(&learned, &served), farthest(&plain, &served));
             assert!(
                 off < bound && off < 0.2 * moved,
                 "{method:?} {quant:?} {precision:?}: {off} of {moved}"

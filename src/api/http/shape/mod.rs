@@ -168,6 +168,14 @@ impl Kind {
             settings::Kind::ShareOrCount => Self::Number(Range::at_least(0.0)),
             settings::Kind::Choice(names) => Self::Choice(names),
             settings::Kind::Text => NAME,
+            settings::Kind::Stages => Self::Either(&[
+                NAME,
+                Self::List {
+                    of: &Self::Any,
+                    min: 1,
+                    max: 1024,
+                },
+            ]),
             settings::Kind::Modules => Self::Either(&[
                 NAME,
                 Self::List {
