@@ -1,5 +1,7 @@
 //! Training runs against PEFT and torch's AdamW (`tests/golden/training`), from the same first A and B.
 
+mod dense;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +14,8 @@ use super::plan::{Data, Parent, Plan, settle};
 use super::publish;
 use super::recipe::Wishes;
 use super::run::{Ending, RunSpec, StepReport, Watch, run as train};
-use crate::adapter::{Adapter, Fit, Precision, Routed, peft};
+use super::step::Stepped;
+use crate::adapter::{Adapt, Adapter, Fit, Precision, Routed, peft};
 use crate::device::Array;
 use crate::domain::Schedule;
 use crate::kernels::op;
@@ -64,6 +67,30 @@ impl Run {
             from: Some("initial".into()),
             ..Wishes::default()
         }
+    }
+}
+
+impl Run {
+    /// The step after `at` steps with the reference's.
+    fn compare(&self, name: &str, at: usize, stepped: &Stepped) {
+        let (loss, norm) = (self.losses[at], self.grad_norms[at]);
+        assert!(
+            near(stepped.loss, loss, 1e-4),
+            "{name}, step {}: loss {} is not {loss}",
+            at + 1,
+            stepped.loss
+        );
+        assert!(
+            near(stepped.grad_norm, norm, 1e-3),
+            "{name}, step {}: norm {} is not {norm}",
+            at + 1,
+            stepped.grad_norm
+        );
+        assert!(
+            near(stepped.learning_rate, self.learning_rates[at], 1e-12),
+            "{name}, step {}",
+            at + 1
+        );
     }
 }
 
@@ -135,17 +162,25 @@ impl Watch for Steps {
 
 /// The files of the trained adapter, and every step.
 fn go(of: &str, base: &Base, wishes: &Wishes) -> (peft::Files, Vec<StepReport>) {
-    let rows = std::fs::read(golden("training/rows.jsonl")).unwrap();
     let parent = Parent {
         adapter: Arc::new(adapter(base, &folder(&format!("training/{of}/initial")))),
         generation: None,
     };
+    let recipe = settle(wishes, Some(&parent.adapter), base).unwrap();
+    train_from(base, recipe, Some(parent))
+}
+
+fn train_from(
+    base: &Base,
+    recipe: crate::domain::Recipe,
+    parent: Option<Parent>,
+) -> (peft::Files, Vec<StepReport>) {
+    let rows = std::fs::read(golden("training/rows.jsonl")).unwrap();
     let data = Data {
         training: &rows,
         validation: None,
     };
-    let recipe = settle(wishes, Some(&parent.adapter), base).unwrap();
-    let plan = Plan::new(base, recipe, Some(parent), data, crate::store::now()).unwrap();
+    let plan = Plan::new(base, recipe, parent, data, crate::store::now()).unwrap();
     let spec = RunSpec {
         learner: &base.model,
         recipe: &plan.recipe,
@@ -184,25 +219,7 @@ fn every_step(of: &str, base: &Base) {
         let (_, steps) = go(of, base, &wishes);
         assert_eq!(steps.len(), run.losses.len());
         for (at, report) in steps.iter().enumerate() {
-            let stepped = &report.stepped;
-            let (loss, norm) = (run.losses[at], run.grad_norms[at]);
-            assert!(
-                near(stepped.loss, loss, 1e-4),
-                "{of} {name}, step {}: loss {} is not {loss}",
-                at + 1,
-                stepped.loss
-            );
-            assert!(
-                near(stepped.grad_norm, norm, 1e-3),
-                "{of} {name}, step {}: norm {} is not {norm}",
-                at + 1,
-                stepped.grad_norm
-            );
-            assert!(
-                near(stepped.learning_rate, run.learning_rates[at], 1e-12),
-                "{of} {name}, step {}",
-                at + 1
-            );
+            run.compare(&format!("{of} {name}"), at, &report.stepped);
         }
     }
 }
@@ -248,23 +265,22 @@ fn answers_as_pefts(of: &str, base: &Base) {
         let routed = Routed {
             segments: vec![(0..ids.len(), Arc::new(adapter(base, &trained)))],
         };
-        let all = 0..ids.len();
-        let hidden = base
-            .model
-            .learn(
-                op::Run::host(),
-                &Pack {
-                    tokens: ids.clone(),
-                    ranges: vec![all],
-                    lengths: vec![],
-                },
-                &routed,
-            )
-            .unwrap();
-        let found = base.model.log_probs(&hidden, &routed).unwrap();
+        let found = answers(base, ids, &routed);
         let far = farthest(&found, &wanted[&format!("logprobs.{name}")]);
         assert!(far < 1e-3, "{of} {name}: log-probabilities are {far} away");
     }
+}
+
+/// Log-probabilities at every token.
+fn answers(base: &Base, ids: &[u32], adapters: &dyn Adapt) -> Array {
+    let all = 0..ids.len();
+    let pack = Pack {
+        tokens: ids.to_vec(),
+        ranges: vec![all],
+        lengths: vec![],
+    };
+    let hidden = base.model.learn(op::Run::host(), &pack, adapters).unwrap();
+    base.model.log_probs(&hidden, adapters).unwrap()
 }
 
 fn farthest(a: &Array, b: &Tensor) -> f32 {
