@@ -80,6 +80,10 @@ impl Trainer {
             let why = format!("{rank} is above {}, the most that is served", self.max_rank);
             return Err(Reason::field("rank", why));
         }
+        let (file, memory) = plan.method.sizes();
+        if let Err(why) = shared.registry.check_room(file, memory) {
+            return Err(Reason::field("method", why));
+        }
         let id = JobId::new(&Uuid::new_v4().simple().to_string());
         if parent.is_some() {
             self.keep_parent(&id, &plan).await?;

@@ -142,20 +142,32 @@ pub(super) struct Model {
     /// In the order of a forward.
     places: Vec<Place>,
     sizes: BTreeMap<Place, (usize, usize)>,
+    /// As the base holds them.
+    bytes: BTreeMap<Place, u64>,
     layers: usize,
     tied: bool,
 }
 
 impl Model {
     fn of(weights: &dyn BaseWeights) -> Self {
-        let tensors = weights.tensors().into_iter();
-        let placed: Vec<_> = tensors
-            .filter_map(|(path, tensor)| Some((Place::parse(&path)?, tensor.dims())))
-            .collect();
+        let (mut places, mut sizes, mut bytes) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        for (path, tensor) in weights.tensors() {
+            let Some(place) = Place::parse(&path) else {
+                continue;
+            };
+            places.push(place);
+            sizes.insert(place, tensor.dims());
+            let held = match tensor {
+                BaseTensor::Matrix(matrix) => matrix.bytes(),
+                BaseTensor::Vector(array) => array.bytes(),
+            };
+            bytes.insert(place, held);
+        }
         let shape = weights.shape();
         Self {
-            places: placed.iter().map(|(place, _)| *place).collect(),
-            sizes: placed.into_iter().collect(),
+            places,
+            sizes,
+            bytes,
             layers: shape.layers,
             tied: shape.tied,
         }
@@ -205,6 +217,13 @@ impl Method for Dense {
 
     fn rank(&self) -> usize {
         0
+    }
+
+    fn sizes(&self) -> (u64, u64) {
+        let all: BTreeSet<&Place> = self.learned.iter().chain(self.carried.keys()).collect();
+        let file = all.iter().map(|place| 4 * self.model.size(**place)).sum();
+        let held = all.iter().filter_map(|place| self.model.bytes.get(place));
+        (file, held.sum())
     }
 
     fn start(&self, weights: &dyn BaseWeights) -> Result<Box<dyn Trainable>> {

@@ -82,6 +82,11 @@ pub trait Method: Send + Sync {
     /// The largest rank of an update; 0 where updates have none.
     fn rank(&self) -> usize;
 
+    /// Bytes of the weights file it makes, and of the adapter in memory; 0 where both are small beside any limit.
+    fn sizes(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
     /// What is trained, before the first step: the parent's values, or fresh ones for a base with these weights.
     fn start(&self, weights: &dyn BaseWeights) -> Result<Box<dyn Trainable>>;
 }
