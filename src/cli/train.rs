@@ -150,6 +150,7 @@ mod tests {
         for flag in flags {
             let given = match flag {
                 "no-shuffle" | "no-pack" | "use-rslora" => vec![format!("--{flag}")],
+                "stages" => vec![format!("--{flag}"), r#"[{"steps": 1}]"#.to_owned()],
                 _ => vec![format!("--{flag}"), "1".to_owned()],
             };
             let given: Vec<&str> = given.iter().map(String::as_str).collect();

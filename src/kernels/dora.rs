@@ -37,6 +37,14 @@ pub fn row_norms(weight: &Matrix, (a, b): (&Array, &Array), scale: f32) -> Resul
     Ok(norms)
 }
 
+/// What scales an output whose magnitude is `m` and whose row of weights is `norm` long. A row of zeros stays one.
+pub fn factor(magnitude: f32, norm: f32) -> f32 {
+    match norm == 0.0 {
+        true => 0.0,
+        false => magnitude / norm,
+    }
+}
+
 /// z ∘ m / n + bias, for z [T, out], magnitudes m [1, out], and norms n and a bias [out] that are constants here.
 pub struct Magnitude {
     pub norms: Arc<[f32]>,
@@ -85,9 +93,8 @@ impl Op for Magnitude {
                 let places = sums.iter_mut().zip(dy.iter().zip(z));
                 places.for_each(|(sum, (dy, z))| *sum += dy * z);
             }
-            let norms = self.norms.iter();
-            sums.iter_mut().zip(norms).for_each(|(sum, n)| *sum /= n);
-            Array::row(sums)
+            let pairs = sums.into_iter().zip(&self.norms[..]);
+            Array::row(pairs.map(|(sum, n)| factor(sum, *n)).collect())
         });
         let factors = self.factors(&magnitudes);
         for row in grad.values_mut().chunks_exact_mut(width) {
@@ -101,7 +108,7 @@ impl Op for Magnitude {
 impl Magnitude {
     fn factors(&self, magnitudes: &Array) -> Vec<f32> {
         let pairs = magnitudes.values().iter().zip(&self.norms[..]);
-        pairs.map(|(m, n)| m / n).collect()
+        pairs.map(|(m, n)| factor(*m, *n)).collect()
     }
 }
 
@@ -183,6 +190,28 @@ mod tests {
                 run.op(Drop { dropout, rest }, &[&t[0]])
             });
         }
+    }
+
+    #[test]
+    fn a_row_of_zeros_stays_one() {
+        let op = Magnitude {
+            norms: [0.0, 2.0].into(),
+            bias: None,
+        };
+        let z = Array::new(vec![0.0, 6.0], (1, 2)).unwrap();
+        let m = Array::row(vec![0.0, 4.0]);
+        assert_eq!(once(op, &[&z, &m]).unwrap().values(), [0.0, 12.0]);
+        let op = Magnitude {
+            norms: [0.0, 2.0].into(),
+            bias: None,
+        };
+        let wants = Wants::of([true; 2]);
+        let (_, saved) = op.forward(&[&z, &m], wants).unwrap();
+        let grads = op
+            .backward(saved, Array::row(vec![1.0, 1.0]), wants)
+            .unwrap();
+        let grads: Vec<_> = grads.iter().map(|g| g.as_ref().unwrap().values()).collect();
+        assert_eq!(grads, [[0.0, 2.0], [0.0, 3.0]]);
     }
 
     #[test]

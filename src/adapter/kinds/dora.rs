@@ -8,7 +8,7 @@ use crate::adapter::catalogue::{AdapterKind, Folder, Parts};
 use crate::adapter::peft::{ConfigFile, LoraResume, LoraSettings, magnitude_name};
 use crate::adapter::{AdapterFault, Fit, Scales, SiteMap};
 use crate::device::Array;
-use crate::kernels::dora::row_norms;
+use crate::kernels::dora::{factor, row_norms};
 
 pub struct Dora;
 
@@ -66,9 +66,15 @@ impl AdapterKind for Dora {
                 row_norms(&base, (&a, &b), weights.scale())
             });
             let norms = norms.map_err(|error| AdapterFault::new(&*name, error.to_string()))?;
-            let factors: Vec<f32> = own.iter().zip(norms).map(|(m, n)| m / n).collect();
-            if let Some(at) = factors.iter().position(|factor| !factor.is_finite()) {
-                let why = format!("scales output {at} by {}, whose weights are 0", factors[at]);
+            let pairs = || own.iter().zip(&norms);
+            let factors: Vec<f32> = pairs().map(|(m, n)| factor(*m, *n)).collect();
+            let vanished = |(m, n): (&f32, &f32)| *n == 0.0 && *m != 0.0;
+            let lost = pairs().position(vanished);
+            if let Some(at) = lost.or_else(|| factors.iter().position(|f| !f.is_finite())) {
+                let why = format!(
+                    "asks that output {at} be {} long, whose weights are {}",
+                    own[at], norms[at]
+                );
                 return Err(AdapterFault::new(name, why));
             }
             let scale = Scales {

@@ -40,6 +40,10 @@ pub struct Setting {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Group {
     Method,
+    LowRank,
+    Bottleneck,
+    Virtual,
+    Whole,
     Data,
     Batches,
     Schedule,
@@ -144,6 +148,10 @@ impl Group {
     pub const fn title(self) -> &'static str {
         match self {
             Self::Method => "Method",
+            Self::LowRank => "Methods lora, dora and ia3",
+            Self::Bottleneck => "Method bottleneck",
+            Self::Virtual => "Methods prefix and prompt",
+            Self::Whole => "Methods modules, staged and full",
             Self::Data => "Data",
             Self::Batches => "Batches",
             Self::Schedule => "Schedule",

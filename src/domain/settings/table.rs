@@ -15,17 +15,21 @@ macro_rules! each_setting {
 //  said as                kept as        type            what it may be                     where nothing is said                           used by   help
 Method {
     method              as method:        Method,         Choice(Method::NAMES),             Is(Method::Lora),                               ALL,      "What is trained";
+    from                as from:          Option<String>, Text,                              Made("a new adapter", nothing),                 ALL,      "Continue from an adapter or a folder under the adapter root; its shape is inherited";
+}
+LowRank {
     rank                as rank:          usize,          Whole(1, 512),                     Is(16),                                         LOW_RANK, "Width of the update";
     alpha               as alpha:         f64,            ABOVE_ZERO,                        Made("2 × rank", alpha),                        LOW_RANK, "The update is scaled by alpha / rank";
     use_rslora          as use_rslora:    bool,           Flag,                              Is(false),                                      LOW_RANK, "Scale the update by alpha / sqrt(rank) instead";
     lora_plus_ratio     as lora_plus_ratio: f64,          ABOVE_ZERO,                        Is(1.0),                                        LOW_RANK, "Learning rate of B over that of A (LoRA+)";
     dropout             as dropout:       f64,            BELOW_ONE,                         Is(0.0),                                        LOW_RANK, "Probability of dropping an input of the update";
     targets             as targets:       Targets,        Modules,                           Made("all-linear; k, v and down for ia3", targets), ON_LINEARS, "Modules to adapt: a list of names, a regular expression over whole paths, or all-linear";
+}
+Whole {
     train_modules       as train_modules: Option<Targets>, Modules,                         Made("every module of the layers", nothing),    MODULES,  "What to train: attention, ffn, embeddings, head, norms, names or a regular expression, several with commas";
     train_layers        as train_layers:  Option<String>, Text,                             Made("every layer", nothing),                   MODULES,  "Layers to train, such as 0-3,11";
     stages              as stages:        Option<Stages>, StageList,                        Made("one must be given", nothing),             STAGED,   "Stages in order, as JSON or a file of it: [{modules, layers, steps or epochs, lr}]; without a length a stage takes the job's";
     lr_decay_per_layer  as lr_decay_per_layer: f64,       Number(Range::above(0.0).at_most(1.0)), Is(1.0),                                    STAGED,   "Learning rate of each layer over that of the layer above it";
-    from                as from:          Option<String>, Text,                              Made("a new adapter", nothing),                 ALL,      "Continue from an adapter or a folder under the adapter root; its shape is inherited";
 }
 Data {
     max_seq             as max_seq:       usize,          Whole(2, 1 << 20),                 Made("2048, or what the model reads", max_seq), ALL,      "Tokens of the longest record, and of a packed row";
