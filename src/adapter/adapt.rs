@@ -30,6 +30,11 @@ pub trait Adapt {
             .collect()
     }
 
+    /// Virtual tokens that belong before every text.
+    fn virtual_tokens(&self) -> usize {
+        0
+    }
+
     /// What enters the first layer for `tokens`, of which the base makes `x` [T, hidden].
     fn embedded(&self, _: Run<'_, '_>, _tokens: &[u32], x: Value) -> Result<Value> {
         Ok(x)

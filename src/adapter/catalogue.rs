@@ -4,13 +4,13 @@ use std::any::Any;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::kinds::{Dense, Dora, Ia3, Lora};
+use super::kinds::{Dense, Dora, Ia3, Lora, Prefix, Prompt};
 use super::peft::{ConfigFile, Tensors};
 use super::{AdapterFault, Change, Fit, Scales, SiteMap};
 use crate::kernels::segmented::LowRank;
 
 /// Every kind that is served.
-pub static CATALOGUE: [&dyn AdapterKind; 4] = [&Lora, &Dora, &Ia3, &Dense];
+pub static CATALOGUE: [&dyn AdapterKind; 6] = [&Lora, &Dora, &Ia3, &Dense, &Prefix, &Prompt];
 
 /// A way to change the base: how its folder is recognised and checked.
 pub trait AdapterKind: Sync {
@@ -33,6 +33,8 @@ pub trait AdapterKind: Sync {
 pub struct Folder<'a> {
     pub config: ConfigFile,
     pub weights: Tensors<'a>,
+    /// What made a prefix, where that lies beside.
+    pub encoder: Option<Tensors<'a>>,
 }
 
 /// What an adapter changes, by the place it acts on. A kind fills in the places it knows.

@@ -66,6 +66,13 @@ pub fn as_virtual(id: u32) -> Option<usize> {
     id.checked_sub(FIRST_VIRTUAL).map(|number| number as usize)
 }
 
+/// The rows that virtual tokens have among those of `tokens`, and which they are.
+pub fn virtual_rows(tokens: &[u32]) -> (Vec<usize>, Vec<usize>) {
+    let rows = tokens.iter().enumerate();
+    rows.filter_map(|(row, id)| Some((row, as_virtual(*id)?)))
+        .unzip()
+}
+
 /// What an adapter does to its rows beyond low-rank products and scales on linear layers. A method that has nothing to say
 /// leaves its rows to the base.
 pub trait Change: fmt::Debug + Send + Sync {

@@ -159,6 +159,9 @@ impl Adapt for Routed {
     }
 
     fn past(&self, layer: usize, tokens: &[u32]) -> Result<Option<Past>> {
+        if !tokens.iter().any(|id| as_virtual(*id).is_some()) {
+            return Ok(None);
+        }
         let mut past: Option<(Vec<usize>, [Vec<f32>; 2], usize)> = None;
         for (range, [keys, values]) in self.own(|change, _| change.past(layer)) {
             for row in range {
@@ -230,6 +233,10 @@ impl Adapt for Uniform {
         layers: &[(Site, Layer<'_>)],
     ) -> Result<Vec<Value>> {
         self.over(x.rows()).through_each(run, x, layers)
+    }
+
+    fn virtual_tokens(&self) -> usize {
+        self.adapter.virtual_tokens()
     }
 
     fn embedded(&self, run: Run<'_, '_>, tokens: &[u32], x: Value) -> Result<Value> {

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::peft::{Files, Ia3, Ia3Settings, Lora, LoraSettings, Selection, dense_files};
+use super::peft::{
+    Encoder, Files, Ia3, Ia3Settings, Lora, LoraSettings, PrefixResume, PromptResume, Selection,
+    dense_files, prefix_files, prompt_files,
+};
 use super::{
     BaseShape, BaseTensor, BaseWeights, Fit, Module, NormAt, Place, Precision, Site, SiteShape,
 };
@@ -43,6 +46,8 @@ impl BaseWeights for Weights {
         BaseShape {
             layers: 2,
             hidden: 16,
+            heads: 4,
+            key_heads: 2,
             key_width: 8,
             vocab: 32,
             tied: false,
@@ -203,4 +208,47 @@ pub fn dense_specimen() -> Files {
         (place, noise(tensor.dims(), 0.3, 200 + seed as u64))
     });
     dense_files("tiny", "full", &values.collect()).unwrap()
+}
+
+/// Virtual tokens of the specimens that have some.
+pub const VIRTUAL: usize = 3;
+
+/// A prefix for a base of this shape, with something beside it that may have made it.
+pub fn prefix_for(base: BaseShape, seed: u64) -> Files {
+    let (hidden, width) = (5, base.key_width);
+    let all = 2 * base.layers * width;
+    let prefix = PrefixResume {
+        embeddings: noise((VIRTUAL, all), 1.0, seed),
+        encoder: Some(Encoder {
+            embedding: noise((VIRTUAL, width), 1.0, seed + 1),
+            first: [
+                noise((hidden, width), 0.5, seed + 2),
+                noise((1, hidden), 0.5, seed + 3),
+            ],
+            last: [
+                noise((all, hidden), 0.5, seed + 4),
+                noise((1, all), 0.5, seed + 5),
+            ],
+        }),
+    };
+    prefix_files("tiny", base, &prefix).unwrap()
+}
+
+/// A prompt for a base of this shape.
+pub fn prompt_for(base: BaseShape, seed: u64) -> Files {
+    let prompt = PromptResume {
+        embeddings: noise((VIRTUAL, base.hidden), 1.0, seed),
+        text: Some("Answer briefly.".to_owned()),
+    };
+    prompt_files("tiny", base, &prompt).unwrap()
+}
+
+/// For the decoder of [`Weights`].
+pub fn prefix_specimen(seed: u64) -> Files {
+    prefix_for(Weights.shape(), seed)
+}
+
+/// As [`prefix_specimen`].
+pub fn prompt_specimen(seed: u64) -> Files {
+    prompt_for(Weights.shape(), seed)
 }

@@ -24,6 +24,9 @@ pub struct BaseShape {
     pub layers: usize,
     /// Of the residual stream.
     pub hidden: usize,
+    /// Of queries.
+    pub heads: usize,
+    pub key_heads: usize,
     /// Numbers of a token's keys in one layer, and of its values.
     pub key_width: usize,
     pub vocab: usize,

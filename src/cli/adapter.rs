@@ -207,6 +207,7 @@ pub async fn register(
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 const ORIGIN: &str = "adapterd.json";
+const ENCODER: &str = "prefix_encoder.safetensors";
 
 /// The adapter's files: names, and bytes of each.
 fn check(dir: &Path) -> Result<Vec<(&'static str, u64)>, Failure> {
@@ -229,7 +230,7 @@ fn check(dir: &Path) -> Result<Vec<(&'static str, u64)>, Failure> {
             false => format!("has no {name}; a PEFT folder has {CONFIG} and {WEIGHTS}"),
         }));
     }
-    [CONFIG, WEIGHTS, ORIGIN]
+    [CONFIG, WEIGHTS, ORIGIN, ENCODER]
         .into_iter()
         .filter(|name| has(name))
         .map(|name| Ok((name, std::fs::metadata(dir.join(name))?.len())))

@@ -149,7 +149,9 @@ mod tests {
         assert!(flags.len() > 20, "{flags:?}");
         for flag in flags {
             let given = match flag {
-                "no-shuffle" | "no-pack" | "use-rslora" => vec![format!("--{flag}")],
+                "no-shuffle" | "no-pack" | "use-rslora" | "prefix-projection" => {
+                    vec![format!("--{flag}")]
+                }
                 "stages" => vec![format!("--{flag}"), r#"[{"steps": 1}]"#.to_owned()],
                 _ => vec![format!("--{flag}"), "1".to_owned()],
             };

@@ -64,22 +64,27 @@ pub enum Reason {
     #[error("path `{0}` does not exist under the adapter root")]
     PathNotFound(String),
     #[error(
-        "the prompt has {tokens} tokens; with {wanted} to generate it exceeds the context of {limit}"
+        "the prompt has {tokens} tokens; with {wanted} to generate it exceeds the context of {limit}{}",
+        taken(*.virtual_tokens)
     )]
     PromptTooLong {
         tokens: usize,
         wanted: usize,
         limit: usize,
+        /// Positions that the adapter takes before the prompt.
+        virtual_tokens: usize,
     },
     /// The prompt fits, the answer that is wished for does not.
     #[error(
-        "{wanted} tokens to generate are too many: the context is {limit} tokens and the prompt has {tokens}, which leaves {}",
-        .limit.saturating_sub(*.tokens)
+        "{wanted} tokens to generate are too many: the context is {limit} tokens{} and the prompt has {tokens}, which leaves {}",
+        taken(*.virtual_tokens), .limit.saturating_sub(*.tokens + *.virtual_tokens)
     )]
     AnswerTooLong {
         tokens: usize,
         wanted: usize,
         limit: usize,
+        /// As of [`Self::PromptTooLong`].
+        virtual_tokens: usize,
     },
     /// As [`Self::PromptTooLong`], for a text so long that its tokens were not counted.
     #[error("a text of {bytes} bytes has more than the {limit} tokens that fit")]
@@ -118,6 +123,13 @@ pub enum Reason {
     Storage(String),
     #[error("{0}")]
     Internal(String),
+}
+
+fn taken(virtual_tokens: usize) -> String {
+    match virtual_tokens {
+        0 => String::new(),
+        taken => format!(" (of which the adapter's virtual tokens take {taken})"),
+    }
 }
 
 impl Reason {

@@ -15,11 +15,13 @@ pub mod norm;
 pub mod op;
 pub mod pool;
 pub mod quant;
+pub mod replace;
 pub mod rotary;
 pub mod scale;
 pub mod scores;
 pub mod segmented;
 pub mod simd;
+pub mod tanh;
 pub mod tape;
 
 mod ahead;

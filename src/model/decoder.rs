@@ -273,6 +273,8 @@ impl BaseWeights for Model {
         BaseShape {
             layers: self.spec.layers,
             hidden: self.spec.hidden,
+            heads: self.spec.heads,
+            key_heads: self.spec.kv_heads,
             key_width: self.spec.kv_heads * self.spec.head_dim,
             vocab: self.spec.vocab,
             tied: self.spec.tied,

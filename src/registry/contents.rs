@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::copies::Copies;
 use super::{Files, Sizes};
-use crate::adapter::peft::{self, CONFIG_FILE, PROVENANCE_FILE, Provenance, WEIGHTS_FILE};
+use crate::adapter::peft::{self, ENCODER_FILE, FOLDER_FILES, PROVENANCE_FILE, Provenance};
 use crate::domain::{Generation, Reason};
 use crate::store::{Artefacts, Failpoints, Removed, Staged, disk_fault};
 
@@ -60,7 +60,7 @@ impl Contents {
     pub fn read(&self, generation: Generation) -> Result<Files, Reason> {
         let key = generation.to_string();
         let mut files = Files::new();
-        for name in [CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE] {
+        for name in FOLDER_FILES {
             let read = self.artefacts.read(&key, name, self.sizes.of(name));
             if let Some(bytes) = or_absent(name, read)? {
                 files.insert(name.to_owned(), bytes.into());
@@ -81,7 +81,7 @@ impl Contents {
     pub fn stamp(&self, generation: Generation) -> Result<String, Reason> {
         let key = generation.to_string();
         let mut stamp = String::new();
-        for name in [CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE] {
+        for name in FOLDER_FILES {
             stamp += &or_absent(name, self.artefacts.stamp(&key, name))?.unwrap_or_default();
             stamp.push(';');
         }
@@ -116,17 +116,22 @@ impl Contents {
 
 /// Other files of an uploaded folder (a README, a tokenizer) are left out.
 pub(super) fn is_ours(name: &str) -> bool {
-    [CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE].contains(&name)
+    FOLDER_FILES.contains(&name)
 }
 
 fn failed(what: &str) -> impl Fn(io::Error) -> Reason {
     move |error| disk_fault(what, &error)
 }
 
-/// Only the record of origin may be missing.
+/// Only the record of origin and what made a prefix may be missing.
 fn or_absent<T>(name: &str, read: io::Result<T>) -> Result<Option<T>, Reason> {
     match read {
-        Err(error) if error.kind() == ErrorKind::NotFound && name == PROVENANCE_FILE => Ok(None),
+        Err(error)
+            if error.kind() == ErrorKind::NotFound
+                && [PROVENANCE_FILE, ENCODER_FILE].contains(&name) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(disk_fault(
             &format!("reading {name} of a stored adapter"),
             &error,
@@ -140,6 +145,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::adapter::peft::WEIGHTS_FILE;
     use crate::adapter::testing::specimen;
     use crate::store::NoFailpoints;
 

@@ -8,7 +8,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 
 use super::{Files, Sizes};
-use crate::adapter::peft::{CONFIG_FILE, PROVENANCE_FILE, WEIGHTS_FILE};
+use crate::adapter::peft::{FOLDER_FILES, WEIGHTS_FILE};
 use crate::domain::Reason;
 use crate::kernels::pool;
 use crate::store::{SLICE, disk_fault};
@@ -25,7 +25,7 @@ pub(super) fn read(root: &Path, path: &str, sizes: Sizes) -> Result<Files, Reaso
         .open_dir(&relative)
         .map_err(|error| refusal(path, &error))?;
     let mut files = Files::new();
-    for name in [CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE] {
+    for name in FOLDER_FILES {
         if let Some(bytes) = read_file(&folder, path, name, sizes.of(name))? {
             files.insert(name.to_owned(), bytes.into());
         }
@@ -123,6 +123,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::adapter::peft::CONFIG_FILE;
 
     const SIZES: Sizes = Sizes { weights: 64 };
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::policy::ledger::Weights;
+use crate::adapter::virtual_tokens;
 use crate::domain::{MAX_SALT_BYTES, MOST_PRIORITY, Reason, Sampling};
 use crate::registry::Lease;
 
@@ -48,7 +49,9 @@ pub struct Limits {
 
 /// A request the engine can run: every value in range, and small enough to run alone.
 pub struct Admitted {
+    /// After the virtual tokens of its adapter.
     pub(super) prompt: Vec<u32>,
+    pub(super) virtual_tokens: usize,
     /// Resolved: `max_tokens` is present and fits, `stop_token_ids` ascend.
     pub(super) sampling: Sampling,
     pub(super) n: u32,
@@ -95,7 +98,10 @@ impl Admitted {
             );
             return Err(Reason::field("priority", why));
         }
-        let max_tokens = room_for_answer(prompt.len(), sampling.max_tokens, limits)?;
+        let taken = lease
+            .as_ref()
+            .map_or(0, |lease| lease.adapter().virtual_tokens());
+        let max_tokens = room_for_answer(prompt.len(), taken, sampling.max_tokens, limits)?;
         if sampling.min_tokens > max_tokens {
             return Err(Reason::field(
                 "min_tokens",
@@ -108,8 +114,13 @@ impl Admitted {
         sampling.max_tokens = Some(max_tokens);
         sampling.stop_token_ids.sort_unstable();
         sampling.stop_token_ids.dedup();
+        let prompt = match taken {
+            0 => prompt,
+            _ => virtual_tokens(taken).chain(prompt).collect(),
+        };
         Ok(Self {
             prompt,
+            virtual_tokens: taken,
             sampling,
             n,
             prompt_logprobs,
@@ -121,9 +132,14 @@ impl Admitted {
 }
 
 /// How many tokens the answer may have: those wanted, or all that are left.
-fn room_for_answer(prompt: usize, wanted: Option<usize>, limits: &Limits) -> Result<usize, Reason> {
+fn room_for_answer(
+    prompt: usize,
+    virtual_tokens: usize,
+    wanted: Option<usize>,
+    limits: &Limits,
+) -> Result<usize, Reason> {
     let limit = limits.context.min(limits.kv_tokens);
-    let left = limit.checked_sub(prompt);
+    let left = limit.checked_sub(prompt.saturating_add(virtual_tokens));
     match (left, wanted) {
         (Some(left), Some(wanted)) if wanted <= left => Ok(wanted),
         (Some(left), None) if left > 0 => Ok(left),
@@ -131,11 +147,13 @@ fn room_for_answer(prompt: usize, wanted: Option<usize>, limits: &Limits) -> Res
             tokens: prompt,
             wanted,
             limit,
+            virtual_tokens,
         }),
         _ => Err(Reason::PromptTooLong {
             tokens: prompt,
             wanted: wanted.unwrap_or(1),
             limit,
+            virtual_tokens,
         }),
     }
 }
@@ -278,6 +296,7 @@ mod tests {
                 tokens,
                 wanted,
                 limit: 80,
+                virtual_tokens: 0,
             })
         };
         let answer = |tokens, wanted| {
@@ -285,6 +304,7 @@ mod tests {
                 tokens,
                 wanted,
                 limit: 80,
+                virtual_tokens: 0,
             })
         };
         assert_eq!(too_long(80, None), reason(80, 1));

@@ -53,7 +53,7 @@ impl Answer {
             computed: 0,
             table: pool.table(),
             names: request.names.clone(),
-            sampler: Sampler::new(&request.sampling, &request.prompt, key.answer),
+            sampler: Sampler::new(&request.sampling, request.asked(), key.answer),
             detokenizer: Detokenizer::new(tokenizer, &request.sampling.stop),
             drafter: None,
             overtaken: 0,
@@ -176,7 +176,7 @@ impl Answer {
         let id = chosen.id;
         self.said.push(id);
         self.drafter
-            .get_or_insert_with(|| Drafter::new(&request.prompt))
+            .get_or_insert_with(|| Drafter::new(request.asked()))
             .hear(id);
         let gap = self
             .last

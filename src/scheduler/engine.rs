@@ -307,7 +307,7 @@ impl<F: Forward> Engine<F> {
         (answer.overtaken, answer.passed) = (0, 0);
         self.changes += 1;
         if let Some(found) = request.begin(found) {
-            self.observe.reused(request.prompt.len(), found);
+            self.observe.reused(request.asked().len(), found);
         }
         put(&mut self.running, answer);
     }

@@ -17,7 +17,9 @@ use crate::registry::Lease;
 use crate::text::Tokenizer;
 
 pub struct Request {
+    /// After the virtual tokens of its adapter, which nobody is shown.
     pub prompt: Vec<u32>,
+    pub virtual_tokens: usize,
     pub sampling: Sampling,
     pub n: u32,
     pub lease: Option<Lease>,
@@ -66,6 +68,7 @@ impl Request {
     ) -> Self {
         let Admitted {
             prompt,
+            virtual_tokens,
             sampling,
             n,
             prompt_logprobs,
@@ -96,9 +99,11 @@ impl Request {
         let root = naming.names.root(circle, generation, naming.key_class);
         let mut names = Vec::new();
         naming.names.extend(root, &mut names, prompt.iter());
-        let scores = prompt_logprobs.then(|| vec![describe(tokenizer, prompt[0], None)]);
+        let scores =
+            prompt_logprobs.then(|| vec![describe(tokenizer, prompt[virtual_tokens], None)]);
         Self {
             prompt,
+            virtual_tokens,
             sampling,
             n,
             lease,
@@ -119,6 +124,18 @@ impl Request {
         }
     }
 
+    /// What the caller gave.
+    pub fn asked(&self) -> &[u32] {
+        &self.prompt[self.virtual_tokens..]
+    }
+
+    /// Of so many tokens from the beginning, those that the caller gave.
+    fn shown(&self, tokens: usize) -> usize {
+        tokens
+            .min(self.prompt.len())
+            .saturating_sub(self.virtual_tokens)
+    }
+
     /// Tokens an answer may have.
     pub fn max_tokens(&self) -> usize {
         // Admission resolved it.
@@ -136,26 +153,22 @@ impl Request {
 
     /// Prompt positions whose scores are known, where scores are wanted and not all are.
     pub fn scored(&self) -> Option<usize> {
-        self.scores
-            .as_ref()
-            .map(Vec::len)
-            .filter(|&known| known < self.prompt.len())
+        let known = self.scores.as_ref()?.len() + self.virtual_tokens;
+        Some(known).filter(|&known| known < self.prompt.len())
     }
 
     /// The score of the next prompt position.
     pub fn add_score(&mut self, score: Score, tokenizer: &Tokenizer) {
         if let Some(scores) = &mut self.scores {
-            let id = self.prompt[scores.len()];
+            let id = self.prompt[self.virtual_tokens + scores.len()];
             scores.push(describe(tokenizer, id, Some(score)));
         }
     }
 
     /// Sends the scores of the prompt once all are known.
     pub fn tell_scores(&mut self) -> Result<(), Gone> {
-        match self
-            .scores
-            .take_if(|scores| scores.len() == self.prompt.len())
-        {
+        let all = self.asked().len();
+        match self.scores.take_if(|scores| scores.len() == all) {
             Some(tokens) => self.tell(Event::Prompt { tokens }),
             None => Ok(()),
         }
@@ -166,7 +179,8 @@ impl Request {
     pub fn begin(&mut self, found: usize) -> Option<usize> {
         self.seat.leave_queue();
         let first = self.cached.is_none();
-        first.then(|| *self.cached.insert(found.min(self.prompt.len())))
+        let found = self.shown(found);
+        first.then(|| *self.cached.insert(found))
     }
 
     /// One of its answers has computed `tokens` more and is at this position now. What those cost that no answer had
@@ -236,7 +250,7 @@ impl Request {
 
     fn usage(&self) -> Usage {
         Usage {
-            prompt: self.prompt.len(),
+            prompt: self.asked().len(),
             cached: self.cached.unwrap_or(0),
             generated: self.generated,
         }
@@ -245,7 +259,7 @@ impl Request {
     /// The tokens computed for it so far: less than its usage where it ends before all of its prompt was.
     pub fn spent(&self) -> Usage {
         Usage {
-            prompt: self.computed,
+            prompt: self.shown(self.computed),
             ..self.usage()
         }
     }

@@ -35,7 +35,7 @@ pub fn evaluate(
 ) -> Result<Option<Score>, Fault> {
     let (mut loss, mut right, mut tokens) = (0.0, 0usize, 0usize);
     for batch in examples.chunks(recipe.batch_size) {
-        for forward in forwards(batch, recipe) {
+        for forward in forwards(batch, recipe, adapters.virtual_tokens()) {
             if !go_on() {
                 return Ok(None);
             }

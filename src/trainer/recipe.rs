@@ -1,7 +1,7 @@
 //! From what a caller wishes to what will be done. Ranges and defaults are those of the settings' table; here is what
 //! holds between settings, the parent's shape, and what the model can read.
 
-use crate::domain::{Reason, Recipe};
+use crate::domain::{PromptInit, Reason, Recipe};
 
 pub use crate::domain::Wishes;
 
@@ -22,11 +22,16 @@ pub fn resolve(wishes: &Wishes, shape: Option<&Wishes>, context: usize) -> Resul
         return Err(Reason::field("steps", why));
     }
     let recipe = wishes.clone().complete(context);
+    check_virtual(&recipe, context)?;
     // What was made of the wishes keeps to the same ranges.
     Wishes::from(recipe.clone()).check()?;
-    if recipe.max_seq > context {
+    let taken = recipe.virtual_positions();
+    if recipe.max_seq > context - taken {
         let wished = recipe.max_seq;
-        let why = format!("{wished} is more than the {context} tokens the model can read");
+        let mut why = format!("{wished} is more than the {context} tokens the model can read");
+        if taken > 0 {
+            why += &format!(", of which virtual tokens take {taken}");
+        }
         return Err(Reason::field("max_seq", why));
     }
     // The optimizer divides by it in f32 wherever a weight has had no gradient yet, as A has before B has moved.
@@ -35,6 +40,31 @@ pub fn resolve(wishes: &Wishes, shape: Option<&Wishes>, context: usize) -> Resul
         return Err(Reason::field("adam_epsilon", why));
     }
     Ok(recipe)
+}
+
+/// What virtual tokens begin as, and whether they leave room for a text.
+fn check_virtual(recipe: &Recipe, context: usize) -> Result<(), Reason> {
+    let refuse = |field, why: &str| Err(Reason::field(field, why));
+    if recipe.virtual_positions() + 2 > context {
+        let why = format!("leave no room for a text: the model reads {context} tokens");
+        return refuse("virtual_tokens", &why);
+    }
+    if recipe.prefix_hidden.is_some() && !recipe.prefix_projection {
+        return refuse(
+            "prefix_hidden",
+            "is of a projection; say `prefix_projection` too",
+        );
+    }
+    match (recipe.prompt_init, &recipe.prompt_text) {
+        (PromptInit::Text, None) => refuse(
+            "prompt_text",
+            "must say the text that `prompt_init` speaks of",
+        ),
+        (PromptInit::Random, Some(_)) => {
+            refuse("prompt_text", "is not used where `prompt_init` is random")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Rows in a step, rows in a forward, and their ratio must agree; any two give the third.

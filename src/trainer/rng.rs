@@ -33,6 +33,13 @@ pub fn unit(rng: &mut impl RngCore) -> f32 {
     (rng.next_u32() >> 8) as f32 * (1.0 / (1u32 << 24) as f32)
 }
 
+/// From the standard normal distribution (Box and Muller).
+pub fn normal(rng: &mut impl RngCore) -> f32 {
+    let radius = (-2.0 * (1.0 - f64::from(unit(rng))).ln()).sqrt();
+    let angle = std::f64::consts::TAU * f64::from(unit(rng));
+    (radius * angle.cos()) as f32
+}
+
 /// Fisher–Yates; the bias of the multiply-shift draw is below 2⁻³² for any slice that fits in memory.
 pub fn shuffle<T>(items: &mut [T], rng: &mut impl RngCore) {
     for last in (1..items.len()).rev() {
@@ -64,6 +71,18 @@ mod tests {
         assert_ne!(
             first(1, Purpose::Order, &[3]),
             first(1, Purpose::Order, &[4])
+        );
+    }
+
+    #[test]
+    fn normal_draws_have_their_mean_and_spread() {
+        let mut words = stream(7, Purpose::Init, &[0]);
+        let draws: Vec<f64> = (0..20_000).map(|_| normal(&mut words).into()).collect();
+        let mean = draws.iter().sum::<f64>() / draws.len() as f64;
+        let spread = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / draws.len() as f64;
+        assert!(
+            mean.abs() < 0.03 && (spread - 1.0).abs() < 0.05,
+            "{mean} {spread}"
         );
     }
 

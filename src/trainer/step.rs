@@ -67,7 +67,9 @@ impl TrainState {
         let trained: usize = batch.iter().map(|example| example.trained()).sum();
         let share = 1.0 / trained.max(1) as f64;
         let (mut sums, mut loss) = (HashMap::new(), 0.0);
-        for (number, forward) in forwards(batch, recipe).iter().enumerate() {
+        let virtual_tokens = self.trainable.learning(None).virtual_tokens();
+        let forwards = forwards(batch, recipe, virtual_tokens);
+        for (number, forward) in forwards.iter().enumerate() {
             if !go_on() {
                 return Ok(None);
             }

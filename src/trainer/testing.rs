@@ -14,8 +14,9 @@ use crate::adapter::{
 use crate::device::{Array, Result};
 use crate::domain::Recipe;
 use crate::kernels::loss::log_softmax;
-use crate::kernels::op::{Op, Run, Value, Wants};
+use crate::kernels::op::{Run, Value};
 use crate::kernels::quant::{Format, Layer, Matrix};
+use crate::kernels::tanh::Tanh;
 use crate::model::Pack;
 
 pub const VOCAB: usize = 19;
@@ -71,6 +72,7 @@ impl Toy {
         methods::Fitting {
             sites: &self.sites,
             weights: self,
+            tokenizer: None,
         }
     }
 
@@ -83,26 +85,6 @@ impl Toy {
             max_rank: 64,
             precision: Precision::Exact,
         }
-    }
-}
-
-/// tanh, element by element.
-struct Tanh;
-
-impl Op for Tanh {
-    /// The result.
-    type Saved = Array;
-
-    fn forward(&self, inputs: &[&Array], _: Wants) -> Result<(Array, Array)> {
-        let mut y = inputs[0].clone();
-        y.values_mut().iter_mut().for_each(|y| *y = y.tanh());
-        Ok((y.clone(), y))
-    }
-
-    fn backward(&self, y: Array, mut grad: Array, _: Wants) -> Result<Vec<Option<Array>>> {
-        let values = grad.values_mut().iter_mut().zip(y.values());
-        values.for_each(|(grad, y)| *grad *= 1.0 - y * y);
-        Ok(vec![Some(grad)])
     }
 }
 
@@ -122,6 +104,8 @@ impl BaseWeights for Toy {
         BaseShape {
             layers: 1,
             hidden: HIDDEN,
+            heads: 1,
+            key_heads: 1,
             key_width: HIDDEN,
             vocab: VOCAB,
             tied: false,

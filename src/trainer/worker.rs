@@ -1,5 +1,6 @@
 //! The one thread that trains: takes waiting jobs in their order and runs each to its end, an interruption or a fault.
 
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -206,9 +207,14 @@ impl Worker<'_> {
         }
         let kept = Artefacts::within(&self.shared.job_folder(&job.view.id));
         let mut files = peft::Files::new();
-        for name in [peft::CONFIG_FILE, peft::WEIGHTS_FILE] {
-            let bytes = kept.read(PARENT, name, u64::MAX)?;
-            files.insert(name.to_owned(), bytes.into());
+        for name in [peft::CONFIG_FILE, peft::WEIGHTS_FILE, peft::ENCODER_FILE] {
+            match kept.read(PARENT, name, u64::MAX) {
+                Ok(bytes) => drop(files.insert(name.to_owned(), bytes.into())),
+                // Few adapters have one.
+                Err(fault) if fault.kind() == ErrorKind::NotFound && name == peft::ENCODER_FILE => {
+                }
+                Err(fault) => return Err(fault.into()),
+            }
         }
         let exact = Fit {
             precision: Precision::Exact,

@@ -4,8 +4,12 @@ mod dense;
 mod dora;
 mod ia3;
 mod lora;
+mod prefix;
+mod prompt;
 
 pub use dense::Dense;
 pub use dora::Dora;
 pub use ia3::Ia3;
 pub use lora::Lora;
+pub use prefix::Prefix;
+pub use prompt::Prompt;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{CONFIG_FILE, Files, WEIGHTS_FILE};
+use super::{CONFIG_FILE, ENCODER_FILE, Files, WEIGHTS_FILE};
 use crate::domain::Generation;
 use crate::kernels::pool;
 
@@ -11,13 +11,17 @@ use crate::kernels::pool;
 const SLICE: usize = 256 << 10;
 
 /// BLAKE3 over the configuration in canonical form and the bytes of the weights. `adapterd.json` has no part in it: it
-/// tells how an adapter came about, not what it computes.
+/// tells how an adapter came about, not what it computes. What made a prefix has one: it is what training goes on from.
 pub fn generation(files: &Files) -> Generation {
     let mut hasher = blake3::Hasher::new_derive_key("adapterd adapter generation v1");
     let of = |name| files.get(name).cloned().unwrap_or_default();
     let config = of(CONFIG_FILE);
     let canonical = canonical(&config).map_or(config, Bytes::from);
-    for part in [canonical, of(WEIGHTS_FILE)] {
+    let encoder = files.get(ENCODER_FILE).cloned();
+    for part in [Some(canonical), Some(of(WEIGHTS_FILE)), encoder]
+        .into_iter()
+        .flatten()
+    {
         hasher.update(&(part.len() as u64).to_le_bytes());
         for slice in part.chunks(SLICE) {
             hasher.update(slice);

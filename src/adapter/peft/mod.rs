@@ -6,6 +6,7 @@ mod dense;
 mod generation;
 mod ia3;
 mod lora;
+mod prompt_learning;
 mod provenance;
 mod read;
 mod targets;
@@ -23,6 +24,10 @@ pub use dense::{DenseSettings, dense_files};
 pub use generation::generation;
 pub use ia3::{Ia3, Ia3Settings, Ia3Site, factor_name};
 pub use lora::{LoraResume, LoraSettings, LoraSite, scale};
+pub use prompt_learning::{
+    ENCODER_NAMES, Encoder, PROMPT_EMBEDDINGS, PrefixResume, PromptResume, parse_prefix,
+    parse_prompt, prefix_files, prompt_files,
+};
 pub use provenance::Provenance;
 pub use read::{read, read_known};
 pub use targets::{Selection, WholePath};
@@ -32,8 +37,12 @@ pub use write::{Lora, write};
 pub const CONFIG_FILE: &str = "adapter_config.json";
 pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
 pub const PROVENANCE_FILE: &str = "adapterd.json";
+/// What made a prefix, where it was trained through a projection: PEFT stores only the result.
+pub const ENCODER_FILE: &str = "prefix_encoder.safetensors";
+/// All of them; the last two may be absent.
+pub const FOLDER_FILES: [&str; 4] = [CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE, ENCODER_FILE];
 
-/// A folder's files by name. Names other than the three above are ignored. They may be parts of one upload, all of which
+/// A folder's files by name. Names other than those above are ignored. They may be parts of one upload, all of which
 /// stays in memory as long as any of them.
 pub type Files = BTreeMap<String, Bytes>;
 

@@ -1,7 +1,8 @@
 //! A folder's files to an adapter, or the one reason why not.
 
 use super::{
-    CONFIG_FILE, ConfigFile, Files, PROVENANCE_FILE, Provenance, Tensors, WEIGHTS_FILE, generation,
+    CONFIG_FILE, ConfigFile, ENCODER_FILE, Files, PROVENANCE_FILE, Provenance, Tensors,
+    WEIGHTS_FILE, generation,
 };
 use crate::adapter::catalogue::{Folder, kind_of};
 use crate::adapter::{Adapter, AdapterFault, Fit};
@@ -48,9 +49,12 @@ fn read_named(
         Provenance::parse(provenance)?.check_base(&fit.base_digest)?;
     }
     let kind = kind_of(&config)?;
+    let encoder = files.get(ENCODER_FILE);
+    let encoder = encoder.map(|bytes| Tensors::parse(ENCODER_FILE, bytes));
     let folder = Folder {
         config,
         weights: Tensors::parse(WEIGHTS_FILE, weights)?,
+        encoder: encoder.transpose()?,
     };
     let parts = kind.read(&folder, fit)?;
     Ok(Adapter::new(name(), kind.name(), parts))

@@ -18,7 +18,7 @@ use super::{Range, Reason};
 pub use recipe::{Recipe, TABLE, Wishes};
 pub use stages::{Layers, Stage, Stages};
 pub(crate) use table::each_setting;
-pub use values::{Checkpointing, Method, Named, Schedule, Targets};
+pub use values::{Checkpointing, Method, Named, PromptInit, Schedule, Targets};
 
 /// A row of the table.
 pub struct Setting {

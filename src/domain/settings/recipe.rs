@@ -8,7 +8,7 @@ use super::Kind::{
 };
 use super::stages::Stages;
 use super::table::each_setting;
-use super::values::{Checkpointing, Method, Named, Schedule, Targets};
+use super::values::{Checkpointing, Method, Named, PromptInit, Schedule, Targets};
 use super::{Group, Kind, Said, Setting};
 use crate::domain::{Range, Reason};
 
@@ -16,6 +16,8 @@ const ALL: &[Method] = &[
     Method::Lora,
     Method::Dora,
     Method::Ia3,
+    Method::Prefix,
+    Method::Prompt,
     Method::Modules,
     Method::Staged,
     Method::Full,
@@ -24,6 +26,11 @@ const ALL: &[Method] = &[
 const ON_LINEARS: &[Method] = &[Method::Lora, Method::Dora, Method::Ia3];
 /// Methods whose update is a product of two narrow matrices.
 const LOW_RANK: &[Method] = &[Method::Lora, Method::Dora];
+
+/// Methods that put virtual tokens before every text.
+const VIRTUAL: &[Method] = &[Method::Prefix, Method::Prompt];
+const PREFIX: &[Method] = &[Method::Prefix];
+const PROMPT: &[Method] = &[Method::Prompt];
 
 const MODULES: &[Method] = &[Method::Modules];
 const STAGED: &[Method] = &[Method::Staged];
@@ -60,8 +67,19 @@ fn targets(wishes: &Wishes, _: usize) -> Targets {
     })
 }
 
-fn max_seq(_: &Wishes, context: usize) -> usize {
-    context.min(2048)
+fn prompt_init(wishes: &Wishes, _: usize) -> PromptInit {
+    match wishes.prompt_text {
+        Some(_) => PromptInit::Text,
+        None => PromptInit::Random,
+    }
+}
+
+fn max_seq(wishes: &Wishes, context: usize) -> usize {
+    let taken = match wishes.method {
+        Some(method) if VIRTUAL.contains(&method) => wishes.virtual_tokens.unwrap_or_default(),
+        _ => 0,
+    };
+    context.saturating_sub(taken).min(2048)
 }
 
 fn epochs(wishes: &Wishes, _: usize) -> Option<f64> {
@@ -184,6 +202,16 @@ impl Wishes {
     }
 }
 
+impl Recipe {
+    /// Positions that virtual tokens take before every text.
+    pub fn virtual_positions(&self) -> usize {
+        match VIRTUAL.contains(&self.method) {
+            true => self.virtual_tokens,
+            false => 0,
+        }
+    }
+}
+
 impl From<Wishes> for Recipe {
     fn from(wishes: Wishes) -> Self {
         wishes.complete(usize::MAX)
@@ -272,6 +300,7 @@ values! {
     Stages, stages => Said::Text(stages.text());
     Method, choice => Said::Text(choice.name());
     Schedule, choice => Said::Text(choice.name());
+    PromptInit, choice => Said::Text(choice.name());
     Checkpointing, choice => Said::Text(choice.name());
     Targets, targets => match targets {
         Targets::List(names) => Said::List(names),

@@ -25,6 +25,13 @@ LowRank {
     dropout             as dropout:       f64,            BELOW_ONE,                         Is(0.0),                                        LOW_RANK, "Probability of dropping an input of the update";
     targets             as targets:       Targets,        Modules,                           Made("all-linear; k, v and down for ia3", targets), ON_LINEARS, "Modules to adapt: a list of names, a regular expression over whole paths, or all-linear";
 }
+Virtual {
+    virtual_tokens      as virtual_tokens: usize,         Whole(1, 4096),                    Is(20),                                         VIRTUAL,  "Learned tokens before every prompt";
+    prefix_projection   as prefix_projection: bool,       Flag,                              Is(false),                                      PREFIX,   "Learn keys and values through a projection of one embedding a token";
+    prefix_hidden       as prefix_hidden: Option<usize>,  Whole(1, 1 << 20),                 Made("the width of a layer's keys", nothing),   PREFIX,   "Inner width of that projection";
+    prompt_init         as prompt_init:   PromptInit,     Choice(PromptInit::NAMES),         Made("text with prompt_text, else random", prompt_init), PROMPT, "What the tokens begin as";
+    prompt_text         as prompt_text:   Option<String>, Text,                              Made("none", nothing),                          PROMPT,   "Text whose embeddings they begin as, repeated or cut to their number";
+}
 Whole {
     train_modules       as train_modules: Option<Targets>, Modules,                         Made("every module of the layers", nothing),    MODULES,  "What to train: attention, ffn, embeddings, head, norms, names or a regular expression, several with commas";
     train_layers        as train_layers:  Option<String>, Text,                             Made("every layer", nothing),                   MODULES,  "Layers to train, such as 0-3,11";

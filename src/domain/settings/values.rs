@@ -40,7 +40,8 @@ macro_rules! choices {
 }
 
 choices! {
-    Method { Lora "lora" Dora "dora" Ia3 "ia3" Modules "modules" Staged "staged" Full "full" }
+    Method { Lora "lora" Dora "dora" Ia3 "ia3" Prefix "prefix" Prompt "prompt" Modules "modules" Staged "staged" Full "full" }
+    PromptInit { Random "random" Text "text" }
     Checkpointing { Off "off" On "on" }
     Schedule { Linear "linear" Cosine "cosine" Constant "constant" }
 }

@@ -47,9 +47,10 @@ impl<F: Forward> Engine<F> {
                 continue;
             };
             let reason = Reason::PromptTooLong {
-                tokens: request.prompt.len(),
+                tokens: request.asked().len(),
                 wanted: request.max_tokens(),
                 limit: self.pool.total() * self.pool.block_size(),
+                virtual_tokens: request.virtual_tokens,
             };
             self.fail(number, reason);
         }

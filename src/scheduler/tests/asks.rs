@@ -41,7 +41,7 @@ pub fn asks(
 ) -> impl Strategy<Value = Ask> {
     let n = prop_oneof![3 => Just(1u32), 1 => 2u32..5];
     let scored = prop::bool::weighted(0.4);
-    let adapter = prop::option::of(0u64..3);
+    let adapter = prop::option::of(0..ADAPTERS);
     let what = (prompt, sampling, n, scored, adapter);
     (what, 0usize..20).prop_map(|((prompt, sampling, n, scored, adapter), arrives)| Ask {
         prompt,

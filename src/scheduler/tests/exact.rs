@@ -12,7 +12,7 @@ use super::super::observe::{Observe, Unobserved};
 use super::asks::{Ask, asks, kindred, sampling};
 use super::real::Real;
 use super::toy::*;
-use crate::adapter::{SiteShape, peft, testing};
+use crate::adapter::{BaseWeights, Fit, SiteShape, peft, testing};
 use crate::domain::{Sampling, Targets};
 use crate::kernels::quant::Format;
 use crate::model::arch::LLAMA;
@@ -69,19 +69,30 @@ static MODELS: LazyLock<[Real; 4]> = LazyLock::new(|| {
     })
 });
 
-/// Adapters of different ranks on every linear layer.
+/// Adapters of different ranks on every linear layer, a prefix and a prompt.
 fn adapter(number: u64) -> Lease {
-    let sites: &[SiteShape] = MODELS[0].0.sites();
-    let mut settings = testing::settings(Targets::Pattern("all-linear".into()));
-    settings.rank = 3 + 5 * number as usize;
-    let weights = testing::weights(&settings, sites, number);
-    let lora = peft::Lora {
-        settings: &settings,
-        base_name: "tiny",
-        weights: &weights,
-        magnitudes: &BTreeMap::new(),
+    let model = &*MODELS[0].0;
+    let sites: &[SiteShape] = model.sites();
+    let files = match number {
+        3 => testing::prefix_for(model.shape(), number),
+        4 => testing::prompt_for(model.shape(), number),
+        _ => {
+            let mut settings = testing::settings(Targets::Pattern("all-linear".into()));
+            settings.rank = 3 + 5 * number as usize;
+            let lora = peft::Lora {
+                settings: &settings,
+                base_name: "tiny",
+                weights: &testing::weights(&settings, sites, number),
+                magnitudes: &BTreeMap::new(),
+            };
+            lora.files().unwrap()
+        }
     };
-    let adapter = peft::read(&lora.files().unwrap(), &testing::fit(sites)).unwrap();
+    let fit = Fit {
+        weights: model,
+        ..testing::fit(sites)
+    };
+    let adapter = peft::read(&files, &fit).unwrap();
     Lease::apart(format!("adapter-{number}").parse().unwrap(), adapter)
 }
 
@@ -168,7 +179,7 @@ proptest! {
             step_tokens: rows + more_tokens,
             scored: 5,
             // The longest request just fits.
-            blocks: 76usize.div_ceil(block_size) + more_blocks,
+            blocks: 79usize.div_ceil(block_size) + more_blocks,
             block_size,
         };
         let speculation = if speculates { Speculation::Always } else { Speculation::Off };
@@ -192,7 +203,7 @@ fn hits_guesses_and_preemption_change_no_bit() {
             },
             n: 1,
             scored: number == 5,
-            adapter: u64::from(number % 4).checked_sub(1),
+            adapter: u64::from(number % 6).checked_sub(1),
             arrives: number as usize / 2 * 3,
         })
         .collect();

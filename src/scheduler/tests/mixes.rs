@@ -25,7 +25,7 @@ fn shape() -> impl Strategy<Value = Shape> {
             step_tokens: rows + more_tokens,
             scored,
             // The longest request just fits.
-            blocks: 70usize.div_ceil(block_size) + more_blocks,
+            blocks: 73usize.div_ceil(block_size) + more_blocks,
             block_size,
         },
     )

@@ -13,3 +13,4 @@ mod single;
 mod speculation;
 mod thread;
 mod toy;
+mod virtual_tokens;

@@ -39,7 +39,7 @@ impl Forward for Real {
 }
 
 /// A decoder with random weights, of the shapes that `lease` has adapters for.
-fn model() -> Real {
+pub fn model() -> Real {
     let spec = Spec {
         arch: &LLAMA,
         hidden: 16,
@@ -80,7 +80,7 @@ fn request(number: u64) -> Draft {
     Draft {
         n: 1 + (number % 3) as u32,
         prompt_logprobs: number.is_multiple_of(2),
-        lease: (number % 4).checked_sub(1).map(lease),
+        lease: (number % (ADAPTERS + 1)).checked_sub(1).map(lease),
         ..draft(&prompt, sampling)
     }
 }

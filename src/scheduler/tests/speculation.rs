@@ -153,7 +153,7 @@ proptest! {
             step_tokens: 5 + more_tokens,
             scored: 4,
             // The longest request just fits.
-            blocks: 70usize.div_ceil(block_size) + more_blocks,
+            blocks: 73usize.div_ceil(block_size) + more_blocks,
             block_size,
         };
         let drafts = || asks.iter().map(Ask::draft);

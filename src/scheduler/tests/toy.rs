@@ -343,9 +343,17 @@ pub fn draft(prompt: &[u32], sampling: Sampling) -> Draft {
     }
 }
 
+/// Numbers of adapters that [`lease`] knows; those from `WITH_VIRTUAL` on put virtual tokens before every prompt.
+pub const ADAPTERS: u64 = 5;
+pub const WITH_VIRTUAL: u64 = 3;
+
 /// One of a few adapters; the same number is the same generation.
 pub fn lease(number: u64) -> Lease {
-    let files = testing::specimen(1, number);
+    let files = match number {
+        3 => testing::prefix_specimen(number),
+        4 => testing::prompt_specimen(number),
+        _ => testing::specimen(1, number),
+    };
     let adapter = peft::read(&files, &testing::fit(&testing::sites(1))).unwrap();
     Lease::apart(format!("adapter-{number}").parse().unwrap(), adapter)
 }

@@ -4,6 +4,7 @@
 //! how many forwards a step takes and never what it learns.
 
 use super::{Example, Sequence};
+use crate::adapter;
 use crate::domain::Recipe;
 use crate::model::Pack;
 
@@ -19,12 +20,17 @@ pub struct Forward {
 
 impl Forward {
     /// The last token predicts nothing that is trained, so it is left out.
-    fn push(&mut self, sequence: &Sequence) {
-        let start = self.pack.tokens.len();
+    fn push(&mut self, sequence: &Sequence, virtual_tokens: usize) {
+        let first = self.pack.tokens.len();
+        let start = first + virtual_tokens;
         let fed = sequence.tokens.len() - 1;
+        self.pack
+            .tokens
+            .extend(adapter::virtual_tokens(virtual_tokens));
         self.pack.tokens.extend_from_slice(&sequence.tokens[..fed]);
-        self.pack.ranges.push(start..start + fed);
-        self.pack.lengths.push(sequence.tokens.len());
+        self.pack.ranges.push(first..start + fed);
+        let length = virtual_tokens + sequence.tokens.len();
+        self.pack.lengths.push(length);
         for at in sequence.spans.iter().cloned().flatten() {
             self.rows.push((start + at - 1) as u32);
             self.targets.push(sequence.tokens[at]);
@@ -33,12 +39,16 @@ impl Forward {
 }
 
 /// Lays `examples` out: with `pack`, several records share a row of up to `max_seq` tokens (first fit); without, a row is
-/// a record. `micro_batch` rows make a forward.
-pub fn forwards(examples: &[&Example], recipe: &Recipe) -> Vec<Forward> {
-    let room = if recipe.pack { recipe.max_seq } else { 0 };
+/// a record. `micro_batch` rows make a forward. Before each record come so many virtual tokens, for which a row has room
+/// once.
+pub fn forwards(examples: &[&Example], recipe: &Recipe, virtual_tokens: usize) -> Vec<Forward> {
+    let room = match recipe.pack {
+        true => recipe.max_seq + virtual_tokens,
+        false => 0,
+    };
     let mut rows: Vec<(usize, Vec<&Sequence>)> = Vec::new();
     for example in examples {
-        let tokens = example.tokens();
+        let tokens = example.tokens() + virtual_tokens * example.sequences.len();
         match rows.iter_mut().find(|(used, _)| used + tokens <= room) {
             Some((used, row)) => {
                 *used += tokens;
@@ -52,7 +62,7 @@ pub fn forwards(examples: &[&Example], recipe: &Recipe) -> Vec<Forward> {
             let mut forward = Forward::default();
             rows.iter()
                 .flat_map(|(_, row)| row)
-                .for_each(|sequence| forward.push(sequence));
+                .for_each(|sequence| forward.push(sequence, virtual_tokens));
             forward
         })
         .collect()
@@ -89,7 +99,7 @@ mod tests {
     #[test]
     fn every_trained_token_is_predicted_from_the_token_before_it() {
         let (a, b) = (example(100, 5, 3), example(200, 4, 1));
-        let forwards = forwards(&[&a, &b], &recipe(true, 1));
+        let forwards = forwards(&[&a, &b], &recipe(true, 1), 0);
         assert_eq!(forwards.len(), 1);
         let forward = &forwards[0];
         assert_eq!(forward.pack.ranges, [0..4, 4..7]);
@@ -113,11 +123,35 @@ mod tests {
             targets.sort_unstable();
             targets
         };
-        let packed = forwards(&examples, &recipe(true, 1));
-        let apart = forwards(&examples, &recipe(false, 1));
+        let packed = forwards(&examples, &recipe(true, 1), 0);
+        let apart = forwards(&examples, &recipe(false, 1), 0);
         assert_eq!((packed.len(), apart.len()), (2, 4));
         assert!(packed.iter().all(|f| f.pack.tokens.len() <= 10));
         assert_eq!(learned(&packed), learned(&apart));
-        assert_eq!(forwards(&examples, &recipe(false, 2)).len(), 2);
+        assert_eq!(forwards(&examples, &recipe(false, 2), 0).len(), 2);
+    }
+
+    #[test]
+    fn every_record_has_virtual_tokens_of_its_own() {
+        let (a, b, c) = (example(100, 5, 3), example(200, 4, 1), example(300, 9, 2));
+        let forwards = forwards(&[&a, &b, &c], &recipe(true, 1), 3);
+        // A row has room for ten tokens and three virtual ones, so the first two share none.
+        assert_eq!(forwards.len(), 3);
+        for (forward, example) in forwards.iter().zip([&a, &b, &c]) {
+            let tokens = &example.sequences[0].tokens;
+            let fed = tokens.len() - 1;
+            assert_eq!(forward.pack.tokens[3..], tokens[..fed]);
+            let before: Vec<u32> = adapter::virtual_tokens(3).collect();
+            assert_eq!(forward.pack.tokens[..3], before);
+            assert_eq!(forward.pack.ranges, [0..3 + fed]);
+            assert_eq!(forward.pack.lengths, [3 + tokens.len()]);
+            for (&row, &target) in forward.rows.iter().zip(&forward.targets) {
+                assert_eq!(forward.pack.tokens[row as usize] + 1, target);
+            }
+        }
+        let both = super::forwards(&[&a, &b], &recipe(true, 1), 2);
+        assert_eq!(both.len(), 2, "9 tokens and twice 2 are more than 12");
+        let both = super::forwards(&[&a, &b], &recipe(true, 1), 1);
+        assert_eq!(both[0].pack.ranges, [0..5, 5..9]);
     }
 }

@@ -8,6 +8,8 @@ mod dense;
 mod ia3;
 mod lora;
 mod masks;
+mod prefix;
+mod prompt;
 
 use std::sync::Arc;
 
@@ -17,6 +19,7 @@ use crate::device::Result;
 use crate::domain::{self, Reason, Recipe, Wishes};
 use crate::kernels::tape::Parameter;
 use crate::model::Base;
+use crate::text::Tokenizer;
 
 pub use masks::Masks;
 
@@ -26,6 +29,8 @@ pub struct Fitting<'a> {
     /// Every linear layer that an adapter can change.
     pub sites: &'a [SiteShape],
     pub weights: &'a dyn BaseWeights,
+    /// Where texts have to become tokens.
+    pub tokenizer: Option<&'a Tokenizer>,
 }
 
 impl<'a> Fitting<'a> {
@@ -33,6 +38,7 @@ impl<'a> Fitting<'a> {
         Self {
             sites: base.model.sites(),
             weights: &base.model,
+            tokenizer: Some(&base.tokenizer),
         }
     }
 }
@@ -145,10 +151,12 @@ impl dyn Trainable {
 }
 
 /// Every method that is trained.
-static CATALOGUE: [&dyn Kind; 6] = [
+static CATALOGUE: [&dyn Kind; 8] = [
     &lora::LORA,
     &lora::DORA,
     &ia3::Kind,
+    &prefix::Kind,
+    &prompt::Kind,
     &dense::MODULES,
     &dense::STAGED,
     &dense::FULL,

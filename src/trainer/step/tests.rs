@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::adapter::peft;
-use crate::adapter::{Fit, Precision, Routed, Unadapted};
+use crate::adapter::{Fit, Precision, Routed, Unadapted, virtual_tokens};
 use crate::domain::{Method, Named, Stages, Targets, Wishes};
 use crate::kernels::op::Run;
 use crate::kernels::quant::Format;
@@ -32,11 +32,15 @@ fn fit(base: &Base, precision: Precision) -> Fit<'_> {
 /// One of each method, as fresh jobs begin with them.
 fn fresh(base: &Base) -> Vec<(Method, Box<dyn Trainable>)> {
     let methods = Method::NAMES.iter().filter_map(|name| Method::named(name));
+    let methods = methods.map(|method| (method, false));
     methods
-        .map(|method| {
+        .chain([(Method::Prefix, true)])
+        .map(|(method, is_projected)| {
             let mut wishes = Wishes {
                 method: Some(method),
                 seed: Some(1),
+                prefix_projection: is_projected.then_some(true),
+                prefix_hidden: is_projected.then_some(7),
                 ..Wishes::default()
             };
             match method {
@@ -76,13 +80,19 @@ fn moved(base: &Base) -> Vec<(Method, Box<dyn Trainable>)> {
     all
 }
 
-fn pack() -> (Pack, Vec<u32>) {
+/// Two records, each after virtual tokens where the adapter has some.
+fn pack(adapters: &dyn Adapt) -> (Pack, Vec<u32>) {
+    let own = adapters.virtual_tokens();
     let tokens: Vec<u32> = (0..24).map(|i| 3 + i * 5 % 200).collect();
-    let targets = tokens.iter().map(|id| id + 1).collect();
+    let [first, second] = [&tokens[..10], &tokens[10..]];
+    let both = [first, second].map(|record| virtual_tokens(own).chain(record.iter().copied()));
+    let middle = own + first.len();
+    let tokens: Vec<u32> = both.into_iter().flatten().collect();
+    let targets = (0..tokens.len() as u32).map(|i| 4 + i * 5 % 200).collect();
     (
         Pack {
+            ranges: vec![0..middle, middle..tokens.len()],
             tokens,
-            ranges: vec![0..10, 10..24],
             lengths: vec![],
         },
         targets,
@@ -119,8 +129,8 @@ fn gradients(
     trainable: &dyn Trainable,
     recomputes: bool,
 ) -> HashMap<ParameterId, Array> {
-    let (pack, targets) = pack();
     let learning = trainable.learning(None);
+    let (pack, targets) = pack(&*learning);
     let tape = match recomputes {
         true => Tape::recomputing(&Device::Host),
         false => Tape::new(&Device::Host),
@@ -140,8 +150,8 @@ fn gradients(
 #[test]
 fn a_gradient_is_the_slope_of_the_loss() {
     let base = base(Quant::To(Format::F32));
-    let (pack, targets) = pack();
     for (method, trainable) in moved(&base) {
+        let (pack, targets) = pack(&*trainable.learning(None));
         let gradients = gradients(&base, &*trainable, false);
         let loss = || -> f64 {
             let (run, learning) = (Run::host(), trainable.learning(None));
@@ -183,13 +193,16 @@ fn a_gradient_is_the_slope_of_the_loss() {
 #[test]
 fn a_fresh_adapter_changes_nothing() {
     let base = base(Quant::To(Format::F32));
-    let (pack, _) = pack();
+    let (pack, _) = pack(&Unadapted);
     let learn = |adapters: &dyn Adapt| {
         let hidden = base.model.learn(Run::host(), &pack, adapters).unwrap();
         hidden.into_array()
     };
     let plain = learn(&Unadapted);
-    for (method, trainable) in fresh(&base) {
+    // Virtual tokens are there from the beginning.
+    let fresh = fresh(&base).into_iter();
+    let neutral = |trainable: &dyn Trainable| trainable.learning(None).virtual_tokens() == 0;
+    for (method, trainable) in fresh.filter(|(_, trainable)| neutral(&**trainable)) {
         let served = trainable.served(&fit(&base, Precision::Bf16)).unwrap();
         assert_eq!(learn(&served.unwrap()), plain, "{method:?}");
         let learned = learn(&*trainable.learning(None));
@@ -212,13 +225,13 @@ fn what_is_learned_is_what_is_served() {
         (Format::Q8_0, Precision::Exact),
     ] {
         let base = base(Quant::To(quant));
-        let (pack, _) = pack();
-        let learn = |adapters: &dyn Adapt| {
-            let hidden = base.model.learn(Run::host(), &pack, adapters).unwrap();
-            hidden.into_array()
-        };
-        let plain = learn(&Unadapted);
         for (method, trainable) in moved(&base) {
+            let (pack, _) = pack(&*trainable.learning(None));
+            let learn = |adapters: &dyn Adapt| {
+                let hidden = base.model.learn(Run::host(), &pack, adapters).unwrap();
+                hidden.into_array()
+            };
+            let plain = learn(&Unadapted);
             let learned = learn(&*trainable.learning(None));
             let scored = learn(&trainable.served(&fit(&base, precision)).unwrap().unwrap());
             let files = trainable.files("base").unwrap();
