@@ -4,23 +4,24 @@ use std::any::Any;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::kinds::{Dense, Dora, Ia3, Lora, Prefix, Prompt};
+use super::kinds::{Bottleneck, Dense, Dora, Ia3, Lora, Prefix, Prompt};
 use super::peft::{ConfigFile, Tensors};
 use super::{AdapterFault, Change, Fit, Scales, SiteMap};
 use crate::kernels::segmented::LowRank;
 
 /// Every kind that is served.
-pub static CATALOGUE: [&dyn AdapterKind; 6] = [&Lora, &Dora, &Ia3, &Dense, &Prefix, &Prompt];
+pub static CATALOGUE: [&dyn AdapterKind; 7] =
+    [&Lora, &Dora, &Ia3, &Bottleneck, &Dense, &Prefix, &Prompt];
 
 /// A way to change the base: how its folder is recognised and checked.
 pub trait AdapterKind: Sync {
     /// As shown to users: `lora`.
     fn name(&self) -> &'static str;
 
-    /// The value of `peft_type` that marks a folder of this kind.
-    fn peft_type(&self) -> &'static str;
+    /// The value of `peft_type` that marks a folder of this kind; `None` where its layout has no such key.
+    fn peft_type(&self) -> Option<&'static str>;
 
-    /// Of kinds with the same `peft_type`, whether a folder is of this one.
+    /// Of kinds with the same `peft_type`, or without, whether a folder is of this one.
     fn is(&self, _config: &ConfigFile) -> Result<bool, AdapterFault> {
         Ok(true)
     }
@@ -55,15 +56,19 @@ pub struct Parts {
 /// The row whose folders carry this `peft_type`.
 pub fn kind_of(config: &ConfigFile) -> Result<&'static dyn AdapterKind, AdapterFault> {
     const FIELD: &str = "peft_type";
-    let Some(name) = config.text(FIELD)? else {
-        return Err(AdapterFault::new(FIELD, "is missing"));
-    };
+    let name = config.text(FIELD)?;
     for kind in CATALOGUE {
         if kind.peft_type() == name && kind.is(config)? {
             return Ok(kind);
         }
     }
-    let known: BTreeSet<_> = CATALOGUE.iter().map(|kind| kind.peft_type()).collect();
+    let Some(name) = name else {
+        return Err(AdapterFault::new(FIELD, "is missing"));
+    };
+    let known: BTreeSet<_> = CATALOGUE
+        .iter()
+        .filter_map(|kind| kind.peft_type())
+        .collect();
     let known: Vec<_> = known.into_iter().collect();
     let why = format!(
         "`{name}` is not supported; served are: {}",

@@ -10,15 +10,16 @@ use serde_json::{Value, json};
 use super::catalogue::CATALOGUE;
 use super::peft::{
     CONFIG_FILE, ENCODER_FILE, ENCODER_NAMES, Files, PROMPT_EMBEDDINGS, PROVENANCE_FILE,
-    PrefixResume, PromptResume, WEIGHTS_FILE, read,
+    PrefixResume, PromptResume, WEIGHTS_FILE, WEIGHTS_FILES, read,
 };
 use super::testing::{
-    BASE_DIGEST, VIRTUAL, dense_specimen, dora_specimen, fit, ia3_specimen, prefix_specimen,
-    prompt_specimen, sites, specimen,
+    BASE_DIGEST, VIRTUAL, bottleneck_specimen, dense_specimen, dora_specimen, fit, ia3_specimen,
+    prefix_specimen, prompt_specimen, sites, specimen,
 };
-use super::{Adapt, Adapter, AdapterFault, Routed, packed};
+use super::{Adapt, Adapter, AdapterFault, Part, Routed, Sublayer, packed};
 use crate::device::Array;
-use crate::kernels::op::Run;
+use crate::domain::Placement;
+use crate::kernels::op::{Run, Value as Passed};
 use crate::kernels::quant::{Format, Layer, Matrix};
 
 const LAYERS: usize = 2;
@@ -29,10 +30,20 @@ fn specimens() -> Vec<(&'static str, Files)> {
         ("lora", specimen(LAYERS, 5)),
         ("dora", dora_specimen(LAYERS, 7)),
         ("ia3", ia3_specimen(LAYERS, 6)),
+        (
+            "bottleneck",
+            bottleneck_specimen(LAYERS, Placement::Double, 8),
+        ),
         ("dense", dense_specimen()),
         ("prefix", prefix_specimen(8)),
         ("prompt", prompt_specimen(9)),
     ]
+}
+
+/// The name its weights have.
+fn weights_file(files: &Files) -> &'static str {
+    let mut names = WEIGHTS_FILES.into_iter();
+    names.find(|name| files.contains_key(*name)).unwrap()
 }
 
 fn refusal(files: &Files) -> AdapterFault {
@@ -57,7 +68,7 @@ fn with_key(files: &Files, key: &str, value: Value) -> Files {
 type Arrays = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
 fn with_tensors(files: &Files, change: impl FnOnce(&mut Arrays)) -> Files {
-    let read = SafeTensors::deserialize(&files[WEIGHTS_FILE]).unwrap();
+    let read = SafeTensors::deserialize(&files[weights_file(files)]).unwrap();
     let mut arrays: Arrays = read
         .iter()
         .map(|(name, view)| {
@@ -76,12 +87,12 @@ fn with_tensors(files: &Files, change: impl FnOnce(&mut Arrays)) -> Files {
     });
     let bytes = safetensors::serialize(views, None::<HashMap<String, String>>).unwrap();
     let mut files = files.clone();
-    files.insert(WEIGHTS_FILE.to_owned(), bytes.into());
+    files.insert(weights_file(&files).to_owned(), bytes.into());
     files
 }
 
 fn tensor_names(files: &Files) -> Vec<String> {
-    SafeTensors::deserialize(&files[WEIGHTS_FILE])
+    SafeTensors::deserialize(&files[weights_file(files)])
         .unwrap()
         .names()
         .into_iter()
@@ -99,9 +110,9 @@ fn every_kind_has_a_specimen_that_reads() {
             .unwrap_or_else(|| panic!("no specimen of {}", kind.name()));
         let adapter = accepted(files);
         assert_eq!(adapter.kind(), kind.name());
-        // Virtual tokens stand before the first layer, or beside all.
+        // Bottlenecks stand behind sublayers, virtual tokens before the first layer or beside all.
         let sites = match adapter.virtual_tokens() {
-            0 => 7 * LAYERS,
+            0 if kind.name() != "bottleneck" => 7 * LAYERS,
             _ => 0,
         };
         assert!(adapter.bytes() > 0 && adapter.sites().count() == sites);
@@ -196,16 +207,17 @@ fn weights_that_would_drown_the_base_are_refused_by_name() {
 #[test]
 fn a_file_cut_anywhere_or_of_another_format_is_refused() {
     for (_, files) in specimens() {
-        let weights = &files[WEIGHTS_FILE];
+        let file = weights_file(&files);
+        let weights = &files[file];
         for cut in [0, 1, 7, 8, 20, weights.len() / 2, weights.len() - 1] {
             let mut files = files.clone();
-            files.insert(WEIGHTS_FILE.to_owned(), weights.slice(..cut));
-            assert_eq!(refusal(&files).field, WEIGHTS_FILE);
+            files.insert(file.to_owned(), weights.slice(..cut));
+            assert_eq!(refusal(&files).field, file);
         }
         let mut pickled = files.clone();
-        pickled.insert(WEIGHTS_FILE.to_owned(), b"\x80\x02}q\x00."[..].into());
+        pickled.insert(file.to_owned(), b"\x80\x02}q\x00."[..].into());
         assert!(refusal(&pickled).why.contains("pickle"));
-        for name in [CONFIG_FILE, WEIGHTS_FILE] {
+        for name in [CONFIG_FILE, file] {
             let mut pointer = files.clone();
             let text = &b"version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 98\n"[..];
             pointer.insert(name.to_owned(), text.into());
@@ -213,19 +225,24 @@ fn a_file_cut_anywhere_or_of_another_format_is_refused() {
             assert_eq!(fault.field, name);
             assert!(fault.why.contains("git lfs pull"), "{fault}");
         }
-        pickled.remove(WEIGHTS_FILE);
-        assert_eq!(refusal(&pickled).field, WEIGHTS_FILE);
-        pickled.insert("adapter_model.bin".to_owned(), b"PK"[..].into());
-        assert_eq!(refusal(&pickled).field, "adapter_model.bin");
+        pickled.remove(file);
+        assert_eq!(refusal(&pickled).field, WEIGHTS_FILES[0]);
+        for name in ["pytorch_adapter.bin", "adapter_model.bin"] {
+            pickled.insert(name.to_owned(), b"PK"[..].into());
+            assert_eq!(refusal(&pickled).field, name);
+        }
     }
 }
 
 #[test]
 fn keys_that_matter_and_are_not_supported_are_refused_by_name() {
-    for (_, files) in specimens() {
+    for (kind, files) in specimens() {
+        if kind != "bottleneck" {
+            let nameless = with_key(&files, "peft_type", json!(null));
+            assert_eq!(refusal(&nameless).field, "peft_type");
+        }
         for (key, value) in [
             ("peft_type", json!("LOHA")),
-            ("peft_type", json!(null)),
             ("peft_type", json!(3)),
             ("task_type", json!("SEQ_CLS")),
             ("some_future_switch", json!(true)),
@@ -318,8 +335,57 @@ fn rows_of_a_mixed_batch_equal_the_same_rows_alone_and_base_rows_stay() {
                 segments: vec![(0..1, adapters[owner].clone())],
             };
             assert_eq!(*through(&alone, of_row(&x)), mixed);
-            let changes = adapters[owner].virtual_tokens() == 0;
-            assert_eq!(mixed != before, changes);
+            let adapts = adapters[owner].sites().any(|site| site == shape.site);
+            assert_eq!(mixed != before, adapts);
+        }
+    }
+}
+
+#[test]
+fn what_is_added_behind_a_sublayer_is_the_same_alone_and_in_a_mixed_batch() {
+    let of = |files: &Files| Arc::new(accepted(files));
+    let mut adapters: Vec<Arc<Adapter>> = specimens().iter().map(|(_, files)| of(files)).collect();
+    for placement in [
+        Placement::Sequential,
+        Placement::Parallel,
+        Placement::Double,
+    ] {
+        adapters.push(of(&bottleneck_specimen(LAYERS, placement, 9)));
+    }
+    let values = |step: f32| {
+        let values = (0..16 * 3 * adapters.len()).map(|i| (i as f32 * step).sin());
+        Array::new(values.collect(), (3 * adapters.len(), 16)).unwrap()
+    };
+    let (x, y) = (values(0.7), values(0.3));
+    for layer in 0..LAYERS {
+        for part in [Part::Attention, Part::FeedForward] {
+            let at = Sublayer { layer, part };
+            let after = |adapters: &Routed, x: Array, y: Array| {
+                let (x, y) = (Passed::from(x), Passed::from(y));
+                let after = adapters.residual(Run::host(), at, &x, &y);
+                after.unwrap().into_array()
+            };
+            let ranges: Vec<_> = (0..adapters.len()).map(|at| 3 * at..3 * at + 2).collect();
+            let segments = ranges.iter().cloned().zip(adapters.iter().cloned());
+            let together = Routed {
+                segments: segments.collect(),
+            };
+            let mixed = after(&together, x.clone(), y.clone());
+            let before = after(&Routed::base(), x.clone(), y.clone());
+            for row in 0..x.rows() {
+                let of_row = |array: &Array| array.select_rows(&[row]).unwrap();
+                let owner = ranges.iter().position(|range| range.contains(&row));
+                let Some(adapter) = owner.map(|owner| &adapters[owner]) else {
+                    assert_eq!(of_row(&mixed), of_row(&before), "a base row");
+                    continue;
+                };
+                let alone = Routed {
+                    segments: vec![(0..1, adapter.clone())],
+                };
+                assert_eq!(after(&alone, of_row(&x), of_row(&y)), of_row(&mixed));
+                let acts = adapter.change().and_then(|change| change.inserted(at));
+                assert_eq!(of_row(&mixed) != of_row(&before), acts.is_some());
+            }
         }
     }
 }

@@ -27,8 +27,8 @@ pub use fault::{AdapterFault, Fit};
 pub use loaded::Adapter;
 pub use place::Place;
 pub use points::{
-    BaseNorm, Change, FIRST_VIRTUAL, NormAt, Part, Past, Rows, Sublayer, as_virtual, virtual_rows,
-    virtual_tokens,
+    BaseNorm, Change, FIRST_VIRTUAL, Inserted, NormAt, Part, Past, Reads, Rows, Sublayer,
+    as_virtual, virtual_rows, virtual_tokens,
 };
 pub use route::{Routed, Uniform};
 pub use scales::Scales;

@@ -6,6 +6,7 @@ use crate::device::{Array, Result};
 use crate::kernels::norm::RmsNorm;
 use crate::kernels::op::Value;
 use crate::kernels::quant::Layer;
+use crate::kernels::segmented::Bottleneck;
 
 use super::Site;
 
@@ -109,15 +110,33 @@ pub trait Change: fmt::Debug + Send + Sync {
         None
     }
 
-    /// The residual stream after a sublayer that makes `y` of the stream `x`, both [t, hidden]; the base adds them.
-    fn residual(&self, _at: Sublayer, _x: Rows<'_>, _y: Rows<'_>) -> Result<Option<Array>> {
-        Ok(None)
+    /// What it adds to the residual stream after a sublayer.
+    fn inserted(&self, _at: Sublayer) -> Option<&Inserted> {
+        None
     }
 
     /// Keys, which do not turn, and values of the virtual tokens in a layer, each [tokens, key width].
     fn past(&self, _layer: usize) -> Option<[&Array; 2]> {
         None
     }
+}
+
+/// A bottleneck at a sublayer, and the rows that go through it.
+#[derive(Debug)]
+pub struct Inserted {
+    pub reads: Reads,
+    pub bottleneck: Bottleneck,
+}
+
+/// Of a sublayer that makes y of the residual stream x.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// x
+    Stream,
+    /// y
+    Output,
+    /// x + y
+    Sum,
 }
 
 /// Consecutive rows of an array.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use super::adapt::{Adapt, scatter, unrecorded};
 use super::linear::{AtLinear, through_each};
-use super::points::{BaseNorm, Change, Past, Rows, Sublayer, as_virtual};
+use super::points::{BaseNorm, Change, Past, Reads, Rows, Sublayer, as_virtual};
 use super::{Adapter, Site};
 use crate::device::{Array, Result, bail};
 use crate::kernels::activation::Residual;
 use crate::kernels::loss::FrozenHead;
 use crate::kernels::op::{Run, Value};
 use crate::kernels::quant::{Layer, Matrix};
+use crate::kernels::segmented::add_bottlenecks;
 
 /// Row ranges of a flat batch in ascending order, each with its adapter; rows in no range are base rows.
 #[derive(Default)]
@@ -153,9 +154,26 @@ impl Adapt for Routed {
 
     fn residual(&self, run: Run<'_, '_>, at: Sublayer, x: &Value, y: &Value) -> Result<Value> {
         let sum = run.op(Residual, &[x, y])?;
-        self.replaced(sum, |change, rows| {
-            change.residual(at, Rows::new(x, rows), Rows::new(y, rows))
-        })
+        let inserted = self.own(|change, _| change.inserted(at));
+        if inserted.is_empty() {
+            return Ok(sum);
+        }
+        unrecorded(&sum)?;
+        let mut changed = sum.into_array();
+        // All that read the same go in one call. A copy of the sum is made only where one of them reads it.
+        let of = |reads: Reads| {
+            let each = inserted.iter().filter(move |(_, one)| one.reads == reads);
+            each.map(|(rows, one)| (rows.clone(), &one.bottleneck))
+                .collect::<Vec<_>>()
+        };
+        let reading_sum = of(Reads::Sum);
+        if !reading_sum.is_empty() {
+            let sum = changed.clone();
+            add_bottlenecks(&sum, &mut changed, &reading_sum)?;
+        }
+        add_bottlenecks(x, &mut changed, &of(Reads::Stream))?;
+        add_bottlenecks(y, &mut changed, &of(Reads::Output))?;
+        Ok(changed.into())
     }
 
     fn past(&self, layer: usize, tokens: &[u32]) -> Result<Option<Past>> {

@@ -7,14 +7,15 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::peft::{
-    Encoder, Files, Ia3, Ia3Settings, Lora, LoraSettings, PrefixResume, PromptResume, Selection,
-    dense_files, prefix_files, prompt_files,
+    BottleneckSettings, BottleneckWeights, Bottlenecks, Encoder, Files, Ia3, Ia3Settings, Lora,
+    LoraSettings, PrefixResume, PromptResume, Selection, dense_files, prefix_files, prompt_files,
 };
 use super::{
     BaseShape, BaseTensor, BaseWeights, Fit, Module, NormAt, Place, Precision, Site, SiteShape,
 };
 use crate::device::Array;
-use crate::domain::Targets;
+use crate::domain::{Placement, Targets};
+use crate::kernels::nonlinear::Activation;
 use crate::kernels::quant::{Format, Matrix};
 use crate::kernels::testing::noise;
 
@@ -198,6 +199,35 @@ pub fn ia3_specimen(layers: usize, seed: u64) -> Files {
         factors: &factors,
     };
     ia3.files().unwrap()
+}
+
+/// Bottlenecks of width 4 in such a place of every layer.
+pub fn bottleneck_specimen(layers: usize, placement: Placement, seed: u64) -> Files {
+    let settings = BottleneckSettings::of(placement, 4.0, Activation::Silu, 2.0);
+    let base = BaseShape {
+        layers,
+        ..Weights.shape()
+    };
+    let places = settings.places(base).unwrap().into_iter().enumerate();
+    let weights = places
+        .map(|(number, (at, width))| {
+            let seed = 100 * seed + 4 * number as u64;
+            let weights = BottleneckWeights {
+                down: noise((width, base.hidden), 0.5, seed),
+                down_bias: noise((1, width), 0.5, seed + 1),
+                up: noise((base.hidden, width), 0.5, seed + 2),
+                up_bias: noise((1, base.hidden), 0.5, seed + 3),
+            };
+            (at, weights)
+        })
+        .collect();
+    let bottlenecks = Bottlenecks {
+        settings: &settings,
+        base_name: "tiny",
+        hidden: base.hidden,
+        weights: &weights,
+    };
+    bottlenecks.files().unwrap()
 }
 
 /// Whole weights of every linear layer of the decoder of [`Weights`], its norms, its embedding and its head.

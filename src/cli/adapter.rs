@@ -206,6 +206,8 @@ pub async fn register(
 
 const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
+/// In AdapterHub's layout.
+const HUB_WEIGHTS: &str = "adapter.safetensors";
 const ORIGIN: &str = "adapterd.json";
 const ENCODER: &str = "prefix_encoder.safetensors";
 
@@ -219,18 +221,30 @@ fn check(dir: &Path) -> Result<Vec<(&'static str, u64)>, Failure> {
         return Err(wrong("is not a folder".into()));
     }
     let has = |name: &str| dir.join(name).is_file();
-    for name in [CONFIG, WEIGHTS] {
-        if has(name) {
-            continue;
-        }
-        return Err(wrong(match has("adapter_model.bin") && name == WEIGHTS {
-            true => format!(
-                "adapter_model.bin holds pickled weights; only {WEIGHTS} is taken: save the adapter with safetensors"
+    let layouts = format!(
+        "a PEFT folder has {CONFIG} and {WEIGHTS}, one of AdapterHub's {CONFIG} and {HUB_WEIGHTS}"
+    );
+    if !has(CONFIG) {
+        return Err(wrong(format!("has no {CONFIG}; {layouts}")));
+    }
+    if !has(WEIGHTS) && !has(HUB_WEIGHTS) {
+        let pickled = [
+            ("adapter_model.bin", WEIGHTS, "with safetensors"),
+            (
+                "pytorch_adapter.bin",
+                HUB_WEIGHTS,
+                "with `use_safetensors=True`",
             ),
-            false => format!("has no {name}; a PEFT folder has {CONFIG} and {WEIGHTS}"),
+        ];
+        let found = pickled.into_iter().find(|(name, ..)| has(name));
+        return Err(wrong(match found {
+            Some((name, taken, how)) => format!(
+                "{name} holds pickled weights; only {taken} is taken: save the adapter {how}"
+            ),
+            None => format!("has no {WEIGHTS}; {layouts}"),
         }));
     }
-    [CONFIG, WEIGHTS, ORIGIN, ENCODER]
+    [CONFIG, WEIGHTS, HUB_WEIGHTS, ORIGIN, ENCODER]
         .into_iter()
         .filter(|name| has(name))
         .map(|name| Ok((name, std::fs::metadata(dir.join(name))?.len())))
@@ -392,8 +406,13 @@ mod tests {
         assert!(refusal(dir.path()).contains("has no adapter_config.json"));
         std::fs::write(dir.path().join(CONFIG), "{}").unwrap();
         assert!(refusal(dir.path()).contains("has no adapter_model.safetensors"));
-        std::fs::write(dir.path().join("adapter_model.bin"), "PK").unwrap();
-        assert!(refusal(dir.path()).contains("pickled"));
+        for pickled in ["pytorch_adapter.bin", "adapter_model.bin"] {
+            std::fs::write(dir.path().join(pickled), "PK").unwrap();
+            assert!(refusal(dir.path()).contains(&format!("{pickled} holds pickled")));
+        }
+        std::fs::write(dir.path().join(HUB_WEIGHTS), "w").unwrap();
+        let names: Vec<_> = check(dir.path()).unwrap();
+        assert_eq!(names, [(CONFIG, 2), (HUB_WEIGHTS, 1)]);
         assert!(refusal(&dir.path().join(CONFIG)).contains("is not a folder"));
     }
 }

@@ -11,6 +11,7 @@ pub mod dora;
 pub mod linear;
 pub mod loss;
 pub mod lowrank;
+pub mod nonlinear;
 pub mod norm;
 pub mod op;
 pub mod pool;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::copies::Copies;
 use super::{Files, Sizes};
-use crate::adapter::peft::{self, ENCODER_FILE, FOLDER_FILES, PROVENANCE_FILE, Provenance};
+use crate::adapter::peft::{
+    self, ENCODER_FILE, FOLDER_FILES, PROVENANCE_FILE, Provenance, WEIGHTS_FILES,
+};
 use crate::domain::{Generation, Reason};
 use crate::store::{Artefacts, Failpoints, Removed, Staged, disk_fault};
 
@@ -81,11 +83,19 @@ impl Contents {
     pub fn stamp(&self, generation: Generation) -> Result<String, Reason> {
         let key = generation.to_string();
         let mut stamp = String::new();
+        let mut has_weights = false;
         for name in FOLDER_FILES {
-            stamp += &or_absent(name, self.artefacts.stamp(&key, name))?.unwrap_or_default();
+            let stamped = or_absent(name, self.artefacts.stamp(&key, name))?;
+            has_weights |= stamped.is_some() && WEIGHTS_FILES.contains(&name);
+            stamp += &stamped.unwrap_or_default();
             stamp.push(';');
         }
-        Ok(stamp)
+        match has_weights {
+            true => Ok(stamp),
+            false => Err(Reason::Storage(format!(
+                "the weights of generation {generation} are missing; publish the adapter again"
+            ))),
+        }
     }
 
     /// Takes away generations that no name has; their files go when what is returned is dropped.
@@ -119,19 +129,18 @@ pub(super) fn is_ours(name: &str) -> bool {
     FOLDER_FILES.contains(&name)
 }
 
+fn may_be_absent(name: &str) -> bool {
+    [PROVENANCE_FILE, ENCODER_FILE].contains(&name) || WEIGHTS_FILES.contains(&name)
+}
+
 fn failed(what: &str) -> impl Fn(io::Error) -> Reason {
     move |error| disk_fault(what, &error)
 }
 
-/// Only the record of origin and what made a prefix may be missing.
+/// Weights have one of two names; the record of origin and what made a prefix may be missing.
 fn or_absent<T>(name: &str, read: io::Result<T>) -> Result<Option<T>, Reason> {
     match read {
-        Err(error)
-            if error.kind() == ErrorKind::NotFound
-                && [PROVENANCE_FILE, ENCODER_FILE].contains(&name) =>
-        {
-            Ok(None)
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound && may_be_absent(name) => Ok(None),
         Err(error) => Err(disk_fault(
             &format!("reading {name} of a stored adapter"),
             &error,

@@ -8,7 +8,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions, OpenOptionsExt};
 
 use super::{Files, Sizes};
-use crate::adapter::peft::{FOLDER_FILES, WEIGHTS_FILE};
+use crate::adapter::peft::{self, FOLDER_FILES, WEIGHTS_FILES};
 use crate::domain::Reason;
 use crate::kernels::pool;
 use crate::store::{SLICE, disk_fault};
@@ -30,11 +30,11 @@ pub(super) fn read(root: &Path, path: &str, sizes: Sizes) -> Result<Files, Reaso
             files.insert(name.to_owned(), bytes.into());
         }
     }
-    if !files.contains_key(WEIGHTS_FILE) && folder.symlink_metadata("adapter_model.bin").is_ok() {
-        return Err(Reason::adapter(
-            "adapter_model.bin",
-            format!("holds pickled weights; only {WEIGHTS_FILE} is read"),
-        ));
+    let has_weights = WEIGHTS_FILES.iter().any(|name| files.contains_key(*name));
+    let mut pickled = peft::PICKLED.iter();
+    let is_there = |name: &str| folder.symlink_metadata(name).is_ok();
+    if !has_weights && let Some((name, why)) = pickled.find(|(name, _)| is_there(name)) {
+        return Err(Reason::adapter(*name, *why));
     }
     Ok(files)
 }
@@ -123,7 +123,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::adapter::peft::CONFIG_FILE;
+    use crate::adapter::peft::{CONFIG_FILE, WEIGHTS_FILE};
 
     const SIZES: Sizes = Sizes { weights: 64 };
 

@@ -29,7 +29,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, broadcast};
 
 use crate::adapter::packed::Origin;
-use crate::adapter::peft::{self, ENCODER_FILE, WEIGHTS_FILE};
+use crate::adapter::peft::{self, ENCODER_FILE, WEIGHTS_FILES};
 use crate::adapter::{Adapter, AdapterFault, BaseWeights, Fit, Precision, SiteShape};
 use crate::device::Turns;
 use crate::domain::{AdapterChoice, AdapterName, AdapterView, Generation, Reason, Tier};
@@ -87,7 +87,7 @@ impl Sizes {
     const TEXT: u64 = 4 << 20;
 
     fn of(self, name: &str) -> u64 {
-        if [WEIGHTS_FILE, ENCODER_FILE].contains(&name) {
+        if WEIGHTS_FILES.contains(&name) || name == ENCODER_FILE {
             self.weights
         } else {
             Self::TEXT

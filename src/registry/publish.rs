@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::resident::Room;
 use super::{Expected, Files, Registry};
 use crate::adapter::Adapter;
-use crate::adapter::peft::{PROVENANCE_FILE, Provenance, WEIGHTS_FILE};
+use crate::adapter::peft::{PROVENANCE_FILE, Provenance, WEIGHTS_FILE, WEIGHTS_FILES};
 use crate::domain::{AdapterName, AdapterView, Generation, Reason};
 use crate::store::{Entry, NamedVersion, Staged, Version, blocking, joined, now};
 
@@ -96,7 +96,9 @@ impl Registry {
                 let why = format!(
                     "takes {bytes} bytes in memory; all adapters together may take {budget}"
                 );
-                return Err(Reason::adapter(WEIGHTS_FILE, why));
+                let mut names = WEIGHTS_FILES.into_iter();
+                let file = names.find(|name| files.contains_key(*name));
+                return Err(Reason::adapter(file.unwrap_or(WEIGHTS_FILE), why));
             }
             Ok((adapter, files))
         };

@@ -207,12 +207,14 @@ impl Worker<'_> {
         }
         let kept = Artefacts::within(&self.shared.job_folder(&job.view.id));
         let mut files = peft::Files::new();
-        for name in [peft::CONFIG_FILE, peft::WEIGHTS_FILE, peft::ENCODER_FILE] {
+        let config = kept.read(PARENT, peft::CONFIG_FILE, u64::MAX)?;
+        files.insert(peft::CONFIG_FILE.to_owned(), config.into());
+        let weights = peft::WEIGHTS_FILES.into_iter();
+        for name in weights.chain([peft::ENCODER_FILE]) {
             match kept.read(PARENT, name, u64::MAX) {
                 Ok(bytes) => drop(files.insert(name.to_owned(), bytes.into())),
-                // Few adapters have one.
-                Err(fault) if fault.kind() == ErrorKind::NotFound && name == peft::ENCODER_FILE => {
-                }
+                // Each adapter has some of them; what it lacks is missed when it is read.
+                Err(fault) if fault.kind() == ErrorKind::NotFound => {}
                 Err(fault) => return Err(fault.into()),
             }
         }

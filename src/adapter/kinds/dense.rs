@@ -21,8 +21,8 @@ impl AdapterKind for Dense {
         "dense"
     }
 
-    fn peft_type(&self) -> &'static str {
-        "DENSE"
+    fn peft_type(&self) -> Option<&'static str> {
+        Some("DENSE")
     }
 
     fn read(&self, folder: &Folder<'_>, fit: &Fit<'_>) -> Result<Parts, AdapterFault> {

@@ -20,8 +20,8 @@ impl AdapterKind for Dora {
         "dora"
     }
 
-    fn peft_type(&self) -> &'static str {
-        "LORA"
+    fn peft_type(&self) -> Option<&'static str> {
+        Some("LORA")
     }
 
     fn is(&self, config: &ConfigFile) -> Result<bool, AdapterFault> {

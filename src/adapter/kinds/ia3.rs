@@ -18,8 +18,8 @@ impl AdapterKind for Ia3 {
         "ia3"
     }
 
-    fn peft_type(&self) -> &'static str {
-        "IA3"
+    fn peft_type(&self) -> Option<&'static str> {
+        Some("IA3")
     }
 
     fn read(&self, folder: &Folder<'_>, fit: &Fit<'_>) -> Result<Parts, AdapterFault> {

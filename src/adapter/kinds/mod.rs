@@ -1,5 +1,6 @@
 //! kinds: one file for each kind of adapter.
 
+mod bottleneck;
 mod dense;
 mod dora;
 mod ia3;
@@ -7,6 +8,7 @@ mod lora;
 mod prefix;
 mod prompt;
 
+pub use bottleneck::Bottleneck;
 pub use dense::Dense;
 pub use dora::Dora;
 pub use ia3::Ia3;

@@ -15,8 +15,8 @@ impl AdapterKind for Prefix {
         "prefix"
     }
 
-    fn peft_type(&self) -> &'static str {
-        "PREFIX_TUNING"
+    fn peft_type(&self) -> Option<&'static str> {
+        Some("PREFIX_TUNING")
     }
 
     fn read(&self, folder: &Folder<'_>, fit: &Fit<'_>) -> Result<Parts, AdapterFault> {

@@ -16,8 +16,8 @@ impl AdapterKind for Prompt {
         "prompt"
     }
 
-    fn peft_type(&self) -> &'static str {
-        "PROMPT_TUNING"
+    fn peft_type(&self) -> Option<&'static str> {
+        Some("PROMPT_TUNING")
     }
 
     fn read(&self, folder: &Folder<'_>, fit: &Fit<'_>) -> std::result::Result<Parts, AdapterFault> {

@@ -52,6 +52,15 @@ impl ConfigFile {
             .unwrap_or(false))
     }
 
+    /// An object inside this one.
+    pub fn object(&self, key: &str) -> Result<Option<Self>, AdapterFault> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(Value::Object(keys)) => Ok(Some(Self { keys: keys.clone() })),
+            Some(_) => Err(AdapterFault::new(key, "is not an object")),
+        }
+    }
+
     pub fn number(&self, key: &str) -> Result<Option<f64>, AdapterFault> {
         self.get(key).map(|value| finite(key, value)).transpose()
     }

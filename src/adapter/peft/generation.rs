@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{CONFIG_FILE, ENCODER_FILE, Files, WEIGHTS_FILE};
+use super::{CONFIG_FILE, ENCODER_FILE, Files, HUB_WEIGHTS_FILE, WEIGHTS_FILE};
 use crate::domain::Generation;
 use crate::kernels::pool;
 
@@ -17,11 +17,10 @@ pub fn generation(files: &Files) -> Generation {
     let of = |name| files.get(name).cloned().unwrap_or_default();
     let config = of(CONFIG_FILE);
     let canonical = canonical(&config).map_or(config, Bytes::from);
-    let encoder = files.get(ENCODER_FILE).cloned();
-    for part in [Some(canonical), Some(of(WEIGHTS_FILE)), encoder]
-        .into_iter()
-        .flatten()
-    {
+    // The first two are there always: names that were given before there were others are still right.
+    let others = [ENCODER_FILE, HUB_WEIGHTS_FILE].map(|name| files.get(name).cloned());
+    let parts = [canonical, of(WEIGHTS_FILE)].into_iter();
+    for part in parts.chain(others.into_iter().flatten()) {
         hasher.update(&(part.len() as u64).to_le_bytes());
         for slice in part.chunks(SLICE) {
             hasher.update(slice);

@@ -295,7 +295,7 @@ pub(super) fn refuse_keys(
 }
 
 /// What every key that is off looks like, whichever version of PEFT wrote it.
-fn is_neutral(value: &Value) -> bool {
+pub(super) fn is_neutral(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
         Value::String(text) => text.is_empty(),

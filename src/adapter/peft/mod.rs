@@ -1,6 +1,7 @@
-//! peft: adapter folders as PEFT writes them, to checked weights and back.
+//! peft: adapter folders as PEFT and AdapterHub's library write them, to checked weights and back.
 //! Every byte is checked before anything is returned; what cannot be honoured exactly is refused by name.
 
+mod bottleneck;
 mod config;
 mod dense;
 mod generation;
@@ -19,6 +20,10 @@ use bytes::Bytes;
 
 use super::Site;
 
+pub use bottleneck::{
+    BottleneckResume, BottleneckSettings, BottleneckWeights, Bottlenecks, HUB_NAME, HUB_PREFIX,
+    bottleneck_names, is_of_hub,
+};
 pub use config::ConfigFile;
 pub use dense::{DenseSettings, dense_files};
 pub use generation::generation;
@@ -36,11 +41,39 @@ pub use write::{Lora, write};
 
 pub const CONFIG_FILE: &str = "adapter_config.json";
 pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
+/// Weights in AdapterHub's layout.
+pub const HUB_WEIGHTS_FILE: &str = "adapter.safetensors";
 pub const PROVENANCE_FILE: &str = "adapterd.json";
 /// What made a prefix, where it was trained through a projection: PEFT stores only the result.
 pub const ENCODER_FILE: &str = "prefix_encoder.safetensors";
-/// All of them; the last two may be absent.
-pub const FOLDER_FILES: [&str; 4] = [CONFIG_FILE, WEIGHTS_FILE, PROVENANCE_FILE, ENCODER_FILE];
+/// All of them; a folder has the first and one with weights.
+pub const FOLDER_FILES: [&str; 5] = [
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    HUB_WEIGHTS_FILE,
+    PROVENANCE_FILE,
+    ENCODER_FILE,
+];
+
+/// The names that weights may have, PEFT's first.
+pub const WEIGHTS_FILES: [&str; 2] = [WEIGHTS_FILE, HUB_WEIGHTS_FILE];
+
+/// Pickled weights run code when they are opened, so they never are. Each name with what is read in its place, and how to
+/// get that.
+pub const PICKLED: [(&str, &str); 3] = [
+    (
+        "adapter_model.bin",
+        "holds pickled weights; only adapter_model.safetensors is read: save the adapter with safetensors",
+    ),
+    (
+        "adapter_model.pt",
+        "holds pickled weights; only adapter_model.safetensors is read: save the adapter with safetensors",
+    ),
+    (
+        "pytorch_adapter.bin",
+        "holds pickled weights; only adapter.safetensors is read: save the adapter with `use_safetensors=True`",
+    ),
+];
 
 /// A folder's files by name. Names other than those above are ignored. They may be parts of one upload, all of which
 /// stays in memory as long as any of them.

@@ -1,15 +1,12 @@
 //! A folder's files to an adapter, or the one reason why not.
 
 use super::{
-    CONFIG_FILE, ConfigFile, ENCODER_FILE, Files, PROVENANCE_FILE, Provenance, Tensors,
-    WEIGHTS_FILE, generation,
+    CONFIG_FILE, ConfigFile, ENCODER_FILE, Files, HUB_WEIGHTS_FILE, PICKLED, PROVENANCE_FILE,
+    Provenance, Tensors, WEIGHTS_FILE, WEIGHTS_FILES, generation, is_of_hub,
 };
 use crate::adapter::catalogue::{Folder, kind_of};
 use crate::adapter::{Adapter, AdapterFault, Fit};
 use crate::domain::Generation;
-
-/// Pickled weights run code when they are opened. The name alone is enough to say so.
-const PICKLED: [&str; 2] = ["adapter_model.bin", "adapter_model.pt"];
 
 /// Checks every key, tensor and number against the base; a fault names the first that does not fit.
 pub fn read(files: &Files, fit: &Fit<'_>) -> Result<Adapter, AdapterFault> {
@@ -30,17 +27,13 @@ fn read_named(
     fit: &Fit<'_>,
     name: impl FnOnce() -> Generation,
 ) -> Result<Adapter, AdapterFault> {
-    let Some(weights) = files.get(WEIGHTS_FILE) else {
-        return Err(
-            match PICKLED.into_iter().find(|name| files.contains_key(*name)) {
-                Some(name) => AdapterFault::new(
-                    name,
-                    format!("holds pickled weights; only {WEIGHTS_FILE} is read"),
-                ),
-                None => AdapterFault::new(WEIGHTS_FILE, "is missing"),
-            },
-        );
-    };
+    if !WEIGHTS_FILES.iter().any(|name| files.contains_key(*name)) {
+        let mut pickled = PICKLED.iter();
+        return Err(match pickled.find(|(name, _)| files.contains_key(*name)) {
+            Some((name, why)) => AdapterFault::new(*name, *why),
+            None => AdapterFault::new(WEIGHTS_FILE, "is missing"),
+        });
+    }
     let config = files
         .get(CONFIG_FILE)
         .ok_or_else(|| AdapterFault::new(CONFIG_FILE, "is missing"))?;
@@ -49,11 +42,18 @@ fn read_named(
         Provenance::parse(provenance)?.check_base(&fit.base_digest)?;
     }
     let kind = kind_of(&config)?;
+    let weights_file = match is_of_hub(&config) {
+        true => HUB_WEIGHTS_FILE,
+        false => WEIGHTS_FILE,
+    };
+    let weights = files
+        .get(weights_file)
+        .ok_or_else(|| AdapterFault::new(weights_file, "is missing"))?;
     let encoder = files.get(ENCODER_FILE);
     let encoder = encoder.map(|bytes| Tensors::parse(ENCODER_FILE, bytes));
     let folder = Folder {
         config,
-        weights: Tensors::parse(WEIGHTS_FILE, weights)?,
+        weights: Tensors::parse(weights_file, weights)?,
         encoder: encoder.transpose()?,
     };
     let parts = kind.read(&folder, fit)?;

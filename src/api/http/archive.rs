@@ -49,9 +49,13 @@ pub(super) fn packing(head: &[u8]) -> Result<Option<Coding>, Reason> {
 /// # Errors
 /// Where a file is missing.
 pub(super) fn check_unpacked(files: &Files) -> Result<(), Reason> {
-    let missing = ["adapter_config.json", "adapter_model.safetensors"]
-        .into_iter()
-        .find(|name| !files.contains_key(*name));
+    const WEIGHTS: [&str; 2] = ["adapter_model.safetensors", "adapter.safetensors"];
+    let has = |name: &str| files.contains_key(name);
+    let missing = match (has("adapter_config.json"), WEIGHTS.into_iter().any(has)) {
+        (false, _) => Some("adapter_config.json"),
+        (true, false) => Some(WEIGHTS[0]),
+        (true, true) => None,
+    };
     match missing {
         None => Ok(()),
         Some(name) => {

@@ -18,7 +18,9 @@ use super::{Range, Reason};
 pub use recipe::{Recipe, TABLE, Wishes};
 pub use stages::{Layers, Stage, Stages};
 pub(crate) use table::each_setting;
-pub use values::{Checkpointing, Method, Named, PromptInit, Schedule, Targets};
+pub use values::{
+    Checkpointing, Method, Named, NonLinearity, Placement, PromptInit, Schedule, Targets,
+};
 
 /// A row of the table.
 pub struct Setting {

@@ -8,7 +8,9 @@ use super::Kind::{
 };
 use super::stages::Stages;
 use super::table::each_setting;
-use super::values::{Checkpointing, Method, Named, PromptInit, Schedule, Targets};
+use super::values::{
+    Checkpointing, Method, Named, NonLinearity, Placement, PromptInit, Schedule, Targets,
+};
 use super::{Group, Kind, Said, Setting};
 use crate::domain::{Range, Reason};
 
@@ -16,6 +18,7 @@ const ALL: &[Method] = &[
     Method::Lora,
     Method::Dora,
     Method::Ia3,
+    Method::Bottleneck,
     Method::Prefix,
     Method::Prompt,
     Method::Modules,
@@ -27,6 +30,7 @@ const ON_LINEARS: &[Method] = &[Method::Lora, Method::Dora, Method::Ia3];
 /// Methods whose update is a product of two narrow matrices.
 const LOW_RANK: &[Method] = &[Method::Lora, Method::Dora];
 
+const BOTTLENECK: &[Method] = &[Method::Bottleneck];
 /// Methods that put virtual tokens before every text.
 const VIRTUAL: &[Method] = &[Method::Prefix, Method::Prompt];
 const PREFIX: &[Method] = &[Method::Prefix];
@@ -37,6 +41,9 @@ const STAGED: &[Method] = &[Method::Staged];
 
 const ABOVE_ZERO: Kind = Number(Range::above(0.0));
 const FROM_ZERO: Kind = Number(Range::at_least(0.0));
+/// Up to sixteen times the model's width.
+const REDUCTION: Kind = Number(Range::at_least(0.0625));
+const SCALE: Kind = Number(Range::above(0.0).at_most(10_000.0));
 const BELOW_ONE: Kind = Number(Range::at_least(0.0).below(1.0));
 const EPOCHS: Kind = Number(Range::above(0.0).at_most(10_000.0));
 
@@ -65,6 +72,22 @@ fn targets(wishes: &Wishes, _: usize) -> Targets {
         Some(Method::Ia3) => "k_proj,v_proj,down_proj",
         _ => "all-linear",
     })
+}
+
+// Those of AdapterHub's library for each placement.
+
+fn non_linearity(wishes: &Wishes, _: usize) -> NonLinearity {
+    match wishes.placement {
+        Some(Placement::Double) | None => NonLinearity::Silu,
+        Some(Placement::Sequential | Placement::Parallel) => NonLinearity::Relu,
+    }
+}
+
+fn bottleneck_scale(wishes: &Wishes, _: usize) -> f64 {
+    match wishes.placement {
+        Some(Placement::Parallel) => 4.0,
+        _ => 1.0,
+    }
 }
 
 fn prompt_init(wishes: &Wishes, _: usize) -> PromptInit {
@@ -302,6 +325,8 @@ values! {
     Schedule, choice => Said::Text(choice.name());
     PromptInit, choice => Said::Text(choice.name());
     Checkpointing, choice => Said::Text(choice.name());
+    Placement, choice => Said::Text(choice.name());
+    NonLinearity, choice => Said::Text(choice.name());
     Targets, targets => match targets {
         Targets::List(names) => Said::List(names),
         Targets::Pattern(pattern) => Said::Text(pattern),

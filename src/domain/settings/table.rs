@@ -25,6 +25,12 @@ LowRank {
     dropout             as dropout:       f64,            BELOW_ONE,                         Is(0.0),                                        LOW_RANK, "Probability of dropping an input of the update";
     targets             as targets:       Targets,        Modules,                           Made("all-linear; k, v and down for ia3", targets), ON_LINEARS, "Modules to adapt: a list of names, a regular expression over whole paths, or all-linear";
 }
+Bottleneck {
+    placement           as placement:     Placement,      Choice(Placement::NAMES),          Is(Placement::Double),                          BOTTLENECK, "double: after attention and feed-forward; sequential: after feed-forward; parallel: beside feed-forward";
+    reduction_factor    as reduction_factor: f64,         REDUCTION,                         Is(16.0),                                       BOTTLENECK, "The model's width over the bottleneck's";
+    non_linearity       as non_linearity: NonLinearity,   Choice(NonLinearity::NAMES),       Made("silu for double, else relu", non_linearity), BOTTLENECK, "Between the two products of a bottleneck";
+    bottleneck_scale    as bottleneck_scale: f64,         SCALE,                             Made("4 for parallel, else 1", bottleneck_scale), BOTTLENECK, "What a bottleneck makes is multiplied by this";
+}
 Virtual {
     virtual_tokens      as virtual_tokens: usize,         Whole(1, 4096),                    Is(20),                                         VIRTUAL,  "Learned tokens before every prompt";
     prefix_projection   as prefix_projection: bool,       Flag,                              Is(false),                                      PREFIX,   "Learn keys and values through a projection of one embedding a token";

@@ -40,7 +40,9 @@ macro_rules! choices {
 }
 
 choices! {
-    Method { Lora "lora" Dora "dora" Ia3 "ia3" Prefix "prefix" Prompt "prompt" Modules "modules" Staged "staged" Full "full" }
+    Method { Lora "lora" Dora "dora" Ia3 "ia3" Bottleneck "bottleneck" Prefix "prefix" Prompt "prompt" Modules "modules" Staged "staged" Full "full" }
+    Placement { Double "double" Sequential "sequential" Parallel "parallel" }
+    NonLinearity { Relu "relu" Gelu "gelu" Silu "silu" Tanh "tanh" }
     PromptInit { Random "random" Text "text" }
     Checkpointing { Off "off" On "on" }
     Schedule { Linear "linear" Cosine "cosine" Constant "constant" }

@@ -7,6 +7,7 @@
 //! For serving; adapters that learn have operations with a backward.
 
 mod blob;
+mod bottleneck;
 mod layout;
 #[cfg(target_arch = "x86_64")]
 mod pairs;
@@ -21,6 +22,7 @@ mod x86;
 
 use std::ops::Range;
 
+pub use bottleneck::{Bottleneck, add_bottlenecks};
 pub use layout::LAYOUT;
 pub use store::{Factors, Form, LowRank, Matrix, Numbers, Precision};
 pub use through::through;

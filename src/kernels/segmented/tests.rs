@@ -1,3 +1,4 @@
+mod bottlenecks;
 mod layers;
 mod packing;
 

@@ -101,6 +101,8 @@ impl Expand<'_> {
 /// Some rows of one segment.
 struct Part<'a> {
     output: usize,
+    /// Its number among those of the output.
+    segment: usize,
     rows: Range<usize>,
     weights: &'a LowRank,
     /// Where its sums are in the call's, [rows, rank].
@@ -130,12 +132,13 @@ impl<'a> Call<'a> {
     pub fn new(tier: Tier, x: Rows<'a>, outputs: impl Iterator<Item = &'a [Segment<'a>]>) -> Self {
         let (mut parts, mut hidden) = (Vec::new(), 0);
         for (output, segments) in outputs.enumerate() {
-            for segment in segments {
+            for (at, segment) in segments.iter().enumerate() {
                 let mut start = segment.rows.start;
                 while start < segment.rows.end {
                     let end = segment.rows.end.min(start + ROWS);
                     parts.push(Part {
                         output,
+                        segment: at,
                         rows: start..end,
                         weights: segment.weights,
                         hidden,
@@ -157,7 +160,11 @@ impl<'a> Call<'a> {
 
     /// Both rounds; each layer's rows are those that its segments were checked against.
     pub fn run(&self, outputs: &mut [RowsMut<'_>]) {
-        let hidden = self.shrink();
+        self.expand_each(&self.shrink(), outputs);
+    }
+
+    /// The second round: what B makes of `hidden`, which [`shrink`](Self::shrink) gave.
+    pub fn expand_each(&self, hidden: &[f32], outputs: &mut [RowsMut<'_>]) {
         let rows: Vec<_> = outputs
             .iter_mut()
             .map(|y| (Shared::new(y.data), y.stride))
@@ -169,9 +176,39 @@ impl<'a> Call<'a> {
                 let (data, stride) = &rows[part.output];
                 // SAFETY: as long as callers have checked the rows against this output, which is borrowed here alone;
                 // each piece of a part has its own columns, and parts of an output have rows of their own.
-                unsafe { self.expand(&hidden, part, &piece, data.as_mut_ptr(), *stride) };
+                unsafe { self.expand(hidden, part, &piece, data.as_mut_ptr(), *stride) };
             },
         );
+    }
+
+    /// Between the rounds: `change` gets every row's sums, with the number of its segment among those of its output, and
+    /// changes them. Where sums are kept in 16 bits, they are rounded to these again.
+    pub fn change_each(&self, hidden: &mut [f32], change: impl Fn(usize, &mut [f32]) + Sync) {
+        let sums = Shared::new(hidden);
+        let of_part = |part: &Part<'_>| {
+            let rank = part.weights.rank();
+            // SAFETY: every part has sums of its own.
+            let sums = unsafe { sums.part(part.hidden..part.hidden + part.rows.len() * rank) };
+            for row in sums.chunks_exact_mut(rank) {
+                #[cfg(target_arch = "x86_64")]
+                if self.pairs && matches!(part.weights.packed(), Packed::Bf16Pairs(_)) {
+                    let stored = &mut bytemuck::cast_slice_mut::<f32, u16>(row)[..rank];
+                    let mut wide: Vec<f32> =
+                        stored.iter().map(|v| plain::Widen::widen(*v)).collect();
+                    change(part.segment, &mut wide);
+                    let places = stored.iter_mut().zip(wide);
+                    places.for_each(|(stored, value)| {
+                        *stored = half::bf16::from_f32(value).to_bits()
+                    });
+                    continue;
+                }
+                change(part.segment, row);
+            }
+        };
+        match self.hidden < WORTH / READ {
+            true => self.parts.iter().for_each(of_part),
+            false => pool::for_each(self.parts.len(), |at| of_part(&self.parts[at])),
+        }
     }
 
     /// The first round: what A makes of every part's rows.

@@ -1,6 +1,7 @@
 //! Packed copies, and waiting for a place in memory.
 
 use super::*;
+use crate::adapter::peft::WEIGHTS_FILE;
 
 /// The packed copy of a version.
 fn copy(home: &Home, seed: u64) -> PathBuf {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::adapter::peft::{CONFIG_FILE, PROVENANCE_FILE};
+use crate::adapter::peft::{CONFIG_FILE, PROVENANCE_FILE, WEIGHTS_FILE};
 
 #[tokio::test]
 async fn a_published_adapter_answers_at_once_and_after_a_restart() {

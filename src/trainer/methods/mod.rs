@@ -4,6 +4,7 @@
 //! adapts the forwards it learns from and becomes the folder that is published; it is scored as that folder is served.
 //! Nothing else in the trainer knows which method runs.
 
+mod bottleneck;
 mod dense;
 mod ia3;
 mod lora;
@@ -151,10 +152,11 @@ impl dyn Trainable {
 }
 
 /// Every method that is trained.
-static CATALOGUE: [&dyn Kind; 8] = [
+static CATALOGUE: [&dyn Kind; 9] = [
     &lora::LORA,
     &lora::DORA,
     &ia3::Kind,
+    &bottleneck::Kind,
     &prefix::Kind,
     &prompt::Kind,
     &dense::MODULES,
@@ -188,6 +190,7 @@ fn not_resumed(parent: &Adapter) -> Reason {
 fn as_wish(AdapterFault { field, why }: AdapterFault) -> Reason {
     match field.as_str() {
         "target_modules" => Reason::field("targets", why),
-        _ => Reason::field(field, why),
+        // The inner configuration of AdapterHub's layout.
+        name => Reason::field(name.strip_prefix("config.").unwrap_or(name), why),
     }
 }

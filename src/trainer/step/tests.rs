@@ -204,10 +204,16 @@ fn a_fresh_adapter_changes_nothing() {
     let neutral = |trainable: &dyn Trainable| trainable.learning(None).virtual_tokens() == 0;
     for (method, trainable) in fresh.filter(|(_, trainable)| neutral(&**trainable)) {
         let served = trainable.served(&fit(&base, Precision::Bf16)).unwrap();
-        assert_eq!(learn(&served.unwrap()), plain, "{method:?}");
+        let served = learn(&served.unwrap());
         let learned = learn(&*trainable.learning(None));
-        // Weights that learn are multiplied in another order than those at rest.
         let far = farthest(&learned, &plain);
+        if method == Method::Bottleneck {
+            // Begins with small weights, so that all of them have gradients.
+            assert!(far > 0.0 && far < 0.05 && farthest(&served, &learned) < 1e-3);
+            continue;
+        }
+        assert_eq!(served, plain, "{method:?}");
+        // Weights that learn are multiplied in another order than those at rest.
         assert!(far < 1e-5, "{method:?}: {far}");
     }
 }
