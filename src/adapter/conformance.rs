@@ -13,10 +13,14 @@ use super::peft::{
     PrefixResume, PromptResume, WEIGHTS_FILE, WEIGHTS_FILES, read,
 };
 use super::testing::{
-    BASE_DIGEST, VIRTUAL, bottleneck_specimen, dense_specimen, dora_specimen, fit, ia3_specimen,
-    prefix_specimen, prompt_specimen, sites, specimen,
+    BASE_DIGEST, VIRTUAL, Weights, bottleneck_specimen, dense_specimen, dora_specimen, fit,
+    ia3_specimen, outer_specimen, prefix_specimen, prompt_specimen, saved_specimen, sites,
+    specimen,
 };
-use super::{Adapt, Adapter, AdapterFault, Part, Routed, Sublayer, packed};
+use super::{
+    Adapt, Adapter, AdapterFault, BaseNorm, BaseWeights, NormAt, Outer, Part, Routed, Sublayer,
+    Uniform, packed,
+};
 use crate::device::Array;
 use crate::domain::Placement;
 use crate::kernels::op::{Run, Value as Passed};
@@ -24,7 +28,7 @@ use crate::kernels::quant::{Format, Layer, Matrix};
 
 const LAYERS: usize = 2;
 
-/// One good folder of each kind.
+/// Good folders of each kind, the plain one first.
 fn specimens() -> Vec<(&'static str, Files)> {
     vec![
         ("lora", specimen(LAYERS, 5)),
@@ -37,6 +41,9 @@ fn specimens() -> Vec<(&'static str, Files)> {
         ("dense", dense_specimen()),
         ("prefix", prefix_specimen(8)),
         ("prompt", prompt_specimen(9)),
+        ("lora", outer_specimen(LAYERS, 8, false)),
+        ("dora", outer_specimen(LAYERS, 9, true)),
+        ("lora", saved_specimen(LAYERS, 10)),
     ]
 }
 
@@ -386,6 +393,103 @@ fn what_is_added_behind_a_sublayer_is_the_same_alone_and_in_a_mixed_batch() {
                 let acts = adapter.change().and_then(|change| change.inserted(at));
                 assert_eq!(of_row(&mixed) != of_row(&before), acts.is_some());
             }
+        }
+    }
+}
+
+#[test]
+fn what_is_done_around_blocks_is_the_same_in_a_mixed_batch_as_alone() {
+    let adapters = specimens();
+    let adapters: Vec<_> = { adapters.iter() }
+        .map(|(kind, files)| (*kind, Arc::new(accepted(files))))
+        .collect();
+    // Others act between layers, or on virtual tokens, which none of these rows is.
+    let changed = |(kind, adapter): &(&str, Arc<Adapter>)| {
+        adapter.change().is_some() && ["lora", "dora", "dense"].contains(kind)
+    };
+    assert!(adapters.iter().filter(|pair| changed(pair)).count() >= 4);
+    let rows = 3 * adapters.len();
+    let values = |width: usize, step: f32| {
+        let values = (0..rows * width).map(|i| (i as f32 * step).sin());
+        Array::new(values.collect(), (rows, width)).unwrap()
+    };
+    let (x, head) = (values(16, 0.7), Weights.outer(Outer::Head).unwrap());
+    let tokens: Vec<u32> = (0..rows as u32).map(|at| at % 32).collect();
+    let embedding = Weights.outer(Outer::Embedding).unwrap();
+    let ones = Array::row(vec![1.0; 16]).into();
+    let norm = BaseNorm {
+        at: NormAt::Last,
+        norm: crate::kernels::norm::RmsNorm { eps: 1e-5 },
+        weight: &ones,
+    };
+    let all = |adapt: &dyn Adapt, x: &Array, tokens: &[u32]| {
+        let (run, x) = (Run::host(), x.clone().into());
+        let layer = Layer {
+            weight: &head,
+            bias: None,
+        };
+        let embedded = embedding.gather(tokens).unwrap().into();
+        [
+            adapt.embedded(run, tokens, embedded).unwrap(),
+            adapt.norm(run, norm, &x).unwrap(),
+            adapt.head(run, &x, &layer).unwrap(),
+        ]
+    };
+    let together = Routed {
+        segments: { adapters.iter().enumerate() }
+            .map(|(at, (_, adapter))| (3 * at..3 * at + 2, adapter.clone()))
+            .collect(),
+    };
+    let (mixed, before) = (
+        all(&together, &x, &tokens),
+        all(&Routed::base(), &x, &tokens),
+    );
+    for row in 0..rows {
+        let of_row = |array: &Array| array.select_rows(&[row]).unwrap();
+        let alone = match row % 3 {
+            2 => Routed::base(),
+            _ => Routed {
+                segments: vec![(0..1, adapters[row / 3].1.clone())],
+            },
+        };
+        let alone = all(&alone, &of_row(&x), &tokens[row..=row]);
+        for (mixed, alone) in mixed.iter().zip(alone) {
+            assert_eq!(of_row(mixed), *alone, "row {row}");
+        }
+    }
+    for (at, pair) in adapters
+        .iter()
+        .enumerate()
+        .filter(|(_, pair)| changed(pair))
+    {
+        let of = |values: &Array| values.select_rows(&[3 * at, 3 * at + 1]).unwrap();
+        let moved = mixed
+            .iter()
+            .zip(&before)
+            .filter(|(mixed, before)| of(mixed) != of(before));
+        assert!(moved.count() >= 2, "{}", pair.0);
+        // Losses go through the same head as logits do.
+        let uniform = Uniform {
+            adapter: pair.1.clone(),
+        };
+        let targets: Vec<u32> = (0..rows as u32).map(|at| at * 5 % 32).collect();
+        let hidden = x.clone().into();
+        let losses = uniform
+            .token_losses(Run::host(), &hidden, &targets, &head)
+            .unwrap();
+        let layer = Layer {
+            weight: &head,
+            bias: None,
+        };
+        let logits = uniform.head(Run::host(), &hidden, &layer).unwrap();
+        let log_probs = crate::kernels::loss::log_softmax(logits.into_array());
+        for (row, (loss, target)) in losses.values().iter().zip(targets).enumerate() {
+            let wanted = -log_probs.values()[row * 32 + target as usize];
+            assert!(
+                (loss - wanted).abs() < 1e-4,
+                "{}: {loss} for {wanted}",
+                pair.0
+            );
         }
     }
 }

@@ -7,11 +7,12 @@ use super::{Adapter, Scales, Site};
 use crate::device::{Array, Result};
 use crate::kernels::op::{Run, Value};
 use crate::kernels::quant::Layer;
-use crate::kernels::scale::{scale_around, scale_rows};
-use crate::kernels::segmented::{self, Segment};
+use crate::kernels::scale::{scale_around, scale_rows, shift_rows};
+use crate::kernels::segmented::{self, LowRank, Segment};
 
 /// What adapters do to the rows of one linear layer. Rows of different adapters do not meet, so each row is computed as
 /// if it were alone.
+#[derive(Default)]
 pub(super) struct AtLinear<'a> {
     /// W x + b, plus these.
     products: Vec<Segment<'a>>,
@@ -23,16 +24,26 @@ impl<'a> AtLinear<'a> {
         adapters: impl Iterator<Item = (Range<usize>, &'a Adapter)>,
         site: Site,
     ) -> Self {
-        let (mut products, mut scales) = (Vec::new(), Vec::new());
+        let mut all = Self::default();
         for (rows, adapter) in adapters {
-            if let Some(found) = adapter.scales(site) {
-                scales.push((rows.clone(), found));
-            }
-            if let Some(weights) = adapter.low_rank(site) {
-                products.push(Segment { rows, weights });
-            }
+            all.put(rows, adapter.low_rank(site), adapter.scales(site));
         }
-        Self { products, scales }
+        all
+    }
+
+    /// What one adapter does to rows after those that are known.
+    pub(super) fn put(
+        &mut self,
+        rows: Range<usize>,
+        low_rank: Option<&'a LowRank>,
+        scales: Option<&'a Scales>,
+    ) {
+        if let Some(found) = scales {
+            self.scales.push((rows.clone(), found));
+        }
+        if let Some(weights) = low_rank {
+            self.products.push(Segment { rows, weights });
+        }
     }
 
     fn scales_inputs(&self) -> bool {
@@ -101,6 +112,9 @@ fn scale_outputs(
         }
         if let Some(factors) = &scales.output {
             scale_rows(&mut y, rows.clone(), factors)?;
+        }
+        if let Some(shift) = &scales.shift {
+            shift_rows(&mut y, rows.clone(), shift)?;
         }
     }
     Ok(y.into())

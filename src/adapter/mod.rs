@@ -2,6 +2,7 @@
 //! Knows no names, versions or owners of adapters, and nothing of the model beyond its sites.
 
 mod adapt;
+mod around;
 mod catalogue;
 #[cfg(test)]
 mod conformance;
@@ -27,10 +28,10 @@ pub use fault::{AdapterFault, Fit};
 pub use loaded::Adapter;
 pub use place::Place;
 pub use points::{
-    BaseNorm, Change, FIRST_VIRTUAL, Inserted, NormAt, Part, Past, Reads, Rows, Sublayer,
+    AtHead, BaseNorm, Change, FIRST_VIRTUAL, Inserted, NormAt, Part, Past, Reads, Rows, Sublayer,
     as_virtual, virtual_rows, virtual_tokens,
 };
 pub use route::{Routed, Uniform};
 pub use scales::Scales;
-pub use site::{Module, Site, SiteMap, SiteShape};
+pub use site::{Module, Outer, Site, SiteMap, SiteShape};
 pub use weights::{BaseShape, BaseTensor, BaseWeights, NoWeights};

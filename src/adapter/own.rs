@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::points::{Change, NormAt, Rows};
-use super::{AdapterFault, BaseTensor, BaseWeights, Place, Site, SiteMap};
+use super::{AdapterFault, BaseTensor, BaseWeights, Outer, Place, Site, SiteMap};
 use crate::device::{Array, Result};
 use crate::kernels::pool;
 use crate::kernels::quant::{Format, Layer, Matrix};
@@ -26,20 +26,28 @@ struct Linear {
 }
 
 impl Own {
-    /// `values`: the f32 weights of each place, of the base's sizes. A matrix is rounded to the format of the one it
-    /// replaces. Where the head is the embedding, a new embedding is the head too.
+    /// `values`: the f32 weights of each place, of the base's sizes; of a base whose head is the embedding, a head may have
+    /// one too. A matrix is rounded to the format of the one it replaces. Where they are `tied`, a new embedding is the head.
     pub fn new(
         values: &BTreeMap<Place, Array>,
         base: &dyn BaseWeights,
+        tied: bool,
     ) -> std::result::Result<Self, AdapterFault> {
         let mut own = Self::default();
+        if values.is_empty() {
+            return Ok(own);
+        }
         let of_base: BTreeMap<Place, BaseTensor> = { base.tensors() }
             .into_iter()
             .filter_map(|(path, tensor)| Some((Place::parse(&path)?, tensor)))
             .collect();
         for (place, array) in values {
             let fault = |why: String| AdapterFault::new(place.path(), why);
-            let Some(replaced) = of_base.get(place) else {
+            let stored = match place {
+                Place::Head if base.shape().tied => &Place::Embedding,
+                place => place,
+            };
+            let Some(replaced) = of_base.get(stored) else {
                 return Err(fault("is no weight of this base".to_owned()));
             };
             if replaced.dims() != array.dims() {
@@ -64,11 +72,23 @@ impl Own {
                 Place::Bias(site) => own.put_linear(site, None, Some(array), &of_base),
             }
         }
-        if base.shape().tied && own.head.is_none() {
+        if tied && own.head.is_none() {
             own.head = own.embedding.clone();
         }
         own.bytes = own.count_bytes(values);
         Ok(own)
+    }
+
+    /// Of the embedding or the head, where it has one of its own.
+    pub fn outer(&self, outer: Outer) -> Option<Arc<Matrix>> {
+        match outer {
+            Outer::Embedding => self.embedding.clone(),
+            Outer::Head => self.head.clone(),
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
     }
 
     /// The weight or bias of a linear layer; the other is the base's until it is replaced too.

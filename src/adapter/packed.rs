@@ -77,6 +77,8 @@ struct Scaled {
     #[serde(default)]
     around_bias: bool,
     output: bool,
+    #[serde(default)]
+    shift: bool,
 }
 
 impl Scaled {
@@ -87,6 +89,7 @@ impl Scaled {
             input: scales.input.is_some(),
             around_bias: scales.around_bias.is_some(),
             output: scales.output.is_some(),
+            shift: scales.shift.is_some(),
         }
     }
 
@@ -280,6 +283,7 @@ pub fn read(
             scaled.input.then_some(at.inputs),
             scaled.around_bias.then_some(at.outputs),
             scaled.output.then_some(at.outputs),
+            scaled.shift.then_some(at.outputs),
         ]
     });
     let lengths: Vec<_> = lengths.collect();
@@ -289,7 +293,7 @@ pub fn read(
     // A file cut off or grown, or whose header asks for more than it has, is refused before memory is taken.
     let rest = length.checked_sub(before as u64).ok_or(Unusable::Damaged)?;
     let mut scales = SiteMap::default();
-    for (at, [input, around_bias, output]) in places.iter().zip(lengths) {
+    for (at, [input, around_bias, output, shift]) in places.iter().zip(lengths) {
         let mut vector = |length: Option<usize>| {
             let Some(length) = length else {
                 return Ok(None);
@@ -302,6 +306,7 @@ pub fn read(
             input: vector(input)?,
             around_bias: vector(around_bias)?,
             output: vector(output)?,
+            shift: vector(shift)?,
         };
         scales.insert(at.site, scale);
     }

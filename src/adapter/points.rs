@@ -3,12 +3,13 @@
 use std::fmt;
 
 use crate::device::{Array, Result};
+use crate::kernels::lookup::OwnRows;
 use crate::kernels::norm::RmsNorm;
 use crate::kernels::op::Value;
 use crate::kernels::quant::Layer;
-use crate::kernels::segmented::Bottleneck;
+use crate::kernels::segmented::{Bottleneck, LowRank};
 
-use super::Site;
+use super::{Scales, Site};
 
 /// Which norm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -110,6 +111,11 @@ pub trait Change: fmt::Debug + Send + Sync {
         None
     }
 
+    /// What it does to the logits of the head, its own or the base's.
+    fn at_head(&self) -> AtHead<'_> {
+        AtHead::default()
+    }
+
     /// What it adds to the residual stream after a sublayer.
     fn inserted(&self, _at: Sublayer) -> Option<&Inserted> {
         None
@@ -137,6 +143,21 @@ pub enum Reads {
     Output,
     /// x + y
     Sum,
+}
+
+/// What an adapter does to the logits of its rows.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AtHead<'a> {
+    pub low_rank: Option<&'a LowRank>,
+    pub scales: Option<&'a Scales>,
+    /// Rows that take the place of the weight's.
+    pub rows: Option<&'a OwnRows>,
+}
+
+impl AtHead<'_> {
+    pub fn is_nothing(&self) -> bool {
+        self.low_rank.is_none() && self.scales.is_none() && self.rows.is_none()
+    }
 }
 
 /// Consecutive rows of an array.

@@ -9,7 +9,7 @@ use super::points::{BaseNorm, Change, Past, Reads, Rows, Sublayer, as_virtual};
 use super::{Adapter, Site};
 use crate::device::{Array, Result, bail};
 use crate::kernels::activation::Residual;
-use crate::kernels::loss::FrozenHead;
+use crate::kernels::loss::{FrozenHead, losses_of};
 use crate::kernels::op::{Run, Value};
 use crate::kernels::quant::{Layer, Matrix};
 use crate::kernels::segmented::add_bottlenecks;
@@ -30,6 +30,15 @@ impl Routed {
     fn at(&self, site: Site) -> AtLinear<'_> {
         let each = self.segments.iter();
         AtLinear::of(each.map(|(rows, adapter)| (rows.clone(), &**adapter)), site)
+    }
+
+    /// What they do to the products of the head.
+    fn at_head(&self) -> AtLinear<'_> {
+        let mut all = AtLinear::default();
+        for (rows, at) in self.own(|change, _| Some(change.at_head())) {
+            all.put(rows, at.low_rank, at.scales);
+        }
+        all
     }
 
     /// What adapters have for their rows at a point.
@@ -62,25 +71,26 @@ impl Routed {
         Ok(all.into())
     }
 
-    /// `layer` for the rows of `x` that have none in `own`, whose rows go through theirs.
+    /// `through` for `layer` and the rows of `x` that have no layer in `own`, whose rows go through theirs.
     fn beside(
         &self,
-        run: Run<'_, '_>,
         x: &Value,
         own: Vec<(Range<usize>, Layer<'_>)>,
-        outputs: usize,
-        base: impl FnOnce(&Self, &Value) -> Result<Value>,
+        layer: &Layer<'_>,
+        through: impl Fn(&Self, &Value, &Layer<'_>) -> Result<Value>,
     ) -> Result<Value> {
         unrecorded(x)?;
-        let mut y = Array::zeros((x.rows(), outputs));
+        let mut y = Array::zeros((x.rows(), layer.weight.dims().0));
         let is_own = |row: &usize| own.iter().any(|(rows, _)| rows.contains(row));
         let rest: Vec<usize> = (0..x.rows()).filter(|row| !is_own(row)).collect();
         if !rest.is_empty() {
-            let part = base(&self.picked(&rest), &x.select_rows(&rest)?.into())?;
+            let part = x.select_rows(&rest)?.into();
+            let part = through(&self.picked(&rest), &part, layer)?;
             y = scatter(y.into(), &rest, &part)?.into_array();
         }
         for (rows, layer) in own {
-            let part = layer.forward(run, &Rows::new(x, &rows).array().into())?;
+            let picked = self.picked(&rows.clone().collect::<Vec<_>>());
+            let part = through(&picked, &Rows::new(x, &rows).array().into(), &layer)?;
             put(&mut y, rows, &part)?;
         }
         Ok(y.into())
@@ -111,8 +121,8 @@ impl Adapt for Routed {
         if own.is_empty() {
             return self.at(site).through(run, x, layer);
         }
-        self.beside(run, x, own, layer.weight.dims().0, |rest, x| {
-            rest.at(site).through(run, x, layer)
+        self.beside(x, own, layer, |some, x, layer| {
+            some.at(site).through(run, x, layer)
         })
     }
 
@@ -212,11 +222,28 @@ impl Adapt for Routed {
 
     fn head(&self, run: Run<'_, '_>, x: &Value, head: &Layer<'_>) -> Result<Value> {
         let own = self.own(|change, _| change.head());
-        if own.is_empty() {
-            return head.forward(run, x);
+        let logits = match own.is_empty() {
+            true => self.at_head().through(run, x, head)?,
+            false => self.beside(x, own, head, |some, x, head| {
+                some.at_head().through(run, x, head)
+            })?,
+        };
+        let rows = self.own(|change, _| change.at_head().rows);
+        if rows.is_empty() {
+            return Ok(logits);
         }
-        let outputs = head.weight.dims().0;
-        self.beside(run, x, own, outputs, |_, x| head.forward(run, x))
+        unrecorded(&logits)?;
+        let mut logits = logits.into_array();
+        let width = logits.width().max(1);
+        for (range, own) in rows {
+            let hidden = Rows::new(x, &range);
+            let hidden = hidden.values().chunks_exact(x.width().max(1));
+            let part = &mut logits.values_mut()[range.start * width..range.end * width];
+            for (hidden, logits) in hidden.zip(part.chunks_exact_mut(width)) {
+                own.logits(hidden, logits)?;
+            }
+        }
+        Ok(logits.into())
     }
 
     fn of_rows(&self, rows: &[usize]) -> Option<Routed> {
@@ -225,6 +252,9 @@ impl Adapt for Routed {
         any.then(|| self.picked(rows))
     }
 }
+
+/// Rows whose logits exist at a time where losses are asked for: a vocabulary is large.
+const LOGITS: usize = 64;
 
 /// One adapter on every row of any batch, computed as `Routed` computes it.
 pub struct Uniform {
@@ -284,10 +314,30 @@ impl Adapt for Uniform {
         targets: &[u32],
         head: &Arc<Matrix>,
     ) -> Result<Value> {
-        let own = self.adapter.change().and_then(|change| change.head());
-        let weight = own.map_or(head, |own| own.weight).clone();
-        let targets = targets.into();
-        run.op(FrozenHead { weight, targets }, &[hidden])
+        let change = self.adapter.change();
+        if change.is_none_or(|change| change.at_head().is_nothing()) {
+            let own = change.and_then(Change::head);
+            let weight = own.map_or(head, |own| own.weight).clone();
+            let targets = targets.into();
+            return run.op(FrozenHead { weight, targets }, &[hidden]);
+        }
+        unrecorded(hidden)?;
+        if hidden.rows() != targets.len() {
+            bail!("{} targets for {} rows", targets.len(), hidden.rows());
+        }
+        let head = Layer {
+            weight: head,
+            bias: None,
+        };
+        let mut losses = Vec::with_capacity(targets.len());
+        for (part, targets) in targets.chunks(LOGITS).enumerate() {
+            let rows = part * LOGITS..part * LOGITS + targets.len();
+            let hidden = Rows::new(hidden, &rows).array().into();
+            let logits = self.head(run, &hidden, &head)?;
+            losses.extend(losses_of(logits.into_array(), targets)?);
+        }
+        let count = losses.len();
+        Ok(Array::new(losses, (count, 1))?.into())
     }
 }
 

@@ -72,6 +72,25 @@ pub struct SiteShape {
     pub outputs: usize,
 }
 
+/// A matrix outside the blocks that low-rank updates can be of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outer {
+    Embedding,
+    Head,
+}
+
+impl Outer {
+    pub const ALL: [Self; 2] = [Self::Embedding, Self::Head];
+
+    /// Of the module, as Hugging Face names it.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Embedding => "model.embed_tokens",
+            Self::Head => "lm_head",
+        }
+    }
+}
+
 /// A value for some of the sites, found without hashing: one lookup per linear layer and adapter in every step.
 #[derive(Debug, Clone)]
 pub struct SiteMap<T> {

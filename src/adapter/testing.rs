@@ -7,14 +7,15 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::peft::{
-    BottleneckSettings, BottleneckWeights, Bottlenecks, Encoder, Files, Ia3, Ia3Settings, Lora,
-    LoraSettings, PrefixResume, PromptResume, Selection, dense_files, prefix_files, prompt_files,
+    Beside, BottleneckSettings, BottleneckWeights, Bottlenecks, Encoder, Files, Ia3, Ia3Settings,
+    Lora, LoraSettings, OuterFactors, PrefixResume, PromptResume, Saved, Selection, dense_files,
+    prefix_files, prompt_files,
 };
 use super::{
     BaseShape, BaseTensor, BaseWeights, Fit, Module, NormAt, Place, Precision, Site, SiteShape,
 };
 use crate::device::Array;
-use crate::domain::{Placement, Targets};
+use crate::domain::{Bias, Placement, Targets};
 use crate::kernels::nonlinear::Activation;
 use crate::kernels::quant::{Format, Matrix};
 use crate::kernels::testing::noise;
@@ -38,7 +39,7 @@ pub fn sites(layers: usize) -> Vec<SiteShape> {
     .collect()
 }
 
-/// Random weights of that decoder.
+/// Random weights of that decoder, and biases of its queries and of one layer of its feed-forward blocks.
 #[derive(Debug)]
 pub struct Weights;
 
@@ -69,9 +70,13 @@ impl BaseWeights for Weights {
         let layers = (0..shape.layers).flat_map(|layer| {
             let linears = sites(layer + 1).into_iter();
             let linears = linears.filter(move |at| at.site.layer == layer);
-            let linears = linears.map(|at| {
+            let linears = linears.flat_map(|at| {
                 let matrix = self.matrix(at.site).unwrap();
-                (at.site.path() + ".weight", BaseTensor::Matrix(matrix))
+                let weight = (at.site.path() + ".weight", BaseTensor::Matrix(matrix));
+                let bias = noise((1, at.outputs), 0.3, 300 + at.site.layer as u64);
+                let bias = (at.site.path() + ".bias", BaseTensor::Vector(bias));
+                let biased = [Module::Q, Module::Up].contains(&at.site.module);
+                std::iter::once(weight).chain(biased.then_some(bias))
             });
             let norms = [NormAt::Attention(layer), NormAt::FeedForward(layer)].map(norm);
             linears.chain(norms).collect::<Vec<_>>()
@@ -102,16 +107,7 @@ pub fn fit(sites: &[SiteShape]) -> Fit<'_> {
 }
 
 pub fn settings(targets: Targets) -> LoraSettings {
-    LoraSettings {
-        rank: 4,
-        alpha: 8.0,
-        use_rslora: false,
-        dropout: 0.0,
-        selection: Selection::of(targets),
-        rank_pattern: Vec::new(),
-        alpha_pattern: Vec::new(),
-        use_dora: false,
-    }
+    LoraSettings::new(4, 8.0, Selection::of(targets))
 }
 
 /// Random A and B for every site the settings choose.
@@ -177,6 +173,102 @@ pub fn dora_specimen(layers: usize, seed: u64) -> Files {
         magnitudes: &magnitudes,
     };
     lora.files().unwrap()
+}
+
+/// As [`specimen`] or [`dora_specimen`], with biases, and adapted at the embedding and the head.
+pub fn outer_specimen(layers: usize, seed: u64, use_dora: bool) -> Files {
+    let names = Module::ALL.map(Module::name).map(str::to_owned);
+    let outer = ["embed_tokens", "lm_head"].map(str::to_owned);
+    let targets = Targets::List(names.into_iter().chain(outer).collect());
+    let settings = LoraSettings {
+        use_dora,
+        bias: Bias::All,
+        ..settings(targets)
+    };
+    let lengths = |width: usize, seed| {
+        let mut lengths = noise((1, width), 1.0, seed);
+        lengths.values_mut().iter_mut().for_each(|m| *m += 2.0);
+        lengths
+    };
+    let weights = weights(&settings, &sites(layers), seed);
+    let magnitudes = sites(layers).into_iter().filter(|_| use_dora);
+    let magnitudes = magnitudes.map(|at| (at.site, lengths(at.outputs, seed)));
+    let outer = settings.outer(Weights.shape()).unwrap().into_iter();
+    let outer = outer.map(|at| {
+        let factors = OuterFactors {
+            a: noise((at.rank, at.inputs), 1.0, seed + 1),
+            b: noise((at.outputs, at.rank), 1.0, seed + 2),
+            magnitude: use_dora.then(|| lengths(at.outputs, seed + 3)),
+        };
+        (at.outer, factors)
+    });
+    let biases = Weights.tensors().into_iter().filter_map(|(path, tensor)| {
+        let Place::Bias(site) = Place::parse(&path)? else {
+            return None;
+        };
+        Some((site, noise(tensor.dims(), 0.5, seed + 4)))
+    });
+    let beside = Beside {
+        outer: outer.collect(),
+        biases: biases.collect(),
+        others: Vec::new(),
+    };
+    let lora = Lora {
+        settings: &settings,
+        base_name: "tiny",
+        weights: &weights,
+        magnitudes: &magnitudes.collect(),
+    };
+    lora.files_with(&beside).unwrap()
+}
+
+/// As [`specimen`], with a bias of each B, norms of its own, and rows of tokens in the embedding and the head.
+pub fn saved_specimen(layers: usize, seed: u64) -> Files {
+    let settings = LoraSettings {
+        saved: Saved {
+            lora_bias: true,
+            modules: vec!["norm".to_owned()],
+            tokens: vec![
+                ("embed_tokens".to_owned(), vec![7, 3, 30]),
+                ("lm_head".to_owned(), vec![3, 11]),
+            ],
+            tie: false,
+        },
+        ..settings(Targets::Pattern("all-linear".into()))
+    };
+    let weights = weights(&settings, &sites(layers), seed);
+    let named = |path: &str| format!("base_model.model.{path}");
+    let mut others: Vec<(String, Vec<usize>, Array)> = Vec::new();
+    for (at, (path, tensor)) in Weights.tensors().into_iter().enumerate() {
+        if let Some(Place::Norm(_)) = Place::parse(&path) {
+            let values = noise(tensor.dims(), 1.0, seed + at as u64);
+            others.push((named(&path), vec![values.len()], values));
+        }
+    }
+    for (at, shape) in sites(layers).into_iter().enumerate() {
+        let values = noise((1, shape.outputs), 0.5, seed + 50 + at as u64);
+        let name = named(&format!("{}.lora_B.bias", shape.site.path()));
+        others.push((name, vec![shape.outputs], values));
+    }
+    for (name, ids) in [("model.embed_tokens", 3), ("lm_head", 2)] {
+        let name = named(&format!("{name}.token_adapter.trainable_tokens_delta"));
+        others.push((
+            name,
+            vec![ids, 16],
+            noise((ids, 16), 0.5, seed + ids as u64),
+        ));
+    }
+    let lora = Lora {
+        settings: &settings,
+        base_name: "tiny",
+        weights: &weights,
+        magnitudes: &BTreeMap::new(),
+    };
+    let beside = Beside {
+        others,
+        ..Beside::default()
+    };
+    lora.files_with(&beside).unwrap()
 }
 
 /// The files of an IA3 adapter on every site of `sites(layers)`, some of whose inputs it scales.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::Site;
+use super::{Outer, Place, Site};
 use crate::device::Array;
 use crate::kernels::quant::Matrix;
 
@@ -16,6 +16,22 @@ pub trait BaseWeights: fmt::Debug + Send + Sync {
     /// Every weight by its path, `model.layers.3.self_attn.q_proj.weight`, in the order of a forward; a tied head is none of
     /// its own.
     fn tensors(&self) -> Vec<(String, BaseTensor)>;
+
+    /// The embedding or the head, which may be the same, [vocabulary, hidden]; `None` where they are not at hand.
+    fn outer(&self, outer: Outer) -> Option<Arc<Matrix>> {
+        let place = match outer {
+            Outer::Head if !self.shape().tied => Place::Head,
+            _ => Place::Embedding,
+        };
+        let found = self
+            .tensors()
+            .into_iter()
+            .find(|(path, _)| *path == place.path());
+        match found {
+            Some((_, BaseTensor::Matrix(matrix))) => Some(matrix),
+            _ => None,
+        }
+    }
 }
 
 /// Sizes that adapters must fit.

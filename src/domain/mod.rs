@@ -28,6 +28,6 @@ pub use reason::{BadRow, Reason};
 pub use request::{AdapterChoice, Ask, Input, MAX_SALT_BYTES, MOST_PRIORITY, Urgency};
 pub use sampling::Sampling;
 pub use settings::{
-    Checkpointing, Layers, Method, Named, NonLinearity, Placement, PromptInit, Recipe, Schedule,
-    Stage, Stages, Targets, Wishes,
+    Bias, Checkpointing, Layers, Method, Named, NonLinearity, Placement, PromptInit, Recipe,
+    Schedule, Stage, Stages, Targets, Wishes,
 };

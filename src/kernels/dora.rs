@@ -37,6 +37,34 @@ pub fn row_norms(weight: &Matrix, (a, b): (&Array, &Array), scale: f32) -> Resul
     Ok(norms)
 }
 
+/// ‖W_j + s·(BA)ᵀ_j‖ of each column j of an embedding W [vocabulary, n], for A [r, vocabulary] and B [n, r].
+pub fn column_norms(weight: &Matrix, (a, b): (&Array, &Array), scale: f32) -> Result<Vec<f32>> {
+    let (vocabulary, width) = weight.dims();
+    let rank = a.rows();
+    if a.width() != vocabulary || b.dims() != (width, rank) {
+        bail!("factors {a:?} and {b:?} for an embedding [{vocabulary}, {width}]");
+    }
+    let at_once = pool::rows_of(UNPACKED, width);
+    let mut squares = vec![0f64; width];
+    for start in (0..vocabulary).step_by(at_once) {
+        let rows = start..(start + at_once).min(vocabulary);
+        let mut block = weight.rows(rows.clone())?;
+        // The columns of A that belong to these rows.
+        let part = View::new(&a.values()[start..], (rank, rows.len()), (vocabulary, 1));
+        let all = View::dense(b.values(), width, rank);
+        gemm::parallel(part.transposed(), all.transposed(), &mut block, 1.0, scale);
+        for row in block.chunks_exact(width.max(1)) {
+            let places = squares.iter_mut().zip(row);
+            places.for_each(|(sum, w)| *sum += f64::from(*w) * f64::from(*w));
+        }
+        pool::give_way();
+    }
+    Ok(squares
+        .into_iter()
+        .map(|square| square.sqrt() as f32)
+        .collect())
+}
+
 /// What scales an output whose magnitude is `m` and whose row of weights is `norm` long. A row of zeros stays one.
 pub fn factor(magnitude: f32, norm: f32) -> f32 {
     match norm == 0.0 {
@@ -169,6 +197,22 @@ mod tests {
         let found = Array::row(row_norms(&matrix, (&a, &b), 0.5).unwrap());
         assert_close(&found, &oracle, 1e-5, "norms");
         assert!(row_norms(&matrix, (&b, &a), 0.5).is_err());
+    }
+
+    #[test]
+    fn norms_of_columns_are_those_of_the_sum() {
+        let (w, a, b) = (
+            noise((19, 6), 1.0, 1),
+            noise((3, 19), 1.0, 2),
+            noise((6, 3), 1.0, 3),
+        );
+        let matrix = Matrix::quantize(&w, Format::F32).unwrap();
+        let update = (tensor(&b).matmul(&tensor(&a)).unwrap() * 0.5).unwrap();
+        let sum = (tensor(&w) + update.t().unwrap()).unwrap();
+        let oracle = sum.sqr().unwrap().sum(0).unwrap().sqrt().unwrap();
+        let found = Array::row(column_norms(&matrix, (&a, &b), 0.5).unwrap());
+        assert_close(&found, &oracle, 1e-5, "norms");
+        assert!(column_norms(&matrix, (&b, &a), 0.5).is_err());
     }
 
     #[test]

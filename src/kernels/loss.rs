@@ -37,6 +37,16 @@ pub fn log_softmax(mut logits: Array) -> Array {
     logits
 }
 
+/// −ln softmax(row)\[target\] of each row of logits [R, vocabulary].
+pub fn losses_of(mut logits: Array, targets: &[u32]) -> Result<Vec<f32>> {
+    let (rows, vocabulary) = logits.dims();
+    check(rows, targets, vocabulary)?;
+    let mut losses = vec![0.0; rows];
+    let values = logits.values_mut();
+    cross_entropy(values, targets, vocabulary, &mut losses, Slopes::None);
+    Ok(losses)
+}
+
 fn check(rows: usize, targets: &[u32], vocabulary: usize) -> Result<()> {
     if rows != targets.len() {
         bail!("{} targets for {rows} rows", targets.len());

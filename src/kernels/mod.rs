@@ -9,6 +9,7 @@ pub mod attention;
 pub mod cuda;
 pub mod dora;
 pub mod linear;
+pub mod lookup;
 pub mod loss;
 pub mod lowrank;
 pub mod nonlinear;

@@ -92,6 +92,53 @@ pub fn scale_around(
     Ok(())
 }
 
+/// Adds `shift` [n] to some rows of y [T, n], in place.
+pub fn shift_rows(y: &mut Array, rows: Range<usize>, shift: &[f32]) -> Result<()> {
+    let width = y.width();
+    if shift.len() != width || rows.start > rows.end || rows.end > y.rows() {
+        bail!("rows {rows:?} of {y:?} plus {} values", shift.len());
+    }
+    let part = &mut y.values_mut()[rows.start * width..rows.end * width];
+    pool::over_rows(part, width.max(1), pool::rows_of(TILE, width), |_, part| {
+        for row in part.chunks_exact_mut(width.max(1)) {
+            let places = row.iter_mut().zip(shift);
+            places.for_each(|(y, shift)| *y += shift);
+        }
+    });
+    Ok(())
+}
+
+/// y + b, every row of y [T, n] plus b [1, n].
+#[derive(Debug, Clone, Copy)]
+pub struct Shift;
+
+impl Op for Shift {
+    type Saved = ();
+
+    fn forward(&self, inputs: &[&Array], _: Wants) -> Result<(Array, ())> {
+        let [y, shift] = inputs else {
+            bail!("rows are shifted by one vector")
+        };
+        if shift.rows() != 1 {
+            bail!("rows of {y:?} plus {shift:?}");
+        }
+        let mut sum = (*y).clone();
+        shift_rows(&mut sum, 0..y.rows(), shift.values())?;
+        Ok((sum, ()))
+    }
+
+    fn backward(&self, (): (), grad: Array, wants: Wants) -> Result<Vec<Option<Array>>> {
+        let to_shift = wants.has(1).then(|| {
+            let mut sums = vec![0.0; grad.width()];
+            for dy in grad.values().chunks_exact(grad.width().max(1)) {
+                sums.iter_mut().zip(dy).for_each(|(sum, dy)| *sum += dy);
+            }
+            Array::row(sums)
+        });
+        Ok(vec![Some(grad), to_shift])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{assert_close, assert_gradients, noise, once, tensor};
@@ -104,12 +151,21 @@ mod tests {
         let found = once(Scale, &[&x, &factors]).unwrap();
         assert_close(&found, &oracle, 0.0, "scaled");
         assert!(once(Scale, &[&x, &noise((1, 98), 1.0, 2)]).is_err());
+        let oracle = tensor(&x).broadcast_add(&tensor(&factors)).unwrap();
+        assert_close(
+            &once(Shift, &[&x, &factors]).unwrap(),
+            &oracle,
+            0.0,
+            "shifted",
+        );
+        assert!(once(Shift, &[&x, &noise((1, 98), 1.0, 2)]).is_err());
     }
 
     #[test]
     fn gradients_follow_differences() {
         let inputs = [noise((4, 7), 1.0, 3), noise((1, 7), 1.0, 4)];
         assert_gradients(&inputs, 2e-3, |run, t| run.op(Scale, &[&t[0], &t[1]]));
+        assert_gradients(&inputs, 2e-3, |run, t| run.op(Shift, &[&t[0], &t[1]]));
     }
 
     #[test]
@@ -132,5 +188,17 @@ mod tests {
             assert!((found - wanted).abs() < 1e-6);
         }
         assert!(scale_around(&mut around, 2..4, &[3.0; 3], Some(&bias[..2])).is_err());
+        let mut shifted = x.clone();
+        shift_rows(&mut shifted, 2..4, &bias).unwrap();
+        for (at, (x, found)) in x.values().iter().zip(shifted.values()).enumerate() {
+            let by = if (6..12).contains(&at) {
+                bias[at % 3]
+            } else {
+                0.0
+            };
+            assert_eq!(*found, x + by);
+        }
+        assert!(shift_rows(&mut shifted, 4..6, &bias).is_err());
+        assert!(shift_rows(&mut shifted, 2..4, &bias[..2]).is_err());
     }
 }

@@ -33,6 +33,8 @@ class Made:
     # Keys of the written config to restore, where PEFT resolves them before saving.
     as_given: tuple[str, ...] = ()
     kind: type[PeftConfig] = LoraConfig
+    # As PEFT does when it is not told otherwise: with the base's embeddings where they are targets.
+    embeddings: bool | str = False
 
 
 MADE = {
@@ -83,18 +85,71 @@ MADE = {
     "qwen2-dora": Made("qwen2", 56, dict(
         r=4, lora_alpha=8, use_dora=True, target_modules=["q_proj", "k_proj", "v_proj", "up_proj"],
     )),
+    # k_proj and v_proj are trained by their biases alone, up_proj has none.
+    "qwen2-bias-all": Made("qwen2", 57, dict(r=4, lora_alpha=8, bias="all", target_modules=["q_proj", "up_proj"])),
+    "qwen2-bias-lora-only": Made("qwen2", 58, dict(
+        r=4, lora_alpha=8, bias="lora_only", target_modules=["q_proj", "k_proj", "down_proj"],
+    )),
+    "qwen2-lora-bias": Made("qwen2", 59, dict(
+        r=4, lora_alpha=8, lora_bias=True, bias="all", target_modules=["q_proj", "down_proj", "lm_head"],
+    )),
+    "qwen2-dora-bias": Made("qwen2", 60, dict(
+        r=4, lora_alpha=8, use_dora=True, bias="all", target_modules=["q_proj", "k_proj", "up_proj"],
+    )),
+    "llama-outer": Made("llama", 61, dict(
+        r=4, lora_alpha=8, target_modules=["q_proj", "embed_tokens", "lm_head"], rank_pattern={"lm_head": 3},
+        alpha_pattern={"embed_tokens": 2},
+    ), embeddings="auto"),
+    "llama-dora-outer": Made("llama", 62, dict(
+        r=4, lora_alpha=8, use_dora=True, target_modules=r"model\.embed_tokens|lm_head|.*\.0\.mlp\.up_proj",
+    )),
+    "llama-modules": Made("llama", 63, dict(
+        r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"],
+        modules_to_save=["embed_tokens", "lm_head", "norm", "0.mlp"],
+    )),
+    "llama-tokens": Made("llama", 64, dict(
+        r=4, lora_alpha=8, target_modules=["q_proj"], trainable_token_indices={
+            "embed_tokens": [70, 3, 81, 101], "lm_head": [5, 101],
+        },
+    )),
+    # The base's head is its embedding.
+    "qwen3-outer": Made("qwen3", 65, dict(r=4, lora_alpha=8, target_modules=["q_proj", "embed_tokens"])),
+    "qwen3-outer-tied": Made("qwen3", 66, dict(
+        r=4, lora_alpha=8, target_modules=["q_proj", "lm_head"], ensure_weight_tying=True,
+    )),
+    "qwen3-modules": Made("qwen3", 67, dict(
+        r=4, lora_alpha=8, target_modules=["q_proj"], modules_to_save=["embed_tokens", "q_norm"],
+    )),
+    "qwen3-modules-tied": Made("qwen3", 68, dict(
+        r=4, lora_alpha=8, target_modules=["q_proj"], modules_to_save=["embed_tokens"], ensure_weight_tying=True,
+    )),
+    "qwen3-tokens": Made("qwen3", 69, dict(
+        r=4, lora_alpha=8, target_modules=["q_proj"], trainable_token_indices=[101, 70, 81],
+    )),
+    "qwen3-tokens-apart": Made("qwen3", 70, dict(
+        r=4, lora_alpha=8, target_modules=["q_proj"],
+        trainable_token_indices={"embed_tokens": [101, 70], "lm_head": [81, 70, 3]},
+    )),
 }
 
 REFUSED: list[tuple[str, dict]] = [
     ("use_dora", {"use_dora": True}),
     ("modules_to_save", {"modules_to_save": ["lm_head"]}),
-    ("bias", {"bias": "all"}),
-    ("bias", {"bias": "lora_only"}),
+    ("bias", {"bias": "some"}),
     ("bias", {"bias": 7}),
+    # These want tensors that the file does not have.
     ("lora_bias", {"lora_bias": True}),
+    ("lora_bias", {"lora_bias": 1}),
+    ("modules_to_save", {"modules_to_save": ["input_layernorm", "gate_proj"]}),
+    ("modules_to_save", {"modules_to_save": "lm_head"}),
+    ("trainable_token_indices", {"trainable_token_indices": [1, 2]}),
+    ("trainable_token_indices", {"trainable_token_indices": {"lm_head": [1, 2]}}),
+    ("trainable_token_indices", {"trainable_token_indices": {"q_proj": [1, 2]}}),
+    ("trainable_token_indices", {"trainable_token_indices": [1, -2]}),
+    ("target_modules", {"target_modules": ["q_proj", "v_proj", "down_proj", "lm_head"]}),
+    ("target_modules", {"target_modules": ["q_proj", "v_proj", "down_proj", "embed_tokens"]}),
     ("fan_in_fan_out", {"fan_in_fan_out": True}),
     ("layer_replication", {"layer_replication": [[0, 2], [0, 2]]}),
-    ("trainable_token_indices", {"trainable_token_indices": [1, 2]}),
     ("target_parameters", {"target_parameters": ["mlp.experts.gate_up_proj"]}),
     ("use_qalora", {"use_qalora": True}),
     ("use_bdlora", {"use_bdlora": {"target_modules_bd_a": ["q_proj"]}}),
@@ -145,6 +200,10 @@ ACCEPTED: list[dict] = [
     {"target_modules": ["q_proj", "v_proj", "down_proj", "query_key_value", "c_attn"]},
     # Changes nothing where no embedding is adapted.
     {"ensure_weight_tying": True},
+    # This base has no biases, no such module, and the list no token.
+    {"bias": "all"},
+    {"bias": "lora_only"},
+    {"modules_to_save": ["score"]},
     {"layers_to_transform": [0, 1], "layers_pattern": None},
     {"rank_pattern": {"q_proj": 8}, "alpha_pattern": {"q_proj": 16}},
     {"base_model_name_or_path": "somewhere/else"},
@@ -244,7 +303,16 @@ CHANGED = {
 def randomize(model: PeftModel, seed: int) -> None:
     source = torch.Generator().manual_seed(seed)
     for path, module in sorted(model.named_modules()):
-        if "default" in getattr(module, "lora_A", ()):
+        if "default" in getattr(module, "lora_embedding_A", ()):
+            a, b = module.lora_embedding_A["default"], module.lora_embedding_B["default"]
+            a.copy_(torch.randn(a.shape, generator=source) * 0.5)
+            b.copy_(torch.randn(b.shape, generator=source) * 0.5 / a.shape[0] ** 0.5 / module.scaling["default"])
+            if "default" in module.lora_magnitude_vector:
+                magnitude = module.lora_magnitude_vector["default"].weight
+                magnitude.mul_(torch.rand(magnitude.shape, generator=source) + 0.6)
+        elif path.endswith("lm_head") and getattr(model.peft_config["default"], "ensure_weight_tying", False):
+            pass  # follows the embedding
+        elif "default" in getattr(module, "lora_A", ()):
             a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
             a.copy_(torch.randn(a.shape, generator=source) / a.shape[1] ** 0.5)
             b.copy_(torch.randn(b.shape, generator=source) * 0.5 / a.shape[0] ** 0.5 / module.scaling["default"])
@@ -254,6 +322,11 @@ def randomize(model: PeftModel, seed: int) -> None:
         elif "default" in getattr(module, "ia3_l", ()):
             vector = module.ia3_l["default"]
             vector.copy_(1 + torch.randn(vector.shape, generator=source) * 0.6)
+    # Biases, whole modules and rows of tokens start as the base's.
+    for name, parameter in sorted(model.named_parameters()):
+        if parameter.requires_grad and ("lora_" not in name or name.endswith(".bias")):
+            spread = parameter.std().clamp(min=0.1)
+            parameter.add_(torch.randn(parameter.shape, generator=source) * spread * 0.5)
 
 
 def make(name: str, made: Made) -> None:
@@ -262,7 +335,7 @@ def make(name: str, made: Made) -> None:
     model = get_peft_model(oracle.load(MODELS / made.base), made.kind(task_type=TaskType.CAUSAL_LM, **made.config))
     randomize(model, made.seed)
     model.peft_config["default"].base_model_name_or_path = made.base
-    model.save_pretrained(folder, save_embedding_layers=False)
+    model.save_pretrained(folder, save_embedding_layers=made.embeddings)
     (folder / "README.md").unlink()
     config = read_json(folder / "adapter_config.json")
     oracle.sort_lists(config)

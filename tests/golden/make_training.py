@@ -24,10 +24,11 @@ step, losses, grad_norms (before clipping), learning_rates, tokens (that the los
 `logprobs.initial` and `logprobs.RUN` [T, vocab] for `prompt.ids`. `training/final/`: the adapter of run `constant`, saved
 by PEFT.
 
-`training/{ia3,dora,qwen2-ia3,qwen2-dora}/` have `initial/`, `expected.json` and `expected.safetensors` alike, over the same
+The other folders, one for each of `SETS`, have `initial/`, `expected.json` and `expected.safetensors` alike, over the same
 `training/rows.jsonl` and with runs `constant` and `decay`. IA3 scales the inputs of up_proj and down_proj and the outputs of
 the other five, and starts at ones. DoRA starts with A and B as above and the norms of the base's rows as magnitudes, which
-are not those of the rows with B. The two of `models/qwen2` train q_proj, k_proj, v_proj (with biases) and down_proj. Weight
+are not those of the rows with B. `qwen2-ia3` and `qwen2-dora` train q_proj, k_proj, v_proj (with biases) and down_proj.
+`outer` and `dora-outer` adapt the embedding and the head, `qwen2-bias…` and `qwen2-dora-bias` train biases. Weight
 decay pulls IA3 vectors and magnitudes towards zero as any other parameter.
 """
 
@@ -90,6 +91,8 @@ BIASED = ["q_proj", "k_proj", "v_proj", "down_proj"]
 CONSTANT_AND_DECAY = {name: RUNS[name] for name in ("constant", "decay")}
 # Vectors of ones need larger steps.
 OF_IA3 = {name: replace(run, learning_rate=1e-2) for name, run in CONSTANT_AND_DECAY.items()}
+# So that biases move far enough to be seen.
+OF_BIASES = {name: replace(run, learning_rate=5e-3) for name, run in CONSTANT_AND_DECAY.items()}
 SETS = {
     "lora": Set("llama", LoraConfig, dict(r=8, lora_alpha=16, target_modules=TARGETS), RUNS, TRAINING),
     "ia3": Set("llama", IA3Config, dict(
@@ -104,6 +107,25 @@ SETS = {
     "qwen2-dora": Set("qwen2", LoraConfig, dict(
         r=2, lora_alpha=4, use_dora=True, target_modules=BIASED,
     ), CONSTANT_AND_DECAY, TRAINING / "qwen2-dora"),
+    "patterns": Set("llama", LoraConfig, dict(
+        r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"], use_rslora=True,
+        rank_pattern={r".*\.0\.self_attn\.q_proj": 2, "q_proj": 6}, alpha_pattern={"down_proj": 3},
+    ), CONSTANT_AND_DECAY, TRAINING / "patterns"),
+    "outer": Set("llama", LoraConfig, dict(
+        r=4, lora_alpha=8, target_modules=["q_proj", "embed_tokens", "lm_head"], rank_pattern={"lm_head": 3},
+    ), CONSTANT_AND_DECAY, TRAINING / "outer"),
+    "dora-outer": Set("llama", LoraConfig, dict(
+        r=4, lora_alpha=8, use_dora=True, target_modules=["q_proj", "embed_tokens", "lm_head"],
+    ), CONSTANT_AND_DECAY, TRAINING / "dora-outer"),
+    "qwen2-bias": Set("qwen2", LoraConfig, dict(
+        r=4, lora_alpha=8, bias="all", target_modules=["q_proj", "up_proj"],
+    ), OF_BIASES, TRAINING / "qwen2-bias"),
+    "qwen2-bias-lora-only": Set("qwen2", LoraConfig, dict(
+        r=4, lora_alpha=8, bias="lora_only", target_modules=["q_proj", "k_proj"],
+    ), OF_BIASES, TRAINING / "qwen2-bias-lora-only"),
+    "qwen2-dora-bias": Set("qwen2", LoraConfig, dict(
+        r=2, lora_alpha=4, use_dora=True, bias="all", target_modules=["q_proj", "down_proj"],
+    ), OF_BIASES, TRAINING / "qwen2-dora-bias"),
 }
 
 
@@ -174,7 +196,11 @@ def write_initial(one: Set) -> None:
     model = get_peft_model(oracle.load(one.model), one.kind(task_type=TaskType.CAUSAL_LM, **one.config))
     source = torch.Generator().manual_seed(41)
     for name, parameter in sorted(model.named_parameters()):
-        if "lora_A" in name or "lora_B" in name:
+        if "lora_embedding_" in name:
+            noise = torch.randn(parameter.shape, generator=source)
+            with torch.no_grad():
+                parameter.copy_(noise * (0.1 if "lora_embedding_A" in name else 0.5))
+        elif "lora_A" in name or "lora_B" in name:
             a = "lora_A" in name
             shape = parameter.shape
             noise = torch.rand(shape, generator=source) * 2 - 1 if a else torch.randn(shape, generator=source)

@@ -106,7 +106,7 @@ fn assert_answers(name: &str, model: &Model, adapter: &str) {
     }
 }
 
-const OF_LLAMA: [&str; 12] = [
+const OF_LLAMA: [&str; 16] = [
     "llama-plain",
     "llama-all-linear",
     "llama-regex",
@@ -119,7 +119,58 @@ const OF_LLAMA: [&str; 12] = [
     "llama-dora-rslora-patterns",
     "llama-ia3",
     "llama-ia3-ffn",
+    "llama-outer",
+    "llama-dora-outer",
+    "llama-modules",
+    "llama-tokens",
 ];
+
+const OF_QWEN3: [&str; 6] = [
+    "qwen3-outer",
+    "qwen3-outer-tied",
+    "qwen3-modules",
+    "qwen3-modules-tied",
+    "qwen3-tokens",
+    "qwen3-tokens-apart",
+];
+
+/// What adapters do around the layers of blocks is done to their own rows alone.
+#[test]
+fn adapters_of_embeddings_heads_and_whole_modules_answer_in_a_crowd_bit_for_bit_as_alone() {
+    for (base, mut names) in [("llama", OF_LLAMA.to_vec()), ("qwen3", OF_QWEN3.to_vec())] {
+        let model = folder(base, Quant::To(Format::F32), KvKind::Auto);
+        names.push("");
+        let read = |name: &&str| (!name.is_empty()).then(|| read(&files(name), &model));
+        let adapters: Vec<_> = names.iter().map(read).collect();
+        let prompts: Vec<Vec<u32>> = (0..names.len())
+            .map(|at| {
+                (0..6 + at)
+                    .map(|i| ((at * 37 + i * 11) % 110) as u32)
+                    .collect()
+            })
+            .collect();
+        let steps = |at: usize| {
+            let (first, rest) = prompts[at].split_at(2 + at / 3);
+            [first, rest, &[70][..], &[101]]
+        };
+        let mut crowd = Crowd::new(&model, adapters.clone());
+        let mut together = vec![Vec::new(); names.len()];
+        for step in 0..4 {
+            let pieces: Vec<&[u32]> = (0..names.len()).map(|at| steps(at)[step]).collect();
+            for (all, found) in together.iter_mut().zip(crowd.push(&pieces)) {
+                all.extend(found);
+            }
+        }
+        for (at, adapter) in adapters.into_iter().enumerate() {
+            let mut alone = Crowd::new(&model, vec![adapter]);
+            let alone: Vec<_> = steps(at)
+                .into_iter()
+                .flat_map(|piece| alone.push(&[piece]).remove(0))
+                .collect();
+            assert!(together[at] == alone, "{} on {base}", names[at]);
+        }
+    }
+}
 
 #[test]
 fn every_adapter_answers_as_peft_does() {
@@ -129,8 +180,21 @@ fn every_adapter_answers_as_peft_does() {
     }
     // With biases.
     let qwen2 = folder("qwen2", Quant::To(Format::F32), KvKind::Auto);
-    for adapter in ["qwen2-plain", "qwen2-dora", "qwen2-ia3"] {
+    for adapter in [
+        "qwen2-plain",
+        "qwen2-dora",
+        "qwen2-ia3",
+        "qwen2-bias-all",
+        "qwen2-bias-lora-only",
+        "qwen2-lora-bias",
+        "qwen2-dora-bias",
+    ] {
         assert_answers("qwen2", &qwen2, adapter);
+    }
+    // With a head that is the embedding.
+    let qwen3 = folder("qwen3", Quant::To(Format::F32), KvKind::Auto);
+    for adapter in OF_QWEN3 {
+        assert_answers("qwen3", &qwen3, adapter);
     }
 }
 
@@ -151,16 +215,7 @@ fn random(model: &Model, rank: usize, seed: u64) -> Arc<Adapter> {
         1 => Targets::List(vec!["q_proj".into(), "v_proj".into()]),
         _ => Targets::Pattern(r".*\.1\.(self_attn\.o_proj|mlp\.(up|down)_proj)".into()),
     };
-    let settings = LoraSettings {
-        rank,
-        alpha: 2.0 * rank as f64,
-        use_rslora: false,
-        dropout: 0.0,
-        selection: Selection::of(targets),
-        rank_pattern: Vec::new(),
-        alpha_pattern: Vec::new(),
-        use_dora: false,
-    };
+    let settings = LoraSettings::new(rank, 2.0 * rank as f64, Selection::of(targets));
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut matrix = |rows: usize, columns: usize| {
         let values: Vec<f32> = (0..rows * columns)

@@ -75,7 +75,11 @@ impl AdapterKind for Dense {
             settings.values.insert(place, array);
         }
         Ok(Parts {
-            change: Some(Arc::new(Own::new(&settings.values, fit.weights)?)),
+            change: Some(Arc::new(Own::new(
+                &settings.values,
+                fit.weights,
+                fit.weights.shape().tied,
+            )?)),
             resume: Some(Arc::new(settings)),
             ..Parts::default()
         })

@@ -1,24 +1,45 @@
 //! What a PEFT LoRA configuration says: rank and scale of every site, and which keys would change the result in a way
 //! that is not supported here. Those are refused by name; nothing is ever applied in part.
 
+mod product;
+mod saved;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::config::{self, ConfigFile};
 use super::targets::{Patterns, Selection};
-use crate::adapter::{AdapterFault, SiteMap, SiteShape};
-use crate::domain::Targets;
+use crate::adapter::{AdapterFault, BaseShape, Outer, Site, SiteMap, SiteShape};
+use crate::device::Array;
+use crate::domain::{Bias, Named, Targets};
 
-/// What it takes to train a LoRA or DoRA further.
+pub use product::{LoraOuter, LoraSite, Product};
+pub use saved::{Saved, TokenRows};
+
+/// What it takes to train a LoRA or DoRA further, beside its factors at linear layers of blocks.
 #[derive(Debug, Clone)]
 pub struct LoraResume {
     pub settings: LoraSettings,
     /// Lengths of rows that a DoRA learned, [outputs].
     pub magnitudes: SiteMap<Arc<[f32]>>,
+    pub outer: BTreeMap<Outer, OuterFactors>,
+    /// [1, outputs] of each layer whose bias is the adapter's own.
+    pub biases: BTreeMap<Site, Array>,
+}
+
+/// The factors of an update of the embedding or the head.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OuterFactors {
+    /// [rank, inputs]
+    pub a: Array,
+    /// [outputs, rank]
+    pub b: Array,
+    /// DoRA's, [1, outputs]
+    pub magnitude: Option<Array>,
 }
 
 /// The keys that give an adapter its numbers; enough to write it again or to train it further.
@@ -36,23 +57,31 @@ pub struct LoraSettings {
     pub alpha_pattern: Vec<(String, f64)>,
     /// Rows of the result have learned lengths.
     pub use_dora: bool,
-}
-
-/// One site a configuration adapts.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct LoraSite {
-    pub shape: SiteShape,
-    pub rank: usize,
-    /// The key that says so: `r` or `rank_pattern`.
-    pub rank_key: &'static str,
-    pub scale: f64,
-    /// `lora_alpha` or `alpha_pattern`.
-    pub alpha_key: &'static str,
+    /// Which biases of the base are the adapter's own.
+    pub bias: Bias,
+    /// What it replaces of the base.
+    pub saved: Saved,
 }
 
 impl LoraSettings {
+    /// A plain LoRA.
+    pub fn new(rank: usize, alpha: f64, selection: Selection) -> Self {
+        Self {
+            rank,
+            alpha,
+            use_rslora: false,
+            dropout: 0.0,
+            selection,
+            rank_pattern: Vec::new(),
+            alpha_pattern: Vec::new(),
+            use_dora: false,
+            bias: Bias::None,
+            saved: Saved::default(),
+        }
+    }
+
     pub fn parse(file: &ConfigFile) -> Result<Self, AdapterFault> {
-        refuse_keys(file, &HARMLESS, &OWN)?;
+        refuse_keys(file, &HARMLESS, &[])?;
         check_types(file)?;
         let need = |key: &str| AdapterFault::new(key, "is missing");
         Ok(Self {
@@ -72,34 +101,100 @@ impl LoraSettings {
                 alpha(key, config::finite(key, value)?)
             })?,
             use_dora: file.flag("use_dora")?,
+            bias: bias(file)?,
+            saved: Saved::parse(file)?,
         })
     }
 
     /// The sites of a base this configuration adapts, each with its rank and scale, in the order of `sites`.
     pub fn sites(&self, sites: &[SiteShape]) -> Result<Vec<LoraSite>, AdapterFault> {
-        let ranks = Patterns::new("rank_pattern", &self.rank_pattern)?;
-        let alphas = Patterns::new("alpha_pattern", &self.alpha_pattern)?;
-        let chosen = self.selection.sites(sites)?.into_iter();
-        chosen
-            .map(|shape| {
-                let path = shape.site.path();
-                let (rank, rank_key) = ranks
-                    .get(&path)?
-                    .map_or((self.rank, "r"), |rank| (rank, "rank_pattern"));
-                let (alpha, alpha_key) = alphas
-                    .get(&path)?
-                    .map_or((self.alpha, "lora_alpha"), |alpha| (alpha, "alpha_pattern"));
-                let scale = scale(alpha, rank, self.use_rslora);
-                Ok(LoraSite {
-                    shape,
-                    rank,
-                    rank_key,
-                    scale,
-                    alpha_key,
-                })
+        let sizes = Sizes::of(self)?;
+        let (chosen, _) = self.selection.sites_and_outer(sites)?;
+        let adapted = chosen
+            .into_iter()
+            .filter(|shape| !self.saved.holds(&shape.site.path()));
+        let sites = adapted.map(|shape| {
+            let (rank, rank_key, scale, alpha_key) = sizes.at(&shape.site.path())?;
+            Ok(LoraSite {
+                shape,
+                rank,
+                rank_key,
+                scale,
+                alpha_key,
             })
-            .collect()
+        });
+        sites.collect()
     }
+
+    /// The embedding and the head of a base where this configuration adapts them.
+    pub fn outer(&self, base: BaseShape) -> Result<Vec<LoraOuter>, AdapterFault> {
+        let sizes = Sizes::of(self)?;
+        let mut chosen = self.selection.outer()?;
+        if base.tied && self.saved.tie && self.selection.means_tied()? {
+            chosen = Outer::ALL.to_vec();
+        }
+        chosen.retain(|outer| !self.saved.holds(outer.path()));
+        let outer = chosen.into_iter().map(|outer| {
+            let (rank, rank_key, scale, alpha_key) = sizes.at(outer.path())?;
+            let (inputs, outputs) = match outer {
+                Outer::Embedding => (base.vocab, base.hidden),
+                Outer::Head => (base.hidden, base.vocab),
+            };
+            Ok(LoraOuter {
+                outer,
+                inputs,
+                outputs,
+                rank,
+                rank_key,
+                scale,
+                alpha_key,
+            })
+        });
+        outer.collect()
+    }
+}
+
+/// Ranks and scales by paths.
+struct Sizes<'a> {
+    settings: &'a LoraSettings,
+    ranks: Patterns<'a, usize>,
+    alphas: Patterns<'a, f64>,
+}
+
+impl<'a> Sizes<'a> {
+    fn of(settings: &'a LoraSettings) -> Result<Self, AdapterFault> {
+        Ok(Self {
+            settings,
+            ranks: Patterns::new("rank_pattern", &settings.rank_pattern)?,
+            alphas: Patterns::new("alpha_pattern", &settings.alpha_pattern)?,
+        })
+    }
+
+    /// Rank, the key that says so, scale, and the key that gives its alpha.
+    fn at(&self, path: &str) -> Result<(usize, &'static str, f64, &'static str), AdapterFault> {
+        let own = self.settings;
+        let (rank, rank_key) =
+            { self.ranks.get(path)? }.map_or((own.rank, "r"), |rank| (rank, "rank_pattern"));
+        let (alpha, alpha_key) = { self.alphas.get(path)? }
+            .map_or((own.alpha, "lora_alpha"), |alpha| (alpha, "alpha_pattern"));
+        Ok((
+            rank,
+            rank_key,
+            scale(alpha, rank, own.use_rslora),
+            alpha_key,
+        ))
+    }
+}
+
+fn bias(file: &ConfigFile) -> Result<Bias, AdapterFault> {
+    const FIELD: &str = "bias";
+    let Some(name) = file.text(FIELD)? else {
+        return Ok(Bias::None);
+    };
+    Bias::named(name).ok_or_else(|| {
+        let why = format!("is `{name}`; served are {}", Bias::NAMES.join(", "));
+        AdapterFault::new(FIELD, why)
+    })
 }
 
 /// alpha/r, or alpha/√r with rank-stabilised LoRA.
@@ -221,7 +316,11 @@ const COMMON: [&str; 9] = [
 ];
 
 /// Those of LoRA.
-const HARMLESS: [&str; 17] = [
+const HARMLESS: [&str; 21] = [
+    "bias",
+    "lora_bias",
+    "modules_to_save",
+    "trainable_token_indices",
     "use_dora",
     "layers_to_transform",
     "layers_pattern",
@@ -239,15 +338,6 @@ const HARMLESS: [&str; 17] = [
     "qalora_group_size",
     "ensure_weight_tying",
     "ephemeral_gpu_offload",
-];
-
-/// Why LoRA's own keys are refused where they are not neutral.
-const OWN: [(&str, &str); 2] = [
-    ("lora_bias", "is not supported: lora_B has no bias here"),
-    (
-        "modules_to_save",
-        "is not supported: whole modules cannot be replaced",
-    ),
 ];
 
 /// Refuses every key that would change the result in a way that is not supported: those of `harmless` do not, and `own`

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::Site;
+use super::{Outer, Site};
 
 pub use bottleneck::{
     BottleneckResume, BottleneckSettings, BottleneckWeights, Bottlenecks, HUB_NAME, HUB_PREFIX,
@@ -28,7 +28,9 @@ pub use config::ConfigFile;
 pub use dense::{DenseSettings, dense_files};
 pub use generation::generation;
 pub use ia3::{Ia3, Ia3Settings, Ia3Site, factor_name};
-pub use lora::{LoraResume, LoraSettings, LoraSite, scale};
+pub use lora::{
+    LoraOuter, LoraResume, LoraSettings, LoraSite, OuterFactors, Product, Saved, TokenRows, scale,
+};
 pub use prompt_learning::{
     ENCODER_NAMES, Encoder, PROMPT_EMBEDDINGS, PrefixResume, PromptResume, parse_prefix,
     parse_prompt, prefix_files, prompt_files,
@@ -37,7 +39,7 @@ pub use provenance::Provenance;
 pub use read::{read, read_known};
 pub use targets::{Selection, WholePath};
 pub use tensors::Tensors;
-pub use write::{Lora, write};
+pub use write::{Beside, Lora, write};
 
 pub const CONFIG_FILE: &str = "adapter_config.json";
 pub const WEIGHTS_FILE: &str = "adapter_model.safetensors";
@@ -87,5 +89,29 @@ pub fn tensor_names(site: Site) -> [String; 2] {
 
 /// The name of a site's magnitudes in a weights file.
 pub fn magnitude_name(site: Site) -> String {
-    format!("base_model.model.{}.lora_magnitude_vector", site.path())
+    magnitude_at(&site.path())
+}
+
+fn magnitude_at(path: &str) -> String {
+    format!("base_model.model.{path}.lora_magnitude_vector")
+}
+
+/// The names of A, B and magnitudes of the embedding or the head.
+pub fn outer_names(outer: Outer) -> [String; 3] {
+    let path = outer.path();
+    let [a, b] = match outer {
+        Outer::Embedding => ["lora_embedding_A", "lora_embedding_B"],
+        Outer::Head => ["lora_A.weight", "lora_B.weight"],
+    };
+    [
+        format!("base_model.model.{path}.{a}"),
+        format!("base_model.model.{path}.{b}"),
+        magnitude_at(path),
+    ]
+}
+
+/// The name of a layer's bias, which lies below the layer's adapter where it is `adapted`.
+pub fn bias_name(site: Site, adapted: bool) -> String {
+    let below = if adapted { ".base_layer" } else { "" };
+    format!("base_model.model.{}{below}.bias", site.path())
 }

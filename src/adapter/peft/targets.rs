@@ -6,7 +6,7 @@ mod tests;
 
 use fancy_regex::{Regex, RegexBuilder};
 
-use crate::adapter::{AdapterFault, Module, Site, SiteShape};
+use crate::adapter::{AdapterFault, Module, Outer, Site, SiteShape};
 use crate::domain::Targets;
 
 const ALL_LINEAR: &str = "all-linear";
@@ -42,8 +42,56 @@ impl Selection {
     /// linear layer of a block (embeddings, the head). As in PEFT, a name that no layer has chooses nothing, as long
     /// as another name chooses something: one list may serve many bases.
     pub fn sites(&self, sites: &[SiteShape]) -> Result<Vec<SiteShape>, AdapterFault> {
+        self.linears(sites, None)
+    }
+
+    /// As [`sites`](Self::sites), for what adapts the embedding and the head as well: those of them that these keys choose.
+    pub fn sites_and_outer(
+        &self,
+        sites: &[SiteShape],
+    ) -> Result<(Vec<SiteShape>, Vec<Outer>), AdapterFault> {
+        let outer = self.outer()?;
+        Ok((self.linears(sites, Some(&outer))?, outer))
+    }
+
+    /// Which of the embedding and the head these keys choose; `all-linear` neither.
+    pub fn outer(&self) -> Result<Vec<Outer>, AdapterFault> {
+        let rules = Rules::new(self)?;
+        let mut chosen = Vec::new();
+        for outer in Outer::ALL {
+            if rules.targets.names(outer.path())? && rules.left_out_by(outer.path())?.is_none() {
+                chosen.push(outer);
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// Whether PEFT takes it that an embedding is a target, where those of a tied base stay tied: by the last parts of
+    /// names, or by a pattern that is good for one of them alone.
+    pub fn means_tied(&self) -> Result<bool, AdapterFault> {
+        const NAMES: [&str; 2] = ["embed_tokens", "lm_head"];
+        match (&self.targets, Rules::new(self)?.targets) {
+            (Targets::List(list), _) => Ok(list.iter().any(|name| {
+                let last = name.rsplit('.').next().unwrap_or(name);
+                NAMES.contains(&last)
+            })),
+            (Targets::Pattern(_), targets) => {
+                Ok(targets.names(NAMES[0])? || targets.names(NAMES[1])?)
+            }
+        }
+    }
+
+    /// `outer`: those that are chosen, where they may be.
+    fn linears(
+        &self,
+        sites: &[SiteShape],
+        outer: Option<&[Outer]>,
+    ) -> Result<Vec<SiteShape>, AdapterFault> {
         let rules = Rules::new(self)?;
         for path in other_modules(sites) {
+            if outer.is_some() && Outer::ALL.iter().any(|outer| outer.path() == path) {
+                continue;
+            }
             if rules.targets.names(&path)? && !rules.excludes(&path)? {
                 let why = format!("`{path}` is not a linear layer that can be adapted here");
                 return Err(AdapterFault::new(TARGETS, why));
@@ -61,8 +109,8 @@ impl Selection {
                 Some(filter) => key = filter,
             }
         }
-        if chosen.is_empty() {
-            self.check_names(sites)?;
+        if chosen.is_empty() && outer.is_none_or(<[Outer]>::is_empty) {
+            self.check_names(sites, &[])?;
             return Err(AdapterFault::new(
                 key,
                 "leaves no linear layer of this base to adapt",
@@ -71,12 +119,14 @@ impl Selection {
         Ok(chosen)
     }
 
-    /// Refuses a list with a name that no layer of this base has: in what a user asks for, that is a mistake.
-    pub fn check_names(&self, sites: &[SiteShape]) -> Result<(), AdapterFault> {
+    /// Refuses a list with a name that no layer of this base has, nor any of `outer`: in what a user asks for, that is a
+    /// mistake.
+    pub fn check_names(&self, sites: &[SiteShape], outer: &[Outer]) -> Result<(), AdapterFault> {
         let Targets::List(names) = &self.targets else {
             return Ok(());
         };
-        let paths: Vec<String> = sites.iter().map(|shape| shape.site.path()).collect();
+        let mut paths: Vec<String> = sites.iter().map(|shape| shape.site.path()).collect();
+        paths.extend(outer.iter().map(|outer| outer.path().to_owned()));
         let known = |name: &&String| paths.iter().any(|path| ends_with(path, name));
         match names.iter().find(|name| !known(name)) {
             Some(unknown) => Err(AdapterFault::new(

@@ -7,11 +7,12 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
 
 use super::{
-    CONFIG_FILE, Files, LoraSettings, Selection, WEIGHTS_FILE, magnitude_name, tensor_names,
+    CONFIG_FILE, Files, LoraSettings, OuterFactors, Saved, Selection, WEIGHTS_FILE, bias_name,
+    magnitude_name, outer_names, tensor_names,
 };
-use crate::adapter::Site;
+use crate::adapter::{Outer, Site};
 use crate::device::{Array, Error, Result};
-use crate::domain::Targets;
+use crate::domain::{Named, Targets};
 
 /// What is written.
 pub struct Lora<'a> {
@@ -24,31 +25,63 @@ pub struct Lora<'a> {
     pub magnitudes: &'a BTreeMap<Site, Array>,
 }
 
+/// What a folder has beside that, as its settings say.
+#[derive(Debug, Clone, Default)]
+pub struct Beside {
+    pub outer: BTreeMap<Outer, OuterFactors>,
+    /// [1, out] of each layer whose bias is the adapter's own.
+    pub biases: BTreeMap<Site, Array>,
+    /// Tensors of other parts, by their names, with their sizes.
+    pub others: Vec<(String, Vec<usize>, Array)>,
+}
+
 impl Lora<'_> {
     /// `adapter_config.json` and `adapter_model.safetensors`. The same values give the same bytes.
     pub fn files(&self) -> Result<Files> {
+        self.files_with(&Beside::default())
+    }
+
+    /// As [`files`](Self::files), with what else the settings ask for.
+    pub fn files_with(&self, beside: &Beside) -> Result<Files> {
         let config = serde_json::to_vec_pretty(&self.config()).map_err(Error::of)?;
         Ok([
             (CONFIG_FILE.to_owned(), config.into()),
-            (WEIGHTS_FILE.to_owned(), self.tensors()?.into()),
+            (WEIGHTS_FILE.to_owned(), self.tensors(beside)?.into()),
         ]
         .into())
     }
 
-    fn tensors(&self) -> Result<Vec<u8>> {
+    fn tensors(&self, beside: &Beside) -> Result<Vec<u8>> {
+        let bytes = |array: &Array| -> Vec<u8> {
+            let values = array.values().iter();
+            values.flat_map(|value| value.to_le_bytes()).collect()
+        };
+        let matrix = |name, array: &Array| (name, vec![array.rows(), array.width()], bytes(array));
+        let vector = |name, array: &Array| (name, vec![array.len()], bytes(array));
         let mut arrays = Vec::new();
         for (site, (a, b)) in self.weights {
-            for (name, matrix) in tensor_names(*site).into_iter().zip([a, b]) {
-                let values = matrix.values().iter();
-                let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
-                arrays.push((name, vec![matrix.rows(), matrix.width()], bytes));
-            }
+            let named = tensor_names(*site).into_iter().zip([a, b]);
+            arrays.extend(named.map(|(name, factor)| matrix(name, factor)));
         }
         for (site, lengths) in self.magnitudes {
-            let values = lengths.values().iter();
-            let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
-            arrays.push((magnitude_name(*site), vec![lengths.len()], bytes));
+            arrays.push(vector(magnitude_name(*site), lengths));
         }
+        for (outer, factors) in &beside.outer {
+            let [a, b, magnitude] = outer_names(*outer);
+            arrays.extend([matrix(a, &factors.a), matrix(b, &factors.b)]);
+            arrays.extend(
+                factors
+                    .magnitude
+                    .as_ref()
+                    .map(|lengths| vector(magnitude, lengths)),
+            );
+        }
+        for (site, bias) in &beside.biases {
+            let name = bias_name(*site, self.weights.contains_key(site));
+            arrays.push(vector(name, bias));
+        }
+        let others = beside.others.iter();
+        arrays.extend(others.map(|(name, dims, array)| (name.clone(), dims.clone(), bytes(array))));
         let views = arrays
             .iter()
             .map(|(name, dims, bytes)| {
@@ -72,6 +105,14 @@ impl Lora<'_> {
             rank_pattern,
             alpha_pattern,
             use_dora,
+            bias,
+            saved:
+                Saved {
+                    lora_bias,
+                    modules,
+                    tokens,
+                    tie,
+                },
         } = self.settings;
         let Selection {
             targets,
@@ -99,9 +140,9 @@ impl Lora<'_> {
             "lora_alpha": number(*alpha),
             "lora_dropout": dropout,
             "fan_in_fan_out": false,
-            "bias": "none",
+            "bias": bias.name(),
             "use_rslora": use_rslora,
-            "modules_to_save": null,
+            "modules_to_save": if modules.is_empty() { Value::Null } else { json!(modules) },
             "init_lora_weights": true,
             "layers_to_transform": if layers.is_empty() { Value::Null } else { json!(layers) },
             "layers_pattern": if layers_pattern.is_empty() { Value::Null } else { json!(layers_pattern) },
@@ -109,7 +150,7 @@ impl Lora<'_> {
             "alpha_pattern": pairs(alpha_pattern.iter().map(|(key, alpha)| (key, number(*alpha))).collect()),
             "megatron_config": null,
             "megatron_core": "megatron.core",
-            "trainable_token_indices": null,
+            "trainable_token_indices": if tokens.is_empty() { Value::Null } else { pairs(tokens.iter().map(|(name, ids)| (name, json!(ids))).collect()).into() },
             "loftq_config": {},
             "eva_config": null,
             "corda_config": null,
@@ -118,10 +159,10 @@ impl Lora<'_> {
             "use_qalora": false,
             "qalora_group_size": 16,
             "layer_replication": null,
-            "lora_bias": false,
+            "lora_bias": lora_bias,
             "target_parameters": null,
             "arrow_config": null,
-            "ensure_weight_tying": false
+            "ensure_weight_tying": tie
         })
     }
 

@@ -112,16 +112,8 @@ impl Target {
             );
             weights.insert(shape.site, pair);
         }
-        let settings = LoraSettings {
-            rank,
-            alpha: rank as f64,
-            use_rslora: false,
-            dropout: 0.0,
-            selection: Selection::of(Targets::Pattern("all-linear".to_owned())),
-            rank_pattern: Vec::new(),
-            alpha_pattern: Vec::new(),
-            use_dora: false,
-        };
+        let everywhere = Selection::of(Targets::Pattern("all-linear".to_owned()));
+        let settings = LoraSettings::new(rank, rank as f64, everywhere);
         let lora = peft::Lora {
             settings: &settings,
             base_name: &base.name,

@@ -19,7 +19,7 @@ pub use recipe::{Recipe, TABLE, Wishes};
 pub use stages::{Layers, Stage, Stages};
 pub(crate) use table::each_setting;
 pub use values::{
-    Checkpointing, Method, Named, NonLinearity, Placement, PromptInit, Schedule, Targets,
+    Bias, Checkpointing, Method, Named, NonLinearity, Placement, PromptInit, Schedule, Targets,
 };
 
 /// A row of the table.

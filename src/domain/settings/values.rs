@@ -45,6 +45,7 @@ choices! {
     NonLinearity { Relu "relu" Gelu "gelu" Silu "silu" Tanh "tanh" }
     PromptInit { Random "random" Text "text" }
     Checkpointing { Off "off" On "on" }
+    Bias { None "none" All "all" LoraOnly "lora_only" }
     Schedule { Linear "linear" Cosine "cosine" Constant "constant" }
 }
 

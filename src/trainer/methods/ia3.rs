@@ -28,7 +28,10 @@ impl super::Kind for Kind {
         let settings = settings_of(parent)?;
         if let Some(wished) = &wishes.targets {
             let wished = Ia3Settings::of(wished.clone());
-            wished.selection.check_names(base.sites).map_err(as_wish)?;
+            wished
+                .selection
+                .check_names(base.sites, &[])
+                .map_err(as_wish)?;
             if wished.sites(base.sites).map_err(as_wish)?
                 != settings.sites(base.sites).map_err(as_wish)?
             {
@@ -55,7 +58,7 @@ impl super::Kind for Kind {
                 let settings = Ia3Settings::of(recipe.targets.clone());
                 settings
                     .selection
-                    .check_names(base.sites)
+                    .check_names(base.sites, &[])
                     .map_err(as_wish)?;
                 settings
             }

@@ -74,14 +74,14 @@ impl super::Kind for Kind {
                 ..settings_of(parent)?.clone()
             },
             None => LoraSettings {
-                rank: recipe.rank,
-                alpha: recipe.alpha,
                 use_rslora: recipe.use_rslora,
                 dropout: recipe.dropout,
-                selection: wanted(&recipe.targets, base.sites)?,
-                rank_pattern: Vec::new(),
-                alpha_pattern: Vec::new(),
                 use_dora: self.method == domain::Method::Dora,
+                ..LoraSettings::new(
+                    recipe.rank,
+                    recipe.alpha,
+                    wanted(&recipe.targets, base.sites)?,
+                )
             },
         };
         Ok(Box::new(Lora {
@@ -99,7 +99,19 @@ fn resume_of(parent: &Adapter) -> std::result::Result<&LoraResume, Reason> {
 }
 
 fn settings_of(parent: &Adapter) -> std::result::Result<&LoraSettings, Reason> {
-    Ok(&resume_of(parent)?.settings)
+    let resume = resume_of(parent)?;
+    let settings = &resume.settings;
+    let cannot = |what: &str| {
+        let why = format!("is an adapter with {what}, which cannot be trained further here");
+        Err(Reason::field("from", why))
+    };
+    if !settings.saved.is_nothing() {
+        return cannot("`modules_to_save`, `trainable_token_indices` or `lora_bias`");
+    }
+    if settings.bias != domain::Bias::None || !resume.outer.is_empty() {
+        return cannot("biases, embeddings or a head");
+    }
+    Ok(settings)
 }
 
 fn sites_of(
@@ -112,7 +124,7 @@ fn sites_of(
 /// What a user asks for; unlike in a folder that was trained elsewhere, every name must be one of this base's.
 fn wanted(targets: &Targets, sites: &[SiteShape]) -> std::result::Result<Selection, Reason> {
     let selection = Selection::of(targets.clone());
-    selection.check_names(sites).map_err(as_wish)?;
+    selection.check_names(sites, &[]).map_err(as_wish)?;
     Ok(selection)
 }
 

@@ -81,13 +81,15 @@ fn one_layer_number_is_as_good_as_a_list() {
 #[test]
 fn whatever_would_change_the_result_and_is_not_supported_is_refused_by_name() {
     for (key, value) in [
-        ("modules_to_save", json!(["lm_head"])),
-        ("bias", json!("all")),
-        ("bias", json!("lora_only")),
+        ("modules_to_save", json!("lm_head")),
+        ("modules_to_save", json!([""])),
+        ("bias", json!("some")),
         ("bias", json!(true)),
-        ("lora_bias", json!(true)),
+        ("lora_bias", json!("yes")),
         ("fan_in_fan_out", json!(true)),
-        ("trainable_token_indices", json!([1, 2])),
+        ("trainable_token_indices", json!([1, -2])),
+        ("trainable_token_indices", json!([1, 2, 1])),
+        ("trainable_token_indices", json!("all")),
         ("target_parameters", json!(["mlp.experts.gate_up_proj"])),
         ("layer_replication", json!([[0, 1], [0, 1]])),
         ("alora_invocation_tokens", json!([7])),
@@ -170,5 +172,80 @@ fn initialisations_that_leave_the_base_alone_are_fine() {
         json!("mica"),
     ] {
         assert!(parse(json!({"init_lora_weights": how})).is_ok());
+    }
+}
+
+#[test]
+fn a_tied_base_keeps_what_peft_keeps_tied() {
+    let base = |tied| BaseShape {
+        layers: 2,
+        hidden: 16,
+        key_width: 8,
+        vocab: 32,
+        tied,
+        ..BaseShape::default()
+    };
+    let outer = |changes: Value, tied: bool| -> Vec<_> {
+        let found = parse(changes).unwrap().outer(base(tied)).unwrap();
+        found
+            .iter()
+            .map(|at| (at.outer, at.inputs, at.rank))
+            .collect()
+    };
+    let (embedding, head) = ((Outer::Embedding, 32, 8), (Outer::Head, 16, 8));
+    let targets = json!({"target_modules": ["q_proj", "embed_tokens"]});
+    assert_eq!(outer(targets, true), [embedding]);
+    let tied = json!({"target_modules": ["model.embed_tokens"], "ensure_weight_tying": true});
+    assert_eq!(outer(tied.clone(), true), [embedding, head]);
+    assert_eq!(outer(tied, false), [embedding]);
+    let patterns = json!({"target_modules": ["lm_head"], "rank_pattern": {"lm_head": 3}});
+    assert_eq!(outer(patterns, false), [(Outer::Head, 16, 3)]);
+    let saved = json!({"target_modules": ["q_proj", "lm_head"], "modules_to_save": ["lm_head"]});
+    assert!(outer(saved, false).is_empty());
+}
+
+#[test]
+fn modules_that_are_saved_whole_are_found_by_ends_and_kept_from_adapters() {
+    let saved = |names: Value| parse(json!({"modules_to_save": names})).unwrap().saved;
+    let mlp = saved(json!(["0.mlp", "norm"]));
+    for path in [
+        "model.layers.0.mlp.up_proj",
+        "model.layers.10.mlp.up_proj",
+        "model.norm",
+        "model.layers.1.input_layernorm",
+    ] {
+        assert!(mlp.replaces(path), "{path}");
+    }
+    assert!(!mlp.replaces("model.layers.1.mlp.up_proj"));
+    // Adapters are kept from whole names only.
+    assert!(mlp.holds("model.layers.0.mlp.up_proj") && !mlp.holds("model.layers.10.mlp.up_proj"));
+    let changes = json!({"target_modules": "all-linear", "modules_to_save": ["mlp"]});
+    assert_eq!(parse(changes).unwrap().sites(&sites(2)).unwrap().len(), 8);
+}
+
+#[test]
+fn rows_of_tokens_follow_the_embedding_of_a_tied_base() {
+    let rows = |changes: Value, tied| parse(changes).unwrap().saved.token_rows(tied);
+    let list = json!({"trainable_token_indices": [4, 2]});
+    let found = rows(list.clone(), true).unwrap();
+    assert!(found.tied && found.embedding == Some(vec![4, 2]) && found.head.is_none());
+    assert!(!rows(list, false).unwrap().tied);
+    let apart = json!({"trainable_token_indices": {"embed_tokens": [4], "lm_head": [2]}});
+    let found = rows(apart.clone(), true).unwrap();
+    assert!(!found.tied && found.head == Some(vec![2]));
+    let mut kept = apart;
+    kept["ensure_weight_tying"] = json!(true);
+    let same = json!({"trainable_token_indices": {"embed_tokens": [4], "lm_head": [4]}});
+    assert!(rows(same, true).unwrap().tied);
+    for wrong in [
+        kept,
+        json!({"trainable_token_indices": {"q_proj": [4]}}),
+        json!({"trainable_token_indices": {"embed_tokens": [4], "model.embed_tokens": [5]}}),
+        json!({"trainable_token_indices": [4], "modules_to_save": ["embed_tokens"]}),
+    ] {
+        assert_eq!(
+            rows(wrong, true).unwrap_err().field,
+            "trainable_token_indices"
+        );
     }
 }

@@ -47,7 +47,7 @@ fn a_list_matches_whole_paths_and_ends_after_a_dot() {
 fn a_name_that_no_layer_has_chooses_nothing_but_is_a_mistake_to_ask_for() {
     let mixed = Selection::of(list(&["q_proj", "query_key_value"]));
     assert_eq!(paths(&mixed).len(), 3);
-    let fault = mixed.check_names(&sites(3)).unwrap_err();
+    let fault = mixed.check_names(&sites(3), &[]).unwrap_err();
     assert_eq!(fault.field, "target_modules");
     assert!(fault.why.contains("query_key_value"), "{fault}");
     let known = [list(&["q_proj", "mlp.up_proj"]), pattern(".*q_proj")];
@@ -55,7 +55,7 @@ fn a_name_that_no_layer_has_chooses_nothing_but_is_a_mistake_to_ask_for() {
         known
             .map(Selection::of)
             .iter()
-            .all(|s| s.check_names(&sites(3)).is_ok())
+            .all(|s| s.check_names(&sites(3), &[]).is_ok())
     );
 }
 
@@ -120,6 +120,37 @@ fn embeddings_the_head_and_unknown_modules_are_refused_by_name() {
         assert!(fault.why.contains(culprit), "{fault}");
     }
     assert_eq!(refusal(&Selection::of(list(&[]))).field, "target_modules");
+}
+
+#[test]
+fn embeddings_and_the_head_are_chosen_where_they_may_be() {
+    let outer = |targets| {
+        let found = Selection::of(targets).sites_and_outer(&sites(3));
+        found.map(|(sites, outer)| (sites.len(), outer))
+    };
+    let both = Outer::ALL.to_vec();
+    let listed = outer(list(&["q_proj", "lm_head", "embed_tokens"]));
+    assert_eq!(listed.unwrap(), (3, both.clone()));
+    assert_eq!(outer(list(&["lm_head"])).unwrap(), (0, vec![Outer::Head]));
+    let matched = outer(pattern(r".*embed_tokens|.*\.0\.mlp\.up_proj"));
+    assert_eq!(matched.unwrap(), (1, vec![Outer::Embedding]));
+    assert_eq!(outer(pattern("all-linear")).unwrap(), (21, vec![]));
+    assert!(outer(list(&["norm"])).is_err());
+    // The head's name is its whole path, which a choice of layers does not filter.
+    let mut selection = Selection::of(list(&["q_proj", "lm_head", "embed_tokens"]));
+    selection.layers = vec![1];
+    let found = selection.sites_and_outer(&sites(3)).unwrap();
+    assert_eq!((found.0.len(), found.1), (1, vec![Outer::Head]));
+    selection.exclude = Some(list(&["lm_head"]));
+    assert!(selection.sites_and_outer(&sites(3)).unwrap().1.is_empty());
+    for (targets, means) in [
+        (list(&["q_proj", "model.embed_tokens"]), true),
+        (pattern("(.*q_proj|lm_head)"), true),
+        (pattern(r".*\.embed_tokens"), false),
+        (pattern("all-linear"), false),
+    ] {
+        assert_eq!(Selection::of(targets).means_tied().unwrap(), means);
+    }
 }
 
 #[test]
