@@ -4,6 +4,8 @@
 mod adapters;
 #[path = "suite/base.rs"]
 mod base;
+#[path = "suite/blends.rs"]
+mod blends;
 #[path = "suite/browsers.rs"]
 mod browsers;
 #[path = "suite/calls.rs"]

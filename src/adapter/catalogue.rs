@@ -45,6 +45,8 @@ pub struct Parts {
     pub rank: usize,
     /// `y += scale · B A x` on linear layers.
     pub low_rank: SiteMap<LowRank>,
+    /// Products that are added one after the other, where several adapters are blended.
+    pub blended: SiteMap<Vec<LowRank>>,
     /// `W (x ∘ input) ∘ output` on linear layers.
     pub scales: SiteMap<Scales>,
     /// All else it does.

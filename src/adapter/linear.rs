@@ -26,7 +26,7 @@ impl<'a> AtLinear<'a> {
     ) -> Self {
         let mut all = Self::default();
         for (rows, adapter) in adapters {
-            all.put(rows, adapter.low_rank(site), adapter.scales(site));
+            all.put(rows, adapter.products(site), adapter.scales(site));
         }
         all
     }
@@ -35,13 +35,14 @@ impl<'a> AtLinear<'a> {
     pub(super) fn put(
         &mut self,
         rows: Range<usize>,
-        low_rank: Option<&'a LowRank>,
+        products: impl IntoIterator<Item = &'a LowRank>,
         scales: Option<&'a Scales>,
     ) {
         if let Some(found) = scales {
             self.scales.push((rows.clone(), found));
         }
-        if let Some(weights) = low_rank {
+        for weights in products {
+            let rows = rows.clone();
             self.products.push(Segment { rows, weights });
         }
     }

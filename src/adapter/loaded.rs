@@ -1,7 +1,8 @@
 //! One adapter in memory.
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::catalogue::Parts;
 use super::{Change, Scales, Site};
@@ -62,6 +63,36 @@ impl Adapter {
         self.parts.low_rank.get(site)
     }
 
+    /// All that is added at a linear layer, in this order.
+    pub fn products(&self, site: Site) -> impl Iterator<Item = &LowRank> {
+        let blended = self.parts.blended.get(site).into_iter().flatten();
+        self.low_rank(site).into_iter().chain(blended)
+    }
+
+    /// Whether low-rank products on linear layers are all it is.
+    pub fn is_low_rank(&self) -> bool {
+        self.parts.scales.iter().next().is_none() && self.parts.change.is_none()
+    }
+
+    /// Several as one, each by its weight, over the same memory. Adds what each adds; nothing else of them is looked at.
+    pub fn blended(generation: Generation, members: &[(Arc<Self>, f64)]) -> Self {
+        let mut parts = Parts::default();
+        let mut blended: BTreeMap<Site, Vec<LowRank>> = BTreeMap::new();
+        for (adapter, weight) in members.iter().filter(|(_, weight)| *weight != 0.0) {
+            parts.rank += adapter.rank();
+            for (site, weights) in adapter.low_ranks() {
+                blended
+                    .entry(site)
+                    .or_default()
+                    .push(weights.weighted(*weight));
+            }
+        }
+        for (site, products) in blended {
+            parts.blended.insert(site, products);
+        }
+        Self::new(generation, "lora", parts)
+    }
+
     /// All it adds at linear layers, in the order of the layers.
     pub(super) fn low_ranks(&self) -> impl Iterator<Item = (Site, &LowRank)> {
         self.parts.low_rank.iter()
@@ -81,8 +112,9 @@ impl Adapter {
     pub fn sites(&self) -> impl Iterator<Item = Site> {
         let products = self.parts.low_rank.iter().map(|(site, _)| site);
         let scales = self.parts.scales.iter().map(|(site, _)| site);
+        let blended = self.parts.blended.iter().map(|(site, _)| site);
         let own = self.change().map(Change::sites).unwrap_or_default();
-        let all: BTreeSet<Site> = products.chain(scales).chain(own).collect();
+        let all: BTreeSet<Site> = products.chain(scales).chain(blended).chain(own).collect();
         all.into_iter()
     }
 

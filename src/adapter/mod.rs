@@ -3,6 +3,7 @@
 
 mod adapt;
 mod around;
+pub mod blend;
 mod catalogue;
 #[cfg(test)]
 mod conformance;

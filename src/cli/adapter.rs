@@ -58,6 +58,28 @@ pub enum AdapterCommand {
         #[command(flatten)]
         condition: Condition,
     },
+    /// Make an adapter of several `lora` adapters, each by a weight
+    Blend {
+        /// The name it is served under; created, or moved to it
+        name: String,
+        /// Adapters and their weights: legal=0.7,medical=0.3
+        #[arg(long, value_name = "NAME=WEIGHT,…")]
+        from: String,
+        /// linear (their weighted sum), ties, dare_linear or dare_ties [default: linear]
+        #[arg(long)]
+        method: Option<String>,
+        /// Share of each adapter's weights that stays, above 0, up to 1; not for linear [default: 1]
+        #[arg(long, value_name = "SHARE")]
+        density: Option<f64>,
+        /// Reduce the result to this rank; linear without it joins ranks and loses nothing
+        #[arg(long, value_name = "N")]
+        rank: Option<u64>,
+        /// Of what dare_linear and dare_ties draw [default: 0]
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+        #[command(flatten)]
+        condition: Condition,
+    },
     /// Free an adapter's memory; the next request loads it again
     Unload {
         name: String,
@@ -124,6 +146,27 @@ pub async fn run(client: &Client, command: AdapterCommand, output: Output) -> Re
             let mut body = condition.body();
             body["generation"] = json!(generation);
             act(&name, "promote", body).await
+        }
+        AdapterCommand::Blend {
+            name,
+            from,
+            method,
+            density,
+            rank,
+            seed,
+            condition,
+        } => {
+            let mut body = condition.body();
+            body["from"] = json!(from);
+            for (field, value) in [
+                ("method", json!(method)),
+                ("density", json!(density)),
+                ("rank", json!(rank)),
+                ("seed", json!(seed)),
+            ] {
+                body[field] = value;
+            }
+            act(&name, "blend", body).await
         }
         AdapterCommand::Pin {
             name,

@@ -2,6 +2,7 @@
 //! No arrays, no files, no sockets, no clocks: only names, requests, answers, events, settings and reasons.
 
 mod adapter;
+mod blend;
 mod chat;
 mod event;
 mod ids;
@@ -15,6 +16,7 @@ pub mod sampling;
 pub mod settings;
 
 pub use adapter::{AdapterView, Tier};
+pub use blend::{Blend, BlendAsk, BlendMethod, MOST_MEMBERS, MOST_WEIGHT, Member, Weight};
 pub use chat::{Message, Role, join_parts};
 pub use event::{Event, FinishReason, TokenInfo, TopToken, Usage};
 pub use ids::{AdapterName, FileId, Generation, JobId, NameError, Pin};

@@ -1,6 +1,6 @@
 //! What a caller asks for, before it is checked.
 
-use super::{AdapterName, Message, Pin, Sampling};
+use super::{AdapterName, Blend, Message, Pin, Sampling};
 
 /// Which adapter a request names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -13,6 +13,8 @@ pub enum AdapterChoice {
         /// Present for `name@GENERATION`.
         pin: Option<Pin>,
     },
+    /// Several at once, each by a weight.
+    Blend(Blend),
 }
 
 #[derive(Debug, Clone, PartialEq)]

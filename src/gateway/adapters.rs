@@ -1,7 +1,7 @@
 //! Managing adapters: names and conditions are read here, the registry does the rest.
 
 use super::{Files, Gateway};
-use crate::domain::{AdapterName, AdapterView, Generation, Pin, Reason};
+use crate::domain::{AdapterName, AdapterView, BlendAsk, Generation, Pin, Reason};
 use crate::registry::Expected;
 
 impl Gateway {
@@ -53,6 +53,17 @@ impl Gateway {
         registry
             .publish(&name, files, expected, &format!("path:{path}"))
             .await
+    }
+
+    /// Makes an adapter of others and moves the name to it.
+    pub async fn blend(
+        &self,
+        name: &str,
+        ask: BlendAsk,
+        expected: Option<&str>,
+    ) -> Result<AdapterView, Reason> {
+        let (name, expected) = (self.new_name("name", name)?, condition(expected)?);
+        self.parts().registry.blend(&name, ask, expected).await
     }
 
     /// Moves a name to a generation it once had; at least 8 hex digits of it.

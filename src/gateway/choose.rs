@@ -1,6 +1,6 @@
 //! Which adapter a request means, decided from what its places say. Pure.
 
-use crate::domain::{AdapterChoice, AdapterName, Pin, Reason};
+use crate::domain::{AdapterChoice, AdapterName, Blend, Pin, Reason, Weight};
 
 /// What the places of one request say, as written. Absent means absent; empty text is a mistake.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -8,6 +8,8 @@ pub struct Claims {
     pub model: Option<String>,
     /// The body's `adapter`.
     pub field: Option<String>,
+    /// The body's blend.
+    pub blend: Option<Blend>,
     /// Every `adapter` header or metadata entry.
     pub headers: Vec<String>,
     /// The key it came with. It proves nothing here: it tells callers apart, so that they share the machine fairly.
@@ -46,8 +48,10 @@ pub(super) fn choose(
         .as_deref()
         .map_or(Ok(None), |model| read_model(model, base))?;
     let mut said: Option<AdapterChoice> = None;
-    for text in claims.headers.iter().chain(&claims.field) {
-        let next = read(text)?;
+    let texts = claims.headers.iter().chain(&claims.field);
+    let blend = claims.blend.iter().cloned().map(AdapterChoice::Blend);
+    for next in texts.map(|text| read(text)).chain(blend.map(Ok)) {
+        let next = next?;
         said = Some(match said {
             None => next,
             Some(before) => agree(before, next)?,
@@ -86,9 +90,11 @@ fn read_model(model: &str, base: &str) -> Result<Option<AdapterChoice>, Reason> 
         .strip_prefix(base)
         .and_then(|rest| rest.strip_prefix(':'))
         .unwrap_or(model);
-    read(name)
-        .map(Some)
-        .map_err(|_| Reason::NoSuchModel(model.chars().take(200).collect()))
+    // A blend is no model: it has no name.
+    match read(name) {
+        Ok(choice @ (AdapterChoice::Base | AdapterChoice::Named { .. })) => Ok(Some(choice)),
+        _ => Err(Reason::NoSuchModel(model.chars().take(200).collect())),
+    }
 }
 
 fn read(text: &str) -> Result<AdapterChoice, Reason> {
@@ -102,10 +108,7 @@ fn read(text: &str) -> Result<AdapterChoice, Reason> {
         return Ok(AdapterChoice::Base);
     }
     if text.contains(['=', ',']) {
-        return Err(Reason::field(
-            "adapter",
-            "blends of adapters are not available yet; name one adapter",
-        ));
+        return Blend::parse("adapter", text).map(AdapterChoice::Blend);
     }
     let (name, pin) = match text.split_once('@') {
         None => (text, None),
@@ -125,7 +128,7 @@ fn read(text: &str) -> Result<AdapterChoice, Reason> {
 
 /// Two mentions of one name agree; a pinned one is the more exact.
 fn agree(one: AdapterChoice, other: AdapterChoice) -> Result<AdapterChoice, Reason> {
-    use AdapterChoice::{Base, Named};
+    use AdapterChoice::{Base, Blend, Named};
     let conflict = |one: String, other: String| {
         Err(Reason::AdapterConflict(format!(
             "the request names two different adapters: `{one}` and `{other}`"
@@ -152,7 +155,23 @@ fn agree(one: AdapterChoice, other: AdapterChoice) -> Result<AdapterChoice, Reas
             ),
             (a, b) => Ok(Named { name, pin: a.or(b) }),
         },
+        (Blend(one), Blend(other)) if one == other => Ok(Blend(one)),
+        (Blend(blend), named @ Named { .. }) | (named @ Named { .. }, Blend(blend))
+            if is_whole(&blend, &named) =>
+        {
+            Ok(Blend(blend))
+        }
         (one, other) => conflict(show(&one), show(&other)),
+    }
+}
+
+/// Whether a blend is all of this adapter and nothing else.
+fn is_whole(blend: &Blend, choice: &AdapterChoice) -> bool {
+    match (blend.members(), choice) {
+        ([only], AdapterChoice::Named { name, pin }) => {
+            only.weight == Weight::ONE && only.name == *name && only.pin == *pin
+        }
+        _ => false,
     }
 }
 
@@ -164,6 +183,7 @@ fn show(choice: &AdapterChoice) -> String {
             name,
             pin: Some(pin),
         } => format!("{name}@{}", pin.as_str()),
+        AdapterChoice::Blend(blend) => blend.to_string(),
     }
 }
 
@@ -177,6 +197,7 @@ mod tests {
         Claims {
             model: model.map(Into::into),
             field: field.map(Into::into),
+            blend: None,
             headers: headers.iter().map(|h| (*h).to_owned()).collect(),
             key: None,
         }
@@ -290,8 +311,38 @@ mod tests {
     }
 
     #[test]
-    fn blends_empty_texts_and_bad_pins_name_the_field() {
-        for text in ["legal=0.7,medical=0.3", "", "legal@12", "legal@xyzxyzxyz"] {
+    fn a_blend_is_chosen_by_field_and_header_and_is_no_model() {
+        let text = "legal=0.7,medical=0.3";
+        for (field, headers) in [(Some(text), &[][..]), (None, &["medical=0.3, legal=0.7"])] {
+            assert_eq!(name_of(chosen(None, field, headers)), text);
+            assert_eq!(name_of(chosen(Some(BASE), field, headers)), text);
+        }
+        let with = |blend: &str, field: Option<&str>, headers: &[&str]| {
+            let blend = Some(Blend::parse("adapter", blend).unwrap());
+            let claims = Claims {
+                blend,
+                ..claims(None, field, headers)
+            };
+            choose(&claims, BASE, known)
+        };
+        assert_eq!(name_of(with(text, None, &[text])), text);
+        assert_eq!(name_of(with("legal=1", None, &["legal"])), "legal=1");
+        for other in ["legal", "none", "legal=0.7", "legal=0.3,medical=0.7"] {
+            let refused = with(text, None, &[other]);
+            assert!(
+                matches!(refused, Err(Reason::AdapterConflict(_))),
+                "{other}"
+            );
+        }
+        for model in [text, "org/tiny:legal=1"] {
+            let refused = chosen(Some(model), None, &[]);
+            assert!(matches!(refused, Err(Reason::NoSuchModel(_))), "{model}");
+        }
+    }
+
+    #[test]
+    fn bad_blends_empty_texts_and_bad_pins_name_the_field() {
+        for text in ["legal=0.7,medical", "", "legal@12", "legal@xyzxyzxyz"] {
             let result = chosen(None, None, &[text]);
             assert!(
                 matches!(result, Err(Reason::BadField { field, .. }) if field == "adapter"),

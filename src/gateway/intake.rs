@@ -20,7 +20,7 @@ pub struct Answers {
     pub id: String,
     /// Unix seconds.
     pub created: i64,
-    /// What answers: the adapter's name, or the base's.
+    /// What answers: the adapter's name, the blend, or the base's name.
     pub model: String,
     /// `None` for the base.
     pub generation: Option<Generation>,
@@ -65,13 +65,10 @@ impl Gateway {
         }
         // A cold adapter is read while the prompts become tokens; one that does not exist ends both at once.
         let (lease, drafts) = tokio::try_join!(self.lease(claims), self.drafts(asks))?;
-        let named = lease
-            .as_ref()
-            .map(|lease| (lease.name().clone(), lease.generation()));
         let limits = parts.scheduler.limits();
         let mut ready = Vec::with_capacity(drafts.len());
         for (draft, priority) in drafts {
-            let adapter = named.as_ref().map(|(name, _)| name);
+            let adapter = lease.as_ref().map(Lease::name);
             let (shares, key) = (&self.inner.config.shares, claims.key.as_deref());
             let prompt = draft.prompt.clone();
             let draft = Draft {
@@ -91,8 +88,8 @@ impl Gateway {
                 })
             })
             .collect::<Result<Vec<_>, Reason>>()?;
-        let (model, generation) = match named {
-            Some((name, generation)) => (name.to_string(), Some(generation)),
+        let (model, generation) = match &lease {
+            Some(lease) => (lease.shown().to_owned(), Some(lease.generation())),
             None => (parts.base.name.clone(), None),
         };
         Ok(Answers {

@@ -8,6 +8,7 @@ pub mod activation;
 pub mod attention;
 pub mod cuda;
 pub mod dora;
+pub mod factor;
 pub mod linear;
 pub mod lookup;
 pub mod loss;

@@ -10,38 +10,122 @@ use tokio::sync::Semaphore;
 use super::Registry;
 use super::resident::{self, Residency, Room};
 use crate::adapter::Adapter;
-use crate::domain::{AdapterChoice, AdapterName, Generation, Reason};
+use crate::domain::{AdapterChoice, AdapterName, Generation, Member, Pin, Reason};
 use crate::store::{NamedVersion, blocking, disk_fault, joined};
 
 /// A load that takes longer has met a disk that does not answer.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Holds one version, loaded, for the life of a request. Dropping it gives it back.
+/// Holds one version, or the members of a blend, loaded, for the life of a request. Dropping it gives it back.
 pub struct Lease {
-    name: AdapterName,
-    held: resident::Held,
+    /// One, but for a blend.
+    names: Arc<[AdapterName]>,
+    /// The member of a blend that weighs most.
+    first: usize,
+    /// As a blend is written.
+    blend: Option<Arc<str>>,
+    held: Vec<resident::Held>,
+    adapter: Arc<Adapter>,
 }
 
+/// What blends are called where names are counted: there are too many of them to tell them apart. No adapter can have it.
+const BLENDED: &str = "(blend)";
+
 impl Lease {
-    pub fn name(&self) -> &AdapterName {
-        &self.name
+    pub(super) fn of_one(name: AdapterName, held: resident::Held) -> Self {
+        Self {
+            names: Arc::new([name]),
+            first: 0,
+            blend: None,
+            adapter: held.adapter().clone(),
+            held: vec![held],
+        }
     }
 
+    /// Of the members of a blend, in any order.
+    pub(super) fn of_blend(members: Vec<(Member, resident::Held)>) -> Self {
+        let text = members.iter().map(|(member, _)| member.to_string());
+        let text = text.collect::<Vec<_>>().join(",");
+        let weight = |at: &usize| members[*at].0.weight.get().abs();
+        let heaviest = (0..members.len()).reduce(|most, at| match weight(&at) > weight(&most) {
+            true => at,
+            false => most,
+        });
+        let mut parts: Vec<_> = members
+            .iter()
+            .map(|(member, held)| (held.adapter().clone(), member.weight.get()))
+            .collect();
+        // What is added first is a matter of the contents: names are no part of a digest.
+        parts.sort_by(|(a, one), (b, other)| {
+            let order = a.generation().cmp(&b.generation());
+            order.then(one.total_cmp(other))
+        });
+        let adapter = Adapter::blended(blend_digest(&parts), &parts);
+        let (names, held): (Vec<_>, _) = members
+            .into_iter()
+            .map(|(member, held)| (member.name, held))
+            .unzip();
+        Self {
+            names: names.into(),
+            first: heaviest.unwrap_or(0),
+            blend: Some(text.into()),
+            held,
+            adapter: adapter.into(),
+        }
+    }
+
+    /// The adapter that a request counts for where adapters share the machine: of a blend, what weighs most in it.
+    pub fn name(&self) -> &AdapterName {
+        &self.names[self.first]
+    }
+
+    /// Every adapter that takes part.
+    pub fn names(&self) -> &[AdapterName] {
+        &self.names
+    }
+
+    /// What is written as the answer's model.
+    pub fn shown(&self) -> &str {
+        self.blend.as_deref().unwrap_or(self.name().as_str())
+    }
+
+    /// As [`shown`](Self::shown), of few values.
+    pub fn label(&self) -> &str {
+        match self.blend {
+            Some(_) => BLENDED,
+            None => self.name().as_str(),
+        }
+    }
+
+    /// Of a blend, the digest of its members' generations and weights.
     pub fn generation(&self) -> Generation {
-        self.held.adapter().generation()
+        self.adapter.generation()
     }
 
     pub fn adapter(&self) -> &Arc<Adapter> {
-        self.held.adapter()
+        &self.adapter
     }
 
-    /// Another lease on the same version, whatever has become of the name.
+    /// Another lease on the same versions, whatever has become of the names.
     pub fn again(&self) -> Self {
         Self {
-            name: self.name.clone(),
-            held: self.held.again(),
+            names: self.names.clone(),
+            first: self.first,
+            blend: self.blend.clone(),
+            held: self.held.iter().map(resident::Held::again).collect(),
+            adapter: self.adapter.clone(),
         }
     }
+}
+
+/// `parts` in the order in which they are added.
+fn blend_digest(parts: &[(Arc<Adapter>, f64)]) -> Generation {
+    let mut hasher = blake3::Hasher::new_derive_key("adapterd blend of adapters v1");
+    for (adapter, weight) in parts {
+        hasher.update(adapter.generation().bytes());
+        hasher.update(&weight.to_le_bytes());
+    }
+    Generation::new(*hasher.finalize().as_bytes())
 }
 
 #[cfg(test)]
@@ -53,7 +137,7 @@ impl Lease {
             .reserve(adapter.bytes())
             .expect("there is no limit");
         let held = residency.admit(room, Arc::new(adapter));
-        Self { name, held }
+        Self::of_one(name, held)
     }
 }
 
@@ -153,21 +237,29 @@ impl Registry {
     /// What a request needs: one snapshot load finds the version; it is loaded from disk where it is not in memory.
     /// The base needs nothing (`None`).
     pub async fn lease(&self, choice: &AdapterChoice) -> Result<Option<Lease>, Reason> {
-        let AdapterChoice::Named { name, pin } = choice else {
-            return Ok(None);
-        };
+        match choice {
+            AdapterChoice::Base => Ok(None),
+            AdapterChoice::Named { name, pin } => {
+                let held = self.hold_named(name, pin.as_ref()).await?;
+                Ok(Some(Lease::of_one(name.clone(), held)))
+            }
+            AdapterChoice::Blend(blend) => self.lease_blend(blend).await.map(Some),
+        }
+    }
+
+    /// Takes hold of what a name, or one of its generations, means.
+    pub(super) async fn hold_named(
+        &self,
+        name: &AdapterName,
+        pin: Option<&Pin>,
+    ) -> Result<resident::Held, Reason> {
         loop {
-            let version = self.snapshot().find(name)?.choose(pin.as_ref())?.clone();
+            let version = self.snapshot().find(name)?.choose(pin)?.clone();
             match self.hold(&version).await {
-                Ok(held) => {
-                    return Ok(Some(Lease {
-                        name: name.clone(),
-                        held,
-                    }));
-                }
+                Ok(held) => return Ok(held),
                 // The files may be gone because the name is, or what it meant: then it means something else by now.
                 Err(reason) => {
-                    let meant = self.snapshot().find(name)?.choose(pin.as_ref())?.clone();
+                    let meant = self.snapshot().find(name)?.choose(pin)?.clone();
                     if meant.generation() == version.generation() {
                         return Err(reason);
                     }

@@ -7,6 +7,7 @@
 
 mod audit;
 mod background;
+mod blend;
 mod contents;
 mod copies;
 mod discard;
@@ -262,8 +263,13 @@ impl Registry {
     /// The version a request for `choice` would be answered by, every number as it was given: to be trained further. The
     /// base has none (`None`).
     pub async fn original(&self, choice: &AdapterChoice) -> Result<Option<Adapter>, Reason> {
-        let AdapterChoice::Named { name, pin } = choice else {
-            return Ok(None);
+        let (name, pin) = match choice {
+            AdapterChoice::Base => return Ok(None),
+            AdapterChoice::Named { name, pin } => (name, pin),
+            AdapterChoice::Blend(_) => {
+                let why = "is a blend of requests, which has no files; make an adapter of it with `adapter blend`";
+                return Err(Reason::field("adapter", why));
+            }
         };
         let version = self.snapshot().find(name)?.choose(pin.as_ref())?.clone();
         self.check_base(&version)?;
@@ -286,6 +292,7 @@ impl Registry {
             AdapterChoice::Named { name, pin } => {
                 self.check_base(self.snapshot().find(name)?.choose(pin.as_ref())?)
             }
+            AdapterChoice::Blend(blend) => self.check_blend(blend),
         }
     }
 

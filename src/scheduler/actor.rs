@@ -394,7 +394,8 @@ impl<F: Forward> Worker<F> {
                 .requests()
                 .filter(|r| r.has_begun() == begun)
                 .filter_map(|r| r.lease.as_ref());
-            let mut names: Vec<String> = leases.map(|lease| lease.name().to_string()).collect();
+            let names = leases.flat_map(|lease| lease.names());
+            let mut names: Vec<String> = names.map(ToString::to_string).collect();
             names.sort_unstable();
             names.dedup();
             names

@@ -110,6 +110,7 @@ pub fn files(plan: &Plan, base_name: &str, finished: &Finished) -> Result<Files,
         recipe: Some(serde_json::to_value(&plan.recipe).map_err(std::io::Error::other)?),
         evaluation: evaluation(plan, finished),
         parent_generation: plan.parent.as_ref().and_then(|parent| parent.generation),
+        blend: None,
     };
     let provenance = serde_json::to_vec_pretty(&provenance).map_err(std::io::Error::other)?;
     files.insert(PROVENANCE_FILE.to_owned(), provenance.into());

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{BASE, Daemon, answer, chunks};
+use crate::harness::{BASE, Daemon, chunks};
 
 fn ask(more: Value) -> Value {
     let mut body = json!({"messages": [{"role": "user", "content": "Copy the name."}], "max_tokens": 12, "temperature": 0});
@@ -150,15 +150,6 @@ async fn what_names_nothing_is_never_answered_by_the_base() {
             "{more}: {body}"
         );
     }
-    let blend = ask(json!({"adapter": {"legal": 0.5, "medical": 0.5}}));
-    let (status, body) = daemon.post(CHAT, blend).await;
-    assert_eq!((status, &body["error"]["param"]), (400, &json!("adapter")));
-    let request = daemon
-        .client
-        .post(format!("{}{CHAT}", daemon.http))
-        .json(&ask(json!({})));
-    let (status, body) = answer(request.header("adapter", "legal=0.7,medical=0.3")).await;
-    assert_eq!((status, &body["error"]["param"]), (400, &json!("adapter")));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,9 @@ pub struct Provenance {
     pub evaluation: Option<Value>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_generation: Option<Generation>,
+    /// Of what it was blended, and how.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blend: Option<Value>,
 }
 
 impl Provenance {

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::Doors;
 use super::status::status;
 use super::views;
-use crate::domain::{AdapterView, Reason};
+use crate::domain::{AdapterView, Blend, BlendAsk, BlendMethod, Reason};
 use crate::gateway::Files;
 use crate::pb;
 use crate::pb::adapters_server::Adapters;
@@ -21,6 +21,21 @@ const MAX_FILES: usize = 64;
 /// Text fields have no "absent" in proto3: empty is absent.
 fn given(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
+}
+
+fn blend_ask(ask: &pb::BlendAdapterRequest) -> Result<BlendAsk, Reason> {
+    let entries = ask.from.iter();
+    let entries = entries.map(|(name, weight)| (name.clone(), *weight));
+    Ok(BlendAsk {
+        from: Blend::new("from", entries)?,
+        method: match given(&ask.method) {
+            Some(name) => BlendMethod::of("method", name)?,
+            None => BlendMethod::default(),
+        },
+        density: ask.density,
+        rank: ask.rank.map(|rank| rank as usize),
+        seed: ask.seed,
+    })
 }
 
 fn answer(outcome: Result<AdapterView, Reason>) -> Result<Response<pb::Adapter>, Status> {
@@ -96,6 +111,19 @@ impl Adapters for Doors {
         answer(
             self.gateway
                 .register(&header.name, files, given(&header.expected_generation))
+                .await,
+        )
+    }
+
+    async fn blend(
+        &self,
+        request: Request<pb::BlendAdapterRequest>,
+    ) -> Result<Response<pb::Adapter>, Status> {
+        let ask = request.into_inner();
+        let blend = blend_ask(&ask).map_err(status)?;
+        answer(
+            self.gateway
+                .blend(&ask.name, blend, given(&ask.expected_generation))
                 .await,
         )
     }

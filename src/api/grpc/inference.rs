@@ -1,5 +1,7 @@
 //! The `Inference` service.
 
+use std::collections::HashMap;
+
 use futures::stream::{self, BoxStream, StreamExt};
 use tokio::sync::mpsc;
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -10,7 +12,7 @@ use super::generate::Telling;
 use super::status::status;
 use crate::api::caller;
 use crate::domain::sampling::{Numbers, each_number};
-use crate::domain::{Ask, Event, Input, Message, Reason, Role, Sampling, Urgency};
+use crate::domain::{Ask, Blend, Event, Input, Message, Reason, Role, Sampling, Urgency};
 use crate::gateway::Claims;
 use crate::pb;
 use crate::pb::generate_request::Input as Asked;
@@ -31,7 +33,7 @@ impl Inference for Doors {
         request: Request<pb::GenerateRequest>,
     ) -> Result<Response<Self::GenerateStream>, Status> {
         let (metadata, _, body) = request.into_parts();
-        let claims = claims(&metadata, body.model, body.adapter).map_err(status)?;
+        let claims = claims(&metadata, body.model, body.adapter, body.blend).map_err(status)?;
         let input = match body.input {
             Some(Asked::Prompt(text)) => Input::Text(text),
             Some(Asked::Messages(chat)) => conversation(chat).map_err(status)?,
@@ -75,7 +77,7 @@ impl Inference for Doors {
         request: Request<pb::TokenizeRequest>,
     ) -> Result<Response<pb::TokenizeResponse>, Status> {
         let (metadata, _, body) = request.into_parts();
-        let claims = claims(&metadata, body.model, body.adapter).map_err(status)?;
+        let claims = claims(&metadata, body.model, body.adapter, body.blend).map_err(status)?;
         let input = match (body.input, body.add_special_tokens) {
             (Some(Tokenized::Prompt(text)), _) => Input::Text(text),
             (Some(Tokenized::Messages(_)), Some(true)) => {
@@ -124,7 +126,12 @@ fn told(
 }
 
 /// What a call says about the adapter. Text fields have no "absent" in proto3: empty is absent.
-fn claims(metadata: &MetadataMap, model: String, field: String) -> Result<Claims, Reason> {
+fn claims(
+    metadata: &MetadataMap,
+    model: String,
+    field: String,
+    blend: HashMap<String, f64>,
+) -> Result<Claims, Reason> {
     let given = |text: String| (!text.is_empty()).then_some(text);
     let headers = metadata
         .get_all("adapter")
@@ -136,9 +143,11 @@ fn claims(metadata: &MetadataMap, model: String, field: String) -> Result<Claims
             Ok(text.trim().to_owned())
         })
         .collect::<Result<_, Reason>>()?;
+    let blend = (!blend.is_empty()).then(|| Blend::new("blend", blend));
     Ok(Claims {
         model: given(model),
         field: given(field),
+        blend: blend.transpose()?,
         headers,
         key: caller::key(|name| metadata.get(name)?.to_str().ok()).map(str::to_owned),
     })
@@ -241,7 +250,9 @@ mod tests {
             for &(name, text) in entries {
                 metadata.insert(name, MetadataValue::from_static(text));
             }
-            claims(&metadata, String::new(), String::new()).unwrap().key
+            claims(&metadata, String::new(), String::new(), HashMap::new())
+                .unwrap()
+                .key
         };
         let bearer = ("authorization", "Bearer sk-1");
         assert_eq!(of(&[bearer]).as_deref(), Some("sk-1"));

@@ -4,13 +4,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::archive;
-use super::call::{Call, Request};
+use super::call::{AdapterField, Call, Request};
 use super::dispatch::Outcome;
 use super::multipart::parts;
 use super::respond::{bytes_response, json_response};
-use super::shape::{Field, NAME, Shape};
+use super::sampling::WEIGHTS;
+use super::shape::{COUNT, Field, Kind, NAME, Shape};
 use crate::api::fault::Fault;
-use crate::domain::{AdapterView, Reason};
+use crate::domain::{AdapterView, Blend, BlendAsk, BlendMethod, Range, Reason};
 use crate::gateway::Files;
 
 const EXPECTED: &[Field] = &[Field::new(
@@ -44,6 +45,51 @@ pub(super) const FOLDER: Shape = Shape {
     about: "An adapter folder on the server.",
     fields: &[&[Field::new("path", NAME, "A folder under the adapter root.").required()]],
 };
+
+pub(super) const BLENDING: Shape = Shape {
+    name: "Blending",
+    about: "Of what an adapter is made, and how.",
+    fields: &[
+        EXPECTED,
+        &[
+            Field::new(
+                "from",
+                WEIGHTS,
+                "`lora` adapters with weights, at most 8: `{\"legal\": 0.7, \"medical\": 0.3}` or `legal=0.7,medical=0.3`.",
+            )
+            .required(),
+            Field::new(
+                "method",
+                Kind::Choice(BlendMethod::NAMES),
+                "`linear` where absent: the weighted sum.",
+            ),
+            Field::new(
+                "density",
+                Kind::Number(Range::above(0.0).at_most(1.0)),
+                "Share of each adapter's weights that stays; all where absent. Not for `linear`.",
+            ),
+            Field::new(
+                "rank",
+                Kind::Integer {
+                    min: 1,
+                    max: i64::MAX,
+                },
+                "What the result is reduced to. `linear` needs none and then loses nothing.",
+            ),
+            Field::new("seed", COUNT, "Of what `dare_linear` and `dare_ties` draw; 0 where absent."),
+        ],
+    ],
+};
+
+#[derive(Debug, Deserialize)]
+struct Blending {
+    expected_generation: Option<String>,
+    from: AdapterField,
+    method: Option<String>,
+    density: Option<f64>,
+    rank: Option<usize>,
+    seed: Option<u64>,
+}
 
 #[derive(Debug, Default, Deserialize)]
 struct Condition {
@@ -191,6 +237,26 @@ pub(super) async fn promote(call: Call) -> Outcome {
     )
 }
 
+pub(super) async fn blend(call: Call) -> Outcome {
+    let (request, ask) = call.read::<Blending>(&BLENDING).await?;
+    let expected = ask.expected_generation.as_deref();
+    let blend = BlendAsk {
+        from: match ask.from {
+            AdapterField::Name(text) => Blend::parse("from", &text)?,
+            AdapterField::Blend(weights) => Blend::new("from", weights)?,
+        },
+        method: match ask.method {
+            Some(name) => BlendMethod::of("method", &name)?,
+            None => BlendMethod::default(),
+        },
+        density: ask.density,
+        rank: ask.rank,
+        seed: ask.seed,
+    };
+    let name = request.param("name");
+    answer(&request.gateway().blend(name, blend, expected).await?)
+}
+
 /// The body of a verb that takes nothing but a condition.
 async fn conditional(call: Call) -> Result<(Request, Option<String>), Fault> {
     let (request, condition) = call.read_or_empty::<Condition>(&CONDITION).await?;
@@ -260,6 +326,7 @@ mod tests {
         conforms(&PROMOTION, |body| {
             PROMOTION.take::<Promotion>(body).map(drop)
         });
+        conforms(&BLENDING, |body| BLENDING.take::<Blending>(body).map(drop));
         conforms(&FOLDER, |body| FOLDER.take::<Folder>(body).map(drop));
     }
 }

@@ -1,5 +1,6 @@
 //! One HTTP request as a handler sees it: path and query already text, the body still to come.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Uri, header};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -17,7 +19,7 @@ use super::{App, archive};
 use crate::api::arrival::{Clock, Held};
 use crate::api::caller;
 use crate::api::fault::Fault;
-use crate::domain::Reason;
+use crate::domain::{Blend, Reason};
 use crate::gateway::{Claims, Gateway};
 
 /// Everything but the body.
@@ -34,6 +36,14 @@ pub(super) struct Request {
 pub(super) struct Call {
     pub request: Request,
     pub body: Body,
+}
+
+/// The field `adapter`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum AdapterField {
+    Name(String),
+    Blend(BTreeMap<String, f64>),
 }
 
 impl Request {
@@ -62,18 +72,28 @@ impl Request {
     }
 
     /// What this request says about the adapter, in all its places.
-    pub fn claims(&self, model: Option<String>, field: Option<String>) -> Claims {
+    pub fn claims(
+        &self,
+        model: Option<String>,
+        field: Option<AdapterField>,
+    ) -> Result<Claims, Reason> {
         let headers = self.headers.get_all("adapter").iter();
         // A header that is no text names nothing that exists.
         let headers = headers
             .map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_owned())
             .collect();
-        Claims {
+        let (field, blend) = match field {
+            None => (None, None),
+            Some(AdapterField::Name(text)) => (Some(text), None),
+            Some(AdapterField::Blend(weights)) => (None, Some(Blend::new("adapter", weights)?)),
+        };
+        Ok(Claims {
             model,
             field,
+            blend,
             headers,
             key: key(&self.headers),
-        }
+        })
     }
 
     /// The query string along a table; numbers and flags are read from their text.

@@ -6,7 +6,7 @@ mod tests;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::call::Call;
+use super::call::{AdapterField, Call};
 use super::chat_view::ChatView;
 use super::dispatch::Outcome;
 use super::respond::{completion_headers, json_response};
@@ -156,7 +156,7 @@ pub(super) fn conversation(asks: Vec<MessageAsk>) -> Result<Vec<Message>, Reason
 #[derive(Debug, Deserialize)]
 struct ChatAsk {
     model: Option<String>,
-    adapter: Option<String>,
+    adapter: Option<AdapterField>,
     messages: Vec<MessageAsk>,
     max_completion_tokens: Option<usize>,
     logprobs: Option<bool>,
@@ -169,7 +169,7 @@ struct ChatAsk {
 #[derive(Debug)]
 struct Chat {
     model: Option<String>,
-    adapter: Option<String>,
+    adapter: Option<AdapterField>,
     messages: Vec<Message>,
     n: u32,
     cache_salt: String,
@@ -223,7 +223,7 @@ impl Chat {
 pub(super) async fn create(call: Call) -> Outcome {
     let (request, body) = call.open().await?;
     let chat = Chat::read(body)?;
-    let claims = request.claims(chat.model, chat.adapter);
+    let claims = request.claims(chat.model, chat.adapter)?;
     let logprobs = chat.sampling.logprobs.is_some();
     let ask = Ask {
         input: Input::Chat(chat.messages),

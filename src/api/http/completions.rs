@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::call::Call;
+use super::call::{AdapterField, Call};
 use super::completions_view::TextView;
 use super::dispatch::Outcome;
 use super::respond::{completion_headers, json_response};
@@ -84,7 +84,7 @@ enum Prompt {
 #[derive(Debug, Deserialize)]
 struct CompletionAsk {
     model: Option<String>,
-    adapter: Option<String>,
+    adapter: Option<AdapterField>,
     prompt: Prompt,
     echo: Option<bool>,
     logprobs: Option<u8>,
@@ -96,7 +96,7 @@ struct CompletionAsk {
 #[derive(Debug)]
 struct Completion {
     model: Option<String>,
-    adapter: Option<String>,
+    adapter: Option<AdapterField>,
     prompts: Vec<Input>,
     echo: bool,
     /// Whether the caller chose `max_tokens`.
@@ -157,7 +157,7 @@ pub(super) async fn create(call: Call) -> Outcome {
     let (request, body) = call.open().await?;
     let completion = Completion::read(body)?;
     let asks = completion.asks();
-    let claims = request.claims(completion.model, completion.adapter);
+    let claims = request.claims(completion.model, completion.adapter)?;
     let answers = request.gateway().ask(&claims, asks).await;
     let answers = answers.map_err(|reason| match reason {
         // The default length was taken, so the refusal names the prompt and not a field that was not sent.

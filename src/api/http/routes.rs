@@ -134,6 +134,8 @@ static MANAGE: &[Row] = &[
         .query(&adapters::CONDITION).tag("Adapters"),
     row!(Post "/v1/adapters/{name}/promote" adapters::promote, Json(&answers::ADAPTER), "Move a name to a generation it had.")
         .sends(Sent::Json(&adapters::PROMOTION)).tag("Adapters"),
+    row!(Post "/v1/adapters/{name}/blend" adapters::blend, Json(&answers::ADAPTER), "Make an adapter of others, and move the name to it.")
+        .sends(Sent::Json(&adapters::BLENDING)).tag("Adapters"),
     row!(Post "/v1/adapters/{name}/rollback" adapters::rollback, Json(&answers::ADAPTER), "Move a name back.")
         .sends(Optional(&adapters::CONDITION)).tag("Adapters"),
     row!(Post "/v1/adapters/{name}/pin" adapters::pin, Json(&answers::ADAPTER), "Keep it resident.")

@@ -7,7 +7,9 @@ use serde::Deserialize;
 
 use super::shape::{ANY_INTEGER, COUNT, FLAG, Field, Kind, Neutral, Shape, TEXT, TOKEN_ID};
 use crate::domain::sampling::{self, NUMBERS, Numbers};
-use crate::domain::{MAX_SALT_BYTES, MOST_PRIORITY, Range, Reason, Sampling, Urgency};
+use crate::domain::{
+    MAX_SALT_BYTES, MOST_MEMBERS, MOST_PRIORITY, MOST_WEIGHT, Range, Reason, Sampling, Urgency,
+};
 
 const STREAM_OPTIONS: Shape = Shape {
     name: "StreamOptions",
@@ -42,6 +44,15 @@ const STOP: Kind = Kind::Text {
 };
 const BIAS: Kind = Kind::Number(sampling::BIAS);
 
+/// One adapter, or several with weights.
+pub(super) const WEIGHTS: Kind = Kind::Either(&[
+    TEXT,
+    Kind::Map {
+        of: &Kind::Number(Range::between(-MOST_WEIGHT, MOST_WEIGHT)),
+        max: MOST_MEMBERS,
+    },
+]);
+
 /// Which model and adapter.
 pub(super) const CHOICE: &[Field] = &[
     Field::new(
@@ -51,8 +62,8 @@ pub(super) const CHOICE: &[Field] = &[
     ),
     Field::new(
         "adapter",
-        Kind::Adapter,
-        "An adapter's name, optionally `name@GENERATION`; `none` is the base.",
+        WEIGHTS,
+        "An adapter's name, optionally `name@GENERATION`; `none` is the base. Or `lora` adapters with weights, as a blend.",
     ),
 ];
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::call::Call;
+use super::call::{AdapterField, Call};
 use super::chat::{MESSAGES, MessageAsk, conversation};
 use super::dispatch::Outcome;
 use super::respond::json_response;
@@ -83,7 +83,7 @@ pub(super) const DETOKENIZE: Shape = Shape {
 #[derive(Debug, Deserialize)]
 struct TokenizeAsk {
     model: Option<String>,
-    adapter: Option<String>,
+    adapter: Option<AdapterField>,
     prompt: Option<String>,
     messages: Option<Vec<MessageAsk>>,
     add_special_tokens: Option<bool>,
@@ -101,7 +101,7 @@ enum Asked {
 #[derive(Debug, Deserialize)]
 struct DetokenizeAsk {
     model: Option<String>,
-    adapter: Option<String>,
+    adapter: Option<AdapterField>,
     tokens: Vec<u32>,
 }
 
@@ -165,7 +165,7 @@ fn told(message: Message) -> Value {
 
 pub(super) async fn tokenize(call: Call) -> Outcome {
     let (request, mut ask) = call.read::<TokenizeAsk>(&TOKENIZE).await?;
-    let claims = request.claims(ask.model.take(), ask.adapter.take());
+    let claims = request.claims(ask.model.take(), ask.adapter.take())?;
     let special = ask.add_special_tokens.unwrap_or(true);
     let gateway = request.gateway();
     let tokens = match ask.asked()? {
@@ -186,7 +186,7 @@ pub(super) async fn detokenize(call: Call) -> Outcome {
     // All share one vocabulary; a name that does not exist is refused all the same.
     request
         .gateway()
-        .check_claims(&request.claims(ask.model, ask.adapter))?;
+        .check_claims(&request.claims(ask.model, ask.adapter)?)?;
     let prompt = request.gateway().detokenize(ask.tokens).await?;
     Ok(json_response(200, &json!({ "prompt": prompt })))
 }

@@ -1,8 +1,9 @@
 //! segmented: what many low-rank adapters add to one flat batch, in one call.
 //!
 //! `y[rows] += scale · (x[rows] Aᵀ) Bᵀ` for every segment of rows, each at its own rank, without padding and without
-//! touching the rows between segments. The numbers of a row depend on that row alone, bit for bit: every sum runs over
-//! one accumulator in the order of its index, whatever other rows, segments or threads take part.
+//! touching the rows between segments. Segments over the very same rows add up, in their order: so several adapters are
+//! blended. The numbers of a row depend on that row alone, bit for bit: every sum runs over one accumulator in the order of
+//! its index, whatever other rows, segments or threads take part.
 //!
 //! For serving; adapters that learn have operations with a backward.
 
@@ -59,12 +60,12 @@ fn check(
     (len, stride): (usize, usize),
     segments: &[Segment<'_>],
 ) -> Result<(), SegmentError> {
-    let mut at = 0;
+    let (mut at, mut last) = (0, 0..0);
     for Segment { rows, weights } in segments {
         if rows.is_empty() {
             continue;
         }
-        if rows.start < at {
+        if rows.start < at && *rows != last {
             return Err(SegmentError(format!(
                 "segment {rows:?} begins before row {at}, where the last one ended"
             )));
@@ -81,7 +82,7 @@ fn check(
                 "rows {rows:?} of width {inputs} and {outputs} lie outside the batch"
             )));
         }
-        at = rows.end;
+        (at, last) = (rows.end, rows.clone());
     }
     Ok(())
 }

@@ -253,6 +253,14 @@ impl LowRank {
         &self.memory[self.start..][..self.shape.words()]
     }
 
+    /// The same numbers, in the same memory, by another weight.
+    pub fn weighted(&self, weight: f64) -> Self {
+        Self {
+            scale: (f64::from(self.scale) * weight) as f32,
+            ..self.clone()
+        }
+    }
+
     pub fn rank(&self) -> usize {
         self.shape.rank
     }

@@ -103,6 +103,8 @@ struct Part<'a> {
     output: usize,
     /// Its number among those of the output.
     segment: usize,
+    /// How many segments before it are over the same rows of this output.
+    layer: usize,
     rows: Range<usize>,
     weights: &'a LowRank,
     /// Where its sums are in the call's, [rows, rank].
@@ -124,21 +126,32 @@ pub(super) struct Call<'a> {
     #[cfg(target_arch = "x86_64")]
     pairs: bool,
     parts: Vec<Part<'a>>,
+    /// Most segments over the same rows of an output.
+    layers: usize,
     hidden: usize,
 }
 
 impl<'a> Call<'a> {
-    /// Of each output's segments, which lie within `x` and it, ascending and without overlap. The processor has the tier.
+    /// Of each output's segments, which lie within `x` and it, ascending and without overlap but for those over the same
+    /// rows, which follow each other. The processor has the tier.
     pub fn new(tier: Tier, x: Rows<'a>, outputs: impl Iterator<Item = &'a [Segment<'a>]>) -> Self {
-        let (mut parts, mut hidden) = (Vec::new(), 0);
+        let (mut parts, mut layers, mut hidden) = (Vec::new(), 1, 0);
         for (output, segments) in outputs.enumerate() {
+            let (mut last, mut layer) = (0..0, 0);
             for (at, segment) in segments.iter().enumerate() {
+                if segment.rows.is_empty() {
+                    continue;
+                }
+                layer = if segment.rows == last { layer + 1 } else { 0 };
+                layers = layers.max(layer + 1);
+                last = segment.rows.clone();
                 let mut start = segment.rows.start;
                 while start < segment.rows.end {
                     let end = segment.rows.end.min(start + ROWS);
                     parts.push(Part {
                         output,
                         segment: at,
+                        layer,
                         rows: start..end,
                         weights: segment.weights,
                         hidden,
@@ -154,6 +167,7 @@ impl<'a> Call<'a> {
             #[cfg(target_arch = "x86_64")]
             pairs: tier == Tier::Avx512 && unit::multiplies_pairs(),
             parts,
+            layers,
             hidden,
         }
     }
@@ -169,16 +183,21 @@ impl<'a> Call<'a> {
             .iter_mut()
             .map(|y| (Shared::new(y.data), y.stride))
             .collect();
-        self.share(
-            |weights| (weights.shape().blocks(), BLOCKS),
-            |weights, at| weights.shape().block(at),
-            |part, piece| {
-                let (data, stride) = &rows[part.output];
-                // SAFETY: as long as callers have checked the rows against this output, which is borrowed here alone;
-                // each piece of a part has its own columns, and parts of an output have rows of their own.
-                unsafe { self.expand(hidden, part, &piece, data.as_mut_ptr(), *stride) };
-            },
-        );
+        // What is added to the same rows comes one after the other.
+        for layer in 0..self.layers {
+            self.share(
+                |part| part.layer == layer,
+                |weights| (weights.shape().blocks(), BLOCKS),
+                |weights, at| weights.shape().block(at),
+                |part, piece| {
+                    let (data, stride) = &rows[part.output];
+                    // SAFETY: as long as callers have checked the rows against this output, which is borrowed here alone;
+                    // each piece of a part has its own columns, and parts of an output that share a layer have rows of
+                    // their own.
+                    unsafe { self.expand(hidden, part, &piece, data.as_mut_ptr(), *stride) };
+                },
+            );
+        }
     }
 
     /// Between the rounds: `change` gets every row's sums, with the number of its segment among those of its output, and
@@ -216,6 +235,7 @@ impl<'a> Call<'a> {
         let mut hidden = vec![0f32; self.hidden];
         let sums = Shared::new(&mut hidden);
         self.share(
+            |_| true,
             |weights| (weights.shape().panels(), 1),
             |weights, at| weights.shape().panel(at),
             |part, piece| {
@@ -320,15 +340,17 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// One round: runs every piece of every part. `pieces` says how many there are and how many are worth a task.
+    /// One round: runs every piece of every part that takes part. `pieces` says how many there are and how many are worth a
+    /// task.
     fn share(
         &self,
+        takes_part: impl Fn(&Part<'_>) -> bool,
         pieces: impl Fn(&LowRank) -> (usize, usize),
         piece: impl Fn(&LowRank, usize) -> Piece + Sync,
         run: impl Fn(&Part<'_>, Piece) + Sync,
     ) {
         let mut tasks = Vec::new();
-        for part in &self.parts {
+        for part in self.parts.iter().filter(|part| takes_part(part)) {
             let (count, some) = pieces(part.weights);
             for start in (0..count).step_by(some) {
                 let pieces = start..count.min(start + some);

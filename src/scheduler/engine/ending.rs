@@ -117,7 +117,7 @@ impl<F: Forward> Engine<F> {
         self.ended += 1;
         self.changes += 1;
         self.ledger.leave(request.party);
-        let adapter = request.lease.as_ref().map(|lease| lease.name().as_str());
+        let adapter = request.lease.as_ref().map(|lease| lease.label());
         self.observe
             .request(request.seconds(), adapter, request.spent());
     }

@@ -93,7 +93,6 @@ fn what_is_not_built_is_refused_by_name() {
         ("prediction", json!({"type": "content", "content": "a"})),
         ("web_search_options", json!({})),
         ("verbosity", json!("low")),
-        ("adapter", json!({"legal": 0.5})),
         ("guided_json", json!({})),
         ("guided_regex", json!("a+")),
         ("guided_choice", json!(["a"])),

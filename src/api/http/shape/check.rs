@@ -180,12 +180,6 @@ impl Kind {
                 None => Ok(()),
             },
             Self::Unbuilt(why) => wrong((*why).to_owned()),
-            Self::Adapter => match value {
-                Value::Object(_) => {
-                    wrong("blends of adapters are not available yet; name one adapter".to_owned())
-                }
-                _ => Ok(()),
-            },
         }
     }
 
@@ -201,7 +195,6 @@ impl Kind {
                 .is_some_and(|items| items.first().is_none_or(|item| of.takes_type(item))),
             Self::Map { .. } | Self::Object(_) => value.is_object(),
             Self::Either(kinds) => kinds.iter().any(|kind| kind.takes(value)),
-            Self::Adapter => value.is_string() || value.is_object(),
             Self::Unbuilt(_) | Self::Any => true,
         }
     }
@@ -225,7 +218,7 @@ impl Kind {
             },
             Self::Number(range) if range.bounded() => format!("a number {range}"),
             Self::Number(range) => range.to_string(),
-            Self::Text { .. } | Self::Adapter => "a string".to_owned(),
+            Self::Text { .. } => "a string".to_owned(),
             Self::Choice(choices) => choices
                 .iter()
                 .map(|choice| format!("`{choice}`"))

@@ -67,8 +67,6 @@ pub(super) enum Kind {
     Either(&'static [Kind]),
     /// A value for which the text says why it cannot be taken; only what counts as absent passes.
     Unbuilt(&'static str),
-    /// Which adapter; blends are explained rather than mistyped.
-    Adapter,
     /// Anything: in answers, and in requests where it is not looked at.
     Any,
 }

@@ -104,7 +104,6 @@ pub(in super::super) fn kind_schema(kind: &'static Kind, named: &mut Map<String,
             json!({"anyOf": any})
         }
         Kind::Unbuilt(_) => json!({"type": "null"}),
-        Kind::Adapter => json!({"type": "string"}),
         Kind::Any => json!({}),
     }
 }

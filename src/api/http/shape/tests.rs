@@ -13,7 +13,7 @@ fn example(kind: &Kind) -> Option<Value> {
         Kind::Flag => json!(true),
         Kind::Integer { min, max } => json!((*min).max(1).min(*max)),
         Kind::Number(range) => json!(range.low.max(0.0).midpoint(range.high.min(1.0))),
-        Kind::Text { .. } | Kind::Adapter => json!("text"),
+        Kind::Text { .. } => json!("text"),
         Kind::Choice(choices) => json!(choices[0]),
         Kind::List { of, .. } => json!([example(of)?]),
         Kind::Map { of, .. } => json!({"1": example(of)?}),
