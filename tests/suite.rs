@@ -36,6 +36,8 @@ mod layers;
 mod learning;
 #[path = "suite/managing.rs"]
 mod managing;
+#[path = "suite/merges.rs"]
+mod merges;
 #[path = "suite/packed.rs"]
 mod packed;
 #[path = "suite/pressure.rs"]

@@ -8,6 +8,7 @@ mod catalogue;
 #[cfg(test)]
 mod conformance;
 mod fault;
+mod fold;
 mod kinds;
 mod linear;
 mod loaded;
@@ -26,6 +27,7 @@ mod weights;
 pub use crate::kernels::segmented::Precision;
 pub use adapt::{Adapt, Unadapted};
 pub use fault::{AdapterFault, Fit};
+pub use fold::{Fold, Folded};
 pub use loaded::Adapter;
 pub use place::Place;
 pub use points::{

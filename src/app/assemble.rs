@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::bundled;
+use super::serve::claim;
 use super::settings::{Settings, Speculation, Values};
 use super::telemetry::Metrics;
 use crate::device::Turns;
@@ -40,18 +41,7 @@ impl Parts {
         }
         let base = Arc::new(open_base(settings).await?);
         let metrics = Arc::new(Metrics::new(values.telemetry.adapter_labels)?);
-        let database = Database::open(&dir.join("adapterd.sqlite")).await?;
-        let identity = BaseIdentity {
-            name: base.name.clone(),
-            digest: base.digest,
-            sites: base.model.sites().to_vec(),
-            weights: base.clone(),
-        };
-        let config = registry_config(settings, dir, &base, &turns)?;
-        let registry = Registry::open(database.clone(), identity, config, metrics.clone()).await?;
-        if values.adapters.bundled && values.model.origin() == Ok(Origin::Embedded) {
-            bundled::offer(&registry, dir).await?;
-        }
+        let (registry, database) = registry(settings, dir, &base, &turns, metrics.clone()).await?;
         let config = scheduler_config(values);
         let scheduler = Scheduler::start(base.clone(), turns.clone(), config, metrics.clone())?;
         let config = trainer::Config {
@@ -80,7 +70,43 @@ impl Parts {
     }
 }
 
-async fn open_base(settings: &Settings) -> anyhow::Result<Base> {
+/// The registry on the settings' data directory, without a daemon around it. The lock keeps daemons away while it is held.
+pub async fn registry_alone(
+    settings: &Settings,
+    base: &Arc<Base>,
+) -> anyhow::Result<(Registry, std::fs::File)> {
+    let place = settings.place().map_err(super::unusable)?;
+    let lock = claim(place)?;
+    let metrics = Arc::new(Metrics::new(settings.values.telemetry.adapter_labels)?);
+    let opened = registry(settings, &place.dir, base, &Turns::default(), metrics).await?;
+    Ok((opened.0, lock))
+}
+
+/// On the state in `dir`, with the ready-made adapters of the embedded base.
+async fn registry(
+    settings: &Settings,
+    dir: &Path,
+    base: &Arc<Base>,
+    turns: &Turns,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<(Registry, Database)> {
+    let values = &settings.values;
+    let database = Database::open(&dir.join("adapterd.sqlite")).await?;
+    let identity = BaseIdentity {
+        name: base.name.clone(),
+        digest: base.digest,
+        sites: base.model.sites().to_vec(),
+        weights: base.clone(),
+    };
+    let config = registry_config(settings, dir, base, turns)?;
+    let registry = Registry::open(database.clone(), identity, config, metrics).await?;
+    if values.adapters.bundled && values.model.origin() == Ok(Origin::Embedded) {
+        bundled::offer(&registry, dir).await?;
+    }
+    Ok((registry, database))
+}
+
+pub async fn open_base(settings: &Settings) -> anyhow::Result<Base> {
     let model = &settings.values.model;
     let origin = model.origin().map_err(anyhow::Error::msg)?;
     let quant = model.quant().map_err(anyhow::Error::msg)?;

@@ -10,10 +10,11 @@ use super::bench::{self, BenchCommand};
 use super::demo::{self, DemoArgs};
 use super::doctor::{self, DoctorArgs};
 use super::local::Local;
+use super::merge;
 use super::offline::{self, ConfigCommand, DataCommand};
 use super::pretrain::{self, PretrainCommand};
 use super::serve::{self, ServeArgs};
-use crate::cli::{self, Connection, Failure};
+use crate::cli::{self, AdapterCommand, Connection, Failure};
 
 /// One quantized base model, many adapters in one batch, and a trainer that registers new ones live.
 #[derive(Debug, Parser)]
@@ -107,6 +108,9 @@ async fn run(
             let done = cli::run(command, &here).await;
             local.stop().await;
             done
+        }
+        Command::Client(cli::Command::Adapter(AdapterCommand::Merge(args))) => {
+            merge::run(&args, &connection).await
         }
         Command::Client(command) => cli::run(command, &connection).await,
         Command::Pretrain(command) => pretrain::run(&command),

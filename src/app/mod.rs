@@ -8,6 +8,7 @@ mod command;
 mod demo;
 mod doctor;
 mod local;
+mod merge;
 mod offline;
 mod pretrain;
 mod serve;

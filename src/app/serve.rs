@@ -250,7 +250,7 @@ async fn listen(values: &Values) -> anyhow::Result<(TcpListener, TcpListener)> {
 }
 
 /// Two daemons on one data directory would undo each other's work.
-fn claim(place: &Place) -> anyhow::Result<std::fs::File> {
+pub fn claim(place: &Place) -> anyhow::Result<std::fs::File> {
     let shown = place.dir.display();
     let unusable = |error: std::io::Error| {
         anyhow::anyhow!(

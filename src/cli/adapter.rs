@@ -11,7 +11,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::client::Streamed;
 use super::output::{Table, cell, line, short, size, when};
-use super::{Client, Failure, Output};
+use super::{Client, Failure, MergeArgs, Output};
 
 /// A change that only happens if the name is still where the caller saw it.
 #[derive(Debug, Clone, clap::Args)]
@@ -115,6 +115,8 @@ pub enum AdapterCommand {
         #[command(flatten)]
         condition: Condition,
     },
+    /// Write the base with an adapter in it, as a model of its own; reads the base's files here
+    Merge(Box<MergeArgs>),
     /// Write an adapter's PEFT folder
     Export {
         name: String,
@@ -186,6 +188,10 @@ pub async fn run(client: &Client, command: AdapterCommand, output: Output) -> Re
                 .delete(&["v1", "adapters", &name], &condition.query())
                 .await?;
             output.show(&gone, |_| format!("{name} is gone"))
+        }
+        // Reads files of the base, which no client has.
+        AdapterCommand::Merge(_) => {
+            Err(Failure::failed("`adapter merge` is no request to a daemon"))
         }
         AdapterCommand::Export { name, dir } => export(client, &name, &dir, output).await,
     }

@@ -8,6 +8,7 @@ mod failure;
 mod flags;
 mod follow;
 mod job;
+mod merge;
 mod output;
 mod progress;
 mod proxy;
@@ -20,6 +21,7 @@ pub use chat::{ChatArgs, GenerateArgs};
 pub use client::{Client, Upload};
 pub use failure::Failure;
 pub use job::JobCommand;
+pub use merge::MergeArgs;
 pub use output::{Output, Table, size};
 pub use sse::chunks;
 pub use train::{TrainArgs, create_job};
@@ -49,15 +51,20 @@ pub struct Connection {
 impl Connection {
     /// A handle to the daemon that the command line or the environment names, or else to the one at the usual address.
     pub fn client(&self) -> Result<Client, Failure> {
+        let named = self.named();
+        let server = named.as_deref().unwrap_or(server::DEFAULT);
+        Client::new(server, self.api_key.as_deref())
+    }
+
+    /// The daemon that is named, where one is.
+    pub fn named(&self) -> Option<String> {
         let said = || {
             let value = std::env::var_os("ADAPTERD_SERVER")?;
             let value = value.to_string_lossy().trim().to_owned();
             // An empty variable is as good as none; an empty flag is a mistake.
             (!value.is_empty()).then_some(value)
         };
-        let said = self.server.clone().or_else(said);
-        let server = said.as_deref().unwrap_or(server::DEFAULT);
-        Client::new(server, self.api_key.as_deref())
+        self.server.clone().or_else(said)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Model;
 use super::hub;
+use super::weights::merge::Stored;
 use super::weights::{Folder, Gguf, Quant, Source, WeightError};
 use crate::adapter::{BaseShape, BaseTensor, BaseWeights, Site};
 use crate::kernels::quant::{Format, Matrix};
@@ -21,6 +22,32 @@ pub enum Origin {
     Gguf(PathBuf),
     /// `owner/name` on the Hugging Face hub.
     Hub(String),
+}
+
+impl Origin {
+    /// The weights as they lie in their files.
+    pub fn stored(&self) -> Result<Stored, OpenError> {
+        let folder = |dir: PathBuf| {
+            let folder = Folder::open(&dir, Quant::AsStored)?;
+            Ok(Stored::Folder(dir, Box::new(folder)))
+        };
+        match self {
+            Self::Embedded if EMBEDDED.is_empty() => Err(OpenError::NothingEmbedded),
+            Self::Embedded => {
+                let file = Gguf::from_static(EMBEDDED, Quant::AsStored)?;
+                Ok(Stored::Gguf(Box::new(file)))
+            }
+            Self::Gguf(path) => {
+                let file = Gguf::open(path, Quant::AsStored)?;
+                Ok(Stored::Gguf(Box::new(file)))
+            }
+            Self::Folder(dir) => folder(dir.clone()),
+            Self::Hub(id) => folder(hub::folder(id).map_err(|why| OpenError::Hub {
+                id: id.clone(),
+                why,
+            })?),
+        }
+    }
 }
 
 /// How keys and values are kept.

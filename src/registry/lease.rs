@@ -29,7 +29,7 @@ pub struct Lease {
 }
 
 /// What blends are called where names are counted: there are too many of them to tell them apart. No adapter can have it.
-const BLENDED: &str = "(blend)";
+pub const BLENDS: &str = "(blend)";
 
 impl Lease {
     pub(super) fn of_one(name: AdapterName, held: resident::Held) -> Self {
@@ -92,7 +92,7 @@ impl Lease {
     /// As [`shown`](Self::shown), of few values.
     pub fn label(&self) -> &str {
         match self.blend {
-            Some(_) => BLENDED,
+            Some(_) => BLENDS,
             None => self.name().as_str(),
         }
     }

@@ -41,7 +41,7 @@ use resident::Residency;
 use snapshot::Snapshot;
 
 pub use crate::adapter::peft::Files;
-pub use lease::Lease;
+pub use lease::{BLENDS, Lease};
 pub use observe::{Observe, Unobserved};
 
 /// `None`: no condition. `Some(None)`: the name must not exist. `Some(Some(g))`: it must point to `g`.

@@ -254,6 +254,7 @@ impl Metrics {
 
     /// Adapters that are gone give their labels to others, and their series go.
     pub fn forget_adapters(&self, exists: impl Fn(&str) -> bool) {
+        let exists = |name: &str| name == registry::BLENDS || exists(name);
         for name in self.adapters.release(exists) {
             for kind in KINDS {
                 // Absent where no request has ended yet.

@@ -46,7 +46,7 @@ impl Raw<'_> {
     }
 
     /// Rows `range` as f32. The bytes are known to be whole rows.
-    fn dense(&self, range: std::ops::Range<usize>) -> Result<Vec<f32>, WeightError> {
+    pub(super) fn dense(&self, range: std::ops::Range<usize>) -> Result<Vec<f32>, WeightError> {
         let bytes = &self.bytes[range.start * self.row_bytes()..range.end * self.row_bytes()];
         Ok(match self.format {
             Format::F32 => bytes

@@ -130,7 +130,14 @@ impl Folder {
         &self.files[entry.file][entry.bytes.clone()]
     }
 
-    fn raw<'a>(&'a self, path: &'a str, dims: usize) -> Result<Raw<'a>, WeightError> {
+    /// Lets go of the memory behind a tensor.
+    pub(super) fn release(&self, path: &str) {
+        if let Some(entry) = self.tensors.get(path) {
+            self.files[entry.file].release(entry.bytes.clone());
+        }
+    }
+
+    pub(super) fn raw<'a>(&'a self, path: &'a str, dims: usize) -> Result<Raw<'a>, WeightError> {
         let entry = self
             .tensors
             .get(path)
@@ -164,9 +171,7 @@ impl Source for Folder {
         let raw = self.raw(path, 2)?;
         let edge = path == names::EMBEDDING || path == names::HEAD;
         let made = raw.into_wanted(self.quant, edge);
-        if let Some(entry) = self.tensors.get(path) {
-            self.files[entry.file].release(entry.bytes.clone());
-        }
+        self.release(path);
         made
     }
 

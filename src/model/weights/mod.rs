@@ -8,6 +8,7 @@ mod fields;
 mod folder;
 pub mod gguf;
 mod keys;
+pub mod merge;
 mod names;
 mod rope;
 pub mod synthetic;

@@ -140,6 +140,10 @@ fn the_series_of_an_adapter_that_is_gone_go_and_its_label_is_free() {
     metrics.forget_adapters(|name| name != "first");
     answer("second");
     assert!(!has("first") && has("second"));
+    metrics.forget_adapters(|_| false);
+    answer(crate::registry::BLENDS);
+    metrics.forget_adapters(|_| false);
+    assert!(!has("second") && has(crate::registry::BLENDS));
 }
 
 #[test]

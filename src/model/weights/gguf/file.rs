@@ -7,7 +7,7 @@ use super::super::WeightError;
 use crate::kernels::quant::Format;
 
 pub(super) const MAGIC: &[u8] = b"GGUF";
-pub(super) const ALIGNMENT: usize = 32;
+pub(in crate::model::weights) const ALIGNMENT: usize = 32;
 const MOST_DIMENSIONS: u32 = 4;
 
 /// A metadata value. Numbers keep no width: nothing depends on it.
@@ -35,7 +35,10 @@ pub(super) struct Info {
 #[derive(Debug)]
 pub(super) struct Container {
     pub metadata: BTreeMap<String, Value>,
+    /// Where type and value of each key are in the file; nowhere in files whose lengths are of 32 bits.
+    pub values: BTreeMap<String, Range<usize>>,
     pub tensors: BTreeMap<String, Info>,
+    pub alignment: usize,
 }
 
 impl Container {
@@ -56,13 +59,17 @@ impl Container {
         // An entry takes at least a name's length, a type and a byte, or as much again for a tensor.
         let tensors = reader.count(20)?;
         let entries = reader.count(9)?;
-        let mut metadata = BTreeMap::new();
+        let (mut metadata, mut values) = (BTreeMap::new(), BTreeMap::new());
         for _ in 0..entries {
             let key = reader.text()?;
+            let start = reader.at;
             let kind = reader.u32()?;
             let value = reader
                 .value(kind)
                 .map_err(|e| WeightError::new(format!("GGUF metadata {key}"), e.why))?;
+            if reader.wide {
+                values.insert(key.clone(), start..reader.at);
+            }
             if metadata.insert(key.clone(), value).is_some() {
                 return Err(WeightError::new(
                     format!("GGUF metadata {key}"),
@@ -119,7 +126,12 @@ impl Container {
                 return Err(WeightError::new(name, "is there twice"));
             }
         }
-        Ok(Self { metadata, tensors })
+        Ok(Self {
+            metadata,
+            values,
+            tensors,
+            alignment,
+        })
     }
 }
 

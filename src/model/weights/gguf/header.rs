@@ -11,7 +11,7 @@ use super::file::{Container, Value};
 use crate::model::arch::CATALOGUE;
 use crate::model::spec::{Biases, Rope, Scaling, Spec};
 
-pub(super) const DIVISORS: &str = "rope_freqs.weight";
+pub(in crate::model::weights) const DIVISORS: &str = "rope_freqs.weight";
 
 /// `divisors` are the values of `rope_freqs.weight`, if the file has it.
 pub(super) fn spec(file: &Container, divisors: Option<Vec<f32>>) -> Result<Spec, WeightError> {

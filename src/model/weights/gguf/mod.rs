@@ -8,5 +8,9 @@ mod source;
 mod vocabulary;
 mod write;
 
+pub(super) use file::ALIGNMENT;
+pub(super) use header::DIVISORS;
 pub use source::Gguf;
+pub(super) use source::{interleaved, stored};
 pub use write::{Contents, write};
+pub(super) use write::{Line, Table, layout, metadata_of};

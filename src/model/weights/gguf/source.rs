@@ -1,7 +1,7 @@
 //! A GGUF file as a source of tensors: names as in Hugging Face checkpoints, rows of q and k in their order.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::super::blob::Blob;
@@ -11,7 +11,8 @@ use super::super::{Source, WeightError, names};
 use super::file::{Container, Info};
 use super::header::{self, DIVISORS};
 use super::vocabulary;
-use crate::kernels::quant::Matrix;
+use super::write::value_bytes;
+use crate::kernels::quant::{Format, Matrix};
 use crate::model::spec::Spec;
 use crate::text::{ChatTemplate, TextError, Tokenizer};
 
@@ -101,7 +102,11 @@ impl Gguf {
     }
 
     /// Bytes of a tensor in the order of Hugging Face checkpoints.
-    fn raw<'a>(&'a self, path: &'a str, dims: usize) -> Result<Raw<'a>, WeightError> {
+    pub(in crate::model::weights) fn raw<'a>(
+        &'a self,
+        path: &'a str,
+        dims: usize,
+    ) -> Result<Raw<'a>, WeightError> {
         let stored = stored(path);
         let info = self
             .file
@@ -122,6 +127,48 @@ impl Gguf {
     }
 }
 
+/// What is written again when a file is copied with changes.
+impl Gguf {
+    /// Lets go of the memory behind a tensor.
+    pub(in crate::model::weights) fn release(&self, path: &str) {
+        if let Some(info) = self.file.tensors.get(&stored(path)) {
+            self.blob.release(info.bytes.clone());
+        }
+    }
+
+    /// Every tensor in the order of the file: name, shape and format, bytes.
+    pub(in crate::model::weights) fn table(&self) -> Vec<Stored<'_>> {
+        let mut all: Vec<_> = self.file.tensors.iter().collect();
+        all.sort_by_key(|(_, info)| info.bytes.start);
+        let all = all.into_iter();
+        all.map(|(name, info)| {
+            let bytes = &self.blob[info.bytes.clone()];
+            (name.clone(), (info.shape.clone(), info.format), bytes)
+        })
+        .collect()
+    }
+
+    /// By key, type and value as they stand in the file, where it has today's lengths.
+    pub(in crate::model::weights) fn metadata_bytes(&self) -> BTreeMap<String, Vec<u8>> {
+        let each = self.file.metadata.iter();
+        each.map(|(key, value)| {
+            let bytes = match self.file.values.get(key) {
+                Some(place) => self.blob[place.clone()].to_vec(),
+                None => value_bytes(value),
+            };
+            (key.clone(), bytes)
+        })
+        .collect()
+    }
+
+    pub(in crate::model::weights) fn alignment(&self) -> usize {
+        self.file.alignment
+    }
+}
+
+/// A tensor of a file.
+type Stored<'a> = (String, (Vec<usize>, Format), &'a [u8]);
+
 impl Source for Gguf {
     fn spec(&self) -> &Spec {
         &self.spec
@@ -131,9 +178,7 @@ impl Source for Gguf {
         let raw = self.raw(path, 2)?;
         let edge = path == names::EMBEDDING || path == names::HEAD;
         let made = raw.into_wanted(self.quant, edge);
-        if let Some(info) = self.file.tensors.get(&stored(path)) {
-            self.blob.release(info.bytes.clone());
-        }
+        self.release(path);
         made
     }
 
@@ -167,7 +212,7 @@ fn raw<'a>(blob: &'a Blob, name: &'a str, info: &Info) -> Result<Raw<'a>, Weight
 }
 
 /// The name under which a GGUF file holds a tensor.
-pub(super) fn stored(path: &str) -> String {
+pub(in crate::model::weights) fn stored(path: &str) -> String {
     match path {
         names::EMBEDDING => return "token_embd.weight".to_owned(),
         names::FINAL_NORM => return "output_norm.weight".to_owned(),
@@ -206,7 +251,11 @@ fn separated(bytes: &[u8], unit: usize, head_dim: usize) -> Vec<u8> {
 }
 
 /// The inverse of [`separated`].
-pub(super) fn interleaved(bytes: &[u8], unit: usize, head_dim: usize) -> Vec<u8> {
+pub(in crate::model::weights) fn interleaved(
+    bytes: &[u8],
+    unit: usize,
+    head_dim: usize,
+) -> Vec<u8> {
     reordered(bytes, unit, head_dim, |i, half| (i % 2) * half + i / 2)
 }
 

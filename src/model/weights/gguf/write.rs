@@ -32,20 +32,26 @@ pub struct Contents<'a> {
 
 /// Writes beside `path` first, so that a file of that name is always whole.
 pub fn write(path: &Path, contents: &Contents<'_>) -> Result<(), WeightError> {
-    let metadata = metadata(contents)?;
+    let metadata = metadata_of(contents)?;
     let mut tensors = Vec::new();
     for (name, shape) in names::expected(contents.spec) {
         tensors.push(encode(contents, &name, &shape)?);
     }
     if let Scaling::Divisors(by) = &contents.spec.rope.scaling {
         let bytes = by.iter().flat_map(|d| d.to_le_bytes()).collect();
-        tensors.push(Encoded {
+        let line = Line {
             name: super::header::DIVISORS.to_owned(),
             shape: vec![by.len()],
             format: Format::F32,
-            bytes,
-        });
+        };
+        tensors.push((line, bytes));
     }
+    let (lines, bytes): (Vec<Line>, Vec<Vec<u8>>) = tensors.into_iter().unzip();
+    let table = Table {
+        metadata,
+        lines,
+        alignment: ALIGNMENT,
+    };
     let failed = |e: std::io::Error| WeightError::new(path.display().to_string(), e.to_string());
     let folder = path
         .parent()
@@ -53,23 +59,24 @@ pub fn write(path: &Path, contents: &Contents<'_>) -> Result<(), WeightError> {
         .unwrap_or(Path::new("."));
     let mut beside = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     let mut out = BufWriter::new(beside.as_file_mut());
-    assemble(&mut out, &metadata, &tensors)
-        .and_then(|()| out.flush())
-        .map_err(failed)?;
+    out.write_all(&layout(&table)).map_err(failed)?;
+    for bytes in bytes {
+        let padding = bytes.len().next_multiple_of(ALIGNMENT) - bytes.len();
+        out.write_all(&bytes).map_err(failed)?;
+        out.write_all(&[0; ALIGNMENT][..padding]).map_err(failed)?;
+    }
+    out.flush().map_err(failed)?;
     drop(out);
     beside.as_file().sync_all().map_err(failed)?;
     beside.persist(path).map_err(|e| failed(e.error))?;
     Ok(())
 }
 
-struct Encoded {
-    name: String,
-    shape: Vec<usize>,
-    format: Format,
-    bytes: Vec<u8>,
-}
-
-fn encode(contents: &Contents<'_>, name: &str, shape: &[usize]) -> Result<Encoded, WeightError> {
+fn encode(
+    contents: &Contents<'_>,
+    name: &str,
+    shape: &[usize],
+) -> Result<(Line, Vec<u8>), WeightError> {
     let tensor = contents
         .tensors
         .get(name)
@@ -96,12 +103,12 @@ fn encode(contents: &Contents<'_>, name: &str, shape: &[usize]) -> Result<Encode
     if turned && contents.spec.arch.gguf.paired {
         bytes = interleaved(&bytes, unit, contents.spec.head_dim);
     }
-    Ok(Encoded {
+    let line = Line {
         name: stored(name),
         shape: shape.to_vec(),
         format,
-        bytes,
-    })
+    };
+    Ok((line, bytes))
 }
 
 fn metadata(contents: &Contents<'_>) -> Result<BTreeMap<String, Value>, WeightError> {
@@ -150,15 +157,52 @@ fn metadata(contents: &Contents<'_>) -> Result<BTreeMap<String, Value>, WeightEr
                 int(((spec.context as f64 / factor) as usize).max(1)),
             );
         }
-        other => {
+        Scaling::Yarn {
+            factor,
+            beta_fast,
+            beta_slow,
+            original_context,
+            attention_factor,
+            truncate: true,
+        } => {
+            // Readers multiply their own factor by the one in the file.
+            let own = if *factor > 1.0 {
+                0.1 * factor.ln() + 1.0
+            } else {
+                1.0
+            };
+            for (key, value) in [
+                ("type", Value::Text("yarn".to_owned())),
+                ("factor", Value::Float(*factor)),
+                ("original_context_length", int(*original_context)),
+                ("attn_factor", Value::Float(attention_factor / own)),
+                ("yarn_beta_fast", Value::Float(*beta_fast)),
+                ("yarn_beta_slow", Value::Float(*beta_slow)),
+            ] {
+                put(&format!("{arch}.rope.scaling.{key}"), value);
+            }
+        }
+        Scaling::Yarn { .. } => {
             return Err(WeightError::new(
                 "rope",
-                format!("{other:?} cannot be written"),
+                "yarn without truncation has no key",
             ));
         }
+        Scaling::Llama3 { .. } | Scaling::Dynamic { .. } | Scaling::LongRope { .. } => {
+            return Err(WeightError::new("rope", "scaling of its type has no key"));
+        }
     }
-    if spec.windows.iter().any(Option::is_some) {
-        return Err(WeightError::new("sliding_window", "cannot be written"));
+    match spec.windows.first().copied().flatten() {
+        None if spec.windows.iter().all(Option::is_none) => {}
+        Some(window)
+            if spec.arch.gguf.one_window && spec.windows.iter().all(|w| *w == Some(window)) =>
+        {
+            put(&format!("{arch}.attention.sliding_window"), int(window));
+        }
+        _ => {
+            let why = "that differs between layers has no key";
+            return Err(WeightError::new("sliding_window", why));
+        }
     }
     vocabulary(contents, &mut all)?;
     Ok(all)
@@ -239,10 +283,14 @@ fn vocabulary(
             .and_then(|token| ids.id(token))
     };
     let ends = named("eos_token").or(ids.eos().first().copied());
+    let mut others = { ids.specials().eos_ids.iter().copied() }.filter(|id| Some(*id) != ends);
     for (key, id) in [
         ("bos_token_id", ids.bos()),
         ("eos_token_id", ends),
+        ("eot_token_id", others.next()),
+        ("eom_token_id", others.next()),
         ("padding_token_id", named("pad_token")),
+        ("unknown_token_id", named("unk_token")),
     ] {
         if let Some(id) = id {
             put(key, Value::Int(id.into()));
@@ -278,38 +326,60 @@ fn scheme(json: &Json) -> Option<&'static str> {
     }
 }
 
-fn assemble(
-    out: &mut impl Write,
-    metadata: &BTreeMap<String, Value>,
-    tensors: &[Encoded],
-) -> std::io::Result<()> {
+/// All of a file but the bytes of its tensors.
+pub(in crate::model::weights) struct Table {
+    /// By key: the type and the value, as files hold them.
+    pub metadata: BTreeMap<String, Vec<u8>>,
+    pub lines: Vec<Line>,
+    pub alignment: usize,
+}
+
+/// One tensor; its shape is outermost first.
+pub(in crate::model::weights) struct Line {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub format: Format,
+}
+
+/// What stands before the tensors, which follow in their order, each padded to the alignment.
+pub(in crate::model::weights) fn layout(table: &Table) -> Vec<u8> {
     let mut head = MAGIC.to_vec();
     head.extend(3u32.to_le_bytes());
-    head.extend((tensors.len() as u64).to_le_bytes());
-    head.extend((metadata.len() as u64).to_le_bytes());
-    for (key, value) in metadata {
+    head.extend((table.lines.len() as u64).to_le_bytes());
+    head.extend((table.metadata.len() as u64).to_le_bytes());
+    for (key, value) in &table.metadata {
         text(&mut head, key);
-        self::value(&mut head, value);
+        head.extend(value);
     }
     let mut offset = 0usize;
-    for tensor in tensors {
-        text(&mut head, &tensor.name);
-        head.extend((tensor.shape.len() as u32).to_le_bytes());
-        for n in tensor.shape.iter().rev() {
+    for line in &table.lines {
+        text(&mut head, &line.name);
+        head.extend((line.shape.len() as u32).to_le_bytes());
+        for n in line.shape.iter().rev() {
             head.extend((*n as u64).to_le_bytes());
         }
-        head.extend(tensor.format.code().to_le_bytes());
+        head.extend(line.format.code().to_le_bytes());
         head.extend((offset as u64).to_le_bytes());
-        offset = (offset + tensor.bytes.len()).next_multiple_of(ALIGNMENT);
+        let values: usize = line.shape.iter().product();
+        let bytes = values / line.format.block() * line.format.bytes_of_block();
+        offset = (offset + bytes).next_multiple_of(table.alignment);
     }
-    head.resize(head.len().next_multiple_of(ALIGNMENT), 0);
-    out.write_all(&head)?;
-    for tensor in tensors {
-        out.write_all(&tensor.bytes)?;
-        let padding = tensor.bytes.len().next_multiple_of(ALIGNMENT) - tensor.bytes.len();
-        out.write_all(&[0; ALIGNMENT][..padding])?;
-    }
-    Ok(())
+    head.resize(head.len().next_multiple_of(table.alignment), 0);
+    head
+}
+
+/// The metadata of a file with these contents.
+pub(in crate::model::weights) fn metadata_of(
+    contents: &Contents<'_>,
+) -> Result<BTreeMap<String, Vec<u8>>, WeightError> {
+    let all = metadata(contents)?.into_iter();
+    Ok(all.map(|(key, value)| (key, value_bytes(&value))).collect())
+}
+
+pub(super) fn value_bytes(value: &Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    self::value(&mut bytes, value);
+    bytes
 }
 
 fn text(out: &mut Vec<u8>, text: &str) {

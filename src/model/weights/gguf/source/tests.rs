@@ -380,7 +380,9 @@ fn scaling_widens_the_context_of_a_file_as_it_does_that_of_its_folder() {
         }
         let changed = Container {
             metadata,
+            values: file.values.clone(),
             tensors: file.tensors.clone(),
+            alignment: file.alignment,
         };
         header::spec(&changed, None).unwrap().context
     };
