@@ -46,5 +46,7 @@ mod pressure;
 mod refusals;
 #[path = "suite/text.rs"]
 mod text;
+#[path = "suite/virtual_tokens.rs"]
+mod virtual_tokens;
 #[path = "suite/weights.rs"]
 mod weights;

@@ -24,7 +24,6 @@ pub mod scale;
 pub mod scores;
 pub mod segmented;
 pub mod simd;
-pub mod tanh;
 pub mod tape;
 
 mod ahead;

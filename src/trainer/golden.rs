@@ -1,6 +1,7 @@
 //! Training runs against PEFT and torch's AdamW (`tests/golden/training`), from the same first A and B.
 
 mod dense;
+mod virtual_tokens;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,7 +16,7 @@ use super::publish;
 use super::recipe::Wishes;
 use super::run::{Ending, RunSpec, StepReport, Watch, run as train};
 use super::step::Stepped;
-use crate::adapter::{Adapt, Adapter, Fit, Precision, Routed, peft};
+use crate::adapter::{Adapt, Adapter, Fit, Precision, Uniform, peft, virtual_tokens};
 use crate::device::Array;
 use crate::domain::Schedule;
 use crate::kernels::op;
@@ -107,12 +108,17 @@ fn expected(of: &str) -> Expected {
 }
 
 /// Folders under `training/`, each with its base.
-const RUNS: [(&str, &str); 5] = [
+const RUNS: [(&str, &str); 10] = [
     ("", "llama"),
     ("dora", "llama"),
     ("qwen2-dora", "qwen2"),
     ("ia3", "llama"),
     ("qwen2-ia3", "qwen2"),
+    ("virtual/prefix", "llama"),
+    ("virtual/prefix-projection", "llama"),
+    ("virtual/qwen2-prefix", "qwen2"),
+    ("virtual/prompt", "llama"),
+    ("virtual/prompt-text", "qwen2"),
 ];
 
 fn base(name: &str) -> Base {
@@ -139,15 +145,12 @@ fn adapter(base: &Base, files: &peft::Files) -> Adapter {
 }
 
 fn folder(path: &str) -> peft::Files {
-    let files = [peft::CONFIG_FILE, peft::WEIGHTS_FILE];
-    files
-        .map(|name| {
-            (
-                name.to_owned(),
-                std::fs::read(golden(path).join(name)).unwrap().into(),
-            )
-        })
-        .into()
+    let read = |name: &str| std::fs::read(golden(path).join(name));
+    let needed = [peft::CONFIG_FILE, peft::WEIGHTS_FILE];
+    let needed = needed.map(|name| (name.to_owned(), read(name).unwrap().into()));
+    let encoder = read(peft::ENCODER_FILE).ok();
+    let encoder = encoder.map(|bytes| (peft::ENCODER_FILE.to_owned(), bytes.into()));
+    needed.into_iter().chain(encoder).collect()
 }
 
 #[derive(Default)]
@@ -262,10 +265,10 @@ fn answers_as_pefts(of: &str, base: &Base) {
             ..run.wishes()
         };
         let (trained, _) = go(of, base, &wishes);
-        let routed = Routed {
-            segments: vec![(0..ids.len(), Arc::new(adapter(base, &trained)))],
+        let trained = Uniform {
+            adapter: Arc::new(adapter(base, &trained)),
         };
-        let found = answers(base, ids, &routed);
+        let found = answers(base, ids, &trained);
         let far = farthest(&found, &wanted[&format!("logprobs.{name}")]);
         assert!(far < 1e-3, "{of} {name}: log-probabilities are {far} away");
     }
@@ -273,13 +276,16 @@ fn answers_as_pefts(of: &str, base: &Base) {
 
 /// Log-probabilities at every token.
 fn answers(base: &Base, ids: &[u32], adapters: &dyn Adapt) -> Array {
-    let all = 0..ids.len();
+    let own = adapters.virtual_tokens();
+    let tokens: Vec<u32> = virtual_tokens(own).chain(ids.iter().copied()).collect();
+    let (all, asked): (_, Vec<usize>) = (0..tokens.len(), (own..tokens.len()).collect());
     let pack = Pack {
-        tokens: ids.to_vec(),
+        tokens,
         ranges: vec![all],
         lengths: vec![],
     };
     let hidden = base.model.learn(op::Run::host(), &pack, adapters).unwrap();
+    let hidden = hidden.select_rows(&asked).unwrap();
     base.model.log_probs(&hidden, adapters).unwrap()
 }
 

@@ -14,9 +14,9 @@ use crate::adapter::{
 use crate::device::{Array, Result};
 use crate::domain::Recipe;
 use crate::kernels::loss::log_softmax;
+use crate::kernels::nonlinear::{Activate, Activation};
 use crate::kernels::op::{Run, Value};
 use crate::kernels::quant::{Format, Layer, Matrix};
-use crate::kernels::tanh::Tanh;
 use crate::model::Pack;
 
 pub const VOCAB: usize = 19;
@@ -144,7 +144,10 @@ impl Learner for Toy {
         let mut x = Value::from(self.embedding.select_rows(&rows)?);
         for (shape, weight) in self.sites.iter().zip(&self.weights) {
             let layer = Layer { weight, bias: None };
-            x = run.op(Tanh, &[&adapters.through(run, shape.site, &x, &layer)?])?;
+            x = run.op(
+                Activate(Activation::Tanh),
+                &[&adapters.through(run, shape.site, &x, &layer)?],
+            )?;
         }
         Ok(x)
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use adapterd::adapter::peft::{self, Lora, LoraSettings, Selection};
-use adapterd::adapter::{Adapter, Fit, Precision, Routed};
+use adapterd::adapter::{Adapter, Fit, Precision, Routed, virtual_tokens};
 use adapterd::device::Array;
 use adapterd::domain::Targets;
 use adapterd::kernels::quant::Format;
@@ -87,7 +87,10 @@ impl<'a> Crowd<'a> {
 
 fn assert_answers(name: &str, model: &Model, adapter: &str) {
     let prompt = expected(&format!("adapters/{adapter}")).remove(0);
-    let mut alone = Crowd::new(model, vec![Some(read(&files(adapter), model))]);
+    let read = read(&files(adapter), model);
+    let before: Vec<u32> = virtual_tokens(read.virtual_tokens()).collect();
+    let mut alone = Crowd::new(model, vec![Some(read)]);
+    alone.push(&[&before]);
     let (first, rest) = prompt.ids.split_at(prompt.ids.len() / 2);
     let mut served = alone.push(&[first]).remove(0);
     served.extend(alone.push(&[rest]).remove(0));
@@ -106,7 +109,7 @@ fn assert_answers(name: &str, model: &Model, adapter: &str) {
     }
 }
 
-const OF_LLAMA: [&str; 16] = [
+const OF_LLAMA: [&str; 18] = [
     "llama-plain",
     "llama-all-linear",
     "llama-regex",
@@ -123,6 +126,8 @@ const OF_LLAMA: [&str; 16] = [
     "llama-dora-outer",
     "llama-modules",
     "llama-tokens",
+    "llama-prefix",
+    "llama-prompt",
 ];
 
 const OF_QWEN3: [&str; 6] = [
@@ -144,9 +149,10 @@ fn adapters_of_embeddings_heads_and_whole_modules_answer_in_a_crowd_bit_for_bit_
         let adapters: Vec<_> = names.iter().map(read).collect();
         let prompts: Vec<Vec<u32>> = (0..names.len())
             .map(|at| {
-                (0..6 + at)
-                    .map(|i| ((at * 37 + i * 11) % 110) as u32)
-                    .collect()
+                let own = adapters[at].as_ref();
+                let own = own.map_or(0, |adapter: &Arc<Adapter>| adapter.virtual_tokens());
+                let asked = (0..6 + at).map(|i| ((at * 37 + i * 11) % 110) as u32);
+                virtual_tokens(own).chain(asked).collect()
             })
             .collect();
         let steps = |at: usize| {
@@ -188,13 +194,20 @@ fn every_adapter_answers_as_peft_does() {
         "qwen2-bias-lora-only",
         "qwen2-lora-bias",
         "qwen2-dora-bias",
+        "qwen2-prefix",
+        "qwen2-prompt-text",
     ] {
         assert_answers("qwen2", &qwen2, adapter);
     }
-    // With a head that is the embedding.
+    // With a head that is the embedding; and with keys that are normalised, those of a prefix excepted.
     let qwen3 = folder("qwen3", Quant::To(Format::F32), KvKind::Auto);
-    for adapter in OF_QWEN3 {
+    for adapter in OF_QWEN3.into_iter().chain(["qwen3-prefix"]) {
         assert_answers("qwen3", &qwen3, adapter);
+    }
+    // With a window that virtual tokens leave.
+    let mistral = folder("mistral", Quant::To(Format::F32), KvKind::Auto);
+    for adapter in ["mistral-prefix", "mistral-prompt"] {
+        assert_answers("mistral", &mistral, adapter);
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Daemon, PATIENCE, answer};
 
-fn rows(count: usize) -> Vec<u8> {
+pub fn rows(count: usize) -> Vec<u8> {
     let row = |i| json!({"instruction": "Copy the name.", "input": format!("The clerk is Ada {i}."), "output": "Ada"});
     (0..count)
         .map(|i| format!("{}\n", row(i)))
@@ -15,7 +15,7 @@ fn rows(count: usize) -> Vec<u8> {
         .into_bytes()
 }
 
-async fn upload(daemon: &Daemon, bytes: Vec<u8>) -> (u16, Value) {
+pub async fn upload(daemon: &Daemon, bytes: Vec<u8>) -> (u16, Value) {
     let form = Form::new()
         .text("purpose", "fine-tune")
         .part("file", Part::bytes(bytes).file_name("rows.jsonl"));
@@ -44,7 +44,7 @@ async fn a_large_file_is_kept_as_it_was_sent() {
     daemon.stop().await;
 }
 
-async fn ended(daemon: &Daemon, id: &str) -> Value {
+pub async fn ended(daemon: &Daemon, id: &str) -> Value {
     let began = Instant::now();
     loop {
         let (_, job) = daemon.get(&format!("/v1/fine_tuning/jobs/{id}")).await;

@@ -1,7 +1,6 @@
 //! Whole weights against plain torch (`tests/golden/training/dense`), from the base itself.
 
 use super::*;
-use crate::adapter::Uniform;
 
 #[derive(Deserialize)]
 struct Case {

@@ -10,9 +10,9 @@ use crate::adapter::{Adapt, Adapter, BaseShape, BaseWeights, virtual_rows};
 use crate::device::{Array, Result, bail};
 use crate::domain::{self, Reason, Recipe, Wishes};
 use crate::kernels::linear::Linear;
+use crate::kernels::nonlinear::{Activate, Activation};
 use crate::kernels::op::{Run, Value};
 use crate::kernels::replace::Replace;
-use crate::kernels::tanh::Tanh;
 use crate::kernels::tape::Parameter;
 use crate::trainer::rng::{self, Purpose};
 
@@ -94,6 +94,13 @@ impl Method for Prefix {
 
     fn rank(&self) -> usize {
         0
+    }
+
+    /// Of a prefix with a projection, the file beside it may be the larger one.
+    fn sizes(&self) -> (u64, u64) {
+        let all = 2 * self.base.layers * self.base.key_width;
+        let memory = 4 * (self.tokens * all) as u64;
+        (memory.max(4 * self.count()), memory)
     }
 
     /// As PEFT begins: embeddings from a normal distribution, products as torch's linear layers.
@@ -250,7 +257,7 @@ impl Trained {
                 // The narrow product is made again in each layer: a block that is recomputed has only its own tape.
                 let [weight, bias] = first.each_ref().map(|part| run.parameter(part));
                 let inner = run.op(Linear, &[&run.parameter(embedding), &weight, &bias])?;
-                let inner = run.op(Tanh, &[&inner])?;
+                let inner = run.op(Activate(Activation::Tanh), &[&inner])?;
                 let [weight, bias] = last.each_ref().map(|part| run.parameter(part));
                 run.op(Linear, &[&inner, &weight, &bias])
             }

@@ -106,6 +106,10 @@ impl Method for Prompt {
         0
     }
 
+    fn sizes(&self) -> (u64, u64) {
+        (4 * self.count(), 4 * self.count())
+    }
+
     fn start(&self, weights: &dyn BaseWeights) -> Result<Box<dyn Trainable>> {
         let dims = (self.tokens, self.base.hidden);
         let embeddings = match &self.start {
