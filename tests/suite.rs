@@ -38,6 +38,8 @@ mod learning;
 mod managing;
 #[path = "suite/merges.rs"]
 mod merges;
+#[path = "suite/methods.rs"]
+mod methods;
 #[path = "suite/packed.rs"]
 mod packed;
 #[path = "suite/pressure.rs"]

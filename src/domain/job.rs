@@ -98,7 +98,7 @@ pub fn parameters_report(trainable: u64, all: u64) -> String {
 }
 
 /// `4,194,304`
-fn thousands(number: u64) -> String {
+pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {

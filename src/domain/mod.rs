@@ -20,7 +20,7 @@ pub use blend::{Blend, BlendAsk, BlendMethod, MOST_MEMBERS, MOST_WEIGHT, Member,
 pub use chat::{Message, Role, join_parts};
 pub use event::{Event, FinishReason, TokenInfo, TopToken, Usage};
 pub use ids::{AdapterName, FileId, Generation, JobId, NameError, Pin};
-pub use job::{CheckpointView, FileView, JobStatus, JobView, parameters_report};
+pub use job::{CheckpointView, FileView, JobStatus, JobView, parameters_report, thousands};
 pub use job_event::{
     CheckpointWritten, Evaluation, EventData, JobEvent, Level, NoData, StepMetrics,
 };

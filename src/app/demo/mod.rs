@@ -2,13 +2,14 @@
 //! questions of base and adapters, trains one more adapter live, and holds the answers against held-out ones.
 
 mod ask;
+mod methods;
 mod report;
 mod tasks;
 
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use self::ask::Questions;
 use self::report::{Report, Scores};
@@ -26,6 +27,9 @@ pub struct DemoArgs {
     /// Held-out rows to ask of each task
     #[arg(long, default_value_t = 200, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=200))]
     rows: u64,
+    /// Train by every method instead, and show what each costs and reaches (some minutes)
+    #[arg(long)]
+    methods: bool,
 }
 
 /// Runs the whole tour. An error where any step did not show what it should.
@@ -33,16 +37,26 @@ pub async fn run(args: &DemoArgs, json: bool) -> Result<(), Failure> {
     let began = Instant::now();
     let output = Output::new(json);
     let local = Local::start(&[]).await?;
-    let toured = tour(local.client(), args.rows as usize, output).await;
-    local.stop().await;
-    let report = Report {
-        tasks: toured?,
-        seconds: began.elapsed().as_secs_f64(),
+    let rows = args.rows as usize;
+    let shortcomings = if args.methods {
+        let trained = methods::run(local.client(), rows, output).await;
+        local.stop().await;
+        let report = trained?;
+        output.show(&report.as_json(), |_| report.as_text())?;
+        report.shortcomings()
+    } else {
+        let toured = tour(local.client(), rows, output).await;
+        local.stop().await;
+        let report = Report {
+            tasks: toured?,
+            seconds: began.elapsed().as_secs_f64(),
+        };
+        output.show(&report.as_json(), |_| report.as_text())?;
+        report.shortcomings()
     };
-    output.show(&report.as_json(), |_| report.as_text())?;
-    match report.shortcomings() {
-        found if found.is_empty() => Ok(()),
-        found => Err(Failure::Failed(found.join("\n"))),
+    match shortcomings.is_empty() {
+        true => Ok(()),
+        false => Err(Failure::Failed(shortcomings.join("\n"))),
     }
 }
 
@@ -57,7 +71,9 @@ async fn tour(client: &Client, rows: usize, output: Output) -> Result<Vec<Scores
     bar.set_message(format!(
         "training `{live}` on its examples while the others answer"
     ));
-    let training = start_training(client, tasks.iter().find(|task| task.name == live)).await?;
+    let task = tasks.iter().find(|task| task.name == live);
+    let task = task.ok_or_else(|| Failure::failed("there is no task to train"))?;
+    let training = start_training(client, task, live, task.recipe()?).await?;
 
     let mut questions = Vec::new();
     for task in &tasks {
@@ -93,35 +109,42 @@ fn progress_bar(output: Output, length: u64) -> ProgressBar {
         true => ProgressBar::new(length),
         false => ProgressBar::hidden(),
     };
-    if let Ok(style) = ProgressStyle::with_template("[{bar:30}] {percent:>3}%  {elapsed}  {msg}") {
+    if let Ok(style) =
+        ProgressStyle::with_template("[{bar:30}] {percent:>3}%  {elapsed}  {prefix}{msg}")
+    {
         bar.set_style(style.progress_chars("=> "));
     }
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
 
-async fn start_training(client: &Client, task: Option<&Task>) -> Result<String, Failure> {
-    let task = task.ok_or_else(|| Failure::failed("there is no task to train"))?;
+/// The id of a job that learns `task` under a name.
+async fn start_training(
+    client: &Client,
+    task: &Task,
+    name: &str,
+    recipe: Map<String, Value>,
+) -> Result<String, Failure> {
     let upload = Upload {
         filename: format!("{}.jsonl", task.name),
         purpose: "fine-tune",
         bytes: task.train.as_bytes().to_vec(),
     };
     let file = client.upload(upload).await?;
-    let job = create_job(client, task.name, &file["id"], None, task.recipe()?).await?;
+    let job = create_job(client, name, &file["id"], None, recipe).await?;
     let id = job["id"]
         .as_str()
         .ok_or_else(|| Failure::failed("the job has no id"))?;
     Ok(id.to_owned())
 }
 
-/// Follows the job to its end; its steps fill `share` of the bar.
+/// Follows the job to its end, as it then is; its steps fill `share` of the bar.
 async fn finish_training(
     client: &Client,
     id: &str,
     bar: &ProgressBar,
     share: u64,
-) -> Result<(), Failure> {
+) -> Result<Value, Failure> {
     let start = bar.position();
     loop {
         let job = client.get(&["v1", "fine_tuning", "jobs", id], &[]).await?;
@@ -136,7 +159,7 @@ async fn finish_training(
             loss.unwrap_or_default()
         ));
         match job["status"].as_str() {
-            Some("succeeded") => return Ok(()),
+            Some("succeeded") => return Ok(job),
             Some("failed" | "cancelled") => {
                 let why = job["error"]["message"]
                     .as_str()
