@@ -80,11 +80,11 @@ async fn every_method_goes_from_a_job_to_an_answer_and_round_as_a_folder() {
             "{method}"
         );
 
-        let further = json!({"method": method, "from": method, "steps": 1, "lr": 0.01});
-        let further = match *method {
+        let mut further = match *method {
             "staged" => settings(method),
-            _ => further,
+            _ => json!({"method": method, "steps": 1, "lr": 0.01}),
         };
+        further["from"] = json!(method);
         trained(&daemon, &file, &format!("{method}-further"), further).await;
         assert_ne!(
             said(&daemon, &format!("{method}-further")).await.1,
