@@ -400,6 +400,7 @@ fn rows(base: &Base, heldout: Option<&[u8]>) -> Result<(Vec<Vec<u32>>, String), 
                 tokenizer: &base.tokenizer,
                 template: &base.template,
                 max_seq: base.model.context(),
+                objective: parsed.objective(),
             };
             let count = parsed.rows.len().min(MOST_ROWS);
             let (examples, _) = renderer.examples(&parsed.rows[..count]).map_err(|bad| {

@@ -89,6 +89,38 @@ pub struct StepMetrics {
     /// Rows from before this was recorded have it not.
     #[serde(default)]
     pub skipped: bool,
+    /// Where answers are compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rewards: Option<Rewards>,
+}
+
+/// How much likelier answers have become than under the reference, times beta: means over the pairs of a step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rewards {
+    pub chosen: f64,
+    pub rejected: f64,
+    /// The first less the second.
+    pub margin: f64,
+    /// Share of pairs with a margin above 0.
+    pub accuracy: f64,
+}
+
+impl Rewards {
+    pub fn add(&mut self, other: &Self) {
+        self.chosen += other.chosen;
+        self.rejected += other.rejected;
+        self.margin += other.margin;
+        self.accuracy += other.accuracy;
+    }
+
+    pub fn times(self, share: f64) -> Self {
+        Self {
+            chosen: share * self.chosen,
+            rejected: share * self.rejected,
+            margin: share * self.margin,
+            accuracy: share * self.accuracy,
+        }
+    }
 }
 
 impl EventData {
@@ -128,6 +160,16 @@ mod tests {
             tokens_per_second: 100.0,
             loss_scale: None,
             skipped: true,
+            rewards: None,
+        };
+        let compared = StepMetrics {
+            rewards: Some(Rewards {
+                chosen: 0.5,
+                rejected: -0.25,
+                margin: 0.75,
+                accuracy: 1.0,
+            }),
+            ..step
         };
         let evaluation = Evaluation {
             step: 0,
@@ -147,6 +189,10 @@ mod tests {
             (
                 EventData::Step(step),
                 r#"{"step":4,"train_loss":0.30000000000000004,"learning_rate":0.001,"grad_norm":null,"tokens":30,"tokens_per_second":100.0,"loss_scale":null,"skipped":true}"#,
+            ),
+            (
+                EventData::Step(compared),
+                r#"{"step":4,"train_loss":0.30000000000000004,"learning_rate":0.001,"grad_norm":null,"tokens":30,"tokens_per_second":100.0,"loss_scale":null,"skipped":true,"rewards":{"chosen":0.5,"rejected":-0.25,"margin":0.75,"accuracy":1.0}}"#,
             ),
             (
                 EventData::Unknown(serde_json::json!({"later": 1, "step": 2})),

@@ -22,7 +22,7 @@ pub use event::{Event, FinishReason, TokenInfo, TopToken, Usage};
 pub use ids::{AdapterName, FileId, Generation, JobId, NameError, Pin};
 pub use job::{CheckpointView, FileView, JobStatus, JobView, parameters_report, thousands};
 pub use job_event::{
-    CheckpointWritten, Evaluation, EventData, JobEvent, Level, NoData, StepMetrics,
+    CheckpointWritten, Evaluation, EventData, JobEvent, Level, NoData, Rewards, StepMetrics,
 };
 pub use pointer::lfs_pointer;
 pub use range::Range;
@@ -30,6 +30,6 @@ pub use reason::{BadRow, Reason};
 pub use request::{AdapterChoice, Ask, Input, MAX_SALT_BYTES, MOST_PRIORITY, Urgency};
 pub use sampling::Sampling;
 pub use settings::{
-    Bias, Checkpointing, Layers, Method, Named, NonLinearity, Placement, PromptInit, Recipe,
-    Schedule, Stage, Stages, Targets, Wishes,
+    Bias, Checkpointing, Keep, Layers, Method, Named, NonLinearity, Objective, OnSpike, Placement,
+    PromptInit, Recipe, Schedule, Stage, Stages, Targets, Wishes,
 };

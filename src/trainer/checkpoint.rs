@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::evaluate::Score;
 use super::fault::Fault;
 use super::optimizer::Moments;
-use crate::domain::Recipe;
+use super::verdict;
+use crate::domain::{Keep, Recipe};
 use crate::store::Artefacts;
 
 const TENSORS: &str = "tensors.safetensors";
@@ -58,6 +59,35 @@ pub struct Progress {
     /// The newest score of the adapter, and the step it was taken after.
     pub held_out: Option<Score>,
     pub evaluated: u64,
+    /// The lowest held-out loss, and the step it was taken after.
+    #[serde(default)]
+    pub best: Option<(u64, Score)>,
+    /// Evaluations since.
+    #[serde(default)]
+    pub evaluations_since: u64,
+    /// How often training went back because numbers were not finite: each time halves the learning rate.
+    #[serde(default)]
+    pub halvings: u32,
+    /// Steps, counted from 0, whose batches are passed over.
+    #[serde(default)]
+    pub passed_over: Vec<u64>,
+    /// Losses of the newest steps, oldest first.
+    #[serde(default)]
+    pub recent: Vec<f64>,
+}
+
+impl Progress {
+    /// On the rates that the schedule gives.
+    pub fn rate_factor(&self) -> f64 {
+        0.5f64.powi(self.halvings as i32)
+    }
+
+    pub fn remember(&mut self, loss: f64) {
+        if self.recent.len() == verdict::WINDOW {
+            self.recent.remove(0);
+        }
+        self.recent.push(loss);
+    }
 }
 
 /// The tensors of a checkpoint, in the order of the trainable ones.
@@ -86,7 +116,8 @@ pub struct Found {
 }
 
 impl Checkpoints {
-    /// Saves the state after `progress.step` steps and drops all but the newest two. Returns the steps that are kept.
+    /// Saves the state after `progress.step` steps and drops all but the newest two, and the best one where that is to be
+    /// published. Returns the steps that are kept.
     pub fn save(
         &self,
         progress: &Progress,
@@ -109,8 +140,13 @@ impl Checkpoints {
         ];
         let artefacts = Artefacts::within(&self.folder);
         artefacts.put(&folder_name(progress.step), &files)?;
-        let mut steps = self.steps()?;
-        steps.truncate(KEPT);
+        let best = match self.identity.recipe.keep {
+            Keep::Best => progress.best.map(|(step, _)| step),
+            Keep::Last => None,
+        };
+        let steps = self.steps()?.into_iter().enumerate();
+        let steps = steps.filter(|(at, step)| *at < KEPT || Some(*step) == best);
+        let steps: Vec<u64> = steps.map(|(_, step)| step).collect();
         artefacts.sweep(|key| steps.iter().any(|step| folder_name(*step) == key))?;
         Ok(steps)
     }
@@ -124,9 +160,20 @@ impl Checkpoints {
         names: &[String],
         sizes: &[usize],
     ) -> Result<(Option<Found>, Vec<String>), Fault> {
+        self.newest_where(names, sizes, |_| true)
+    }
+
+    /// The newest that is whole and of which `fits` says yes.
+    fn newest_where(
+        &self,
+        names: &[String],
+        sizes: &[usize],
+        fits: impl Fn(&Progress) -> bool,
+    ) -> Result<(Option<Found>, Vec<String>), Fault> {
         let mut damaged = Vec::new();
         for step in self.steps()? {
             match self.read(step, names, sizes) {
+                Ok((state, _)) if !fits(&state.progress) => {}
                 Ok((state, tensors)) => {
                     if let Some(why) = difference(&state.identity, &self.identity) {
                         return Err(Fault::Foreign { step, why });
@@ -145,6 +192,39 @@ impl Checkpoints {
             }
         }
         Ok((None, damaged))
+    }
+
+    /// The newest checkpoint of which `fits` says yes; those of later steps are gone then. `None`: all are as they were.
+    ///
+    /// # Errors
+    /// As [`Self::newest`].
+    pub fn go_back(
+        &self,
+        names: &[String],
+        sizes: &[usize],
+        fits: impl Fn(&Progress) -> bool,
+    ) -> Result<Option<Found>, Fault> {
+        let (found, _) = self.newest_where(names, sizes, fits)?;
+        if let Some(Found { progress, .. }) = &found {
+            let later = self.steps()?.into_iter();
+            let later: Vec<String> = later
+                .filter(|step| *step > progress.step)
+                .map(folder_name)
+                .collect();
+            drop(Artefacts::within(&self.folder).remove(later.iter().map(String::as_str))?);
+        }
+        Ok(found)
+    }
+
+    /// The values after `step`, where they are still there as they were written.
+    pub fn values_of(
+        &self,
+        step: u64,
+        names: &[String],
+        sizes: &[usize],
+    ) -> Result<Vec<Vec<f32>>, String> {
+        let (_, tensors) = self.read(step, names, sizes)?;
+        Ok(tensors.values)
     }
 
     /// Steps that have a checkpoint, newest first.
@@ -264,138 +344,4 @@ fn unpack(bytes: &[u8], names: &[String], sizes: &[usize]) -> Result<Tensors, St
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::trainer::recipe::{Wishes, resolve};
-
-    fn checkpoints(folder: &std::path::Path, data: &str) -> Checkpoints {
-        of(folder, data, "c")
-    }
-
-    fn of(folder: &std::path::Path, data: &str, template: &str) -> Checkpoints {
-        let identity = Identity {
-            base_digest: "b".into(),
-            tokenizer_digest: "t".into(),
-            template_digest: template.into(),
-            data_digest: data.into(),
-            recipe: resolve(
-                &Wishes {
-                    learning_rate: Some(0.1 + 0.2),
-                    ..Wishes::default()
-                },
-                None,
-                512,
-            )
-            .unwrap(),
-        };
-        Checkpoints {
-            folder: folder.to_owned(),
-            identity,
-        }
-    }
-
-    fn state(step: u64) -> (Progress, Tensors) {
-        let moments = Moments {
-            first: vec![0.1, -3.5e-30],
-            second: vec![0.0, f32::MIN_POSITIVE],
-        };
-        let tensors = Tensors {
-            values: vec![vec![step as f32, 1.0 / 3.0]],
-            moments: vec![moments],
-        };
-        (
-            Progress {
-                step,
-                train_loss: Some(1.0 / 3.0),
-                ..Progress::default()
-            },
-            tensors,
-        )
-    }
-
-    const NAMES: fn() -> Vec<String> = || vec!["w".into()];
-
-    fn save(checkpoints: &Checkpoints, step: u64) -> Vec<u64> {
-        let (progress, tensors) = state(step);
-        checkpoints.save(&progress, &NAMES(), &tensors).unwrap()
-    }
-
-    #[test]
-    fn a_checkpoint_returns_bit_for_bit_and_two_are_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let checkpoints = checkpoints(folder.path(), "d");
-        assert!(checkpoints.newest(&NAMES(), &[2]).unwrap().0.is_none());
-        assert_eq!(save(&checkpoints, 1), [1]);
-        save(&checkpoints, 2);
-        assert_eq!(save(&checkpoints, 3), [3, 2]);
-        let (found, damaged) = checkpoints.newest(&NAMES(), &[2]).unwrap();
-        let found = found.unwrap();
-        assert_eq!((found.progress, found.tensors), state(3));
-        assert!(damaged.is_empty());
-    }
-
-    #[test]
-    fn a_damaged_checkpoint_falls_back_to_the_one_before() {
-        for (file, cut) in [
-            (TENSORS, false),
-            (STATE, false),
-            (TENSORS, true),
-            (DIGESTS, true),
-        ] {
-            let folder = tempfile::tempdir().unwrap();
-            let checkpoints = checkpoints(folder.path(), "d");
-            save(&checkpoints, 1);
-            save(&checkpoints, 2);
-            let path = folder.path().join(folder_name(2)).join(file);
-            let mut bytes = fs::read(&path).unwrap();
-            if cut {
-                bytes.truncate(bytes.len() / 2);
-            } else {
-                *bytes.last_mut().unwrap() ^= 1;
-            }
-            fs::write(&path, bytes).unwrap();
-            let (found, damaged) = checkpoints.newest(&NAMES(), &[2]).unwrap();
-            assert_eq!(found.unwrap().progress.step, 1);
-            assert_eq!(damaged.len(), 1);
-        }
-    }
-
-    #[test]
-    fn a_checkpoint_of_other_data_or_another_template_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        save(&checkpoints(folder.path(), "d"), 1);
-        for (other, part) in [
-            (of(folder.path(), "other", "c"), "training data"),
-            (of(folder.path(), "d", "other"), "chat template"),
-        ] {
-            let refused = other.newest(&NAMES(), &[2]).err().unwrap();
-            assert!(
-                matches!(&refused, Fault::Foreign { step: 1, why } if why.contains(part)),
-                "{refused}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_a_crash_left_half_written_is_not_a_checkpoint() {
-        let folder = tempfile::tempdir().unwrap();
-        let checkpoints = checkpoints(folder.path(), "d");
-        save(&checkpoints, 1);
-        let half = folder.path().join(format!(".{}.part", folder_name(2)));
-        fs::create_dir(&half).unwrap();
-        fs::write(half.join(TENSORS), b"half").unwrap();
-        assert_eq!(
-            checkpoints
-                .newest(&NAMES(), &[2])
-                .unwrap()
-                .0
-                .unwrap()
-                .progress
-                .step,
-            1
-        );
-        assert_eq!(save(&checkpoints, 2), [2, 1]);
-    }
-}
+mod tests;

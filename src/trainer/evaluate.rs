@@ -5,9 +5,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::data::{Example, forwards};
 use super::fault::Fault;
 use super::learner::Learner;
+use super::objective::{self, refer, token_losses};
 use crate::adapter::Adapt;
 use crate::device::{Array, Error};
-use crate::domain::Recipe;
+use crate::domain::{Objective, Recipe};
 use crate::kernels::op::Run;
 
 /// Rows whose log-probabilities exist at a time: a vocabulary is large.
@@ -19,20 +20,54 @@ pub struct Score {
     /// JSON has no number for what is not finite and writes null.
     #[serde(deserialize_with = "maybe_not_finite")]
     pub loss: f64,
-    /// Share of tokens that were the most likely one.
+    /// Share of tokens that were the most likely one; where answers are compared, of pairs whose better one is preferred.
     pub accuracy: f64,
 }
 
-/// How well `adapters` predicts the answers of `examples`; `None` when `go_on`, asked before each forward, said no.
+/// How well `adapters` prefers the better answers of `examples`, against `reference`: the mean loss of a pair, and the share
+/// of pairs with a margin; `None` as in [`evaluate`].
+fn compare(
+    learner: &dyn Learner,
+    recipe: &Recipe,
+    (adapters, reference): (&dyn Adapt, &dyn Adapt),
+    examples: &[&Example],
+    go_on: &mut dyn FnMut() -> bool,
+) -> Result<Option<Score>, Fault> {
+    let (mut loss, mut right) = (0.0, 0.0);
+    for batch in examples.chunks(recipe.batch_size) {
+        let Some(reference) = refer(learner, recipe, reference, batch, go_on)? else {
+            return Ok(None);
+        };
+        for forward in forwards(batch, recipe, adapters.virtual_tokens()) {
+            if !go_on() {
+                return Ok(None);
+            }
+            let losses = token_losses(learner, Run::host(), &forward, adapters)?;
+            let judged = objective::judge(recipe, &forward, losses.values(), &reference);
+            loss += judged.loss;
+            right += judged.rewards.map_or(0.0, |rewards| rewards.accuracy);
+        }
+    }
+    let pairs = examples.len().max(1) as f64;
+    Ok(Some(Score {
+        loss: loss / pairs,
+        accuracy: right / pairs,
+    }))
+}
+
+/// How well `adapters` predicts the answers of `examples`, or which it prefers to what `reference` says; `None` when `go_on`, asked before each forward, said no.
 ///
 /// `examples` is not empty.
 pub fn evaluate(
     learner: &dyn Learner,
     recipe: &Recipe,
-    adapters: &dyn Adapt,
+    (adapters, reference): (&dyn Adapt, &dyn Adapt),
     examples: &[&Example],
     go_on: &mut dyn FnMut() -> bool,
 ) -> Result<Option<Score>, Fault> {
+    if recipe.objective == Objective::Dpo {
+        return compare(learner, recipe, (adapters, reference), examples, go_on);
+    }
     let (mut loss, mut right, mut tokens) = (0.0, 0usize, 0usize);
     for batch in examples.chunks(recipe.batch_size) {
         for forward in forwards(batch, recipe, adapters.virtual_tokens()) {
@@ -136,12 +171,19 @@ mod tests {
                 tokens: tokens.clone(),
                 spans,
             }],
+            preferred: None,
         };
         let learner = Counting(Toy::new(), Cell::new(0));
         let recipe = recipe(Wishes::default());
-        let score = evaluate(&learner, &recipe, &Unadapted, &[&long], &mut || true)
-            .unwrap()
-            .unwrap();
+        let score = evaluate(
+            &learner,
+            &recipe,
+            (&Unadapted, &Unadapted),
+            &[&long],
+            &mut || true,
+        )
+        .unwrap()
+        .unwrap();
         assert_eq!(learner.1.get(), AT_ONCE);
         let pack = Pack {
             ranges: std::iter::once(0..tokens.len()).collect(),

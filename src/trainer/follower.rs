@@ -160,8 +160,13 @@ fn metrics(report: &StepReport) -> NewEvent {
         // Nothing scales the loss yet.
         loss_scale: None,
         skipped: !stepped.applied,
+        rewards: stepped.rewards,
     };
-    let message = format!("step {step}/{total}: loss {:.4}", stepped.loss);
+    let mut message = format!("step {step}/{total}: loss {:.4}", stepped.loss);
+    if let Some(rewards) = &stepped.rewards {
+        let (share, margin) = (100.0 * rewards.accuracy, rewards.margin);
+        message += &format!(", {share:.0} % preferred by {margin:.4}");
+    }
     NewEvent::about(message, EventData::Step(data))
 }
 
@@ -199,6 +204,7 @@ mod tests {
                     grad_norm: 0.5,
                     learning_rate: 1e-3,
                     tokens: 30,
+                    rewards: None,
                     applied,
                 },
                 tokens_per_second: 100.0,

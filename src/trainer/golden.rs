@@ -1,6 +1,7 @@
 //! Training runs against PEFT and torch's AdamW (`tests/golden/training`), from the same first A and B.
 
 mod dense;
+mod preference;
 mod virtual_tokens;
 
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ use super::publish;
 use super::recipe::Wishes;
 use super::run::{Ending, RunSpec, StepReport, Watch, run as train};
 use super::step::Stepped;
-use crate::adapter::{Adapt, Adapter, Fit, Precision, Uniform, peft, virtual_tokens};
+use crate::adapter::{Adapt, Adapter, Fit, Precision, Unadapted, Uniform, peft, virtual_tokens};
 use crate::device::Array;
 use crate::domain::Schedule;
 use crate::kernels::op;
@@ -178,18 +179,34 @@ fn train_from(
     recipe: crate::domain::Recipe,
     parent: Option<Parent>,
 ) -> (peft::Files, Vec<StepReport>) {
-    let rows = std::fs::read(golden("training/rows.jsonl")).unwrap();
+    train_on("rows.jsonl", base, recipe, parent)
+}
+
+fn train_on(
+    rows: &str,
+    base: &Base,
+    recipe: crate::domain::Recipe,
+    parent: Option<Parent>,
+) -> (peft::Files, Vec<StepReport>) {
+    let rows = std::fs::read(golden("training").join(rows)).unwrap();
     let data = Data {
         training: &rows,
         validation: None,
     };
     let plan = Plan::new(base, recipe, parent, data, crate::store::now()).unwrap();
+    let begun = plan.parent.as_ref().map(|parent| Uniform {
+        adapter: parent.adapter.clone(),
+    });
     let spec = RunSpec {
         learner: &base.model,
         recipe: &plan.recipe,
         train: &plan.train,
         held_out: &plan.held_out,
         checkpoints: None,
+        reference: match &begun {
+            Some(parent) => parent,
+            None => &Unadapted,
+        },
         fit: fit(base),
     };
     let mut steps = Steps::default();

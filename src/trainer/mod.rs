@@ -16,6 +16,8 @@ mod follower;
 mod golden;
 mod learner;
 mod methods;
+mod noise;
+mod objective;
 pub mod optimizer;
 mod plan;
 mod publish;

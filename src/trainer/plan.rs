@@ -9,7 +9,7 @@ use super::learner::Learner;
 use super::methods::{self, Method};
 use super::recipe::{Wishes, resolve};
 use crate::adapter::Adapter;
-use crate::domain::{Generation, Reason, Recipe};
+use crate::domain::{Generation, Keep, Reason, Recipe};
 use crate::model::Base;
 
 /// The bytes a job learns from and is measured on.
@@ -75,12 +75,22 @@ impl Plan {
             tokenizer: &base.tokenizer,
             template: &base.template.at(time),
             max_seq: recipe.max_seq,
+            objective: recipe.objective,
         };
         let Rows {
             train,
             held_out,
             warnings,
         } = rows(&renderer, &recipe, data)?;
+        if held_out.is_empty() {
+            let why = "compares held-out rows, and there are none: give a validation file or `eval_split`";
+            if recipe.early_stopping.is_some() {
+                return Err(Reason::field("early_stopping", why));
+            }
+            if recipe.keep == Keep::Best {
+                return Err(Reason::field("keep", why));
+            }
+        }
         let course = Course::of(&recipe, &Order::new(&recipe, train.len()));
         let total_steps = course.total_steps();
         // A share is below 1 and so always fits.

@@ -1,7 +1,7 @@
 //! From what a caller wishes to what will be done. Ranges and defaults are those of the settings' table; here is what
 //! holds between settings, the parent's shape, and what the model can read.
 
-use crate::domain::{PromptInit, Reason, Recipe};
+use crate::domain::{Keep, Objective, PromptInit, Reason, Recipe};
 
 pub use crate::domain::Wishes;
 
@@ -22,7 +22,20 @@ pub fn resolve(wishes: &Wishes, shape: Option<&Wishes>, context: usize) -> Resul
         return Err(Reason::field("steps", why));
     }
     let recipe = wishes.clone().complete(context);
+    if wishes.dpo_beta.is_some() && recipe.objective != Objective::Dpo {
+        let why = "is not used by objective `sft`; say `objective: dpo` too";
+        return Err(Reason::field("dpo_beta", why));
+    }
     check_virtual(&recipe, context)?;
+    if recipe.eval_every.is_none() {
+        let why = "compares evaluations; say `eval_every` too";
+        if recipe.early_stopping.is_some() {
+            return Err(Reason::field("early_stopping", why));
+        }
+        if recipe.keep == Keep::Best {
+            return Err(Reason::field("keep", why));
+        }
+    }
     // What was made of the wishes keeps to the same ranges.
     Wishes::from(recipe.clone()).check()?;
     let taken = recipe.virtual_positions();

@@ -15,6 +15,8 @@ pub enum Purpose {
     Split,
     /// Dropout masks at `[step, forward, layer, module]`.
     Dropout,
+    /// Noise on embeddings at `[step, forward]`.
+    Noise,
 }
 
 /// The random words for `purpose` at the coordinates `at`.

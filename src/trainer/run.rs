@@ -1,6 +1,10 @@
 //! A job from its first step, or from its newest checkpoint, to its last. Shared by the worker and by training without
 //! a daemon; what happens on the way is reported to a [`Watch`].
 
+mod best;
+mod recover;
+mod watch;
+
 use std::time::{Duration, Instant};
 
 use super::checkpoint::{Checkpoints, Found, Progress, Tensors};
@@ -10,11 +14,14 @@ use super::evaluate::{Score, evaluate};
 use super::fault::{Fault, retry};
 use super::learner::Learner;
 use super::methods::Trainable;
+use super::objective::refer;
 use super::optimizer::{AdamW, Settings};
-use super::step::{StepAt, Stepped, TrainState};
+use super::step::{StepAt, TrainState};
 use super::verdict::{self, Losses};
 use crate::adapter::{Adapt, Fit, Unadapted};
 use crate::domain::{Level, Recipe};
+
+pub use watch::{StepReport, Watch};
 
 /// Training rows whose loss is taken before the first step and after the last, to see whether training helped.
 const PROBE_ROWS: usize = 16;
@@ -30,60 +37,10 @@ pub struct RunSpec<'a> {
     pub held_out: &'a [Example],
     /// `None`: nothing is saved and an interrupted job is lost.
     pub checkpoints: Option<&'a Checkpoints>,
+    /// What answers are compared under, where they are: what a job begins with.
+    pub reference: &'a dyn Adapt,
     /// What adapters are rounded to when they are served, and so when they are scored.
     pub fit: Fit<'a>,
-}
-
-/// What one step did, for those who follow the job.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepReport {
-    /// Counted from 1.
-    pub step: u64,
-    pub total: u64,
-    pub stepped: Stepped,
-    pub tokens_per_second: f64,
-    /// Tokens read so far.
-    pub total_tokens: u64,
-}
-
-/// Follows a job and may interrupt it. A fault it returns ends the job.
-pub trait Watch {
-    /// Asked before each forward: `false` interrupts the job. What this waits for, the job waits for.
-    fn go_on(&mut self) -> bool {
-        true
-    }
-
-    /// Waits for storage to recover; `false`: there is no time for that.
-    fn wait(&mut self, pause: Duration) -> bool {
-        std::thread::sleep(pause);
-        true
-    }
-
-    fn started(&mut self, _progress: &Progress, _total: u64) -> Result<(), Fault> {
-        Ok(())
-    }
-
-    fn stepped(&mut self, _report: &StepReport) -> Result<(), Fault> {
-        Ok(())
-    }
-
-    fn evaluated(&mut self, _step: u64, _score: &Score) -> Result<(), Fault> {
-        Ok(())
-    }
-
-    fn note(&mut self, _level: Level, _message: String) -> Result<(), Fault> {
-        Ok(())
-    }
-
-    /// Before a checkpoint is written: what was reported of the steps up to it must not be lost from here on.
-    fn saving(&mut self) -> Result<(), Fault> {
-        Ok(())
-    }
-
-    /// A checkpoint has been written; `kept` are the steps that still have one.
-    fn saved(&mut self, _progress: &Progress, _kept: &[u64]) -> Result<(), Fault> {
-        Ok(())
-    }
 }
 
 /// How a run ended.
@@ -122,6 +79,7 @@ pub fn run(
         names,
         saved: Instant::now(),
         saved_step,
+        best: None,
     };
     if !run.score_before()? {
         return run.interrupted();
@@ -131,12 +89,19 @@ pub fn run(
         if !run.evaluate_if_due(total)? {
             return run.interrupted();
         }
-        if run.progress.step >= total && !run.judge()? {
-            return run.interrupted();
+        let done = run.progress.step >= total || run.stops_early();
+        if done {
+            run.take_best()?;
+            if !run.judge()? {
+                return run.interrupted();
+            }
         }
-        run.save_if_due(total)?;
-        if run.progress.step >= total {
+        run.save_if_due(done)?;
+        if done {
             break;
+        }
+        if run.passes_over() {
+            continue;
         }
         let batch: Vec<&Example> = order
             .batch(run.progress.step)
@@ -160,15 +125,8 @@ fn start(
     names: &[String],
     watch: &mut dyn Watch,
 ) -> Result<(TrainState, Progress), Fault> {
-    let recipe = spec.recipe;
-    let settings = Settings {
-        beta1: recipe.adam_beta1,
-        beta2: recipe.adam_beta2,
-        epsilon: recipe.adam_epsilon,
-        weight_decay: recipe.weight_decay,
-    };
-    let parameters = trainable.parameters().into_iter();
-    let sizes: Vec<usize> = parameters.map(|(_, p)| p.array().len()).collect();
+    let settings = optimizer_settings(spec.recipe);
+    let sizes = sizes(&*trainable);
     let (found, damaged) = match spec.checkpoints {
         Some(checkpoints) => checkpoints.newest(names, &sizes)?,
         None => (None, Vec::new()),
@@ -202,6 +160,21 @@ fn start(
     })
 }
 
+fn optimizer_settings(recipe: &Recipe) -> Settings {
+    Settings {
+        beta1: recipe.adam_beta1,
+        beta2: recipe.adam_beta2,
+        epsilon: recipe.adam_epsilon,
+        weight_decay: recipe.weight_decay,
+    }
+}
+
+/// Numbers of each parameter.
+fn sizes(trainable: &dyn Trainable) -> Vec<usize> {
+    let parameters = trainable.parameters().into_iter();
+    parameters.map(|(_, p)| p.array().len()).collect()
+}
+
 struct Run<'c, 'w> {
     spec: &'c RunSpec<'c>,
     watch: &'w mut dyn Watch,
@@ -211,6 +184,8 @@ struct Run<'c, 'w> {
     saved: Instant,
     /// Of the newest checkpoint; 0 where there is none.
     saved_step: u64,
+    /// The best values so far, where they are to be published and nothing is saved.
+    best: Option<Vec<Vec<f32>>>,
 }
 
 impl<'c> Run<'c, '_> {
@@ -252,6 +227,7 @@ impl<'c> Run<'c, '_> {
             learner,
             recipe,
             fit,
+            reference,
             ..
         } = self.spec;
         let served_adapter;
@@ -263,9 +239,13 @@ impl<'c> Run<'c, '_> {
                 &served_adapter
             }
         };
-        evaluate(*learner, recipe, adapters, examples, &mut || {
-            self.watch.go_on()
-        })
+        evaluate(
+            *learner,
+            recipe,
+            (adapters, *reference),
+            examples,
+            &mut || self.watch.go_on(),
+        )
     }
 
     /// Whether what training made may be served. `false`: interrupted before that was known.
@@ -289,28 +269,35 @@ impl<'c> Run<'c, '_> {
     fn diverged(&self, why: String) -> Fault {
         Fault::Diverged {
             step: self.progress.step,
-            learning_rate: self.spec.recipe.learning_rate,
-            why,
+            learning_rate: self.spec.recipe.learning_rate * self.progress.rate_factor(),
+            why: verdict::with_advice(&why, &self.progress.recent),
         }
     }
 
     /// One step; `false`: interrupted before it was whole.
     fn step(&mut self, batch: &[&Example], course: &Course) -> Result<bool, Fault> {
         let RunSpec {
-            learner, recipe, ..
+            learner,
+            recipe,
+            reference,
+            ..
         } = self.spec;
         let done = self.progress.step;
         let (stage, leg) = course.at(done);
         self.state.enter(stage, done == leg.first);
         let at = StepAt {
             done,
-            learning_rate: leg.rate_at(done),
+            learning_rate: leg.rate_at(done) * self.progress.rate_factor(),
         };
         let began = Instant::now();
-        let Some(stepped) = self
-            .state
-            .step(*learner, recipe, batch, at, &mut || self.watch.go_on())?
-        else {
+        let mut go_on = || self.watch.go_on();
+        let reference = refer(*learner, recipe, *reference, batch, &mut go_on)?;
+        let Some(reference) = reference else {
+            return Ok(false);
+        };
+        let batch = (batch, &reference);
+        let state = &mut self.state;
+        let Some(stepped) = state.step(*learner, recipe, batch, at, &mut go_on)? else {
             return Ok(false);
         };
         let progress = &mut self.progress;
@@ -332,27 +319,11 @@ impl<'c> Run<'c, '_> {
             tokens_per_second: stepped.tokens as f64 / began.elapsed().as_secs_f64().max(1e-9),
             total_tokens: self.progress.tokens,
         })?;
-        if !stepped.applied {
-            self.skipped(&stepped)?;
+        match stepped.applied {
+            true => self.look_for_spike(stepped.loss)?,
+            false => self.skipped(&stepped)?,
         }
         Ok(true)
-    }
-
-    fn skipped(&mut self, stepped: &Stepped) -> Result<(), Fault> {
-        let step = self.progress.step;
-        let what = if stepped.loss.is_finite() {
-            "gradients are"
-        } else {
-            "loss is"
-        };
-        self.watch.note(
-            Level::Warn,
-            format!("step {step} was skipped: its {what} not finite"),
-        )?;
-        match verdict::of_step(&self.progress) {
-            None => Ok(()),
-            Some(why) => Err(self.diverged(why)),
-        }
     }
 
     /// Scores the held-out rows where that is due after the steps done so far. `false`: interrupted.
@@ -374,19 +345,21 @@ impl<'c> Run<'c, '_> {
         self.watch.evaluated(step, &score)?;
         self.progress.held_out = Some(score);
         self.progress.evaluated = step;
+        self.compare_with_best(score)?;
         Ok(true)
     }
 
-    fn save_if_due(&mut self, total: u64) -> Result<(), Fault> {
+    fn save_if_due(&mut self, done: bool) -> Result<(), Fault> {
         let step = self.progress.step;
         let due = match self.spec.recipe.save_every {
             Some(every) => step.is_multiple_of(every),
             None => self.saved.elapsed() >= SAVE_AFTER,
         };
-        if due || step == total {
-            self.save()
-        } else {
-            Ok(())
+        // While steps are skipped, the checkpoints before them may be needed.
+        let due = due && self.progress.skipped_in_a_row == 0;
+        match due || done || self.is_best() {
+            true => self.save(),
+            false => Ok(()),
         }
     }
 

@@ -7,11 +7,12 @@ use super::data::{Example, Forward, forwards};
 use super::fault::Fault;
 use super::learner::Learner;
 use super::methods::{Masks, Trainable};
+use super::noise::{Noise, Noisy};
+use super::objective::{self, Judged, Reference};
 use super::optimizer::AdamW;
 use crate::adapter::Adapt;
 use crate::device::{Array, Device, Error};
-use crate::domain::{Checkpointing, Recipe};
-use crate::kernels::linear::Lookup;
+use crate::domain::{Checkpointing, Recipe, Rewards};
 use crate::kernels::tape::{ParameterId, Tape};
 
 /// What one step found and did.
@@ -24,6 +25,8 @@ pub struct Stepped {
     pub learning_rate: f64,
     /// Tokens read, trained or not.
     pub tokens: u64,
+    /// Means over the step's pairs, where answers are compared.
+    pub rewards: Option<Rewards>,
     /// `false`: loss or gradients were not finite, and nothing was changed.
     pub applied: bool,
 }
@@ -52,7 +55,7 @@ impl TrainState {
         }
     }
 
-    /// Learns from one batch; `None` when `go_on`, asked before each forward, said no: nothing has changed then.
+    /// Learns from one batch, of which `reference` says what is compared; `None` when `go_on`, asked before each forward, said no: nothing has changed then.
     ///
     /// # Errors
     /// `Diverged` when weights are not finite after the update: they are lost then.
@@ -60,13 +63,12 @@ impl TrainState {
         &mut self,
         learner: &dyn Learner,
         recipe: &Recipe,
-        batch: &[&Example],
+        (batch, reference): (&[&Example], &Reference),
         at: StepAt,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Stepped>, Fault> {
-        let trained: usize = batch.iter().map(|example| example.trained()).sum();
-        let share = 1.0 / trained.max(1) as f64;
-        let (mut sums, mut loss) = (HashMap::new(), 0.0);
+        let share = 1.0 / objective::units(recipe, batch).max(1) as f64;
+        let (mut sums, mut loss, mut rewards) = (HashMap::new(), 0.0, None::<Rewards>);
         let virtual_tokens = self.trainable.learning(None).virtual_tokens();
         let forwards = forwards(batch, recipe, virtual_tokens);
         for (number, forward) in forwards.iter().enumerate() {
@@ -83,9 +85,34 @@ impl TrainState {
                 Checkpointing::Off => Tape::new(&Device::Host),
                 Checkpointing::On => Tape::recomputing(&Device::Host),
             };
-            let adapters = self.trainable.learning(masks);
-            let seed = share as f32;
-            loss += share * learn(learner, forward, &*adapters, tape, seed, &mut sums)?;
+            let mut adapters = self.trainable.learning(masks);
+            if recipe.neftune_alpha > 0.0 {
+                let noise = Noise {
+                    alpha: recipe.neftune_alpha,
+                    seed: recipe.seed,
+                    step: at.done,
+                    forward: number as u64,
+                };
+                let ranges = &forward.pack.ranges;
+                adapters = Box::new(Noisy {
+                    adapters,
+                    noise,
+                    ranges,
+                });
+            }
+            let judge = |losses: &[f32]| objective::judge(recipe, forward, losses, reference);
+            let judged = learn(
+                learner,
+                forward,
+                &*adapters,
+                tape,
+                (share, &judge),
+                &mut sums,
+            )?;
+            loss += share * judged.loss;
+            if let Some(more) = judged.rewards {
+                rewards.get_or_insert_default().add(&more.times(share));
+            }
         }
         let mut sums = self.in_order(sums)?;
         let grad_norm = clip::norm(&sums);
@@ -112,6 +139,7 @@ impl TrainState {
             grad_norm,
             learning_rate: at.learning_rate,
             tokens,
+            rewards,
             applied,
         }))
     }
@@ -135,24 +163,21 @@ impl TrainState {
     }
 }
 
-/// The summed loss of one forward; its gradients, times `share`, are added to `sums`.
+/// What one forward's losses add up to; the gradients of that, times `share`, are added to `sums`.
 fn learn<'a>(
     learner: &'a dyn Learner,
     forward: &Forward,
     adapters: &'a dyn Adapt,
     tape: Tape<'a>,
-    share: f32,
+    (share, judge): (f64, &dyn Fn(&[f32]) -> Judged),
     sums: &mut HashMap<ParameterId, Array>,
-) -> Result<f64, Error> {
-    let run = tape.run();
-    let hidden = learner.learn(run, &forward.pack, adapters)?;
-    let asked = run.op(Lookup(forward.rows.as_slice().into()), &[&hidden])?;
-    drop(hidden);
-    let losses = learner.token_losses(run, &asked, &forward.targets, adapters)?;
-    let sum = losses.values().iter().copied().map(f64::from).sum();
-    let seed = Array::new(vec![share; losses.len()], losses.dims())?;
-    tape.backward(&losses, seed, sums)?;
-    Ok(sum)
+) -> Result<Judged, Error> {
+    let losses = objective::token_losses(learner, tape.run(), forward, adapters)?;
+    let mut judged = judge(losses.values());
+    let mut seed = std::mem::take(&mut judged.gradients);
+    seed.iter_mut().for_each(|slope| *slope *= share as f32);
+    tape.backward(&losses, Array::new(seed, losses.dims())?, sums)?;
+    Ok(judged)
 }
 
 #[cfg(test)]

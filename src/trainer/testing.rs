@@ -186,6 +186,7 @@ pub fn examples(count: usize) -> Vec<Example> {
                     tokens,
                     spans: vec![span],
                 }],
+                preferred: None,
             }
         })
         .collect()

@@ -5,6 +5,10 @@
 
 use super::checkpoint::Progress;
 
+/// Losses that a new one is compared with.
+pub const WINDOW: usize = 32;
+/// Fewer losses say nothing about the next one.
+const FEWEST: usize = 8;
 /// As many skipped steps in a row end a job.
 const SKIPPED_IN_A_ROW: u32 = 3;
 /// A loss up to which every target may have a probability that rounds to 1, so that no gradient is left.
@@ -25,6 +29,30 @@ pub fn of_step(progress: &Progress) -> Option<String> {
     let times = progress.skipped_in_a_row;
     (times >= SKIPPED_IN_A_ROW)
         .then(|| format!("loss or gradients were not finite {times} times in a row"))
+}
+
+/// The median of earlier losses, where `loss` is more than twice that and half a nat above it.
+pub fn spike(recent: &[f64], loss: f64) -> Option<f64> {
+    if recent.len() < FEWEST {
+        return None;
+    }
+    let mut sorted = recent.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let median = sorted[sorted.len() / 2];
+    (loss > 2.0 * median + 0.5).then_some(median)
+}
+
+/// Why a run ended, the losses before that, oldest first, and what may help.
+pub fn with_advice(why: &str, recent: &[f64]) -> String {
+    let last = &recent[recent.len().saturating_sub(FEWEST)..];
+    let last: Vec<String> = last.iter().map(|loss| format!("{loss:.4}")).collect();
+    let losses = match last.is_empty() {
+        true => String::new(),
+        false => format!("; losses before: {}", last.join(", ")),
+    };
+    format!(
+        "{why}{losses}. A lower lr, a warmup, a smaller max_grad_norm or a larger adam_epsilon may help"
+    )
 }
 
 /// After the last step. `losses` is `None` where the rows could not be predicted before training either: a row that
@@ -84,6 +112,28 @@ mod tests {
         assert_eq!(of_step(&skipped(2)), None);
         assert!(of_step(&skipped(3)).is_some());
         assert_eq!(at_the_end(&healthy(), FINE), None);
+    }
+
+    #[test]
+    fn a_loss_far_above_the_median_is_a_spike() {
+        let usual = [2.0, 2.2, 1.9, 2.1, 2.0, 1.8, 2.0, 9.0];
+        assert_eq!(spike(&usual, 4.6), Some(2.0));
+        assert_eq!(spike(&usual, 4.4), None);
+        assert_eq!(spike(&usual[1..], 9.0), None, "too few to compare with");
+        assert_eq!(spike(&[0.01; 8], 0.3), None, "noise of a learned file");
+    }
+
+    #[test]
+    fn advice_names_the_newest_losses() {
+        let told = with_advice(
+            "it ran away",
+            &[9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.5],
+        );
+        assert!(
+            told.contains("before: 1.0000, 2.0000") && told.contains("8.5000."),
+            "{told}"
+        );
+        assert!(with_advice("why", &[]).starts_with("why. A lower lr"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::publish::publish;
 use super::run::{Ending, RunSpec, run};
 use super::shared::Shared;
 use crate::adapter::peft;
-use crate::adapter::{Fit, Precision};
+use crate::adapter::{Adapt, Fit, Precision, Unadapted, Uniform};
 use crate::domain::{JobEvent, JobId, JobStatus, Level, Reason};
 use crate::kernels::pool::{self, Class};
 use crate::store::{self, Artefacts, JobError, JobRow, NewEvent};
@@ -144,12 +144,20 @@ impl Worker<'_> {
             folder,
             identity: plan.identity.clone(),
         };
+        let parent = plan.parent.as_ref().map(|parent| Uniform {
+            adapter: parent.adapter.clone(),
+        });
+        let reference: &dyn Adapt = match &parent {
+            Some(parent) => parent,
+            None => &Unadapted,
+        };
         let spec = RunSpec {
             learner: &base.model,
             recipe: &plan.recipe,
             train: &plan.train,
             held_out: &plan.held_out,
             checkpoints: Some(&checkpoints),
+            reference,
             fit: self.fit(),
         };
         let ending = pool::within(Class::Training(turns.clone()), || {

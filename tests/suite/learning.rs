@@ -104,6 +104,62 @@ async fn a_job_ends_as_a_model_that_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_learns_to_prefer_one_of_two_answers() {
+    let daemon = Daemon::start().await;
+    let row = |i: usize| {
+        let (asked, say) = (
+            format!("Say {i}."),
+            |text| json!([{"role": "assistant", "content": text}]),
+        );
+        json!({"input": {"messages": [{"role": "user", "content": asked}]},
+               "preferred_output": say("Ada"), "non_preferred_output": say("Bob")})
+    };
+    let rows: String = (0..8).map(|i| format!("{}\n", row(i))).collect();
+    let (_, file) = upload(&daemon, rows.into_bytes()).await;
+    let create = |method: Value, settings: Value| {
+        let body = json!({"model": "llama", "training_file": file["id"], "suffix": "polite", "method": method, "adapterd": settings});
+        daemon.post("/v1/fine_tuning/jobs", body)
+    };
+    let settings = json!({"steps": 6, "batch_size": 4, "lr": 0.01, "eval_split": 2});
+    let (status, refused) = create(json!({"type": "supervised"}), settings.clone()).await;
+    let told = refused["error"]["message"].as_str().unwrap();
+    assert!(status == 400 && told.contains("`dpo`"), "{refused}");
+    let (status, refused) = create(json!({"type": "supervised"}), json!({"beta": 0.3})).await;
+    assert_eq!(
+        (status, &refused["error"]["param"]),
+        (400, &json!("adapterd.beta")),
+        "{refused}"
+    );
+
+    let method =
+        json!({"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.3, "n_epochs": "auto"}}});
+    let (status, job) = create(method, settings).await;
+    assert_eq!(status, 200, "{job}");
+    assert_eq!(
+        job["method"]["dpo"]["hyperparameters"]["beta"], 0.3,
+        "{job}"
+    );
+    let job = ended(&daemon, job["id"].as_str().unwrap()).await;
+    assert_eq!(job["status"], "succeeded", "{job}");
+    let id = job["id"].as_str().unwrap();
+    let path = format!("/v1/fine_tuning/jobs/{id}/events?limit=100");
+    let (_, events) = daemon.get(&path).await;
+    let of_step = |step: u64| {
+        let events = events["data"].as_array().unwrap().iter();
+        let mut found =
+            events.filter(|event| event["data"]["step"] == step && event["type"] == "metrics");
+        found.next().unwrap()["data"]["rewards"].clone()
+    };
+    assert_eq!(
+        of_step(1)["margin"],
+        0.0,
+        "the policy begins as its reference"
+    );
+    assert!(of_step(6)["margin"].as_f64() > Some(0.0), "{}", of_step(6));
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_that_are_not_used_are_the_first_warnings_of_their_job() {
     let daemon = Daemon::start().await;
     let row = |i: usize| {
@@ -220,7 +276,7 @@ async fn a_setting_out_of_range_is_named_where_it_was_written() {
         (json!({"adapterd": {"rnak": 4}}), "adapterd.rnak"),
         (json!({"suffix": "Not A Name"}), "suffix"),
         (json!({"suffix": "llama"}), "suffix"),
-        (json!({"method": {"type": "dpo"}}), "method.type"),
+        (json!({"method": {"type": "reinforcement"}}), "method.type"),
     ] {
         let mut body = json!({"model": "llama", "training_file": file["id"]});
         body.as_object_mut()

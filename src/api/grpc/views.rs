@@ -95,6 +95,12 @@ pub(super) fn event(event: JobEvent) -> pb::JobEvent {
             tokens_per_second: step.tokens_per_second,
             loss_scale: step.loss_scale,
             skipped: step.skipped,
+            rewards: step.rewards.map(|rewards| pb::Rewards {
+                chosen: rewards.chosen,
+                rejected: rewards.rejected,
+                margin: rewards.margin,
+                accuracy: rewards.accuracy,
+            }),
         }),
         _ => None,
     };

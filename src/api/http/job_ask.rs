@@ -2,10 +2,10 @@
 //! its deprecated one, and our own); they are merged, and a setting given twice must be given alike.
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::job_fields::JOB;
-use crate::domain::{Reason, settings};
+use crate::domain::{Named, Objective, Reason, settings};
 use crate::gateway::{JobAsk, Wishes};
 
 /// OpenAI's, and no setting of its own.
@@ -44,9 +44,17 @@ pub(super) fn read(body: Value) -> Result<(JobAsk, Places), Reason> {
     let body = JOB.settle(body)?;
     let mut merged = Map::new();
     let mut places = Places::default();
-    let method = &body["method"]["supervised"]["hyperparameters"];
+    let method = &body["method"];
+    let objective = objective(method)?;
     for (path, settings) in [
-        ("method.supervised.hyperparameters.", method),
+        (
+            "method.supervised.hyperparameters.",
+            &method["supervised"]["hyperparameters"],
+        ),
+        (
+            "method.dpo.hyperparameters.",
+            &method["dpo"]["hyperparameters"],
+        ),
         ("hyperparameters.", &body["hyperparameters"]),
         ("adapterd.", &body["adapterd"]),
     ] {
@@ -59,6 +67,10 @@ pub(super) fn read(body: Value) -> Result<(JobAsk, Places), Reason> {
                 value,
             )?;
         }
+    }
+    if let Some(objective) = objective {
+        let (path, value) = ("method.type".to_owned(), json!(objective.name()));
+        merge(&mut merged, &mut places, path, "objective", &value)?;
     }
     merge(
         &mut merged,
@@ -89,6 +101,23 @@ pub(super) fn read(body: Value) -> Result<(JobAsk, Places), Reason> {
         notes,
     };
     Ok((job, places))
+}
+
+/// What OpenAI's `method` says is learned: `supervised` leaves it to the settings.
+fn objective(method: &Value) -> Result<Option<Objective>, Reason> {
+    let is_dpo = method["type"] == "dpo";
+    let other = if is_dpo { "supervised" } else { "dpo" };
+    if method[other]
+        .as_object()
+        .is_some_and(|other| !other.is_empty())
+    {
+        let why = format!(
+            "does not belong to type `{}`",
+            method["type"].as_str().unwrap_or_default()
+        );
+        return Err(Reason::field(format!("method.{other}"), why));
+    }
+    Ok(is_dpo.then_some(Objective::Dpo))
 }
 
 /// Keeps the value under the setting's field of `Wishes`, and its place under the public name.
@@ -126,8 +155,6 @@ fn merge(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::super::job_fields::{HYPERPARAMETERS, SETTINGS};
     use super::*;
     use crate::api::http::shape::tests::conforms;
@@ -173,6 +200,22 @@ mod tests {
             );
             assert_eq!(ask.learning_rate_multiplier, Some(0.5));
         }
+    }
+
+    #[test]
+    fn preferences_are_asked_for_as_openai_has_it() {
+        let method = |beta: f64| {
+            let hyper = json!({"beta": beta, "n_epochs": "auto"});
+            json!({"type": "dpo", "dpo": {"hyperparameters": hyper}})
+        };
+        let ask = with("method", method(0.3)).unwrap();
+        assert_eq!(ask.wishes.objective, Some(Objective::Dpo));
+        assert_eq!(ask.wishes.dpo_beta, Some(0.3));
+        let body =
+            json!({"training_file": "f", "method": method(0.3), "adapterd": {"objective": "sft"}});
+        assert!(
+            matches!(read(body), Err(Reason::BadField { field, .. }) if field == "method.type")
+        );
     }
 
     #[test]
@@ -253,7 +296,12 @@ mod tests {
                 json!({"type": "supervised", "dpo": {"hyperparameters": {}}}),
                 "method.dpo",
             ),
-            ("method", json!({"type": "dpo"}), "method.type"),
+            ("method", json!({"type": "reinforcement"}), "method.type"),
+            (
+                "method",
+                json!({"type": "dpo", "supervised": {"hyperparameters": {"n_epochs": 1}}}),
+                "method.supervised",
+            ),
             ("adapterd", json!({"schedule": ""}), "adapterd.schedule"),
             ("training_file", json!(""), "training_file"),
         ] {

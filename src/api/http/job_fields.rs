@@ -79,17 +79,28 @@ const SUPERVISED: Shape = Shape {
     )]],
 };
 
+const PREFERENCE: Shape = Shape {
+    name: "Preference",
+    about: "Direct preference optimization.",
+    fields: SUPERVISED.fields,
+};
+
 const METHOD: Shape = Shape {
     name: "FineTuningMethod",
     about: "Which kind of fine-tuning.",
     fields: &[&[
-        Field::new("type", Kind::Choice(&["supervised"]), "Only supervised.").required(),
-        Field::new("supervised", Kind::Object(&SUPERVISED), ""),
-        Field::unbuilt(
-            "dpo",
-            "preference training is not available",
-            &[Neutral::Empty],
+        Field::new(
+            "type",
+            Kind::Choice(&["supervised", "dpo"]),
+            "Learn answers, or to prefer one of two.",
+        )
+        .required(),
+        Field::new(
+            "supervised",
+            Kind::Object(&SUPERVISED),
+            "Where that is the type.",
         ),
+        Field::new("dpo", Kind::Object(&PREFERENCE), "Where that is the type."),
         Field::unbuilt(
             "reinforcement",
             "reinforcement training is not available",

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::domain::settings::TABLE;
-use crate::domain::{CheckpointView, JobEvent, JobStatus, JobView, Reason, Recipe};
+use crate::domain::{CheckpointView, JobEvent, JobStatus, JobView, Objective, Reason, Recipe};
 
 const EVENT: &str = "ftevent-";
 
@@ -42,7 +42,7 @@ pub(super) fn job(job: &JobView) -> Result<Value, Reason> {
         "trained_tokens": job.trained_tokens,
         "seed": job.recipe.seed,
         "hyperparameters": hyperparameters,
-        "method": {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}},
+        "method": method(&job.recipe),
         "integrations": [],
         "metadata": job.metadata,
         "error": error,
@@ -56,6 +56,19 @@ pub(super) fn job(job: &JobView) -> Result<Value, Reason> {
             "recipe": recipe,
         },
     }))
+}
+
+fn method(recipe: &Recipe) -> Value {
+    let mut hyperparameters = hyperparameters(recipe);
+    match recipe.objective {
+        Objective::Sft => {
+            json!({"type": "supervised", "supervised": {"hyperparameters": hyperparameters}})
+        }
+        Objective::Dpo => {
+            hyperparameters["beta"] = json!(recipe.dpo_beta);
+            json!({"type": "dpo", "dpo": {"hyperparameters": hyperparameters}})
+        }
+    }
 }
 
 /// OpenAI's three. Clients expect whole epochs to be integers; a job counted in steps has no number of epochs.

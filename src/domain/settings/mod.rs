@@ -19,7 +19,8 @@ pub use recipe::{Recipe, TABLE, Wishes};
 pub use stages::{Layers, Stage, Stages};
 pub(crate) use table::each_setting;
 pub use values::{
-    Bias, Checkpointing, Method, Named, NonLinearity, Placement, PromptInit, Schedule, Targets,
+    Bias, Checkpointing, Keep, Method, Named, NonLinearity, Objective, OnSpike, Placement,
+    PromptInit, Schedule, Targets,
 };
 
 /// A row of the table.

@@ -9,7 +9,8 @@ use super::Kind::{
 use super::stages::Stages;
 use super::table::each_setting;
 use super::values::{
-    Checkpointing, Method, Named, NonLinearity, Placement, PromptInit, Schedule, Targets,
+    Checkpointing, Keep, Method, Named, NonLinearity, Objective, OnSpike, Placement, PromptInit,
+    Schedule, Targets,
 };
 use super::{Group, Kind, Said, Setting};
 use crate::domain::{Range, Reason};
@@ -107,6 +108,13 @@ fn max_seq(wishes: &Wishes, context: usize) -> usize {
 
 fn epochs(wishes: &Wishes, _: usize) -> Option<f64> {
     wishes.steps.is_none().then_some(3.0)
+}
+
+fn keep(wishes: &Wishes, _: usize) -> Keep {
+    match wishes.early_stopping {
+        Some(_) => Keep::Best,
+        None => Keep::Last,
+    }
 }
 
 // Numbers out of range are refused, so their products and quotients only have to be defined.
@@ -325,6 +333,9 @@ values! {
     Schedule, choice => Said::Text(choice.name());
     PromptInit, choice => Said::Text(choice.name());
     Checkpointing, choice => Said::Text(choice.name());
+    Keep, choice => Said::Text(choice.name());
+    Objective, choice => Said::Text(choice.name());
+    OnSpike, choice => Said::Text(choice.name());
     Placement, choice => Said::Text(choice.name());
     NonLinearity, choice => Said::Text(choice.name());
     Targets, targets => match targets {

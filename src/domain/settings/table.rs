@@ -15,6 +15,8 @@ macro_rules! each_setting {
 //  said as                kept as        type            what it may be                     where nothing is said                           used by   help
 Method {
     method              as method:        Method,         Choice(Method::NAMES),             Is(Method::Lora),                               ALL,      "What is trained";
+    objective           as objective:     Objective,      Choice(Objective::NAMES),          Is(Objective::Sft),                             ALL,      "sft learns answers; dpo learns to prefer one of two answers to the same question";
+    dpo_beta or beta    as dpo_beta:      f64,            ABOVE_ZERO,                        Is(0.1),                                        ALL,      "Objective dpo: how strongly leaving the reference (the base, or the adapter that is continued) counts";
     from                as from:          Option<String>, Text,                              Made("a new adapter", nothing),                 ALL,      "Continue from an adapter or a folder under the adapter root; its shape is inherited";
 }
 LowRank {
@@ -69,11 +71,15 @@ Optimizer {
     adam_beta2          as adam_beta2:    f64,            BELOW_ONE,                         Is(0.999),                                      ALL,      "AdamW's second decay rate";
     adam_epsilon        as adam_epsilon:  f64,            ABOVE_ZERO,                        Is(1e-8),                                       ALL,      "AdamW's epsilon";
     max_grad_norm       as max_grad_norm: f64,            FROM_ZERO,                         Is(1.0),                                        ALL,      "Gradients are scaled down to this norm; 0 switches it off";
+    neftune_alpha       as neftune_alpha: f64,            FROM_ZERO,                         Is(0.0),                                        ALL,      "Uniform noise on input embeddings while learning, up to alpha / sqrt(tokens × width) (NEFTune); 0 switches it off";
+    on_spike            as on_spike:      OnSpike,        Choice(OnSpike::NAMES),            Is(OnSpike::Note),                              ALL,      "When a loss far exceeds those before it: note says so, rewind also goes back to the last checkpoint and passes over that batch";
 }
 Evaluation {
     eval_split          as eval_split:    f64,            ShareOrCount,                      Is(0.0),                                        ALL,      "Rows held out to evaluate on";
     eval_every          as eval_every:    Option<u64>,    Interval,                          Made("at the end only", nothing),               ALL,      "Steps between evaluations";
     save_every          as save_every:    Option<u64>,    Interval,                          Made("every 15 seconds", nothing),              ALL,      "Steps between checkpoints";
+    early_stopping      as early_stopping: Option<u64>,   Whole(1, 10_000),                  Made("never", nothing),                         ALL,      "Evaluations without a lower held-out loss after which the job ends";
+    keep                as keep:          Keep,           Choice(Keep::NAMES),               Made("last; best with early_stopping", keep),   ALL,      "What is published: the last step's weights, or those of the evaluation with the lowest held-out loss";
 }
 
     } };

@@ -46,6 +46,9 @@ choices! {
     PromptInit { Random "random" Text "text" }
     Checkpointing { Off "off" On "on" }
     Bias { None "none" All "all" LoraOnly "lora_only" }
+    Keep { Last "last" Best "best" }
+    Objective { Sft "sft" Dpo "dpo" }
+    OnSpike { Note "note" Rewind "rewind" }
     Schedule { Linear "linear" Cosine "cosine" Constant "constant" }
 }
 

@@ -1,6 +1,6 @@
 //! Which checkpoints a job has on disk.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -29,10 +29,9 @@ impl Jobs {
         .bind(now())
         .bind(metrics.to_string());
         run(&mut *change, insert).await?;
-        let oldest = kept.iter().min().copied().unwrap_or(step);
-        let delete = "DELETE FROM job_checkpoints WHERE job = ? AND (step < ? OR step > ?)";
+        let delete = "DELETE FROM job_checkpoints WHERE job = ? AND step NOT IN (SELECT value FROM json_each(?))";
         let delete = sqlx::query(delete).bind(job.as_str());
-        run(&mut *change, delete.bind(oldest as i64).bind(step as i64)).await?;
+        run(&mut *change, delete.bind(json!(kept).to_string())).await?;
         let stored = append(&mut change, job, std::slice::from_ref(event)).await?;
         commit(change).await?;
         Ok(stored)

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::duplicates::near_duplicates;
 use super::format::{Format, tally};
-use super::record::{Body, Record};
+use super::record::Record;
 use super::remarks::Remarks;
 use super::rows::{Row, parse};
 use super::{Example, Renderer, TOLD};
-use crate::domain::{BadRow, Role};
+use crate::domain::BadRow;
 use crate::text::{ChatTemplate, Tokenizer};
 
 /// Distinct answers up to which a task is read as choosing among labels.
@@ -31,6 +31,7 @@ pub struct Checked {
 /// `usable` says whether a job would take the file: at least one row, and none bad.
 pub fn check(bytes: &[u8], voice: Option<(&Tokenizer, &ChatTemplate)>, show: usize) -> Checked {
     let parsed = parse(bytes);
+    let objective = parsed.objective();
     let mut bad = parsed.bad;
     let rows = parsed.rows.len() + bad.len();
     let mut warnings = parsed.unused.warnings();
@@ -41,6 +42,7 @@ pub fn check(bytes: &[u8], voice: Option<(&Tokenizer, &ChatTemplate)>, show: usi
                 tokenizer,
                 template,
                 max_seq: usize::MAX,
+                objective,
             };
             let mut lengths = Vec::new();
             let mut remarks = Remarks::default();
@@ -63,7 +65,7 @@ pub fn check(bytes: &[u8], voice: Option<(&Tokenizer, &ChatTemplate)>, show: usi
             parsed
                 .rows
                 .iter()
-                .map(|row| text_of(&row.record).split_whitespace().count())
+                .map(|row| row.record.body.text().split_whitespace().count())
                 .collect(),
         ),
     };
@@ -88,17 +90,6 @@ fn told(row: &BadRow) -> Value {
     json!({ "line": row.line, "why": row.why })
 }
 
-fn text_of(record: &Record) -> String {
-    match &record.body {
-        Body::Raw { prompt, completion } => [prompt.as_str(), completion].join("\n"),
-        Body::Chat(turns) => turns
-            .iter()
-            .map(|turn| turn.content.as_str())
-            .collect::<Vec<_>>()
-            .join("\n"),
-    }
-}
-
 fn lengths_of(unit: &str, mut lengths: Vec<usize>) -> Value {
     lengths.sort_unstable();
     let at = |share: f64| {
@@ -119,7 +110,7 @@ fn lengths_of(unit: &str, mut lengths: Vec<usize>) -> Value {
 }
 
 fn duplicates(rows: &[Row], warnings: &mut Vec<String>) -> Value {
-    let texts: Vec<String> = rows.iter().map(|row| text_of(&row.record)).collect();
+    let texts: Vec<String> = rows.iter().map(|row| row.record.body.text()).collect();
     let pairs = near_duplicates(&texts);
     let share = pairs.len() as f64 / rows.len().max(1) as f64;
     if share > 0.2 {
@@ -176,21 +167,8 @@ fn tasks(rows: &[Row], warnings: &mut Vec<String>) -> Value {
 }
 
 fn instruction(record: &Record) -> String {
-    match (&record.task, &record.body) {
-        (Some(task), _) => task.clone(),
-        (None, Body::Raw { .. }) => format!("(raw {})", record.form),
-        (None, Body::Chat(turns)) => {
-            let first = |role| {
-                turns
-                    .iter()
-                    .find(|turn| turn.role == role)
-                    .map(|turn| turn.content.clone())
-            };
-            first(Role::System)
-                .or_else(|| first(Role::User))
-                .unwrap_or_default()
-        }
-    }
+    let named = record.task.clone().or_else(|| record.body.task());
+    named.unwrap_or_else(|| format!("(raw {})", record.form))
 }
 
 fn task(name: &str, rows: &[&Row], warnings: &mut Vec<String>) -> Value {

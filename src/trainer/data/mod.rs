@@ -22,7 +22,7 @@ mod unused;
 
 pub use check::{Checked, check};
 pub use order::Order;
-pub use pack::{Forward, forwards};
+pub use pack::{Forward, Pair, forwards};
 pub use record::{Body, Record};
 pub use remarks::Remarks;
 pub use render::{Example, Renderer, Sequence};

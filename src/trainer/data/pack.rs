@@ -3,6 +3,8 @@
 //! Rows attend only to themselves wherever they lie, and the loss is the mean over the step's tokens, so packing changes
 //! how many forwards a step takes and never what it learns.
 
+use std::ops::Range;
+
 use super::{Example, Sequence};
 use crate::adapter;
 use crate::domain::Recipe;
@@ -16,9 +18,38 @@ pub struct Forward {
     pub rows: Vec<u32>,
     /// The token each of `rows` is to predict.
     pub targets: Vec<u32>,
+    /// Examples with two answers.
+    pub pairs: Vec<Pair>,
+}
+
+/// Where the answers of one example are among the rows of a forward.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
+    /// Its number among the examples laid out.
+    pub example: usize,
+    pub chosen: Range<usize>,
+    pub rejected: Range<usize>,
 }
 
 impl Forward {
+    fn push_example(&mut self, number: usize, example: &Example, virtual_tokens: usize) {
+        let first = self.rows.len();
+        let mut between = first;
+        for (at, sequence) in example.sequences.iter().enumerate() {
+            if example.preferred == Some(at) {
+                between = self.rows.len();
+            }
+            self.push(sequence, virtual_tokens);
+        }
+        if example.preferred.is_some() {
+            self.pairs.push(Pair {
+                example: number,
+                chosen: first..between,
+                rejected: between..self.rows.len(),
+            });
+        }
+    }
+
     /// The last token predicts nothing that is trained, so it is left out.
     fn push(&mut self, sequence: &Sequence, virtual_tokens: usize) {
         let first = self.pack.tokens.len();
@@ -46,15 +77,15 @@ pub fn forwards(examples: &[&Example], recipe: &Recipe, virtual_tokens: usize) -
         true => recipe.max_seq + virtual_tokens,
         false => 0,
     };
-    let mut rows: Vec<(usize, Vec<&Sequence>)> = Vec::new();
-    for example in examples {
+    let mut rows: Vec<(usize, Vec<usize>)> = Vec::new();
+    for (number, example) in examples.iter().enumerate() {
         let tokens = example.tokens() + virtual_tokens * example.sequences.len();
         match rows.iter_mut().find(|(used, _)| used + tokens <= room) {
             Some((used, row)) => {
                 *used += tokens;
-                row.extend(&example.sequences);
+                row.push(number);
             }
-            None => rows.push((tokens, example.sequences.iter().collect())),
+            None => rows.push((tokens, vec![number])),
         }
     }
     rows.chunks(recipe.micro_batch)
@@ -62,7 +93,7 @@ pub fn forwards(examples: &[&Example], recipe: &Recipe, virtual_tokens: usize) -
             let mut forward = Forward::default();
             rows.iter()
                 .flat_map(|(_, row)| row)
-                .for_each(|sequence| forward.push(sequence, virtual_tokens));
+                .for_each(|&at| forward.push_example(at, examples[at], virtual_tokens));
             forward
         })
         .collect()
@@ -82,6 +113,7 @@ mod tests {
                 tokens,
                 spans: vec![span],
             }],
+            preferred: None,
         }
     }
 
@@ -129,6 +161,31 @@ mod tests {
         assert!(packed.iter().all(|f| f.pack.tokens.len() <= 10));
         assert_eq!(learned(&packed), learned(&apart));
         assert_eq!(forwards(&examples, &recipe(false, 2), 0).len(), 2);
+    }
+
+    #[test]
+    fn two_answers_lie_in_one_forward_and_are_found_there() {
+        let both = |first| {
+            let (mut example, other) = (example(first, 5, 3), self::example(first + 50, 4, 1));
+            example.sequences.extend(other.sequences);
+            example.preferred = Some(1);
+            example
+        };
+        let (a, b) = (both(100), both(300));
+        for pack in [true, false] {
+            let mut recipe = recipe(pack, 2);
+            recipe.max_seq = 20;
+            let forwards = forwards(&[&a, &b], &recipe, 0);
+            assert_eq!(forwards.len(), 1);
+            let pairs = &forwards[0].pairs;
+            assert_eq!((pairs[0].example, pairs[1].example), (0, 1));
+            for (pair, first) in pairs.iter().zip([100, 300]) {
+                let targets = &forwards[0].targets;
+                assert_eq!(targets[pair.chosen.clone()], [first + 3, first + 4]);
+                let rejected = [first + 51, first + 52, first + 53];
+                assert_eq!(targets[pair.rejected.clone()], rejected);
+            }
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod fields;
 mod flags;
 mod pair;
+mod preference;
 mod refused;
 #[cfg(test)]
 mod tests;
@@ -15,7 +16,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::domain::{Message, Role};
+use crate::domain::{Message, Objective, Role};
 use fields::Fields;
 
 /// A record whose answer can be trained on.
@@ -34,6 +35,8 @@ pub enum Body {
     Chat(Vec<Message>),
     /// Text without a template: the completion is trained on. A prompt may be empty.
     Raw { prompt: String, completion: String },
+    /// Two answers to the same, the better one first; each a whole body.
+    Preference(Box<[Body; 2]>),
 }
 
 /// Names of what asks.
@@ -44,7 +47,8 @@ const ANSWERS: [&str; 4] = ["output", "completion", "response", "answer"];
 const LISTS: [&str; 3] = ["messages", "conversations", "conversation"];
 
 const FORMS: &str = "`output` (with `instruction`), `messages`, `conversations`, `completion` (with `prompt`), \
-                     `answer` or `response` (with `question`), `text`";
+                     `answer` or `response` (with `question`), `text`, or two answers: `chosen` and `rejected` (with `prompt`), \
+                     `preferred_output` and `non_preferred_output` (with `input`)";
 
 impl Record {
     /// Reads one row. Also the names of its keys that are not used.
@@ -58,6 +62,11 @@ impl Record {
         let mut row = Fields::new(map, "");
         refused::row(&row)?;
         let mut unused = BTreeSet::new();
+        if let Some(keys) = preference::keys(&row) {
+            let record = preference::read(&mut row, keys, &mut unused)?;
+            row.leave(&mut unused);
+            return Ok((record, unused));
+        }
         let record = match form(&row)? {
             key @ ("messages" | "conversations" | "conversation") => {
                 turns::conversation(&mut row, key, &mut unused)?
@@ -74,12 +83,53 @@ impl Record {
 
     /// The text that is asked for, as far as reports need it.
     pub fn answer(&self) -> &str {
-        match &self.body {
-            Body::Raw { completion, .. } => completion,
-            Body::Chat(turns) => turns
+        self.body.answer()
+    }
+}
+
+impl Body {
+    /// What a job with such rows learns.
+    pub const fn objective(&self) -> Objective {
+        match self {
+            Self::Raw { .. } | Self::Chat(_) => Objective::Sft,
+            Self::Preference(_) => Objective::Dpo,
+        }
+    }
+
+    /// The answer; of two, the better one.
+    pub fn answer(&self) -> &str {
+        match self {
+            Self::Raw { completion, .. } => completion,
+            Self::Chat(turns) => turns
                 .iter()
                 .rfind(|turn| is_trained(turn))
                 .map_or("", |turn| &turn.content),
+            Self::Preference(both) => both[0].answer(),
+        }
+    }
+
+    /// What is asked and answered, as one text; of two answers, the better one.
+    pub fn text(&self) -> String {
+        match self {
+            Self::Raw { prompt, completion } => [prompt.as_str(), completion].join("\n"),
+            Self::Chat(turns) => {
+                let turns = turns.iter().map(|turn| turn.content.as_str());
+                turns.collect::<Vec<_>>().join("\n")
+            }
+            Self::Preference(both) => both[0].text(),
+        }
+    }
+
+    /// What the row is to be told with others by: the system's turn, else the first question.
+    pub fn task(&self) -> Option<String> {
+        match self {
+            Self::Raw { .. } => None,
+            Self::Chat(turns) => {
+                let of = |role| turns.iter().find(|turn| turn.role == role);
+                let first = of(Role::System).or_else(|| of(Role::User));
+                Some(first.map_or_else(String::new, |turn| turn.content.clone()))
+            }
+            Self::Preference(both) => both[0].task(),
         }
     }
 }

@@ -6,7 +6,7 @@ use super::answer::{Located, locate};
 use super::record::{Body, is_trained};
 use super::remarks::Remarks;
 use super::rows::Row;
-use crate::domain::{BadRow, Message, Role};
+use crate::domain::{BadRow, Message, Objective, Role};
 use crate::text::{ChatTemplate, TextError, Tokenizer};
 
 /// One row, ready to be learned from.
@@ -16,6 +16,8 @@ pub struct Example {
     pub line: usize,
     /// One, except where a template renders a turn differently once another follows: then one a trained turn.
     pub sequences: Vec<Sequence>,
+    /// Of two answers that are compared, the sequences of the better one, which come first; `None`: there is one answer.
+    pub preferred: Option<usize>,
 }
 
 /// Tokens that attend to each other, up to the last one that is trained.
@@ -47,8 +49,9 @@ impl Example {
 pub struct Renderer<'a> {
     pub tokenizer: &'a Tokenizer,
     pub template: &'a ChatTemplate,
-    /// Tokens of one row at most.
+    /// Tokens of one sequence at most.
     pub max_seq: usize,
+    pub objective: Objective,
 }
 
 impl Renderer<'_> {
@@ -73,11 +76,27 @@ impl Renderer<'_> {
     /// One row, or why it is unusable.
     pub fn example(&self, row: &Row, remarks: &mut Remarks) -> Result<Example, BadRow> {
         let line = row.line;
-        let sequences = match &row.record.body {
-            Body::Raw { prompt, completion } => self.raw(prompt, completion).map(|one| vec![one]),
-            Body::Chat(turns) => self.conversation(line, turns, remarks),
+        let body = &row.record.body;
+        let of_kind = match (self.objective, body.objective()) {
+            (Objective::Sft, Objective::Dpo) => {
+                Err("has two answers to compare: train it with objective `dpo`".to_owned())
+            }
+            (Objective::Dpo, Objective::Sft) => Err(
+                "has one answer; objective `dpo` compares two: `chosen` and `rejected`, or `preferred_output` and `non_preferred_output`".to_owned(),
+            ),
+            _ => Ok(()),
         };
-        let sequences = sequences.map_err(|why| BadRow { line, why })?;
+        let rendered = of_kind.and_then(|()| match body {
+            Body::Preference(both) => {
+                let [better, other] = &**both;
+                let mut sequences = self.answered(line, better, remarks)?;
+                let preferred = sequences.len();
+                sequences.extend(self.answered(line, other, remarks)?);
+                Ok((sequences, Some(preferred)))
+            }
+            body => Ok((self.answered(line, body, remarks)?, None)),
+        });
+        let (sequences, preferred) = rendered.map_err(|why| BadRow { line, why })?;
         let longest = sequences
             .iter()
             .map(|sequence| sequence.tokens.len())
@@ -87,7 +106,25 @@ impl Renderer<'_> {
             let why = format!("has {longest} tokens; max_seq is {}", self.max_seq);
             return Err(BadRow { line, why });
         }
-        Ok(Example { line, sequences })
+        Ok(Example {
+            line,
+            sequences,
+            preferred,
+        })
+    }
+
+    /// A body with one answer.
+    fn answered(
+        &self,
+        line: usize,
+        body: &Body,
+        remarks: &mut Remarks,
+    ) -> Result<Vec<Sequence>, String> {
+        match body {
+            Body::Raw { prompt, completion } => Ok(vec![self.raw(prompt, completion)?]),
+            Body::Chat(turns) => self.conversation(line, turns, remarks),
+            Body::Preference(_) => Err("compares answers that are compared themselves".into()),
+        }
     }
 
     /// Raw text: the loss covers the completion and the end token.

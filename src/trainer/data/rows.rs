@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Record;
 use super::strict::Strict;
 use super::unused::Unused;
-use crate::domain::{BadRow, lfs_pointer};
+use crate::domain::{BadRow, Objective, lfs_pointer};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
@@ -24,6 +24,12 @@ pub struct Parsed {
 }
 
 impl Parsed {
+    /// What a job learns from rows like the first: all rows of a job are of one kind.
+    pub fn objective(&self) -> Objective {
+        let first = self.rows.first();
+        first.map_or(Objective::Sft, |row| row.record.body.objective())
+    }
+
     fn take(&mut self, line: usize, value: Result<Value, String>) {
         match value.and_then(Record::read) {
             Ok((record, unused)) => {

@@ -278,6 +278,7 @@ fn an_interrupted_job_makes_the_same_bytes() {
                 train: &plan.train,
                 held_out: &plan.held_out,
                 checkpoints,
+                reference: &Unadapted,
                 fit: fit(&base),
             };
             train(&spec, plan.method.start(&base.model).unwrap(), watch).unwrap()

@@ -1,3 +1,6 @@
+mod preference;
+mod recovery;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -20,6 +23,8 @@ struct Recorder {
     /// Fail after this step, as a crash would end it.
     die_after: Option<u64>,
     skipped: u64,
+    /// The run may go back, and then do a step in another way.
+    goes_back: bool,
 }
 
 impl Watch for Recorder {
@@ -30,6 +35,9 @@ impl Watch for Recorder {
 
     fn stepped(&mut self, report: &StepReport) -> Result<(), Fault> {
         let bits = report.stepped.loss.to_bits();
+        if self.goes_back {
+            self.losses.remove(&report.step);
+        }
         assert_eq!(
             *self.losses.entry(report.step).or_insert(bits),
             bits,
@@ -97,6 +105,7 @@ fn go(
         train,
         held_out: &held_out,
         checkpoints: saved,
+        reference: &Unadapted,
         fit: toy.fit(),
     };
     run(&spec, toy.trainable(), recorder)

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::fields::Fields;
 
 const TOOLS: &str = "tool calls cannot be trained on yet";
-const PREFERENCE: &str = "preference rows (objective `dpo`) cannot be trained on yet";
+const PREFERENCE: &str = "answers that are only called good or bad cannot be trained on; give two answers to the same as `chosen` and `rejected`";
 const MEDIA: &str = "only text can be trained on";
 const THOUGHT: &str = "a thought of its own cannot be trained on yet; write it into the answer as the model's template has it";
 const TEMPLATE: &str = "templates get nothing but the messages yet";
@@ -32,11 +32,7 @@ const ANYWHERE: [(&str, &str); 18] = [
     ("documents", TEMPLATE),
 ];
 
-const ROW: [(&str, &str); 7] = [
-    ("chosen", PREFERENCE),
-    ("rejected", PREFERENCE),
-    ("preferred_output", PREFERENCE),
-    ("non_preferred_output", PREFERENCE),
+const ROW: [(&str, &str); 3] = [
     ("kto_tag", PREFERENCE),
     ("chat_template", TEMPLATE),
     ("suffix", "text cannot be filled in between two parts"),

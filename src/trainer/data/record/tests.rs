@@ -3,6 +3,7 @@ use serde_json::json;
 use super::*;
 
 mod keys;
+mod preference;
 
 fn read(row: Value) -> Record {
     let (record, unused) = Record::read(row.clone()).unwrap_or_else(|why| panic!("{row}: {why}"));

@@ -31,26 +31,7 @@ pub(super) fn prompted(row: &mut Fields, unused: &mut BTreeSet<String>) -> Resul
     let why = "belongs to instruction rows; write its turns into `prompt`";
     refused::beside(row, &["history"], why)?;
     let mut turns = list(row.take("prompt"), "prompt", unused)?;
-    match turns.last().map(|turn| turn.role) {
-        None => return Err("`prompt` has no turn: nothing is asked".into()),
-        Some(Role::Assistant) => {
-            let at = turns.len() - 1;
-            return Err(format!(
-                "`prompt[{at}]` is an assistant turn: an answer that was begun cannot be continued"
-            ));
-        }
-        Some(_) => {}
-    }
-    for (at, turn) in turns.iter_mut().enumerate() {
-        if turn.role == Role::Assistant {
-            if turn.weight == Some(1.0) {
-                return Err(format!(
-                    "`prompt[{at}]` is flagged to be trained on: only turns of `completion` are"
-                ));
-            }
-            turn.weight = Some(0.0);
-        }
-    }
+    asks(&mut turns, "prompt", "`completion`")?;
     let completion = list(row.take("completion"), "completion", unused)?;
     trainable(&completion, "completion")?;
     turns = with_system(row, turns, "prompt")?;
@@ -62,11 +43,37 @@ pub(super) fn prompted(row: &mut Fields, unused: &mut BTreeSet<String>) -> Resul
     })
 }
 
-fn trainable(turns: &[Message], key: &str) -> Result<(), String> {
+/// Turns that an answer follows; none of their own is trained on. `answers`: where the answers are.
+pub(super) fn asks(turns: &mut [Message], key: &str, answers: &str) -> Result<(), String> {
+    match turns.last().map(|turn| turn.role) {
+        None => return Err(format!("`{key}` has no turn: nothing is asked")),
+        Some(Role::Assistant) => {
+            let at = turns.len() - 1;
+            return Err(format!(
+                "`{key}[{at}]` is an assistant turn: an answer that was begun cannot be continued"
+            ));
+        }
+        Some(_) => {}
+    }
+    for (at, turn) in turns.iter_mut().enumerate() {
+        if turn.role == Role::Assistant {
+            if turn.weight == Some(1.0) {
+                return Err(format!(
+                    "`{key}[{at}]` is flagged to be trained on: only turns of {answers} are"
+                ));
+            }
+            turn.weight = Some(0.0);
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn trainable(turns: &[Message], key: &str) -> Result<(), String> {
     if !turns.iter().any(is_trained) {
         return Err(format!("`{key}` has no assistant turn to train on"));
     }
-    if key != "completion" && turns.first().is_some_and(is_trained) {
+    let follows = ["completion", "chosen", "rejected"].contains(&key) || key.ends_with("_output");
+    if !follows && turns.first().is_some_and(is_trained) {
         return Err(format!(
             "`{key}[0]` is an answer to nothing: a turn must come before it"
         ));
@@ -93,7 +100,7 @@ pub(super) fn system(row: &mut Fields) -> Result<Option<String>, String> {
 }
 
 /// A system turn first, where the row names one beside its list.
-fn with_system(
+pub(super) fn with_system(
     row: &mut Fields,
     mut turns: Vec<Message>,
     key: &str,
@@ -115,7 +122,7 @@ fn with_system(
     Ok(turns)
 }
 
-fn list(
+pub(super) fn list(
     value: Option<Value>,
     key: &str,
     unused: &mut BTreeSet<String>,

@@ -40,6 +40,7 @@ impl Voice {
             tokenizer: &self.tokenizer,
             template: &self.template,
             max_seq,
+            objective: Objective::Sft,
         }
         .examples(&parsed.rows)
         .map(|(examples, _)| examples)
@@ -208,6 +209,7 @@ fn under(template: &str, row: Value) -> (String, Vec<String>, Vec<String>) {
         tokenizer: &voice.tokenizer,
         template: &voice.template,
         max_seq: 512,
+        objective: Objective::Sft,
     };
     let (examples, remarks) = renderer.examples(&parsed.rows).unwrap();
     let whole = voice.whole(&examples[0]);

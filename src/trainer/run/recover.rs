@@ -1,0 +1,96 @@
+//! What a run does about steps that went wrong: it skips them, goes back, passes over a batch, or gives up.
+
+use super::{Run, optimizer_settings, sizes};
+use crate::domain::{Level, OnSpike};
+use crate::trainer::checkpoint::Progress;
+use crate::trainer::fault::Fault;
+use crate::trainer::optimizer::AdamW;
+use crate::trainer::step::Stepped;
+use crate::trainer::verdict;
+
+/// Batches that are passed over at most: with more, it is not a batch that is at fault.
+const MOST_PASSED_OVER: usize = 32;
+
+impl Run<'_, '_> {
+    /// A step that changed nothing.
+    pub(super) fn skipped(&mut self, stepped: &Stepped) -> Result<(), Fault> {
+        let step = self.progress.step;
+        let what = if stepped.loss.is_finite() {
+            "gradients are"
+        } else {
+            "loss is"
+        };
+        self.watch.note(
+            Level::Warn,
+            format!("step {step} was skipped: its {what} not finite"),
+        )?;
+        let Some(why) = verdict::of_step(&self.progress) else {
+            return Ok(());
+        };
+        let halvings = self.progress.halvings + 1;
+        if halvings > 1 || !self.go_back(|progress| progress.halvings = halvings)? {
+            return Err(self.diverged(why));
+        }
+        let back = self.progress.step;
+        self.watch.note(
+            Level::Warn,
+            format!("{why}: back to step {back}, with half the learning rate"),
+        )
+    }
+
+    /// Compares a loss with those before it.
+    pub(super) fn look_for_spike(&mut self, loss: f64) -> Result<(), Fault> {
+        let spike = verdict::spike(&self.progress.recent, loss);
+        let Some(median) = spike else {
+            self.progress.remember(loss);
+            return Ok(());
+        };
+        let step = self.progress.step;
+        let what =
+            format!("step {step}: loss {loss:.4}, where the median of those before is {median:.4}");
+        let mut passed_over = self.progress.passed_over.clone();
+        passed_over.push(step - 1);
+        let rewinds = self.spec.recipe.on_spike == OnSpike::Rewind
+            && passed_over.len() <= MOST_PASSED_OVER
+            && self.go_back(|progress| progress.passed_over = passed_over)?;
+        if !rewinds {
+            self.progress.remember(loss);
+            return self.watch.note(Level::Warn, what);
+        }
+        let back = self.progress.step;
+        let what = format!("{what}: back to step {back}, and its batch will be passed over");
+        self.watch.note(Level::Warn, what)
+    }
+
+    /// Counts a step whose batch is not learned from. `false`: the next one is.
+    pub(super) fn passes_over(&mut self) -> bool {
+        let passes = self.progress.passed_over.contains(&self.progress.step);
+        self.progress.step += u64::from(passes);
+        passes
+    }
+
+    /// Goes back to the newest checkpoint with fewer updates, `changed` there. `false`: there is none.
+    fn go_back(&mut self, change: impl FnOnce(&mut Progress)) -> Result<bool, Fault> {
+        let Some(checkpoints) = self.spec.checkpoints else {
+            return Ok(false);
+        };
+        let sizes = sizes(&*self.state.trainable);
+        let updates = self.progress.updates;
+        let fits = |earlier: &Progress| earlier.updates < updates;
+        let Some(found) = checkpoints.go_back(&self.names, &sizes, fits)? else {
+            return Ok(false);
+        };
+        let mut progress = found.progress;
+        progress.halvings = self.progress.halvings;
+        progress.passed_over.clone_from(&self.progress.passed_over);
+        change(&mut progress);
+        self.state.trainable.set(&found.tensors.values);
+        let settings = optimizer_settings(self.spec.recipe);
+        self.state.optimizer = AdamW::restore(settings, progress.updates, found.tensors.moments);
+        self.progress = progress;
+        // The checkpoint does not know of the change yet.
+        self.saved_step = 0;
+        self.save()?;
+        Ok(true)
+    }
+}
