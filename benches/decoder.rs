@@ -108,7 +108,7 @@ fn train(model: &Model, rows: usize, length: usize) -> Result<()> {
     rate(&format!("train {rows} records of {length}"), count, || {
         let tape = Tape::new(&Device::Host);
         let hidden = model.learn(tape.run(), &pack, &Unadapted)?;
-        let losses = model.token_losses(tape.run(), &hidden, &pack.tokens)?;
+        let losses = model.token_losses(tape.run(), &hidden, &pack.tokens, &Unadapted)?;
         let seed = vec![1.0 / count as f32; count];
         tape.backward(
             &losses,

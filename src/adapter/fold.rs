@@ -47,8 +47,10 @@ impl<'a> Fold<'a> {
         };
         match kind {
             "dense" => {}
-            "lora" | "dora" if adapter.change().is_some() => {
-                return refuse("it also changes places that are not folded into linear layers");
+            "lora" | "dora" | "ia3" if adapter.change().is_some() && !has_only_biases(adapter) => {
+                return refuse(
+                    "beside linear layers it changes embeddings, the head or whole modules, which is not folded",
+                );
             }
             "lora" | "dora" | "ia3" => {}
             "bottleneck" => {
@@ -79,6 +81,10 @@ impl<'a> Fold<'a> {
             }),
             // A bias is one row, whose numbers are outputs.
             Place::Bias(site) => {
+                let resume = self.adapter.resume::<LoraResume>();
+                if let Some(own) = resume.and_then(|resume| resume.biases.get(&site)) {
+                    return Some(Folded::Whole(own.clone()));
+                }
                 let input = self.adapter.scales(site)?.output.clone()?;
                 Some(Folded::Scaled {
                     input: Some(input),
@@ -100,6 +106,12 @@ impl<'a> Fold<'a> {
             lengths,
         })
     }
+}
+
+/// Whether all that a LoRA does beside its updates is to replace biases that the base has.
+fn has_only_biases(adapter: &Adapter) -> bool {
+    let resume = adapter.resume::<LoraResume>();
+    resume.is_some_and(|resume| resume.outer.is_empty() && resume.settings.saved.is_nothing())
 }
 
 impl Folded {

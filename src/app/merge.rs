@@ -21,7 +21,7 @@ use crate::trainer::data::{Renderer, parse};
 /// Bytes of weights in one file of a folder.
 const MOST_IN_A_FILE: u64 = 4 << 30;
 /// Rows that are compared, and tokens of each.
-const MOST_ROWS: usize = 64;
+const MOST_ROWS: usize = 32;
 const MOST_TOKENS: usize = 512;
 /// Positions whose log-probabilities exist at a time.
 const AT_ONCE: usize = 64;
@@ -113,7 +113,8 @@ pub async fn run(args: &MergeArgs, connection: &Connection) -> Result<(), Failur
         data_dir: args.data_dir.clone(),
         ..SettingFlags::default()
     };
-    let settings = flags.load()?;
+    let mut settings = flags.load()?;
+    settings.values.telemetry.log = "warn".to_owned();
     super::telemetry::start_log(&settings.values.telemetry);
     let heldout = args.heldout.as_ref().map(std::fs::read).transpose();
     let heldout = heldout.map_err(|error| {

@@ -143,7 +143,7 @@ fn decomposed(mut columns: Vec<Vec<f64>>) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let count = columns.len();
     let mut upper = vec![vec![0.0; count]; count];
-    for at in 0..count {
+    for (at, entries) in upper.iter_mut().enumerate() {
         let (before, rest) = columns.split_at_mut(at);
         let column = &mut rest[0];
         let length = dot(column, column).sqrt();
@@ -151,7 +151,7 @@ fn decomposed(mut columns: Vec<Vec<f64>>) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
         for _ in 0..2 {
             for (row, other) in before.iter().enumerate() {
                 let along = dot(other, column);
-                upper[at][row] += along;
+                entries[row] += along;
                 column
                     .iter_mut()
                     .zip(other)
@@ -163,7 +163,7 @@ fn decomposed(mut columns: Vec<Vec<f64>>) -> (Vec<Vec<f64>>, Vec<Vec<f64>>) {
             column.fill(0.0);
             continue;
         }
-        upper[at][at] = left;
+        entries[at] = left;
         column.iter_mut().for_each(|value| *value /= left);
     }
     (columns, upper)

@@ -135,7 +135,14 @@ fn a_merged_base_answers_as_the_base_with_its_adapter_in_every_form() {
         ),
         (
             Origin::Folder(golden("models/qwen2")),
-            &["qwen2-plain", "qwen2-dora", "qwen2-ia3"],
+            &[
+                "qwen2-plain",
+                "qwen2-dora",
+                "qwen2-ia3",
+                "qwen2-bias-all",
+                "qwen2-bias-lora-only",
+                "qwen2-dora-bias",
+            ],
         ),
         (
             Origin::Gguf(golden("gguf/llama-f32.gguf")),
@@ -242,18 +249,45 @@ fn scalings_survive_the_other_form_or_are_refused_by_name() {
 
 #[test]
 fn a_file_becomes_a_folder_that_answers_and_reads_the_same() {
-    for name in ["llama-f32", "llama-llama3-bf16", "qwen2-f16"] {
+    for name in [
+        "llama-f32",
+        "llama-llama3-bf16",
+        "qwen2-f16",
+        "mistral-q8_0",
+        "qwen3-q8_0",
+    ] {
         let from = Origin::Gguf(golden(&format!("gguf/{name}.gguf")));
         let base = open(&from);
         let adapter = read(&base, &last_norm(&base));
         let made = merged(&base, &from, &adapter, None, (false, WHOLE)).unwrap();
         let folder = open(&made.origin);
-        let off = largest(&answers(&base, None), &answers(&folder, None));
+        // Multiplied alike: kernels of eight-bit weights round what they meet too.
+        let [before, after] = [&from, &made.origin].map(|origin| {
+            let exact = Some(Quant::To(Format::F32));
+            answers(&Base::open(origin, exact, KvKind::F32).unwrap(), None)
+        });
+        let off = largest(&before, &after);
         assert!(off < 2e-2, "{name}: {off}");
         for text in ["Ada Lovelace\n 12 times, naïve", " a  b", "<s>x</s>"] {
             let ids = |base: &Base| base.tokenizer.encode(text, true).unwrap();
             assert_eq!(ids(&folder), ids(&base), "{name}: {text}");
         }
         assert_eq!(folder.tokenizer.digest(), base.tokenizer.digest());
+    }
+}
+
+#[test]
+fn what_is_more_than_weights_of_linear_layers_is_refused() {
+    for (model, name) in [
+        ("llama", "llama-outer"),
+        ("llama", "llama-modules"),
+        ("llama", "llama-tokens"),
+        ("qwen2", "qwen2-lora-bias"),
+    ] {
+        let base = open(&Origin::Folder(golden(&format!("models/{model}"))));
+        let adapter = read(&base, &files(&format!("adapters/{name}")));
+        let refused = Fold::new(&adapter).expect_err(name);
+        assert_eq!(refused.field, "kind", "{name}");
+        assert!(refused.why.contains("not folded"), "{name}: {refused}");
     }
 }
