@@ -2,6 +2,7 @@
 //! weights.
 
 mod dense;
+mod low_rank;
 mod preference;
 mod virtual_tokens;
 
@@ -110,7 +111,7 @@ fn expected(of: &str) -> Expected {
 }
 
 /// Folders under `training/`, each with its base.
-const RUNS: [(&str, &str); 12] = [
+const RUNS: [(&str, &str); 18] = [
     ("", "llama"),
     ("dora", "llama"),
     ("qwen2-dora", "qwen2"),
@@ -123,6 +124,12 @@ const RUNS: [(&str, &str); 12] = [
     ("virtual/qwen2-prefix", "qwen2"),
     ("virtual/prompt", "llama"),
     ("virtual/prompt-text", "qwen2"),
+    ("patterns", "llama"),
+    ("outer", "llama"),
+    ("dora-outer", "llama"),
+    ("qwen2-bias", "qwen2"),
+    ("qwen2-bias-lora-only", "qwen2"),
+    ("qwen2-dora-bias", "qwen2"),
 ];
 
 fn base(name: &str) -> Base {
