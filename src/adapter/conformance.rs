@@ -19,6 +19,7 @@ use crate::adapter::{Adapter, AdapterFault, BaseWeights, packed};
 use crate::domain::Placement;
 
 const LAYERS: usize = 2;
+const OUTER: [&str; 2] = ["embed_tokens", "lm_head"];
 
 /// Good folders of each kind, the plain one first.
 fn specimens() -> Vec<(&'static str, Files)> {
@@ -33,8 +34,10 @@ fn specimens() -> Vec<(&'static str, Files)> {
         ("dense", dense_specimen()),
         ("prefix", prefix_specimen(8)),
         ("prompt", prompt_specimen(9)),
-        ("lora", outer_specimen(LAYERS, 8, false)),
-        ("dora", outer_specimen(LAYERS, 9, true)),
+        ("lora", outer_specimen(LAYERS, 8, false, &OUTER)),
+        ("dora", outer_specimen(LAYERS, 9, true, &OUTER)),
+        ("lora", outer_specimen(LAYERS, 11, false, &[])),
+        ("dora", outer_specimen(LAYERS, 12, true, &[])),
         ("lora", saved_specimen(LAYERS, 10)),
     ]
 }

@@ -175,11 +175,11 @@ pub fn dora_specimen(layers: usize, seed: u64) -> Files {
     lora.files().unwrap()
 }
 
-/// As [`specimen`] or [`dora_specimen`], with biases, and adapted at the embedding and the head.
-pub fn outer_specimen(layers: usize, seed: u64, use_dora: bool) -> Files {
-    let names = Module::ALL.map(Module::name).map(str::to_owned);
-    let outer = ["embed_tokens", "lm_head"].map(str::to_owned);
-    let targets = Targets::List(names.into_iter().chain(outer).collect());
+/// As [`specimen`] or [`dora_specimen`], with biases, and adapted at these modules beside the linear layers.
+pub fn outer_specimen(layers: usize, seed: u64, use_dora: bool, outer: &[&str]) -> Files {
+    let names = Module::ALL.map(Module::name).into_iter();
+    let names = names.chain(outer.iter().copied()).map(str::to_owned);
+    let targets = Targets::List(names.collect());
     let settings = LoraSettings {
         use_dora,
         bias: Bias::All,

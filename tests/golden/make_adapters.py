@@ -107,6 +107,13 @@ MADE = {
         r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"],
         modules_to_save=["embed_tokens", "lm_head", "norm", "0.mlp"],
     )),
+    "qwen2-bias-modules": Made("qwen2", 71, dict(
+        r=4, lora_alpha=8, bias="all", target_modules=["k_proj"], modules_to_save=["0.self_attn.q_proj"],
+    )),
+    "llama-ia3-modules": Made("llama", 72, dict(
+        target_modules=["k_proj", "v_proj", "down_proj"], feedforward_modules=["down_proj"],
+        modules_to_save=["lm_head", "input_layernorm"],
+    ), kind=IA3Config),
     "llama-tokens": Made("llama", 64, dict(
         r=4, lora_alpha=8, target_modules=["q_proj"], trainable_token_indices={
             "embed_tokens": [70, 3, 81, 101], "lm_head": [5, 101],
@@ -324,7 +331,8 @@ def randomize(model: PeftModel, seed: int) -> None:
             vector.copy_(1 + torch.randn(vector.shape, generator=source) * 0.6)
     # Biases, whole modules and rows of tokens start as the base's.
     for name, parameter in sorted(model.named_parameters()):
-        if parameter.requires_grad and ("lora_" not in name or name.endswith(".bias")):
+        of_adapter = any(part in name for part in ("lora_", "ia3_l")) and not name.endswith(".bias")
+        if parameter.requires_grad and not of_adapter:
             spread = parameter.std().clamp(min=0.1)
             parameter.add_(torch.randn(parameter.shape, generator=source) * spread * 0.5)
 

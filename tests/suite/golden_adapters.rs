@@ -109,7 +109,7 @@ fn assert_answers(name: &str, model: &Model, adapter: &str) {
     }
 }
 
-const OF_LLAMA: [&str; 22] = [
+const OF_LLAMA: [&str; 23] = [
     "llama-plain",
     "llama-all-linear",
     "llama-regex",
@@ -132,6 +132,7 @@ const OF_LLAMA: [&str; 22] = [
     "llama-bottleneck-sequential",
     "llama-bottleneck-parallel",
     "llama-bottleneck-other",
+    "llama-ia3-modules",
 ];
 
 const OF_QWEN3: [&str; 6] = [
@@ -202,6 +203,7 @@ fn every_adapter_answers_as_the_library_that_saved_it() {
         "qwen2-prompt-text",
         "qwen2-bottleneck-sequential",
         "qwen2-bottleneck-parallel",
+        "qwen2-bias-modules",
     ] {
         assert_answers("qwen2", &qwen2, adapter);
     }

@@ -4,7 +4,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::adapter::around::Around;
 use crate::adapter::catalogue::{AdapterKind, Folder, Parts};
+use crate::adapter::own::Own;
 use crate::adapter::peft::{Ia3Settings, Ia3Site, factor_name};
 use crate::adapter::{AdapterFault, Fit, Scales, SiteMap};
 
@@ -25,7 +27,15 @@ impl AdapterKind for Ia3 {
     fn read(&self, folder: &Folder<'_>, fit: &Fit<'_>) -> Result<Parts, AdapterFault> {
         let settings = Ia3Settings::parse(&folder.config)?;
         let sites = settings.sites(fit.sites)?;
-        let wanted: HashSet<String> = sites.iter().map(|at| factor_name(at.shape.site)).collect();
+        let mut wanted: HashSet<String> =
+            sites.iter().map(|at| factor_name(at.shape.site)).collect();
+        let adapted = sites.iter().map(|at| at.shape.site).collect();
+        let saved = (&settings.saved, adapted);
+        let whole = super::lora::extras::modules(folder, fit, saved, &mut wanted)?;
+        let around = Around {
+            own: Own::new(&whole.values, fit.weights, whole.tied)?,
+            ..Around::default()
+        };
         // The first by name, so that the same folder always gives the same answer.
         let names = folder.weights.names().into_iter();
         if let Some(name) = names.filter(|name| !wanted.contains(*name)).min() {
@@ -94,6 +104,7 @@ impl AdapterKind for Ia3 {
         }
         Ok(Parts {
             scales,
+            change: around.into_change(),
             resume: Some(Arc::new(settings)),
             ..Parts::default()
         })

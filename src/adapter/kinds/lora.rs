@@ -2,7 +2,7 @@
 //! the head, with s = alpha/r, or alpha/√r when rank-stabilised (Kalajdzievski, 2023, arXiv:2312.03732); and what its
 //! configuration replaces of the base beside that.
 
-mod extras;
+pub(super) mod extras;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

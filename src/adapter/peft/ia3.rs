@@ -6,7 +6,7 @@ use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
 use super::config::ConfigFile;
-use super::lora::{check_types, refuse_keys, selection, targets};
+use super::lora::{Saved, check_types, refuse_keys, selection, targets};
 use super::targets::{Selection, suffix_or_pattern};
 use super::{CONFIG_FILE, Files, WEIGHTS_FILE};
 use crate::adapter::{AdapterFault, Module, Site, SiteShape};
@@ -19,6 +19,8 @@ pub struct Ia3Settings {
     pub selection: Selection,
     /// Of the chosen layers, those whose input is scaled; the others' output is.
     pub feedforward: Option<Targets>,
+    /// Of which it has whole modules alone.
+    pub saved: Saved,
 }
 
 /// One site a configuration adapts.
@@ -58,11 +60,13 @@ impl Ia3Settings {
         Self {
             selection: Selection::of(targets),
             feedforward: Some(names(&[Module::Down])),
+            saved: Saved::default(),
         }
     }
 
     pub fn parse(file: &ConfigFile) -> std::result::Result<Self, AdapterFault> {
-        refuse_keys(file, &["feedforward_modules", "init_ia3_weights"], &[])?;
+        let harmless = ["feedforward_modules", "init_ia3_weights", "modules_to_save"];
+        refuse_keys(file, &harmless, &[])?;
         check_types(file)?;
         let selection = selection(file)?;
         let feedforward = match file.get("feedforward_modules") {
@@ -80,6 +84,7 @@ impl Ia3Settings {
         Ok(Self {
             selection,
             feedforward,
+            saved: Saved::parse(file)?,
         })
     }
 
@@ -87,6 +92,7 @@ impl Ia3Settings {
     pub fn sites(&self, sites: &[SiteShape]) -> std::result::Result<Vec<Ia3Site>, AdapterFault> {
         let chosen = self.selection.sites(sites)?.into_iter();
         chosen
+            .filter(|shape| !self.saved.holds(&shape.site.path()))
             .map(|shape| {
                 let path = shape.site.path();
                 let on_input = match &self.feedforward {

@@ -72,7 +72,14 @@ impl super::Kind for Kind {
 }
 
 fn settings_of(parent: &Adapter) -> std::result::Result<&Ia3Settings, Reason> {
-    parent.resume().ok_or_else(|| not_resumed(parent))
+    let settings: &Ia3Settings = parent.resume().ok_or_else(|| not_resumed(parent))?;
+    match settings.saved.is_nothing() {
+        true => Ok(settings),
+        false => {
+            let why = "is an adapter with `modules_to_save`, which cannot be trained further here";
+            Err(Reason::field("from", why))
+        }
+    }
 }
 
 struct Fitted {

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use crate::adapter::catalogue::Folder;
-use crate::adapter::peft::{LoraOuter, LoraSettings, LoraSite, Product, TokenRows, bias_name};
+use crate::adapter::peft::{
+    LoraOuter, LoraSettings, LoraSite, Product, Saved, TokenRows, bias_name,
+};
 use crate::adapter::{AdapterFault, BaseTensor, Fit, Outer, Place, Scales, Site, SiteMap};
 use crate::device::Array;
 use crate::domain::Bias;
@@ -47,18 +49,12 @@ pub fn read(
             return Ok(Extras::default());
         }
     }
+    let adapted = sites.iter().map(|at| at.shape.site).collect();
     let mut reader = Reader {
-        folder,
-        tied: fit.weights.shape().tied,
-        base: { fit.weights.tensors().into_iter() }
-            .filter_map(|(path, tensor)| Some((Place::parse(&path)?, tensor)))
-            .collect(),
-        settings,
+        bias: settings.bias,
         sites,
         outer,
-        wanted,
-        shifts: BTreeMap::new(),
-        extras: Extras::default(),
+        ..Reader::new(folder, fit, (&settings.saved, adapted), wanted)
     };
     reader.modules()?;
     reader.embeddings()?;
@@ -72,6 +68,21 @@ pub fn read(
         extras.shifts.insert(site, by(shift));
     }
     Ok(extras)
+}
+
+/// The whole modules of an adapter that changes these layers in another way.
+pub fn modules(
+    folder: &Folder<'_>,
+    fit: &Fit<'_>,
+    (saved, adapted): (&Saved, HashSet<Site>),
+    wanted: &mut HashSet<String>,
+) -> Result<Extras, AdapterFault> {
+    if saved.modules.is_empty() {
+        return Ok(Extras::default());
+    }
+    let mut reader = Reader::new(folder, fit, (saved, adapted), wanted);
+    reader.modules()?;
+    Ok(reader.extras)
 }
 
 fn by(shift: Vec<f32>) -> Scales {
@@ -89,7 +100,10 @@ struct Reader<'a, 'f> {
     folder: &'a Folder<'f>,
     tied: bool,
     base: BTreeMap<Place, BaseTensor>,
-    settings: &'a LoraSettings,
+    saved: &'a Saved,
+    bias: Bias,
+    /// Layers that are changed in another way.
+    adapted: HashSet<Site>,
     sites: &'a [LoraSite],
     outer: &'a [LoraOuter],
     wanted: &'a mut HashSet<String>,
@@ -97,7 +111,30 @@ struct Reader<'a, 'f> {
     extras: Extras,
 }
 
-impl Reader<'_, '_> {
+impl<'a, 'f> Reader<'a, 'f> {
+    fn new(
+        folder: &'a Folder<'f>,
+        fit: &Fit<'_>,
+        (saved, adapted): (&'a Saved, HashSet<Site>),
+        wanted: &'a mut HashSet<String>,
+    ) -> Self {
+        let tensors = fit.weights.tensors().into_iter();
+        let placed = tensors.filter_map(|(path, tensor)| Some((Place::parse(&path)?, tensor)));
+        Self {
+            folder,
+            tied: fit.weights.shape().tied,
+            base: placed.collect(),
+            saved,
+            bias: Bias::None,
+            adapted,
+            sites: &[],
+            outer: &[],
+            wanted,
+            shifts: BTreeMap::new(),
+            extras: Extras::default(),
+        }
+    }
+
     /// A tensor of these sizes, of one dimension where `flat`.
     fn array(
         &mut self,
@@ -127,7 +164,7 @@ impl Reader<'_, '_> {
     }
 
     fn is_adapted(&self, site: Site) -> bool {
-        self.sites.iter().any(|at| at.shape.site == site)
+        self.adapted.contains(&site)
     }
 
     fn adapts(&self, outer: Outer) -> bool {
@@ -137,7 +174,7 @@ impl Reader<'_, '_> {
     /// `modules_to_save`.
     fn modules(&mut self) -> Result<(), AdapterFault> {
         const KEY: &str = "modules_to_save";
-        let saved = &self.settings.saved;
+        let saved = self.saved;
         if saved.modules.is_empty() {
             return Ok(());
         }
@@ -181,6 +218,13 @@ impl Reader<'_, '_> {
             return Err(AdapterFault::new(KEY, why));
         }
         for (place, dims) in places {
+            if let (Place::Bias(site), Bias::All) = (place, self.bias) {
+                // Copies that PEFT writes and does not read.
+                let path = site.path();
+                let copies = ["modules_to_save", "original_module"];
+                let copies = copies.map(|copy| stored_name(&format!("{path}.{copy}.bias")));
+                self.wanted.extend(copies);
+            }
             let flat = matches!(place, Place::Norm(_) | Place::Bias(_));
             let array = self.array(&stored(&place), dims, flat)?;
             self.extras.values.insert(place, array);
@@ -240,7 +284,7 @@ impl Reader<'_, '_> {
             embedding,
             head,
             tied,
-        } = self.settings.saved.token_rows(self.tied)?;
+        } = self.saved.token_rows(self.tied)?;
         let all = [(Outer::Embedding, embedding), (Outer::Head, head)];
         let all = all
             .into_iter()
@@ -289,7 +333,7 @@ impl Reader<'_, '_> {
                 continue;
             };
             let adapted = self.is_adapted(site);
-            let trains = match self.settings.bias {
+            let trains = match self.bias {
                 Bias::None => false,
                 Bias::All => !self.extras.values.contains_key(place),
                 Bias::LoraOnly => adapted,
@@ -302,7 +346,7 @@ impl Reader<'_, '_> {
             && !trained.iter().any(|(_, name, _)| self.has(name))
         {
             // Older versions of PEFT train the biases of adapted layers and do not save them.
-            if self.settings.bias == Bias::LoraOnly {
+            if self.bias == Bias::LoraOnly {
                 return Ok(());
             }
             let why = format!("asks for all biases, but the file has no {name}");
@@ -321,7 +365,7 @@ impl Reader<'_, '_> {
     /// Biases of B, times the scale of the update.
     fn lora_biases(&mut self) -> Result<(), AdapterFault> {
         const KEY: &str = "lora_bias";
-        if !self.settings.saved.lora_bias {
+        if !self.saved.lora_bias {
             return Ok(());
         }
         if self.adapts(Outer::Embedding) {
