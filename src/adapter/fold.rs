@@ -52,6 +52,11 @@ impl<'a> Fold<'a> {
                     "beside linear layers it changes embeddings, the head or whole modules, which is not folded",
                 );
             }
+            _ if { adapter.resume::<LoraResume>() }
+                .is_some_and(|at| at.settings.saved.lora_bias) =>
+            {
+                return refuse("its updates have biases, for which the base may have no place");
+            }
             "lora" | "dora" | "ia3" => {}
             "bottleneck" => {
                 return refuse(
