@@ -152,6 +152,9 @@ mod tests {
                 "no-shuffle" | "no-pack" | "use-rslora" | "prefix-projection" => {
                     vec![format!("--{flag}")]
                 }
+                "rank-pattern" | "alpha-pattern" => {
+                    vec![format!("--{flag}"), r#"{"q_proj": 4}"#.to_owned()]
+                }
                 "stages" => vec![format!("--{flag}"), r#"[{"steps": 1}]"#.to_owned()],
                 _ => vec![format!("--{flag}"), "1".to_owned()],
             };

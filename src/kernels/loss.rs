@@ -1,5 +1,7 @@
 //! Output head and cross entropy in one operation, a chunk of rows at a time: logits of all rows never exist together.
 
+mod adapted;
+
 use std::sync::Arc;
 
 use super::gemm::{self, View};
@@ -8,6 +10,8 @@ use super::pool;
 use super::quant::Matrix;
 use super::simd::{exp_shifted, max, simd_fn};
 use crate::device::{Array, Result, bail};
+
+pub use adapted::AdaptedHead;
 
 /// Logits held at a time, where that many rows are enough for a good product.
 const CHUNK: usize = 1 << 20;

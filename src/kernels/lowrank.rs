@@ -25,7 +25,7 @@ pub struct Through {
 
 impl Setting {
     /// What the factors see of x: `None` where that is all of it.
-    fn dropped(&self, x: &[f32], width: usize) -> Option<Vec<f32>> {
+    pub(super) fn dropped(&self, x: &[f32], width: usize) -> Option<Vec<f32>> {
         self.dropout.map(|dropout| {
             let mut x = x.to_vec();
             dropout.apply(&mut x, width);
@@ -36,14 +36,14 @@ impl Setting {
 
 /// A or B as a matrix that lies dense in memory.
 #[derive(Clone, Copy)]
-struct Factor<'a> {
+pub(super) struct Factor<'a> {
     values: &'a [f32],
     rows: usize,
     columns: usize,
 }
 
 impl<'a> Factor<'a> {
-    fn of(array: &'a Array) -> Self {
+    pub(super) fn of(array: &'a Array) -> Self {
         Self {
             values: array.values(),
             rows: array.rows(),
@@ -57,7 +57,7 @@ impl<'a> Factor<'a> {
 }
 
 /// low = scale · seen·Aᵀ: [T, r]
-fn shrink(seen: &[f32], a: Factor<'_>, scale: f32) -> Vec<f32> {
+pub(super) fn shrink(seen: &[f32], a: Factor<'_>, scale: f32) -> Vec<f32> {
     let tokens = seen.len() / a.columns.max(1);
     let mut low = vec![0.0; tokens * a.rows];
     gemm::parallel(
@@ -71,7 +71,7 @@ fn shrink(seen: &[f32], a: Factor<'_>, scale: f32) -> Vec<f32> {
 }
 
 /// y += low·Bᵀ
-fn expand(low: &[f32], b: Factor<'_>, y: &mut [f32]) {
+pub(super) fn expand(low: &[f32], b: Factor<'_>, y: &mut [f32]) {
     let tokens = low.len() / b.columns.max(1);
     gemm::parallel(
         View::dense(low, tokens, b.columns),
@@ -83,7 +83,7 @@ fn expand(low: &[f32], b: Factor<'_>, y: &mut [f32]) {
 }
 
 /// Gradients of low [T, r] and B [out, r] for dy [T, out].
-fn expand_back(dy: &[f32], low: &[f32], b: Factor<'_>) -> (Vec<f32>, Vec<f32>) {
+pub(super) fn expand_back(dy: &[f32], low: &[f32], b: Factor<'_>) -> (Vec<f32>, Vec<f32>) {
     let tokens = low.len() / b.columns.max(1);
     let dy = View::dense(dy, tokens, b.rows);
     let mut dlow = vec![0.0; tokens * b.columns];
@@ -100,7 +100,7 @@ fn expand_back(dy: &[f32], low: &[f32], b: Factor<'_>) -> (Vec<f32>, Vec<f32>) {
 }
 
 /// Gradient of A [r, in].
-fn shrink_back(dlow: &[f32], seen: &[f32], a: Factor<'_>, scale: f32) -> Vec<f32> {
+pub(super) fn shrink_back(dlow: &[f32], seen: &[f32], a: Factor<'_>, scale: f32) -> Vec<f32> {
     let tokens = dlow.len() / a.rows.max(1);
     let mut da = vec![0.0; a.rows * a.columns];
     let dlow = View::dense(dlow, tokens, a.rows).transposed();
@@ -115,7 +115,7 @@ fn shrink_back(dlow: &[f32], seen: &[f32], a: Factor<'_>, scale: f32) -> Vec<f32
 }
 
 /// Adds the gradient that reaches x by way of the factors to `dx` [T, in].
-fn input_back(dlow: &[f32], a: Factor<'_>, setting: &Setting, dx: &mut [f32]) {
+pub(super) fn input_back(dlow: &[f32], a: Factor<'_>, setting: &Setting, dx: &mut [f32]) {
     let tokens = dlow.len() / a.rows.max(1);
     let dlow = View::dense(dlow, tokens, a.rows);
     match &setting.dropout {

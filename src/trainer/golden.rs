@@ -1,6 +1,7 @@
 //! Training runs against PEFT and torch's AdamW (`tests/golden/training`), from the same first A and B.
 
 mod dense;
+mod low_rank;
 mod virtual_tokens;
 
 use std::collections::BTreeMap;
@@ -108,7 +109,7 @@ fn expected(of: &str) -> Expected {
 }
 
 /// Folders under `training/`, each with its base.
-const RUNS: [(&str, &str); 10] = [
+const RUNS: [(&str, &str); 16] = [
     ("", "llama"),
     ("dora", "llama"),
     ("qwen2-dora", "qwen2"),
@@ -119,6 +120,12 @@ const RUNS: [(&str, &str); 10] = [
     ("virtual/qwen2-prefix", "qwen2"),
     ("virtual/prompt", "llama"),
     ("virtual/prompt-text", "qwen2"),
+    ("patterns", "llama"),
+    ("outer", "llama"),
+    ("dora-outer", "llama"),
+    ("qwen2-bias", "qwen2"),
+    ("qwen2-bias-lora-only", "qwen2"),
+    ("qwen2-dora-bias", "qwen2"),
 ];
 
 fn base(name: &str) -> Base {

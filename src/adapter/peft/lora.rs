@@ -126,6 +126,33 @@ impl LoraSettings {
         sites.collect()
     }
 
+    /// A rank or alpha that none of these modules takes: its key and its pattern.
+    pub fn unused_pattern(
+        &self,
+        paths: &[String],
+    ) -> Result<Option<(&'static str, &str)>, AdapterFault> {
+        let ranks = self
+            .rank_pattern
+            .iter()
+            .map(|(pattern, _)| ("rank_pattern", pattern));
+        let alphas = self
+            .alpha_pattern
+            .iter()
+            .map(|(pattern, _)| ("alpha_pattern", pattern));
+        for (key, pattern) in ranks.chain(alphas) {
+            let rule = [(pattern.clone(), ())];
+            let rule = Patterns::new(key, &rule)?;
+            let mut used = false;
+            for path in paths {
+                used |= rule.get(path)?.is_some();
+            }
+            if !used {
+                return Ok(Some((key, pattern)));
+            }
+        }
+        Ok(None)
+    }
+
     /// The embedding and the head of a base where this configuration adapts them.
     pub fn outer(&self, base: BaseShape) -> Result<Vec<LoraOuter>, AdapterFault> {
         let sizes = Sizes::of(self)?;

@@ -2,7 +2,7 @@
 //! without a row, does not compile.
 
 use crate::domain::settings::{self, Named, each_setting};
-use crate::domain::{Reason, Recipe, Stages, Targets, Wishes};
+use crate::domain::{Patterns, Reason, Recipe, Stages, Targets, Wishes};
 use crate::pb;
 
 macro_rules! make {
@@ -91,6 +91,16 @@ impl FieldOf<Stages> for Option<String> {
 
     fn write(value: Option<Stages>, _: &str) -> Self {
         value.map(|stages| stages.text().to_owned())
+    }
+}
+
+impl FieldOf<Patterns> for Option<String> {
+    fn read(self, _: &str) -> Result<Option<Patterns>, Reason> {
+        Ok(self.map(|text| Patterns::from_text(&text)))
+    }
+
+    fn write(value: Option<Patterns>, _: &str) -> Self {
+        value.map(|patterns| patterns.text().to_owned())
     }
 }
 

@@ -4,6 +4,7 @@
 //! gRPC, its range and default, its help. What a row cannot say (settings that limit each other, what a parent adapter
 //! dictates, what a model can read) is the trainer's.
 
+mod patterns;
 mod recipe;
 mod stages;
 mod table;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 
 use super::{Range, Reason};
 
+pub use patterns::Patterns;
 pub use recipe::{Recipe, TABLE, Wishes};
 pub use stages::{Layers, Stage, Stages};
 pub(crate) use table::each_setting;
@@ -73,6 +75,10 @@ pub enum Kind {
     Modules,
     /// A list of stages, as JSON.
     Stages,
+    /// Whole numbers for names or patterns, as a JSON object.
+    Ranks,
+    /// Numbers above 0 for them.
+    Alphas,
 }
 
 /// A value of a setting, to be checked or shown.
@@ -133,6 +139,11 @@ impl Setting {
             Kind::Choice(_) | Kind::Text => json!(text),
             Kind::Modules => json!(Targets::from_text(text)),
             Kind::Stages => json!(Stages::parse(text)?),
+            Kind::Ranks | Kind::Alphas => {
+                let patterns = Patterns::from_text(text);
+                self.kind.check(Said::Text(patterns.text()))?;
+                json!(patterns)
+            }
         })
     }
 
@@ -187,6 +198,8 @@ impl Kind {
                 }
             }
             (Self::Stages, Said::Text(text)) => Stages::parse(text).map(drop),
+            (Self::Ranks, Said::Text(text)) => Patterns::from_text(text).ranks().map(drop),
+            (Self::Alphas, Said::Text(text)) => Patterns::from_text(text).alphas().map(drop),
             (Self::Modules, Said::List([])) => Err("names no module".to_owned()),
             _ => Ok(()),
         }
@@ -207,6 +220,8 @@ impl fmt::Display for Kind {
             Self::Text => f.write_str("a text"),
             Self::Modules => f.write_str("names, a regular expression, or `all-linear`"),
             Self::Stages => f.write_str("a list of stages, as JSON"),
+            Self::Ranks => f.write_str("a JSON object of names and whole numbers"),
+            Self::Alphas => f.write_str("a JSON object of names and numbers"),
         }
     }
 }

@@ -4,12 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use self::Unsaid::{Is, Made};
 use super::Kind::{
-    Choice, Flag, Interval, Modules, Number, Off, ShareOrCount, Stages as StageList, Text, Whole,
+    Alphas, Choice, Flag, Interval, Modules, Number, Off, Ranks, ShareOrCount, Stages as StageList,
+    Text, Whole,
 };
+use super::patterns::Patterns;
 use super::stages::Stages;
 use super::table::each_setting;
 use super::values::{
-    Checkpointing, Method, Named, NonLinearity, Placement, PromptInit, Schedule, Targets,
+    Bias, Checkpointing, Method, Named, NonLinearity, Placement, PromptInit, Schedule, Targets,
 };
 use super::{Group, Kind, Said, Setting};
 use crate::domain::{Range, Reason};
@@ -321,6 +323,8 @@ values! {
     f64, number => Said::Number(*number);
     String, text => Said::Text(text);
     Stages, stages => Said::Text(stages.text());
+    Patterns, patterns => Said::Text(patterns.text());
+    Bias, choice => Said::Text(choice.name());
     Method, choice => Said::Text(choice.name());
     Schedule, choice => Said::Text(choice.name());
     PromptInit, choice => Said::Text(choice.name());

@@ -23,6 +23,9 @@ LowRank {
     use_rslora          as use_rslora:    bool,           Flag,                              Is(false),                                      LOW_RANK, "Scale the update by alpha / sqrt(rank) instead";
     lora_plus_ratio     as lora_plus_ratio: f64,          ABOVE_ZERO,                        Is(1.0),                                        LOW_RANK, "Learning rate of B over that of A (LoRA+)";
     dropout             as dropout:       f64,            BELOW_ONE,                         Is(0.0),                                        LOW_RANK, "Probability of dropping an input of the update";
+    bias                as bias:          Bias,           Choice(Bias::NAMES),               Is(Bias::None),                                 LOW_RANK, "Which of the base's biases learn with it";
+    rank_pattern        as rank_pattern:  Patterns,       Ranks,                             Is(Patterns::default()),                        LOW_RANK, "Ranks of modules that differ: a JSON object of names or regular expressions; the first that matches counts";
+    alpha_pattern       as alpha_pattern: Patterns,       Alphas,                            Is(Patterns::default()),                        LOW_RANK, "Alphas of modules that differ, alike";
     targets             as targets:       Targets,        Modules,                           Made("all-linear; k, v and down for ia3", targets), ON_LINEARS, "Modules to adapt: a list of names, a regular expression over whole paths, or all-linear";
 }
 Bottleneck {

@@ -15,13 +15,17 @@ pub struct Masks {
 
 impl Masks {
     pub fn at(&self, site: Site) -> Dropout {
+        self.drawn(site.layer as u64, site.module as u64)
+    }
+
+    /// Of the head's update.
+    pub fn at_head(self) -> Dropout {
+        self.drawn(u64::MAX, 0)
+    }
+
+    fn drawn(&self, layer: u64, module: u64) -> Dropout {
         use rand_chacha::rand_core::RngCore;
-        let place = [
-            self.step,
-            self.forward,
-            site.layer as u64,
-            site.module as u64,
-        ];
+        let place = [self.step, self.forward, layer, module];
         let mut key = [0; 32];
         rng::stream(self.seed, Purpose::Dropout, &place).fill_bytes(&mut key);
         Dropout {

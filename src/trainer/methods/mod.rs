@@ -188,9 +188,14 @@ fn not_resumed(parent: &Adapter) -> Reason {
 
 /// A fault of a folder's key, as one of the setting that it was made from.
 fn as_wish(AdapterFault { field, why }: AdapterFault) -> Reason {
-    match field.as_str() {
-        "target_modules" => Reason::field("targets", why),
+    match field.split_once('.') {
+        _ if field == "target_modules" => Reason::field("targets", why),
         // The inner configuration of AdapterHub's layout.
-        name => Reason::field(name.strip_prefix("config.").unwrap_or(name), why),
+        Some(("config", name)) => Reason::field(name, why),
+        // One entry of a setting's.
+        Some((name, entry)) if domain::settings::find(name).is_some() => {
+            Reason::field(name, format!("`{entry}`: {why}"))
+        }
+        _ => Reason::field(field, why),
     }
 }

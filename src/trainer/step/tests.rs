@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::*;
 use crate::adapter::peft;
 use crate::adapter::{Fit, Precision, Routed, Unadapted, virtual_tokens};
-use crate::domain::{Method, Named, Stages, Targets, Wishes};
+use crate::domain::{Bias, Method, Named, Patterns, Stages, Targets, Wishes};
 use crate::kernels::op::Run;
 use crate::kernels::quant::Format;
 use crate::model::{Base, KvKind, Origin, Pack, Quant};
@@ -15,7 +15,12 @@ use crate::trainer::methods;
 use crate::trainer::recipe::resolve;
 
 fn base(quant: Quant) -> Base {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models/llama");
+    named("llama", quant)
+}
+
+fn named(model: &str, quant: Quant) -> Base {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/models");
+    let folder = models.join(model);
     Base::open(&Origin::Folder(folder), Some(quant), KvKind::Auto).unwrap()
 }
 
@@ -29,13 +34,14 @@ fn fit(base: &Base, precision: Precision) -> Fit<'_> {
     }
 }
 
-/// One of each method, as fresh jobs begin with them.
+/// One of each method, as fresh jobs begin with them, and those with more to learn with all of it.
 fn fresh(base: &Base) -> Vec<(Method, Box<dyn Trainable>)> {
     let methods = Method::NAMES.iter().filter_map(|name| Method::named(name));
     let methods = methods.map(|method| (method, false));
     methods
-        .chain([(Method::Prefix, true)])
-        .map(|(method, is_projected)| {
+        .chain([Method::Prefix, Method::Lora, Method::Dora].map(|method| (method, true)))
+        .map(|(method, everything)| {
+            let is_projected = everything && method == Method::Prefix;
             let mut wishes = Wishes {
                 method: Some(method),
                 seed: Some(1),
@@ -44,6 +50,12 @@ fn fresh(base: &Base) -> Vec<(Method, Box<dyn Trainable>)> {
                 ..Wishes::default()
             };
             match method {
+                Method::Lora | Method::Dora if everything => {
+                    let targets = "q_proj,down_proj,embed_tokens,lm_head";
+                    wishes.targets = Some(Targets::from_text(targets));
+                    wishes.bias = Some(Bias::All);
+                    wishes.rank_pattern = Some(Patterns::from_text(r#"{"lm_head": 3}"#));
+                }
                 Method::Modules => {
                     let modules = "attention,norms,embeddings,down_proj";
                     wishes.train_modules = Some(Targets::from_text(modules));
@@ -101,8 +113,13 @@ fn pack(adapters: &dyn Adapt) -> (Pack, Vec<u32>) {
 
 #[test]
 fn every_trainable_tensor_gets_a_gradient_and_nothing_else_does() {
-    for quant in [Quant::To(Format::F32), Quant::To(Format::Q8_0)] {
-        let base = base(quant);
+    for (model, quant) in [
+        ("llama", Quant::To(Format::F32)),
+        ("llama", Quant::To(Format::Q8_0)),
+        // With biases.
+        ("qwen2", Quant::To(Format::F32)),
+    ] {
+        let base = named(model, quant);
         for (method, trainable) in moved(&base) {
             for recomputes in [false, true] {
                 let mut gradients = gradients(&base, &*trainable, recomputes);
@@ -149,10 +166,15 @@ fn gradients(
 
 #[test]
 fn a_gradient_is_the_slope_of_the_loss() {
-    let base = base(Quant::To(Format::F32));
-    for (method, trainable) in moved(&base) {
+    for model in ["llama", "qwen2"] {
+        slopes_of(&named(model, Quant::To(Format::F32)));
+    }
+}
+
+fn slopes_of(base: &Base) {
+    for (method, trainable) in moved(base) {
         let (pack, targets) = pack(&*trainable.learning(None));
-        let gradients = gradients(&base, &*trainable, false);
+        let gradients = gradients(base, &*trainable, false);
         let loss = || -> f64 {
             let (run, learning) = (Run::host(), trainable.learning(None));
             let hidden = base.model.learn(run, &pack, &*learning).unwrap();

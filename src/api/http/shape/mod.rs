@@ -174,6 +174,13 @@ impl Kind {
                     max: 1024,
                 },
             ]),
+            settings::Kind::Ranks | settings::Kind::Alphas => Self::Either(&[
+                TEXT,
+                Self::Map {
+                    of: &Self::Any,
+                    max: 1024,
+                },
+            ]),
             settings::Kind::Modules => Self::Either(&[
                 NAME,
                 Self::List {
