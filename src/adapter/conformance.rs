@@ -15,7 +15,7 @@ use crate::adapter::testing::{
     BASE_DIGEST, bottleneck_specimen, dense_specimen, dora_specimen, fit, ia3_specimen,
     outer_specimen, prefix_specimen, prompt_specimen, saved_specimen, sites, specimen,
 };
-use crate::adapter::{Adapter, AdapterFault, BaseWeights, packed};
+use crate::adapter::{Adapter, AdapterFault, packed};
 use crate::domain::Placement;
 
 const LAYERS: usize = 2;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::{LAYERS, accepted, specimens};
 use crate::adapter::peft::Files;
 use crate::adapter::testing::{Weights, bottleneck_specimen, sites, specimen};
-use crate::adapter::{Adapt, Adapter, BaseNorm, NormAt, Outer, Part, Routed, Sublayer, Uniform};
+use crate::adapter::{
+    Adapt, Adapter, BaseNorm, BaseWeights, NormAt, Outer, Part, Routed, Sublayer, Uniform,
+};
 use crate::device::Array;
 use crate::domain::Placement;
 use crate::kernels::op::{Run, Value as Passed};

@@ -59,6 +59,7 @@ fn finish(
         train: &plan.train,
         held_out: &plan.held_out,
         checkpoints: saved,
+        reference: &Unadapted,
         fit: fit(base),
     };
     match train(&spec, plan.method.start(&base.model).unwrap(), watch) {
