@@ -367,9 +367,12 @@ async fn export(client: &Client, name: &str, dir: &Path, output: Output) -> Resu
     tar::Archive::new(bytes.as_slice()).unpack(dir)?;
     let done = json!({"id": name, "path": dir});
     output.show(&done, |_| format!("{name} is in {}", dir.display()))?;
-    match output.is_json() {
-        true => Ok(()),
-        false => line("PEFT loads it with PeftModel.from_pretrained(model, that folder)"),
+    match (output.is_json(), dir.join(HUB_WEIGHTS).is_file()) {
+        (true, _) => Ok(()),
+        (false, true) => line(
+            "AdapterHub's library loads it with model.load_adapter(that folder, use_safetensors=True)",
+        ),
+        (false, false) => line("PEFT loads it with PeftModel.from_pretrained(model, that folder)"),
     }
 }
 

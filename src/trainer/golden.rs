@@ -1,4 +1,5 @@
-//! Training runs against PEFT and torch's AdamW (`tests/golden/training`), from the same first A and B.
+//! Training runs against PEFT or AdapterHub's library, and torch's AdamW (`tests/golden/training`), from the same first
+//! weights.
 
 mod dense;
 mod low_rank;
@@ -109,12 +110,14 @@ fn expected(of: &str) -> Expected {
 }
 
 /// Folders under `training/`, each with its base.
-const RUNS: [(&str, &str); 16] = [
+const RUNS: [(&str, &str); 18] = [
     ("", "llama"),
     ("dora", "llama"),
     ("qwen2-dora", "qwen2"),
     ("ia3", "llama"),
     ("qwen2-ia3", "qwen2"),
+    ("bottleneck", "llama"),
+    ("qwen2-bottleneck", "qwen2"),
     ("virtual/prefix", "llama"),
     ("virtual/prefix-projection", "llama"),
     ("virtual/qwen2-prefix", "qwen2"),
@@ -153,11 +156,11 @@ fn adapter(base: &Base, files: &peft::Files) -> Adapter {
 
 fn folder(path: &str) -> peft::Files {
     let read = |name: &str| std::fs::read(golden(path).join(name));
-    let needed = [peft::CONFIG_FILE, peft::WEIGHTS_FILE];
-    let needed = needed.map(|name| (name.to_owned(), read(name).unwrap().into()));
-    let encoder = read(peft::ENCODER_FILE).ok();
-    let encoder = encoder.map(|bytes| (peft::ENCODER_FILE.to_owned(), bytes.into()));
-    needed.into_iter().chain(encoder).collect()
+    let config = read(peft::CONFIG_FILE).unwrap();
+    let others = peft::WEIGHTS_FILES.into_iter().chain([peft::ENCODER_FILE]);
+    let others = others.filter_map(|name| Some((name.to_owned(), read(name).ok()?.into())));
+    let config = (peft::CONFIG_FILE.to_owned(), config.into());
+    std::iter::once(config).chain(others).collect()
 }
 
 #[derive(Default)]
@@ -214,7 +217,7 @@ fn near(found: f64, wanted: f64, share: f64) -> bool {
 }
 
 #[test]
-fn every_step_of_every_run_is_that_of_peft_and_torch() {
+fn every_step_of_every_run_is_that_of_its_library_and_torch() {
     for (of, base) in RUNS {
         every_step(of, &self::base(base));
     }
@@ -254,13 +257,13 @@ fn packing_and_accumulation_leave_the_losses_where_they_are() {
 }
 
 #[test]
-fn the_trained_adapter_answers_as_the_one_peft_trained() {
+fn the_trained_adapter_answers_as_the_one_its_library_trained() {
     for (of, base) in RUNS {
-        answers_as_pefts(of, &self::base(base));
+        answers_alike(of, &self::base(base));
     }
 }
 
-fn answers_as_pefts(of: &str, base: &Base) {
+fn answers_alike(of: &str, base: &Base) {
     let expected = expected(of);
     let file = golden("training").join(of).join("expected.safetensors");
     let file = std::fs::read(file).unwrap();

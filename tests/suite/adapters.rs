@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use adapterd::adapter::peft::{self, CONFIG_FILE, Files, WEIGHTS_FILE};
+use adapterd::adapter::peft::{self, CONFIG_FILE, Files, WEIGHTS_FILE, WEIGHTS_FILES};
 use adapterd::adapter::{Adapter, AdapterFault, Fit, Module, Precision, Site, SiteShape};
 use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, Quant};
@@ -51,7 +51,12 @@ pub fn files(folder: &str) -> Files {
         let bytes = std::fs::read(folder.join(name)).unwrap();
         (name.to_owned(), bytes.into())
     };
-    [CONFIG_FILE, WEIGHTS_FILE].map(read).into()
+    let weights = WEIGHTS_FILES.into_iter();
+    let weights = weights.filter(|name| folder.join(name).exists());
+    std::iter::once(CONFIG_FILE)
+        .chain(weights)
+        .map(read)
+        .collect()
 }
 
 fn base(model: &str) -> Base {

@@ -109,7 +109,7 @@ fn assert_answers(name: &str, model: &Model, adapter: &str) {
     }
 }
 
-const OF_LLAMA: [&str; 18] = [
+const OF_LLAMA: [&str; 22] = [
     "llama-plain",
     "llama-all-linear",
     "llama-regex",
@@ -128,6 +128,10 @@ const OF_LLAMA: [&str; 18] = [
     "llama-tokens",
     "llama-prefix",
     "llama-prompt",
+    "llama-bottleneck-double",
+    "llama-bottleneck-sequential",
+    "llama-bottleneck-parallel",
+    "llama-bottleneck-other",
 ];
 
 const OF_QWEN3: [&str; 6] = [
@@ -179,7 +183,7 @@ fn adapters_of_embeddings_heads_and_whole_modules_answer_in_a_crowd_bit_for_bit_
 }
 
 #[test]
-fn every_adapter_answers_as_peft_does() {
+fn every_adapter_answers_as_the_library_that_saved_it() {
     let llama = folder("llama", Quant::To(Format::F32), KvKind::Auto);
     for adapter in OF_LLAMA {
         assert_answers("llama", &llama, adapter);
@@ -196,6 +200,8 @@ fn every_adapter_answers_as_peft_does() {
         "qwen2-dora-bias",
         "qwen2-prefix",
         "qwen2-prompt-text",
+        "qwen2-bottleneck-sequential",
+        "qwen2-bottleneck-parallel",
     ] {
         assert_answers("qwen2", &qwen2, adapter);
     }

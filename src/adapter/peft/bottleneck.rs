@@ -1,19 +1,23 @@
 //! Folders of bottleneck adapters as AdapterHub's library (`adapters`) writes them: what their configuration says, and how
 //! they are written.
 
-use std::collections::{BTreeMap, HashMap};
+#[cfg(test)]
+mod tests;
+mod write;
 
-use safetensors::tensor::{Dtype, TensorView};
-use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+use serde_json::Value;
 
 use super::config::{self, ConfigFile};
 use super::lora::is_neutral;
-use super::{CONFIG_FILE, Files, HUB_WEIGHTS_FILE};
 use crate::adapter::points::{Part, Reads, Sublayer};
 use crate::adapter::{AdapterFault, BaseShape};
-use crate::device::{Array, Error, Result};
+use crate::device::Array;
 use crate::domain::Placement;
 use crate::kernels::nonlinear::Activation;
+
+pub use write::{Bottlenecks, HUB_NAME, HUB_PREFIX};
 
 /// The key that holds what the library calls an adapter's configuration.
 const INNER: &str = "config";
@@ -186,7 +190,7 @@ impl BottleneckSettings {
     }
 
     /// What a folder says, and the name its tensors carry.
-    pub fn parse(file: &ConfigFile) -> std::result::Result<(Self, String), AdapterFault> {
+    pub fn parse(file: &ConfigFile) -> Result<(Self, String), AdapterFault> {
         for (key, value) in file.keys() {
             if !OUTER.contains(&key.as_str()) && !is_neutral(value) {
                 let why = "is not supported and could change the result";
@@ -210,7 +214,7 @@ impl BottleneckSettings {
     }
 
     /// `legacy`: names of non-linearities are those of before the library's version 3.
-    fn of_inner(inner: &ConfigFile, legacy: bool) -> std::result::Result<Self, AdapterFault> {
+    fn of_inner(inner: &ConfigFile, legacy: bool) -> Result<Self, AdapterFault> {
         let refuse = |key: &str, why: &str| Err(AdapterFault::new(key, why));
         if let Some(architecture) = inner.text("architecture")? {
             let why = format!("is `{architecture}`; of this layout only bottlenecks are served");
@@ -283,7 +287,7 @@ impl BottleneckSettings {
             Some(Value::Array(layers)) => {
                 let layers = layers.iter();
                 let layers = layers.map(|layer| config::count("leave_out", layer));
-                layers.collect::<std::result::Result<_, _>>()?
+                layers.collect::<Result<_, _>>()?
             }
             Some(_) => return refuse("leave_out", "is not a list of layers"),
         };
@@ -300,10 +304,7 @@ impl BottleneckSettings {
     }
 
     /// Where a base has bottlenecks, in the order of a forward, and how wide each is.
-    pub fn places(
-        &self,
-        base: BaseShape,
-    ) -> std::result::Result<Vec<(Sublayer, usize)>, AdapterFault> {
+    pub fn places(&self, base: BaseShape) -> Result<Vec<(Sublayer, usize)>, AdapterFault> {
         let key = |key: &str| format!("{INNER}.{key}");
         if let Some(layer) = self.leave_out.iter().find(|layer| **layer >= base.layers) {
             let why = format!("names layer {layer}; the base has {}", base.layers);
@@ -337,9 +338,7 @@ impl BottleneckSettings {
 const MOST_SCALE: f64 = 1e4;
 
 /// One factor, or one for each layer with a default.
-fn reductions(
-    inner: &ConfigFile,
-) -> std::result::Result<(f64, BTreeMap<usize, f64>), AdapterFault> {
+fn reductions(inner: &ConfigFile) -> Result<(f64, BTreeMap<usize, f64>), AdapterFault> {
     const KEY: &str = "reduction_factor";
     let fault = |why: String| AdapterFault::new(KEY, why);
     let positive = |value: &Value| {
@@ -371,7 +370,7 @@ fn reductions(
     }
 }
 
-fn activation(inner: &ConfigFile, legacy: bool) -> std::result::Result<Activation, AdapterFault> {
+fn activation(inner: &ConfigFile, legacy: bool) -> Result<Activation, AdapterFault> {
     const KEY: &str = "non_linearity";
     let Some(name) = inner.text(KEY)? else {
         return Err(AdapterFault::new(KEY, "is missing"));
@@ -386,116 +385,5 @@ fn activation(inner: &ConfigFile, legacy: bool) -> std::result::Result<Activatio
             let why = format!("`{name}` is not supported; relu, gelu, gelu_new, silu and tanh are");
             Err(AdapterFault::new(KEY, why))
         }
-    }
-}
-
-fn name_of(activation: Activation) -> &'static str {
-    match activation {
-        Activation::Relu => "relu",
-        Activation::Gelu => "gelu",
-        Activation::GeluTanh => "gelu_new",
-        Activation::Silu => "swish",
-        Activation::Tanh => "tanh",
-    }
-}
-
-/// What is written.
-pub struct Bottlenecks<'a> {
-    pub settings: &'a BottleneckSettings,
-    pub base_name: &'a str,
-    pub hidden: usize,
-    /// In f32.
-    pub weights: &'a BTreeMap<Sublayer, BottleneckWeights<Array>>,
-}
-
-/// What adapters are called in their own files; the library's `load_as` gives another name.
-pub const HUB_NAME: &str = "adapter";
-
-/// Before the layers, in the files of a causal language model.
-pub const HUB_PREFIX: &str = "model.";
-
-impl Bottlenecks<'_> {
-    /// `adapter_config.json` and `adapter.safetensors`. The same values give the same bytes.
-    pub fn files(&self) -> Result<Files> {
-        let config = serde_json::to_vec_pretty(&self.config()).map_err(Error::of)?;
-        let mut stored = Vec::with_capacity(4 * self.weights.len());
-        for (at, weights) in self.weights {
-            let names = bottleneck_names(HUB_PREFIX, *at, HUB_NAME);
-            for (number, (name, array)) in names.into_iter().zip(weights.each()).enumerate() {
-                let dims = match number % 2 {
-                    0 => vec![array.rows(), array.width()],
-                    _ => vec![array.len()],
-                };
-                let values = array.values().iter();
-                let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
-                stored.push((name, dims, bytes));
-            }
-        }
-        let mut views = Vec::with_capacity(stored.len());
-        for (name, dims, bytes) in &stored {
-            let view = TensorView::new(Dtype::F32, dims.clone(), bytes).map_err(Error::of)?;
-            views.push((name, view));
-        }
-        let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        let weights = safetensors::serialize(views, Some(format)).map_err(Error::of)?;
-        Ok([
-            (CONFIG_FILE.to_owned(), config.into()),
-            (HUB_WEIGHTS_FILE.to_owned(), weights.into()),
-        ]
-        .into())
-    }
-
-    /// The keys of the library's `BnConfig`, and those around them.
-    fn config(&self) -> Value {
-        let BottleneckSettings {
-            after_attention,
-            after_feed_forward,
-            reads,
-            reduction,
-            reductions,
-            activation,
-            scale,
-            leave_out,
-        } = self.settings;
-        let reduction_factor = match reductions.is_empty() {
-            true => json!(reduction),
-            false => {
-                let each = reductions.iter();
-                let each = each.map(|(layer, factor)| (layer.to_string(), json!(factor)));
-                let default = ("default".to_owned(), json!(reduction));
-                Value::Object(each.chain([default]).collect::<Map<_, _>>())
-            }
-        };
-        json!({
-            "config": {
-                "adapter_residual_before_ln": false,
-                "cross_adapter": false,
-                "dropout": 0.0,
-                "init_weights": if *reads == Reads::Stream { "mam_adapter" } else { "bert" },
-                "inv_adapter": null,
-                "inv_adapter_reduction_factor": null,
-                "is_parallel": *reads == Reads::Stream,
-                "leave_out": leave_out,
-                "ln_after": false,
-                "ln_before": false,
-                "mh_adapter": after_attention,
-                "non_linearity": name_of(*activation),
-                "original_ln_after": true,
-                "original_ln_before": *reads == Reads::Sum,
-                "output_adapter": after_feed_forward,
-                "phm_layer": false,
-                "reduction_factor": reduction_factor,
-                "residual_before_ln": true,
-                // A whole number would be none of the library's kinds of scaling.
-                "scaling": scale,
-                "use_gating": false,
-            },
-            "hidden_size": self.hidden,
-            "model_class": null,
-            "model_name": self.base_name,
-            "model_type": null,
-            "name": HUB_NAME,
-            "version": "adapters.1.3.0",
-        })
     }
 }
