@@ -52,7 +52,7 @@ pub enum Ending {
 
 pub struct Finished {
     pub trainable: Box<dyn Trainable>,
-    pub progress: Progress,
+    pub progress: Box<Progress>,
 }
 
 /// Trains `trainable` to the end of the spec, going on from the newest checkpoint where there is one.
@@ -114,7 +114,7 @@ pub fn run(
     }
     Ok(Ending::Finished(Finished {
         trainable: run.state.trainable,
-        progress: run.progress,
+        progress: run.progress.into(),
     }))
 }
 

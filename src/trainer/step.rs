@@ -163,13 +163,16 @@ impl TrainState {
     }
 }
 
+/// Takes the losses of a forward's tokens.
+type Judge<'j> = dyn Fn(&[f32]) -> Judged + 'j;
+
 /// What one forward's losses add up to; the gradients of that, times `share`, are added to `sums`.
 fn learn<'a>(
     learner: &'a dyn Learner,
     forward: &Forward,
     adapters: &'a dyn Adapt,
     tape: Tape<'a>,
-    (share, judge): (f64, &dyn Fn(&[f32]) -> Judged),
+    (share, judge): (f64, &Judge<'_>),
     sums: &mut HashMap<ParameterId, Array>,
 ) -> Result<Judged, Error> {
     let losses = objective::token_losses(learner, tape.run(), forward, adapters)?;

@@ -155,14 +155,8 @@ fn a_job_goes_on_from_an_adapter_as_it_is_and_does_not_contradict_it() {
                 },
             ),
         ] {
-            assert_eq!(
-                settled(asked)
-                    .unwrap_err()
-                    .to_string()
-                    .contains("contradicts"),
-                true,
-                "{field}"
-            );
+            let why = settled(asked).unwrap_err().to_string();
+            assert!(why.contains("contradicts"), "{field}: {why}");
         }
         // Said again in other words, it is no contradiction.
         let again = Patterns::from_text(r#"{ "embed_tokens" : 2.0 }"#);

@@ -2,10 +2,12 @@
 //! them; and DoRA, which learns the lengths of their rows as well.
 
 mod forward;
+mod initial;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use self::initial::{continued, fresh, normal, uniform};
 use super::{Fitting, Masks, Method, Trainable, as_wish, not_resumed};
 use crate::adapter::peft::{
     self, Beside, Files, LoraOuter, LoraResume, LoraSettings, LoraSite, OuterFactors, Selection,
@@ -309,43 +311,6 @@ impl Lora {
             (true, None, Outer::Embedding) => Some(column_norms(weight, (&a, &b), scale)?),
         };
         Ok(Part::new(a, b, magnitude, at.scale))
-    }
-}
-
-/// A uniform in ±1/√inputs (Kaiming's rule with a = √5, PEFT's default), B zero.
-fn fresh(LoraSite { shape, rank, .. }: &LoraSite, seed: u64) -> Result<(Array, Array)> {
-    let at = [shape.site.layer as u64, shape.site.module as u64];
-    let mut words = rng::stream(seed, Purpose::Init, &at);
-    let a = uniform((*rank, shape.inputs), &mut words)?;
-    Ok((a, Array::zeros((shape.outputs, *rank))))
-}
-
-fn uniform(
-    dims: (usize, usize),
-    words: &mut impl rand_chacha::rand_core::RngCore,
-) -> Result<Array> {
-    let bound = 1.0 / (dims.1 as f32).sqrt();
-    let values = (0..dims.0 * dims.1).map(|_| bound * (2.0 * rng::unit(words) - 1.0));
-    Array::new(values.collect(), dims)
-}
-
-/// Standard normal, by Box and Muller.
-fn normal(dims: (usize, usize), words: &mut impl rand_chacha::rand_core::RngCore) -> Result<Array> {
-    let values = (0..dims.0 * dims.1).map(|_| {
-        let (radius, angle) = (1.0 - rng::unit(words), rng::unit(words));
-        (-2.0 * radius.ln()).sqrt() * (std::f32::consts::TAU * angle).cos()
-    });
-    Array::new(values.collect(), dims)
-}
-
-/// The parent's factors.
-fn continued(parent: &Adapter, site: &LoraSite) -> Result<(Array, Array)> {
-    match parent.lora_site(site.shape.site) {
-        Some((a, b, _)) => Ok((a, b)),
-        None => bail!(
-            "the adapter to continue from has no factors for {}",
-            site.shape.site.path()
-        ),
     }
 }
 

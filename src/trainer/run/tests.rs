@@ -123,7 +123,7 @@ fn finished(ending: Result<Ending, Fault>) -> (Vec<Vec<u32>>, Progress) {
                     .iter()
                     .map(|values| values.iter().map(|v| v.to_bits()).collect())
                     .collect(),
-                progress,
+                *progress,
             )
         }
         Ok(Ending::Interrupted) => panic!("interrupted"),
