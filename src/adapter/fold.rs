@@ -47,7 +47,7 @@ impl<'a> Fold<'a> {
         };
         match kind {
             "dense" => {}
-            "lora" | "dora" | "ia3" if adapter.change().is_some() && !has_only_biases(adapter) => {
+            "lora" | "dora" | "ia3" if adapter.change().is_some() => {
                 return refuse(
                     "beside linear layers it changes embeddings, the head or whole modules, which is not folded",
                 );
@@ -111,12 +111,6 @@ impl<'a> Fold<'a> {
             lengths,
         })
     }
-}
-
-/// Whether all that a LoRA does beside its updates is to replace biases that the base has.
-fn has_only_biases(adapter: &Adapter) -> bool {
-    let resume = adapter.resume::<LoraResume>();
-    resume.is_some_and(|resume| resume.outer.is_empty() && resume.settings.saved.is_nothing())
 }
 
 impl Folded {

@@ -261,6 +261,10 @@ fn merge(
     };
     let made = Base::open(&made, quant, kv).map_err(Failure::failed)?;
     let after = scores(&made, None, &rows)?;
+    if !before.iter().chain(&after).all(|score| score.is_finite()) {
+        let why = "log-probabilities of the compared rows are not finite: nothing is written";
+        return Err(Failure::failed(why));
+    }
     aside.keep(&ask.out)?;
     Ok(report(
         ask,

@@ -106,6 +106,12 @@ pub struct Rewards {
 }
 
 impl Rewards {
+    pub fn is_finite(&self) -> bool {
+        [self.chosen, self.rejected, self.margin, self.accuracy]
+            .iter()
+            .all(|number| number.is_finite())
+    }
+
     pub fn add(&mut self, other: &Self) {
         self.chosen += other.chosen;
         self.rejected += other.rejected;

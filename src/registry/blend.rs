@@ -1,5 +1,6 @@
 //! Blends: several versions at once for a request, or as a new version.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -44,11 +45,15 @@ impl Registry {
     /// Whether a request can blend these: they exist, are of the kind, and have room together. Loads nothing.
     pub(super) fn check_blend(&self, blend: &Blend) -> Result<(), Reason> {
         let versions = self.versions("adapter", blend)?;
-        let bytes: u64 = versions.iter().map(|held| held.version.bytes).sum();
-        let budget = self.shared.residency.budget();
-        match bytes > budget {
+        let members: HashMap<Generation, u64> = { versions.iter() }
+            .map(|held| (held.generation(), held.version.bytes))
+            .collect();
+        let bytes: u64 = members.values().sum();
+        let residency = &self.shared.residency;
+        let (budget, pinned) = (residency.budget(), residency.pinned_besides(&members));
+        match bytes + pinned > budget {
             true => Err(Reason::WrongState(format!(
-                "the members need {bytes} bytes in memory together; all adapters together may take {budget}"
+                "the members need {bytes} bytes in memory together, and other pinned adapters take {pinned}; all adapters together may take {budget}"
             ))),
             false => Ok(()),
         }
@@ -92,7 +97,10 @@ impl Registry {
         let source = format!("blend:{}", ask.from);
         let shared = self.shared.clone();
         let make = move || shared.blend(&ask, &versions);
+        // It may take long, and publications must not wait for several.
+        let turn = self.shared.blending.lock().await;
         let files = self.shared.background.run(make).await?;
+        drop(turn);
         self.publish(name, files, expected, &source).await
     }
 }

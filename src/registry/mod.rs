@@ -130,6 +130,8 @@ struct Shared {
     /// Of packed copies, which no request waits for.
     copy_writers: Background,
     copying: Arc<lease::Copying>,
+    /// Held while an adapter is made of others.
+    blending: tokio::sync::Mutex<()>,
     /// Held for every change of names or stored contents.
     write: tokio::sync::Mutex<()>,
     changes: broadcast::Sender<AdapterView>,
@@ -199,6 +201,7 @@ impl Registry {
                 background: Background::new(config.turns.clone(), WORKERS),
                 copy_writers: Background::new(config.turns, COPIES),
                 copying: Arc::default(),
+                blending: tokio::sync::Mutex::default(),
                 write: tokio::sync::Mutex::default(),
                 changes: broadcast::channel(CHANGES).0,
                 observe,

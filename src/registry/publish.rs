@@ -90,7 +90,8 @@ impl Registry {
     async fn check(&self, files: Files) -> Result<(Adapter, Files), Reason> {
         let shared = self.shared.clone();
         let check = move || {
-            let adapter = shared.read(&files, shared.precision)?;
+            // What it takes to train it further is read again when it is trained.
+            let adapter = shared.read(&files, shared.precision)?.to_serve();
             let (bytes, budget) = (adapter.bytes(), shared.residency.budget());
             if bytes > budget {
                 let why = format!(

@@ -243,6 +243,14 @@ impl Residency {
         self.freed.notify_one();
     }
 
+    /// Bytes of pinned adapters in memory that are none of `these`.
+    pub fn pinned_besides<T>(&self, these: &HashMap<Generation, T>) -> u64 {
+        let state = self.lock();
+        let pinned = { state.slots.iter() }
+            .filter(|(at, _)| state.pinned.contains(at) && !these.contains_key(at));
+        pinned.map(|(_, slot)| slot.adapter.bytes()).sum()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing in here panics between two changes that belong together.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)

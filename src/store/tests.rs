@@ -261,6 +261,38 @@ async fn a_step_is_told_once_and_progress_never_goes_back() {
 }
 
 #[tokio::test]
+async fn steps_that_are_done_again_in_another_way_are_told_again() {
+    let home = Home::new().await;
+    let jobs = &home.jobs;
+    let id = home.job("a", &home.file().await).await;
+    let step = |n: u64, loss| {
+        let metrics = StepMetrics {
+            step: n,
+            train_loss: Some(loss),
+            ..StepMetrics::default()
+        };
+        NewEvent::about(format!("step {n}"), EventData::Step(metrics))
+    };
+    let far = |step, loss| JobProgress {
+        step,
+        tokens: step * 10,
+        train_loss: Some(loss),
+        estimated_finish: None,
+    };
+    let first = [step(1, 3.0), step(2, 8.0), step(3, 9.0)];
+    jobs.record(&id, &first, Some(&far(3, 9.0))).await.unwrap();
+    jobs.forget_steps(&id, 1).await.unwrap();
+    let again = [step(1, 3.0), step(2, 2.0)];
+    let told = jobs.record(&id, &again, Some(&far(2, 2.0))).await.unwrap();
+    assert_eq!(told.len(), 1, "the first step stands as it was told");
+    assert_eq!(told[0].data, step(2, 2.0).data);
+    let events = jobs.events(&id, None, 9).await.unwrap().items;
+    assert_eq!(events.len(), 4, "what was told stays");
+    let view = jobs.job(&id).await.unwrap().view;
+    assert_eq!((view.step, view.train_loss), (2, Some(2.0)));
+}
+
+#[tokio::test]
 async fn only_checkpoints_that_are_kept_are_listed() {
     let home = Home::new().await;
     let jobs = &home.jobs;

@@ -77,6 +77,12 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Steps that changed weights. The optimizer's count begins again with each stage.
+    pub fn applied(&self) -> u64 {
+        let passed_over = self.passed_over.iter().filter(|step| **step < self.step);
+        self.step - self.skipped - passed_over.count() as u64
+    }
+
     /// On the rates that the schedule gives.
     pub fn rate_factor(&self) -> f64 {
         0.5f64.powi(self.halvings as i32)
@@ -116,8 +122,8 @@ pub struct Found {
 }
 
 impl Checkpoints {
-    /// Saves the state after `progress.step` steps and drops all but the newest two, and the best one where that is to be
-    /// published. Returns the steps that are kept.
+    /// Saves the state after `progress.step` steps and drops all but the newest two, the newest two that `save_every`
+    /// asks for, and the best one where that is to be published. Returns the steps that are kept.
     pub fn save(
         &self,
         progress: &Progress,
@@ -144,9 +150,18 @@ impl Checkpoints {
             Keep::Best => progress.best.map(|(step, _)| step),
             Keep::Last => None,
         };
-        let steps = self.steps()?.into_iter().enumerate();
-        let steps = steps.filter(|(at, step)| *at < KEPT || Some(*step) == best);
-        let steps: Vec<u64> = steps.map(|(_, step)| step).collect();
+        // Those that a pause wrote take no place from those that are due.
+        let every = self.identity.recipe.save_every.unwrap_or(1);
+        let mut due = 0;
+        let mut kept = Vec::new();
+        for (at, step) in self.steps()?.into_iter().enumerate() {
+            due += usize::from(step.is_multiple_of(every));
+            let is_due = step.is_multiple_of(every) && due <= KEPT;
+            if at < KEPT || is_due || Some(step) == best {
+                kept.push(step);
+            }
+        }
+        let steps = kept;
         artefacts.sweep(|key| steps.iter().any(|step| folder_name(*step) == key))?;
         Ok(steps)
     }
@@ -194,7 +209,8 @@ impl Checkpoints {
         Ok((None, damaged))
     }
 
-    /// The newest checkpoint of which `fits` says yes; those of later steps are gone then. `None`: all are as they were.
+    /// The newest checkpoint of which `fits` says yes, and why others were passed over; those of later steps are gone then.
+    /// `None`: all are as they were.
     ///
     /// # Errors
     /// As [`Self::newest`].
@@ -202,9 +218,9 @@ impl Checkpoints {
         &self,
         names: &[String],
         sizes: &[usize],
-        fits: impl Fn(&Progress) -> bool,
-    ) -> Result<Option<Found>, Fault> {
-        let (found, _) = self.newest_where(names, sizes, fits)?;
+        fits: impl Fn(&Progress) -> bool + Copy,
+    ) -> Result<(Option<Found>, Vec<String>), Fault> {
+        let (found, damaged) = self.newest_where(names, sizes, fits)?;
         if let Some(Found { progress, .. }) = &found {
             let later = self.steps()?.into_iter();
             let later: Vec<String> = later
@@ -213,7 +229,12 @@ impl Checkpoints {
                 .collect();
             drop(Artefacts::within(&self.folder).remove(later.iter().map(String::as_str))?);
         }
-        Ok(found)
+        Ok((found, damaged))
+    }
+
+    /// Whether there is a checkpoint of that step.
+    pub fn holds(&self, step: u64) -> bool {
+        Artefacts::within(&self.folder).holds(&folder_name(step))
     }
 
     /// The values after `step`, where they are still there as they were written.

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use super::verdict;
 use crate::domain::Reason;
 use crate::store::{self, disk_fault};
 
@@ -27,6 +28,14 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// One that ends a run that diverged, with the losses before that and what may help.
+    pub fn with_losses(mut self, losses: &[f64]) -> Self {
+        if let Self::Diverged { why, .. } = &mut self {
+            *why = verdict::with_advice(why, losses);
+        }
+        self
+    }
+
     /// The code a failed job shows.
     pub fn code(&self) -> &'static str {
         match self {

@@ -14,7 +14,7 @@ use super::evaluate::Score;
 use super::fault::Fault;
 use super::run::{StepReport, Watch};
 use super::worker::Worker;
-use crate::domain::{CheckpointWritten, Evaluation, EventData, JobId, Level, StepMetrics};
+use crate::domain::{CheckpointWritten, Evaluation, EventData, JobId, Level, Rewards, StepMetrics};
 use crate::store::{JobProgress, NewEvent, now};
 
 const GROUP: Duration = Duration::from_millis(500);
@@ -108,6 +108,13 @@ impl Watch for Follower<'_> {
         Ok(())
     }
 
+    fn went_back(&mut self, step: u64) -> Result<(), Fault> {
+        self.store()?;
+        let shared = self.worker.shared;
+        self.worker
+            .retry(async || shared.store.forget_steps(self.job, step).await)
+    }
+
     fn evaluated(&mut self, step: u64, score: &Score) -> Result<(), Fault> {
         let message = match step {
             0 => format!("before training: held-out loss {:.4}", score.loss),
@@ -150,6 +157,8 @@ impl Watch for Follower<'_> {
 
 fn metrics(report: &StepReport) -> NewEvent {
     let (StepReport { step, total, .. }, stepped) = (report, &report.stepped);
+    // A step with numbers that are not finite says so by being skipped.
+    let rewards = stepped.rewards.filter(Rewards::is_finite);
     let data = StepMetrics {
         step: *step,
         train_loss: finite(stepped.loss),
@@ -160,10 +169,10 @@ fn metrics(report: &StepReport) -> NewEvent {
         // Nothing scales the loss yet.
         loss_scale: None,
         skipped: !stepped.applied,
-        rewards: stepped.rewards,
+        rewards,
     };
     let mut message = format!("step {step}/{total}: loss {:.4}", stepped.loss);
-    if let Some(rewards) = &stepped.rewards {
+    if let Some(rewards) = &rewards {
         let (share, margin) = (100.0 * rewards.accuracy, rewards.margin);
         message += &format!(", {share:.0} % preferred by {margin:.4}");
     }

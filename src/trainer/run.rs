@@ -100,7 +100,7 @@ pub fn run(
         if done {
             break;
         }
-        if run.passes_over() {
+        if run.passes_over(&course) {
             continue;
         }
         let batch: Vec<&Example> = order
@@ -270,8 +270,9 @@ impl<'c> Run<'c, '_> {
         Fault::Diverged {
             step: self.progress.step,
             learning_rate: self.spec.recipe.learning_rate * self.progress.rate_factor(),
-            why: verdict::with_advice(&why, &self.progress.recent),
+            why,
         }
+        .with_losses(&self.progress.recent)
     }
 
     /// One step; `false`: interrupted before it was whole.
@@ -297,7 +298,9 @@ impl<'c> Run<'c, '_> {
         };
         let batch = (batch, &reference);
         let state = &mut self.state;
-        let Some(stepped) = state.step(*learner, recipe, batch, at, &mut go_on)? else {
+        let stepped = state.step(*learner, recipe, batch, at, &mut go_on);
+        let stepped = stepped.map_err(|fault| fault.with_losses(&self.progress.recent))?;
+        let Some(stepped) = stepped else {
             return Ok(false);
         };
         let progress = &mut self.progress;

@@ -1,7 +1,8 @@
 //! When training counts as diverged. Pure: what a run has seen goes in, the reason to stop it comes out.
 //!
-//! A step whose loss or gradients are not finite is skipped, since one bad batch need not end a job. A job has diverged
-//! when skipping no longer helps ([`of_step`]), or when what it made must not be served ([`at_the_end`]).
+//! A step whose loss or gradients are not finite is skipped, since one bad batch need not end a job. Where skipping no longer
+//! helps ([`of_step`]) a job goes back, once. It has diverged when that does not help either, or when what it made must not
+//! be served ([`at_the_end`]).
 
 use super::checkpoint::Progress;
 
@@ -9,7 +10,7 @@ use super::checkpoint::Progress;
 pub const WINDOW: usize = 32;
 /// Fewer losses say nothing about the next one.
 const FEWEST: usize = 8;
-/// As many skipped steps in a row end a job.
+/// As many skipped steps in a row lead back to a checkpoint, and the second time end a job.
 const SKIPPED_IN_A_ROW: u32 = 3;
 /// A loss up to which every target may have a probability that rounds to 1, so that no gradient is left.
 const LEARNED: f64 = 1e-3;

@@ -42,10 +42,16 @@ fn read_named(
         Provenance::parse(provenance)?.check_base(&fit.base_digest)?;
     }
     let kind = kind_of(&config)?;
-    let weights_file = match is_of_hub(&config) {
-        true => HUB_WEIGHTS_FILE,
-        false => WEIGHTS_FILE,
+    let (weights_file, other) = match is_of_hub(&config) {
+        true => (HUB_WEIGHTS_FILE, WEIGHTS_FILE),
+        false => (WEIGHTS_FILE, HUB_WEIGHTS_FILE),
     };
+    if files.contains_key(other) {
+        let why = format!(
+            "is not read beside this configuration, whose weights are in {weights_file}: take it out"
+        );
+        return Err(AdapterFault::new(other, why));
+    }
     let weights = files
         .get(weights_file)
         .ok_or_else(|| AdapterFault::new(weights_file, "is missing"))?;

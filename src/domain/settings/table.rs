@@ -53,7 +53,7 @@ Data {
     max_seq             as max_seq:       usize,          Whole(2, 1 << 20),                 Made("2048, or what the model reads", max_seq), ALL,      "Tokens of the longest record, and of a packed row";
     no_shuffle          as shuffle:       bool,           Off,                               Is(true),                                       ALL,      "Take the rows in the file's order";
     no_pack             as pack:          bool,           Off,                               Is(true),                                       ALL,      "One record a row instead of several packed together";
-    seed                as seed:          u64,            Whole(0, u64::MAX),                Is(42),                                         ALL,      "Seeds initial weights, order and dropout";
+    seed                as seed:          u64,            Whole(0, u64::MAX),                Is(42),                                         ALL,      "Seeds initial weights, order, held-out rows, dropout and noise";
 }
 Batches {
     epochs or n_epochs  as epochs:        Option<f64>,    EPOCHS,                            Made("3, without steps", epochs),               ALL,      "Passes over the data; not with steps";

@@ -1,4 +1,5 @@
-//! Events of jobs. A step's metrics are stored at most once, however often the step is done.
+//! Events of jobs. A step's metrics are stored at most once, however often the step is done, unless it is done again in
+//! another way.
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
@@ -6,6 +7,7 @@ use sqlx::{Row, SqliteConnection};
 use super::{Jobs, Page, one_more, unreadable};
 use crate::domain::{EventData, JobEvent, JobId, Level, Reason};
 use crate::store::clock::now;
+use crate::store::database::{commit, run};
 
 /// An event before it has its number.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +72,18 @@ pub(super) async fn append(
 }
 
 impl Jobs {
+    /// Steps after `step` will be done again in another way: their events stay, and new ones of the same steps are taken.
+    pub async fn forget_steps(&self, job: &JobId, step: u64) -> Result<(), Reason> {
+        let mut change = self.database.begin().await?;
+        let forget = "UPDATE job_events SET step = NULL WHERE job = ? AND step > ?";
+        let forget = sqlx::query(forget).bind(job.as_str()).bind(step as i64);
+        run(&mut *change, forget).await?;
+        let back = "UPDATE jobs SET step = ?2 WHERE id = ?1 AND step > ?2";
+        let back = sqlx::query(back).bind(job.as_str()).bind(step as i64);
+        run(&mut *change, back).await?;
+        commit(change).await
+    }
+
     /// A job's events numbered below `after`, newest first.
     pub async fn events(
         &self,

@@ -177,7 +177,7 @@ impl Fitted {
         let mut weight = |dims: (usize, usize), uniform: f32| {
             let values = (0..dims.0 * dims.1).map(|_| match parallel {
                 true => uniform * (2.0 * rng::unit(&mut words) - 1.0),
-                false => 0.02 * normal([rng::unit(&mut words), rng::unit(&mut words)]),
+                false => 0.02 * rng::normal(&mut words),
             });
             Array::new(values.collect(), dims)
         };
@@ -188,11 +188,6 @@ impl Fitted {
             up_bias: Array::zeros((1, hidden)),
         })
     }
-}
-
-/// A draw of deviation 1 from two in [0, 1) (Box and Muller).
-fn normal([a, b]: [f32; 2]) -> f32 {
-    (-2.0 * (1.0 - a).ln()).sqrt() * (2.0 * std::f32::consts::PI * b).cos()
 }
 
 /// The bottlenecks that a job trains, in the order of a forward.

@@ -30,7 +30,7 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    fn keeps_best(&self) -> bool {
+    pub(super) fn keeps_best(&self) -> bool {
         self.spec.recipe.keep == Keep::Best
     }
 
@@ -65,6 +65,9 @@ impl Run<'_, '_> {
             Ok(values) => {
                 self.state.trainable.set(&values);
                 self.progress.held_out = Some(score);
+                // These are of weights that are not kept.
+                self.progress.skipped_in_a_row = 0;
+                self.progress.grad_norm = None;
                 let what = format!(
                     "step {step} had the lowest held-out loss, {:.4}: its weights are kept",
                     score.loss

@@ -3,7 +3,8 @@
 use super::{Run, optimizer_settings, sizes};
 use crate::domain::{Level, OnSpike};
 use crate::trainer::checkpoint::Progress;
-use crate::trainer::fault::Fault;
+use crate::trainer::course::Course;
+use crate::trainer::fault::{Fault, retry};
 use crate::trainer::optimizer::AdamW;
 use crate::trainer::step::Stepped;
 use crate::trainer::verdict;
@@ -63,9 +64,15 @@ impl Run<'_, '_> {
     }
 
     /// Counts a step whose batch is not learned from. `false`: the next one is.
-    pub(super) fn passes_over(&mut self) -> bool {
-        let passes = self.progress.passed_over.contains(&self.progress.step);
-        self.progress.step += u64::from(passes);
+    pub(super) fn passes_over(&mut self, course: &Course) -> bool {
+        let done = self.progress.step;
+        let passes = self.progress.passed_over.contains(&done);
+        if passes {
+            let (stage, leg) = course.at(done);
+            self.state.enter(stage, done == leg.first);
+            self.progress.updates = self.state.optimizer.updates();
+            self.progress.step += 1;
+        }
         passes
     }
 
@@ -75,19 +82,36 @@ impl Run<'_, '_> {
             return Ok(false);
         };
         let sizes = sizes(&*self.state.trainable);
-        let updates = self.progress.updates;
-        let fits = |earlier: &Progress| earlier.updates < updates;
-        let Some(found) = checkpoints.go_back(&self.names, &sizes, fits)? else {
+        let applied = self.progress.applied();
+        // Where checkpoints have their steps, a pause that wrote another one changes nothing.
+        let every = self.spec.recipe.save_every.unwrap_or(1);
+        let fits =
+            |earlier: &Progress| earlier.applied() < applied && earlier.step.is_multiple_of(every);
+        let found = retry(&mut |pause| self.watch.wait(pause), || {
+            checkpoints.go_back(&self.names, &sizes, fits)
+        });
+        let (found, damaged) = found?;
+        for why in damaged {
+            self.watch.note(Level::Warn, why)?;
+        }
+        let Some(found) = found else {
             return Ok(false);
         };
         let mut progress = found.progress;
         progress.halvings = self.progress.halvings;
         progress.passed_over.clone_from(&self.progress.passed_over);
         change(&mut progress);
+        // The best since then, or one that its place was given to, is no longer there.
+        let best = progress.best.map(|(step, _)| step);
+        if self.keeps_best() && best.is_some_and(|step| !checkpoints.holds(step)) {
+            progress.best = None;
+            progress.evaluations_since = 0;
+        }
         self.state.trainable.set(&found.tensors.values);
         let settings = optimizer_settings(self.spec.recipe);
         self.state.optimizer = AdamW::restore(settings, progress.updates, found.tensors.moments);
         self.progress = progress;
+        self.watch.went_back(self.progress.step)?;
         // The checkpoint does not know of the change yet.
         self.saved_step = 0;
         self.save()?;

@@ -41,6 +41,11 @@ pub trait Watch {
         Ok(())
     }
 
+    /// Training went back: what was done after `step` will be done again, in another way.
+    fn went_back(&mut self, _step: u64) -> Result<(), Fault> {
+        Ok(())
+    }
+
     fn evaluated(&mut self, _step: u64, _score: &Score) -> Result<(), Fault> {
         Ok(())
     }

@@ -18,7 +18,7 @@ const OPENAI: Keys = ["preferred_output", "non_preferred_output"];
 pub(super) fn keys(row: &Fields) -> Option<Keys> {
     [OPENAI, TRL]
         .into_iter()
-        .find(|keys| keys.iter().any(|key| row.writes(key)))
+        .find(|keys| keys.iter().any(|key| row.has(key)))
 }
 
 pub(super) fn read(
@@ -147,8 +147,21 @@ fn prompted(row: &mut Fields, shared: Vec<Message>) -> Result<Vec<Message>, Stri
     }
 }
 
-fn answered(asked: &[Message], answer: Vec<Message>, key: &str) -> Result<Body, String> {
+/// What is asked may be written before the answer once more.
+fn answered(asked: &[Message], mut answer: Vec<Message>, key: &str) -> Result<Body, String> {
+    let same = |(a, b): (&Message, &Message)| a.role == b.role && a.content == b.content;
+    if answer.len() >= asked.len() && asked.iter().zip(&answer).all(same) {
+        answer.drain(..asked.len());
+    }
     turns::trainable(&answer, key)?;
+    if answer
+        .first()
+        .is_some_and(|turn| turn.role != Role::Assistant)
+    {
+        return Err(format!(
+            "`{key}` does not begin with an answer, nor with what is asked"
+        ));
+    }
     Ok(Body::Chat([asked, &answer].concat()))
 }
 

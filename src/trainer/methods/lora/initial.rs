@@ -22,15 +22,12 @@ pub fn uniform(
     Array::new(values.collect(), dims)
 }
 
-/// Standard normal, by Box and Muller.
+/// Standard normal.
 pub fn normal(
     dims: (usize, usize),
     words: &mut impl rand_chacha::rand_core::RngCore,
 ) -> Result<Array> {
-    let values = (0..dims.0 * dims.1).map(|_| {
-        let (radius, angle) = (1.0 - rng::unit(words), rng::unit(words));
-        (-2.0 * radius.ln()).sqrt() * (std::f32::consts::TAU * angle).cos()
-    });
+    let values = (0..dims.0 * dims.1).map(|_| rng::normal(words));
     Array::new(values.collect(), dims)
 }
 

@@ -38,6 +38,7 @@ fn two_answers_to_a_conversation_are_read_in_each_of_their_forms() {
                "preferred_output": [good], "non_preferred_output": [bad]}),
         json!({"prompt": [asked], "chosen": [good], "rejected": [bad]}),
         json!({"chosen": [asked, good], "rejected": [asked, bad]}),
+        json!({"prompt": [asked], "chosen": [asked, good], "rejected": [asked, bad]}),
         json!({"prompt": "q", "chosen": [asked, good], "rejected": [asked, bad]}),
         json!({"prompt": "q", "chosen": [good], "rejected": [bad]}),
         json!({"question": "q", "chosen": "good", "rejected": "bad"}),
@@ -58,6 +59,14 @@ fn two_answers_to_a_conversation_are_read_in_each_of_their_forms() {
     };
     let row = json!({"prompt": "p ", "chosen": "good", "rejected": "bad"});
     assert_eq!(both(row), [raw("good"), raw("bad")]);
+}
+
+#[test]
+fn empty_columns_of_answers_make_no_preference() {
+    for empty in [json!(""), json!([]), json!(null)] {
+        let row = json!({"instruction": "q", "output": "a", "chosen": empty, "rejected": empty});
+        assert_eq!(read(row).body.objective(), Objective::Sft);
+    }
 }
 
 #[test]
@@ -124,6 +133,10 @@ fn what_cannot_be_compared_is_refused_by_name() {
         (
             json!({"prompt": [asked], "chosen": [user("x")], "rejected": [bad]}),
             "`chosen` has no assistant turn",
+        ),
+        (
+            json!({"prompt": [asked], "chosen": [user("x"), good], "rejected": [bad]}),
+            "does not begin with an answer",
         ),
         (
             json!({"input": "q", "preferred_output": [good], "non_preferred_output": [bad]}),
