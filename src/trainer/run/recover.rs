@@ -76,7 +76,8 @@ impl Run<'_, '_> {
         passes
     }
 
-    /// Goes back to the newest checkpoint with fewer updates, `changed` there. `false`: there is none.
+    /// Goes back to the newest checkpoint whose weights differ, with `change` made to its progress. `false`: there is
+    /// none.
     fn go_back(&mut self, change: impl FnOnce(&mut Progress)) -> Result<bool, Fault> {
         let Some(checkpoints) = self.spec.checkpoints else {
             return Ok(false);
