@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::fold::Outside;
 use super::kinds::{Bottleneck, Dense, Dora, Ia3, Lora, Prefix, Prompt};
 use super::peft::{ConfigFile, Tensors};
 use super::{AdapterFault, Change, Fit, Scales, SiteMap};
@@ -53,6 +54,8 @@ pub struct Parts {
     pub change: Option<Arc<dyn Change>>,
     /// What it takes to train it further, of a type that its kind knows; where it was read from its folder.
     pub resume: Option<Arc<dyn Any + Send + Sync>>,
+    /// What folding it into a base needs beside that.
+    pub outside: Option<Arc<Outside>>,
 }
 
 /// The row whose folders carry this `peft_type`.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::catalogue::Parts;
+use super::fold::Outside;
 use super::{Change, Scales, Site};
 use crate::device::Array;
 use crate::domain::Generation;
@@ -33,9 +34,10 @@ impl Adapter {
         }
     }
 
-    /// As it is served: what it takes to train it further is let go.
+    /// As it is served: what it takes to train it further or to fold it is let go.
     pub fn to_serve(mut self) -> Self {
         self.parts.resume = None;
+        self.parts.outside = None;
         self
     }
 
@@ -131,6 +133,11 @@ impl Adapter {
     /// What it takes to train it further, where its kind has such settings and it was read from its folder.
     pub fn resume<T: Any>(&self) -> Option<&T> {
         self.parts.resume.as_ref()?.downcast_ref()
+    }
+
+    /// What it does beside linear layers, for folding.
+    pub(super) fn outside(&self) -> Option<&Outside> {
+        self.parts.outside.as_deref()
     }
 
     /// A [r, in], B [out, r] and the scale of a LoRA site.

@@ -53,6 +53,7 @@ impl BaseWeights for Weights {
             key_width: 8,
             vocab: 32,
             tied: false,
+            context: 0,
         }
     }
 

@@ -48,6 +48,8 @@ pub struct BaseShape {
     pub vocab: usize,
     /// The head is the embedding.
     pub tied: bool,
+    /// Tokens that a sequence may have; 0 where that is not known.
+    pub context: usize,
 }
 
 /// One weight. Cheap to clone.

@@ -41,6 +41,18 @@ impl Array {
         }
     }
 
+    /// [width, rows]
+    pub fn transposed(&self) -> Self {
+        let (rows, width) = self.dims();
+        let mut turned = Self::zeros((width, rows));
+        let values = turned.values_mut();
+        for (row, from) in self.values().chunks_exact(width.max(1)).enumerate() {
+            let places = from.iter().enumerate();
+            places.for_each(|(column, value)| values[column * rows + row] = *value);
+        }
+        turned
+    }
+
     pub fn zeros((rows, width): (usize, usize)) -> Self {
         Self {
             rows,

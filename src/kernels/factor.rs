@@ -47,7 +47,7 @@ pub fn truncated(matrix: &Array, rank: usize) -> Result<(Array, Array)> {
         }
         pool::give_way();
     }
-    let right = transposed(&directions);
+    let right = directions.transposed();
     reduced((&right, &found), rank)
 }
 
@@ -57,7 +57,7 @@ pub fn reduced((a, b): (&Array, &Array), rank: usize) -> Result<(Array, Array)> 
     if b.width() != inner || rank == 0 {
         bail!("factors {a:?} and {b:?} at rank {rank}");
     }
-    let (right, over_a) = decomposed(columns_of(&transposed(a)));
+    let (right, over_a) = decomposed(columns_of(&a.transposed()));
     let (left, over_b) = decomposed(columns_of(b));
     // Of the upper triangles' product, column by column.
     let core: Vec<Vec<f64>> = (0..inner)
@@ -190,18 +190,6 @@ fn columns_of(matrix: &Array) -> Vec<Vec<f64>> {
     (0..width).map(column).collect()
 }
 
-fn transposed(matrix: &Array) -> Array {
-    let (rows, columns) = matrix.dims();
-    let mut out = Array::zeros((columns, rows));
-    let to = out.values_mut();
-    for (row, values) in matrix.values().chunks_exact(columns.max(1)).enumerate() {
-        for (column, value) in values.iter().enumerate() {
-            to[column * rows + row] = *value;
-        }
-    }
-    out
-}
-
 fn identity(size: usize) -> Array {
     let mut one = Array::zeros((size, size));
     let values = one.values_mut();
@@ -280,13 +268,8 @@ mod tests {
         }
         // Two equal halves: the second adds nothing to the first's directions.
         let twice = |m: &Array| Array::new([m.values(), m.values()].concat(), (12, 17)).unwrap();
-        let wide = transposed(
-            &Array::new(
-                [transposed(&b).values(), transposed(&b).values()].concat(),
-                (12, 23),
-            )
-            .unwrap(),
-        );
+        let halves = [b.transposed().values(), b.transposed().values()].concat();
+        let wide = Array::new(halves, (12, 23)).unwrap().transposed();
         let found = reduced((&twice(&a), &wide), 6).unwrap();
         let double: Vec<f32> = made.values().iter().map(|v| 2.0 * v).collect();
         assert!(error(&Array::new(double, (23, 17)).unwrap(), &found) < 1e-3);

@@ -80,8 +80,8 @@ impl LowRankRows {
         }
         Ok(Self {
             scale,
-            a: transposed(a),
-            b: transposed(b),
+            a: a.transposed(),
+            b: b.transposed(),
         })
     }
 
@@ -109,17 +109,6 @@ impl LowRankRows {
         }
         Ok(())
     }
-}
-
-fn transposed(array: &Array) -> Array {
-    let (rows, width) = array.dims();
-    let mut turned = Array::zeros((width, rows));
-    let values = turned.values_mut();
-    for (row, from) in array.values().chunks_exact(width.max(1)).enumerate() {
-        let places = from.iter().enumerate();
-        places.for_each(|(column, value)| values[column * rows + row] = *value);
-    }
-    turned
 }
 
 /// Rows of a vocabulary's matrix that take the place of others.
@@ -166,6 +155,19 @@ impl OwnRows {
             }
         }
         Ok(())
+    }
+
+    /// Writes them over the rows from `first` on of a whole weight, `width` numbers each.
+    pub fn over(&self, first: usize, width: usize, values: &mut [f32]) {
+        let rows = values.chunks_exact_mut(width.max(1)).enumerate();
+        for (row, values) in rows {
+            let found = self
+                .ids
+                .binary_search_by_key(&(first + row), |(id, _)| *id as usize);
+            if let Ok(found) = found {
+                values.copy_from_slice(self.row(self.ids[found].1));
+            }
+        }
     }
 
     /// Writes what its rows make of one hidden row over their places in that row's logits.

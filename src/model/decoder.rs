@@ -278,6 +278,7 @@ impl BaseWeights for Model {
             key_width: self.spec.kv_heads * self.spec.head_dim,
             vocab: self.spec.vocab,
             tied: self.spec.tied,
+            context: self.spec.context,
         }
     }
 

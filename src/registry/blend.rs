@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::lease::Lease;
-use super::{Expected, Files, Registry, Shared, invalid};
+use super::{Expected, Files, Registry, Shared, invalid, resident};
 use crate::adapter::blend::{Mix, Share, blended};
 use crate::adapter::peft::{self, PROVENANCE_FILE, Provenance};
 use crate::adapter::{Adapter, AdapterFault, Precision};
@@ -62,11 +62,21 @@ impl Registry {
     /// Holds every member. Nothing is copied: their products are added one after the other.
     pub(super) async fn lease_blend(&self, blend: &Blend) -> Result<Lease, Reason> {
         self.check_blend(blend)?;
-        let mut members = Vec::with_capacity(blend.members().len());
-        for member in blend.members() {
-            let held = self.hold_named(&member.name, member.pin.as_ref()).await?;
+        let mut members = match self.loaded_members(blend)? {
+            Some(members) => members,
+            None => {
+                // Two blends that each hold what the other has no room for would wait for each other.
+                let _turn = self.shared.gathering.lock().await;
+                let mut members = Vec::with_capacity(blend.members().len());
+                for member in blend.members() {
+                    let held = self.hold_named(&member.name, member.pin.as_ref()).await?;
+                    members.push((member.clone(), held));
+                }
+                members
+            }
+        };
+        for (member, held) in &members {
             check_member("adapter", member, held.adapter())?;
-            members.push((member.clone(), held));
         }
         // One adapter as it is.
         if let [(member, _)] = &members[..]
@@ -76,6 +86,23 @@ impl Registry {
             return Ok(Lease::of_one(member.name, held));
         }
         Ok(Lease::of_blend(members))
+    }
+
+    /// The members where all are in memory.
+    fn loaded_members(
+        &self,
+        blend: &Blend,
+    ) -> Result<Option<Vec<(Member, resident::Held)>>, Reason> {
+        let snapshot = self.snapshot();
+        let mut members = Vec::with_capacity(blend.members().len());
+        for member in blend.members() {
+            let version = snapshot.find(&member.name)?.choose(member.pin.as_ref())?;
+            let Some(held) = self.shared.residency.hold(version.generation()) else {
+                return Ok(None);
+            };
+            members.push((member.clone(), held));
+        }
+        Ok(Some(members))
     }
 
     /// Makes an adapter of others and publishes it under `name`.

@@ -132,6 +132,8 @@ struct Shared {
     copying: Arc<lease::Copying>,
     /// Held while an adapter is made of others.
     blending: tokio::sync::Mutex<()>,
+    /// Held by a request that loads the members of its blend.
+    gathering: tokio::sync::Mutex<()>,
     /// Held for every change of names or stored contents.
     write: tokio::sync::Mutex<()>,
     changes: broadcast::Sender<AdapterView>,
@@ -202,6 +204,7 @@ impl Registry {
                 copy_writers: Background::new(config.turns, COPIES),
                 copying: Arc::default(),
                 blending: tokio::sync::Mutex::default(),
+                gathering: tokio::sync::Mutex::default(),
                 write: tokio::sync::Mutex::default(),
                 changes: broadcast::channel(CHANGES).0,
                 observe,

@@ -109,6 +109,7 @@ impl BaseWeights for Toy {
             key_width: HIDDEN,
             vocab: VOCAB,
             tied: false,
+            context: 0,
         }
     }
 

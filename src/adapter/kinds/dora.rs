@@ -101,6 +101,9 @@ fn outer(
     let own = magnitudes(folder, &name, width)?;
     let factors = factors(&name, &own, norms)?;
     learned.magnitude = Some(Array::row(own));
+    if let Some(update) = read.outside.updates.get_mut(&at.outer) {
+        update.factors = Some(factors.clone());
+    }
     match at.outer {
         Outer::Embedding => read.around.embedding.factors = Some(factors),
         Outer::Head => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::adapter::around::Around;
 use crate::adapter::catalogue::{AdapterKind, Folder, Parts};
+use crate::adapter::fold::Outside;
 use crate::adapter::own::Own;
 use crate::adapter::peft::{Ia3Settings, Ia3Site, factor_name};
 use crate::adapter::{AdapterFault, Fit, Scales, SiteMap};
@@ -106,6 +107,11 @@ impl AdapterKind for Ia3 {
             scales,
             change: around.into_change(),
             resume: Some(Arc::new(settings)),
+            outside: Some(Arc::new(Outside {
+                whole: whole.values,
+                tied: whole.tied,
+                ..Outside::default()
+            })),
             ..Parts::default()
         })
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::adapter::around::Around;
 use crate::adapter::catalogue::{AdapterKind, Folder, Parts};
+use crate::adapter::fold::{OuterUpdate, Outside};
 use crate::adapter::own::Own;
 use crate::adapter::peft::{
     ConfigFile, LoraOuter, LoraResume, LoraSettings, LoraSite, OuterFactors, Product,
@@ -49,6 +50,7 @@ pub struct Read {
     pub around: Around,
     pub outer: Vec<LoraOuter>,
     pub resume: LoraResume,
+    pub outside: Outside,
 }
 
 impl Read {
@@ -56,6 +58,7 @@ impl Read {
         Parts {
             change: self.around.into_change(),
             resume: Some(Arc::new(self.resume)),
+            outside: Some(Arc::new(self.outside)),
             ..self.parts
         }
     }
@@ -99,6 +102,13 @@ pub fn read(folder: &Folder<'_>, fit: &Fit<'_>, dora: bool) -> Result<Read, Adap
         own: Own::new(&extras.values, fit.weights, extras.tied)?,
         ..Around::default()
     };
+    let mut outside = Outside::default();
+    for (outer, rows) in [
+        (Outer::Embedding, &extras.embedding_rows),
+        (Outer::Head, &extras.head_rows),
+    ] {
+        outside.rows.extend(rows.clone().map(|rows| (outer, rows)));
+    }
     around.embedding.rows = extras.embedding_rows;
     around.head.rows = extras.head_rows;
     around.head.scales = extras.head_scales;
@@ -120,12 +130,20 @@ pub fn read(folder: &Folder<'_>, fit: &Fit<'_>, dora: bool) -> Result<Read, Adap
             let update = update.map_err(|e| AdapterFault::new(&*names[0], e.to_string()))?;
             around.embedding.low_rank = Some(update);
         }
+        let update = OuterUpdate {
+            a: read.a.clone(),
+            b: read.b.clone(),
+            scale: factors.scale,
+            factors: None,
+        };
+        outside.updates.insert(at.outer, update);
         outer_factors.insert(at.outer, read);
     }
     let mut low_rank = SiteMap::default();
     for (site, weights) in sites.iter().zip(packed) {
         low_rank.insert(site.shape.site, weights);
     }
+    (outside.whole, outside.tied) = (extras.values, extras.tied);
     let ranks = products.iter().map(|product| product.rank);
     Ok(Read {
         parts: Parts {
@@ -142,6 +160,7 @@ pub fn read(folder: &Folder<'_>, fit: &Fit<'_>, dora: bool) -> Result<Read, Adap
             outer: outer_factors,
             biases: extras.biases,
         },
+        outside,
     })
 }
 

@@ -95,7 +95,8 @@ pub fn parse_prefix(
     must_be(file, "num_attention_heads", base.key_heads, heads)?;
     let width = "a token has so many numbers in the keys of one layer of the base";
     must_be(file, "token_dim", base.key_width, width)?;
-    let rows = embeddings(file, weights, 2 * base.layers * base.key_width)?;
+    let width = 2 * base.layers * base.key_width;
+    let rows = embeddings(file, weights, width, base.context)?;
     Ok((rows, projected))
 }
 
@@ -116,7 +117,7 @@ pub fn parse_prompt(
     let text = file.text("prompt_tuning_init_text")?;
     let width = "the base's embeddings have so many numbers";
     must_be(file, "token_dim", base.hidden, width)?;
-    let rows = embeddings(file, weights, base.hidden)?;
+    let rows = embeddings(file, weights, base.hidden, base.context)?;
     let text = text.filter(|_| init == Some("TEXT"));
     Ok((rows, text.map(str::to_owned)))
 }
@@ -149,12 +150,17 @@ fn embeddings(
     file: &ConfigFile,
     weights: &Tensors<'_>,
     width: usize,
+    context: usize,
 ) -> std::result::Result<Array, AdapterFault> {
     const TOKENS: &str = "num_virtual_tokens";
     let missing = || AdapterFault::new(TOKENS, "is missing");
     let tokens = file.count(TOKENS)?.ok_or_else(missing)?;
     if tokens == 0 {
         return Err(AdapterFault::new(TOKENS, "is 0; at least 1 is served"));
+    }
+    if context > 0 && tokens >= context {
+        let why = format!("is {tokens}; they and a prompt have {context} tokens together here");
+        return Err(AdapterFault::new(TOKENS, why));
     }
     let others = weights.names().into_iter();
     if let Some(name) = others.filter(|name| *name != PROMPT_EMBEDDINGS).min() {

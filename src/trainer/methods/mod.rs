@@ -15,7 +15,9 @@ mod prompt;
 use std::sync::Arc;
 
 use crate::adapter::peft::{self, Files};
-use crate::adapter::{Adapt, Adapter, AdapterFault, BaseWeights, Fit, SiteShape, Uniform};
+use crate::adapter::{
+    Adapt, Adapter, AdapterFault, BaseShape, BaseWeights, Fit, SiteShape, Uniform,
+};
 use crate::device::Result;
 use crate::domain::{self, Reason, Recipe, Wishes};
 use crate::kernels::tape::Parameter;
@@ -179,6 +181,18 @@ pub fn kind_for(
     let wished = kinds.find(|kind| Some(kind.method()) == wished && kind.continues(adapter));
     let made = CATALOGUE.into_iter().find(|kind| kind.made(adapter));
     wished.or(made).ok_or_else(|| not_resumed(adapter))
+}
+
+/// Of prefixes and prompts: some of the context must be left.
+fn check_virtual_tokens(tokens: usize, base: BaseShape) -> std::result::Result<(), Reason> {
+    if base.context == 0 || tokens < base.context {
+        return Ok(());
+    }
+    let why = format!(
+        "is {tokens}; they and a prompt have {} tokens together here",
+        base.context
+    );
+    Err(Reason::field("virtual_tokens", why))
 }
 
 fn not_resumed(parent: &Adapter) -> Reason {

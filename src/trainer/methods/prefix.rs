@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Fitting, Masks, Method, Trainable, not_resumed};
+use super::{Fitting, Masks, Method, Trainable, check_virtual_tokens, not_resumed};
 use crate::adapter::peft::prefix_files;
 use crate::adapter::peft::{ENCODER_NAMES, Encoder, Files, PROMPT_EMBEDDINGS, PrefixResume};
 use crate::adapter::{Adapt, Adapter, BaseShape, BaseWeights, virtual_rows};
@@ -51,6 +51,7 @@ impl super::Kind for Kind {
         base: Fitting<'_>,
     ) -> std::result::Result<Box<dyn Method>, Reason> {
         let base = base.weights.shape();
+        check_virtual_tokens(recipe.virtual_tokens, base)?;
         let parent = match &parent {
             Some(parent) => Some(resume_of(parent)?.clone()),
             None => None,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Fitting, Masks, Method, Trainable, not_resumed};
+use super::{Fitting, Masks, Method, Trainable, check_virtual_tokens, not_resumed};
 use crate::adapter::peft::{Files, PROMPT_EMBEDDINGS, PromptResume, prompt_files};
 use crate::adapter::{Adapt, Adapter, BaseShape, BaseTensor, BaseWeights, virtual_rows};
 use crate::device::{Array, Result, bail};
@@ -46,6 +46,7 @@ impl super::Kind for Kind {
     ) -> std::result::Result<Box<dyn Method>, Reason> {
         let shape = base.weights.shape();
         let tokens = recipe.virtual_tokens;
+        check_virtual_tokens(tokens, shape)?;
         let start = match (parent, &recipe.prompt_text) {
             (Some(parent), _) => Start::Parent(resume_of(&parent)?.embeddings.clone()),
             (None, Some(text)) => Start::Tokens(ids(text, tokens, base)?),

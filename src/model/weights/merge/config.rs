@@ -4,14 +4,14 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use super::folder::write_json;
-use super::{Merge, Stored, WeightError, failed};
+use super::folder::{write_json, write_text};
+use super::{Merge, Stored, WeightError};
 use crate::model::spec::{Rope, Scaling, Spec};
 use crate::text::{ChatTemplate, Tokenizer};
 
 /// `config.json`, the tokenizer and the chat template.
 pub(super) fn describe(merge: &Merge<'_>, dir: &Path, dtype: &str) -> Result<(), WeightError> {
-    let spec = merge.stored.spec();
+    let spec = &merge.spec();
     let mut config = config(spec, dtype);
     let text = Value::Object(config.clone()).to_string();
     let read = super::super::config::parse(&text)?;
@@ -30,8 +30,7 @@ pub(super) fn describe(merge: &Merge<'_>, dir: &Path, dtype: &str) -> Result<(),
     write_json(&dir.join("generation_config.json"), &generation)?;
     let wrong = |error: crate::text::TextError| WeightError::new("tokenizer", error.to_string());
     let text = tokens.to_json().map_err(wrong)?;
-    let path = dir.join("tokenizer.json");
-    std::fs::write(&path, text).map_err(failed(&path))?;
+    write_text(&dir.join("tokenizer.json"), &text)?;
     let mut named: Map<String, Value> = { tokens.specials().named.iter() }
         .map(|(name, token)| (name.clone(), json!(token)))
         .collect();
@@ -42,8 +41,7 @@ pub(super) fn describe(merge: &Merge<'_>, dir: &Path, dtype: &str) -> Result<(),
     named.insert("clean_up_tokenization_spaces".to_owned(), json!(false));
     named.insert("model_max_length".to_owned(), json!(spec.context));
     write_json(&dir.join("tokenizer_config.json"), &Value::Object(named))?;
-    let path = dir.join("chat_template.jinja");
-    std::fs::write(&path, merge.template.source()).map_err(failed(&path))?;
+    write_text(&dir.join("chat_template.jinja"), merge.template.source())?;
     check(merge, dir)
 }
 

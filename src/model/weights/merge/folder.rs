@@ -46,7 +46,7 @@ pub(super) fn write(merge: &Merge<'_>, dir: &Path, most: u64) -> Result<Written,
     let usual = sizes.into_iter().max_by_key(|(_, size)| *size);
     let dtype = usual.map_or("float32", |(name, _)| name);
     match merge.stored {
-        Stored::Folder(from, _) => copy(from, dir, dtype)?,
+        Stored::Folder(from, _) => copy(merge, from, dir, dtype)?,
         Stored::Gguf(_) => config::describe(merge, dir, dtype)?,
     }
     Ok(written)
@@ -124,17 +124,17 @@ fn write_shard(
         let bytes = tensor.encoded()?;
         out.write_all(&bytes).map_err(&failed)?;
         written.tensors += 1;
-        written.changed += usize::from(tensor.folded.is_some());
+        written.changed += usize::from(!tensor.folded.is_empty());
         written.bytes += bytes.len() as u64;
         drop(bytes);
-        merge.stored.release(name);
+        merge.stored.release(merge.source(name));
     }
     out.flush().map_err(&failed)?;
     out.get_ref().sync_all().map_err(&failed)
 }
 
 /// All of a folder but its weights; its configuration says what they are now.
-fn copy(from: &Path, dir: &Path, dtype: &str) -> Result<(), WeightError> {
+fn copy(merge: &Merge<'_>, from: &Path, dir: &Path, dtype: &str) -> Result<(), WeightError> {
     let listing = fs::read_dir(from).map_err(failed(from))?;
     for entry in listing {
         let entry = entry.map_err(failed(from))?;
@@ -146,7 +146,10 @@ fn copy(from: &Path, dir: &Path, dtype: &str) -> Result<(), WeightError> {
         if !wanted || name == "config.json" || name.ends_with(".index.json") {
             continue;
         }
-        fs::copy(&path, dir.join(name)).map_err(failed(&path))?;
+        let copied = dir.join(name);
+        fs::copy(&path, &copied).map_err(failed(&path))?;
+        let synced = File::open(&copied).and_then(|file| file.sync_all());
+        synced.map_err(failed(&copied))?;
     }
     let path = from.join("config.json");
     let text = fs::read(&path).map_err(failed(&path))?;
@@ -156,11 +159,18 @@ fn copy(from: &Path, dir: &Path, dtype: &str) -> Result<(), WeightError> {
     let older = config.contains_key("torch_dtype");
     let key = if older { "torch_dtype" } else { "dtype" };
     config.insert(key.to_owned(), json!(dtype));
+    if merge.stored.spec().tied && merge.fold.unties() {
+        config.insert("tie_word_embeddings".to_owned(), json!(false));
+    }
     write_json(&dir.join("config.json"), &Value::Object(config))
 }
 
 pub(super) fn write_json(path: &Path, value: &Value) -> Result<(), WeightError> {
-    let text = format!("{value:#}\n");
+    write_text(path, &format!("{value:#}\n"))
+}
+
+/// There after a power failure, too.
+pub(super) fn write_text(path: &Path, text: &str) -> Result<(), WeightError> {
     let failed = failed(path);
     let mut file = File::create(path).map_err(&failed)?;
     file.write_all(text.as_bytes()).map_err(&failed)?;

@@ -32,9 +32,9 @@ pub(super) fn write(merge: &Merge<'_>, path: &Path) -> Result<Written, WeightErr
             What::Copied(bytes) => bytes.clone(),
             What::Tensor(name, shape) => {
                 let tensor = merge.tensor(name, shape, |_, _| line.format)?;
-                written.changed += usize::from(tensor.folded.is_some());
+                written.changed += usize::from(!tensor.folded.is_empty());
                 let bytes = tensor.encoded()?.into_owned();
-                merge.stored.release(name);
+                merge.stored.release(merge.source(name));
                 in_order(spec, name, shape, line.format, bytes)
             }
         };
@@ -77,15 +77,15 @@ fn line(merge: &Merge<'_>, name: &str, shape: &[usize]) -> Result<Line, WeightEr
 
 /// The file again: its metadata to the byte, its tensors in their order.
 fn of_file(merge: &Merge<'_>, file: &super::Gguf) -> Result<(Table, Vec<What>), WeightError> {
-    let expected: BTreeMap<String, (String, Vec<usize>)> = { merge.expected().into_iter() }
+    let mut expected: BTreeMap<String, (String, Vec<usize>)> = { merge.expected().into_iter() }
         .map(|(name, shape)| (stored(&name), (name, shape)))
         .collect();
     let (mut lines, mut what) = (Vec::new(), Vec::new());
     for (name, own, bytes) in file.table() {
-        match expected.get(&name) {
+        match expected.remove(&name) {
             Some((path, shape)) => {
-                lines.push(line(merge, path, shape)?);
-                what.push(What::Tensor(path.clone(), shape.clone()));
+                lines.push(line(merge, &path, &shape)?);
+                what.push(What::Tensor(path, shape));
             }
             None => {
                 let (shape, format) = own;
@@ -97,6 +97,11 @@ fn of_file(merge: &Merge<'_>, file: &super::Gguf) -> Result<(Table, Vec<What>), 
                 what.push(What::Copied(bytes.to_vec()));
             }
         }
+    }
+    // A head that was the embedding.
+    for (path, shape) in expected.into_values() {
+        lines.push(line(merge, &path, &shape)?);
+        what.push(What::Tensor(path, shape));
     }
     // What most of its tensors are, which readers do not need, is another thing now.
     let mut metadata = file.metadata_bytes();
@@ -113,7 +118,7 @@ fn of_file(merge: &Merge<'_>, file: &super::Gguf) -> Result<(Table, Vec<What>), 
 
 /// As converters write a folder.
 fn of_folder(merge: &Merge<'_>) -> Result<(Table, Vec<What>), WeightError> {
-    let mut spec = merge.stored.spec().clone();
+    let mut spec = merge.spec();
     let (mut lines, mut what) = (Vec::new(), Vec::new());
     for (name, shape) in merge.expected() {
         lines.push(line(merge, &name, &shape)?);

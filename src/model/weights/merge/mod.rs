@@ -76,7 +76,8 @@ impl Stored {
 /// One tensor on its way.
 struct Tensor<'a> {
     raw: Raw<'a>,
-    folded: Option<Folded>,
+    /// What is done to it, one after the other.
+    folded: Vec<Folded>,
     format: Format,
 }
 
@@ -92,9 +93,26 @@ impl Merge<'_> {
         gguf::write(self, file)
     }
 
-    /// The tensors there are, by their names in checkpoints, with their shapes.
+    /// Of what is written: a head that was the embedding may be a weight of its own now.
+    fn spec(&self) -> Spec {
+        let spec = self.stored.spec();
+        Spec {
+            tied: spec.tied && !self.fold.unties(),
+            ..spec.clone()
+        }
+    }
+
+    /// The tensors that are written, by their names in checkpoints, with their shapes.
     fn expected(&self) -> Vec<(String, Vec<usize>)> {
-        names::expected(self.stored.spec())
+        names::expected(&self.spec())
+    }
+
+    /// Where the base has what becomes a tensor.
+    fn source<'a>(&self, path: &'a str) -> &'a str {
+        match path == names::HEAD && self.stored.spec().tied {
+            true => names::EMBEDDING,
+            false => path,
+        }
     }
 
     /// `format`: what the place it goes to holds, of what is asked for and what is stored.
@@ -104,9 +122,9 @@ impl Merge<'_> {
         shape: &[usize],
         format: impl FnOnce(Option<Format>, Format) -> Format,
     ) -> Result<Tensor<'a>, WeightError> {
-        let raw = self.stored.raw(path, shape.len())?;
+        let raw = self.stored.raw(self.source(path), shape.len())?;
         let format = format(self.format, raw.format);
-        let folded = Place::parse(path).and_then(|place| self.fold.at(place));
+        let folded = Place::parse(path).map_or_else(Vec::new, |place| self.fold.at(place));
         Ok(Tensor {
             raw,
             folded,
@@ -120,7 +138,7 @@ impl Tensor<'_> {
     fn encoded(&self) -> Result<Cow<'_, [u8]>, WeightError> {
         self.raw.check_finite()?;
         let Raw { rows, width, .. } = self.raw;
-        if self.folded.is_none() && self.format == self.raw.format {
+        if self.folded.is_empty() && self.format == self.raw.format {
             return Ok(Cow::Borrowed(&self.raw.bytes));
         }
         let at_once = (CHUNK_VALUES / width.max(1)).max(1);
@@ -131,8 +149,8 @@ impl Tensor<'_> {
         let wrong = |why: String| WeightError::new(self.raw.name, why);
         let parts = chunks.into_par_iter().map(|rows| {
             let mut values = self.raw.dense(rows.clone())?;
-            if let Some(folded) = &self.folded {
-                folded.apply(rows, &mut values);
+            for folded in &self.folded {
+                folded.apply(rows.clone(), &mut values);
             }
             if values.iter().any(|value| !value.is_finite()) {
                 return Err(wrong("is not finite with the adapter in it".into()));

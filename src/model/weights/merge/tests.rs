@@ -131,6 +131,11 @@ fn a_merged_base_answers_as_the_base_with_its_adapter_in_every_form() {
                 "llama-dora",
                 "llama-ia3",
                 "llama-ia3-ffn",
+                "llama-ia3-modules",
+                "llama-outer",
+                "llama-dora-outer",
+                "llama-modules",
+                "llama-tokens",
             ][..],
         ),
         (
@@ -142,11 +147,24 @@ fn a_merged_base_answers_as_the_base_with_its_adapter_in_every_form() {
                 "qwen2-bias-all",
                 "qwen2-bias-lora-only",
                 "qwen2-dora-bias",
+                "qwen2-bias-modules",
             ],
         ),
         (
             Origin::Gguf(golden("gguf/llama-f32.gguf")),
-            &["llama-dora", "llama-ia3"],
+            &["llama-dora", "llama-ia3", "llama-outer"],
+        ),
+        // Its head is its embedding.
+        (
+            Origin::Folder(golden("models/qwen3")),
+            &[
+                "qwen3-outer",
+                "qwen3-outer-tied",
+                "qwen3-modules",
+                "qwen3-modules-tied",
+                "qwen3-tokens",
+                "qwen3-tokens-apart",
+            ],
         ),
     ] {
         let base = open(&model);
@@ -277,17 +295,45 @@ fn a_file_becomes_a_folder_that_answers_and_reads_the_same() {
 }
 
 #[test]
-fn what_is_more_than_weights_of_linear_layers_is_refused() {
-    for (model, name) in [
-        ("llama", "llama-outer"),
-        ("llama", "llama-modules"),
-        ("llama", "llama-tokens"),
-        ("qwen2", "qwen2-lora-bias"),
-    ] {
-        let base = open(&Origin::Folder(golden(&format!("models/{model}"))));
-        let adapter = read(&base, &files(&format!("adapters/{name}")));
-        let refused = Fold::new(&adapter).expect_err(name);
-        assert_eq!(refused.field, "kind", "{name}");
-        assert!(refused.why.contains("not folded"), "{name}: {refused}");
+fn a_head_that_was_the_embedding_becomes_its_own_only_where_they_differ() {
+    let folder = Origin::Folder(golden("models/qwen3"));
+    let tied = open(&folder);
+    let plain = merged(
+        &tied,
+        &folder,
+        &read(&tied, &last_norm(&tied)),
+        None,
+        (true, WHOLE),
+    )
+    .unwrap();
+    for from in [&folder, &plain.origin] {
+        let base = open(from);
+        for (name, unties) in [
+            ("qwen3-outer", true),
+            ("qwen3-modules", true),
+            ("qwen3-modules-tied", false),
+            ("qwen3-tokens", false),
+            ("qwen3-tokens-apart", true),
+        ] {
+            let adapter = Arc::new(read(&base, &files(&format!("adapters/{name}"))));
+            assert_eq!(Fold::new(&adapter).unwrap().unties(), unties, "{name}");
+            let wanted = answers(&base, Some(adapter.clone()));
+            for into_gguf in [true, false] {
+                let made = merged(&base, from, &adapter, None, (into_gguf, WHOLE)).unwrap();
+                let again = open(&made.origin);
+                assert_eq!(again.shape().tied, !unties, "{name} {into_gguf}");
+                let off = largest(&wanted, &answers(&again, None));
+                assert!(off < 2e-3, "{name}, {into_gguf}: {off}");
+            }
+        }
     }
+}
+
+#[test]
+fn biases_of_updates_are_refused() {
+    let base = open(&Origin::Folder(golden("models/qwen2")));
+    let adapter = read(&base, &files("adapters/qwen2-lora-bias"));
+    let refused = Fold::new(&adapter).expect_err("has biases of updates");
+    assert_eq!(refused.field, "kind");
+    assert!(refused.why.contains("have biases"), "{refused}");
 }
