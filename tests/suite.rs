@@ -26,6 +26,8 @@ mod doors;
 mod engine;
 #[path = "suite/golden_adapters.rs"]
 mod golden_adapters;
+#[path = "suite/golden_blends.rs"]
+mod golden_blends;
 #[path = "suite/golden_forward.rs"]
 mod golden_forward;
 #[path = "suite/harness.rs"]

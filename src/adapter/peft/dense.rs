@@ -1,16 +1,15 @@
 //! A folder of whole weights: PEFT's two files, under a `peft_type` of its own.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
 use super::config::ConfigFile;
 use super::lora::refuse_keys;
-use super::{CONFIG_FILE, Files, WEIGHTS_FILE};
+use super::writer::Writer;
+use super::{Files, WEIGHTS_FILE};
 use crate::adapter::{AdapterFault, Place};
-use crate::device::{Array, Error, Result};
-use crate::kernels::pool;
+use crate::device::{Array, Result};
 
 /// What a configuration says, and the weights as they were stored: enough to train them further.
 #[derive(Debug, Clone, Default)]
@@ -52,31 +51,12 @@ pub fn dense_files(
         "method": method,
         "tensors": names,
     });
-    let config = serde_json::to_vec_pretty(&config).map_err(Error::of)?;
-    let mut stored = Vec::with_capacity(named.len());
+    let mut writer = Writer::default();
     for (name, (place, array)) in named {
-        let dims = match place {
-            Place::Norm(_) | Place::Bias(_) => vec![array.len()],
-            _ => vec![array.rows(), array.width()],
-        };
-        let bytes: Vec<u8> = array
-            .values()
-            .iter()
-            .flat_map(|v| v.to_le_bytes())
-            .collect();
-        pool::give_way();
-        stored.push((name, dims, bytes));
+        match place {
+            Place::Norm(_) | Place::Bias(_) => writer.vector(name, array),
+            _ => writer.matrix(name, array),
+        }
     }
-    let mut views = Vec::with_capacity(stored.len());
-    for (name, dims, bytes) in &stored {
-        let view = TensorView::new(Dtype::F32, dims.clone(), bytes).map_err(Error::of)?;
-        views.push((name, view));
-    }
-    let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    let weights = safetensors::serialize(views, Some(format)).map_err(Error::of)?;
-    Ok([
-        (CONFIG_FILE.to_owned(), config.into()),
-        (WEIGHTS_FILE.to_owned(), weights.into()),
-    ]
-    .into())
+    writer.folder(&config, WEIGHTS_FILE)
 }

@@ -1,16 +1,16 @@
 //! What a PEFT IA3 configuration says, and the folder it is written as.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
-use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
 use super::config::ConfigFile;
 use super::lora::{Saved, check_types, refuse_keys, selection, targets};
 use super::targets::{Selection, suffix_or_pattern};
-use super::{CONFIG_FILE, Files, WEIGHTS_FILE};
+use super::writer::Writer;
+use super::{Files, WEIGHTS_FILE};
 use crate::adapter::{AdapterFault, Module, Site, SiteShape};
-use crate::device::{Array, Error, Result};
+use crate::device::{Array, Result};
 use crate::domain::Targets;
 
 /// The keys that give an IA3 adapter its places.
@@ -121,29 +121,11 @@ pub struct Ia3<'a> {
 impl Ia3<'_> {
     /// `adapter_config.json` and `adapter_model.safetensors`. The same values give the same bytes.
     pub fn files(&self) -> Result<Files> {
-        let config = serde_json::to_vec_pretty(&self.config()).map_err(Error::of)?;
-        let stored: Vec<_> = self
-            .factors
-            .iter()
-            .map(|(site, (at, factors))| {
-                let values = factors.values().iter();
-                let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
-                (factor_name(*site), at.dims(), bytes)
-            })
-            .collect();
-        let mut views = Vec::with_capacity(stored.len());
-        for (name, dims, bytes) in &stored {
-            let view = TensorView::new(Dtype::F32, dims.to_vec(), bytes).map_err(Error::of)?;
-            views.push((name, view));
+        let mut writer = Writer::default();
+        for (site, (at, factors)) in self.factors {
+            writer.shaped(factor_name(*site), at.dims().to_vec(), factors);
         }
-        // PEFT's loader asks for this mark.
-        let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        let weights = safetensors::serialize(views, Some(format)).map_err(Error::of)?;
-        Ok([
-            (CONFIG_FILE.to_owned(), config.into()),
-            (WEIGHTS_FILE.to_owned(), weights.into()),
-        ]
-        .into())
+        writer.folder(&self.config(), WEIGHTS_FILE)
     }
 
     /// The keys of PEFT's `IA3Config`. Both lists are spelt out by the names of the layers that have factors.

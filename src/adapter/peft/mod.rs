@@ -13,6 +13,7 @@ mod read;
 mod targets;
 mod tensors;
 mod write;
+mod writer;
 
 use std::collections::BTreeMap;
 

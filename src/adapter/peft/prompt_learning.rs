@@ -4,16 +4,14 @@
 //! A prefix that was trained through a projection is stored as what the projection made of it. What made it lies beside,
 //! under the names of PEFT's `PrefixEncoder`, in a file that PEFT does not read.
 
-use std::collections::HashMap;
-
-use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
 use super::config::ConfigFile;
 use super::lora::{check_types, refuse_keys};
-use super::{CONFIG_FILE, ENCODER_FILE, Files, Tensors, WEIGHTS_FILE};
+use super::writer::Writer;
+use super::{ENCODER_FILE, Files, Tensors, WEIGHTS_FILE};
 use crate::adapter::{AdapterFault, BaseShape};
-use crate::device::{Array, Error, Result};
+use crate::device::{Array, Result};
 use crate::kernels::segmented::Matrix;
 
 /// The tensor with a row for each virtual token.
@@ -301,33 +299,19 @@ fn common(kind: &str, base_name: &str, base: BaseShape, embeddings: &Array) -> V
 }
 
 fn folder(config: &Value, embeddings: &Array) -> Result<Files> {
-    let config = serde_json::to_vec_pretty(config).map_err(Error::of)?;
-    let weights = tensors(&[(PROMPT_EMBEDDINGS, embeddings)])?;
-    Ok([
-        (CONFIG_FILE.to_owned(), config.into()),
-        (WEIGHTS_FILE.to_owned(), weights.into()),
-    ]
-    .into())
+    let mut writer = Writer::default();
+    writer.matrix(PROMPT_EMBEDDINGS, embeddings);
+    writer.folder(config, WEIGHTS_FILE)
 }
 
 /// Arrays of one row are stored as vectors where they are biases.
 fn tensors(arrays: &[(&str, &Array)]) -> Result<Vec<u8>> {
-    let mut stored = Vec::with_capacity(arrays.len());
+    let mut writer = Writer::default();
     for (name, array) in arrays {
-        let dims = match name.ends_with(".bias") {
-            true => vec![array.len()],
-            false => vec![array.rows(), array.width()],
-        };
-        let values = array.values().iter();
-        let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
-        stored.push((*name, dims, bytes));
+        match name.ends_with(".bias") {
+            true => writer.vector(*name, array),
+            false => writer.matrix(*name, array),
+        }
     }
-    let mut views = Vec::with_capacity(stored.len());
-    for (name, dims, bytes) in &stored {
-        let view = TensorView::new(Dtype::F32, dims.clone(), bytes).map_err(Error::of)?;
-        views.push((*name, view));
-    }
-    // PEFT's loader asks for this mark.
-    let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize(views, Some(format)).map_err(Error::of)
+    writer.bytes()
 }

@@ -1,17 +1,17 @@
 //! A LoRA adapter as a folder that PEFT loads.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
 
+use super::writer::Writer;
 use super::{
-    CONFIG_FILE, Files, LoraSettings, OuterFactors, Saved, Selection, WEIGHTS_FILE, bias_name,
-    magnitude_name, outer_names, tensor_names,
+    Files, LoraSettings, OuterFactors, Saved, Selection, WEIGHTS_FILE, bias_name, magnitude_name,
+    outer_names, tensor_names,
 };
 use crate::adapter::{Outer, Site};
-use crate::device::{Array, Error, Result};
+use crate::device::{Array, Result};
 use crate::domain::{Named, Targets};
 
 /// What is written.
@@ -43,55 +43,31 @@ impl Lora<'_> {
 
     /// As [`files`](Self::files), with what else the settings ask for.
     pub fn files_with(&self, beside: &Beside) -> Result<Files> {
-        let config = serde_json::to_vec_pretty(&self.config()).map_err(Error::of)?;
-        Ok([
-            (CONFIG_FILE.to_owned(), config.into()),
-            (WEIGHTS_FILE.to_owned(), self.tensors(beside)?.into()),
-        ]
-        .into())
-    }
-
-    fn tensors(&self, beside: &Beside) -> Result<Vec<u8>> {
-        let bytes = |array: &Array| -> Vec<u8> {
-            let values = array.values().iter();
-            values.flat_map(|value| value.to_le_bytes()).collect()
-        };
-        let matrix = |name, array: &Array| (name, vec![array.rows(), array.width()], bytes(array));
-        let vector = |name, array: &Array| (name, vec![array.len()], bytes(array));
-        let mut arrays = Vec::new();
-        for (site, (a, b)) in self.weights {
-            let named = tensor_names(*site).into_iter().zip([a, b]);
-            arrays.extend(named.map(|(name, factor)| matrix(name, factor)));
+        let mut writer = Writer::default();
+        for (site, factors) in self.weights {
+            let [a, b] = tensor_names(*site);
+            writer.matrix(a, &factors.0);
+            writer.matrix(b, &factors.1);
         }
         for (site, lengths) in self.magnitudes {
-            arrays.push(vector(magnitude_name(*site), lengths));
+            writer.vector(magnitude_name(*site), lengths);
         }
         for (outer, factors) in &beside.outer {
             let [a, b, magnitude] = outer_names(*outer);
-            arrays.extend([matrix(a, &factors.a), matrix(b, &factors.b)]);
-            arrays.extend(
-                factors
-                    .magnitude
-                    .as_ref()
-                    .map(|lengths| vector(magnitude, lengths)),
-            );
+            writer.matrix(a, &factors.a);
+            writer.matrix(b, &factors.b);
+            if let Some(lengths) = &factors.magnitude {
+                writer.vector(magnitude, lengths);
+            }
         }
         for (site, bias) in &beside.biases {
             let name = bias_name(*site, self.weights.contains_key(site));
-            arrays.push(vector(name, bias));
+            writer.vector(name, bias);
         }
-        let others = beside.others.iter();
-        arrays.extend(others.map(|(name, dims, array)| (name.clone(), dims.clone(), bytes(array))));
-        let views = arrays
-            .iter()
-            .map(|(name, dims, bytes)| {
-                let view = TensorView::new(Dtype::F32, dims.clone(), bytes);
-                Ok((name, view.map_err(Error::of)?))
-            })
-            .collect::<Result<Vec<_>>>()?;
-        // PEFT's loader asks for this mark.
-        let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        safetensors::serialize(views, Some(format)).map_err(Error::of)
+        for (name, dims, array) in &beside.others {
+            writer.shaped(name, dims.clone(), array);
+        }
+        writer.folder(&self.config(), WEIGHTS_FILE)
     }
 
     /// The keys of PEFT's `LoraConfig`, in its order.
@@ -200,7 +176,7 @@ fn number(alpha: f64) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::adapter::peft::{read, scale};
+    use crate::adapter::peft::{CONFIG_FILE, read, scale};
     use crate::adapter::testing::{fit, settings, sites, specimen, weights};
 
     #[test]

@@ -1,14 +1,14 @@
 //! A bottleneck adapter as a folder that AdapterHub's library loads.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Map, Value, json};
 
 use super::{BottleneckSettings, BottleneckWeights, bottleneck_names};
-use crate::adapter::peft::{CONFIG_FILE, Files, HUB_WEIGHTS_FILE};
+use crate::adapter::peft::writer::Writer;
+use crate::adapter::peft::{Files, HUB_WEIGHTS_FILE};
 use crate::adapter::points::{Reads, Sublayer};
-use crate::device::{Array, Error, Result};
+use crate::device::{Array, Result};
 use crate::kernels::nonlinear::Activation;
 
 /// What is written.
@@ -29,32 +29,17 @@ pub const HUB_PREFIX: &str = "model.";
 impl Bottlenecks<'_> {
     /// `adapter_config.json` and `adapter.safetensors`. The same values give the same bytes.
     pub fn files(&self) -> Result<Files> {
-        let config = serde_json::to_vec_pretty(&self.config()).map_err(Error::of)?;
-        let mut stored = Vec::with_capacity(4 * self.weights.len());
+        let mut writer = Writer::default();
         for (at, weights) in self.weights {
             let names = bottleneck_names(HUB_PREFIX, *at, HUB_NAME);
             for (number, (name, array)) in names.into_iter().zip(weights.each()).enumerate() {
-                let dims = match number % 2 {
-                    0 => vec![array.rows(), array.width()],
-                    _ => vec![array.len()],
-                };
-                let values = array.values().iter();
-                let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
-                stored.push((name, dims, bytes));
+                match number % 2 {
+                    0 => writer.matrix(name, array),
+                    _ => writer.vector(name, array),
+                }
             }
         }
-        let mut views = Vec::with_capacity(stored.len());
-        for (name, dims, bytes) in &stored {
-            let view = TensorView::new(Dtype::F32, dims.clone(), bytes).map_err(Error::of)?;
-            views.push((name, view));
-        }
-        let format = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-        let weights = safetensors::serialize(views, Some(format)).map_err(Error::of)?;
-        Ok([
-            (CONFIG_FILE.to_owned(), config.into()),
-            (HUB_WEIGHTS_FILE.to_owned(), weights.into()),
-        ]
-        .into())
+        writer.folder(&self.config(), HUB_WEIGHTS_FILE)
     }
 
     /// The keys of the library's `BnConfig`, and those around them.
