@@ -17,7 +17,7 @@ pub struct Limits {
     pub connections: usize,
     /// One JSON body, or one message of a call.
     pub max_request_bytes: usize,
-    /// One uploaded training file.
+    /// One uploaded training file, which is never in memory as a whole.
     pub max_file_bytes: usize,
     /// One uploaded adapter, all its files together.
     pub max_adapter_bytes: usize,

@@ -215,7 +215,8 @@ fn limits(values: &Values) -> Limits {
         max_request_bytes: values.limits.max_body_bytes,
         max_file_bytes,
         max_adapter_bytes,
-        memory: Memory::new(max_file_bytes.max(max_adapter_bytes).saturating_mul(2)),
+        // Training files go to disk as they come.
+        memory: Memory::new(max_adapter_bytes.saturating_mul(2)),
         ..Limits::default()
     }
 }

@@ -2,9 +2,13 @@
 
 use reqwest::{Body, Method, RequestBuilder, Response, Url};
 use serde_json::Value;
+use tokio_util::io::ReaderStream;
 
 use super::proxy::Proxy;
 use super::{Failure, server};
+
+/// Bytes of a file that are sent at a time.
+const PIECE: usize = 256 << 10;
 
 /// A handle to one daemon.
 #[derive(Debug, Clone)]
@@ -20,7 +24,13 @@ pub struct Client {
 pub struct Upload {
     pub filename: String,
     pub purpose: &'static str,
-    pub bytes: Vec<u8>,
+    pub content: Content,
+}
+
+pub enum Content {
+    Bytes(Vec<u8>),
+    /// Read while it is sent.
+    File(tokio::fs::File),
 }
 
 /// A body that is made while it is sent.
@@ -182,7 +192,16 @@ impl Client {
     }
 
     pub async fn upload(&self, upload: Upload) -> Result<Value, Failure> {
-        let part = reqwest::multipart::Part::bytes(upload.bytes).file_name(upload.filename);
+        let part = match upload.content {
+            Content::Bytes(bytes) => reqwest::multipart::Part::bytes(bytes),
+            Content::File(file) => {
+                let length = file.metadata().await?.len();
+                let pieces = ReaderStream::with_capacity(file, PIECE);
+                let body = Body::wrap_stream(pieces);
+                reqwest::multipart::Part::stream_with_length(body, length)
+            }
+        };
+        let part = part.file_name(upload.filename);
         let form = reqwest::multipart::Form::new()
             .text("purpose", upload.purpose)
             .part("file", part);

@@ -18,7 +18,7 @@ mod train;
 
 pub use adapter::{AdapterCommand, register};
 pub use chat::{ChatArgs, GenerateArgs};
-pub use client::{Client, Upload};
+pub use client::{Client, Content, Upload};
 pub use failure::Failure;
 pub use job::JobCommand;
 pub use merge::MergeArgs;

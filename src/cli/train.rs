@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::flags::{Flags, Rows};
 use super::follow::follow;
 use super::output::{cell, line};
-use super::{Client, Failure, Output, Upload, job};
+use super::{Client, Content, Failure, Output, Upload, job};
 use crate::domain::settings::{Setting, TABLE};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -17,7 +17,7 @@ pub struct TrainArgs {
     /// The name the new adapter is served under
     #[arg(long)]
     name: String,
-    /// Records: JSONL or a JSON array
+    /// Records: JSONL or a JSON array, also compressed with gzip, or Parquet
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
     /// Held-out records to evaluate on, instead of a share of the data
@@ -39,8 +39,12 @@ impl Rows for Training {
 }
 
 async fn upload(client: &Client, path: &std::path::Path) -> Result<Value, Failure> {
-    let bytes = std::fs::read(path)
-        .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+    let unread = |error| Failure::Usage(format!("{}: {error}", path.display()));
+    let file = tokio::fs::File::open(path).await.map_err(unread)?;
+    if file.metadata().await.map_err(unread)?.is_dir() {
+        let why = format!("{} is a folder, not a file", path.display());
+        return Err(Failure::Usage(why));
+    }
     let filename = path
         .file_name()
         .map_or_else(|| "data.jsonl".into(), |n| n.to_string_lossy().into_owned());
@@ -48,7 +52,7 @@ async fn upload(client: &Client, path: &std::path::Path) -> Result<Value, Failur
         .upload(Upload {
             filename,
             purpose: "fine-tune",
-            bytes,
+            content: Content::File(file),
         })
         .await?;
     Ok(file["id"].clone())

@@ -1,8 +1,8 @@
 //! Uploaded training files.
 
-use bytes::Bytes;
+use std::path::PathBuf;
 
-use super::{Gateway, Page, listed};
+use super::{Gateway, Incoming, Page, listed};
 use crate::domain::{FileId, FileView, Reason};
 
 /// The only purpose a file can serve here.
@@ -17,19 +17,18 @@ fn base_name(path: &str) -> &str {
 }
 
 impl Gateway {
-    pub async fn put_file(
-        &self,
-        filename: &str,
-        purpose: &str,
-        bytes: Bytes,
-    ) -> Result<FileView, Reason> {
-        if purpose != PURPOSE {
-            return Err(Reason::field("purpose", format!("must be `{PURPOSE}`")));
+    /// A file that is about to come.
+    pub async fn receive_file(&self, filename: &str) -> Result<Incoming, Reason> {
+        let trainer = &self.parts().trainer;
+        trainer.receive_file(base_name(filename)).await
+    }
+
+    /// A file that has come as a whole.
+    pub async fn keep_file(&self, file: Incoming, purpose: &str) -> Result<FileView, Reason> {
+        match purpose == PURPOSE {
+            true => file.finish(purpose).await,
+            false => Err(Reason::field("purpose", format!("must be `{PURPOSE}`"))),
         }
-        self.parts()
-            .trainer
-            .put_file(base_name(filename), purpose, bytes)
-            .await
     }
 
     pub async fn files(
@@ -47,8 +46,10 @@ impl Gateway {
         self.parts().trainer.file(id).await
     }
 
-    pub async fn file_content(&self, id: &FileId) -> Result<Vec<u8>, Reason> {
-        self.parts().trainer.file_content(id).await
+    /// Where a file lies, whose content is what was uploaded.
+    pub async fn file_content(&self, id: &FileId) -> Result<PathBuf, Reason> {
+        let stored = self.parts().trainer.stored_file(id).await?;
+        Ok(stored.path)
     }
 
     pub async fn delete_file(&self, id: &FileId) -> Result<(), Reason> {

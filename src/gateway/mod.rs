@@ -24,7 +24,7 @@ use crate::trainer::Trainer;
 
 pub use crate::registry::Files;
 pub use crate::scheduler::Load;
-pub use crate::store::Page;
+pub use crate::store::{Incoming, Page};
 pub use crate::trainer::Wishes;
 pub use choose::Claims;
 pub use intake::{Answer, Answers};

@@ -36,4 +36,4 @@ pub use jobs::{JobError, JobProgress, JobRow, Jobs, NewEvent, Publishing, is_ove
 pub use names::Names;
 pub use page::Page;
 pub use retry::retry;
-pub use uploads::Uploads;
+pub use uploads::{Incoming, Stored, Uploads};

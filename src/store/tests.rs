@@ -335,7 +335,7 @@ async fn a_file_stays_while_an_unfinished_job_needs_it() {
     assert!(matches!(refused, Err(Reason::WrongState(_))), "{refused:?}");
     home.jobs.cancel(&id, &event()).await.unwrap();
     home.uploads.delete(&file).await.unwrap();
-    let gone = home.uploads.content(&file).await;
+    let gone = home.uploads.verified(&file).await;
     assert!(matches!(gone, Err(Reason::NoSuchFile(_))), "{gone:?}");
     let created = home.jobs.create(&new_job("b", &file), &[]).await;
     assert_eq!(created, Ok(None), "a job of a file that is gone");
@@ -351,8 +351,39 @@ async fn an_upload_is_verified_and_leftovers_go_at_the_start() {
     let home = Home::at(home.folder).await;
     let left = std::fs::read_dir(&files).unwrap().count();
     assert_eq!(left, 1);
-    assert_eq!(home.uploads.content(&file).await.unwrap(), b"abc");
+    let whole = home.uploads.verified(&file).await.unwrap();
+    assert_eq!(std::fs::read(whole.path).unwrap(), b"abc");
     std::fs::write(files.join(file.as_str()), "abd").unwrap();
-    let damaged = home.uploads.content(&file).await;
+    let damaged = home.uploads.verified(&file).await;
     assert!(matches!(damaged, Err(Reason::Storage(_))), "{damaged:?}");
+}
+
+#[tokio::test]
+async fn an_upload_comes_in_pieces_and_leaves_nothing_where_it_does_not_end() {
+    let home = Home::new().await;
+    let files = || {
+        let folder = std::fs::read_dir(home.folder.path().join("files"));
+        folder.unwrap().count()
+    };
+    let mut incoming = home.uploads.receive("b.jsonl").await.unwrap();
+    for piece in ["one ", "two ", "three"] {
+        incoming.write(piece.into()).await.unwrap();
+    }
+    assert_eq!(files(), 1);
+    let view = incoming.finish("fine-tune").await.unwrap();
+    assert_eq!((view.bytes, view.filename.as_str()), (13, "b.jsonl"));
+    let stored = home.uploads.verified(&view.id).await.unwrap();
+    assert_eq!(std::fs::read(stored.path).unwrap(), b"one two three");
+
+    let mut given_up = home.uploads.receive("c.jsonl").await.unwrap();
+    given_up.write("half".into()).await.unwrap();
+    let mut large = home.uploads.receive("d.jsonl").await.unwrap();
+    large.write(vec![0; 60].into()).await.unwrap();
+    let refused = large.write(vec![0; 5].into()).await;
+    assert!(
+        matches!(refused, Err(Reason::TooLarge { limit: 64 })),
+        "{refused:?}"
+    );
+    drop((given_up, large));
+    assert_eq!(files(), 1);
 }

@@ -1,19 +1,62 @@
-//! Uploaded files: staged, synchronised, renamed, and only then recorded.
+//! Uploaded files: staged while they come, synchronised, renamed, and only then recorded. No file is ever in memory as a
+//! whole.
+
+mod incoming;
 
 use std::collections::HashSet;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use uuid::Uuid;
 
+use super::artefacts::SLICE;
 use super::database::Database;
 use super::page::{Page, one_more};
-use super::{blocking, disk, fault, now};
+use super::{blocking, disk, fault};
 use crate::domain::{FileId, FileView, Reason};
+use crate::kernels::pool;
+
+pub use incoming::Incoming;
+
+/// A file that is stored.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    pub id: FileId,
+    pub path: PathBuf,
+    pub bytes: u64,
+    /// As hex.
+    digest: String,
+}
+
+impl Stored {
+    /// Reads the file through, a piece at a time, and compares it with what was uploaded. Not for an async thread.
+    pub fn read(&self, mut piece: impl FnMut(&[u8])) -> Result<(), Reason> {
+        let mut hasher = blake3::Hasher::new();
+        let read = File::open(&self.path).and_then(|mut file| {
+            let mut buffer = vec![0; SLICE];
+            loop {
+                let read = file.read(&mut buffer)?;
+                if read == 0 {
+                    return Ok(());
+                }
+                hasher.update(&buffer[..read]);
+                piece(&buffer[..read]);
+                pool::give_way();
+            }
+        });
+        read.map_err(|error| fault::io("reading an upload", &error))?;
+        match hasher.finalize().to_string() == self.digest {
+            true => Ok(()),
+            false => Err(Reason::Storage(format!(
+                "the content of {} is not what was uploaded",
+                self.id
+            ))),
+        }
+    }
+}
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -42,62 +85,50 @@ impl Uploads {
         Ok(uploads)
     }
 
-    /// Both the content and its row are durable when this returns.
+    /// A file that is about to come.
+    pub async fn receive(&self, filename: &str) -> Result<Incoming, Reason> {
+        Incoming::begin(self.clone(), filename).await
+    }
+
+    /// A file as a whole. Both the content and its row are durable when this returns.
     pub async fn put(
         &self,
         filename: &str,
         purpose: &str,
         bytes: Bytes,
     ) -> Result<FileView, Reason> {
-        if bytes.len() as u64 > self.max_bytes {
-            return Err(Reason::TooLarge {
-                limit: usize::try_from(self.max_bytes).unwrap_or(usize::MAX),
-            });
-        }
-        if bytes.is_empty() {
-            return Err(Reason::field("file", "is empty"));
-        }
-        let view = FileView {
-            id: FileId::new(&Uuid::new_v4().simple().to_string()),
-            bytes: bytes.len() as u64,
-            created_at: now(),
-            filename: filename.to_owned(),
-            purpose: purpose.to_owned(),
-        };
-        let (folder, id) = (self.folder.clone(), view.id.clone());
-        let publish = move || {
-            disk::publish_file(&folder, id.as_str(), &bytes)?;
-            Ok(blake3::hash(&bytes).to_string())
-        };
-        let digest = on_disk("storing an upload", publish).await?;
-        sqlx::query("INSERT INTO files (id, bytes, created_at, filename, purpose, digest) VALUES (?, ?, ?, ?, ?, ?)")
-            .bind(view.id.as_str())
-            .bind(view.bytes as i64)
-            .bind(view.created_at)
-            .bind(&view.filename)
-            .bind(&view.purpose)
-            .bind(&digest)
-            .execute(self.database.pool())
-            .await?;
-        Ok(view)
+        let mut incoming = self.receive(filename).await?;
+        incoming.write(bytes).await?;
+        incoming.finish(purpose).await
+    }
+
+    /// Of one file.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
     }
 
     pub async fn view(&self, id: &FileId) -> Result<FileView, Reason> {
         view(&self.row(id).await?)
     }
 
-    /// The content, as it was uploaded.
-    pub async fn content(&self, id: &FileId) -> Result<Vec<u8>, Reason> {
+    /// Where a file lies; whether it is what was uploaded is found where it is read.
+    pub async fn stored(&self, id: &FileId) -> Result<Stored, Reason> {
         let row = self.row(id).await?;
-        let digest: String = row.try_get("digest")?;
-        let path = self.path(&view(&row)?.id);
-        let bytes = on_disk("reading an upload", move || fs::read(path)).await?;
-        if blake3::hash(&bytes).to_string() != digest {
-            return Err(Reason::Storage(format!(
-                "the content of {id} is not what was uploaded"
-            )));
-        }
-        Ok(bytes)
+        let digest = row.try_get("digest")?;
+        let FileView { id, bytes, .. } = view(&row)?;
+        let path = self.path(&id);
+        Ok(Stored {
+            id,
+            path,
+            bytes,
+            digest,
+        })
+    }
+
+    /// The same of a file that is what was uploaded.
+    pub async fn verified(&self, id: &FileId) -> Result<Stored, Reason> {
+        let stored = self.stored(id).await?;
+        blocking(move || stored.read(|_| ()).map(|()| stored)).await
     }
 
     pub async fn list(

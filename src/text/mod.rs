@@ -11,12 +11,13 @@ pub mod synthetic;
 mod template;
 mod tokenizer;
 pub mod vocabulary;
+mod words;
 
 pub use decoder::Decoder;
 pub use special::Specials;
 pub use stop::{Checked, StopMatcher};
 pub use template::{ChatTemplate, Conversation, Rendered};
-pub use tokenizer::Tokenizer;
+pub use tokenizer::{Encoded, Tokenizer};
 
 /// Why text cannot be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

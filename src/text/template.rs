@@ -131,6 +131,11 @@ impl ChatTemplate {
         }
     }
 
+    /// The time that every rendering sees, where its clock is stopped.
+    pub fn time(&self) -> Option<i64> {
+        self.time
+    }
+
     pub fn plain(specials: &Specials) -> Result<Self, TextError> {
         Self::of(PLAIN, specials)
     }

@@ -7,6 +7,7 @@ use tokenizers::{AddedToken, Tokenizer as Engine};
 
 use super::bytes::{Pieces, take_text};
 use super::special::endings;
+use super::words::{Fast, Made};
 use super::{Decoder, Specials, TextError};
 use crate::domain::lfs_pointer;
 
@@ -21,6 +22,19 @@ pub struct Tokenizer {
     rows: usize,
 }
 
+/// A text that was encoded, for those that begin alike.
+#[derive(Debug, Clone, Default)]
+pub struct Encoded {
+    text: String,
+    made: Made,
+}
+
+impl Encoded {
+    pub fn ids(&self) -> &[u32] {
+        &self.made.ids
+    }
+}
+
 struct Inner {
     engine: Engine,
     pieces: Arc<Pieces>,
@@ -29,6 +43,8 @@ struct Inner {
     /// definition.
     stated: (Option<u32>, Vec<u32>),
     digest: OnceLock<[u8; 32]>,
+    /// `None` inside: the library encodes every text.
+    fast: OnceLock<Option<Fast>>,
 }
 
 impl Tokenizer {
@@ -94,6 +110,7 @@ impl Tokenizer {
             specials,
             stated: (bos, stated),
             digest: OnceLock::new(),
+            fast: OnceLock::new(),
         });
         Ok(Self {
             inner,
@@ -130,12 +147,10 @@ impl Tokenizer {
     /// `add_special`: with begin and end tokens as the tokenizer's post-processor adds them. Special tokens written in
     /// the text are recognised as such.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TextError> {
-        let encoding = self
-            .inner
-            .engine
-            .encode_fast(text, add_special)
-            .map_err(|e| TextError::Tokenizer(e.to_string()))?;
-        let ids = encoding.get_ids();
+        let Inner { engine, fast, .. } = &*self.inner;
+        let fast = fast.get_or_init(|| Fast::of(engine)).as_ref();
+        let ids = fast.and_then(|fast| fast.encode(engine, text, add_special));
+        let ids = ids.map_or_else(|| self.by_library(text, add_special), Ok)?;
         match ids.iter().find(|id| **id as usize >= self.rows) {
             Some(id) => {
                 let token = self.inner.engine.id_to_token(*id).unwrap_or_default();
@@ -144,8 +159,75 @@ impl Tokenizer {
                     self.rows
                 )))
             }
-            None => Ok(ids.to_vec()),
+            None => Ok(ids),
         }
+    }
+
+    /// As [`Self::encode`] without special tokens around the text; what `before` became is taken over as far as both texts
+    /// certainly begin with the same tokens.
+    pub fn encode_after(&self, before: Encoded, text: &str) -> Result<Encoded, TextError> {
+        let Inner { engine, fast, .. } = &*self.inner;
+        let Some(fast) = fast.get_or_init(|| Fast::of(engine)) else {
+            return self.encode_anew(text);
+        };
+        let Encoded {
+            text: old,
+            mut made,
+        } = before;
+        let pairs = old.bytes().zip(text.bytes());
+        let same = pairs.take_while(|(a, b)| a == b).count();
+        fast.cut_back(&mut made, same);
+        let from = made.bytes;
+        let known = made.ids.len();
+        let done = fast.go_on(engine, &text[from..], &mut made);
+        match done {
+            Some(())
+                if made.ids[known..]
+                    .iter()
+                    .all(|id| (*id as usize) < self.rows) =>
+            {
+                let text = text.to_owned();
+                Ok(Encoded { text, made })
+            }
+            _ => self.encode_anew(text),
+        }
+    }
+
+    fn encode_anew(&self, text: &str) -> Result<Encoded, TextError> {
+        let ids = self.encode(text, false)?;
+        let made = Made {
+            ids,
+            ..Made::default()
+        };
+        // Nothing of it can be gone on with.
+        let text = String::new();
+        Ok(Encoded { text, made })
+    }
+
+    fn by_library(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TextError> {
+        let encoding = self.inner.engine.encode_fast(text, add_special);
+        let encoding = encoding.map_err(|e| TextError::Tokenizer(e.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// As [`Self::encode`], by the library alone.
+    #[cfg(test)]
+    pub(super) fn encode_plainly(
+        &self,
+        text: &str,
+        add_special: bool,
+    ) -> Result<Vec<u32>, TextError> {
+        let ids = self.by_library(text, add_special)?;
+        match ids.iter().all(|id| (*id as usize) < self.rows) {
+            true => Ok(ids),
+            false => Err(TextError::Tokenizer("beyond the model's embeddings".into())),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_fast(&self) -> bool {
+        let Inner { engine, fast, .. } = &*self.inner;
+        fast.get_or_init(|| Fast::of(engine)).is_some()
     }
 
     /// A whole text: a space that encoding put before it is taken off again. Fails on an id outside the vocabulary.

@@ -1,5 +1,6 @@
 //! How a job comes to be: everything about it is checked before anything of it is kept.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,13 +8,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::plan::{Data, Parent, Plan, settle};
+use super::data::Examples;
+use super::plan::{Data, Parent, Plan, digest, settle};
 use super::recipe::Wishes;
 use super::service::Trainer;
+use super::shared::Shared;
 use crate::domain::{
-    AdapterChoice, AdapterName, FileId, JobId, JobStatus, JobView, Level, Reason, parameters_report,
+    AdapterChoice, AdapterName, FileId, JobId, JobStatus, JobView, Level, Reason, Recipe,
+    parameters_report,
 };
-use crate::store::{Artefacts, JobRow, NewEvent, blocking, disk_fault, now};
+use crate::kernels::pool::{self, Class};
+use crate::store::{self, Artefacts, JobRow, NewEvent, Stored, blocking, disk_fault, now};
 
 /// Sent as `retry-after` (seconds) to a caller that is refused for now.
 const COME_BACK: u64 = 60;
@@ -52,9 +57,9 @@ impl Trainer {
         }
         let turn = turn(&shared.checks, CHECK_WAIT).await?;
         let created_at = now();
-        let training = self.content(&job.training_file, "training_file").await?;
+        let training = self.stored(&job.training_file, "training_file").await?;
         let validation = match &job.validation_file {
-            Some(file) => Some(self.content(file, "validation_file").await?),
+            Some(file) => Some(self.stored(file, "validation_file").await?),
             None => None,
         };
         let parent = self.parent(job.wishes.from.as_deref()).await?;
@@ -63,16 +68,15 @@ impl Trainer {
             parent.as_ref().map(|parent| parent.adapter.as_ref()),
             &shared.base,
         )?;
-        let base = shared.base.clone();
+        let id = JobId::new(&Uuid::new_v4().simple().to_string());
         let from = parent.clone();
-        let plan = blocking(move || {
+        let (of, folder) = (shared.clone(), Unrecorded(Some(shared.job_folder(&id))));
+        let (plan, folder) = blocking(move || {
             // A caller that goes away does not end this: the turn is given back when the work is done.
             let _turn = turn;
-            let data = Data {
-                training: &training,
-                validation: validation.as_deref(),
-            };
-            Plan::new(&base, recipe, from, data, created_at)
+            let files = (&training, validation.as_ref());
+            let plan = of.plan(&folder.data(), recipe, from, files, created_at);
+            plan.map(|plan| (plan, folder))
         })
         .await?;
         let rank = plan.method.rank();
@@ -84,19 +88,20 @@ impl Trainer {
         if let Err(why) = shared.registry.check_room(file, memory) {
             return Err(Reason::field("method", why));
         }
-        let id = JobId::new(&Uuid::new_v4().simple().to_string());
         if parent.is_some() {
             self.keep_parent(&id, &plan).await?;
         }
-        self.record(id, job, &plan, created_at).await
+        let view = self.record(id, job, &plan, created_at).await?;
+        folder.keep();
+        Ok(view)
     }
 
-    async fn content(&self, id: &FileId, field: &str) -> Result<Vec<u8>, Reason> {
-        match self.shared.uploads.content(id).await {
+    async fn stored(&self, id: &FileId, field: &str) -> Result<Stored, Reason> {
+        match self.shared.uploads.stored(id).await {
             Err(Reason::NoSuchFile(id)) => {
                 Err(Reason::field(field, format!("file `{id}` does not exist")))
             }
-            content => content,
+            stored => stored,
         }
     }
 
@@ -197,6 +202,11 @@ impl Trainer {
             NewEvent::message(Level::Info, created),
             NewEvent::message(Level::Info, report),
         ];
+        if plan.spooled > 0 {
+            let bytes = plan.spooled;
+            let unpacked = format!("unpacked to {bytes} bytes beside the job, until it is over");
+            events.push(NewEvent::message(Level::Info, unpacked));
+        }
         events.extend(
             job.notes
                 .into_iter()
@@ -212,6 +222,58 @@ impl Trainer {
         shared.broadcast(events);
         shared.control.notify();
         Ok(row.view)
+    }
+}
+
+/// The folder of a job that is not recorded yet; it goes with this.
+struct Unrecorded(Option<PathBuf>);
+
+impl Unrecorded {
+    fn data(&self) -> PathBuf {
+        self.0.as_deref().map(data_folder).unwrap_or_default()
+    }
+
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unrecorded {
+    fn drop(&mut self) {
+        // What cannot be removed now goes when the process starts next.
+        if let Some(folder) = &self.0 {
+            let _ = store::remove(folder);
+        }
+    }
+}
+
+/// Where a job keeps what was found out about its rows.
+pub fn data_folder(job: &Path) -> PathBuf {
+    job.join("data")
+}
+
+impl Shared {
+    /// The plan of a job whose folder for data is `folder`; its rows are checked beside serving. Not for an async thread.
+    pub fn plan(
+        &self,
+        folder: &Path,
+        recipe: Recipe,
+        parent: Option<Parent>,
+        (training, validation): (&Stored, Option<&Stored>),
+        time: i64,
+    ) -> Result<Plan, Reason> {
+        pool::within(Class::Training(self.turns.clone()), || {
+            let files: Vec<&Stored> = [Some(training), validation].into_iter().flatten().collect();
+            let data = Data {
+                training: &training.path,
+                validation: validation.map(|file| file.path.as_path()),
+                digest: digest(&files)?,
+                folder: Some(folder),
+                unpacked: self.uploads.max_bytes(),
+                go_on: &|| !self.control.stopping(),
+            };
+            Plan::new(&self.base, recipe, parent, data, time)
+        })
     }
 }
 

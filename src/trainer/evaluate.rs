@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::data::{Example, forwards};
+use super::data::{Example, Sample, forwards};
 use super::fault::Fault;
 use super::learner::Learner;
 use super::objective::{self, refer, token_losses};
@@ -30,11 +30,13 @@ fn compare(
     learner: &dyn Learner,
     recipe: &Recipe,
     (adapters, reference): (&dyn Adapt, &dyn Adapt),
-    examples: &[&Example],
+    examples: Sample<'_>,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Result<Option<Score>, Fault> {
     let (mut loss, mut right) = (0.0, 0.0);
-    for batch in examples.chunks(recipe.batch_size) {
+    for batch in examples.batches(recipe.batch_size) {
+        let batch = batch?;
+        let batch: &[&Example] = &batch.iter().map(|row| &**row).collect::<Vec<_>>();
         let Some(reference) = refer(learner, recipe, reference, batch, go_on)? else {
             return Ok(None);
         };
@@ -62,14 +64,16 @@ pub fn evaluate(
     learner: &dyn Learner,
     recipe: &Recipe,
     (adapters, reference): (&dyn Adapt, &dyn Adapt),
-    examples: &[&Example],
+    examples: Sample<'_>,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Result<Option<Score>, Fault> {
     if recipe.objective == Objective::Dpo {
         return compare(learner, recipe, (adapters, reference), examples, go_on);
     }
     let (mut loss, mut right, mut tokens) = (0.0, 0usize, 0usize);
-    for batch in examples.chunks(recipe.batch_size) {
+    for batch in examples.batches(recipe.batch_size) {
+        let batch = batch?;
+        let batch: &[&Example] = &batch.iter().map(|row| &**row).collect::<Vec<_>>();
         for forward in forwards(batch, recipe, adapters.virtual_tokens()) {
             if !go_on() {
                 return Ok(None);
@@ -179,7 +183,10 @@ mod tests {
             &learner,
             &recipe,
             (&Unadapted, &Unadapted),
-            &[&long],
+            Sample {
+                of: &[long],
+                every: 1,
+            },
             &mut || true,
         )
         .unwrap()

@@ -54,13 +54,16 @@ impl Fault {
         }
     }
 
-    /// Whether the same may work in a moment: storage that is full, busy or out of order.
+    /// Whether the same may work in a moment: storage that is full, busy or out of order, or a process that ends.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Disk(fault) => fault.kind() != ErrorKind::NotFound,
             Self::Refused(reason) => matches!(
                 reason,
-                Reason::Overloaded { .. } | Reason::StorageFull(_) | Reason::Storage(_)
+                Reason::Overloaded { .. }
+                    | Reason::StorageFull(_)
+                    | Reason::Storage(_)
+                    | Reason::Draining
             ),
             Self::Diverged { .. } | Self::Foreign { .. } | Self::Compute(_) => false,
         }

@@ -198,11 +198,8 @@ fn train_on(
     recipe: crate::domain::Recipe,
     parent: Option<Parent>,
 ) -> (peft::Files, Vec<StepReport>) {
-    let rows = std::fs::read(golden("training").join(rows)).unwrap();
-    let data = Data {
-        training: &rows,
-        validation: None,
-    };
+    let rows = golden("training").join(rows);
+    let data = Data::of(&rows);
     let plan = Plan::new(base, recipe, parent, data, crate::store::now()).unwrap();
     let begun = plan.parent.as_ref().map(|parent| Uniform {
         adapter: parent.adapter.clone(),

@@ -1,23 +1,59 @@
 //! Everything decided before a job runs: which layers, from where, on which rows.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::checkpoint::Identity;
 use super::course::Course;
-use super::data::{Example, Order, Renderer, parse, refusal, split};
+use super::data::{Chosen, Examples, Order, Scan, Scanned, Voice, held_out};
 use super::learner::Learner;
 use super::methods::{self, Method};
 use super::recipe::{Wishes, resolve};
 use crate::adapter::Adapter;
 use crate::domain::{Generation, Keep, Reason, Recipe};
 use crate::model::Base;
+use crate::store::Stored;
 
-/// The bytes a job learns from and is measured on.
-#[derive(Clone, Copy)]
+/// The files a job learns from and is measured on.
+#[derive(Clone)]
 pub struct Data<'a> {
-    pub training: &'a [u8],
+    pub training: &'a Path,
     /// Held-out rows of their own; without, `eval_split` takes some of the training rows.
-    pub validation: Option<&'a [u8]>,
+    pub validation: Option<&'a Path>,
+    /// Of both, as [`digest`] gives it.
+    pub digest: String,
+    /// Where the job keeps what was found out about its rows; `None`: in temporary files.
+    pub folder: Option<&'a Path>,
+    /// Bytes that a file may unpack to.
+    pub unpacked: u64,
+    /// Asked now and then while rows are checked; `false` ends it.
+    pub go_on: &'a (dyn Fn() -> bool + Sync),
+}
+
+#[cfg(test)]
+impl<'a> Data<'a> {
+    /// One file, nothing of which is kept.
+    pub fn of(training: &'a Path) -> Self {
+        Self {
+            training,
+            validation: None,
+            digest: String::new(),
+            folder: None,
+            unpacked: u64::MAX,
+            go_on: &|| true,
+        }
+    }
+}
+
+/// Reads stored files through, each of which must be what was uploaded. Of both, each with its length, so that no byte can
+/// move from one to the other unseen.
+pub fn digest(files: &[&Stored]) -> Result<String, Reason> {
+    let mut hasher = blake3::Hasher::new_derive_key("adapterd training data 1");
+    for file in files {
+        hasher.update(&file.bytes.to_le_bytes());
+        file.read(|piece| drop(hasher.update(piece)))?;
+    }
+    Ok(hasher.finalize().to_string())
 }
 
 /// The adapter a job continues from.
@@ -33,12 +69,14 @@ pub struct Plan {
     pub recipe: Recipe,
     pub method: Box<dyn Method>,
     pub parent: Option<Parent>,
-    pub train: Vec<Example>,
-    pub held_out: Vec<Example>,
+    pub train: Chosen,
+    pub held_out: Chosen,
     pub identity: Identity,
     pub total_steps: u64,
-    /// What of the data is not used, or not as its author may expect.
+    /// What of the data is not used, or not as its author may expect. Nothing where the rows were checked before.
     pub warnings: Vec<String>,
+    /// Bytes of rows on disk beside the uploaded files.
+    pub spooled: u64,
 }
 
 /// Turns wishes into a recipe for `base`, with the shape of `parent` where the job continues one.
@@ -54,7 +92,8 @@ pub fn settle(wishes: &Wishes, parent: Option<&Adapter>, base: &Base) -> Result<
 }
 
 impl Plan {
-    /// Reads and renders all rows. Costs time in proportion to the data; not for an async thread.
+    /// Reads and renders all rows, unless that was done before for this job. Costs time in proportion to the data and no
+    /// memory; not for an async thread.
     ///
     /// `time` (Unix seconds) is the time that chat templates see: a job that goes on another day must see the tokens it
     /// began with.
@@ -71,9 +110,9 @@ impl Plan {
         let adapter = parent.as_ref().map(|parent| parent.adapter.clone());
         let kind = methods::kind(recipe.method)?;
         let method = kind.settle(&recipe, adapter, methods::Fitting::of(base))?;
-        let renderer = Renderer {
-            tokenizer: &base.tokenizer,
-            template: &base.template.at(time),
+        let voice = Voice {
+            tokenizer: base.tokenizer.clone(),
+            template: base.template.at(time),
             max_seq: recipe.max_seq,
             objective: recipe.objective,
         };
@@ -81,7 +120,8 @@ impl Plan {
             train,
             held_out,
             warnings,
-        } = rows(&renderer, &recipe, data)?;
+            spooled,
+        } = rows(&voice, &recipe, &data)?;
         if held_out.is_empty() {
             let why = "compares held-out rows, and there are none: give a validation file or `eval_split`";
             if recipe.early_stopping.is_some() {
@@ -106,7 +146,7 @@ impl Plan {
             base_digest: hex(base.digest),
             tokenizer_digest: hex(base.tokenizer.digest()),
             template_digest: hex(base.template.digest()),
-            data_digest: digest(data),
+            data_digest: data.digest,
             recipe: recipe.clone(),
         };
         Ok(Self {
@@ -118,6 +158,7 @@ impl Plan {
             identity,
             total_steps,
             warnings,
+            spooled,
         })
     }
 
@@ -129,73 +170,54 @@ impl Plan {
 }
 
 struct Rows {
-    train: Vec<Example>,
-    held_out: Vec<Example>,
+    train: Chosen,
+    held_out: Chosen,
     warnings: Vec<String>,
+    spooled: u64,
 }
 
-fn rows(renderer: &Renderer<'_>, recipe: &Recipe, data: Data<'_>) -> Result<Rows, Reason> {
-    let (train, mut warnings) = read(renderer, data.training, "training_file")?;
-    let Some(validation) = data.validation else {
-        let (kept, held_out) = split(train.len(), recipe.eval_split, recipe.seed)?;
-        let take = |rows: Vec<usize>| rows.into_iter().map(|row| train[row].clone()).collect();
-        return Ok(Rows {
-            train: take(kept),
-            held_out: take(held_out),
-            warnings,
-        });
+fn rows(voice: &Voice, recipe: &Recipe, data: &Data<'_>) -> Result<Rows, Reason> {
+    let scan = |path, field| {
+        let scan = Scan {
+            path,
+            field,
+            voice,
+            digest: &data.digest,
+            folder: data.folder,
+            unpacked: data.unpacked,
+            go_on: data.go_on,
+        };
+        scan.run()
     };
-    if recipe.eval_split > 0.0 {
+    if data.validation.is_some() && recipe.eval_split > 0.0 {
         let why = "a validation file is given, so no rows are split off; leave one of the two out";
         return Err(Reason::field("eval_split", why));
     }
-    let (held_out, more) = read(renderer, validation, "validation_file")?;
-    warnings.extend(
-        more.into_iter()
-            .map(|why| format!("validation_file: {why}")),
-    );
-    Ok(Rows {
-        train,
-        held_out,
-        warnings,
-    })
-}
-
-/// The rows of a file, and what of them is not used.
-fn read(
-    renderer: &Renderer<'_>,
-    bytes: &[u8],
-    field: &'static str,
-) -> Result<(Vec<Example>, Vec<String>), Reason> {
-    let parsed = parse(bytes);
-    let mut bad = parsed.bad;
-    let (examples, remarks) = match renderer.examples(&parsed.rows) {
-        Ok(rendered) => rendered,
-        Err(more) => {
-            bad.extend(more);
-            Default::default()
-        }
+    let Scanned {
+        stock,
+        mut warnings,
+        mut spooled,
+    } = scan(data.training, "training_file")?;
+    let Some(validation) = data.validation else {
+        let held_out = held_out(stock.rows(), recipe.eval_split, recipe.seed)?;
+        let [train, held_out] = Chosen::split(stock, held_out);
+        return Ok(Rows {
+            train,
+            held_out,
+            warnings,
+            spooled,
+        });
     };
-    if !bad.is_empty() {
-        bad.sort_by_key(|row| row.line);
-        return Err(refusal(field, bad));
-    }
-    if examples.is_empty() {
-        return Err(Reason::field(field, "has no rows"));
-    }
-    let mut warnings = parsed.unused.warnings();
-    warnings.extend(remarks.warnings());
-    Ok((examples, warnings))
-}
-
-/// Both files, each with its length, so that no byte can move from one to the other unseen.
-fn digest(data: Data<'_>) -> String {
-    let mut hasher = blake3::Hasher::new_derive_key("adapterd training data 1");
-    for part in [Some(data.training), data.validation].into_iter().flatten() {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part);
-    }
-    hasher.finalize().to_string()
+    let held_out = scan(validation, "validation_file")?;
+    let more = held_out.warnings.iter();
+    warnings.extend(more.map(|why| format!("validation_file: {why}")));
+    spooled += held_out.spooled;
+    Ok(Rows {
+        train: Chosen::all(stock),
+        held_out: Chosen::all(held_out.stock),
+        warnings,
+        spooled,
+    })
 }
 
 fn hex(digest: [u8; 32]) -> String {

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::data::Examples;
 use super::fault::Fault;
 use super::plan::Plan;
 use super::run::Finished;

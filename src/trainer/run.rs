@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::checkpoint::{Checkpoints, Found, Progress, Tensors};
 use super::course::Course;
-use super::data::{Example, Order};
+use super::data::{Example, Examples, Order, Sample};
 use super::evaluate::{Score, evaluate};
 use super::fault::{Fault, retry};
 use super::learner::Learner;
@@ -32,9 +32,9 @@ const SAVE_AFTER: Duration = Duration::from_secs(15);
 pub struct RunSpec<'a> {
     pub learner: &'a dyn Learner,
     pub recipe: &'a Recipe,
-    pub train: &'a [Example],
+    pub train: &'a dyn Examples,
     /// May be empty: then nothing is evaluated.
-    pub held_out: &'a [Example],
+    pub held_out: &'a dyn Examples,
     /// `None`: nothing is saved and an interrupted job is lost.
     pub checkpoints: Option<&'a Checkpoints>,
     /// What answers are compared under, where they are: what a job begins with.
@@ -103,11 +103,9 @@ pub fn run(
         if run.passes_over(&course) {
             continue;
         }
-        let batch: Vec<&Example> = order
-            .batch(run.progress.step)
-            .iter()
-            .map(|&row| &spec.train[row])
-            .collect();
+        let rows = order.batch(run.progress.step).into_iter();
+        let batch = spec.train.take(rows)?;
+        let batch: Vec<&Example> = batch.iter().map(|row| &**row).collect();
         if !run.step(&batch, &course)? {
             return run.interrupted();
         }
@@ -192,21 +190,21 @@ impl<'c> Run<'c, '_> {
     /// Scores what there is before the first step. `false`: interrupted.
     fn score_before(&mut self) -> Result<bool, Fault> {
         if self.progress.step == 0 {
-            let Some(probed) = self.score(Of::Adapter, &self.probe_rows())? else {
+            let Some(probed) = self.score(Of::Adapter, self.probe_rows())? else {
                 return Ok(false);
             };
             self.progress.before = Some(probed.loss).filter(|loss| loss.is_finite());
         }
-        let held_out: Vec<&Example> = self.spec.held_out.iter().collect();
-        if held_out.is_empty() || self.progress.base.is_some() {
+        let held_out = self.held_out();
+        if held_out.of.is_empty() || self.progress.base.is_some() {
             return Ok(true);
         }
-        let Some(base) = self.score(Of::Base, &held_out)? else {
+        let Some(base) = self.score(Of::Base, held_out)? else {
             return Ok(false);
         };
         self.watch.evaluated(0, &base)?;
         if self.spec.recipe.from.is_some() {
-            let Some(parent) = self.score(Of::Adapter, &held_out)? else {
+            let Some(parent) = self.score(Of::Adapter, held_out)? else {
                 return Ok(false);
             };
             self.progress.parent = Some(parent);
@@ -216,13 +214,18 @@ impl<'c> Run<'c, '_> {
     }
 
     /// Some of the training rows, spread over all of them.
-    fn probe_rows(&self) -> Vec<&'c Example> {
-        let rows = self.spec.train;
-        let every = rows.len().div_ceil(PROBE_ROWS).max(1);
-        rows.iter().step_by(every).collect()
+    fn probe_rows(&self) -> Sample<'c> {
+        let of = self.spec.train;
+        let every = of.len().div_ceil(PROBE_ROWS).max(1);
+        Sample { of, every }
     }
 
-    fn score(&mut self, of: Of, examples: &[&Example]) -> Result<Option<Score>, Fault> {
+    fn held_out(&self) -> Sample<'c> {
+        let of = self.spec.held_out;
+        Sample { of, every: 1 }
+    }
+
+    fn score(&mut self, of: Of, examples: Sample<'_>) -> Result<Option<Score>, Fault> {
         let RunSpec {
             learner,
             recipe,
@@ -252,7 +255,7 @@ impl<'c> Run<'c, '_> {
     fn judge(&mut self) -> Result<bool, Fault> {
         let losses = match self.progress.before {
             None => None,
-            Some(before) => match self.score(Of::Adapter, &self.probe_rows())? {
+            Some(before) => match self.score(Of::Adapter, self.probe_rows())? {
                 None => return Ok(false),
                 Some(score) => Some(Losses {
                     before,
@@ -341,8 +344,7 @@ impl<'c> Run<'c, '_> {
         if self.spec.held_out.is_empty() || !due || step == self.progress.evaluated {
             return Ok(true);
         }
-        let held_out: Vec<&Example> = self.spec.held_out.iter().collect();
-        let Some(score) = self.score(Of::Adapter, &held_out)? else {
+        let Some(score) = self.score(Of::Adapter, self.held_out())? else {
             return Ok(false);
         };
         self.watch.evaluated(step, &score)?;

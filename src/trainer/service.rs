@@ -16,7 +16,9 @@ use crate::domain::{
 };
 use crate::model::Base;
 use crate::registry::Registry;
-use crate::store::{self, Database, JobRow, Jobs, NewEvent, Page, Uploads, blocking, disk_fault};
+use crate::store::{
+    self, Database, Incoming, JobRow, Jobs, NewEvent, Page, Stored, Uploads, blocking, disk_fault,
+};
 
 /// Events a live follower may be behind before it has to read them from the store.
 const BACKLOG: usize = 4096;
@@ -24,7 +26,7 @@ const BACKLOG: usize = 4096;
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(60);
 /// Longest wait of a pause for the job's progress to be saved.
 const PAUSE: Duration = Duration::from_secs(30);
-/// Jobs whose data is read and checked at the same time: each holds its files in memory.
+/// Jobs whose data is read and checked at the same time: each takes a block of rows and the time of a thread or more.
 const CHECKS: usize = 2;
 
 pub struct Config {
@@ -137,6 +139,11 @@ impl Trainer {
         self.shared.uploads.put(filename, purpose, bytes).await
     }
 
+    /// A file that is about to come.
+    pub async fn receive_file(&self, filename: &str) -> Result<Incoming, Reason> {
+        self.shared.uploads.receive(filename).await
+    }
+
     pub async fn list_files(
         &self,
         after: Option<&FileId>,
@@ -149,8 +156,9 @@ impl Trainer {
         self.shared.uploads.view(id).await
     }
 
-    pub async fn file_content(&self, id: &FileId) -> Result<Vec<u8>, Reason> {
-        self.shared.uploads.content(id).await
+    /// A file whose content is what was uploaded.
+    pub async fn stored_file(&self, id: &FileId) -> Result<Stored, Reason> {
+        self.shared.uploads.verified(id).await
     }
 
     pub async fn delete_file(&self, id: &FileId) -> Result<(), Reason> {

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 use super::checkpoint::Checkpoints;
-use super::create::PARENT;
+use super::create::{PARENT, data_folder};
 use super::fault::{Fault, retry};
 use super::follower::Follower;
-use super::plan::{Data, Parent, Plan};
+use super::plan::{Parent, Plan};
 use super::publish::publish;
 use super::run::{Ending, RunSpec, run};
 use super::shared::Shared;
@@ -174,20 +174,19 @@ impl Worker<'_> {
     fn plan(&self, job: &JobRow) -> Result<Plan, Fault> {
         let view = &job.view;
         let uploads = &self.shared.uploads;
-        let content = |id| self.retry(async || uploads.content(id).await);
-        let training = content(&view.training_file)?;
-        let validation = view.validation_file.as_ref().map(content).transpose()?;
-        let data = Data {
-            training: &training,
-            validation: validation.as_deref(),
-        };
-        let plan = Plan::new(
-            &self.shared.base,
-            view.recipe.clone(),
-            self.parent(job)?,
-            data,
-            view.created_at,
-        )?;
+        let stored = |id| self.retry(async || uploads.stored(id).await);
+        let training = stored(&view.training_file)?;
+        let validation = view.validation_file.as_ref().map(stored).transpose()?;
+        let files = (&training, validation.as_ref());
+        let parent = self.parent(job)?;
+        let folder = data_folder(&self.shared.job_folder(&view.id));
+        let plan = retry(&mut |pause| self.pause(pause), || {
+            let (recipe, parent) = (view.recipe.clone(), parent.clone());
+            let plan = self
+                .shared
+                .plan(&folder, recipe, parent, files, view.created_at);
+            Ok(plan?)
+        })?;
         if plan.identity.data_digest != job.data_digest {
             return Err(Fault::Foreign {
                 step: view.step,

@@ -36,12 +36,17 @@ impl Training for Doors {
                 _ => None,
             })
             .await?;
-        let mut bytes = Vec::new();
+        let filename = match header.filename.as_str() {
+            "" => "data.jsonl",
+            named => named,
+        };
+        let file = self.gateway.receive_file(filename).await;
+        let mut file = file.map_err(status)?;
         while let Some(message) = upload.next().await? {
             match message.part {
                 Some(Part::Data(data)) => {
-                    upload.take(data.len())?;
-                    bytes.extend_from_slice(&data);
+                    upload.pass(data.len())?;
+                    file.write(data.into()).await.map_err(status)?;
                 }
                 Some(Part::Header(_)) => {
                     return Err(status(Reason::field("header", "appears twice")));
@@ -49,16 +54,8 @@ impl Training for Doors {
                 None => return Err(status(Reason::field("part", "is required"))),
             }
         }
-        let filename = if header.filename.is_empty() {
-            "data.jsonl"
-        } else {
-            header.filename.as_str()
-        };
-        let file = self
-            .gateway
-            .put_file(filename, "fine-tune", bytes.into())
-            .await
-            .map_err(status)?;
+        let file = self.gateway.keep_file(file, "fine-tune").await;
+        let file = file.map_err(status)?;
         Ok(Response::new(views::file(file)))
     }
 

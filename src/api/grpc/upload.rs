@@ -43,13 +43,19 @@ impl<T> Upload<T> {
         next.map_err(status)?
     }
 
-    /// Counts a piece of content.
+    /// Counts a piece of content that is kept in memory.
     pub fn take(&mut self, bytes: usize) -> Result<(), Status> {
+        self.pass(bytes)?;
+        self.held.grow(bytes).map_err(status)
+    }
+
+    /// Counts a piece of content that goes on to disk.
+    pub fn pass(&mut self, bytes: usize) -> Result<(), Status> {
         self.taken += bytes;
         if self.taken > self.limit {
             return Err(status(Reason::TooLarge { limit: self.limit }));
         }
         self.clock.came(bytes);
-        self.held.grow(bytes).map_err(status)
+        Ok(())
     }
 }

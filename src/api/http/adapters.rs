@@ -196,7 +196,7 @@ pub(super) async fn put(call: Call) -> Outcome {
 
 /// A part a file, called by its file name or, without one, by its part name.
 async fn uploaded(call: Call, limit: usize) -> Result<(Request, Files), Fault> {
-    let (request, parts) = parts(call, limit).await?;
+    let (request, parts) = parts(call, limit, None).await?;
     let mut files = Files::new();
     for part in parts {
         let name = part.filename.unwrap_or(part.name);

@@ -1,7 +1,10 @@
 //! `/v1/files`.
 
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio_util::io::ReaderStream;
 
 use super::call::Call;
 use super::dispatch::Outcome;
@@ -11,11 +14,14 @@ use super::respond::{bytes_response, json_response, page};
 use super::shape::{Field, Kind, Shape, TEXT};
 use crate::domain::{FileId, FileView, Reason};
 
+/// Bytes of a file that are sent at a time.
+const PIECE: usize = 64 << 10;
+
 pub(super) const UPLOAD: Shape = Shape {
     name: "FileUpload",
     about: "A file of training records.",
     fields: &[&[
-        Field::new("file", TEXT, "The content, as a file part.").required(),
+        Field::new("file", TEXT, "The content, as a file part: JSON Lines or a JSON array (also compressed with gzip), or Parquet.").required(),
         Field::new("purpose", Kind::Choice(&["fine-tune"]), "What it is for.").required(),
     ]],
 };
@@ -44,7 +50,7 @@ struct ListAsk {
 
 pub(super) async fn create(call: Call) -> Outcome {
     let limit = call.request.app.config.limits.max_file_bytes;
-    let (request, parts) = parts(call, limit).await?;
+    let (request, parts) = parts(call, limit, Some("file")).await?;
     let (mut file, mut purpose) = (None, None);
     for part in parts {
         let seen = match part.name.as_str() {
@@ -63,13 +69,10 @@ pub(super) async fn create(call: Call) -> Outcome {
     let purpose =
         std::str::from_utf8(&purpose.bytes).map_err(|_| Reason::field("purpose", "is not text"))?;
     let file = file.ok_or_else(|| Reason::field("file", "is required"))?;
-    let filename = file
-        .filename
-        .ok_or_else(|| Reason::field("file", "must be a file part, with a filename"))?;
-    let view = request
-        .gateway()
-        .put_file(&filename, purpose, file.bytes)
-        .await?;
+    let (Some(_), Some(file)) = (file.filename, file.file) else {
+        return Err(Reason::field("file", "must be a file part, with a filename").into());
+    };
+    let view = request.gateway().keep_file(file, purpose).await?;
     Ok(json_response(200, &file_view(&view)))
 }
 
@@ -98,8 +101,15 @@ pub(super) async fn show(call: Call) -> Outcome {
 
 pub(super) async fn content(call: Call) -> Outcome {
     let id = FileId::from_text(call.request.param("id"));
-    let bytes = call.request.gateway().file_content(&id).await?;
-    Ok(bytes_response(200, "application/octet-stream", bytes))
+    let path = call.request.gateway().file_content(&id).await?;
+    let gone = |error: std::io::Error| Reason::Storage(format!("reading {id}: {}", error.kind()));
+    let file = tokio::fs::File::open(path).await.map_err(gone)?;
+    let length = file.metadata().await.map_err(gone)?.len();
+    let body = Body::from_stream(ReaderStream::with_capacity(file, PIECE));
+    let mut response = bytes_response(200, "application/octet-stream", body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    Ok(response)
 }
 
 pub(super) async fn delete(call: Call) -> Outcome {

@@ -12,6 +12,7 @@ use super::unpack::reason_in;
 use crate::api::arrival::Clock;
 use crate::api::fault::Fault;
 use crate::domain::Reason;
+use crate::gateway::Incoming;
 
 const MAX_PARTS: usize = 64;
 /// Boundaries and headers of all parts.
@@ -20,11 +21,18 @@ const AROUND: usize = 64 << 10;
 pub(super) struct Part {
     pub name: String,
     pub filename: Option<String>,
+    /// Empty where the part went to disk.
     pub bytes: Bytes,
+    pub file: Option<Incoming>,
 }
 
-/// All parts, of at most `limit` bytes together.
-pub(super) async fn parts(call: Call, limit: usize) -> Result<(Request, Vec<Part>), Fault> {
+/// All parts, of at most `limit` bytes together. Parts of the name `to_disk` are written there as they come; the others
+/// are in memory.
+pub(super) async fn parts(
+    call: Call,
+    limit: usize,
+    to_disk: Option<&str>,
+) -> Result<(Request, Vec<Part>), Fault> {
     let Call { mut request, body } = call.within(limit.saturating_add(AROUND))?;
     let announced = request.announced(limit);
     let mut clock = Clock::start(request.app.config.limits.pace);
@@ -48,6 +56,13 @@ pub(super) async fn parts(call: Call, limit: usize) -> Result<(Request, Vec<Part
         }
         let name = field.name().unwrap_or("").to_owned();
         let filename = field.file_name().map(str::to_owned);
+        let mut file = match to_disk == Some(name.as_str()) {
+            true => {
+                let named = filename.as_deref().unwrap_or_default();
+                Some(request.gateway().receive_file(named).await?)
+            }
+            false => None,
+        };
         // A part may be all that is left of the body, and the large one mostly is.
         let mut arriving = Arriving::new(announced.saturating_sub(taken));
         while let Some(chunk) = clock
@@ -56,22 +71,29 @@ pub(super) async fn parts(call: Call, limit: usize) -> Result<(Request, Vec<Part
             .map_err(|why| broken(&why))?
         {
             taken += chunk.len();
-            let room = match taken > limit {
-                true => Err(Reason::TooLarge { limit }),
-                false => request.take(&mut clock, chunk.len()),
+            let kept = match &mut file {
+                _ if taken > limit => Err(Reason::TooLarge { limit }),
+                Some(file) => {
+                    clock.came(chunk.len());
+                    file.write(chunk).await
+                }
+                None => {
+                    let room = request.take(&mut clock, chunk.len());
+                    room.map(|()| arriving.take(&chunk))
+                }
             };
-            if let Err(reason) = room {
+            if let Err(reason) = kept {
                 drop(field);
                 discard(rest(form));
                 return Err(reason.into());
             }
-            arriving.take(&chunk);
             request.stand_back(&mut clock).await;
         }
         parts.push(Part {
             name,
             filename,
             bytes: arriving.complete(),
+            file,
         });
     }
 }

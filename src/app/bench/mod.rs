@@ -3,6 +3,7 @@
 
 mod adapters;
 mod attention;
+mod data;
 mod kernels;
 mod load;
 mod mix;
@@ -15,6 +16,7 @@ mod training;
 use clap::{Subcommand, ValueEnum};
 
 use self::adapters::AdaptersArgs;
+use self::data::DataArgs;
 use self::kernels::KernelsArgs;
 use self::serving::ServingArgs;
 use self::shapes::Shape;
@@ -29,6 +31,8 @@ pub enum BenchCommand {
     Adapters(AdaptersArgs),
     /// Optimizer steps: tokens a second, time of a step
     Train(TrainingArgs),
+    /// A large training file: uploaded, checked, trained on, paused and resumed; megabytes a second, memory added
+    Data(DataArgs),
     /// Products with frozen weights: bytes and multiply-adds a second
     Kernels(KernelsArgs),
 }
@@ -59,6 +63,7 @@ pub async fn run(command: &BenchCommand, connection: &Connection) -> Result<(), 
         BenchCommand::Serve(args) => serving::run(args, connection, output).await,
         BenchCommand::Adapters(args) => adapters::run(args, output).await,
         BenchCommand::Train(args) => training::run(args, output).await,
+        BenchCommand::Data(args) => data::run(args, output).await,
         BenchCommand::Kernels(args) => kernels::run(args, output),
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::Subject;
 use super::numbers::{Numbers, peak_memory};
 use super::target::Target;
-use crate::cli::{Client, Failure, Output, Table, Upload, create_job, size};
+use crate::cli::{Client, Content, Failure, Output, Table, Upload, create_job, size};
 use crate::domain::{Checkpointing, Named};
 use crate::text::synthetic::word;
 
@@ -57,7 +57,7 @@ async fn measure(args: &TrainingArgs, client: &Client, output: Output) -> Result
     let upload = Upload {
         filename: "bench.jsonl".to_owned(),
         purpose: "fine-tune",
-        bytes,
+        content: Content::Bytes(bytes),
     };
     let file = client.upload(upload).await?;
     let job = create_job(client, "bench", &file["id"], None, recipe(args)).await?;

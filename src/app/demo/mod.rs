@@ -15,7 +15,7 @@ use self::ask::Questions;
 use self::report::{Report, Scores};
 use self::tasks::Task;
 use super::local::Local;
-use crate::cli::{Client, Failure, Output, Upload, create_job};
+use crate::cli::{Client, Content, Failure, Output, Upload, create_job};
 
 /// What each step must show for the demo to succeed.
 const BASE_AT_MOST: f64 = 0.10;
@@ -128,7 +128,7 @@ async fn start_training(
     let upload = Upload {
         filename: format!("{}.jsonl", task.name),
         purpose: "fine-tune",
-        bytes: task.train.as_bytes().to_vec(),
+        content: Content::Bytes(task.train.as_bytes().to_vec()),
     };
     let file = client.upload(upload).await?;
     let job = create_job(client, name, &file["id"], None, recipe).await?;

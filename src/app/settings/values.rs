@@ -290,6 +290,7 @@ pub struct Limits {
     /// `n` of one request.
     pub max_n: u32,
     pub max_body_bytes: usize,
+    /// Of one training file, as it is sent and as it unpacks.
     pub max_file_bytes: u64,
     pub max_adapter_bytes: u64,
 }
@@ -300,7 +301,7 @@ impl Default for Limits {
             queue: 256,
             max_n: 16,
             max_body_bytes: 8 << 20,
-            max_file_bytes: 512 << 20,
+            max_file_bytes: 16 << 30,
             max_adapter_bytes: 2 << 30,
         }
     }

@@ -31,6 +31,15 @@ impl Remarks {
         *rows += 1;
     }
 
+    /// Counts those on other rows too.
+    pub fn merge(&mut self, other: Self) {
+        for (remark, (line, rows)) in other.0 {
+            let (first, all) = self.0.entry(remark).or_insert((line, 0));
+            *first = line.min(*first);
+            *all += rows;
+        }
+    }
+
     /// One warning a remark.
     pub fn warnings(&self) -> Vec<String> {
         self.0

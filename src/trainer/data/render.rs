@@ -7,7 +7,7 @@ use super::record::{Body, is_trained};
 use super::remarks::Remarks;
 use super::rows::Row;
 use crate::domain::{BadRow, Message, Objective, Role};
-use crate::text::{ChatTemplate, TextError, Tokenizer};
+use crate::text::{ChatTemplate, Encoded, TextError, Tokenizer};
 
 /// One row, ready to be learned from.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,7 +130,9 @@ impl Renderer<'_> {
     /// Raw text: the loss covers the completion and the end token.
     fn raw(&self, prompt: &str, completion: &str) -> Result<Sequence, String> {
         let asked = self.encode(prompt, true)?;
-        let mut tokens = self.continued(&asked, prompt, &format!("{prompt}{completion}"), true)?;
+        let text = format!("{prompt}{completion}");
+        let whole = self.encode(&text, true)?;
+        let mut tokens = self.continued(&asked, prompt, &text, whole)?;
         if !tokens.last().is_some_and(|last| self.ends(*last)) {
             tokens.extend(self.tokenizer.eos().first());
         }
@@ -156,7 +158,8 @@ impl Renderer<'_> {
         let Some(last) = trained.last() else {
             return Err("has no turn to train on".into());
         };
-        let mut alone = Vec::with_capacity(trained.len());
+        let mut alone: Vec<Sequence> = Vec::with_capacity(trained.len());
+        let mut encoded = Encoded::default();
         let mut faithful = true;
         for at in &trained {
             let located = locate(self.template, turns, *at)?;
@@ -164,7 +167,7 @@ impl Renderer<'_> {
             if at == last {
                 told_of_turns(&located, &turns[..*at], line, remarks);
             }
-            let part = self.turn(&located)?;
+            let part = self.turn(&located, &mut encoded)?;
             if !faithful && self.only_ends(&part) {
                 return Err("the chat template leaves the whole answer out: there is nothing to learn from it".into());
             }
@@ -193,7 +196,8 @@ impl Renderer<'_> {
     }
 
     /// The conversation up to and with an answer; the loss covers it and the end-of-turn token.
-    fn turn(&self, located: &Located) -> Result<Sequence, String> {
+    /// `encoded`: what was encoded of the conversation before, and is encoded of it now.
+    fn turn(&self, located: &Located, encoded: &mut Encoded) -> Result<Sequence, String> {
         let Located {
             text,
             answers,
@@ -215,9 +219,10 @@ impl Renderer<'_> {
             };
             let mut bounds = [0; 2];
             for (bound, at) in bounds.iter_mut().zip([answer.start, end]) {
+                let whole = self.encode_after(encoded, &text[..at])?;
                 tokens = match read {
-                    0 => self.encode(&text[..at], false)?,
-                    _ => self.continued(&tokens, &text[..read], &text[..at], false)?,
+                    0 => whole,
+                    _ => self.continued(&tokens, &text[..read], &text[..at], whole)?,
                 };
                 read = at;
                 *bound = tokens.len();
@@ -273,7 +278,7 @@ impl Renderer<'_> {
             .all(|id| self.tokenizer.token_bytes(*id).trim_ascii().is_empty())
     }
 
-    /// The tokens of `whole`, which must continue `asked`, the tokens of `asked_text`.
+    /// The tokens of `whole`, which must continue `asked`, the tokens of `asked_text`. `tokens`: those of `whole` by itself.
     ///
     /// A tokenizer may merge characters across the border. Serving never sees such a token, since the prompt is tokenized
     /// by itself; the answer is then tokenized by itself too, provided that both ways spell the same text.
@@ -282,9 +287,8 @@ impl Renderer<'_> {
         asked: &[u32],
         asked_text: &str,
         whole: &str,
-        special: bool,
+        tokens: Vec<u32>,
     ) -> Result<Vec<u32>, String> {
-        let tokens = self.encode(whole, special)?;
         if tokens.starts_with(asked) {
             return Ok(tokens);
         }
@@ -298,6 +302,19 @@ impl Renderer<'_> {
     }
 
     fn encode(&self, text: &str, special: bool) -> Result<Vec<u32>, String> {
+        self.bound(text)?;
+        self.tokenizer.encode(text, special).map_err(told)
+    }
+
+    fn encode_after(&self, encoded: &mut Encoded, text: &str) -> Result<Vec<u32>, String> {
+        self.bound(text)?;
+        let before = std::mem::take(encoded);
+        *encoded = self.tokenizer.encode_after(before, text).map_err(told)?;
+        Ok(encoded.ids().to_vec())
+    }
+
+    /// Refuses a text that is far too long, before all of it is encoded.
+    fn bound(&self, text: &str) -> Result<(), String> {
         if self
             .tokenizer
             .surely_exceeds(text, self.max_seq)
@@ -308,7 +325,7 @@ impl Renderer<'_> {
                 "has {bytes} bytes of text, far more than the {most} tokens of max_seq"
             ));
         }
-        self.tokenizer.encode(text, special).map_err(told)
+        Ok(())
     }
 
     fn ends(&self, id: u32) -> bool {

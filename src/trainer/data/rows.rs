@@ -1,11 +1,12 @@
-//! The rows of a training file: JSON Lines, or one JSON array; every row with the line it starts on.
+//! The rows of a training file, every one with the line it starts on; from their texts.
 
 use serde_json::Value;
 
 use super::Record;
+use super::file::{Line, ReadFault, RowReader};
 use super::strict::Strict;
 use super::unused::Unused;
-use crate::domain::{BadRow, Objective, lfs_pointer};
+use crate::domain::{BadRow, Objective};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
@@ -30,48 +31,50 @@ impl Parsed {
         first.map_or(Objective::Sft, |row| row.record.body.objective())
     }
 
-    fn take(&mut self, line: usize, value: Result<Value, String>) {
-        match value.and_then(Record::read) {
-            Ok((record, unused)) => {
+    fn take(&mut self, line: &Line) {
+        match line.read() {
+            Ok((row, unused)) => {
                 self.unused.count(unused);
-                self.rows.push(Row { line, record });
+                self.rows.push(row);
             }
-            Err(why) => self.bad.push(BadRow { line, why }),
+            Err(bad) => self.bad.push(bad),
         }
     }
 }
 
-/// Reads every row, whatever the state of its neighbours. Blank lines and a leading byte-order mark are skipped.
+/// Reads every row of a file in memory, whatever the state of its neighbours.
 pub fn parse(bytes: &[u8]) -> Parsed {
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut parsed = Parsed::default();
-    if let Some(why) = lfs_pointer(bytes) {
-        parsed.take(1, Err(why.to_owned()));
-        return parsed;
-    }
-    match bytes.iter().position(|b| !b.is_ascii_whitespace()) {
-        None => {}
-        Some(start) if bytes[start] == b'[' => array(bytes, start + 1, &mut parsed),
-        Some(_) => lines(bytes, &mut parsed),
+    let refuse = |parsed: &mut Parsed, fault: ReadFault| {
+        let why = fault.to_string();
+        parsed.bad.push(BadRow { line: 1, why });
+    };
+    match RowReader::of_bytes(bytes) {
+        Err(fault) => refuse(&mut parsed, fault),
+        Ok(lines) => lines.for_each(|line| match line {
+            Ok(line) => parsed.take(&line),
+            Err(fault) => refuse(&mut parsed, fault),
+        }),
     }
     parsed
 }
 
-fn lines(bytes: &[u8], parsed: &mut Parsed) {
-    for (at, line) in bytes.split(|&b| b == b'\n').enumerate() {
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
-        }
-        parsed.take(at + 1, read(line));
-    }
+/// A row's text as JSON.
+pub(super) fn read(text: &[u8]) -> Result<Value, String> {
+    let text = std::str::from_utf8(text)
+        .map_err(|fault| format!("is not UTF-8 at byte {}", fault.valid_up_to() + 1))?;
+    let value = serde_json::from_str::<Strict>(text).map_err(|fault| unread(&fault))?;
+    Ok(value.0)
 }
 
-fn read(line: &[u8]) -> Result<Value, String> {
-    let text = std::str::from_utf8(line)
-        .map_err(|fault| format!("is not UTF-8 at byte {}", fault.valid_up_to() + 1))?;
-    serde_json::from_str::<Strict>(text)
-        .map(|strict| strict.0)
-        .map_err(|fault| unread(&fault))
+/// Whether a text begins with a JSON value.
+pub(super) fn first(text: &[u8]) -> Result<(), String> {
+    let mut values = serde_json::Deserializer::from_slice(text).into_iter::<Strict>();
+    match values.next() {
+        Some(Ok(_)) => Ok(()),
+        Some(Err(fault)) => Err(unread(&fault)),
+        None => Err("is not JSON: it is empty".into()),
+    }
 }
 
 fn unread(fault: &serde_json::Error) -> String {
@@ -90,78 +93,6 @@ fn plain(fault: &serde_json::Error) -> String {
         .rfind(" at line ")
         .map_or(text.as_str(), |at| &text[..at]);
     format!("{said} at column {}", fault.column())
-}
-
-/// Rows of one JSON array from `at`, just behind its bracket. Where an element cannot be read, nothing behind it can be
-/// found either, and reading stops there.
-fn array(bytes: &[u8], mut at: usize, parsed: &mut Parsed) {
-    let mut lines = Lines {
-        bytes,
-        counted: 0,
-        line: 1,
-    };
-    let mut first = true;
-    loop {
-        at = skip_blank(bytes, at);
-        match bytes.get(at) {
-            Some(b']') if first => return end(bytes, at + 1, &mut lines, parsed),
-            None => {
-                return parsed.take(lines.at(at), Err("the list has no closing bracket".into()));
-            }
-            Some(_) => {}
-        }
-        let line = lines.at(at);
-        let mut values = serde_json::Deserializer::from_slice(&bytes[at..]).into_iter::<Strict>();
-        match values.next() {
-            Some(Ok(value)) => parsed.take(line, Ok(value.0)),
-            Some(Err(fault)) => return parsed.take(line, Err(unread(&fault))),
-            None => return parsed.take(line, Err("the list has no closing bracket".into())),
-        }
-        at = skip_blank(bytes, at + values.byte_offset());
-        match bytes.get(at) {
-            Some(b',') => at += 1,
-            Some(b']') => return end(bytes, at + 1, &mut lines, parsed),
-            _ => {
-                return parsed.take(
-                    lines.at(at),
-                    Err("expected a comma or the closing bracket of the list".into()),
-                );
-            }
-        }
-        first = false;
-    }
-}
-
-fn end(bytes: &[u8], at: usize, lines: &mut Lines<'_>, parsed: &mut Parsed) {
-    let at = skip_blank(bytes, at);
-    if at < bytes.len() {
-        parsed.take(lines.at(at), Err("something follows the list".into()));
-    }
-}
-
-fn skip_blank(bytes: &[u8], at: usize) -> usize {
-    bytes[at..]
-        .iter()
-        .position(|b| !b.is_ascii_whitespace())
-        .map_or(bytes.len(), |skip| at + skip)
-}
-
-/// Counts lines as the reader moves forward, so that a file is walked once.
-struct Lines<'a> {
-    bytes: &'a [u8],
-    counted: usize,
-    line: usize,
-}
-
-impl Lines<'_> {
-    fn at(&mut self, position: usize) -> usize {
-        self.line += self.bytes[self.counted..position]
-            .iter()
-            .filter(|&&b| b == b'\n')
-            .count();
-        self.counted = position;
-        self.line
-    }
 }
 
 #[cfg(test)]

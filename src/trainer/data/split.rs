@@ -1,15 +1,21 @@
 //! Which rows are held out for evaluation.
 
+use super::order::WINDOW;
 use crate::domain::Reason;
 use crate::trainer::rng::{self, Purpose};
 
-/// Splits `0..rows` into rows to train on and rows held out, both in ascending order.
+/// Of `0..rows`, those that are held out, ascending.
 ///
-/// `wanted` below 1 is a share (rounded up), from 1 on a count.
+/// `wanted` below 1 is a share (rounded up), from 1 on a count. Of more rows than a window has ([`super::order`]), each
+/// window gives its share.
 ///
 /// # Errors
 /// `BadField` when no row would be left to train on.
-pub fn split(rows: usize, wanted: f64, seed: u64) -> Result<(Vec<usize>, Vec<usize>), Reason> {
+pub fn held_out(rows: usize, wanted: f64, seed: u64) -> Result<Vec<u32>, Reason> {
+    of_windows(rows, wanted, seed, WINDOW)
+}
+
+fn of_windows(rows: usize, wanted: f64, seed: u64, window: usize) -> Result<Vec<u32>, Reason> {
     let count = if wanted < 1.0 {
         (rows as f64 * wanted).ceil() as usize
     } else {
@@ -19,14 +25,24 @@ pub fn split(rows: usize, wanted: f64, seed: u64) -> Result<(Vec<usize>, Vec<usi
         let why = format!("holding out {wanted} of {rows} rows leaves none to train on");
         return Err(Reason::field("eval_split", why));
     }
-    let mut order: Vec<usize> = (0..rows).collect();
-    if count > 0 {
-        rng::shuffle(&mut order, &mut rng::stream(seed, Purpose::Split, &[]));
+    if count == 0 {
+        return Ok(Vec::new());
     }
-    let mut train = order.split_off(count);
-    order.sort_unstable();
-    train.sort_unstable();
-    Ok((train, order))
+    // Of the rows before one, so many are held out.
+    let before = |row: usize| (count as u128 * row as u128 / rows as u128) as usize;
+    let mut held_out = Vec::with_capacity(count);
+    for (number, first) in (0..rows).step_by(window).enumerate() {
+        let end = (first + window).min(rows);
+        let mut order: Vec<u32> = (first as u32..end as u32).collect();
+        let place = [number as u64];
+        // One window is the whole, as it was before there were any.
+        let place = if rows <= window { &place[..0] } else { &place };
+        rng::shuffle(&mut order, &mut rng::stream(seed, Purpose::Split, place));
+        order.truncate(before(end) - before(first));
+        order.sort_unstable();
+        held_out.extend(order);
+    }
+    Ok(held_out)
 }
 
 #[cfg(test)]
@@ -35,15 +51,14 @@ mod tests {
 
     #[test]
     fn a_share_and_a_count_hold_out_what_they_say() {
-        let held_out = |wanted| split(10, wanted, 1).unwrap().1.len();
-        assert_eq!(split(10, 0.0, 1), Ok(((0..10).collect(), vec![])));
-        assert_eq!((held_out(0.25), held_out(4.0), held_out(9.0)), (3, 4, 9));
+        let count = |wanted| held_out(10, wanted, 1).unwrap().len();
+        assert_eq!([0.0, 0.25, 4.0, 9.0].map(count), [0, 3, 4, 9]);
     }
 
     #[test]
     fn a_split_that_leaves_nothing_to_train_on_is_refused() {
         for (rows, wanted) in [(30, 30.0), (30, 1000.0), (30, 0.9999), (1, 0.1)] {
-            let refused = split(rows, wanted, 1);
+            let refused = held_out(rows, wanted, 1);
             assert!(
                 matches!(&refused, Err(Reason::BadField { field, .. }) if field == "eval_split"),
                 "{wanted} of {rows}: {refused:?}"
@@ -52,12 +67,21 @@ mod tests {
     }
 
     #[test]
-    fn every_row_is_on_one_side_and_the_seed_decides_which() {
-        let (train, held_out) = split(100, 0.2, 3).unwrap();
-        let mut all = [train.clone(), held_out.clone()].concat();
-        all.sort_unstable();
-        assert_eq!(all, (0..100).collect::<Vec<_>>());
-        assert_eq!(split(100, 0.2, 3).unwrap().1, held_out);
-        assert_ne!(split(100, 0.2, 4).unwrap().1, held_out);
+    fn the_seed_decides_which_rows_are_held_out() {
+        let of = |seed| held_out(100, 0.2, seed).unwrap();
+        assert!(of(3).is_sorted_by(|a, b| a < b) && of(3).iter().all(|row| *row < 100));
+        assert_eq!((of(3).len(), of(3)), (20, of(3)));
+        assert_ne!(of(3), of(4));
+    }
+
+    #[test]
+    fn every_window_gives_its_share() {
+        let rows = of_windows(95, 19.0, 5, 20).unwrap();
+        assert!(rows.is_sorted_by(|a, b| a < b));
+        let of_each: Vec<usize> = (0..5u32)
+            .map(|window| rows.iter().filter(|row| **row / 20 == window).count())
+            .collect();
+        assert_eq!(of_each, [4, 4, 4, 4, 3]);
+        assert_eq!(of_windows(95, 19.0, 5, 95), held_out(95, 19.0, 5));
     }
 }

@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Keys that are named; the rest are only counted.
 const NAMED: usize = 20;
 
+/// Keys that are counted one by one: a file may have more than fit in memory.
+const TOLD_APART: usize = 4096;
+
 /// Keys, each with the number of rows that carry it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Unused(BTreeMap<String, usize>);
@@ -12,8 +15,20 @@ pub struct Unused(BTreeMap<String, usize>);
 impl Unused {
     /// Counts the unused keys of one row.
     pub fn count(&mut self, keys: BTreeSet<String>) {
-        for key in keys {
-            *self.0.entry(key).or_default() += 1;
+        keys.into_iter().for_each(|key| self.add(key, 1));
+    }
+
+    /// Counts those of other rows too.
+    pub fn merge(&mut self, other: Self) {
+        other
+            .0
+            .into_iter()
+            .for_each(|(key, rows)| self.add(key, rows));
+    }
+
+    fn add(&mut self, key: String, rows: usize) {
+        if self.0.len() < TOLD_APART || self.0.contains_key(&key) {
+            *self.0.entry(key).or_default() += rows;
         }
     }
 
@@ -30,6 +45,10 @@ impl Unused {
         match keys.len().saturating_sub(NAMED) {
             0 => {}
             1 => warnings.push("and 1 more key is not used".into()),
+            more if self.0.len() == TOLD_APART => warnings.push(format!(
+                "and more than {} more keys are not used",
+                thousands(more - 1)
+            )),
             more => warnings.push(format!("and {} more keys are not used", thousands(more))),
         }
         warnings
@@ -92,6 +111,17 @@ mod tests {
         assert_eq!(told[1], "`key 00` is not used (1 row)");
         assert_eq!(told[20], "and 11 more keys are not used");
         assert!(Unused::default().warnings().is_empty());
+        let mut both = unused.clone();
+        both.merge(unused);
+        assert_eq!(both.warnings()[0], "`source` is not used (2,468 rows)");
+    }
+
+    #[test]
+    fn more_keys_than_are_told_apart_take_no_more_memory() {
+        let mut unused = Unused::default();
+        (0..10_000).for_each(|row| unused.count([format!("key {row}")].into()));
+        let told = unused.warnings();
+        assert_eq!(told[20], "and more than 4,075 more keys are not used");
     }
 
     #[test]

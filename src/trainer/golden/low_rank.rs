@@ -27,12 +27,8 @@ fn everything(method: Method) -> Wishes {
 }
 
 fn planned(base: &Base, recipe: Recipe, parent: Option<Parent>) -> Result<Plan, Reason> {
-    let rows = std::fs::read(golden("training/rows.jsonl")).unwrap();
-    let data = Data {
-        training: &rows,
-        validation: None,
-    };
-    Plan::new(base, recipe, parent, data, 0)
+    let rows = golden("training/rows.jsonl");
+    Plan::new(base, recipe, parent, Data::of(&rows), 0)
 }
 
 /// Fails after a step, as a crash would end a job.

@@ -246,7 +246,7 @@ impl Watch for Stopping {
 #[test]
 fn an_interrupted_job_makes_the_same_bytes() {
     let base = base("llama");
-    let rows = std::fs::read(golden("training/rows.jsonl")).unwrap();
+    let rows = golden("training/rows.jsonl");
     for wished in [
         Wishes {
             prefix_projection: Some(true),
@@ -261,11 +261,7 @@ fn an_interrupted_job_makes_the_same_bytes() {
             ..wished
         };
         let recipe = settle(&wished, None, &base).unwrap();
-        let data = Data {
-            training: &rows,
-            validation: None,
-        };
-        let plan = Plan::new(&base, recipe, None, data, 0).unwrap();
+        let plan = Plan::new(&base, recipe, None, Data::of(&rows), 0).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let checkpoints = Checkpoints {
             folder: folder.path().to_owned(),

@@ -102,7 +102,7 @@ fn go(
     let spec = RunSpec {
         learner: &toy,
         recipe,
-        train,
+        train: &train,
         held_out: &held_out,
         checkpoints: saved,
         reference: &Unadapted,

@@ -370,5 +370,6 @@ async fn a_cancelled_job_stays_cancelled_and_publishes_nothing() {
 }
 
 mod asking;
+mod formats;
 mod holding;
 mod publishing;

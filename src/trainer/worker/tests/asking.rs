@@ -235,14 +235,12 @@ async fn uploads_come_back_as_they_were_and_leftovers_are_swept() {
     std::fs::write(&stray, b"half").unwrap();
     let shop = shop.reopen().await;
     assert!(!stray.exists());
-    assert_eq!(
-        shop.trainer.file_content(&file).await.unwrap(),
-        b"some bytes"
-    );
+    let stored = shop.trainer.stored_file(&file).await.unwrap();
+    assert_eq!(std::fs::read(stored.path).unwrap(), b"some bytes");
     assert_eq!(shop.trainer.file(&file).await.unwrap().bytes, 10);
     shop.trainer.delete_file(&file).await.unwrap();
     assert!(matches!(
-        shop.trainer.file_content(&file).await,
+        shop.trainer.stored_file(&file).await,
         Err(Reason::NoSuchFile(_))
     ));
     let large = shop
