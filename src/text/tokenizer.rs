@@ -194,11 +194,8 @@ impl Tokenizer {
     }
 
     fn encode_anew(&self, text: &str) -> Result<Encoded, TextError> {
-        let ids = self.encode(text, false)?;
-        let made = Made {
-            ids,
-            ..Made::default()
-        };
+        let mut made = Made::default();
+        made.ids = self.encode(text, false)?;
         // Nothing of it can be gone on with.
         let text = String::new();
         Ok(Encoded { text, made })

@@ -51,7 +51,9 @@ pub fn digest(files: &[&Stored]) -> Result<String, Reason> {
     let mut hasher = blake3::Hasher::new_derive_key("adapterd training data 1");
     for file in files {
         hasher.update(&file.bytes.to_le_bytes());
-        file.read(|piece| drop(hasher.update(piece)))?;
+        file.read(|piece| {
+            hasher.update(piece);
+        })?;
     }
     Ok(hasher.finalize().to_string())
 }
