@@ -7,11 +7,12 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use super::bench::{self, BenchCommand};
+use super::data::{self, DataCommand};
 use super::demo::{self, DemoArgs};
 use super::doctor::{self, DoctorArgs};
 use super::local::Local;
 use super::merge;
-use super::offline::{self, ConfigCommand, DataCommand};
+use super::offline::{self, ConfigCommand};
 use super::pretrain::{self, PretrainCommand};
 use super::serve::{self, ServeArgs};
 use crate::cli::{self, AdapterCommand, Connection, Failure};
@@ -114,7 +115,7 @@ async fn run(
         }
         Command::Client(command) => cli::run(command, &connection).await,
         Command::Pretrain(command) => pretrain::run(&command),
-        Command::Data(command) => offline::data(&command, connection.json),
+        Command::Data(command) => data::data(&command, connection.json),
         Command::Config(command) => offline::config(&command, connection.json),
         Command::Doctor(args) => doctor::run(&args, connection.json).await,
         Command::Completions { shell } => {

@@ -5,6 +5,7 @@ mod assemble;
 mod bench;
 mod bundled;
 mod command;
+mod data;
 mod demo;
 mod doctor;
 mod local;

@@ -47,7 +47,19 @@ pub async fn run(client: &Client, command: JobCommand, output: Output) -> Result
                 listing,
             )
         }
-        JobCommand::Show { id } => output.show(&get(client, &id).await?, details),
+        JobCommand::Show { id } => {
+            let job = get(client, &id).await?;
+            let told = match output.is_json() {
+                true => Vec::new(),
+                false => about_data(client, &id).await?,
+            };
+            output.show(&job, |job| {
+                let mut text = details(job);
+                told.iter()
+                    .for_each(|line| text.push_str(&format!("{line}\n")));
+                text
+            })
+        }
         JobCommand::Logs { id, metrics } => logs(client, &id, metrics, output).await,
         JobCommand::Watch { id } => follow(client, &id, output).await,
         JobCommand::Cancel { id } => act(&id, "cancel").await,
@@ -151,6 +163,18 @@ pub async fn warnings(client: &Client, id: &str) -> Result<Vec<String>, Failure>
     let found = events(client, id).await?;
     let warned = found.iter().filter(|event| event["level"] == "warn");
     Ok(warned.map(|event| cell(event, "message")).collect())
+}
+
+/// Which rows of its data a job leaves out or repeats, as its first events tell.
+async fn about_data(client: &Client, id: &str) -> Result<Vec<String>, Failure> {
+    let found = events(client, id).await?;
+    let messages = found.iter().map(|event| cell(event, "message"));
+    let of = |message: &String| {
+        ["dedup: ", "balance: "]
+            .iter()
+            .any(|word| message.starts_with(word))
+    };
+    Ok(messages.filter(of).collect())
 }
 
 async fn logs(client: &Client, id: &str, metrics: bool, output: Output) -> Result<(), Failure> {

@@ -153,7 +153,7 @@ mod tests {
         assert!(flags.len() > 20, "{flags:?}");
         for flag in flags {
             let given = match flag {
-                "no-shuffle" | "no-pack" | "use-rslora" | "prefix-projection" => {
+                "dedup" | "no-shuffle" | "no-pack" | "use-rslora" | "prefix-projection" => {
                     vec![format!("--{flag}")]
                 }
                 "rank-pattern" | "alpha-pattern" => {

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{Gateway, Incoming, Page, listed};
+use serde_json::Value;
+
+use super::{Gateway, Incoming, Page, ReportAsk, listed};
 use crate::domain::{FileId, FileView, Reason};
 
 /// The only purpose a file can serve here.
@@ -50,6 +52,11 @@ impl Gateway {
     pub async fn file_content(&self, id: &FileId) -> Result<PathBuf, Reason> {
         let stored = self.parts().trainer.stored_file(id).await?;
         Ok(stored.path)
+    }
+
+    /// What is in a file's records, and what is wrong with them.
+    pub async fn file_report(&self, ask: ReportAsk) -> Result<Value, Reason> {
+        self.parts().trainer.report(ask).await
     }
 
     pub async fn delete_file(&self, id: &FileId) -> Result<(), Reason> {

@@ -25,7 +25,7 @@ use crate::trainer::Trainer;
 pub use crate::registry::Files;
 pub use crate::scheduler::Load;
 pub use crate::store::{Incoming, Page};
-pub use crate::trainer::Wishes;
+pub use crate::trainer::{ReportAsk, Wishes};
 pub use choose::Claims;
 pub use intake::{Answer, Answers};
 pub use jobs::JobAsk;

@@ -8,7 +8,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::data::Examples;
+use super::data::report::at_a_glance;
+use super::data::{Examples, RowReader};
 use super::plan::{Data, Parent, Plan, digest, settle};
 use super::recipe::Wishes;
 use super::service::Trainer;
@@ -75,8 +76,10 @@ impl Trainer {
             // A caller that goes away does not end this: the turn is given back when the work is done.
             let _turn = turn;
             let files = (&training, validation.as_ref());
-            let plan = of.plan(&folder.data(), recipe, from, files, created_at);
-            plan.map(|plan| (plan, folder))
+            let mut plan = of.plan(&folder.data(), recipe, from, files, created_at)?;
+            let glance = of.glance(files, &plan.recipe)?;
+            plan.warnings.extend(glance);
+            Ok((plan, folder))
         })
         .await?;
         let rank = plan.method.rank();
@@ -202,6 +205,8 @@ impl Trainer {
             NewEvent::message(Level::Info, created),
             NewEvent::message(Level::Info, report),
         ];
+        let told = plan.told.iter().cloned();
+        events.extend(told.map(|told| NewEvent::message(Level::Info, told)));
         if plan.spooled > 0 {
             let bytes = plan.spooled;
             let unpacked = format!("unpacked to {bytes} bytes beside the job, until it is over");
@@ -274,6 +279,21 @@ impl Shared {
             };
             Plan::new(&self.base, recipe, parent, data, time)
         })
+    }
+}
+
+impl Shared {
+    /// What a report finds in a job's files, in short.
+    fn glance(
+        &self,
+        (training, validation): (&Stored, Option<&Stored>),
+        recipe: &Recipe,
+    ) -> Result<Vec<String>, Reason> {
+        let open = |file: &Stored| RowReader::open(&file.path, self.uploads.max_bytes());
+        let found = pool::within(Class::Training(self.turns.clone()), || {
+            at_a_glance(open(training)?, validation.map(open).transpose()?, recipe)
+        });
+        found.map_err(|fault| fault.refusal("training_file"))
     }
 }
 

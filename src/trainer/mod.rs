@@ -10,6 +10,7 @@ mod course;
 mod create;
 pub mod data;
 mod evaluate;
+mod examine;
 mod fault;
 mod follower;
 #[cfg(test)]
@@ -34,5 +35,6 @@ mod verdict;
 mod worker;
 
 pub use create::NewJob;
+pub use examine::ReportAsk;
 pub use recipe::Wishes;
 pub use service::{Config, Trainer};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::checkpoint::Identity;
 use super::course::Course;
-use super::data::{Chosen, Examples, Order, Scan, Scanned, Voice, held_out};
+use super::data::{Chosen, Examples, Order, Scan, Scanned, Selection, Voice, held_out, select};
 use super::learner::Learner;
 use super::methods::{self, Method};
 use super::recipe::{Wishes, resolve};
@@ -77,6 +77,8 @@ pub struct Plan {
     pub total_steps: u64,
     /// What of the data is not used, or not as its author may expect. Nothing where the rows were checked before.
     pub warnings: Vec<String>,
+    /// Which rows were left out or repeated, as the settings want it.
+    pub told: Vec<String>,
     /// Bytes of rows on disk beside the uploaded files.
     pub spooled: u64,
 }
@@ -117,11 +119,13 @@ impl Plan {
             template: base.template.at(time),
             max_seq: recipe.max_seq,
             objective: recipe.objective,
+            label: recipe.balance.clone(),
         };
         let Rows {
             train,
             held_out,
             warnings,
+            told,
             spooled,
         } = rows(&voice, &recipe, &data)?;
         if held_out.is_empty() {
@@ -160,6 +164,7 @@ impl Plan {
             identity,
             total_steps,
             warnings,
+            told,
             spooled,
         })
     }
@@ -175,6 +180,7 @@ struct Rows {
     train: Chosen,
     held_out: Chosen,
     warnings: Vec<String>,
+    told: Vec<String>,
     spooled: u64,
 }
 
@@ -200,24 +206,39 @@ fn rows(voice: &Voice, recipe: &Recipe, data: &Data<'_>) -> Result<Rows, Reason>
         mut warnings,
         mut spooled,
     } = scan(data.training, "training_file")?;
-    let Some(validation) = data.validation else {
-        let held_out = held_out(stock.rows(), recipe.eval_split, recipe.seed)?;
-        let [train, held_out] = Chosen::split(stock, held_out);
-        return Ok(Rows {
+    let chosen = match recipe.dedup || recipe.balance.is_some() {
+        false => None,
+        true => Some(select(data.training, data.unpacked, recipe, data.go_on)?),
+    };
+    let ([train, split], told) = match chosen {
+        None => {
+            let held_out = held_out(stock.rows(), recipe.eval_split, recipe.seed)?;
+            (Chosen::split(stock, held_out), Vec::new())
+        }
+        Some(Selection {
             train,
             held_out,
-            warnings,
-            spooled,
-        });
+            told,
+        }) => {
+            let train = Chosen::only(stock.clone(), train);
+            ([train, Chosen::only(stock, held_out)], told)
+        }
     };
-    let held_out = scan(validation, "validation_file")?;
-    let more = held_out.warnings.iter();
-    warnings.extend(more.map(|why| format!("validation_file: {why}")));
-    spooled += held_out.spooled;
+    let held_out = match data.validation {
+        None => split,
+        Some(validation) => {
+            let held_out = scan(validation, "validation_file")?;
+            let more = held_out.warnings.iter();
+            warnings.extend(more.map(|why| format!("validation_file: {why}")));
+            spooled += held_out.spooled;
+            Chosen::all(held_out.stock)
+        }
+    };
     Ok(Rows {
-        train: Chosen::all(stock),
-        held_out: Chosen::all(held_out.stock),
+        train,
+        held_out,
         warnings,
+        told,
         spooled,
     })
 }

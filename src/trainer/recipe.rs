@@ -27,6 +27,13 @@ pub fn resolve(wishes: &Wishes, shape: Option<&Wishes>, context: usize) -> Resul
         return Err(Reason::field("dpo_beta", why));
     }
     check_virtual(&recipe, context)?;
+    if recipe
+        .balance
+        .as_ref()
+        .is_some_and(|field| field.trim().is_empty())
+    {
+        return Err(Reason::field("balance", "names no key of the rows"));
+    }
     if recipe.eval_every.is_none() {
         let why = "compares evaluations; say `eval_every` too";
         if recipe.early_stopping.is_some() {

@@ -17,6 +17,8 @@ pub enum Purpose {
     Dropout,
     /// Noise on embeddings at `[step, forward]`.
     Noise,
+    /// Which rows of the class `at[0]` are repeated once more than others.
+    Balance,
 }
 
 /// The random words for `purpose` at the coordinates `at`.

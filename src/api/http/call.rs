@@ -111,6 +111,9 @@ impl Request {
                 Some(Kind::Integer { .. }) => {
                     text.parse::<i64>().map_or(Value::String(text), Value::from)
                 }
+                Some(Kind::Number(_)) => {
+                    text.parse::<f64>().map_or(Value::String(text), Value::from)
+                }
                 Some(Kind::Flag) => text
                     .parse::<bool>()
                     .map_or(Value::String(text), Value::from),

@@ -11,8 +11,9 @@ use super::dispatch::Outcome;
 use super::multipart::parts;
 use super::paging::{PAGING, PageAsk};
 use super::respond::{bytes_response, json_response, page};
-use super::shape::{Field, Kind, Shape, TEXT};
-use crate::domain::{FileId, FileView, Reason};
+use super::shape::{COUNT, Field, Kind, NAME, Shape, TEXT};
+use crate::domain::{FileId, FileView, Range, Reason};
+use crate::gateway::ReportAsk;
 
 /// Bytes of a file that are sent at a time.
 const PIECE: usize = 64 << 10;
@@ -40,6 +41,29 @@ pub(super) const LIST: Shape = Shape {
             Field::new("order", Kind::Choice(&["desc"]), "Newest first."),
         ],
     ],
+};
+
+pub(super) const REPORT: Shape = Shape {
+    name: "FileReportQuery",
+    about: "What to look for.",
+    fields: &[&[
+        Field::new("label", NAME, "The key of the rows that names their class."),
+        Field::new(
+            "held_out",
+            NAME,
+            "An uploaded file whose rows are looked for in this one.",
+        ),
+        Field::new(
+            "eval_split",
+            Kind::Number(Range::at_least(0.0)),
+            "What a job would hold out of this file: a share below 1, a count from 1.",
+        ),
+        Field::new(
+            "seed",
+            COUNT,
+            "Decides which rows those are; 42 when absent.",
+        ),
+    ]],
 };
 
 #[derive(Debug, Deserialize)]
@@ -110,6 +134,27 @@ pub(super) async fn content(call: Call) -> Outcome {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     Ok(response)
+}
+
+#[derive(Debug, Deserialize)]
+struct ReportQuery {
+    label: Option<String>,
+    held_out: Option<String>,
+    eval_split: Option<f64>,
+    seed: Option<u64>,
+}
+
+pub(super) async fn report(call: Call) -> Outcome {
+    let query: ReportQuery = call.request.query(&REPORT)?;
+    let ask = ReportAsk {
+        file: FileId::from_text(call.request.param("id")),
+        held_out: query.held_out.map(FileId::from_text),
+        label: query.label,
+        eval_split: query.eval_split,
+        seed: query.seed,
+    };
+    let report = call.request.gateway().file_report(ask).await?;
+    Ok(json_response(200, &report))
 }
 
 pub(super) async fn delete(call: Call) -> Outcome {

@@ -106,6 +106,8 @@ static LEARN: &[Row] = &[
         .query(&files::LIST).tag("Files"),
     row!(Get "/v1/files/{id}" files::show, Json(&answers::FILE), "One file's description.").tag("Files"),
     row!(Get "/v1/files/{id}/content" files::content, Raw("application/octet-stream"), "One file's bytes.").tag("Files"),
+    row!(Get "/v1/files/{id}/report" files::report, Json(&answers::REPORT), "What is in a file's records, and what is wrong with them.")
+        .query(&files::REPORT).tag("Files"),
     row!(Delete "/v1/files/{id}" files::delete, Json(&answers::DELETED), "Delete a file.").tag("Files"),
     row!(Post "/v1/fine_tuning/jobs" jobs::create, Json(&answers::JOB), "Check the records and queue a job.")
         .sends(Sent::Json(&job_fields::JOB)).tag("Fine-tuning"),

@@ -51,6 +51,8 @@ Whole {
 }
 Data {
     max_seq             as max_seq:       usize,          Whole(2, 1 << 20),                 Made("2048, or what the model reads", max_seq), ALL,      "Tokens of the longest record, and of a packed row";
+    balance             as balance:       Option<String>, Text,                              Made("off", nothing),                           ALL,      "Repeat rows of rarer classes until all are equally frequent; the key of the rows that names their class";
+    dedup               as dedup:         bool,           Flag,                              Is(false),                                      ALL,      "Leave out rows that exactly or nearly repeat an earlier one";
     no_shuffle          as shuffle:       bool,           Off,                               Is(true),                                       ALL,      "Take the rows in the file's order";
     no_pack             as pack:          bool,           Off,                               Is(true),                                       ALL,      "One record a row instead of several packed together";
     seed                as seed:          u64,            Whole(0, u64::MAX),                Is(42),                                         ALL,      "Seeds initial weights, order, held-out rows, dropout and noise";

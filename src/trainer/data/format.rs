@@ -1,22 +1,36 @@
 //! What form an answer has, as far as a reader can tell without knowing its task.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Format {
     /// A JSON object with these keys, sorted.
     Object(Vec<String>),
-    /// Another JSON value than an object, a bare number or a bare text.
+    /// A JSON list.
     Json,
+    /// JSON within a code fence.
+    Fenced,
+    /// Begins like JSON and is none.
+    Broken,
+    /// Holds code in fences.
+    Code,
     Number,
     Word,
     Line,
     List,
     Text,
 }
+
+/// What the forms for programs are called without what differs from answer to answer.
+pub const OBJECTS: &str = "JSON objects";
+pub const JSON: &str = "JSON";
+pub const FENCED: &str = "JSON in a code fence";
+pub const BROKEN: &str = "broken JSON";
+pub const CODE: &str = "text with code fences";
+pub const NUMBERS: &str = "numbers";
+pub const LISTS: &str = "lists";
 
 impl Format {
     pub fn of(answer: &str) -> Self {
@@ -28,26 +42,66 @@ impl Format {
                 return Self::Object(keys);
             }
             Ok(Value::Number(_)) => return Self::Number,
-            Ok(_) => return Self::Json,
+            Ok(Value::Array(_)) => return Self::Json,
+            // A text in quotes, a truth value: as good as without JSON.
+            Ok(_) => {}
+            Err(_)
+                if answer.starts_with("{\"")
+                    || answer.starts_with("[{")
+                    || answer.starts_with("[\"") =>
+            {
+                return Self::Broken;
+            }
             Err(_) => {}
+        }
+        if answer.contains("```") {
+            let inner = answer
+                .strip_prefix("```json")
+                .or_else(|| answer.strip_prefix("```"));
+            let inner = inner.and_then(|inner| inner.strip_suffix("```"));
+            let fenced =
+                inner.is_some_and(|inner| serde_json::from_str::<Value>(inner.trim()).is_ok());
+            return if fenced { Self::Fenced } else { Self::Code };
         }
         let lines: Vec<&str> = answer
             .lines()
             .filter(|line| !line.trim().is_empty())
             .collect();
         match lines.as_slice() {
-            [line] if !line.contains(char::is_whitespace) => Self::Word,
+            [line] if !line.contains(char::is_whitespace) && !is_sentence(line) => Self::Word,
             [_] => Self::Line,
             lines if lines.iter().all(|line| is_item(line.trim_start())) => Self::List,
             _ => Self::Text,
         }
     }
+
+    /// Its name without what differs from answer to answer.
+    pub const fn class(&self) -> &'static str {
+        match self {
+            Self::Object(_) => OBJECTS,
+            Self::Json => JSON,
+            Self::Fenced => FENCED,
+            Self::Broken => BROKEN,
+            Self::Code => CODE,
+            Self::Number => NUMBERS,
+            Self::List => LISTS,
+            Self::Word => "single words",
+            Self::Line => "single lines",
+            Self::Text => "several lines",
+        }
+    }
+}
+
+/// A text without blanks of a script that has none is a word only where it is short and has no mark of a sentence.
+fn is_sentence(line: &str) -> bool {
+    let wide = line.chars().filter(|c| !c.is_ascii()).count();
+    wide > 8 || (wide > 0 && line.contains(['。', '，', '！', '？', '、']))
 }
 
 fn is_item(line: &str) -> bool {
     let numbered = line.trim_start_matches(|c: char| c.is_ascii_digit());
-    line.starts_with(['-', '*', '•'])
-        || (numbered.len() < line.len() && numbered.starts_with(['.', ')']))
+    line.starts_with(['-', '*', '•', '・', '·'])
+        || (numbered.len() < line.len() && numbered.starts_with(['.', ')', '、', '．', '）']))
 }
 
 impl fmt::Display for Format {
@@ -55,6 +109,9 @@ impl fmt::Display for Format {
         match self {
             Self::Object(keys) => write!(f, "json object {{{}}}", keys.join(", ")),
             Self::Json => f.write_str("json"),
+            Self::Fenced => f.write_str("json in a code fence"),
+            Self::Broken => f.write_str("broken json"),
+            Self::Code => f.write_str("text with code fences"),
             Self::Number => f.write_str("number"),
             Self::Word => f.write_str("one word"),
             Self::Line => f.write_str("one line"),
@@ -64,15 +121,31 @@ impl fmt::Display for Format {
     }
 }
 
-/// How often each value occurs, most frequent first, ties in the values' order.
-pub fn tally<T: Ord>(values: impl IntoIterator<Item = T>) -> Vec<(T, usize)> {
-    let mut counts = BTreeMap::new();
-    for value in values {
-        *counts.entry(value).or_insert(0) += 1;
+/// The kinds of values of a JSON object's keys.
+pub type Values = Vec<(String, &'static str)>;
+
+/// Keys of one object that are looked at.
+const KEYS: usize = 32;
+
+/// The kinds of values of an answer that is a JSON object; null says nothing of a kind.
+pub fn values(answer: &str) -> Values {
+    if !answer.trim_start().starts_with('{') {
+        return Vec::new();
     }
-    let mut counts: Vec<(T, usize)> = counts.into_iter().collect();
-    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    counts
+    let Ok(Value::Object(object)) = serde_json::from_str(answer.trim()) else {
+        return Vec::new();
+    };
+    let kind = |value: &Value| match value {
+        Value::Null => None,
+        Value::Bool(_) => Some("a truth value"),
+        Value::Number(_) => Some("a number"),
+        Value::String(_) => Some("a text"),
+        Value::Array(_) => Some("a list"),
+        Value::Object(_) => Some("an object"),
+    };
+    let keys = object.into_iter().take(KEYS);
+    keys.filter_map(|(key, value)| Some((key, kind(&value)?)))
+        .collect()
 }
 
 #[cfg(test)]
@@ -84,15 +157,32 @@ mod tests {
         let cases = [
             (r#"{"b": 1, "a": "x"}"#, "json object {a, b}"),
             ("[1, 2]", "json"),
+            ("```json\n{\"a\": 1}\n```", "json in a code fence"),
+            ("{\"a\": 1, \"b\"", "broken json"),
+            ("Use this:\n```\nls\n```", "text with code fences"),
             (" 12.5 ", "number"),
             ("indemnity", "one word"),
+            ("高血压", "one word"),
+            ("病人应该多休息。", "one line"),
             ("The party pays.", "one line"),
             ("- a\n- b", "list"),
             ("1. a\n2) b", "list"),
+            ("1、多休息\n2、少吃盐", "list"),
             ("A sentence.\nAnother one.", "several lines"),
         ];
         for (answer, form) in cases {
             assert_eq!(Format::of(answer).to_string(), form);
         }
+    }
+
+    #[test]
+    fn the_values_of_an_object_have_kinds() {
+        let found = values(r#"{"a": 1, "b": "x", "c": null, "d": []}"#);
+        let found: Vec<_> = found
+            .iter()
+            .map(|(key, kind)| (key.as_str(), *kind))
+            .collect();
+        assert_eq!(found, [("a", "a number"), ("b", "a text"), ("d", "a list")]);
+        assert!(values("no object").is_empty());
     }
 }

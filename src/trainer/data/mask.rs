@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
     use crate::text::ChatTemplate;
-    use crate::trainer::data::check;
+    use crate::trainer::data::{Remarks, Renderer, parse};
 
     #[test]
     fn what_the_loss_covers_is_marked_and_the_terminal_is_left_alone() {
@@ -108,10 +108,15 @@ mod tests {
         let template = ChatTemplate::from_folder(&folder).unwrap();
         let rows = br#"{"messages":[{"role":"user","content":"a\u001b[2J"},{"role":"assistant","content":"b"},{"role":"user","content":"c"},{"role":"assistant","content":"d"}]}
 {"instruction":"more","output":"rows"}"#;
-        let checked = check(rows, Some((&tokenizer, &template)), 1);
-        let [example] = checked.first.as_slice() else {
-            panic!("one row is asked for")
+        let parsed = parse(rows);
+        let renderer = Renderer {
+            tokenizer: &tokenizer,
+            template: &template,
+            max_seq: usize::MAX,
+            objective: parsed.objective(),
         };
+        let example = renderer.example(&parsed.rows[0], &mut Remarks::default());
+        let example = &example.unwrap();
         let text = to_text(&tokenizer, example, ("[[", "]]"));
         assert!(text.starts_with("line 1: "), "{text}");
         assert!(

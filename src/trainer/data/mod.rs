@@ -3,32 +3,34 @@
 //! Reads files of any format as rows (`file`), rows as records (`record`, `rows`), renders them as the model will see them
 //! (`render`, which finds the answers with `answer`). Checks all rows of a file once and writes down where they lie (`scan`,
 //! `index`), so that each is read again when it is learned from (`stock`). Holds rows out (`split`), fixes their order
-//! (`order`), lays them out in forwards (`pack`), reports on a file's quality (`check`) and shows what the loss covers
+//! (`order`), lays them out in forwards (`pack`), reports on a file's quality (`report`), chooses among
+//! rows (`select`, by `label`) and shows what the loss covers
 //! (`mask`). What it does not use of a file it reports (`unused`, `remarks`). Computes nothing with a model.
 
 mod answer;
-mod check;
-mod duplicates;
 mod examples;
 mod file;
 mod format;
 mod index;
+mod label;
 pub mod mask;
 mod order;
 mod pack;
 mod record;
 mod remarks;
 mod render;
+pub mod report;
 mod rows;
 mod scan;
+mod select;
 mod split;
 mod stock;
 mod strict;
 mod unused;
 
-pub use check::{Checked, check};
 pub use examples::{Examples, Sample, Taken};
 pub use file::{LONGEST_ROW, Line, ReadFault, RowReader};
+pub use label::Labelled;
 pub use order::Order;
 pub use pack::{Forward, Pair, forwards};
 pub use record::{Body, Record};
@@ -36,6 +38,7 @@ pub use remarks::Remarks;
 pub use render::{Example, Renderer, Sequence};
 pub use rows::{Parsed, Row, parse};
 pub use scan::{Scan, Scanned};
+pub use select::{Selection, select};
 pub use split::held_out;
 pub use stock::{Chosen, Voice};
 

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use super::file::{Line, ReadFault, RowReader};
 use super::index::{Entry, Index, Key, Writer, digest_of};
+use super::label::Labelled;
 use super::stock::{Stock, Voice};
 use super::unused::Unused;
 use super::{Remarks, TOLD};
@@ -75,6 +76,7 @@ impl Scan<'_> {
             template,
             max_seq,
             objective,
+            label,
         } = self.voice;
         let mut hasher = blake3::Hasher::new_derive_key("adapterd rows of a training file 1");
         hasher.update(self.digest.as_bytes());
@@ -82,7 +84,7 @@ impl Scan<'_> {
         hasher.update(&tokenizer.digest());
         hasher.update(&template.digest());
         hasher.update(&(*max_seq as u64).to_le_bytes());
-        hasher.update(format!("{objective:?} {:?}", template.time()).as_bytes());
+        hasher.update(format!("{objective:?} {:?} {label:?}", template.time()).as_bytes());
         *hasher.finalize().as_bytes()
     }
 
@@ -286,9 +288,10 @@ impl Tile {
         let renderer = voice.renderer();
         let mut tile = Self::default();
         for line in lines {
-            let read = line.read().and_then(|(row, unused)| {
-                tile.unused.count(unused);
-                renderer.example(&row, &mut tile.remarks)
+            let read = Labelled::read(line, voice.label.as_deref()).and_then(|read| {
+                let example = renderer.example(&read.row, &mut tile.remarks)?;
+                tile.unused.count(read.unused);
+                Ok(example)
             });
             tile.tokens.push(match read {
                 Ok(example) => u32::try_from(example.tokens()).unwrap_or(u32::MAX),

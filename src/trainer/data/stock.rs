@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::examples::{Examples, Taken};
 use super::file::Line;
 use super::index::Index;
+use super::label::Labelled;
 use super::{Example, Remarks, Renderer};
 use crate::domain::{Objective, Reason};
 use crate::text::{ChatTemplate, Tokenizer};
@@ -22,6 +23,8 @@ pub struct Voice {
     pub template: ChatTemplate,
     pub max_seq: usize,
     pub objective: Objective,
+    /// A key of the rows that names their class, and is known.
+    pub label: Option<String>,
 }
 
 impl Voice {
@@ -103,9 +106,9 @@ impl Stock {
         let line = read().map_err(|error: std::io::Error| {
             crate::store::disk_fault("reading a row of the training data", &error)
         })?;
-        let rendered = line.read().and_then(|(row, _)| {
+        let rendered = Labelled::read(&line, voice.label.as_deref()).and_then(|read| {
             let renderer = voice.renderer();
-            renderer.example(&row, &mut Remarks::default())
+            renderer.example(&read.row, &mut Remarks::default())
         });
         rendered.map_err(|bad| {
             Reason::Storage(format!(

@@ -12,6 +12,7 @@ fn voice() -> Voice {
         template: ChatTemplate::from_folder(&folder).unwrap().at(0),
         max_seq: 128,
         objective: Objective::Sft,
+        label: None,
     }
 }
 

@@ -249,3 +249,49 @@ async fn uploads_come_back_as_they_were_and_leftovers_are_swept() {
         .await;
     assert!(matches!(large, Err(Reason::TooLarge { .. })), "{large:?}");
 }
+
+#[tokio::test]
+async fn a_job_tells_which_rows_it_leaves_out_and_which_it_repeats() {
+    let shop = Shop::open().await;
+    let row = |text: &str, kind: &str| {
+        format!(
+            r#"{{"instruction":"Spell it.","input":"{text}","output":"{text}","kind":"{kind}"}}"#
+        )
+    };
+    let mut rows: Vec<String> = ["ada", "bob", "cyd", "dan", "eva", "fay"]
+        .map(|text| row(text, "name"))
+        .to_vec();
+    rows.extend([
+        row("one", "number"),
+        row("two", "number"),
+        row("BOB", "name"),
+    ]);
+    let wishes = Wishes {
+        balance: Some("kind".into()),
+        dedup: Some(true),
+        ..short()
+    };
+    let file = shop.file(&rows.join("\n")).await;
+    let job = shop.create("even", &file, wishes.clone()).await.unwrap();
+    let told = shop.messages(&job.id).await;
+    for line in [
+        "created: 12 rows to train on",
+        "dedup: 1 of 9 rows left out as copies of earlier ones: lines 9 (of 2)",
+        "balance: 12 rows made of 8 rows by `kind`, 2 classes of 6 each: `name` 6 → 6, `number` 2 → 6",
+    ] {
+        assert!(told.contains(line), "{line}: {told}");
+    }
+    assert!(!told.contains("is not used"), "{told}");
+    rows[3] = r#"{"instruction":"Spell it.","input":"x","output":"x"}"#.to_owned();
+    let file = shop.file(&rows.join("\n")).await;
+    let refused = shop.create("uneven", &file, wishes).await.unwrap_err();
+    let Reason::BadRows { first, total, .. } = refused else {
+        panic!("{refused}")
+    };
+    assert_eq!((first[0].line, total), (4, 1));
+    assert!(
+        first[0].why.contains("`kind` is missing"),
+        "{}",
+        first[0].why
+    );
+}

@@ -1,0 +1,226 @@
+//! report: what is in a training file, and what is wrong with it.
+//!
+//! Rows are read block by block. What is known of a row by itself (`facts`) is made on all threads and folded in order,
+//! so that a report depends on the file alone; of each row only sketches are kept (`near`, `pairs`), of all rows only
+//! counts and the first lines (`tasks`, `classes`, `scope`). Memory is bounded however large the file is. What is found is
+//! typed (`finding`) and shown as text, JSON or a page (`render_text`, `render_html`).
+
+mod classes;
+mod copies;
+mod facts;
+mod finding;
+mod flaws;
+mod fold;
+mod language;
+mod lengths;
+mod near;
+mod pairs;
+mod phones;
+mod plot;
+mod render_html;
+mod render_text;
+mod scope;
+mod secrets;
+mod sum;
+mod tasks;
+mod text;
+
+use std::sync::Mutex;
+
+use self::facts::Facts;
+use self::fold::Fold;
+use self::near::Sketch;
+use super::file::{Line, ReadFault, RowReader};
+use super::label::Labelled;
+use super::remarks::Remarks;
+use super::unused::Unused;
+use super::{Example, Renderer};
+use crate::domain::{BadRow, Objective};
+use crate::kernels::pool;
+use crate::text::{ChatTemplate, Tokenizer};
+
+pub use copies::{Brought, Copies};
+pub use finding::Report;
+pub use near::ROWS;
+pub use render_html::to_html;
+pub use render_text::to_text;
+pub use sum::at_a_glance;
+
+/// Bytes of rows that are read at a time, and rows that a thread looks at between two pauses.
+const BLOCK: usize = 2 << 20;
+const TILE: usize = 16;
+
+/// The model's way of reading rows.
+#[derive(Clone, Copy)]
+pub struct Voice<'a> {
+    pub tokenizer: &'a Tokenizer,
+    pub template: &'a ChatTemplate,
+    /// Tokens that a row may have in a job that says nothing of it.
+    pub limit: usize,
+    /// Whether rows above the limit are a finding, or only counted: not every model is the one that will be trained.
+    pub judges: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+pub struct Options<'a> {
+    /// Without, lengths are in words, and rows are not rendered.
+    pub voice: Option<Voice<'a>>,
+    /// The key of a row's class.
+    pub label: Option<&'a str>,
+    /// What a job would hold out, by `eval_split` and `seed`; not with a file that is held out.
+    pub split: Option<(f64, u64)>,
+    /// First rows to give back as a model sees them.
+    pub show: usize,
+    /// Bytes of rows after which a file is left, for a report at a glance.
+    pub most: Option<u64>,
+}
+
+/// A report, and the first rows as a model sees them.
+pub struct Checked {
+    pub report: Report,
+    /// Empty without a voice.
+    pub first: Vec<Example>,
+}
+
+/// Reports on a file; `held_out` is the file that a job would be measured on.
+///
+/// # Errors
+/// That one of the files cannot be read from its disk. Files that break off and rows that are bad are reported.
+pub fn check(
+    rows: RowReader,
+    held_out: Option<RowReader>,
+    options: &Options<'_>,
+) -> Result<Checked, ReadFault> {
+    let mut fold = Fold::new(options);
+    if let Some(mut held_out) = held_out {
+        walk(&mut held_out, &mut fold, options, true)?;
+    }
+    let mut rows = rows;
+    walk(&mut rows, &mut fold, options, false)?;
+    Ok(fold.finish())
+}
+
+/// What is made of a row on any thread.
+struct Made {
+    facts: Facts,
+    sketch: Option<Sketch>,
+    label: Option<Result<String, String>>,
+    tokens: Option<usize>,
+    example: Option<Example>,
+}
+
+/// What is made of a few rows: each one's facts, or why it is bad.
+#[derive(Default)]
+struct Tile {
+    made: Vec<Result<Made, BadRow>>,
+    unused: Unused,
+    remarks: Remarks,
+}
+
+fn walk<'o>(
+    rows: &mut RowReader,
+    fold: &mut Fold<'o>,
+    options: &Options<'o>,
+    held_out: bool,
+) -> Result<(), ReadFault> {
+    let mut objective = None;
+    loop {
+        let lines = match rows.block(BLOCK) {
+            Ok(lines) => lines,
+            Err(ReadFault::Io(error)) => return Err(ReadFault::Io(error)),
+            // What was read so far is reported, and that the file is not whole.
+            Err(fault) => {
+                fold.broken(&fault, held_out);
+                return Ok(());
+            }
+        };
+        if lines.is_empty() {
+            return Ok(());
+        }
+        // All rows of a job are of the kind of the first.
+        if objective.is_none() {
+            let first = lines
+                .iter()
+                .find_map(|line| Labelled::read(line, options.label).ok());
+            objective = first.map(|read| read.row.record.body.objective());
+        }
+        let objective = objective.unwrap_or(Objective::Sft);
+        let tiles: Vec<&[Line]> = lines.chunks(TILE).collect();
+        let made: Vec<Mutex<Tile>> = tiles.iter().map(|_| Mutex::default()).collect();
+        let reads = Reads {
+            fold,
+            options,
+            objective,
+            held_out,
+        };
+        pool::for_each(tiles.len(), |at| {
+            let tile = reads.tile(tiles[at], at * TILE);
+            *made[at]
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner) = tile;
+        });
+        for tile in made {
+            let tile = tile
+                .into_inner()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            fold.take(tile, held_out);
+        }
+        fold.read(lines.iter().map(Line::len).sum(), held_out);
+        if options.most.is_some_and(|most| fold.bytes >= most) {
+            return Ok(());
+        }
+    }
+}
+
+/// What a tile of rows is made with.
+struct Reads<'a, 'o> {
+    fold: &'a Fold<'o>,
+    options: &'a Options<'o>,
+    objective: Objective,
+    held_out: bool,
+}
+
+impl Reads<'_, '_> {
+    fn tile(&self, lines: &[Line], from: usize) -> Tile {
+        let mut tile = Tile::default();
+        for (at, line) in lines.iter().enumerate() {
+            let made = self.row(line, from + at, &mut tile);
+            tile.made.push(made);
+        }
+        tile
+    }
+
+    fn row(&self, line: &Line, at: usize, tile: &mut Tile) -> Result<Made, BadRow> {
+        let read = Labelled::read(line, self.options.label)?;
+        let mut tokens = None;
+        let mut example = None;
+        let body = &read.row.record.body;
+        let measured = self.fold.measures(at, line.len()) || body.objective() != self.objective;
+        if let Some(voice) = self.options.voice.filter(|_| measured && !self.held_out) {
+            let renderer = Renderer {
+                tokenizer: voice.tokenizer,
+                template: voice.template,
+                max_seq: usize::MAX,
+                objective: self.objective,
+            };
+            let rendered = renderer.example(&read.row, &mut tile.remarks)?;
+            tokens = { rendered.sequences.iter() }
+                .map(|sequence| sequence.tokens.len())
+                .max();
+            example = self.fold.shows(at).then_some(rendered);
+        }
+        tile.unused.count(read.unused);
+        let mut facts = Facts::of(line.line, &read.row.record);
+        let sketch = self.fold.sketch(std::mem::take(&mut facts.features));
+        Ok(Made {
+            facts,
+            sketch,
+            label: read.label,
+            tokens,
+            example,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
