@@ -46,6 +46,8 @@ mod methods;
 mod packed;
 #[path = "suite/pressure.rs"]
 mod pressure;
+#[path = "suite/recipes.rs"]
+mod recipes;
 #[path = "suite/refusals.rs"]
 mod refusals;
 #[path = "suite/text.rs"]

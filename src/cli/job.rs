@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::domain::parameters_report;
+use crate::domain::recipes::{self, Mapping};
 
 use super::follow::follow;
 use super::output::{Table, cell, when};
@@ -118,7 +119,7 @@ fn details(job: &Value) -> String {
     }
     for (field, value) in job["adapterd"].as_object().into_iter().flatten() {
         match value.as_object().filter(|_| field != "parameters") {
-            None if field == "parameters" => {}
+            None if field == "parameters" || field == "mappings" => {}
             Some(inner) => inner
                 .iter()
                 .filter(|(_, value)| !value.is_null())
@@ -129,7 +130,9 @@ fn details(job: &Value) -> String {
     if let Some(message) = job["error"]["message"].as_str() {
         put("error", message.to_owned());
     }
-    table.render()
+    let mappings: Vec<Mapping> =
+        serde_json::from_value(job["adapterd"]["mappings"].clone()).unwrap_or_default();
+    table.render() + &recipes::table(&mappings)
 }
 
 /// Every event of a job, oldest first.

@@ -12,6 +12,7 @@ mod merge;
 mod output;
 mod progress;
 mod proxy;
+mod recipes;
 mod server;
 mod sse;
 mod train;

@@ -8,8 +8,10 @@ use serde_json::{Map, Value, json};
 use super::flags::{Flags, Rows};
 use super::follow::follow;
 use super::output::{cell, line};
+use super::recipes::Brought;
 use super::{Client, Content, Failure, Output, Upload, job};
-use crate::domain::settings::{Setting, TABLE};
+use crate::domain::recipes;
+use crate::domain::settings::{self, Setting, TABLE};
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(group(clap::ArgGroup::new("length").args(["epochs", "steps"])))]
@@ -28,6 +30,8 @@ pub struct TrainArgs {
     wait: bool,
     #[command(flatten)]
     recipe: Flags<Training>,
+    #[command(flatten)]
+    brought: Brought,
 }
 
 /// What is left out gets the daemon's default.
@@ -78,7 +82,24 @@ pub async fn create_job(
     client.post(&["v1", "fine_tuning", "jobs"], &body).await
 }
 
+/// The job's fields. What recipes say is judged here too, so that a mistake in one is told before the data is sent, and
+/// what becomes of them before the job begins.
+fn fields(args: &TrainArgs, output: Output) -> Result<Map<String, Value>, Failure> {
+    let mut fields = args.recipe.said.clone();
+    let joined = args.brought.recipes().and_then(|brought| {
+        let flags = settings::wishes(&fields)?;
+        brought.join(flags)
+    });
+    let joined = joined.map_err(|reason| Failure::Usage(reason.to_string()))?;
+    if !joined.mappings.is_empty() && !output.is_json() {
+        line(&recipes::table(&joined.mappings))?;
+    }
+    fields.extend(args.brought.files.clone());
+    Ok(fields)
+}
+
 pub async fn train(client: &Client, args: &TrainArgs, output: Output) -> Result<(), Failure> {
+    let fields = fields(args, output)?;
     let training_file = upload(client, &args.data).await?;
     let validation_file = match &args.validation {
         Some(path) => Some(upload(client, path).await?),
@@ -89,7 +110,7 @@ pub async fn train(client: &Client, args: &TrainArgs, output: Output) -> Result<
         &args.name,
         &training_file,
         validation_file.as_ref(),
-        args.recipe.said.clone(),
+        fields,
     )
     .await?;
     let id = cell(&job, "id");

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::recipes::Mapping;
 use super::{FileId, JobId, Recipe};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +76,9 @@ pub struct JobView {
     pub training_file: FileId,
     pub validation_file: Option<FileId>,
     pub recipe: Recipe,
+    /// What became of each key of the recipes that came with it.
+    #[serde(default)]
+    pub mappings: Vec<Mapping>,
     pub metadata: serde_json::Map<String, serde_json::Value>,
     pub trained_tokens: Option<u64>,
     pub step: u64,

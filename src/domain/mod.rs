@@ -11,9 +11,11 @@ mod job_event;
 mod pointer;
 mod range;
 mod reason;
+pub mod recipes;
 mod request;
 pub mod sampling;
 pub mod settings;
+mod strict;
 
 pub use adapter::{AdapterView, Tier};
 pub use blend::{Blend, BlendAsk, BlendMethod, MOST_MEMBERS, MOST_WEIGHT, Member, Weight};
@@ -33,3 +35,4 @@ pub use settings::{
     Bias, Checkpointing, Keep, Layers, Method, Named, NonLinearity, Objective, OnSpike, Patterns,
     Placement, PromptInit, Recipe, Schedule, Stage, Stages, Targets, Wishes,
 };
+pub use strict::Strict;

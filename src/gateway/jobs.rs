@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::{Claims, Gateway, Page, Wishes, listed};
+use crate::domain::recipes::Recipes;
 use crate::domain::{
     AdapterChoice, CheckpointView, FileId, JobEvent, JobId, JobView, Reason, Recipe,
 };
@@ -18,6 +19,8 @@ pub struct JobAsk {
     pub training_file: String,
     pub validation_file: Option<String>,
     pub wishes: Wishes,
+    /// Files of other programs that say settings too.
+    pub recipes: Recipes,
     /// Scales the default learning rate.
     pub learning_rate_multiplier: Option<f64>,
     pub metadata: serde_json::Map<String, serde_json::Value>,
@@ -79,15 +82,18 @@ impl Gateway {
                 &format!("ft-{}", &Uuid::new_v4().simple().to_string()[..12]),
             )?,
         };
+        let joined = ask.recipes.join(wishes)?;
         let job = NewJob {
             name,
             training_file: FileId::from_text(ask.training_file),
             validation_file: ask.validation_file.map(FileId::from_text),
-            wishes,
+            wishes: joined.wishes.clone(),
+            mappings: joined.mappings.clone(),
             metadata: ask.metadata,
             notes: ask.notes,
         };
-        self.parts().trainer.create(job).await
+        let created = self.parts().trainer.create(job).await;
+        created.map_err(|reason| joined.explain(reason))
     }
 
     /// The adapter `model` names, as `from` takes it; `None` for the base.

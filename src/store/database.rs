@@ -16,6 +16,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("adapters", include_str!("migrations/001_adapters.sql")),
     ("training", include_str!("migrations/002_training.sql")),
     ("job base", include_str!("migrations/003_job_base.sql")),
+    (
+        "job mappings",
+        include_str!("migrations/004_job_mappings.sql"),
+    ),
 ];
 
 /// Pages that each connection keeps, as so many KiB (a negative number says that). The system has the file in memory as well,
@@ -139,6 +143,19 @@ impl Database {
 mod tests {
     use super::*;
 
+    /// Every change of the schema, and one more.
+    const fn and(
+        more: (&'static str, &'static str),
+    ) -> [(&'static str, &'static str); MIGRATIONS.len() + 1] {
+        let mut all = [more; MIGRATIONS.len() + 1];
+        let mut at = 0;
+        while at < MIGRATIONS.len() {
+            all[at] = MIGRATIONS[at];
+            at += 1;
+        }
+        all
+    }
+
     #[tokio::test]
     async fn commits_are_synchronous_and_references_are_enforced() {
         let dir = tempfile::tempdir().unwrap();
@@ -152,12 +169,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_schema_is_brought_up_to_date_once_and_a_newer_one_is_refused() {
-        const MORE: &[(&str, &str)] = &[
-            MIGRATIONS[0],
-            MIGRATIONS[1],
-            MIGRATIONS[2],
-            ("more", "CREATE TABLE more (x INTEGER) STRICT"),
-        ];
+        const MORE: &[(&str, &str)] = &and(("more", "CREATE TABLE more (x INTEGER) STRICT"));
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("state.db");
         let database = Database::open(&file).await.unwrap();
@@ -172,12 +184,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_migration_that_fails_leaves_nothing_behind() {
-        const BROKEN: &[(&str, &str)] = &[
-            MIGRATIONS[0],
-            MIGRATIONS[1],
-            MIGRATIONS[2],
-            ("broken", "CREATE TABLE half (x INTEGER); CREATE nonsense"),
-        ];
+        const BROKEN: &[(&str, &str)] =
+            &and(("broken", "CREATE TABLE half (x INTEGER); CREATE nonsense"));
         let dir = tempfile::tempdir().unwrap();
         let database = Database::open(&dir.path().join("state.db")).await.unwrap();
         assert!(database.migrate(BROKEN).await.is_err());

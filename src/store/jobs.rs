@@ -90,6 +90,7 @@ impl JobRow {
                 training_file: FileId::from_text(text("training_file")?),
                 validation_file: maybe("validation_file")?.map(FileId::from_text),
                 recipe: json(&text("recipe")?)?,
+                mappings: json(&text("mappings")?)?,
                 metadata: json(&text("metadata")?)?,
                 trained_tokens: (tokens > 0).then_some(tokens),
                 step: count("step")?,
@@ -142,8 +143,8 @@ impl Jobs {
         let mut change = self.database.begin().await?;
         let insert = sqlx::query(
             "INSERT INTO jobs (id, name, status, created_at, training_file, validation_file, recipe, metadata, data_digest, \
-             parent, total_steps, trainable, parameters, base_name, base_digest) \
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15 \
+             parent, total_steps, trainable, parameters, base_name, base_digest, mappings) \
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16 \
              WHERE EXISTS (SELECT 1 FROM files WHERE id = ?5) \
              AND (?6 IS NULL OR EXISTS (SELECT 1 FROM files WHERE id = ?6))",
         )
@@ -161,7 +162,8 @@ impl Jobs {
         .bind(view.trainable_parameters.map(|(trainable, _)| trainable as i64))
         .bind(view.trainable_parameters.map(|(_, all)| all as i64))
         .bind(&view.model)
-        .bind(&job.base_digest);
+        .bind(&job.base_digest)
+        .bind(text(&view.mappings)?);
         if run(&mut *change, insert).await? == 0 {
             return Ok(None);
         }

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::domain::recipes::{Effect, Mapping};
 use crate::domain::{
     EventData, FileId, Generation, JobId, JobStatus, JobView, Level, Reason, Recipe, StepMetrics,
 };
@@ -79,6 +80,12 @@ fn new_job(id: &str, file: &FileId) -> JobRow {
         training_file: file.clone(),
         validation_file: None,
         recipe: recipe(),
+        mappings: vec![Mapping {
+            key: "deepspeed.zero_optimization.stage".into(),
+            value: json!(3),
+            becomes: "held once".into(),
+            effect: Effect::None,
+        }],
         metadata: serde_json::from_value(json!({"team": "x"})).unwrap(),
         trained_tokens: None,
         step: 0,

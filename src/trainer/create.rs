@@ -14,6 +14,7 @@ use super::plan::{Data, Parent, Plan, digest, settle};
 use super::recipe::Wishes;
 use super::service::Trainer;
 use super::shared::Shared;
+use crate::domain::recipes::{Effect, Mapping};
 use crate::domain::{
     AdapterChoice, AdapterName, FileId, JobId, JobStatus, JobView, Level, Reason, Recipe,
     parameters_report,
@@ -36,6 +37,8 @@ pub struct NewJob {
     pub training_file: FileId,
     pub validation_file: Option<FileId>,
     pub wishes: Wishes,
+    /// What became of the recipes that came with it.
+    pub mappings: Vec<Mapping>,
     pub metadata: serde_json::Map<String, serde_json::Value>,
     /// What was asked for and has no effect: becomes the job's first warnings.
     pub notes: Vec<String>,
@@ -181,6 +184,7 @@ impl Trainer {
                 training_file: job.training_file,
                 validation_file: job.validation_file,
                 recipe: plan.recipe.clone(),
+                mappings: job.mappings,
                 metadata: job.metadata,
                 trained_tokens: None,
                 step: 0,
@@ -212,9 +216,18 @@ impl Trainer {
             let unpacked = format!("unpacked to {bytes} bytes beside the job, until it is over");
             events.push(NewEvent::message(Level::Info, unpacked));
         }
+        if !row.view.mappings.is_empty() {
+            let keys = row.view.mappings.len();
+            let told = format!(
+                "{keys} keys of recipes were read; the job's `mappings` say what each became"
+            );
+            events.push(NewEvent::message(Level::Info, told));
+        }
+        let differing = { row.view.mappings.iter() }.filter(|key| key.effect == Effect::Differs);
         events.extend(
             job.notes
                 .into_iter()
+                .chain(differing.map(Mapping::to_string))
                 .chain(plan.warnings.iter().cloned())
                 .map(|note| NewEvent::message(Level::Warn, note)),
         );

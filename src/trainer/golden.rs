@@ -4,6 +4,7 @@
 mod dense;
 mod low_rank;
 mod preference;
+mod recipes;
 mod virtual_tokens;
 
 use std::collections::BTreeMap;

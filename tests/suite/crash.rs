@@ -131,6 +131,7 @@ impl Shop {
             training_file: file.id,
             validation_file: None,
             wishes,
+            mappings: Vec::new(),
             metadata: serde_json::Map::new(),
             notes: Vec::new(),
         };

@@ -1,6 +1,7 @@
 //! The settings of a job as a message. Each row of the table is the field of its name; a row without one, or a field
 //! without a row, does not compile.
 
+use crate::domain::recipes::Recipes;
 use crate::domain::settings::{self, Named, each_setting};
 use crate::domain::{Patterns, Reason, Recipe, Stages, Targets, Wishes};
 use crate::pb;
@@ -19,12 +20,31 @@ macro_rules! make {
             let wishes = Wishes::from(recipe);
             pb::Recipe {
                 $($($name: FieldOf::write(wishes.$field, stringify!($name)),)*)*
+                // A job tells its settings; what files made of them are its mappings.
+                deepspeed: None,
+                peft_config: None,
+                training_args: None,
             }
         }
     };
 }
 
 each_setting!(make);
+
+/// The files of other programs in a message, as JSON text.
+pub(super) fn recipes(recipe: &mut pb::Recipe) -> Result<Recipes, Reason> {
+    let mut recipes = Recipes::default();
+    for (name, text) in [
+        ("deepspeed", recipe.deepspeed.take()),
+        ("peft_config", recipe.peft_config.take()),
+        ("training_args", recipe.training_args.take()),
+    ] {
+        if let Some(text) = text.filter(|text| !text.trim().is_empty()) {
+            recipes.put_text(name, &text)?;
+        }
+    }
+    Ok(recipes)
+}
 
 /// What a setting's field of the message holds, and absence in either direction.
 trait FieldOf<T>: Sized {

@@ -167,12 +167,15 @@ fn job_ask(ask: pb::CreateJobRequest) -> Result<JobAsk, Reason> {
     if ask.training_file.is_empty() {
         return Err(Reason::field("training_file", "is required"));
     }
+    let mut recipe = ask.recipe.unwrap_or_default();
+    let recipes = recipe::recipes(&mut recipe)?;
     Ok(JobAsk {
         model: given(ask.model),
         name: given(ask.name),
         training_file: ask.training_file,
         validation_file: given(ask.validation_file),
-        wishes: recipe::wishes(ask.recipe.unwrap_or_default())?,
+        wishes: recipe::wishes(recipe)?,
+        recipes,
         learning_rate_multiplier: None,
         metadata: ask
             .metadata

@@ -1,6 +1,7 @@
 //! The gateway's views as messages.
 
 use super::recipe;
+use crate::domain::recipes::Mapping;
 use crate::domain::{AdapterView, EventData, FileView, JobEvent, JobView, Tier};
 use crate::pb;
 
@@ -41,6 +42,15 @@ pub(super) fn file(view: FileView) -> pb::DataFile {
     }
 }
 
+fn mapping(mapping: Mapping) -> pb::Mapping {
+    pb::Mapping {
+        value: mapping.value.to_string(),
+        effect: mapping.effect.as_str().to_owned(),
+        key: mapping.key,
+        becomes: mapping.becomes,
+    }
+}
+
 pub(super) fn job(view: JobView) -> pb::Job {
     let text = |value: serde_json::Value| match value {
         serde_json::Value::String(text) => text,
@@ -76,6 +86,7 @@ pub(super) fn job(view: JobView) -> pb::Job {
         train_loss: view.train_loss,
         trainable_parameters: trainable,
         all_parameters: all,
+        mappings: { view.mappings.into_iter() }.map(mapping).collect(),
         error: view.error.map(|(code, message, param)| pb::JobError {
             code,
             message,

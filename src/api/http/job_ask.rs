@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::job_fields::JOB;
+use crate::domain::recipes::{self, Recipes};
 use crate::domain::{Named, Objective, Reason, settings};
 use crate::gateway::{JobAsk, Wishes};
 
@@ -32,9 +33,14 @@ impl Places {
             return reason;
         };
         let name = settings::public_name(&field);
-        let place = self.0.iter().find(|(setting, _)| setting == name);
+        // A key of a recipe has the recipe's name before it.
+        let (head, rest) = match name.split_once('.') {
+            Some((head, _)) if recipes::NAMES.contains(&head) => name.split_at(head.len()),
+            _ => (name, ""),
+        };
+        let place = self.0.iter().find(|(setting, _)| setting == head);
         Reason::BadField {
-            field: place.map_or_else(|| name.to_owned(), |(_, path)| path.clone()),
+            field: place.map_or_else(|| name.to_owned(), |(_, path)| format!("{path}{rest}")),
             why,
         }
     }
@@ -81,6 +87,12 @@ pub(super) fn read(body: Value) -> Result<(JobAsk, Places), Reason> {
     )?;
     let ours = |fault: serde_json::Error| Reason::Internal(format!("job settings: {fault}"));
     let learning_rate_multiplier = merged.remove(MULTIPLIER).and_then(|number| number.as_f64());
+    let mut brought = Recipes::default();
+    for name in recipes::NAMES {
+        if let Some(file) = merged.remove(name) {
+            brought.put(name, file)?;
+        }
+    }
     let wishes: Wishes = serde_json::from_value(Value::Object(merged)).map_err(ours)?;
     let ask: Ask = serde_json::from_value(body).map_err(ours)?;
     let mut notes = Vec::new();
@@ -96,6 +108,7 @@ pub(super) fn read(body: Value) -> Result<(JobAsk, Places), Reason> {
         training_file: ask.training_file,
         validation_file: ask.validation_file,
         wishes,
+        recipes: brought,
         learning_rate_multiplier,
         metadata: ask.metadata.unwrap_or_default(),
         notes,
@@ -134,10 +147,7 @@ fn merge(
     let setting = settings::find(name);
     let name = setting.map_or(name, |setting| setting.name);
     let field = setting.map_or(name, |setting| setting.field);
-    let value = match value {
-        Value::Bool(off) if settings::switches_off(name) => (!off).into(),
-        value => value.clone(),
-    };
+    let value = setting.map_or(value.clone(), |setting| setting.kept(value.clone()));
     match merged.get(field) {
         None => {
             merged.insert(field.to_owned(), value);

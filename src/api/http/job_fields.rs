@@ -1,8 +1,8 @@
 //! The tables of a fine-tuning job's settings.
 
 use super::shape::{Field, Kind, NAME, Neutral, Shape, TEXT};
-use crate::domain::Range;
 use crate::domain::settings::TABLE;
+use crate::domain::{Range, recipes};
 
 /// What clients write where they leave a setting to the server.
 const AUTO: Neutral = Neutral::Text("auto");
@@ -45,6 +45,23 @@ const ALIASED: usize = {
     found
 };
 
+/// Files of other programs, which say settings too.
+const RECIPES: [Field; recipes::NAMES.len()] = {
+    let mut fields = [Field::new("", RECIPE, ""); recipes::NAMES.len()];
+    let mut at = 0;
+    while at < recipes::NAMES.len() {
+        fields[at] = Field::new(recipes::NAMES[at], RECIPE, recipes::ABOUT[at]);
+        fields[at].neutral = &[Neutral::Empty];
+        at += 1;
+    }
+    fields
+};
+
+const RECIPE: Kind = Kind::Map {
+    of: &Kind::Any,
+    max: 1024,
+};
+
 const OPENAI: &[Field] = &[Field::new(
     "learning_rate_multiplier",
     Kind::Number(Range::above(0.0)),
@@ -60,13 +77,13 @@ const SEED: Kind = Kind::Integer {
 pub(super) const HYPERPARAMETERS: Shape = Shape {
     name: "Hyperparameters",
     about: "How to train; `auto` is as good as absent.",
-    fields: &[OPENAI, &ALIASES, &FLAGS],
+    fields: &[OPENAI, &ALIASES, &FLAGS, &RECIPES],
 };
 
 pub(super) const SETTINGS: Shape = Shape {
     name: "TrainSettings",
     about: "How to train.",
-    fields: &[&FLAGS],
+    fields: &[&FLAGS, &RECIPES],
 };
 
 const SUPERVISED: Shape = Shape {

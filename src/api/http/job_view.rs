@@ -54,6 +54,7 @@ pub(super) fn job(job: &JobView) -> Result<Value, Reason> {
             "train_loss": job.train_loss,
             "parameters": parameters,
             "recipe": recipe,
+            "mappings": job.mappings,
         },
     }))
 }

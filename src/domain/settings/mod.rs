@@ -12,7 +12,7 @@ mod values;
 
 use std::fmt;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Range, Reason};
 
@@ -104,6 +104,25 @@ pub fn public_name(field: &str) -> &str {
     find(field).map_or(field, |setting| setting.name)
 }
 
+/// What users say, by the names of settings.
+///
+/// # Errors
+/// `BadField` for what is no setting, or cannot have that value.
+pub fn wishes(said: &Map<String, Value>) -> Result<Wishes, Reason> {
+    let mut wishes = Wishes::default();
+    for (name, value) in said {
+        let Some(setting) = find(name) else {
+            return Err(Reason::field(name, "is no setting"));
+        };
+        let wish = Wishes::of(setting, value.clone());
+        let wish = wish.map_err(|why| Reason::field(name, why))?;
+        if wishes.unite(&wish).is_err() {
+            return Err(Reason::field(name, "is said twice, and differently"));
+        }
+    }
+    Ok(wishes)
+}
+
 /// Whether the public flag means the opposite of the recipe's.
 pub fn switches_off(name: &str) -> bool {
     find(name).is_some_and(|setting| setting.kind == Kind::Off)
@@ -122,6 +141,14 @@ impl Setting {
             (Kind::Off, "true") => "false".to_owned(),
             (Kind::Off, _) => "true".to_owned(),
             _ => words,
+        }
+    }
+
+    /// What users say, as its field holds it.
+    pub fn kept(&self, value: Value) -> Value {
+        match value {
+            Value::Bool(off) if self.kind == Kind::Off => (!off).into(),
+            value => value,
         }
     }
 

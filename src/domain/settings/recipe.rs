@@ -170,9 +170,26 @@ macro_rules! make {
 
         impl Wishes {
             /// What is said, in the table's order.
-            fn said(&self) -> impl Iterator<Item = (&'static Setting, Said<'_>)> {
+            pub fn said(&self) -> impl Iterator<Item = (&'static Setting, Said<'_>)> {
                 let said = [$($(self.$field.as_ref().map(|value| value.said()),)*)*];
                 TABLE.iter().zip(said).filter_map(|(setting, said)| Some((setting, said?)))
+            }
+
+            /// Takes over what `other` says.
+            ///
+            /// # Errors
+            /// The first setting that both say, and differently; nothing is taken over then.
+            pub fn unite(&mut self, other: &Self) -> Result<(), &'static Setting> {
+                for (setting, said) in other.said() {
+                    let mut own = self.said();
+                    if own.any(|(mine, own)| mine.name == setting.name && own != said) {
+                        return Err(setting);
+                    }
+                }
+                $($(if self.$field.is_none() {
+                    self.$field.clone_from(&other.$field);
+                })*)*
+                Ok(())
             }
 
             /// These wishes with what `shape` fixes.
@@ -224,6 +241,30 @@ macro_rules! make {
 each_setting!(make);
 
 impl Wishes {
+    /// One setting, its value as users say it.
+    ///
+    /// # Errors
+    /// Why it cannot be that value.
+    pub fn of(setting: &'static Setting, value: serde_json::Value) -> Result<Self, String> {
+        let mut fields = serde_json::Map::new();
+        fields.insert(setting.field.to_owned(), setting.kept(value));
+        let wish: Self = serde_json::from_value(serde_json::Value::Object(fields))
+            .map_err(|fault| fault.to_string())?;
+        for (setting, said) in wish.said() {
+            setting.kind.check(said)?;
+        }
+        Ok(wish)
+    }
+
+    /// What is said, as users say it.
+    pub fn said_publicly(&self) -> impl Iterator<Item = (&'static Setting, String)> {
+        self.said()
+            .map(|(setting, said)| match (setting.kind, said) {
+                (Off, Said::Flag(flag)) => (setting, (!flag).to_string()),
+                _ => (setting, said.to_string()),
+            })
+    }
+
     /// Checks each of them alone, for the method that is asked for.
     ///
     /// # Errors

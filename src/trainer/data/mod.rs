@@ -25,7 +25,6 @@ mod scan;
 mod select;
 mod split;
 mod stock;
-mod strict;
 mod unused;
 
 pub use examples::{Examples, Sample, Taken};

@@ -4,9 +4,8 @@ use serde_json::Value;
 
 use super::Record;
 use super::file::{Line, ReadFault, RowReader};
-use super::strict::Strict;
 use super::unused::Unused;
-use crate::domain::{BadRow, Objective};
+use crate::domain::{BadRow, Objective, Strict};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {

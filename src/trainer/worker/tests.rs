@@ -122,6 +122,7 @@ impl Shop {
             training_file: file.clone(),
             validation_file: None,
             wishes,
+            mappings: Vec::new(),
             metadata: serde_json::Map::new(),
             notes: vec!["`user` has no effect".into()],
         };

@@ -46,6 +46,21 @@ const PARAMETERS: Shape = shape(
         Field::new("all", COUNT, "").required(),
     ]],
 );
+const MAPPING: Shape = shape(
+    "RecipeMapping",
+    "What a key of a recipe from elsewhere became.",
+    &[&[
+        Field::new("key", TEXT, "Its path, the recipe's name first.").required(),
+        Field::new("value", Kind::Any, "As the recipe has it.").required(),
+        Field::new("becomes", TEXT, "For people.").required(),
+        Field::new(
+            "effect",
+            Kind::Choice(&["setting", "none", "differs"]),
+            "A setting; nothing, because it holds anyway or changes no result; or something else than the key says.",
+        )
+        .required(),
+    ]],
+);
 const PROGRESS: Shape = shape(
     "JobProgress",
     "What OpenAI's job has no place for.",
@@ -57,6 +72,12 @@ const PROGRESS: Shape = shape(
         Field::new("train_loss", ANY_NUMBER, "Of the newest step."),
         Field::new("parameters", Kind::Object(&PARAMETERS), ""),
         Field::new("recipe", Kind::Any, "Every setting, resolved.").required(),
+        Field::new(
+            "mappings",
+            list_of(&Kind::Object(&MAPPING)),
+            "Of every key of the recipes that came with it.",
+        )
+        .required(),
     ]],
 );
 const STATUSES: Kind = Kind::Choice(&[

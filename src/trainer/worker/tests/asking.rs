@@ -85,6 +85,7 @@ async fn what_cannot_be_trained_is_refused_before_anything_is_kept() {
         training_file: rows.clone(),
         validation_file: Some(bad),
         wishes: short(),
+        mappings: Vec::new(),
         metadata: serde_json::Map::new(),
         notes: Vec::new(),
     };
