@@ -28,6 +28,7 @@ pub use crate::kernels::segmented::Precision;
 pub use adapt::{Adapt, Unadapted};
 pub use fault::{AdapterFault, Fit};
 pub use fold::{Fold, Folded};
+pub use kinds::served_dense;
 pub use loaded::Adapter;
 pub use place::Place;
 pub use points::{

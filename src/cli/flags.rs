@@ -85,6 +85,7 @@ fn flag(setting: &'static Setting, default: &str) -> Arg {
         Kind::Choice(names) => arg.value_name(&*names.join("|").leak()),
         Kind::Text => arg.value_name("TEXT"),
         Kind::Stages => arg.value_name("JSON|FILE"),
+        Kind::LossScale => arg.value_name("dynamic|N"),
         Kind::Ranks | Kind::Alphas => arg.value_name("JSON"),
         Kind::Modules => arg.value_name("LIST|REGEX|all-linear"),
     }

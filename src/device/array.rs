@@ -1,7 +1,7 @@
 //! Matrices of f32.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::{Accelerator, Buffer, Device, Part, Result, bail};
 
@@ -15,8 +15,36 @@ pub struct Array {
 
 #[derive(Clone)]
 enum Data {
-    Host(Arc<Vec<f32>>),
+    Host(Arc<Numbers>),
+    /// Put away in 16 bits a number.
+    Away(Arc<Vec<u16>>, Half),
     Accelerator(Buffer),
+}
+
+/// Numbers of 16 bits. All of them are numbers of f32 too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    Bf16,
+    F16,
+}
+
+#[derive(Clone)]
+struct Numbers {
+    values: Vec<f32>,
+    /// What all of them are numbers of.
+    half: Option<Half>,
+    /// They in 16 bits, once a clone has been put away.
+    away: OnceLock<Arc<Vec<u16>>>,
+}
+
+impl From<Vec<f32>> for Data {
+    fn from(values: Vec<f32>) -> Self {
+        Self::Host(Arc::new(Numbers {
+            values,
+            half: None,
+            away: OnceLock::new(),
+        }))
+    }
 }
 
 impl Array {
@@ -28,7 +56,7 @@ impl Array {
         Ok(Self {
             rows,
             width,
-            data: Data::Host(Arc::new(values)),
+            data: values.into(),
         })
     }
 
@@ -37,7 +65,7 @@ impl Array {
         Self {
             rows: 1,
             width: values.len(),
-            data: Data::Host(Arc::new(values)),
+            data: values.into(),
         }
     }
 
@@ -57,7 +85,7 @@ impl Array {
         Self {
             rows,
             width,
-            data: Data::Host(Arc::new(vec![0.0; rows * width])),
+            data: vec![0.0; rows * width].into(),
         }
     }
 
@@ -82,37 +110,92 @@ impl Array {
         self.len() == 0
     }
 
-    /// The values of an array on the host; an empty slice for one on an accelerator, which its operations' arms alone
-    /// read.
+    /// The values of an array on the host; an empty slice for one that is put away, or on an accelerator, which its
+    /// operations' arms alone read.
     pub fn values(&self) -> &[f32] {
         match &self.data {
-            Data::Host(values) => values,
-            Data::Accelerator(_) => &[],
+            Data::Host(numbers) => &numbers.values,
+            Data::Away(..) | Data::Accelerator(_) => &[],
         }
     }
 
     /// The values to be changed; copied first where others share them. Of an array on the host.
     pub fn values_mut(&mut self) -> &mut [f32] {
         match &mut self.data {
-            Data::Host(values) => {
-                let values: &mut Vec<f32> = Arc::make_mut(values);
-                values
+            Data::Host(numbers) => {
+                let numbers = Arc::make_mut(numbers);
+                numbers.half = None;
+                numbers.away.take();
+                &mut numbers.values
             }
-            Data::Accelerator(_) => &mut [],
+            Data::Away(..) | Data::Accelerator(_) => &mut [],
         }
     }
 
     /// The values; copied only where others share them. Of an array on the host.
     pub fn into_values(self) -> Vec<f32> {
         match self.data {
-            Data::Host(values) => Arc::unwrap_or_clone(values),
-            Data::Accelerator(_) => Vec::new(),
+            Data::Host(numbers) => Arc::unwrap_or_clone(numbers).values,
+            Data::Away(..) | Data::Accelerator(_) => Vec::new(),
         }
     }
 
     /// Bytes of the values.
     pub fn bytes(&self) -> u64 {
-        (self.len() * size_of::<f32>()) as u64
+        let each = match self.data {
+            Data::Away(..) => size_of::<u16>(),
+            Data::Host(_) | Data::Accelerator(_) => size_of::<f32>(),
+        };
+        (self.len() * each) as u64
+    }
+
+    /// What all of its values are numbers of, where that is known.
+    pub fn half(&self) -> Option<Half> {
+        match &self.data {
+            Data::Host(numbers) => numbers.half,
+            Data::Away(_, half) => Some(*half),
+            Data::Accelerator(_) => None,
+        }
+    }
+
+    /// With the values of an array on the host made numbers of `half` by `round`, in place where no clone shares them.
+    pub fn rounded(mut self, half: Half, round: impl FnOnce(&mut [f32])) -> Self {
+        if let Data::Host(numbers) = &mut self.data
+            && numbers.half != Some(half)
+        {
+            let numbers = Arc::make_mut(numbers);
+            round(&mut numbers.values);
+            numbers.half = Some(half);
+            numbers.away.take();
+        }
+        self
+    }
+
+    /// Whether both are the same numbers in memory.
+    pub fn shares(&self, other: &Self) -> bool {
+        matches!((&self.data, &other.data), (Data::Host(a), Data::Host(b)) if Arc::ptr_eq(a, b))
+    }
+
+    /// Keeps of values that are 16-bit numbers only those, as `narrow` gives them; clones that are put away share them.
+    /// Operations cannot read the array until it is taken out.
+    pub fn put_away(&mut self, narrow: impl FnOnce(&[f32], Half) -> Vec<u16>) {
+        if let Data::Host(numbers) = &self.data
+            && let Some(half) = numbers.half
+        {
+            let away = { &numbers.away }.get_or_init(|| Arc::new(narrow(&numbers.values, half)));
+            self.data = Data::Away(away.clone(), half);
+        }
+    }
+
+    /// Makes of what was put away the values it was, by `widen`.
+    pub fn take_out(&mut self, widen: impl FnOnce(&[u16], Half) -> Vec<f32>) {
+        if let Data::Away(away, half) = &self.data {
+            self.data = Data::Host(Arc::new(Numbers {
+                values: widen(away, *half),
+                half: Some(*half),
+                away: OnceLock::new(),
+            }));
+        }
     }
 
     /// Whether operations of this device can read it.
@@ -128,7 +211,7 @@ impl Array {
     pub fn buffer(&self) -> Result<&Buffer> {
         match &self.data {
             Data::Accelerator(buffer) => Ok(buffer),
-            Data::Host(_) => bail!("{self:?} lies on the host"),
+            Data::Host(_) | Data::Away(..) => bail!("{self:?} lies on the host"),
         }
     }
 
@@ -191,7 +274,7 @@ impl PartialEq for Array {
     /// Of arrays on the host.
     fn eq(&self, other: &Self) -> bool {
         self.dims() == other.dims()
-            && matches!((&self.data, &other.data), (Data::Host(a), Data::Host(b)) if a == b)
+            && matches!((&self.data, &other.data), (Data::Host(a), Data::Host(b)) if a.values == b.values)
     }
 }
 
@@ -220,6 +303,49 @@ mod tests {
         array.values_mut()[0] = 9.0;
         assert_eq!(before.values(), [1.0, 2.0]);
         assert_eq!(array.into_values(), [9.0, 2.0]);
+    }
+
+    #[test]
+    fn what_is_put_away_is_shared_and_comes_back() {
+        let narrow = |values: &[f32], half| {
+            assert_eq!(half, Half::Bf16);
+            values
+                .iter()
+                .map(|value| (value.to_bits() >> 16) as u16)
+                .collect()
+        };
+        let wide = |bits: &[u16], _| {
+            bits.iter()
+                .map(|b| f32::from_bits(u32::from(*b) << 16))
+                .collect()
+        };
+        let mut plain = Array::row(vec![1.0, 2.0]);
+        plain.put_away(narrow);
+        assert_eq!(
+            (plain.values(), plain.half()),
+            (&[1.0, 2.0][..], None),
+            "nobody said it could"
+        );
+        let array = Array::row(vec![1.1, 2.1]);
+        let unrounded = array.clone();
+        let array = array.rounded(Half::Bf16, |values| values.copy_from_slice(&[1.0, 2.0]));
+        assert_eq!(unrounded.values(), [1.1, 2.1]);
+        let [mut one, mut other] = [array.clone(), array.clone()];
+        assert!(one.shares(&array) && !one.shares(&unrounded));
+        one.put_away(narrow);
+        other.put_away(|_, _| panic!("the first did that"));
+        assert_eq!((one.bytes(), one.values().len()), (4, 0));
+        assert!(!one.is_on(&Device::Host));
+        for mut away in [one, other] {
+            away.take_out(wide);
+            assert_eq!(
+                (away.values(), away.half()),
+                (&[1.0, 2.0][..], Some(Half::Bf16))
+            );
+        }
+        let mut changed = array.clone();
+        changed.values_mut()[0] = 1.1;
+        assert_eq!((changed.half(), array.half()), (None, Some(Half::Bf16)));
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod turns;
 use std::sync::Arc;
 
 pub use accelerator::{Accelerator, Arg, DeviceError, Launch, Recording, Work};
-pub use array::Array;
+pub use array::{Array, Half};
 pub use budget::{Budget, NoRoom, Part, Reserved};
 pub use buffer::{Buffer, Memory};
 pub(crate) use error::bail;

@@ -32,7 +32,8 @@ pub use reason::{BadRow, Reason};
 pub use request::{AdapterChoice, Ask, Input, MAX_SALT_BYTES, MOST_PRIORITY, Urgency};
 pub use sampling::Sampling;
 pub use settings::{
-    Bias, Checkpointing, Keep, Layers, Method, Named, NonLinearity, Objective, OnSpike, Patterns,
-    Placement, PromptInit, Recipe, Schedule, Stage, Stages, Targets, Wishes,
+    Bias, Checkpointing, Keep, Layers, LossScale, Method, Named, NonLinearity, Objective, Offload,
+    OnSpike, Optimizer, Patterns, Placement, Precision, PromptInit, Recipe, Schedule, Stage,
+    Stages, Targets, Wishes,
 };
 pub use strict::Strict;

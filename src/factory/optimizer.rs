@@ -76,10 +76,7 @@ impl Optimizer {
         let mut adam = |role| {
             let mut moments = Vec::new();
             for (name, _) in of(model, role) {
-                moments.push(Moments {
-                    first: take(first(name))?,
-                    second: take(second(name))?,
-                });
+                moments.push(Moments::full(take(first(name))?, take(second(name))?));
             }
             Ok(AdamW::restore(ADAM, updates, moments))
         };
@@ -103,8 +100,8 @@ impl Optimizer {
             .collect();
         for (role, adam) in [(Role::Edge, &self.edges), (Role::Norm, &self.norms)] {
             for ((name, _), moments) in of(model, role).zip(adam.moments()) {
-                all.push((first(name), &moments.first));
-                all.push((second(name), &moments.second));
+                all.push((first(name), moments.first.numbers()));
+                all.push((second(name), moments.second.numbers()));
             }
         }
         all
@@ -139,7 +136,8 @@ impl Optimizer {
             let gradients = of(model, role)
                 .map(&mut take)
                 .collect::<device::Result<Vec<_>>>()?;
-            adam.step(rate, &parameters, &gradients);
+            let stepped = adam.step(rate, &parameters, &gradients);
+            stepped.map_err(device::Error::of)?;
         }
         Ok(())
     }

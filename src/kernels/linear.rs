@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::gemm::{self, View};
 use super::op::{Op, Wants};
+use super::quant::{Part, add_by_rows, add_product, add_turned, in_pairs};
 use crate::device::{Array, Result, bail};
 
 /// x·Wᵀ + bias for x [T, k], W [n, k] and, where it is a third input, a bias [1, n]: [T, n].
@@ -25,7 +26,10 @@ impl Op for Linear {
             bail!("rows of {k} times a weight [{n}, {inner}] and {bias:?}");
         }
         let mut y = vec![0.0; m * n];
-        gemm::parallel(view(x), view(w).transposed(), &mut y, 0.0, 1.0);
+        match in_pairs(x) {
+            true => add_by_rows(part(x), part(w), &mut y),
+            false => gemm::parallel(view(x), view(w).transposed(), &mut y, 0.0, 1.0),
+        }
         if let Some(bias) = bias {
             for row in y.chunks_exact_mut(n.max(1)) {
                 let places = row.iter_mut().zip(bias.values());
@@ -42,10 +46,21 @@ impl Op for Linear {
         wants: Wants,
     ) -> Result<Vec<Option<Array>>> {
         let ((_, n), dy) = (grad.dims(), view(&grad));
-        let product = |a: View<'_>, b: View<'_>, dims: (usize, usize)| {
-            let mut out = vec![0.0; dims.0 * dims.1];
-            gemm::parallel(a, b, &mut out, 0.0, 1.0);
-            Array::new(out, dims)
+        let to_x = || {
+            let mut dx = vec![0.0; x.len()];
+            match in_pairs(&grad) {
+                true => add_product(part(&grad), part(&w), &mut dx),
+                false => gemm::parallel(dy, view(&w), &mut dx, 0.0, 1.0),
+            }
+            Array::new(dx, x.dims())
+        };
+        let to_w = || {
+            let mut dw = vec![0.0; w.len()];
+            match in_pairs(&grad) && in_pairs(&x) {
+                true => add_turned(part(&grad), part(&x), &mut dw),
+                false => gemm::parallel(dy.transposed(), view(&x), &mut dw, 0.0, 1.0),
+            }
+            Array::new(dw, w.dims())
         };
         let to_bias = || {
             let mut sums = vec![0.0; n];
@@ -55,14 +70,8 @@ impl Op for Linear {
             Array::row(sums)
         };
         Ok(vec![
-            wants
-                .has(0)
-                .then(|| product(dy, view(&w), x.dims()))
-                .transpose()?,
-            wants
-                .has(1)
-                .then(|| product(dy.transposed(), view(&x), w.dims()))
-                .transpose()?,
+            wants.has(0).then(to_x).transpose()?,
+            wants.has(1).then(to_w).transpose()?,
             wants.has(2).then(to_bias),
         ])
     }
@@ -70,6 +79,10 @@ impl Op for Linear {
 
 fn view(array: &Array) -> View<'_> {
     View::dense(array.values(), array.rows(), array.width())
+}
+
+fn part(array: &Array) -> Part<'_> {
+    Part::whole(array.values(), array.dims())
 }
 
 /// Some rows of W [n, k], by their numbers: [ids, k].

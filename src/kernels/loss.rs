@@ -5,9 +5,9 @@ mod adapted;
 use std::sync::Arc;
 
 use super::gemm::{self, View};
-use super::op::{Op, Wants};
+use super::op::{Holds, Op, Wants};
 use super::pool;
-use super::quant::Matrix;
+use super::quant::{Matrix, in_pairs};
 use super::simd::{exp_shifted, max, simd_fn};
 use crate::device::{Array, Result, bail};
 
@@ -141,6 +141,8 @@ impl Op for FrozenHead {
     /// Gradient of each row's loss by its hidden state, found on the way forward: [R, h].
     type Saved = Vec<f32>;
 
+    const EXACT: bool = true;
+
     fn forward(&self, inputs: &[&Array], wants: Wants) -> Result<(Array, Vec<f32>)> {
         let [hidden] = inputs else {
             bail!("a frozen head takes hidden states")
@@ -153,6 +155,7 @@ impl Op for FrozenHead {
         check(rows, &self.targets, vocabulary)?;
         let mut losses = vec![0.0; rows];
         let mut slopes = Vec::new();
+        let in_bf16 = in_pairs(hidden);
         let at_once = rows_of_a_chunk(vocabulary);
         let chunks = hidden
             .values()
@@ -162,7 +165,7 @@ impl Op for FrozenHead {
             let mut logits = self.weight.product(hidden)?;
             if wants.any() {
                 cross_entropy(&mut logits, targets, vocabulary, losses, Slopes::Unscaled);
-                slopes.extend(self.weight.transposed_product(&logits)?);
+                slopes.extend(self.weight.turned(&logits, in_bf16)?);
             } else {
                 cross_entropy(&mut logits, targets, vocabulary, losses, Slopes::None);
             }
@@ -185,8 +188,16 @@ pub struct Kept {
     slopes: Option<Vec<f32>>,
 }
 
+impl Holds for Kept {
+    fn arrays(&mut self, show: &mut dyn FnMut(&mut Array)) {
+        show(&mut self.hidden);
+    }
+}
+
 impl Op for LearningHead {
     type Saved = Kept;
+
+    const EXACT: bool = true;
 
     fn forward(&self, inputs: &[&Array], wants: Wants) -> Result<(Array, Kept)> {
         let [hidden, weight] = inputs else {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::dropout::Dropout;
 use super::gemm::{self, View};
-use super::op::{Op, Wants};
+use super::op::{Holds, Op, Wants};
 use super::quant::Matrix;
 use crate::device::{Array, Result, bail};
 
@@ -135,6 +135,12 @@ pub struct Kept {
     a: Array,
     b: Array,
     low: Vec<f32>,
+}
+
+impl Holds for Kept {
+    fn arrays(&mut self, show: &mut dyn FnMut(&mut Array)) {
+        show(&mut self.x);
+    }
 }
 
 impl Op for Through {

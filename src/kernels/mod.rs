@@ -13,6 +13,7 @@ pub mod linear;
 pub mod lookup;
 pub mod loss;
 pub mod lowrank;
+pub mod narrow;
 pub mod nonlinear;
 pub mod norm;
 pub mod op;

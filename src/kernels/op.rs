@@ -3,14 +3,18 @@
 use std::cell::Cell;
 use std::ops::Deref;
 
+use super::narrow;
 use super::tape::{Node, Parameter, Tape};
-use crate::device::{Accelerator, Array, Device, Result, bail};
+use crate::device::{Accelerator, Array, Device, Half, Result, bail};
 
 /// One step of a forward, and the way back through it. The host's arm is the numeric truth; an accelerator's is tested
 /// against it.
 pub trait Op {
     /// What the backward needs of the forward.
-    type Saved;
+    type Saved: Holds;
+
+    /// Whether its result, and the gradient of that, stay in f32 where others are numbers of 16 bits.
+    const EXACT: bool = false;
 
     /// `wants`: the inputs whose gradients will be asked for; none where nothing is recorded.
     fn forward(&self, inputs: &[&Array], wants: Wants) -> Result<(Array, Self::Saved)>;
@@ -45,6 +49,34 @@ fn no_arm<O: ?Sized, T>(on: &dyn Accelerator) -> Result<T> {
     let op = std::any::type_name::<O>();
     bail!("{op} has no arm for {} yet", on.name())
 }
+
+/// What an operation saves.
+pub trait Holds {
+    /// Shows every array it holds, so that those of 16-bit numbers can be held in 16 bits.
+    fn arrays(&mut self, show: &mut dyn FnMut(&mut Array));
+}
+
+impl Holds for Array {
+    fn arrays(&mut self, show: &mut dyn FnMut(&mut Array)) {
+        show(self);
+    }
+}
+
+impl<const N: usize> Holds for [Array; N] {
+    fn arrays(&mut self, show: &mut dyn FnMut(&mut Array)) {
+        self.iter_mut().for_each(show);
+    }
+}
+
+macro_rules! holds_none {
+    ($($type:ty)*) => {$(
+        impl Holds for $type {
+            fn arrays(&mut self, _: &mut dyn FnMut(&mut Array)) {}
+        }
+    )*};
+}
+
+holds_none!(() Vec<f32> (usize, usize) [(usize, usize); 2]);
 
 /// Some of an operation's inputs, by their places.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,6 +117,10 @@ impl Value {
         self.node.is_some()
     }
 
+    pub(super) const fn array_mut(&mut self) -> &mut Array {
+        &mut self.array
+    }
+
     pub fn into_array(self) -> Array {
         self.array
     }
@@ -112,6 +148,8 @@ pub struct Run<'t, 'a> {
     pub(super) tape: Option<&'t Tape<'a>>,
     /// Becomes `true` where a forward that is not recorded asks for a parameter.
     pub(super) learns: Option<&'t Cell<bool>>,
+    /// What results are rounded to.
+    pub(super) half: Option<Half>,
 }
 
 impl<'a> Run<'_, 'a> {
@@ -121,6 +159,7 @@ impl<'a> Run<'_, 'a> {
             device: &Device::Host,
             tape: None,
             learns: None,
+            half: None,
         }
     }
 
@@ -130,7 +169,13 @@ impl<'a> Run<'_, 'a> {
             device,
             tape: None,
             learns: None,
+            half: None,
         }
+    }
+
+    /// With every result rounded to numbers of 16 bits.
+    pub const fn rounding(self, half: Option<Half>) -> Self {
+        Self { half, ..self }
     }
 
     /// Runs an operation. Its result is recorded where one of its inputs is.
@@ -153,9 +198,22 @@ impl<'a> Run<'_, 'a> {
             Device::Host => op.forward(&arrays, wants)?,
             Device::Accelerator(on) => op.forward_on(&**on, &arrays, wants)?,
         };
+        let half = self.half.filter(|_| !O::EXACT);
         Ok(match self.tape {
-            Some(tape) if wants.any() => tape.record(op, saved, inputs, wants, result),
-            _ => result.into(),
+            Some(tape) if wants.any() => {
+                let (result, saved) = match half {
+                    Some(half) => rounded(result, saved, half),
+                    None => (result, saved),
+                };
+                tape.record(op, saved, inputs, wants, result)
+            }
+            _ => {
+                drop(saved);
+                match half {
+                    Some(half) => narrow::rounded(result, half).into(),
+                    None => result.into(),
+                }
+            }
         })
     }
 
@@ -185,6 +243,7 @@ impl<'a> Run<'_, 'a> {
             device: self.device,
             tape: None,
             learns: Some(&learns),
+            half: self.half,
         };
         let y = block(unrecorded, &x.array.clone().into())?;
         match x.is_recorded() || learns.get() {
@@ -192,4 +251,24 @@ impl<'a> Run<'_, 'a> {
             false => Ok(y),
         }
     }
+}
+
+/// A result rounded, and what was saved held in 16 bits; where the result is part of that, so is it rounded.
+fn rounded<S: Holds>(result: Array, mut saved: S, half: Half) -> (Array, S) {
+    let mut is_saved = false;
+    saved.arrays(&mut |array| is_saved |= array.shares(&result));
+    let found = match is_saved {
+        false => narrow::rounded(result, half),
+        true => {
+            let found = narrow::rounded(result.clone(), half);
+            saved.arrays(&mut |array| {
+                if array.shares(&result) {
+                    *array = found.clone();
+                }
+            });
+            found
+        }
+    };
+    saved.arrays(&mut narrow::put_away);
+    (found, saved)
 }

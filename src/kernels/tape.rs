@@ -10,8 +10,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::op::{Op, Run, Value, Wants};
-use crate::device::{Array, Device, Result, bail};
+use super::narrow;
+use super::op::{Holds, Op, Run, Value, Wants};
+use crate::device::{Array, Device, Half, Result, bail};
 
 /// A place on a tape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,6 +84,8 @@ impl Sink for HashMap<ParameterId, Array> {
 pub struct Tape<'a> {
     device: &'a Device,
     recomputes: bool,
+    /// What results, and their gradients, are rounded to.
+    half: Option<Half>,
     entries: RefCell<Vec<Entry<'a>>>,
     parameters: RefCell<HashMap<ParameterId, Node>>,
 }
@@ -99,6 +102,7 @@ enum Entry<'a> {
         name: &'static str,
         inputs: Inputs,
         back: Backward<'a>,
+        exact: bool,
     },
     Block {
         input: Value,
@@ -116,6 +120,7 @@ impl<'a> Tape<'a> {
         Self {
             device,
             recomputes: false,
+            half: None,
             entries: RefCell::default(),
             parameters: RefCell::default(),
         }
@@ -129,6 +134,11 @@ impl<'a> Tape<'a> {
         }
     }
 
+    /// With results and their gradients rounded to numbers of 16 bits, and held in them for the way back.
+    pub fn rounding(self, half: Option<Half>) -> Self {
+        Self { half, ..self }
+    }
+
     pub(super) const fn recomputes(&self) -> bool {
         self.recomputes
     }
@@ -139,6 +149,7 @@ impl<'a> Tape<'a> {
             device: self.device,
             tape: Some(self),
             learns: None,
+            half: self.half,
         }
     }
 
@@ -151,7 +162,7 @@ impl<'a> Tape<'a> {
     pub(super) fn record<O: Op + 'a>(
         &self,
         op: O,
-        saved: O::Saved,
+        mut saved: O::Saved,
         inputs: &[&Value],
         wants: Wants,
         result: Array,
@@ -166,10 +177,14 @@ impl<'a> Tape<'a> {
         let node = self.push(Entry::Op {
             name: std::any::type_name::<O>(),
             inputs: nodes,
-            back: Box::new(move |on, grad| match on {
-                Device::Host => op.backward(saved, grad, wants),
-                Device::Accelerator(on) => op.backward_on(&**on, saved, grad, wants),
+            back: Box::new(move |on, grad| {
+                saved.arrays(&mut narrow::take_out);
+                match on {
+                    Device::Host => op.backward(saved, grad, wants),
+                    Device::Accelerator(on) => op.backward_on(&**on, saved, grad, wants),
+                }
             }),
+            exact: O::EXACT,
         });
         Value::recorded(result, node)
     }
@@ -185,10 +200,9 @@ impl<'a> Tape<'a> {
     }
 
     pub(super) fn record_block(&self, x: &Value, block: Block<'a>, result: Array) -> Value {
-        let node = self.push(Entry::Block {
-            input: x.clone(),
-            block,
-        });
+        let mut input = x.clone();
+        narrow::put_away(input.array_mut());
+        let node = self.push(Entry::Block { input, block });
         Value::recorded(result, node)
     }
 
@@ -220,7 +234,16 @@ impl<'a> Tape<'a> {
             match entry {
                 Entry::Input => of_input = Some(grad),
                 Entry::Parameter(id) => sink.take(id, grad)?,
-                Entry::Op { name, inputs, back } => {
+                Entry::Op {
+                    name,
+                    inputs,
+                    back,
+                    exact,
+                } => {
+                    let grad = match self.half.filter(|_| !exact) {
+                        Some(half) => narrow::rounded(grad, half),
+                        None => grad,
+                    };
                     let mut found = back(self.device, grad)?.into_iter();
                     for input in inputs {
                         let (grad, Some((node, dims))) = (found.next().flatten(), input) else {
@@ -232,8 +255,9 @@ impl<'a> Tape<'a> {
                         }
                     }
                 }
-                Entry::Block { input, block } => {
-                    let inner = Tape::new(self.device);
+                Entry::Block { mut input, block } => {
+                    narrow::take_out(input.array_mut());
+                    let inner = Tape::new(self.device).rounding(self.half);
                     let x = match input.node {
                         Some(_) => Value::recorded((*input).clone(), inner.push(Entry::Input)),
                         None => (*input).clone().into(),

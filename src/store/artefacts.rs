@@ -1,6 +1,8 @@
 //! Folders of immutable files, each under a key. One that has its key is complete: its files are written, synchronised and
 //! read back in staging first, and the folder is then renamed.
 
+mod writing;
+
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
@@ -12,6 +14,9 @@ use tempfile::TempDir;
 use super::disk::{self, FileError, create_folder, sync_folder, write_synced};
 use super::failpoint::{Failpoint, Failpoints, NoFailpoints};
 use crate::kernels::pool;
+
+pub use writing::Writing;
+use writing::digest_of;
 
 /// Bytes that are read or written before others get their turn.
 pub const SLICE: usize = 256 << 10;
@@ -75,6 +80,26 @@ impl Artefacts {
         Ok(Staged(folder))
     }
 
+    /// As [`stage`](Self::stage), of files that `write` makes one after the other, which need not fit in memory.
+    fn stage_written(
+        &self,
+        write: impl FnOnce(&mut Writing<'_>) -> io::Result<()>,
+    ) -> io::Result<Staged> {
+        let folder = self.aside("publish-")?;
+        let mut writing = Writing::new(folder.path());
+        write(&mut writing)?;
+        let digests = writing.digests();
+        sync_folder(folder.path())?;
+        self.failpoints.reached(Failpoint::Written);
+        for (name, digest) in digests {
+            if digest_of(&mut File::open(folder.path().join(&name))?)? != digest {
+                return Err(FileError::Differs { name }.into());
+            }
+        }
+        self.failpoints.reached(Failpoint::Verified);
+        Ok(Staged(folder))
+    }
+
     /// Gives what is staged its key, in the place of what had it. That is removed only when the key is the new one's for
     /// good, and has its key again where the new one cannot get it; a crash between the two renames leaves none with the key.
     pub fn place(&self, key: &str, staged: Staged) -> io::Result<()> {
@@ -103,6 +128,16 @@ impl Artefacts {
     pub fn put(&self, key: &str, files: &[(&str, &[u8])]) -> io::Result<()> {
         self.create()?;
         self.place(key, self.stage(files)?)
+    }
+
+    /// As [`put`](Self::put), of files that `write` makes one after the other, which need not fit in memory.
+    pub fn put_written(
+        &self,
+        key: &str,
+        write: impl FnOnce(&mut Writing<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        self.create()?;
+        self.place(key, self.stage_written(write)?)
     }
 
     pub fn holds(&self, key: &str) -> bool {
@@ -138,6 +173,13 @@ impl Artefacts {
             pool::give_way();
         }
         Ok(bytes)
+    }
+
+    /// A file, to be read some at a time, and its digest.
+    pub fn open(&self, key: &str, name: &str) -> io::Result<(File, blake3::Hash)> {
+        let mut file = File::open(self.folder.join(key).join(name))?;
+        let digest = digest_of(&mut file)?;
+        Ok((file, digest))
     }
 
     /// Changes with every change of a file.

@@ -21,7 +21,7 @@ mod retry;
 mod tests;
 mod uploads;
 
-pub use artefacts::{Artefacts, Removed, SLICE, Staged};
+pub use artefacts::{Artefacts, Removed, SLICE, Staged, Writing};
 pub use audit::Audit;
 pub use blocking::{blocking, joined};
 pub use clock::now;

@@ -194,8 +194,7 @@ impl Tokenizer {
     }
 
     fn encode_anew(&self, text: &str) -> Result<Encoded, TextError> {
-        let mut made = Made::default();
-        made.ids = self.encode(text, false)?;
+        let made = Made::finished(self.encode(text, false)?);
         // Nothing of it can be gone on with.
         let text = String::new();
         Ok(Encoded { text, made })

@@ -73,6 +73,9 @@ impl Fast {
         let framed = engine.encode_fast("a", true).ok()?;
         let plain = engine.encode_fast("a", false).ok()?;
         let (framed, plain) = (framed.get_ids(), plain.get_ids());
+        if plain.is_empty() {
+            return None;
+        }
         let at = framed.windows(plain.len()).position(|ids| ids == plain)?;
         let behind = at + plain.len();
         Some([framed[..at].to_vec(), framed[behind..].to_vec()])
@@ -196,6 +199,16 @@ pub(super) struct Made {
     pub bytes: usize,
     /// Where an added token ends: so many bytes, so many ids.
     marks: Vec<(usize, usize)>,
+}
+
+impl Made {
+    /// Of a text that no other goes on with.
+    pub fn finished(ids: Vec<u32>) -> Self {
+        Self {
+            ids,
+            ..Self::default()
+        }
+    }
 }
 
 impl Tokens {

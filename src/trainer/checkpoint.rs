@@ -4,20 +4,23 @@
 //! folder that appears whole; its files' BLAKE3 digests are verified when it is read. The last two are kept, so that a
 //! damaged one falls back to the one before.
 
+mod tensors;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
-use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
 use super::evaluate::Score;
 use super::fault::Fault;
-use super::optimizer::Moments;
+use super::scaling::Scale;
+use super::step::Stepped;
 use super::verdict;
 use crate::domain::{Keep, Recipe};
 use crate::store::Artefacts;
+
+pub use tensors::{Shapes, Stored, Tensors};
 
 const TENSORS: &str = "tensors.safetensors";
 const STATE: &str = "state.json";
@@ -71,6 +74,12 @@ pub struct Progress {
     /// Steps, counted from 0, whose batches are passed over.
     #[serde(default)]
     pub passed_over: Vec<u64>,
+    /// Where the loss is scaled dynamically.
+    #[serde(default)]
+    pub scale: Option<Scale>,
+    /// Of the skipped steps those after which a smaller scale was tried.
+    #[serde(default)]
+    pub overflows: u64,
     /// Losses of the newest steps, oldest first.
     #[serde(default)]
     pub recent: Vec<f64>,
@@ -88,19 +97,33 @@ impl Progress {
         0.5f64.powi(self.halvings as i32)
     }
 
+    /// Counts a step as applied or skipped, and has a dynamic scale follow. `true`: its gradients overflowed at a scale
+    /// that could fall, which says nothing of the weights and does not count among skipped steps in a row.
+    pub fn count(&mut self, stepped: &Stepped) -> bool {
+        if stepped.applied {
+            self.skipped_in_a_row = 0;
+            if let Some(scale) = &mut self.scale {
+                scale.rise();
+            }
+            return false;
+        }
+        self.skipped += 1;
+        let falls = self.scale.as_mut().is_some_and(Scale::fall);
+        // A loss that is not finite is so at any scale.
+        let overflowed = falls && stepped.loss.is_finite();
+        match overflowed {
+            true => self.overflows += 1,
+            false => self.skipped_in_a_row += 1,
+        }
+        overflowed
+    }
+
     pub fn remember(&mut self, loss: f64) {
         if self.recent.len() == verdict::WINDOW {
             self.recent.remove(0);
         }
         self.recent.push(loss);
     }
-}
-
-/// The tensors of a checkpoint, in the order of the trainable ones.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Tensors {
-    pub values: Vec<Vec<f32>>,
-    pub moments: Vec<Moments>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -118,34 +141,28 @@ pub struct Checkpoints {
 /// A checkpoint as it was read, and the newer ones that could not be.
 pub struct Found {
     pub progress: Progress,
-    pub tensors: Tensors,
+    pub tensors: Stored,
 }
 
 impl Checkpoints {
     /// Saves the state after `progress.step` steps and drops all but the newest two, the newest two that `save_every`
     /// asks for, and the best one where that is to be published. Returns the steps that are kept.
-    pub fn save(
-        &self,
-        progress: &Progress,
-        names: &[String],
-        tensors: &Tensors,
-    ) -> io::Result<Vec<u64>> {
-        let tensors = pack(names, tensors)?;
+    pub fn save(&self, progress: &Progress, tensors: &Tensors<'_>) -> io::Result<Vec<u64>> {
         let state = serde_json::to_vec(&State {
             identity: self.identity.clone(),
             progress: progress.clone(),
         })?;
-        let digests: BTreeMap<&str, String> = [(TENSORS, &tensors), (STATE, &state)]
-            .map(|(name, bytes)| (name, blake3::hash(bytes).to_string()))
-            .into();
-        let digests = serde_json::to_vec(&digests)?;
-        let files = [
-            (TENSORS, tensors.as_slice()),
-            (STATE, &state),
-            (DIGESTS, &digests),
-        ];
         let artefacts = Artefacts::within(&self.folder);
-        artefacts.put(&folder_name(progress.step), &files)?;
+        artefacts.put_written(&folder_name(progress.step), |files| {
+            let of_tensors = files.file(TENSORS, |out| tensors.write(out))?;
+            let of_state = files.file(STATE, |out| out.write_all(&state))?;
+            let digests: BTreeMap<&str, String> = [(TENSORS, of_tensors), (STATE, of_state)]
+                .map(|(name, digest)| (name, digest.to_string()))
+                .into();
+            let digests = serde_json::to_vec(&digests)?;
+            files.file(DIGESTS, |out| out.write_all(&digests))?;
+            Ok(())
+        })?;
         let best = match self.identity.recipe.keep {
             Keep::Best => progress.best.map(|(step, _)| step),
             Keep::Last => None,
@@ -170,24 +187,19 @@ impl Checkpoints {
     ///
     /// # Errors
     /// `Foreign` when a whole checkpoint belongs to something else: continuing would train the wrong thing.
-    pub fn newest(
-        &self,
-        names: &[String],
-        sizes: &[usize],
-    ) -> Result<(Option<Found>, Vec<String>), Fault> {
-        self.newest_where(names, sizes, |_| true)
+    pub fn newest(&self, shapes: Shapes<'_>) -> Result<(Option<Found>, Vec<String>), Fault> {
+        self.newest_where(shapes, |_| true)
     }
 
     /// The newest that is whole and of which `fits` says yes.
     fn newest_where(
         &self,
-        names: &[String],
-        sizes: &[usize],
+        shapes: Shapes<'_>,
         fits: impl Fn(&Progress) -> bool,
     ) -> Result<(Option<Found>, Vec<String>), Fault> {
         let mut damaged = Vec::new();
         for step in self.steps()? {
-            match self.read(step, names, sizes) {
+            match self.read(step, shapes) {
                 Ok((state, _)) if !fits(&state.progress) => {}
                 Ok((state, tensors)) => {
                     if let Some(why) = difference(&state.identity, &self.identity) {
@@ -216,11 +228,10 @@ impl Checkpoints {
     /// As [`Self::newest`].
     pub fn go_back(
         &self,
-        names: &[String],
-        sizes: &[usize],
+        shapes: Shapes<'_>,
         fits: impl Fn(&Progress) -> bool + Copy,
     ) -> Result<(Option<Found>, Vec<String>), Fault> {
-        let (found, damaged) = self.newest_where(names, sizes, fits)?;
+        let (found, damaged) = self.newest_where(shapes, fits)?;
         if let Some(Found { progress, .. }) = &found {
             let later = self.steps()?.into_iter();
             let later: Vec<String> = later
@@ -237,15 +248,10 @@ impl Checkpoints {
         Artefacts::within(&self.folder).holds(&folder_name(step))
     }
 
-    /// The values after `step`, where they are still there as they were written.
-    pub fn values_of(
-        &self,
-        step: u64,
-        names: &[String],
-        sizes: &[usize],
-    ) -> Result<Vec<Vec<f32>>, String> {
-        let (_, tensors) = self.read(step, names, sizes)?;
-        Ok(tensors.values)
+    /// What there was after `step`, where it is still there as it was written.
+    pub fn tensors_of(&self, step: u64, shapes: Shapes<'_>) -> Result<Stored, String> {
+        let (_, tensors) = self.read(step, shapes)?;
+        Ok(tensors)
     }
 
     /// Steps that have a checkpoint, newest first.
@@ -259,29 +265,27 @@ impl Checkpoints {
         Ok(steps)
     }
 
-    fn read(
-        &self,
-        step: u64,
-        names: &[String],
-        sizes: &[usize],
-    ) -> Result<(State, Tensors), String> {
+    fn read(&self, step: u64, shapes: Shapes<'_>) -> Result<(State, Stored), String> {
         let artefacts = Artefacts::within(&self.folder);
+        let key = folder_name(step);
         let file = |name: &str| {
-            let bytes = artefacts.read(&folder_name(step), name, u64::MAX);
+            let bytes = artefacts.read(&key, name, u64::MAX);
             bytes.map_err(|fault| format!("{name}: {fault}"))
         };
         let digests: BTreeMap<String, String> = serde_json::from_slice(&file(DIGESTS)?)
             .map_err(|fault| format!("{DIGESTS}: {fault}"))?;
-        let verified = |name: &str| {
-            let bytes = file(name)?;
-            match digests.get(name) {
-                Some(digest) if *digest == blake3::hash(&bytes).to_string() => Ok(bytes),
-                _ => Err(format!("{name} is not what was written")),
-            }
+        let verify = |name: &str, digest: blake3::Hash| match digests.get(name) {
+            Some(written) if *written == digest.to_string() => Ok(()),
+            _ => Err(format!("{name} is not what was written")),
         };
-        let state: State = serde_json::from_slice(&verified(STATE)?)
-            .map_err(|fault| format!("{STATE}: {fault}"))?;
-        Ok((state, unpack(&verified(TENSORS)?, names, sizes)?))
+        let state = file(STATE)?;
+        verify(STATE, blake3::hash(&state))?;
+        let state: State =
+            serde_json::from_slice(&state).map_err(|fault| format!("{STATE}: {fault}"))?;
+        let tensors = artefacts.open(&key, TENSORS);
+        let (tensors, digest) = tensors.map_err(|fault| format!("{TENSORS}: {fault}"))?;
+        verify(TENSORS, digest)?;
+        Ok((state, Stored::open(tensors, shapes)?))
     }
 }
 
@@ -307,61 +311,6 @@ fn difference(found: &Identity, wanted: &Identity) -> Option<String> {
         .iter()
         .find(|(_, same)| !same)
         .map(|(part, _)| format!("it was made with another {part}"))
-}
-
-const PARTS: [&str; 3] = ["value", "first_moment", "second_moment"];
-
-fn pack(names: &[String], tensors: &Tensors) -> io::Result<Vec<u8>> {
-    let mut arrays = Vec::new();
-    for ((name, values), moments) in names.iter().zip(&tensors.values).zip(&tensors.moments) {
-        for (part, values) in PARTS.iter().zip([values, &moments.first, &moments.second]) {
-            arrays.push((format!("{name}.{part}"), values.len(), le_bytes(values)));
-        }
-    }
-    let views = arrays
-        .iter()
-        .map(|(name, len, bytes)| Ok((name, TensorView::new(Dtype::F32, vec![*len], bytes)?)))
-        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-        .map_err(io::Error::other)?;
-    safetensors::serialize(views, None).map_err(io::Error::other)
-}
-
-fn le_bytes(values: &[f32]) -> Vec<u8> {
-    values
-        .iter()
-        .flat_map(|value| value.to_le_bytes())
-        .collect()
-}
-
-fn unpack(bytes: &[u8], names: &[String], sizes: &[usize]) -> Result<Tensors, String> {
-    let file = SafeTensors::deserialize(bytes).map_err(|fault| fault.to_string())?;
-    let array = |name: &str, part: &str, size: usize| {
-        let name = format!("{name}.{part}");
-        let view = file
-            .tensor(&name)
-            .map_err(|fault| format!("{name}: {fault}"))?;
-        let (chunks, rest) = view.data().as_chunks::<4>();
-        if view.dtype() != Dtype::F32 || chunks.len() != size || !rest.is_empty() {
-            return Err(format!("{name} is not {size} numbers"));
-        }
-        Ok(chunks
-            .iter()
-            .map(|chunk| f32::from_le_bytes(*chunk))
-            .collect::<Vec<f32>>())
-    };
-    let mut tensors = Tensors {
-        values: Vec::new(),
-        moments: Vec::new(),
-    };
-    for (name, &size) in names.iter().zip(sizes) {
-        let [values, first, second] = PARTS.map(|part| array(name, part, size));
-        tensors.values.push(values?);
-        tensors.moments.push(Moments {
-            first: first?,
-            second: second?,
-        });
-    }
-    Ok(tensors)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Gradient clipping by global norm.
+//! Gradients scaled: back to those of the loss, and clipped by their global norm.
 
 use crate::device::Array;
 
@@ -12,6 +12,13 @@ pub fn norm(gradients: &[Array]) -> f64 {
         .sqrt()
 }
 
+/// Multiplies all gradients.
+pub fn scale(gradients: &mut [Array], by: f64) {
+    let by = by as f32;
+    let values = gradients.iter_mut().flat_map(Array::values_mut);
+    values.for_each(|g| *g *= by);
+}
+
 /// Scales all gradients so that their norm is at most `max_norm`; 0 switches clipping off.
 ///
 /// Source: torch `clip_grad_norm_`: the factor is `max_norm / (norm + 1e-6)`, at most 1.
@@ -21,9 +28,7 @@ pub fn clip(gradients: &mut [Array], norm: f64, max_norm: f64) {
     }
     let factor = max_norm / (norm + 1e-6);
     if factor < 1.0 {
-        let factor = factor as f32;
-        let values = gradients.iter_mut().flat_map(Array::values_mut);
-        values.for_each(|g| *g *= factor);
+        scale(gradients, factor);
     }
 }
 

@@ -37,7 +37,7 @@ fn compare(
     for batch in examples.batches(recipe.batch_size) {
         let batch = batch?;
         let batch: &[&Example] = &batch.iter().map(|row| &**row).collect::<Vec<_>>();
-        let Some(reference) = refer(learner, recipe, reference, batch, go_on)? else {
+        let Some(reference) = refer(learner, recipe, (reference, None), batch, go_on)? else {
             return Ok(None);
         };
         for forward in forwards(batch, recipe, adapters.virtual_tokens()) {
@@ -50,7 +50,7 @@ fn compare(
             right += judged.rewards.map_or(0.0, |rewards| rewards.accuracy);
         }
     }
-    let pairs = examples.len().max(1) as f64;
+    let pairs = examples.count().max(1) as f64;
     Ok(Some(Score {
         loss: loss / pairs,
         accuracy: right / pairs,

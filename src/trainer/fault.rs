@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use super::verdict;
-use crate::domain::Reason;
+use crate::domain::{Precision, Reason};
 use crate::store::{self, disk_fault};
 
 #[derive(Debug, thiserror::Error)]
@@ -29,9 +29,9 @@ pub enum Fault {
 
 impl Fault {
     /// One that ends a run that diverged, with the losses before that and what may help.
-    pub fn with_losses(mut self, losses: &[f64]) -> Self {
+    pub fn with_losses(mut self, losses: &[f64], precision: Precision) -> Self {
         if let Self::Diverged { why, .. } = &mut self {
-            *why = verdict::with_advice(why, losses);
+            *why = verdict::with_advice(why, losses, precision);
         }
         self
     }

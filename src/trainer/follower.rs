@@ -166,8 +166,7 @@ fn metrics(report: &StepReport) -> NewEvent {
         grad_norm: finite(stepped.grad_norm),
         tokens: stepped.tokens,
         tokens_per_second: report.tokens_per_second,
-        // Nothing scales the loss yet.
-        loss_scale: None,
+        loss_scale: stepped.loss_scale,
         skipped: !stepped.applied,
         rewards,
     };
@@ -204,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_step_says_of_itself_whether_it_was_skipped() {
-        for applied in [true, false] {
+        for (applied, loss_scale) in [(true, None), (false, Some(512.0))] {
             let event = metrics(&StepReport {
                 step: 4,
                 total: 9,
@@ -214,6 +213,7 @@ mod tests {
                     learning_rate: 1e-3,
                     tokens: 30,
                     rewards: None,
+                    loss_scale,
                     applied,
                 },
                 tokens_per_second: 100.0,
@@ -223,7 +223,7 @@ mod tests {
                 panic!("{event:?}")
             };
             assert_eq!((step.step, step.tokens), (4, 30));
-            assert_eq!((step.skipped, step.loss_scale), (!applied, None));
+            assert_eq!((step.skipped, step.loss_scale), (!applied, loss_scale));
         }
     }
 }

@@ -211,6 +211,7 @@ fn train_on(
         train: &plan.train,
         held_out: &plan.held_out,
         checkpoints: None,
+        scratch: None,
         reference: match &begun {
             Some(parent) => parent,
             None => &Unadapted,

@@ -25,6 +25,7 @@ mod publish;
 mod recipe;
 mod rng;
 mod run;
+mod scaling;
 mod schedule;
 mod service;
 mod shared;

@@ -4,7 +4,7 @@ use super::data::{Example, Forward, forwards};
 use super::fault::Fault;
 use super::learner::Learner;
 use crate::adapter::Adapt;
-use crate::device::Error;
+use crate::device::{Error, Half};
 use crate::domain::{Objective, Recipe, Rewards};
 use crate::kernels::op::{Run, Value};
 
@@ -28,12 +28,12 @@ pub fn units(recipe: &Recipe, batch: &[&Example]) -> usize {
     }
 }
 
-/// What `adapters`, which do not learn, say of a batch whose answers are compared. `None` when `go_on`, asked before each
-/// forward, said no.
+/// What `adapters`, which do not learn, say of a batch whose answers are compared, in the numbers of `half`. `None` when
+/// `go_on`, asked before each forward, said no.
 pub fn refer(
     learner: &dyn Learner,
     recipe: &Recipe,
-    adapters: &dyn Adapt,
+    (adapters, half): (&dyn Adapt, Option<Half>),
     batch: &[&Example],
     go_on: &mut dyn FnMut() -> bool,
 ) -> Result<Option<Reference>, Fault> {
@@ -45,7 +45,8 @@ pub fn refer(
         if !go_on() {
             return Ok(None);
         }
-        let losses = token_losses(learner, Run::host(), &forward, adapters)?;
+        let run = Run::host().rounding(half);
+        let losses = token_losses(learner, run, &forward, adapters)?;
         for pair in &forward.pairs {
             let of =
                 |range: &std::ops::Range<usize>| log_probability(&losses.values()[range.clone()]);

@@ -1,8 +1,18 @@
-//! AdamW in one pass over each parameter: decoupled weight decay and bias correction exactly as torch computes them.
+//! AdamW in one pass over each parameter: decoupled weight decay and bias correction exactly as torch computes them. Its
+//! moments are held in full or in 8 bits a number, in memory or in a file.
+
+mod blockwise;
+mod file;
+mod moments;
+
+use std::io::{self, Read, Write};
+use std::path::Path;
 
 use crate::device::Array;
-use crate::kernels::pool;
 use crate::kernels::tape::Parameter;
+
+use file::MomentFile;
+pub use moments::{Form, Moments, Which, read_numbers, write_numbers};
 
 /// Everything of AdamW that does not change from step to step.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -24,48 +34,80 @@ impl Default for Settings {
     }
 }
 
-/// First and second moment of one parameter.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Moments {
-    pub first: Vec<f32>,
-    pub second: Vec<f32>,
+/// A part of the state that is one array in a file: the numbers or codes of a moment, or its scales.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// By its number.
+    pub parameter: usize,
+    pub which: Which,
+    pub scales: bool,
+}
+
+impl Piece {
+    /// Of parameters of these forms and sizes, in order.
+    pub fn all(shapes: &[(Form, usize)]) -> impl Iterator<Item = Self> {
+        let parameters = shapes.iter().enumerate();
+        parameters.flat_map(|(parameter, (form, _))| {
+            let each = Which::BOTH
+                .into_iter()
+                .flat_map(|which| [false, true].map(|scales| (which, scales)));
+            let blocks = *form == Form::Blocks;
+            each.filter(move |(_, scales)| blocks || !scales)
+                .map(move |(which, scales)| Self {
+                    parameter,
+                    which,
+                    scales,
+                })
+        })
+    }
 }
 
 /// The optimizer's state: one pair of moments a parameter, in the parameters' order.
-#[derive(Debug, Clone)]
 pub struct AdamW {
     settings: Settings,
     /// Updates made so far; skipped steps do not count.
     updates: u64,
-    moments: Vec<Moments>,
+    moments: Held,
 }
 
-/// Values one task updates; small enough to share work, large enough to be worth handing out.
-const CHUNK: usize = 16 * 1024;
+enum Held {
+    Memory(Vec<Moments>),
+    File(MomentFile),
+}
 
 impl AdamW {
-    /// `sizes`: number of values of each parameter.
+    /// In memory and in full. `sizes`: number of values of each parameter.
     pub fn new(settings: Settings, sizes: impl IntoIterator<Item = usize>) -> Self {
-        let moments = sizes
-            .into_iter()
-            .map(|n| Moments {
-                first: vec![0.0; n],
-                second: vec![0.0; n],
-            })
-            .collect();
-        Self {
+        let moments = sizes.into_iter().map(|len| Moments::zero(Form::Full, len));
+        Self::restore(settings, 0, moments.collect())
+    }
+
+    /// As [`new`](Self::new), of parameters whose moments have these forms, and in a new file at `path` where there is one.
+    pub fn held(
+        settings: Settings,
+        shapes: &[(Form, usize)],
+        path: Option<&Path>,
+    ) -> io::Result<Self> {
+        let moments = match path {
+            Some(path) => Held::File(MomentFile::create(path, shapes)?),
+            None => {
+                let zero = { shapes.iter() }.map(|(form, len)| Moments::zero(*form, *len));
+                Held::Memory(zero.collect())
+            }
+        };
+        Ok(Self {
             settings,
             updates: 0,
             moments,
-        }
+        })
     }
 
     /// Takes up a state that `updates` and `moments` gave.
-    pub fn restore(settings: Settings, updates: u64, moments: Vec<Moments>) -> Self {
+    pub const fn restore(settings: Settings, updates: u64, moments: Vec<Moments>) -> Self {
         Self {
             settings,
             updates,
-            moments,
+            moments: Held::Memory(moments),
         }
     }
 
@@ -73,14 +115,60 @@ impl AdamW {
         self.updates
     }
 
+    /// Those in memory.
     pub fn moments(&self) -> &[Moments] {
-        &self.moments
+        match &self.moments {
+            Held::Memory(moments) => moments,
+            Held::File(_) => &[],
+        }
+    }
+
+    /// Form and size of each parameter's moments.
+    pub fn shapes(&self) -> Vec<(Form, usize)> {
+        match &self.moments {
+            Held::Memory(moments) => moments.iter().map(Moments::shape).collect(),
+            Held::File(file) => file.shapes().collect(),
+        }
+    }
+
+    /// Writes a piece of the state to `out`.
+    pub fn write(&self, piece: Piece, out: &mut dyn Write) -> io::Result<()> {
+        match &self.moments {
+            Held::Memory(moments) => {
+                let moment = moments[piece.parameter].get(piece.which);
+                moment.write(piece.scales, out)
+            }
+            Held::File(file) => file.write(piece, out),
+        }
+    }
+
+    /// Takes up the state after so many updates, of which `fetch` gives the pieces.
+    pub fn take<R: Read>(
+        &mut self,
+        updates: u64,
+        mut fetch: impl FnMut(Piece) -> io::Result<R>,
+    ) -> io::Result<()> {
+        for piece in Piece::all(&self.shapes()) {
+            let mut from = fetch(piece)?;
+            match &mut self.moments {
+                Held::Memory(moments) => {
+                    let moment = moments[piece.parameter].get_mut(piece.which);
+                    moment.read(piece.scales, &mut from)?;
+                }
+                Held::File(file) => file.read(piece, &mut from)?,
+            }
+        }
+        self.updates = updates;
+        Ok(())
     }
 
     /// One update of all parameters, each at `learning_rate` times its own rate.
     ///
     /// Source: torch `AdamW` (single tensor): `p ← p (1 − lr λ)`, `m ← m + (g − m)(1 − β₁)`, `v ← β₂ v + (1 − β₂) g²`,
     /// `p ← p − lr/(1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)`. Scalars are computed in f64, values in f32.
+    ///
+    /// # Errors
+    /// As [`step_some`](Self::step_some).
     ///
     /// # Panics
     /// When the lengths are not those the state was made for: the caller pairs gradients with the wrong parameters.
@@ -89,26 +177,30 @@ impl AdamW {
         learning_rate: f64,
         parameters: &[(&Parameter, f64)],
         gradients: &[Array],
-    ) {
-        assert_eq!(
-            parameters.len(),
-            self.moments.len(),
-            "one pair of moments a parameter"
-        );
+    ) -> io::Result<()> {
         let active = vec![true; parameters.len()];
-        self.step_some(learning_rate, parameters, &active, gradients);
+        self.step_some(learning_rate, parameters, &active, gradients)
     }
 
     /// Takes everything back to before the first update.
-    pub fn restart(&mut self) {
+    ///
+    /// # Errors
+    /// As the disk fails, where moments lie in a file.
+    pub fn restart(&mut self) -> io::Result<()> {
         self.updates = 0;
-        for Moments { first, second } in &mut self.moments {
-            first.fill(0.0);
-            second.fill(0.0);
+        match &mut self.moments {
+            Held::Memory(moments) => {
+                moments.iter_mut().for_each(Moments::restart);
+                Ok(())
+            }
+            Held::File(file) => file.restart(),
         }
     }
 
     /// As [`step`](Self::step), of the parameters that are `active`, for which alone there are gradients.
+    ///
+    /// # Errors
+    /// As the disk fails, where moments lie in a file; some parameters have changed then, and go on only from a checkpoint.
     ///
     /// # Panics
     /// As `step`.
@@ -118,24 +210,36 @@ impl AdamW {
         parameters: &[(&Parameter, f64)],
         active: &[bool],
         gradients: &[Array],
-    ) {
+    ) -> io::Result<()> {
+        let shapes = self.shapes();
+        assert_eq!(
+            parameters.len(),
+            shapes.len(),
+            "one pair of moments a parameter"
+        );
         let count = active.iter().filter(|active| **active).count();
         assert_eq!(gradients.len(), count, "one gradient a parameter");
         self.updates += 1;
-        let states = parameters.iter().zip(&mut self.moments).zip(active);
-        let states = states.filter(|(_, active)| **active);
-        for ((((parameter, rate), moments), _), gradient) in states.zip(gradients) {
+        let states = parameters.iter().zip(shapes).zip(active).enumerate();
+        let states = states.filter(|(_, (_, active))| **active);
+        for ((at, (((parameter, rate), (_, size)), _)), gradient) in states.zip(gradients) {
             let scalars = Scalars::at(&self.settings, self.updates, learning_rate * rate);
-            let (gradient, size) = (gradient.values(), moments.first.len());
+            let gradient = gradient.values();
             assert_eq!(gradient.len(), size, "a gradient has its parameter's size");
+            let mut outcome = Ok(());
             parameter.update(|values| {
                 assert_eq!(values.len(), size, "a parameter keeps its size");
-                let arrays = [values, &mut moments.first, &mut moments.second];
-                pool::over_parts(arrays, CHUNK, |start, [values, first, second]| {
-                    scalars.update(values, &gradient[start..], first, second);
-                });
+                outcome = match &mut self.moments {
+                    Held::Memory(moments) => {
+                        moments[at].update(values, gradient, &scalars);
+                        Ok(())
+                    }
+                    Held::File(file) => file.update(at, values, gradient, &scalars),
+                };
             });
+            outcome?;
         }
+        Ok(())
     }
 }
 
@@ -177,6 +281,7 @@ impl Scalars {
 
 #[cfg(test)]
 mod tests {
+    use super::moments::CHUNK;
     use super::*;
 
     /// Five updates by torch 2 (`torch.optim.AdamW`, lr 0.1, weight decay 0.01, gradients `(p − [1, −2, 3]) · t`).
@@ -193,7 +298,8 @@ mod tests {
             let values = parameter.array();
             let gaps = values.values().iter().zip(goal);
             let gradient = gaps.map(|(p, g)| (p - g) * t as f32).collect();
-            adam.step(0.1, &[(&parameter, 1.0)], &[Array::row(gradient)]);
+            adam.step(0.1, &[(&parameter, 1.0)], &[Array::row(gradient)])
+                .unwrap();
         }
         for (value, torch) in parameter.array().values().iter().zip(TORCH) {
             assert!(
@@ -214,7 +320,8 @@ mod tests {
         let updated = |gradient: &[f32]| {
             let parameter = Parameter::new(Array::row(vec![0.5; gradient.len()]));
             let mut adam = AdamW::new(Settings::default(), [gradient.len()]);
-            adam.step(0.01, &[(&parameter, 1.0)], &[Array::row(gradient.to_vec())]);
+            let gradient = Array::row(gradient.to_vec());
+            adam.step(0.01, &[(&parameter, 1.0)], &[gradient]).unwrap();
             parameter.array()
         };
         let whole = updated(&gradient);
@@ -230,7 +337,8 @@ mod tests {
             let parameter = Parameter::new(Array::row(vec![0.5, -2.0]));
             let mut adam = AdamW::new(Settings::default(), [2]);
             let gradient = Array::row(vec![0.3, -0.1]);
-            adam.step(learning_rate, &[(&parameter, rate)], &[gradient]);
+            let moved = [(&parameter, rate)];
+            adam.step(learning_rate, &moved, &[gradient]).unwrap();
             parameter.array()
         };
         assert_eq!(moved(0.01, 16.0), moved(0.16, 1.0));

@@ -20,11 +20,13 @@ pub fn publish(
     worker: &Worker<'_>,
     job: &JobRow,
     plan: &Plan,
-    finished: &Finished,
+    finished: Finished,
 ) -> Result<(), Fault> {
     let (shared, id, name) = (worker.shared, &job.view.id, job.name()?);
     let registry = &shared.registry;
-    let files = files(plan, &shared.base.name, finished)?;
+    let files = files(plan, &shared.base.name, &finished)?;
+    // Whole weights are large, and registering reads them once more.
+    drop(finished);
     let after = peft::generation(&files);
     let begun = match job.publishing {
         Some(begun) => Some(begun),

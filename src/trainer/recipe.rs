@@ -1,7 +1,7 @@
 //! From what a caller wishes to what will be done. Ranges and defaults are those of the settings' table; here is what
 //! holds between settings, the parent's shape, and what the model can read.
 
-use crate::domain::{Keep, Objective, PromptInit, Reason, Recipe};
+use crate::domain::{Keep, Named, Objective, Precision, PromptInit, Reason, Recipe};
 
 pub use crate::domain::Wishes;
 
@@ -25,6 +25,11 @@ pub fn resolve(wishes: &Wishes, shape: Option<&Wishes>, context: usize) -> Resul
     if wishes.dpo_beta.is_some() && recipe.objective != Objective::Dpo {
         let why = "is not used by objective `sft`; say `objective: dpo` too";
         return Err(Reason::field("dpo_beta", why));
+    }
+    if wishes.loss_scale.is_some() && recipe.precision != Precision::F16 {
+        let precision = recipe.precision.name();
+        let why = format!("is not used by precision `{precision}`; say `precision: f16` too");
+        return Err(Reason::field("loss_scale", why));
     }
     check_virtual(&recipe, context)?;
     if recipe

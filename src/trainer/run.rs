@@ -3,11 +3,13 @@
 
 mod best;
 mod recover;
+mod start;
 mod watch;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::checkpoint::{Checkpoints, Found, Progress, Tensors};
+use super::checkpoint::{Checkpoints, Progress, Tensors};
 use super::course::Course;
 use super::data::{Example, Examples, Order, Sample};
 use super::evaluate::{Score, evaluate};
@@ -15,12 +17,15 @@ use super::fault::{Fault, retry};
 use super::learner::Learner;
 use super::methods::Trainable;
 use super::objective::refer;
-use super::optimizer::{AdamW, Settings};
-use super::step::{StepAt, TrainState};
+use super::optimizer::Form;
+use super::scaling;
+use super::step::{self, StepAt, TrainState};
 use super::verdict::{self, Losses};
 use crate::adapter::{Adapt, Fit, Unadapted};
-use crate::domain::{Level, Recipe};
+use crate::device::Array;
+use crate::domain::Recipe;
 
+use start::start;
 pub use watch::{StepReport, Watch};
 
 /// Training rows whose loss is taken before the first step and after the last, to see whether training helped.
@@ -37,6 +42,8 @@ pub struct RunSpec<'a> {
     pub held_out: &'a dyn Examples,
     /// `None`: nothing is saved and an interrupted job is lost.
     pub checkpoints: Option<&'a Checkpoints>,
+    /// The file that holds the optimizer's state where the recipe wants it on disk. What is there is overwritten.
+    pub scratch: Option<&'a Path>,
     /// What answers are compared under, where they are: what a job begins with.
     pub reference: &'a dyn Adapt,
     /// What adapters are rounded to when they are served, and so when they are scored.
@@ -100,7 +107,7 @@ pub fn run(
         if done {
             break;
         }
-        if run.passes_over(&course) {
+        if run.passes_over(&course)? {
             continue;
         }
         let rows = order.batch(run.progress.step).into_iter();
@@ -114,63 +121,6 @@ pub fn run(
         trainable: run.state.trainable,
         progress: run.progress.into(),
     }))
-}
-
-/// The state to begin with: the newest whole checkpoint's, or a fresh one.
-fn start(
-    spec: &RunSpec<'_>,
-    trainable: Box<dyn Trainable>,
-    names: &[String],
-    watch: &mut dyn Watch,
-) -> Result<(TrainState, Progress), Fault> {
-    let settings = optimizer_settings(spec.recipe);
-    let sizes = sizes(&*trainable);
-    let (found, damaged) = match spec.checkpoints {
-        Some(checkpoints) => checkpoints.newest(names, &sizes)?,
-        None => (None, Vec::new()),
-    };
-    for why in damaged {
-        watch.note(Level::Warn, why)?;
-    }
-    Ok(match found {
-        Some(Found { progress, tensors }) => {
-            watch.note(
-                Level::Info,
-                format!("continuing after step {}", progress.step),
-            )?;
-            trainable.set(&tensors.values);
-            let optimizer = AdamW::restore(settings, progress.updates, tensors.moments);
-            (
-                TrainState {
-                    trainable,
-                    optimizer,
-                },
-                progress,
-            )
-        }
-        None => (
-            TrainState {
-                trainable,
-                optimizer: AdamW::new(settings, sizes),
-            },
-            Progress::default(),
-        ),
-    })
-}
-
-fn optimizer_settings(recipe: &Recipe) -> Settings {
-    Settings {
-        beta1: recipe.adam_beta1,
-        beta2: recipe.adam_beta2,
-        epsilon: recipe.adam_epsilon,
-        weight_decay: recipe.weight_decay,
-    }
-}
-
-/// Numbers of each parameter.
-fn sizes(trainable: &dyn Trainable) -> Vec<usize> {
-    let parameters = trainable.parameters().into_iter();
-    parameters.map(|(_, p)| p.array().len()).collect()
 }
 
 struct Run<'c, 'w> {
@@ -187,6 +137,10 @@ struct Run<'c, 'w> {
 }
 
 impl<'c> Run<'c, '_> {
+    fn shapes(&self) -> Vec<(Form, usize)> {
+        self.state.optimizer.shapes()
+    }
+
     /// Scores what there is before the first step. `false`: interrupted.
     fn score_before(&mut self) -> Result<bool, Fault> {
         if self.progress.step == 0 {
@@ -275,7 +229,7 @@ impl<'c> Run<'c, '_> {
             learning_rate: self.spec.recipe.learning_rate * self.progress.rate_factor(),
             why,
         }
-        .with_losses(&self.progress.recent)
+        .with_losses(&self.progress.recent, self.spec.recipe.precision)
     }
 
     /// One step; `false`: interrupted before it was whole.
@@ -288,21 +242,24 @@ impl<'c> Run<'c, '_> {
         } = self.spec;
         let done = self.progress.step;
         let (stage, leg) = course.at(done);
-        self.state.enter(stage, done == leg.first);
+        self.state.enter(stage, done == leg.first)?;
         let at = StepAt {
             done,
             learning_rate: leg.rate_at(done) * self.progress.rate_factor(),
+            loss_scale: scaling::of(recipe, &mut self.progress.scale),
         };
         let began = Instant::now();
         let mut go_on = || self.watch.go_on();
-        let reference = refer(*learner, recipe, *reference, batch, &mut go_on)?;
+        let reference = (*reference, step::half(recipe));
+        let reference = refer(*learner, recipe, reference, batch, &mut go_on)?;
         let Some(reference) = reference else {
             return Ok(false);
         };
         let batch = (batch, &reference);
         let state = &mut self.state;
         let stepped = state.step(*learner, recipe, batch, at, &mut go_on);
-        let stepped = stepped.map_err(|fault| fault.with_losses(&self.progress.recent))?;
+        let stepped =
+            stepped.map_err(|fault| fault.with_losses(&self.progress.recent, recipe.precision))?;
         let Some(stepped) = stepped else {
             return Ok(false);
         };
@@ -312,12 +269,7 @@ impl<'c> Run<'c, '_> {
         progress.updates = self.state.optimizer.updates();
         progress.train_loss = Some(stepped.loss).filter(|loss| loss.is_finite());
         progress.grad_norm = Some(stepped.grad_norm).filter(|norm| norm.is_finite());
-        if stepped.applied {
-            progress.skipped_in_a_row = 0;
-        } else {
-            progress.skipped += 1;
-            progress.skipped_in_a_row += 1;
-        }
+        let overflowed = progress.count(&stepped);
         self.watch.stepped(&StepReport {
             step: self.progress.step,
             total: course.total_steps(),
@@ -327,7 +279,7 @@ impl<'c> Run<'c, '_> {
         })?;
         match stepped.applied {
             true => self.look_for_spike(stepped.loss)?,
-            false => self.skipped(&stepped)?,
+            false => self.skipped(&stepped, overflowed)?,
         }
         Ok(true)
     }
@@ -376,12 +328,15 @@ impl<'c> Run<'c, '_> {
             return Ok(());
         }
         self.watch.saving()?;
+        let parameters = self.state.trainable.parameters().into_iter();
+        let values: Vec<Array> = parameters.map(|(_, p)| p.array()).collect();
         let tensors = Tensors {
-            values: self.state.trainable.values(),
-            moments: self.state.optimizer.moments().to_vec(),
+            names: &self.names,
+            values: &values,
+            optimizer: &self.state.optimizer,
         };
         let kept = retry(&mut |pause| self.watch.wait(pause), || {
-            Ok(checkpoints.save(&self.progress, &self.names, &tensors)?)
+            Ok(checkpoints.save(&self.progress, &tensors)?)
         })?;
         self.saved = Instant::now();
         self.saved_step = self.progress.step;

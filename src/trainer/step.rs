@@ -11,8 +11,8 @@ use super::noise::{Noise, Noisy};
 use super::objective::{self, Judged, Reference};
 use super::optimizer::AdamW;
 use crate::adapter::Adapt;
-use crate::device::{Array, Device, Error};
-use crate::domain::{Checkpointing, Recipe, Rewards};
+use crate::device::{Array, Device, Error, Half};
+use crate::domain::{Checkpointing, Precision, Recipe, Rewards};
 use crate::kernels::tape::{ParameterId, Tape};
 
 /// What one step found and did.
@@ -27,6 +27,8 @@ pub struct Stepped {
     pub tokens: u64,
     /// Means over the step's pairs, where answers are compared.
     pub rewards: Option<Rewards>,
+    /// What the loss was multiplied by for its gradients; `None` where nothing scales it.
+    pub loss_scale: Option<f64>,
     /// `false`: loss or gradients were not finite, and nothing was changed.
     pub applied: bool,
 }
@@ -43,22 +45,35 @@ pub struct StepAt {
     /// Steps done before.
     pub done: u64,
     pub learning_rate: f64,
+    /// What the loss is multiplied by for its gradients.
+    pub loss_scale: Option<f64>,
+}
+
+/// The 16-bit numbers of a recipe's activations and gradients.
+pub fn half(recipe: &Recipe) -> Option<Half> {
+    match recipe.precision {
+        Precision::F32 => None,
+        Precision::Bf16 => Some(Half::Bf16),
+        Precision::F16 => Some(Half::F16),
+    }
 }
 
 impl TrainState {
     /// Before a step of a stage; where it is the stage's first, the optimizer begins anew, as each stage is trained on its
     /// own.
-    pub fn enter(&mut self, stage: usize, begins: bool) {
+    pub fn enter(&mut self, stage: usize, begins: bool) -> Result<(), Fault> {
         self.trainable.enter(stage);
         if begins && stage > 0 {
-            self.optimizer.restart();
+            self.optimizer.restart()?;
         }
+        Ok(())
     }
 
     /// Learns from one batch, of which `reference` says what is compared; `None` when `go_on`, asked before each forward, said no: nothing has changed then.
     ///
     /// # Errors
-    /// `Diverged` when weights are not finite after the update: they are lost then.
+    /// `Diverged` when weights are not finite after the update: they are lost then. `Disk` where the optimizer's state lies
+    /// there and cannot be read or written: some weights may have changed then.
     pub fn step(
         &mut self,
         learner: &dyn Learner,
@@ -68,6 +83,7 @@ impl TrainState {
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<Option<Stepped>, Fault> {
         let share = 1.0 / objective::units(recipe, batch).max(1) as f64;
+        let scaled_share = share * at.loss_scale.unwrap_or(1.0);
         let (mut sums, mut loss, mut rewards) = (HashMap::new(), 0.0, None::<Rewards>);
         let virtual_tokens = self.trainable.learning(None).virtual_tokens();
         let forwards = forwards(batch, recipe, virtual_tokens);
@@ -85,6 +101,7 @@ impl TrainState {
                 Checkpointing::Off => Tape::new(&Device::Host),
                 Checkpointing::On => Tape::recomputing(&Device::Host),
             };
+            let tape = tape.rounding(half(recipe));
             let mut adapters = self.trainable.learning(masks);
             if recipe.neftune_alpha > 0.0 {
                 let noise = Noise {
@@ -106,7 +123,7 @@ impl TrainState {
                 forward,
                 &*adapters,
                 tape,
-                (share, &judge),
+                (scaled_share, &judge),
                 &mut sums,
             )?;
             loss += share * judged.loss;
@@ -115,6 +132,9 @@ impl TrainState {
             }
         }
         let mut sums = self.in_order(sums)?;
+        if let Some(scale) = at.loss_scale {
+            clip::scale(&mut sums, 1.0 / scale);
+        }
         let grad_norm = clip::norm(&sums);
         let applied = loss.is_finite() && grad_norm.is_finite();
         if applied {
@@ -124,7 +144,7 @@ impl TrainState {
             let parameters: Vec<_> = parameters.zip(self.trainable.rates()).collect();
             let active = self.trainable.active();
             self.optimizer
-                .step_some(at.learning_rate, &parameters, &active, &sums);
+                .step_some(at.learning_rate, &parameters, &active, &sums)?;
             if !self.is_finite() {
                 return Err(Fault::Diverged {
                     step: at.done + 1,
@@ -140,6 +160,7 @@ impl TrainState {
             learning_rate: at.learning_rate,
             tokens,
             rewards,
+            loss_scale: at.loss_scale,
             applied,
         }))
     }

@@ -5,6 +5,7 @@
 //! be served ([`at_the_end`]).
 
 use super::checkpoint::Progress;
+use crate::domain::Precision;
 
 /// Losses that a new one is compared with.
 pub const WINDOW: usize = 32;
@@ -44,24 +45,33 @@ pub fn spike(recent: &[f64], loss: f64) -> Option<f64> {
 }
 
 /// Why a run ended, the losses before that, oldest first, and what may help.
-pub fn with_advice(why: &str, recent: &[f64]) -> String {
+pub fn with_advice(why: &str, recent: &[f64], precision: Precision) -> String {
     let last = &recent[recent.len().saturating_sub(FEWEST)..];
     let last: Vec<String> = last.iter().map(|loss| format!("{loss:.4}")).collect();
     let losses = match last.is_empty() {
         true => String::new(),
         false => format!("; losses before: {}", last.join(", ")),
     };
+    let numbers = match precision {
+        Precision::F32 => "",
+        Precision::Bf16 => ", or precision f32",
+        Precision::F16 => ", or precision bf16, or a smaller loss_scale",
+    };
     format!(
-        "{why}{losses}. A lower lr, a warmup, a smaller max_grad_norm or a larger adam_epsilon may help"
+        "{why}{losses}. A lower lr, a warmup, a smaller max_grad_norm or a larger adam_epsilon may help{numbers}"
     )
 }
 
 /// After the last step. `losses` is `None` where the rows could not be predicted before training either: a row that
 /// spoils every loss says nothing about the adapter.
 pub fn at_the_end(progress: &Progress, losses: Option<Losses>) -> Option<String> {
-    let Progress { step, skipped, .. } = *progress;
+    let Progress { step, .. } = *progress;
+    let skipped = progress.skipped - progress.overflows;
     if progress.skipped_in_a_row > 0 {
         return Some("loss or gradients of its last step were not finite".into());
+    }
+    if step > 0 && progress.applied() == 0 {
+        return Some("no step was applied: gradients of all of them were not finite".into());
     }
     if 2 * skipped > step {
         return Some(format!(
@@ -129,12 +139,17 @@ mod tests {
         let told = with_advice(
             "it ran away",
             &[9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.5],
+            Precision::F32,
         );
         assert!(
             told.contains("before: 1.0000, 2.0000") && told.contains("8.5000."),
             "{told}"
         );
-        assert!(with_advice("why", &[]).starts_with("why. A lower lr"));
+        let told = with_advice("why", &[], Precision::F16);
+        assert!(
+            told.starts_with("why. A lower lr") && told.contains("loss_scale"),
+            "{told}"
+        );
     }
 
     #[test]
@@ -156,6 +171,18 @@ mod tests {
         assert!(at_the_end(&last, FINE).is_some());
         assert!(at_the_end(&most, FINE).is_some());
         assert_eq!(at_the_end(&half, FINE), None);
+    }
+
+    #[test]
+    fn overflows_at_a_scale_that_falls_are_forgiven_where_a_step_came_through() {
+        let overflowed = |overflows| Progress {
+            skipped: overflows,
+            overflows,
+            ..healthy()
+        };
+        assert_eq!(at_the_end(&overflowed(9), FINE), None);
+        let why = at_the_end(&overflowed(10), FINE).unwrap();
+        assert!(why.contains("no step was applied"), "{why}");
     }
 
     #[test]

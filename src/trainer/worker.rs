@@ -139,9 +139,10 @@ impl Worker<'_> {
         let Shared { turns, base, .. } = self.shared;
         let mut follower = Follower::new(*self, &job.view.id, interrupted);
         let plan = self.plan(job)?;
-        let folder = self.shared.job_folder(&job.view.id).join("checkpoints");
+        let folder = self.shared.job_folder(&job.view.id);
+        let scratch = folder.join("optimizer.state");
         let checkpoints = Checkpoints {
-            folder,
+            folder: folder.join("checkpoints"),
             identity: plan.identity.clone(),
         };
         let parent = plan.parent.as_ref().map(|parent| Uniform {
@@ -157,6 +158,7 @@ impl Worker<'_> {
             train: &plan.train,
             held_out: &plan.held_out,
             checkpoints: Some(&checkpoints),
+            scratch: Some(&scratch),
             reference,
             fit: self.fit(),
         };
@@ -167,7 +169,7 @@ impl Worker<'_> {
         follower.store()?;
         match ending? {
             Ending::Interrupted => Ok(()),
-            Ending::Finished(finished) => publish(self, job, &plan, &finished),
+            Ending::Finished(finished) => publish(self, job, &plan, finished),
         }
     }
 

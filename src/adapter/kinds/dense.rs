@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use crate::adapter::catalogue::{AdapterKind, Folder, Parts};
 use crate::adapter::own::Own;
-use crate::adapter::peft::DenseSettings;
-use crate::adapter::{AdapterFault, Fit, Place};
+use crate::adapter::peft::{DenseSettings, check_numbers};
+use crate::adapter::{Adapter, AdapterFault, Fit, Place};
 use crate::device::Array;
+use crate::domain::Generation;
+use crate::kernels::pool;
+use crate::kernels::segmented::Matrix;
 
 pub struct Dense;
 
@@ -65,11 +68,7 @@ impl AdapterKind for Dense {
             };
             let missing = || AdapterFault::new(name, "is missing");
             let stored = stored.ok_or_else(missing)??;
-            let size = stored.root_mean_square();
-            if size > MOST {
-                let why = format!("has weights of {size:.3e}; up to {MOST:e} is served");
-                return Err(AdapterFault::new(name, why));
-            }
+            check_size(name, &stored)?;
             let array = Array::new(stored.to_f32(), *dims);
             let array = array.map_err(|error| AdapterFault::new(name, error.to_string()))?;
             settings.values.insert(place, array);
@@ -84,4 +83,43 @@ impl AdapterKind for Dense {
             ..Parts::default()
         })
     }
+}
+
+fn check_size(name: &str, stored: &Matrix<'_>) -> Result<(), AdapterFault> {
+    let size = stored.root_mean_square();
+    if size > MOST {
+        let why = format!("has weights of {size:.3e}; up to {MOST:e} is served");
+        return Err(AdapterFault::new(name, why));
+    }
+    Ok(())
+}
+
+/// What these weights, of the base's sizes, are served as: as if their folder had been read, without its bytes in memory.
+pub fn served_dense(
+    values: &BTreeMap<Place, Array>,
+    fit: &Fit<'_>,
+) -> Result<Adapter, AdapterFault> {
+    for (place, array) in values {
+        let name = place.path();
+        let numbers: &[u8] = bytemuck::cast_slice(array.values());
+        let numbers = Matrix::F32(numbers.as_chunks().0);
+        let shape = match place {
+            Place::Norm(_) | Place::Bias(_) => vec![array.len()],
+            _ => vec![array.rows(), array.width()],
+        };
+        check_numbers(&name, &numbers, &shape)?;
+        check_size(&name, &numbers)?;
+        pool::give_way();
+    }
+    let parts = Parts {
+        change: Some(Arc::new(Own::new(
+            values,
+            fit.weights,
+            fit.weights.shape().tied,
+        )?)),
+        ..Parts::default()
+    };
+    // It is nobody's until its folder is published.
+    let generation = Generation::new([0; 32]);
+    Ok(Adapter::new(generation, Dense.name(), parts))
 }

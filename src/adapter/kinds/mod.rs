@@ -9,7 +9,7 @@ mod prefix;
 mod prompt;
 
 pub use bottleneck::Bottleneck;
-pub use dense::Dense;
+pub use dense::{Dense, served_dense};
 pub use dora::Dora;
 pub use ia3::Ia3;
 pub use lora::Lora;

@@ -39,7 +39,7 @@ pub use prompt_learning::{
 pub use provenance::Provenance;
 pub use read::{read, read_known};
 pub use targets::{Selection, WholePath};
-pub use tensors::Tensors;
+pub use tensors::{Tensors, check_numbers};
 pub use write::{Beside, Lora, write};
 
 pub const CONFIG_FILE: &str = "adapter_config.json";

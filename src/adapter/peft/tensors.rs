@@ -102,21 +102,22 @@ impl<'a> Tensors<'a> {
                 ))));
             }
         };
-        let beyond = matrix.first_beyond(MAX_MAGNITUDE);
         pool::give_way();
-        Some(match beyond {
-            Some((at, number)) => {
-                let place = match shape {
-                    [_, width] => format!("{}, {}", at / width.max(&1), at % width.max(&1)),
-                    _ => at.to_string(),
-                };
-                Err(fault(format!(
-                    "has {number:e} at [{place}]; numbers up to ±{MAX_MAGNITUDE} are served"
-                )))
-            }
-            None => Ok(matrix),
-        })
+        Some(check_numbers(name, &matrix, shape).map(|()| matrix))
     }
+}
+
+/// Whether all numbers of a tensor are within ±65504.
+pub fn check_numbers(name: &str, matrix: &Matrix<'_>, shape: &[usize]) -> Result<(), AdapterFault> {
+    let Some((at, number)) = matrix.first_beyond(MAX_MAGNITUDE) else {
+        return Ok(());
+    };
+    let place = match shape {
+        [_, width] => format!("{}, {}", at / width.max(&1), at % width.max(&1)),
+        _ => at.to_string(),
+    };
+    let why = format!("has {number:e} at [{place}]; numbers up to ±{MAX_MAGNITUDE} are served");
+    Err(AdapterFault::new(name, why))
 }
 
 /// A header in which every tensor is named once. Of two tensors of one name, readers differ in which they take.

@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use super::{CONFIG_FILE, Files};
 use crate::device::{Array, Error, Result};
-use crate::kernels::pool;
 
 /// Tensors of one file.
 #[derive(Debug, Default)]
 pub struct Writer {
-    tensors: Vec<(String, Vec<usize>, Vec<u8>)>,
+    /// Name, sizes and numbers.
+    tensors: Vec<(String, Vec<usize>, Array)>,
 }
 
 impl Writer {
@@ -27,17 +27,15 @@ impl Writer {
     }
 
     pub fn shaped(&mut self, name: impl Into<String>, dims: Vec<usize>, array: &Array) {
-        let values = array.values().iter();
-        let bytes = values.flat_map(|value| value.to_le_bytes()).collect();
-        self.tensors.push((name.into(), dims, bytes));
-        // Of a whole model there are many.
-        pool::give_way();
+        self.tensors.push((name.into(), dims, array.clone()));
     }
 
     /// The file.
     pub fn bytes(self) -> Result<Vec<u8>> {
         let mut views = Vec::with_capacity(self.tensors.len());
-        for (name, dims, bytes) in &self.tensors {
+        for (name, dims, array) in &self.tensors {
+            // As they lie in memory, low bytes first: the file is the only copy of a whole model's weights.
+            let bytes = bytemuck::cast_slice(array.values());
             let view = TensorView::new(Dtype::F32, dims.clone(), bytes).map_err(Error::of)?;
             views.push((name, view));
         }

@@ -3,7 +3,7 @@
 
 use crate::domain::recipes::Recipes;
 use crate::domain::settings::{self, Named, each_setting};
-use crate::domain::{Patterns, Reason, Recipe, Stages, Targets, Wishes};
+use crate::domain::{LossScale, Patterns, Reason, Recipe, Stages, Targets, Wishes};
 use crate::pb;
 
 macro_rules! make {
@@ -111,6 +111,19 @@ impl FieldOf<Stages> for Option<String> {
 
     fn write(value: Option<Stages>, _: &str) -> Self {
         value.map(|stages| stages.text().to_owned())
+    }
+}
+
+impl FieldOf<LossScale> for Option<String> {
+    fn read(self, name: &str) -> Result<Option<LossScale>, Reason> {
+        let scale = self.map(|text| text.parse());
+        scale
+            .transpose()
+            .map_err(|why: String| Reason::field(name, why))
+    }
+
+    fn write(value: Option<LossScale>, _: &str) -> Self {
+        value.map(|scale| scale.to_string())
     }
 }
 

@@ -1,4 +1,4 @@
-//! `bench train`: a LoRA job on made-up text, as its own events tell it.
+//! `bench train`: a job on made-up text, as its own events tell it.
 
 use std::time::Duration;
 
@@ -11,13 +11,16 @@ use super::Subject;
 use super::numbers::{Numbers, peak_memory};
 use super::target::Target;
 use crate::cli::{Client, Content, Failure, Output, Table, Upload, create_job, size};
-use crate::domain::{Checkpointing, Named};
+use crate::domain::{Checkpointing, Named, Offload, Optimizer, Precision};
 use crate::text::synthetic::word;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct TrainingArgs {
     #[command(flatten)]
     subject: Subject,
+    /// What is trained
+    #[arg(long, default_value = "lora", value_parser = ["lora", "dora", "full"])]
+    method: String,
     /// Rank of the adapter, on every linear layer
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     rank: u16,
@@ -33,6 +36,15 @@ pub struct TrainingArgs {
     /// on keeps only what enters each block, and computes the block again on the way back
     #[arg(long, default_value = "off", value_parser = Checkpointing::NAMES.to_vec())]
     gradient_checkpointing: String,
+    /// Numbers of activations and their gradients
+    #[arg(long, default_value = "f32", value_parser = Precision::NAMES.to_vec())]
+    precision: String,
+    /// adamw8bit holds its moments in 8 bits a number
+    #[arg(long, default_value = "adamw", value_parser = Optimizer::NAMES.to_vec())]
+    optimizer: String,
+    /// disk holds the optimizer's moments in a file
+    #[arg(long, default_value = "none", value_parser = Offload::NAMES.to_vec())]
+    offload_optimizer: String,
     /// Measured optimizer steps, after one that does not count
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
@@ -72,7 +84,8 @@ async fn measure(args: &TrainingArgs, client: &Client, output: Output) -> Result
     let seconds = Numbers::of(counted.iter().map(|step| step.tokens / step.rate.max(1e-9)));
     let tokens = Numbers::of(counted.iter().map(|step| step.tokens));
     Ok(json!({
-        "model": client.base_name().await?, "rank": args.rank, "batch_size": args.batch_size, "max_seq": args.max_seq,
+        "model": client.base_name().await?, "method": args.method, "precision": args.precision, "rank": args.rank, "batch_size": args.batch_size,
+        "max_seq": args.max_seq,
         "steps": counted.len(), "tokens_per_step": tokens.median(), "tokens_per_second": rates.spread(),
         "step_seconds": seconds.spread(),
         "loss": {"first": steps.first().map(|step| step.loss), "last": steps.last().map(|step| step.loss)},
@@ -81,11 +94,19 @@ async fn measure(args: &TrainingArgs, client: &Client, output: Output) -> Result
 
 fn recipe(args: &TrainingArgs) -> Map<String, Value> {
     let micro_batch = args.micro_batch.unwrap_or(args.batch_size);
-    let fields = json!({
-        "method": "lora", "rank": args.rank, "alpha": args.rank, "targets": "all-linear", "steps": args.steps + 1,
-        "batch_size": args.batch_size, "micro_batch": micro_batch, "max_seq": args.max_seq, "eval_split": 0,
-        "seed": args.seed, "gradient_checkpointing": args.gradient_checkpointing,
+    let mut fields = json!({
+        "method": args.method, "steps": args.steps + 1, "batch_size": args.batch_size, "micro_batch": micro_batch,
+        "max_seq": args.max_seq, "eval_split": 0, "seed": args.seed,
+        "gradient_checkpointing": args.gradient_checkpointing, "precision": args.precision,
+        "optimizer": args.optimizer, "offload_optimizer": args.offload_optimizer,
     });
+    if args.method == "full" {
+        fields["lr"] = json!(1e-5);
+    } else {
+        fields["rank"] = json!(args.rank);
+        fields["alpha"] = json!(args.rank);
+        fields["targets"] = json!("all-linear");
+    }
     fields.as_object().cloned().unwrap_or_default()
 }
 
@@ -199,10 +220,15 @@ fn as_text(report: &Value) -> String {
     if let Some(bytes) = report["peak_memory_bytes"].as_u64() {
         row("peak memory", size(bytes));
     }
+    let text = |name: &str| report[name].as_str().unwrap_or_default();
+    let what = match text("method") {
+        "full" => "every weight".to_owned(),
+        method => format!("{method} of rank {} on every linear layer", report["rank"]),
+    };
     format!(
-        "{}: LoRA of rank {} on every linear layer, {} rows of up to {} tokens; medians of {} steps\n\n{}",
-        report["model"].as_str().unwrap_or_default(),
-        report["rank"],
+        "{}: {what} in {}, {} rows of up to {} tokens; medians of {} steps\n\n{}",
+        text("model"),
+        text("precision"),
         report["batch_size"],
         report["max_seq"],
         report["steps"],

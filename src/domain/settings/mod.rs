@@ -4,6 +4,7 @@
 //! gRPC, its range and default, its help. What a row cannot say (settings that limit each other, what a parent adapter
 //! dictates, what a model can read) is the trainer's.
 
+mod loss_scale;
 mod patterns;
 mod recipe;
 mod stages;
@@ -16,13 +17,14 @@ use serde_json::{Map, Value, json};
 
 use super::{Range, Reason};
 
+pub use loss_scale::LossScale;
 pub use patterns::Patterns;
 pub use recipe::{Recipe, TABLE, Wishes};
 pub use stages::{Layers, Stage, Stages};
 pub(crate) use table::each_setting;
 pub use values::{
-    Bias, Checkpointing, Keep, Method, Named, NonLinearity, Objective, OnSpike, Placement,
-    PromptInit, Schedule, Targets,
+    Bias, Checkpointing, Keep, Method, Named, NonLinearity, Objective, Offload, OnSpike, Optimizer,
+    Placement, Precision, PromptInit, Schedule, Targets,
 };
 
 /// A row of the table.
@@ -53,6 +55,7 @@ pub enum Group {
     Batches,
     Schedule,
     Optimizer,
+    Memory,
     Evaluation,
     /// Not of a job: how an answer is chosen.
     Answer,
@@ -80,6 +83,8 @@ pub enum Kind {
     Ranks,
     /// Numbers above 0 for them.
     Alphas,
+    /// `dynamic`, or a number above 0.
+    LossScale,
 }
 
 /// A value of a setting, to be checked or shown.
@@ -167,6 +172,7 @@ impl Setting {
             Kind::Choice(_) | Kind::Text => json!(text),
             Kind::Modules => json!(Targets::from_text(text)),
             Kind::Stages => json!(Stages::parse(text)?),
+            Kind::LossScale => json!(text.parse::<LossScale>()?),
             Kind::Ranks | Kind::Alphas => {
                 let patterns = Patterns::from_text(text);
                 self.kind.check(Said::Text(patterns.text()))?;
@@ -197,6 +203,7 @@ impl Group {
             Self::Batches => "Batches",
             Self::Schedule => "Schedule",
             Self::Optimizer => "Optimizer",
+            Self::Memory => "Memory and numbers",
             Self::Evaluation => "Evaluation and checkpoints",
             Self::Answer => "Answer",
         }
@@ -250,6 +257,7 @@ impl fmt::Display for Kind {
             Self::Stages => f.write_str("a list of stages, as JSON"),
             Self::Ranks => f.write_str("a JSON object of names and whole numbers"),
             Self::Alphas => f.write_str("a JSON object of names and numbers"),
+            Self::LossScale => f.write_str("`dynamic`, or a number above 0"),
         }
     }
 }

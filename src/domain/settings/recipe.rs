@@ -4,15 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use self::Unsaid::{Is, Made};
 use super::Kind::{
-    Alphas, Choice, Flag, Interval, Modules, Number, Off, Ranks, ShareOrCount, Stages as StageList,
-    Text, Whole,
+    Alphas, Choice, Flag, Interval, LossScale as Scale, Modules, Number, Off, Ranks, ShareOrCount,
+    Stages as StageList, Text, Whole,
 };
+use super::loss_scale::LossScale;
 use super::patterns::Patterns;
 use super::stages::Stages;
 use super::table::each_setting;
 use super::values::{
-    Bias, Checkpointing, Keep, Method, Named, NonLinearity, Objective, OnSpike, Placement,
-    PromptInit, Schedule, Targets,
+    Bias, Checkpointing, Keep, Method, Named, NonLinearity, Objective, Offload, OnSpike, Optimizer,
+    Placement, Precision, PromptInit, Schedule, Targets,
 };
 use super::{Group, Kind, Said, Setting};
 use crate::domain::{Range, Reason};
@@ -110,6 +111,10 @@ fn max_seq(wishes: &Wishes, context: usize) -> usize {
 
 fn epochs(wishes: &Wishes, _: usize) -> Option<f64> {
     wishes.steps.is_none().then_some(3.0)
+}
+
+fn loss_scale(wishes: &Wishes, _: usize) -> Option<LossScale> {
+    (wishes.precision == Some(Precision::F16)).then_some(LossScale::Dynamic)
 }
 
 fn keep(wishes: &Wishes, _: usize) -> Keep {
@@ -381,6 +386,13 @@ values! {
     Keep, choice => Said::Text(choice.name());
     Objective, choice => Said::Text(choice.name());
     OnSpike, choice => Said::Text(choice.name());
+    Precision, choice => Said::Text(choice.name());
+    LossScale, scale => match scale {
+        LossScale::Dynamic => Said::Text(LossScale::DYNAMIC),
+        LossScale::Fixed(scale) => Said::Number(*scale),
+    };
+    Optimizer, choice => Said::Text(choice.name());
+    Offload, choice => Said::Text(choice.name());
     Placement, choice => Said::Text(choice.name());
     NonLinearity, choice => Said::Text(choice.name());
     Targets, targets => match targets {

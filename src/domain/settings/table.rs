@@ -79,6 +79,12 @@ Optimizer {
     neftune_alpha       as neftune_alpha: f64,            FROM_ZERO,                         Is(0.0),                                        ALL,      "Uniform noise on input embeddings while learning, up to alpha / sqrt(tokens × width) (NEFTune); 0 switches it off";
     on_spike            as on_spike:      OnSpike,        Choice(OnSpike::NAMES),            Is(OnSpike::Note),                              ALL,      "When a loss far exceeds those before it: note says so, rewind also goes back to the last checkpoint and passes over that batch";
 }
+Memory {
+    precision           as precision:     Precision,      Choice(Precision::NAMES),          Is(Precision::F32),                             ALL,      "Numbers that activations and their gradients are rounded to, and held in; what learns stays in f32";
+    loss_scale          as loss_scale:    Option<LossScale>, Scale,                          Made("dynamic with precision f16", loss_scale), ALL,      "Precision f16: what losses are multiplied by, so that small gradients do not become 0; dynamic halves it when they overflow";
+    optimizer           as optimizer:     Optimizer,      Choice(Optimizer::NAMES),          Is(Optimizer::AdamW),                           ALL,      "adamw8bit holds its moments in 8 bits a number, with a scale for each 256: a quarter of their memory";
+    offload_optimizer   as offload_optimizer: Offload,    Choice(Offload::NAMES),            Is(Offload::None),                              ALL,      "disk holds the optimizer's moments in a file of the job's folder, which takes time and changes no result; host is where they lie on a processor anyway";
+}
 Evaluation {
     eval_split          as eval_split:    f64,            ShareOrCount,                      Is(0.0),                                        ALL,      "Rows held out to evaluate on";
     eval_every          as eval_every:    Option<u64>,    Interval,                          Made("at the end only", nothing),               ALL,      "Steps between evaluations";

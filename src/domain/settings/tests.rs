@@ -43,6 +43,7 @@ fn a_default_is_of_its_rows_kind_and_within_its_range() {
             Kind::Text | Kind::Modules => value.is_string() || value.is_null(),
             Kind::Stages => value.is_array() || value.is_null(),
             Kind::Ranks | Kind::Alphas => value.is_object(),
+            Kind::LossScale => value.is_null(),
         };
         assert!(fits, "{}: {value}", setting.name);
         assert!(!setting.default().is_empty() && !setting.about.is_empty());

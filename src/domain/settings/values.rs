@@ -49,6 +49,9 @@ choices! {
     Keep { Last "last" Best "best" }
     Objective { Sft "sft" Dpo "dpo" }
     OnSpike { Note "note" Rewind "rewind" }
+    Precision { F32 "f32" Bf16 "bf16" F16 "f16" }
+    Optimizer { AdamW "adamw" AdamW8bit "adamw8bit" }
+    Offload { None "none" Host "host" Disk "disk" }
     Schedule { Linear "linear" Cosine "cosine" Constant "constant" }
 }
 

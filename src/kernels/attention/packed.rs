@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::super::gemm::{self, Place, View};
-use super::super::op::{Op, Wants};
+use super::super::op::{Holds, Op, Wants};
 use super::super::pool::{self, Shared};
 use super::super::simd::{exp, exp_shifted, max, simd_fn};
 use super::{Attend, first_seen};
@@ -30,6 +30,13 @@ pub struct Kept {
     out: Array,
     /// Log-sum-exp of each row and query head, [T, H].
     log_sums: Vec<f32>,
+}
+
+impl Holds for Kept {
+    fn arrays(&mut self, show: &mut dyn FnMut(&mut Array)) {
+        let Self { q, k, v, out, .. } = self;
+        [q, k, v, out].into_iter().for_each(show);
+    }
 }
 
 #[derive(Clone, Copy)]

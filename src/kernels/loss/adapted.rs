@@ -8,7 +8,7 @@ use crate::kernels::dora::factor;
 use crate::kernels::lowrank::{
     Factor, Setting, expand, expand_back, input_back, shrink, shrink_back,
 };
-use crate::kernels::op::{Op, Wants};
+use crate::kernels::op::{Holds, Op, Wants};
 use crate::kernels::quant::Matrix;
 
 /// As [`FrozenHead`](super::FrozenHead), of logits `W h + s · B A drop(h)` for A [r, h] and B [vocabulary, r]. With norms of
@@ -149,8 +149,16 @@ fn add(sum: &mut [f32], more: &[f32]) {
         .for_each(|(sum, more)| *sum += more);
 }
 
+impl Holds for Kept {
+    fn arrays(&mut self, show: &mut dyn FnMut(&mut Array)) {
+        show(&mut self.hidden);
+    }
+}
+
 impl Op for AdaptedHead {
     type Saved = Kept;
+
+    const EXACT: bool = true;
 
     fn forward(&self, inputs: &[&Array], _: Wants) -> Result<(Array, Kept)> {
         let kept = self.check(inputs)?;

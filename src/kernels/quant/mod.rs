@@ -25,13 +25,14 @@ pub use codec::{Stored, encode};
 pub(super) use dense::single;
 pub use format::Format;
 pub use frozen::{Frozen, Layer};
+pub(super) use paired::{Part, add_by_rows, add_product, add_turned};
 pub(in crate::kernels) use product::{After, COLUMNS, product_each};
 
 use product::{Input, Output};
 
 use super::gemm::{self, View};
 use super::pool;
-use crate::device::{Array, Result, bail};
+use crate::device::{Array, Half, Result, bail};
 
 /// Bytes that codes are asked for in advance by kernels that multiply whole numbers. Asking for less leaves a loop waiting
 /// that takes eight rows; for more, codes that wait to be used would push others out of a first-level cache.
@@ -139,7 +140,7 @@ impl Matrix {
 
     /// dy·W for dy [T, n]: [T, k], the gradient of [`forward`](Self::forward)'s input.
     pub fn backward_input(&self, dy: &Array) -> Result<Array> {
-        let dx = self.transposed_product(dy.values())?;
+        let dx = self.turned(dy.values(), in_pairs(dy))?;
         Array::new(dx, (dy.rows(), self.k))
     }
 
@@ -179,6 +180,11 @@ impl Matrix {
 
     /// dy·W on slices, by blocks of rows: dy is [m, n], the result [m, k].
     pub(super) fn transposed_product(&self, dy: &[f32]) -> Result<Vec<f32>> {
+        self.turned(dy, false)
+    }
+
+    /// The same; `in_pairs` where the matrix unit is to take dy and W as bf16.
+    pub(super) fn turned(&self, dy: &[f32], in_pairs: bool) -> Result<Vec<f32>> {
         let m = self.rows_in(dy, self.n)?;
         let (n, k) = (self.n, self.k);
         let mut dx = vec![0.0; m * k];
@@ -188,6 +194,16 @@ impl Matrix {
             let rows = start..(start + step).min(n);
             let block = &mut block[..rows.len() * k];
             self.unpack_in_parallel(rows.clone(), block)?;
+            if in_pairs && m > 0 {
+                let part = Part {
+                    values: &dy[start..],
+                    rows: m,
+                    columns: rows.len(),
+                    stride: n,
+                };
+                add_product(part, Part::whole(block, (rows.len(), k)), &mut dx);
+                continue;
+            }
             let part = View::new(&dy[start..], (m, rows.len()), (n, 1));
             gemm::parallel(part, View::dense(block, rows.len(), k), &mut dx, 1.0, 1.0);
         }
@@ -226,6 +242,11 @@ impl Matrix {
         }
         Ok(values.len() / width)
     }
+}
+
+/// Whether products with these rows, which are numbers of bf16, go to a matrix unit that multiplies such.
+pub(super) fn in_pairs(rows: &Array) -> bool {
+    rows.half() == Some(Half::Bf16) && paired::Paired::is_available()
 }
 
 impl std::fmt::Debug for Matrix {

@@ -16,7 +16,7 @@ const SERIAL: usize = 1 << 18;
 const TILE: usize = 1 << 26;
 
 /// How many of `tiles` tiles of 16 weight rows make a piece, for `values` values in all rows of x.
-fn tiles_at_once(tiles: usize, values: usize) -> usize {
+pub(super) fn tiles_at_once(tiles: usize, values: usize) -> usize {
     let cost = values * LANES;
     // Pieces enough that a thread which was held up leaves little behind; some kernels take tiles in pairs.
     let even = tiles.div_ceil(4 * pool::threads()).next_multiple_of(2);

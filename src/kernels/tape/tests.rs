@@ -25,12 +25,17 @@ fn block(run: Run<'_, '_>, parameters: &[Parameter], x: &Value) -> Result<Value>
 
 /// Two blocks with parameters of their own, then the first one's again.
 fn forward(recompute: bool, learns: bool) -> (Vec<Option<Array>>, usize) {
+    forward_in(None, recompute, learns)
+}
+
+fn forward_in(half: Option<Half>, recompute: bool, learns: bool) -> (Vec<Option<Array>>, usize) {
     let (first, second) = (parameters(), parameters());
     let x = Parameter::new(noise((4, 6), 1.0, 9));
     let tape = match recompute {
         true => Tape::recomputing(&Device::Host),
         false => Tape::new(&Device::Host),
     };
+    let tape = tape.rounding(half);
     let run = tape.run();
     let mut y = match learns {
         true => run.parameter(&x),
@@ -164,4 +169,57 @@ fn a_parameter_changes_in_place_and_clones_are_the_same_one() {
     assert_eq!(same.array().values(), [5.0, 2.0]);
     assert_eq!(before.values(), [1.0, 2.0]);
     assert_eq!(same.id(), parameter.id());
+}
+
+#[test]
+fn gradients_in_16_bits_are_near_those_in_32_and_the_same_where_blocks_are_computed_again() {
+    let numbers = |grads: Vec<Option<Array>>| -> Vec<f32> {
+        let grads = grads.into_iter().flatten();
+        grads.flat_map(Array::into_values).collect()
+    };
+    let wanted = numbers(forward(false, true).0);
+    for (half, tolerance) in [(Half::Bf16, 3e-2), (Half::F16, 4e-3)] {
+        let [kept, again] = [false, true].map(|again| forward_in(Some(half), again, true).0);
+        let found = numbers(kept);
+        assert_eq!(found, numbers(again), "{half:?}");
+        assert_ne!(found, wanted, "{half:?}");
+        let off = { found.iter().zip(&wanted) }.map(|(found, wanted)| (found - wanted).powi(2));
+        let length: f32 = wanted.iter().map(|wanted| wanted * wanted).sum();
+        let off = (off.sum::<f32>() / length).sqrt();
+        assert!(off < tolerance, "{half:?}: {off}");
+    }
+}
+
+/// Notes what it is given to hold and to work on.
+struct Watching<'s>(&'s RefCell<Vec<u64>>);
+
+impl Op for Watching<'_> {
+    type Saved = [Array; 2];
+
+    fn forward(&self, inputs: &[&Array], _: Wants) -> Result<(Array, Self::Saved)> {
+        let y = Array::new(vec![1.000_1; inputs[0].len()], inputs[0].dims())?;
+        Ok((y.clone(), [inputs[0].clone(), y]))
+    }
+
+    fn backward(&self, [x, y]: Self::Saved, grad: Array, _: Wants) -> Result<Vec<Option<Array>>> {
+        assert_eq!((x.half(), x.len()), (y.half(), x.values().len()));
+        assert_eq!(y.values()[0], 1.0, "as others saw it");
+        assert_eq!(grad.half(), Some(Half::F16));
+        self.0.borrow_mut().push(x.bytes() + y.bytes());
+        Ok(vec![Some(grad)])
+    }
+}
+
+#[test]
+fn what_an_operation_saves_is_held_in_16_bits_and_given_back_in_32() {
+    let seen = RefCell::new(Vec::new());
+    let tape = Tape::new(&Device::Host).rounding(Some(Half::F16));
+    let run = tape.run();
+    let x = run.parameter(&Parameter::new(noise((3, 4), 1.0, 1)));
+    let first = run.op(Residual, &[&x, &x]).unwrap();
+    assert_eq!(first.half(), Some(Half::F16));
+    let y = run.op(Watching(&seen), &[&first]).unwrap();
+    let seed = Array::new(vec![0.1; 12], (3, 4)).unwrap();
+    tape.backward(&y, seed, &mut HashMap::new()).unwrap();
+    assert_eq!(*seen.borrow(), [2 * 12 * 4]);
 }

@@ -58,15 +58,15 @@ pub struct Sample<'a> {
 }
 
 impl<'a> Sample<'a> {
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.of.len().div_ceil(self.every.max(1))
     }
 
     /// All of them in order, so many at a time.
     pub fn batches(self, size: usize) -> impl Iterator<Item = Result<Vec<Taken<'a>>, Reason>> {
         let (size, every) = (size.max(1), self.every.max(1));
-        (0..self.len()).step_by(size).map(move |first| {
-            let last = (first + size).min(self.len());
+        (0..self.count()).step_by(size).map(move |first| {
+            let last = (first + size).min(self.count());
             self.of.take((first..last).map(|at| at * every))
         })
     }

@@ -151,7 +151,9 @@ pub fn digest_of(file: &mut impl Read) -> io::Result<[u8; 32]> {
     loop {
         match file.read(&mut buffer) {
             Ok(0) => return Ok(*hasher.finalize().as_bytes()),
-            Ok(read) => drop(hasher.update(&buffer[..read])),
+            Ok(read) => {
+                hasher.update(&buffer[..read]);
+            }
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }

@@ -55,6 +55,7 @@ fn finish(
         train: &plan.train,
         held_out: &plan.held_out,
         checkpoints: saved,
+        scratch: None,
         reference: &Unadapted,
         fit: fit(base),
     };

@@ -274,6 +274,7 @@ fn an_interrupted_job_makes_the_same_bytes() {
                 train: &plan.train,
                 held_out: &plan.held_out,
                 checkpoints,
+                scratch: None,
                 reference: &Unadapted,
                 fit: fit(&base),
             };

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use super::{Fitting, Masks, Method, Trainable, not_resumed};
 use crate::adapter::peft::{DenseSettings, Files, dense_files};
-use crate::adapter::{Adapt, Adapter, BaseTensor, BaseWeights, Place};
+use crate::adapter::{
+    Adapt, Adapter, AdapterFault, BaseTensor, BaseWeights, Fit, Place, Uniform, served_dense,
+};
 use crate::device::{Array, Result, bail};
 use crate::domain::{self, Named, Reason, Recipe, Stage, Wishes};
 use crate::kernels::tape::Parameter;
@@ -282,6 +284,15 @@ struct Weights {
 }
 
 impl Weights {
+    /// Those that learn and those that do not.
+    fn all(&self) -> BTreeMap<Place, Array> {
+        let mut values = self.fixed.clone();
+        for (place, parameter) in &self.learned {
+            values.insert(*place, parameter.array());
+        }
+        values
+    }
+
     fn learns_now(&self, place: Place) -> bool {
         self.stages
             .get(self.stage)
@@ -315,10 +326,13 @@ impl Trainable for Weights {
     }
 
     fn files(&self, base_name: &str) -> Result<Files> {
-        let mut values = self.fixed.clone();
-        for (place, parameter) in &self.learned {
-            values.insert(*place, parameter.array());
-        }
-        dense_files(base_name, self.method.name(), &values)
+        dense_files(base_name, self.method.name(), &self.all())
+    }
+
+    /// Without the folder, which would take as much memory again as the weights.
+    fn served(&self, fit: &Fit<'_>) -> Result<std::result::Result<Uniform, AdapterFault>> {
+        Ok(served_dense(&self.all(), fit).map(|adapter| Uniform {
+            adapter: Arc::new(adapter),
+        }))
     }
 }

@@ -123,6 +123,17 @@ pub trait Trainable: Send {
 
     /// The folder it becomes. The same values give the same bytes.
     fn files(&self, base_name: &str) -> Result<Files>;
+
+    /// The adapter as a registry serves it that reads it under `fit`, on every row.
+    ///
+    /// # Errors
+    /// The folder's fault, where it could not be served.
+    fn served(&self, fit: &Fit<'_>) -> Result<std::result::Result<Uniform, AdapterFault>> {
+        let files = self.files("")?;
+        Ok(peft::read(&files, fit).map(|adapter| Uniform {
+            adapter: Arc::new(adapter),
+        }))
+    }
 }
 
 impl dyn Trainable {
@@ -132,17 +143,6 @@ impl dyn Trainable {
         parameters
             .map(|(_, parameter)| parameter.array().values().to_vec())
             .collect()
-    }
-
-    /// The adapter as a registry serves it that reads it under `fit`, on every row.
-    ///
-    /// # Errors
-    /// The folder's fault, where it could not be served.
-    pub fn served(&self, fit: &Fit<'_>) -> Result<std::result::Result<Uniform, AdapterFault>> {
-        let files = self.files("")?;
-        Ok(peft::read(&files, fit).map(|adapter| Uniform {
-            adapter: Arc::new(adapter),
-        }))
     }
 
     /// Takes over what `values` gave, changed.

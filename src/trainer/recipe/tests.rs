@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::Targets;
+use crate::domain::{LossScale, Targets};
 
 fn field(result: Result<Recipe, Reason>) -> String {
     match result {
@@ -230,4 +230,29 @@ fn a_continuation_inherits_the_shape_and_may_not_contradict_it() {
         field(resolve(&other_variant, Some(&parent), 512)),
         "use_rslora"
     );
+}
+
+#[test]
+fn a_loss_scale_is_of_f16_and_what_refuses_it_names_both() {
+    let resolved = |precision, loss_scale| {
+        let wishes = Wishes {
+            precision,
+            loss_scale,
+            ..Wishes::default()
+        };
+        resolve(&wishes, None, 512)
+    };
+    let scale = |precision| resolved(precision, None).unwrap().loss_scale;
+    assert_eq!((scale(None), scale(Some(Precision::Bf16))), (None, None));
+    assert_eq!(scale(Some(Precision::F16)), Some(LossScale::Dynamic));
+    let fixed = Some(LossScale::Fixed(512.0));
+    let found = resolved(Some(Precision::F16), fixed).unwrap();
+    assert_eq!(found.loss_scale, fixed);
+    for (precision, name) in [(None, "f32"), (Some(Precision::Bf16), "bf16")] {
+        let Err(Reason::BadField { field, why }) = resolved(precision, fixed) else {
+            panic!("refused")
+        };
+        assert_eq!(field, "loss_scale");
+        assert!(why.contains(&format!("precision `{name}`")), "{why}");
+    }
 }

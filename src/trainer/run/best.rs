@@ -1,7 +1,8 @@
 //! The best of the evaluations: whose weights are kept, and when no better one is waited for any more.
 
-use super::{Run, sizes};
+use super::Run;
 use crate::domain::{Keep, Level};
+use crate::trainer::checkpoint::Shapes;
 use crate::trainer::evaluate::Score;
 use crate::trainer::fault::Fault;
 
@@ -53,17 +54,27 @@ impl Run<'_, '_> {
         if !self.keeps_best() || self.is_best() {
             return Ok(());
         }
-        let values = match (self.spec.checkpoints, self.best.take()) {
+        let trainable = &*self.state.trainable;
+        let taken = match (self.spec.checkpoints, self.best.take()) {
             (Some(checkpoints), _) => {
-                let sizes = sizes(&*self.state.trainable);
-                checkpoints.values_of(step, &self.names, &sizes)
+                let shapes = self.shapes();
+                let shapes = Shapes {
+                    names: &self.names,
+                    of: &shapes,
+                };
+                match checkpoints.tensors_of(step, shapes) {
+                    Ok(mut stored) => Ok(stored.set(trainable)?),
+                    Err(why) => Err(why),
+                }
             }
-            (None, Some(values)) => Ok(values),
+            (None, Some(values)) => {
+                trainable.set(&values);
+                Ok(())
+            }
             (None, None) => Err("it was not kept".to_owned()),
         };
-        match values {
-            Ok(values) => {
-                self.state.trainable.set(&values);
+        match taken {
+            Ok(()) => {
                 self.progress.held_out = Some(score);
                 // These are of weights that are not kept.
                 self.progress.skipped_in_a_row = 0;

@@ -1,11 +1,10 @@
 //! What a run does about steps that went wrong: it skips them, goes back, passes over a batch, or gives up.
 
-use super::{Run, optimizer_settings, sizes};
+use super::Run;
 use crate::domain::{Level, OnSpike};
-use crate::trainer::checkpoint::Progress;
+use crate::trainer::checkpoint::{Progress, Shapes};
 use crate::trainer::course::Course;
 use crate::trainer::fault::{Fault, retry};
-use crate::trainer::optimizer::AdamW;
 use crate::trainer::step::Stepped;
 use crate::trainer::verdict;
 
@@ -14,8 +13,17 @@ const MOST_PASSED_OVER: usize = 32;
 
 impl Run<'_, '_> {
     /// A step that changed nothing.
-    pub(super) fn skipped(&mut self, stepped: &Stepped) -> Result<(), Fault> {
+    pub(super) fn skipped(&mut self, stepped: &Stepped, overflowed: bool) -> Result<(), Fault> {
         let step = self.progress.step;
+        if let (true, Some(was), Some(scale)) =
+            (overflowed, stepped.loss_scale, &self.progress.scale)
+        {
+            let now = scale.now;
+            let what = format!(
+                "step {step} was skipped: its gradients overflowed at loss scale {was}; from here on it is {now}"
+            );
+            return self.watch.note(Level::Info, what);
+        }
         let what = if stepped.loss.is_finite() {
             "gradients are"
         } else {
@@ -64,16 +72,16 @@ impl Run<'_, '_> {
     }
 
     /// Counts a step whose batch is not learned from. `false`: the next one is.
-    pub(super) fn passes_over(&mut self, course: &Course) -> bool {
+    pub(super) fn passes_over(&mut self, course: &Course) -> Result<bool, Fault> {
         let done = self.progress.step;
         let passes = self.progress.passed_over.contains(&done);
         if passes {
             let (stage, leg) = course.at(done);
-            self.state.enter(stage, done == leg.first);
+            self.state.enter(stage, done == leg.first)?;
             self.progress.updates = self.state.optimizer.updates();
             self.progress.step += 1;
         }
-        passes
+        Ok(passes)
     }
 
     /// Goes back to the newest checkpoint whose weights differ, with `change` made to its progress. `false`: there is
@@ -82,24 +90,29 @@ impl Run<'_, '_> {
         let Some(checkpoints) = self.spec.checkpoints else {
             return Ok(false);
         };
-        let sizes = sizes(&*self.state.trainable);
+        let shapes = self.shapes();
+        let shapes = Shapes {
+            names: &self.names,
+            of: &shapes,
+        };
         let applied = self.progress.applied();
         // Where checkpoints have their steps, a pause that wrote another one changes nothing.
         let every = self.spec.recipe.save_every.unwrap_or(1);
         let fits =
             |earlier: &Progress| earlier.applied() < applied && earlier.step.is_multiple_of(every);
         let found = retry(&mut |pause| self.watch.wait(pause), || {
-            checkpoints.go_back(&self.names, &sizes, fits)
+            checkpoints.go_back(shapes, fits)
         });
         let (found, damaged) = found?;
         for why in damaged {
             self.watch.note(Level::Warn, why)?;
         }
-        let Some(found) = found else {
+        let Some(mut found) = found else {
             return Ok(false);
         };
         let mut progress = found.progress;
         progress.halvings = self.progress.halvings;
+        progress.scale = self.progress.scale;
         progress.passed_over.clone_from(&self.progress.passed_over);
         change(&mut progress);
         // The best since then, or one that its place was given to, is no longer there.
@@ -108,9 +121,10 @@ impl Run<'_, '_> {
             progress.best = None;
             progress.evaluations_since = 0;
         }
-        self.state.trainable.set(&found.tensors.values);
-        let settings = optimizer_settings(self.spec.recipe);
-        self.state.optimizer = AdamW::restore(settings, progress.updates, found.tensors.moments);
+        found.tensors.set(&*self.state.trainable)?;
+        let optimizer = &mut self.state.optimizer;
+        let tensors = &mut found.tensors;
+        tensors.restore(optimizer, &self.names, progress.updates)?;
         self.progress = progress;
         self.watch.went_back(self.progress.step)?;
         // The checkpoint does not know of the change yet.

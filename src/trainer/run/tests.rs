@@ -1,3 +1,5 @@
+mod halves;
+mod held;
 mod preference;
 mod recovery;
 
@@ -5,8 +7,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::*;
+use crate::domain::{Level, Offload};
 use crate::trainer::checkpoint::Identity;
 use crate::trainer::data::Sequence;
+use crate::trainer::optimizer::{AdamW, Settings};
 use crate::trainer::recipe::Wishes;
 use crate::trainer::testing::{POISON, Toy, examples, recipe};
 
@@ -105,6 +109,7 @@ fn go(
         train: &train,
         held_out: &held_out,
         checkpoints: saved,
+        scratch: None,
         reference: &Unadapted,
         fit: toy.fit(),
     };
@@ -370,12 +375,14 @@ fn an_adapter_that_ends_worse_than_it_began_diverges() {
     let saved = checkpoints(folder.path(), &recipe);
     let trainable = Toy::new().trainable();
     let parameters = trainable.parameters().into_iter();
-    let names: Vec<String> = parameters.map(|(name, _)| name).collect();
-    let values = trainable.values();
-    let optimizer = AdamW::new(Settings::default(), values.iter().map(Vec::len));
+    let (names, values): (Vec<String>, Vec<Array>) = parameters
+        .map(|(name, parameter)| (name, parameter.array()))
+        .unzip();
+    let optimizer = AdamW::new(Settings::default(), values.iter().map(Array::len));
     let tensors = Tensors {
-        values,
-        moments: optimizer.moments().to_vec(),
+        names: &names,
+        values: &values,
+        optimizer: &optimizer,
     };
     let at_the_end = |before| Progress {
         step: 12,
@@ -384,7 +391,7 @@ fn an_adapter_that_ends_worse_than_it_began_diverges() {
         ..Progress::default()
     };
     let go_on = |before| {
-        saved.save(&at_the_end(before), &names, &tensors).unwrap();
+        saved.save(&at_the_end(before), &tensors).unwrap();
         go(
             &recipe,
             &examples(10),

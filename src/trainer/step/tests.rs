@@ -1,5 +1,7 @@
 //! What a step must not do silently: lose a gradient, or give one to what is frozen.
 
+mod halves;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -146,12 +148,22 @@ fn gradients(
     trainable: &dyn Trainable,
     recomputes: bool,
 ) -> HashMap<ParameterId, Array> {
+    gradients_in(base, trainable, None, recomputes)
+}
+
+fn gradients_in(
+    base: &Base,
+    trainable: &dyn Trainable,
+    half: Option<Half>,
+    recomputes: bool,
+) -> HashMap<ParameterId, Array> {
     let learning = trainable.learning(None);
     let (pack, targets) = pack(&*learning);
     let tape = match recomputes {
         true => Tape::recomputing(&Device::Host),
         false => Tape::new(&Device::Host),
     };
+    let tape = tape.rounding(half);
     let run = tape.run();
     let hidden = base.model.learn(run, &pack, &*learning).unwrap();
     let losses = base

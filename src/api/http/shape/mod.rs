@@ -181,6 +181,11 @@ impl Kind {
                     max: 1024,
                 },
             ]),
+            settings::Kind::LossScale => {
+                const WORD: Kind = Kind::Choice(&[settings::LossScale::DYNAMIC]);
+                const NUMBER: Kind = Kind::Number(Range::above(0.0));
+                Self::Either(&[WORD, NUMBER])
+            }
             settings::Kind::Modules => Self::Either(&[
                 NAME,
                 Self::List {

@@ -6,11 +6,14 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
+mod learning;
 
 use std::ops::Range;
 
 use crate::device::Result;
 use half::bf16;
+
+pub use learning::{Part, add_by_rows, add_product, add_turned};
 
 use super::super::memory::Large;
 use super::super::pool::{self, Shared};
@@ -115,15 +118,23 @@ impl Rows {
 
 simd_fn! {
     fn round(x: &[f32], out: &mut [bf16]) {
-        for (x, out) in x.iter().zip(out) {
-            let bits = x.to_bits();
-            let even = bits >> 16 & 1;
-            let nearest = bits.wrapping_add(0x7fff + even) >> 16;
-            // A NaN stays one: the bit that says so may not be rounded away.
-            let bits = if x.is_nan() { bits >> 16 | 0x40 } else { nearest };
-            *out = bf16::from_bits(bits as u16);
-        }
+        x.iter().zip(out).for_each(|(x, out)| *out = rounded(*x));
     }
+}
+
+/// To the nearest, without branches.
+#[inline(always)]
+fn rounded(x: f32) -> bf16 {
+    let bits = x.to_bits();
+    let even = bits >> 16 & 1;
+    let nearest = bits.wrapping_add(0x7fff + even) >> 16;
+    // A NaN stays one: the bit that says so may not be rounded away.
+    let bits = if x.is_nan() {
+        bits >> 16 | 0x40
+    } else {
+        nearest
+    };
+    bf16::from_bits(bits as u16)
 }
 
 impl Packed for Paired {

@@ -66,6 +66,10 @@ impl Line {
     pub fn len(&self) -> usize {
         self.text.as_ref().map_or(0, Vec::len)
     }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// Why a file cannot be read on. What single rows lack is told with them.

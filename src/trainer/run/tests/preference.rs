@@ -38,6 +38,7 @@ fn compare(saved: Option<&Checkpoints>, recorder: &mut Recorder) -> Result<Endin
         train: &pairs(10),
         held_out: &pairs(3),
         checkpoints: saved,
+        scratch: None,
         reference: &Unadapted,
         fit: toy.fit(),
     };

@@ -1,0 +1,98 @@
+//! What a run begins with: fresh, or from its newest checkpoint.
+
+use std::path::Path;
+
+use super::{RunSpec, Watch};
+use crate::domain::{Level, Offload, Reason, Recipe};
+use crate::kernels::tape::Parameter;
+use crate::store::create_folder;
+use crate::trainer::checkpoint::{Found, Progress, Shapes};
+use crate::trainer::fault::{Fault, retry};
+use crate::trainer::methods::Trainable;
+use crate::trainer::optimizer::{AdamW, Form, Settings};
+use crate::trainer::step::TrainState;
+
+/// The state to begin with: the newest whole checkpoint's, or a fresh one.
+pub(super) fn start(
+    spec: &RunSpec<'_>,
+    trainable: Box<dyn Trainable>,
+    names: &[String],
+    watch: &mut dyn Watch,
+) -> Result<(TrainState, Progress), Fault> {
+    let shapes = shapes(spec.recipe, &*trainable);
+    let mut optimizer = optimizer(spec, &shapes, watch)?;
+    let (found, damaged) = match spec.checkpoints {
+        Some(checkpoints) => checkpoints.newest(Shapes { names, of: &shapes })?,
+        None => (None, Vec::new()),
+    };
+    for why in damaged {
+        watch.note(Level::Warn, why)?;
+    }
+    let progress = match found {
+        Some(Found {
+            progress,
+            mut tensors,
+        }) => {
+            watch.note(
+                Level::Info,
+                format!("continuing after step {}", progress.step),
+            )?;
+            tensors.set(&*trainable)?;
+            tensors.restore(&mut optimizer, names, progress.updates)?;
+            progress
+        }
+        None => {
+            if spec.recipe.offload_optimizer == Offload::Host {
+                let what = "offload_optimizer host changes nothing: jobs run on the processor, whose memory holds the optimizer's state anyway";
+                watch.note(Level::Info, what.into())?;
+            }
+            Progress::default()
+        }
+    };
+    let state = TrainState {
+        trainable,
+        optimizer,
+    };
+    Ok((state, progress))
+}
+
+/// An optimizer before its first update, where the recipe wants its state.
+fn optimizer(
+    spec: &RunSpec<'_>,
+    shapes: &[(Form, usize)],
+    watch: &mut dyn Watch,
+) -> Result<AdamW, Fault> {
+    let settings = optimizer_settings(spec.recipe);
+    let path = match spec.recipe.offload_optimizer {
+        Offload::None | Offload::Host => None,
+        Offload::Disk => {
+            let missing = || Reason::field("offload_optimizer", "needs a folder of the job's own");
+            Some(spec.scratch.ok_or_else(missing)?)
+        }
+    };
+    retry(&mut |pause| watch.wait(pause), || {
+        if let Some(folder) = path.and_then(Path::parent) {
+            create_folder(folder)?;
+        }
+        Ok(AdamW::held(settings, shapes, path)?)
+    })
+}
+
+fn optimizer_settings(recipe: &Recipe) -> Settings {
+    Settings {
+        beta1: recipe.adam_beta1,
+        beta2: recipe.adam_beta2,
+        epsilon: recipe.adam_epsilon,
+        weight_decay: recipe.weight_decay,
+    }
+}
+
+/// How each parameter's moments are held, and how many values it has.
+fn shapes(recipe: &Recipe, trainable: &dyn Trainable) -> Vec<(Form, usize)> {
+    let parameters = trainable.parameters().into_iter();
+    let shape = |(name, parameter): (String, &Parameter)| {
+        let len = parameter.array().len();
+        (Form::of(recipe.optimizer, &name, len), len)
+    };
+    parameters.map(shape).collect()
+}
