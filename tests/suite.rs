@@ -12,6 +12,8 @@ mod browsers;
 mod calls;
 #[path = "suite/chat.rs"]
 mod chat;
+#[path = "suite/checkpoints.rs"]
+mod checkpoints;
 #[path = "suite/command_line.rs"]
 mod command_line;
 #[path = "suite/completions.rs"]

@@ -65,7 +65,7 @@ impl Row {
             }
             Reason::NoSuchAdapter(_) => row(404, INVALID, "adapter_not_found", Code::NotFound),
             // A pin is part of the adapter's name.
-            Reason::NoSuchGeneration { .. } => {
+            Reason::NoSuchGeneration { .. } | Reason::NoSuchStep { .. } => {
                 row(404, INVALID, "adapter_not_found", Code::NotFound)
             }
             Reason::NoSuchModel(_) => row(404, INVALID, "model_not_found", Code::NotFound),
@@ -187,7 +187,8 @@ impl From<Reason> for Fault {
             Reason::BadRows { file, .. } => Some(*file),
             Reason::AdapterConflict(_)
             | Reason::NoSuchAdapter(_)
-            | Reason::NoSuchGeneration { .. } => Some("adapter"),
+            | Reason::NoSuchGeneration { .. }
+            | Reason::NoSuchStep { .. } => Some("adapter"),
             Reason::NoSuchModel(_) => Some("model"),
             Reason::GenerationMismatch { .. } => Some("expected_generation"),
             Reason::AdapterExists(_) => Some("name"),

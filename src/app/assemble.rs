@@ -29,13 +29,14 @@ pub struct Parts {
     pub scheduler: Scheduler,
     pub trainer: Trainer,
     pub gateway: Gateway,
+    pub turns: Turns,
 }
 
 impl Parts {
     /// On the state in `dir`.
     pub async fn open(settings: &Settings, dir: &Path) -> anyhow::Result<Self> {
         let values = &settings.values;
-        let turns = Turns::default();
+        let turns = Turns::new(values.training.sharing());
         if values.engine.threads > 0 {
             pool::configure(values.engine.threads);
         }
@@ -50,8 +51,14 @@ impl Parts {
             max_queued: values.training.max_queued,
             max_rank: values.adapters.max_rank,
         };
-        let trainer =
-            Trainer::open(database, base.clone(), registry.clone(), turns, config).await?;
+        let trainer = Trainer::open(
+            database,
+            base.clone(),
+            registry.clone(),
+            turns.clone(),
+            config,
+        )
+        .await?;
         let parts = gateway::Parts {
             base: base.clone(),
             registry: registry.clone(),
@@ -66,6 +73,7 @@ impl Parts {
             scheduler,
             trainer,
             gateway,
+            turns,
         })
     }
 }

@@ -44,6 +44,7 @@ pub async fn run(args: &DoctorArgs, json: bool) -> Result<(), Failure> {
         Finding::of("processor", Ok(processor())),
         Finding::of("memory", memory()),
         Finding::of("data directory", data_directory(&settings)),
+        Finding::of("training", Ok(values.training.promise())),
         Finding::of("http address", free(values.server.http, "http")),
         Finding::of("grpc address", free(values.server.grpc, "grpc")),
     ];

@@ -157,6 +157,7 @@ fn serve(
         base: parts.base.clone(),
         registry: registry.clone(),
         scheduler: parts.scheduler.clone(),
+        turns: parts.turns.clone(),
         max_adapters: values.engine.rows,
         jobs: Mutex::default(),
     });

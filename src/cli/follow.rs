@@ -1,40 +1,50 @@
-//! Follows a job to its end: by a bar on a terminal, else by lines.
+//! Follows a job to its end: by a curve on a terminal, else by lines.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use super::job::{get, steps};
+use super::job::get;
 use super::output::cell;
+use super::panel::{Panel, resident_memory};
 use super::progress::Story;
-use super::{Client, Failure, Output};
+use super::{Client, Failure, Output, summary};
 
 /// Between two looks at the job.
 const LOOK: Duration = Duration::from_millis(250);
 /// Between two looks at its events.
 const LISTEN: Duration = Duration::from_secs(1);
+/// Pages of events that a curve goes back, of a job that is under way.
+const PAGES: usize = 40;
 
 /// Shows a job's progress until it ends. An error when it ends in anything but success.
 pub async fn follow(client: &Client, id: &str, output: Output) -> Result<(), Failure> {
-    let bar = bar(output);
-    let watching = watch(client, id, &bar, Lines::of(output));
-    let job = tokio::select! {
-        ended = watching => ended?,
-        _ = tokio::signal::ctrl_c() => {
-            bar.finish_and_clear();
-            return Err(Failure::Interrupted(format!(
-                "{id} goes on; `adapterd job watch {id}` comes back to it"
-            )));
-        }
+    let mut panel = Panel::new(output.shows_progress());
+    let watched = tokio::select! {
+        ended = watch(client, id, &mut panel, Lines::of(output)) => Some(ended),
+        _ = tokio::signal::ctrl_c() => None,
     };
-    bar.finish_and_clear();
-    output.show(&job, |job| match job["fine_tuned_model"].as_str() {
-        Some(name) => {
-            format!("{id} succeeded: `{name}` answers now (`adapterd chat --adapter {name}`)")
-        }
-        None => format!("{id} {}", cell(job, "status")),
+    panel.clear();
+    let Some(ended) = watched else {
+        return Err(Failure::Interrupted(format!(
+            "{id} goes on; `adapterd job watch {id}` comes back to it"
+        )));
+    };
+    let job = ended?;
+    let summary = match output.is_json() {
+        true => None,
+        false => summary::find(client, id).await?,
+    };
+    output.show(&job, |job| {
+        let outcome = match job["fine_tuned_model"].as_str() {
+            Some(name) => {
+                format!("{id} succeeded: `{name}` answers now (`adapterd chat --adapter {name}`)")
+            }
+            None => format!("{id} {}", cell(job, "status")),
+        };
+        let told = summary.iter().map(summary::text);
+        told.chain([outcome]).collect::<Vec<_>>().join("\n")
     })?;
     match job["status"].as_str() {
         Some("succeeded") => Ok(()),
@@ -46,24 +56,11 @@ pub async fn follow(client: &Client, id: &str, output: Output) -> Result<(), Fai
     }
 }
 
-fn bar(output: Output) -> ProgressBar {
-    let bar = match output.shows_progress() {
-        true => ProgressBar::new(0),
-        false => ProgressBar::hidden(),
-    };
-    if let Ok(style) = ProgressStyle::with_template(
-        "{prefix} [{bar:30}] {pos}/{len}  {msg}  {elapsed} (about {eta} left)",
-    ) {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar
-}
-
 /// Looks at the job until it ends, and returns it as it is then.
 async fn watch(
     client: &Client,
     id: &str,
-    bar: &ProgressBar,
+    panel: &mut Panel,
     lines: Lines,
 ) -> Result<Value, Failure> {
     let began = Instant::now();
@@ -71,30 +68,32 @@ async fn watch(
     let (mut listened, mut heard_as) = (None::<Instant>, String::new());
     loop {
         let job = get(client, id).await?;
-        let (step, total) = steps(&job);
         let status = cell(&job, "status");
-        bar.set_length(total);
-        bar.set_position(step);
-        bar.set_prefix(status.clone());
-        if let Some(loss) = job["adapterd"]["train_loss"].as_f64() {
-            bar.set_message(format!("loss {loss:.4}"));
-        }
         let is_over = matches!(status.as_str(), "succeeded" | "failed" | "cancelled");
         let is_due = status != heard_as || listened.is_none_or(|when| when.elapsed() >= LISTEN);
         if is_due {
-            let say = |line: String| bar.suspend(|| lines.say(&line));
-            for event in news.fetch(client, id).await? {
+            // A curve begins with the first step; lines begin with the newest.
+            let back = if panel.is_hidden() { 1 } else { PAGES };
+            for event in news.fetch(client, id, back).await? {
+                panel.hear(&event);
                 if lines.want(&event)
                     && let Some(line) = story.hear(&event, &job, began.elapsed())
                 {
-                    say(line)?;
+                    panel.suspend(|| lines.say(&line))?;
                 }
             }
             if is_over && let Some(line) = story.finish() {
-                say(line)?;
+                panel.suspend(|| lines.say(&line))?;
+            }
+            if !panel.is_hidden() {
+                // Not told to everyone: then it is left out.
+                let metrics = client.bytes(&["metrics"]).await.ok();
+                let told = metrics.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+                panel.remember_memory(told.and_then(|text| resident_memory(&text)));
             }
             (listened, heard_as) = (Some(Instant::now()), status);
         }
+        panel.show(&job);
         if is_over {
             return Ok(job);
         }
@@ -105,8 +104,8 @@ async fn watch(
 /// Which lines are written, and where.
 #[derive(Debug, Clone, Copy)]
 enum Lines {
-    /// A bar on the terminal tells the steps; lines are for warnings and errors.
-    BesideBar,
+    /// A curve on the terminal tells the steps; lines are for warnings and errors.
+    BesideCurve,
     Output,
     /// Standard output holds the job as JSON and nothing else.
     Errors,
@@ -116,14 +115,14 @@ impl Lines {
     fn of(output: Output) -> Self {
         match (output.is_json(), std::io::stdout().is_terminal()) {
             (true, _) => Self::Errors,
-            (false, true) if output.shows_progress() => Self::BesideBar,
+            (false, true) if output.shows_progress() => Self::BesideCurve,
             (false, _) => Self::Output,
         }
     }
 
     fn want(self, event: &Value) -> bool {
         match self {
-            Self::BesideBar => matches!(event["level"].as_str(), Some("warn" | "error")),
+            Self::BesideCurve => matches!(event["level"].as_str(), Some("warn" | "error")),
             Self::Output | Self::Errors => true,
         }
     }
@@ -137,7 +136,7 @@ impl Lines {
                 out.flush()?;
             }
             // The job's outcome counts, whether its progress is read or not.
-            Self::BesideBar | Self::Errors => drop(writeln!(std::io::stderr().lock(), "{line}")),
+            Self::BesideCurve | Self::Errors => drop(writeln!(std::io::stderr().lock(), "{line}")),
         }
         Ok(())
     }
@@ -151,10 +150,16 @@ struct News {
 }
 
 impl News {
-    /// Events since the last call, oldest first. The first call goes back one page: where there is more, the job is under
-    /// way, and of its steps only the newest counts.
-    async fn fetch(&mut self, client: &Client, id: &str) -> Result<Vec<Value>, Failure> {
+    /// Events since the last call, oldest first. The first call goes back so many pages: where there is more, the job is
+    /// under way. Of the steps of a single page only the newest counts then.
+    async fn fetch(
+        &mut self,
+        client: &Client,
+        id: &str,
+        back: usize,
+    ) -> Result<Vec<Value>, Failure> {
         let mut found = Vec::new();
+        let mut pages = 0;
         let mut after: Option<String> = None;
         loop {
             // Few events come in a second; a whole page is for the first look at a job that is under way.
@@ -174,18 +179,27 @@ impl News {
             found.extend(new.cloned());
             let has_more = page["has_more"] == true && found.len() - before == events.len();
             after = found.last().map(|event| cell(event, "id"));
-            if has_more && self.newest.is_none() {
+            pages += 1;
+            if has_more && self.newest.is_none() && pages >= back {
+                if back > 1 {
+                    return Ok(self.hear(found));
+                }
                 let newest = found.iter().position(|event| event["type"] == "metrics");
                 let mut index = 0..;
                 found.retain(|event| index.next() == newest || event["type"] != "metrics");
             } else if has_more && after.is_some() {
                 continue;
             }
-            if let Some(event) = found.first() {
-                self.newest = Some(cell(event, "id"));
-            }
-            found.reverse();
-            return Ok(found);
+            return Ok(self.hear(found));
         }
+    }
+
+    /// Newest first; remembers which that is, and turns them round.
+    fn hear(&mut self, mut found: Vec<Value>) -> Vec<Value> {
+        if let Some(event) = found.first() {
+            self.newest = Some(cell(event, "id"));
+        }
+        found.reverse();
+        found
     }
 }

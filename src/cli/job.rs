@@ -7,7 +7,7 @@ use crate::domain::recipes::{self, Mapping};
 
 use super::follow::follow;
 use super::output::{Table, cell, when};
-use super::{Client, Failure, Output};
+use super::{Client, Failure, Output, summary};
 
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum JobCommand {
@@ -50,14 +50,20 @@ pub async fn run(client: &Client, command: JobCommand, output: Output) -> Result
         }
         JobCommand::Show { id } => {
             let job = get(client, &id).await?;
-            let told = match output.is_json() {
-                true => Vec::new(),
-                false => about_data(client, &id).await?,
+            let (told, summary) = match output.is_json() {
+                true => (Vec::new(), None),
+                false => (
+                    about_data(client, &id).await?,
+                    summary::find(client, &id).await?,
+                ),
             };
             output.show(&job, |job| {
                 let mut text = details(job);
                 told.iter()
                     .for_each(|line| text.push_str(&format!("{line}\n")));
+                if let Some(summary) = summary {
+                    text.push_str(&format!("\n{}", summary::text(&summary)));
+                }
                 text
             })
         }

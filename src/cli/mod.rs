@@ -4,17 +4,20 @@
 mod adapter;
 mod chat;
 mod client;
+mod curve;
 mod failure;
 mod flags;
 mod follow;
 mod job;
 mod merge;
 mod output;
+mod panel;
 mod progress;
 mod proxy;
 mod recipes;
 mod server;
 mod sse;
+mod summary;
 mod train;
 
 pub use adapter::{AdapterCommand, register};

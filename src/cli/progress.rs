@@ -102,7 +102,7 @@ impl Story {
 }
 
 /// Seconds as a person says them.
-fn span(seconds: i64) -> String {
+pub fn span(seconds: i64) -> String {
     let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
     match (hours, minutes) {
         (0, 0) => format!("{seconds} s"),

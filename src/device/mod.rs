@@ -17,7 +17,7 @@ pub use budget::{Budget, NoRoom, Part, Reserved};
 pub use buffer::{Buffer, Memory};
 pub(crate) use error::bail;
 pub use error::{Error, Result};
-pub use turns::{ServingTurn, Turns};
+pub use turns::{Coming, ServingTurn, Shares, Sharing, Turns};
 
 /// What computes.
 #[derive(Debug, Clone, Default)]

@@ -1,20 +1,33 @@
-//! Whose turn it is. Serving goes first: training works in short tiles and waits between two of them while a
-//! serving step holds, or is about to take, the processor.
+//! Whose turn it is. Serving goes first: training works in short tiles, and passes a gate before each. The gate is open
+//! while serving has nothing to do, shut while a step runs or is about to, and opens for a slice between two steps where
+//! [`Pacing`] says so. What a tile computes does not depend on when it runs.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod gaps;
+mod pacing;
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Serving that held the device for so long while training waited owes it a pause …
-const OWING: Duration = Duration::from_millis(20);
-/// … of the time it held the device divided by this: training gets at least a fifth of the time …
-const SERVED_PER_PAUSE: u32 = 4;
-/// … but never makes an answer wait longer than this.
-const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+pub use pacing::{Coming, Sharing};
+
+use pacing::{Pacing, Trainer};
+
 /// Work beside serving rests so many times as long as it worked: a step takes at most a seventh longer for it.
 const REST_PER_WORK: u32 = 6;
 /// A slice that was longer than it should be must not make it rest for ever.
 const LONGEST_REST: Duration = Duration::from_millis(50);
+/// Training that had a turn so lately is still at it.
+const LATELY: Duration = Duration::from_millis(100);
+/// After serving, training leaves the processor after each tile for so long to whoever wants it: what takes requests in
+/// and sends tokens out must not wait for the system's next look at who runs.
+const POLITE: Duration = Duration::from_secs(2);
+/// A tile that took longer was itself held up.
+const LONGEST_TILE: Duration = Duration::from_millis(1);
+
+/// The gate: a time from which on it is shut, in nanoseconds, or one of these.
+const SHUT: u64 = 0;
+const OPEN: u64 = u64::MAX;
 
 /// A handle to the turns of one device; clones share them.
 #[derive(Debug, Clone)]
@@ -22,55 +35,47 @@ pub struct Turns(Arc<Table>);
 
 #[derive(Debug)]
 struct Table {
-    /// Serving steps that run now. Training waits while it is not zero.
+    began: Instant,
+    gate: AtomicU64,
+    /// Serving steps that run now.
     serving: AtomicUsize,
     /// Training threads that wait now.
     waiting: AtomicUsize,
-    debt: Mutex<Debt>,
-    /// Guards the wait for `serving` to fall to zero; a step that ends takes it, so that no waiting thread misses the
-    /// change.
+    /// When training last passed the gate or ended a tile, and how long its longer tiles are, in nanoseconds.
+    trained: AtomicU64,
+    tile: AtomicU64,
+    /// When serving last began or ended a step, in nanoseconds; 0 where it never did.
+    served: AtomicU64,
+    /// Times that training stopped for serving.
+    yields: AtomicU64,
+    pacing: Mutex<Pacing>,
+    /// Guards the wait for the gate: it opens under it, so that no waiting thread misses that.
     changing: Mutex<()>,
     free: Condvar,
 }
 
-/// What serving owes to training: without it, steps that follow one another at once would shut training out.
-#[derive(Debug, Default)]
-struct Debt {
-    /// Time that serving held the device while training waited, since the last pause.
-    served: Duration,
-}
-
-impl Debt {
-    fn add(&mut self, held: Duration) {
-        self.served += held;
-    }
-
-    /// The pause that is due, if one is.
-    fn pay(&mut self) -> Option<Duration> {
-        if self.served < OWING {
-            return None;
-        }
-        let served = std::mem::take(&mut self.served);
-        Some((served / SERVED_PER_PAUSE).min(LONGEST_PAUSE))
-    }
-}
-
-/// Serving holds the device until this is dropped.
+/// Serving holds the device until this ends or is dropped.
 #[derive(Debug)]
 pub struct ServingTurn {
     table: Arc<Table>,
-    since: Instant,
+    given: Duration,
+    more: bool,
+}
+
+/// How serving and training share the processor at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Shares {
+    /// What training had of the last seconds, 0 to 1.
+    pub training: f64,
+    /// Times that training stopped for serving.
+    pub yields: u64,
+    /// What training may now add to a gap between two tokens, at most.
+    pub longest_slice: Duration,
 }
 
 impl Default for Turns {
     fn default() -> Self {
-        Self(Arc::new(Table {
-            serving: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
-            debt: Mutex::default(),
-            changing: Mutex::default(),
-            free: Condvar::new(),
-        }))
+        Self::new(Sharing::default())
     }
 }
 
@@ -79,40 +84,147 @@ impl Table {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn debt(&self) -> MutexGuard<'_, Debt> {
-        self.debt.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pacing(&self) -> MutexGuard<'_, Pacing> {
+        self.pacing.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Turns {
-    /// Taken for one serving step. Waits for no tile: one that already runs ends within its bound. While training is
-    /// held back by turn after turn, pauses now and then so that it gets its share.
-    pub fn serving(&self) -> ServingTurn {
-        if let Some(pause) = self.0.debt().pay() {
-            std::thread::sleep(pause);
-        }
-        self.0.serving.fetch_add(1, Ordering::SeqCst);
-        ServingTurn {
-            table: self.0.clone(),
-            since: Instant::now(),
+    /// Nanoseconds, never 0.
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_nanos() as u64 + 1
+    }
+
+    fn trainer(&self, now: u64) -> Trainer {
+        let trained = self.trained.load(Ordering::Relaxed);
+        Trainer {
+            waits: self.waiting.load(Ordering::SeqCst) > 0,
+            works: trained > 0 && now.saturating_sub(trained) < LATELY.as_nanos() as u64,
         }
     }
 
-    /// Called by training between two tiles: returns at once when no serving turn is held, else when the last one ended.
-    pub fn give_way(&self) {
-        if self.0.serving.load(Ordering::SeqCst) == 0 {
-            return;
+    /// Whether a tile may begin now.
+    fn is_free(&self, now: u64) -> bool {
+        match self.gate.load(Ordering::SeqCst) {
+            OPEN => true,
+            SHUT => false,
+            shut_from => now + self.tile.load(Ordering::Relaxed) / 2 < shut_from,
         }
-        self.0.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut changing = self.0.changing();
-        while self.0.serving.load(Ordering::SeqCst) > 0 {
+    }
+
+    fn open(&self, gate: u64) {
+        let _changing = self.changing();
+        self.gate.store(gate, Ordering::SeqCst);
+        self.free.notify_all();
+    }
+
+    fn shut(&self, now: u64) {
+        self.served.store(now, Ordering::Relaxed);
+        self.gate.store(SHUT, Ordering::SeqCst);
+    }
+
+    /// Waits until a tile may begin.
+    fn wait(&self) {
+        self.yields.fetch_add(1, Ordering::Relaxed);
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let mut changing = self.changing();
+        while !self.is_free(self.now()) {
             changing = self
-                .0
                 .free
                 .wait(changing)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Turns {
+    pub fn new(sharing: Sharing) -> Self {
+        Self(Arc::new(Table {
+            began: Instant::now(),
+            gate: AtomicU64::new(OPEN),
+            serving: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            trained: AtomicU64::new(0),
+            tile: AtomicU64::new(0),
+            served: AtomicU64::new(0),
+            yields: AtomicU64::new(0),
+            pacing: Mutex::new(Pacing::new(sharing)),
+            changing: Mutex::default(),
+            free: Condvar::new(),
+        }))
+    }
+
+    /// Taken for one serving step, after a slice of training where one is due. Waits for no tile that goes on beyond its
+    /// slice.
+    pub fn serving(&self, coming: Coming) -> ServingTurn {
+        let table = &self.0;
+        let given = self.slice(coming);
+        table.shut(table.now());
+        table.serving.fetch_add(1, Ordering::SeqCst);
+        ServingTurn {
+            table: table.clone(),
+            given,
+            more: false,
+        }
+    }
+
+    /// Serving has nothing to do until something arrives.
+    pub fn idle(&self) {
+        if self.0.serving.load(Ordering::SeqCst) == 0 {
+            self.0.open(OPEN);
+        }
+    }
+
+    /// Lets training work before a step, where that is due; returns for how long.
+    fn slice(&self, coming: Coming) -> Duration {
+        let table = &self.0;
+        let begun = table.now();
+        let trainer = table.trainer(begun);
+        let tile = seconds(table.tile.load(Ordering::Relaxed));
+        let slice = { table.pacing() }.before(seconds(begun), coming, trainer, tile);
+        if slice <= 0.0 {
+            return Duration::ZERO;
+        }
+        let slice = Duration::from_secs_f64(slice);
+        table.open(begun + slice.as_nanos() as u64);
+        std::thread::sleep(slice);
+        let ended = table.now();
+        table.shut(ended);
+        let given = Duration::from_nanos(ended - begun);
+        table.pacing().given(given.as_secs_f64());
+        given
+    }
+
+    /// Called by training between two pieces of work: returns at once while the gate is open, else when it opens.
+    pub fn give_way(&self) {
+        let table = &self.0;
+        let now = table.now();
+        if !table.is_free(now) {
+            table.wait();
+        }
+        table.trained.store(now, Ordering::Relaxed);
+        let served = table.served.load(Ordering::Relaxed);
+        if served > 0 && now.saturating_sub(served) < POLITE.as_nanos() as u64 {
+            std::thread::yield_now();
+        }
+    }
+
+    /// One tile of training, in its turn.
+    pub fn tile<R>(&self, work: impl FnOnce() -> R) -> R {
+        self.give_way();
+        let table = &self.0;
+        let begun = table.now();
+        let done = work();
+        let ended = table.now();
+        table.trained.store(ended, Ordering::Relaxed);
+        let took = (ended - begun).min(LONGEST_TILE.as_nanos() as u64);
+        // Longer tiles count sooner than shorter ones. Threads may overwrite each other's: it is an estimate.
+        let known = table.tile.load(Ordering::Relaxed);
+        let next = match took > known {
+            true => known + (took - known) / 4,
+            false => known - (known - took) / 32,
+        };
+        table.tile.store(next, Ordering::Relaxed);
+        done
     }
 
     /// Called by work beside serving after each slice of it, which took `worked`: returns at once when no serving turn is
@@ -132,6 +244,18 @@ impl Turns {
         }
     }
 
+    pub fn shares(&self) -> Shares {
+        let table = &self.0;
+        let now = table.now();
+        let trainer = table.trainer(now);
+        let pacing = table.pacing();
+        Shares {
+            training: pacing.share(seconds(now), trainer),
+            yields: table.yields.load(Ordering::Relaxed),
+            longest_slice: Duration::from_secs_f64(pacing.longest()),
+        }
+    }
+
     /// Training waits now.
     #[cfg(test)]
     pub(crate) fn training_waits(&self) -> bool {
@@ -139,103 +263,34 @@ impl Turns {
     }
 }
 
+impl ServingTurn {
+    /// What training had before the step.
+    pub fn given(&self) -> Duration {
+        self.given
+    }
+
+    /// The step is done. Where `more` is to be served at once, training goes on waiting: what lies between two steps is
+    /// too short for a tile.
+    pub fn end(mut self, more: bool) {
+        self.more = more;
+    }
+}
+
 impl Drop for ServingTurn {
     fn drop(&mut self) {
         let table = &self.table;
-        if table.waiting.load(Ordering::SeqCst) > 0 {
-            table.debt().add(self.since.elapsed());
-        }
-        let _changing = table.changing();
-        if table.serving.fetch_sub(1, Ordering::SeqCst) == 1 {
-            table.free.notify_all();
+        let now = table.now();
+        table.served.store(now, Ordering::Relaxed);
+        table.pacing().after(seconds(now), self.more);
+        if table.serving.fetch_sub(1, Ordering::SeqCst) == 1 && !self.more {
+            table.open(OPEN);
         }
     }
+}
+
+fn seconds(nanoseconds: u64) -> f64 {
+    nanoseconds as f64 * 1e-9
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::mpsc;
-
-    #[test]
-    fn training_waits_while_serving_holds_its_turn() {
-        let turns = Turns::default();
-        // Nothing to wait for.
-        turns.give_way();
-
-        let step = turns.serving();
-        let (passed, seen) = mpsc::channel();
-        let trainer = std::thread::spawn({
-            let turns = turns.clone();
-            move || {
-                turns.give_way();
-                passed.send(()).ok();
-            }
-        });
-        while !turns.training_waits() {
-            std::thread::yield_now();
-        }
-        assert!(
-            seen.try_recv().is_err(),
-            "training went on during a serving step"
-        );
-        drop(step);
-        seen.recv().expect("training goes on once serving is done");
-        trainer.join().unwrap();
-    }
-
-    #[test]
-    fn steps_that_follow_at_once_do_not_shut_training_out() {
-        let turns = Turns::default();
-        let first = turns.serving();
-        let trainer = std::thread::spawn({
-            let turns = turns.clone();
-            move || (0..5).for_each(|_| turns.give_way())
-        });
-        while !turns.training_waits() {
-            std::thread::yield_now();
-        }
-        drop(first);
-        while !trainer.is_finished() {
-            let _step = turns.serving();
-            let begun = Instant::now();
-            while begun.elapsed() < Duration::from_millis(1) {
-                std::hint::spin_loop();
-            }
-        }
-        trainer.join().unwrap();
-    }
-
-    #[test]
-    fn a_pause_is_due_after_serving_held_the_device_long_enough() {
-        let mut debt = Debt::default();
-        debt.add(OWING / 2);
-        assert_eq!(debt.pay(), None);
-        debt.add(OWING / 2);
-        assert_eq!(debt.pay(), Some(OWING / SERVED_PER_PAUSE));
-        assert_eq!(debt.pay(), None);
-        debt.add(Duration::from_secs(60));
-        assert_eq!(debt.pay(), Some(LONGEST_PAUSE));
-    }
-
-    #[test]
-    fn work_beside_serving_rests_only_while_a_step_runs() {
-        let (turns, worked) = (Turns::default(), Duration::from_millis(1));
-        assert_eq!(turns.rest(worked), Duration::ZERO);
-        let step = turns.serving();
-        assert_eq!(turns.rest(worked), worked * REST_PER_WORK);
-        assert_eq!(turns.rest(Duration::from_secs(60)), LONGEST_REST);
-        drop(step);
-        turns.stand_back(Duration::from_secs(60));
-    }
-
-    #[test]
-    fn two_serving_turns_both_have_to_end() {
-        let turns = Turns::default();
-        let (first, second) = (turns.serving(), turns.serving());
-        drop(first);
-        assert_eq!(turns.0.serving.load(Ordering::SeqCst), 1);
-        drop(second);
-        turns.give_way();
-    }
-}
+mod tests;

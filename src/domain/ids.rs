@@ -145,7 +145,7 @@ impl FromStr for Pin {
             .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         if !hex || !(8..=64).contains(&text.len()) {
             return Err(NameError(
-                "a pinned generation is 8 to 64 lower-case hex digits".into(),
+                "a pinned generation is 8 to 64 lower-case hex digits, and a checkpoint `step-` and a number".into(),
             ));
         }
         Ok(Self(text.to_owned()))

@@ -48,6 +48,8 @@ pub enum EventData {
     Checkpoint(CheckpointWritten),
     /// Held-out rows were scored.
     Evaluation(Evaluation),
+    /// What held-out rows say of all of it.
+    Summary(Summary),
     /// A step was done. Fields that another version added are left out.
     Step(StepMetrics),
     /// What another version of this program wrote.
@@ -72,6 +74,38 @@ pub struct Evaluation {
     pub step: u64,
     pub valid_loss: Option<f64>,
     pub valid_mean_token_accuracy: Option<f64>,
+}
+
+/// Before training (the base, or the adapter that was continued) and after it (what is published).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Summary {
+    pub held_out_rows: u64,
+    /// After which the held-out loss was lowest.
+    pub best_step: Option<u64>,
+    pub before: Option<HeldOut>,
+    pub after: Option<HeldOut>,
+    /// Some of the rows.
+    pub examples: Vec<AnsweredRow>,
+}
+
+/// Numbers that are not finite are null.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeldOut {
+    pub loss: Option<f64>,
+    /// Share of the tokens that were the likeliest.
+    pub accuracy: Option<f64>,
+}
+
+/// A held-out row and what was answered to it, greedily. Long texts are cut.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnsweredRow {
+    pub prompt: String,
+    pub expected: String,
+    pub before: String,
+    pub after: String,
 }
 
 /// Numbers that are not finite are null.
@@ -199,6 +233,24 @@ mod tests {
             (
                 EventData::Step(compared),
                 r#"{"step":4,"train_loss":0.30000000000000004,"learning_rate":0.001,"grad_norm":null,"tokens":30,"tokens_per_second":100.0,"loss_scale":null,"skipped":true,"rewards":{"chosen":0.5,"rejected":-0.25,"margin":0.75,"accuracy":1.0}}"#,
+            ),
+            (
+                EventData::Summary(Summary {
+                    held_out_rows: 2,
+                    best_step: Some(7),
+                    before: None,
+                    after: Some(HeldOut {
+                        loss: Some(0.5),
+                        accuracy: None,
+                    }),
+                    examples: vec![AnsweredRow {
+                        prompt: "1+1".into(),
+                        expected: "2".into(),
+                        before: "3".into(),
+                        after: "2".into(),
+                    }],
+                }),
+                r#"{"held_out_rows":2,"best_step":7,"before":null,"after":{"loss":0.5,"accuracy":null},"examples":[{"prompt":"1+1","expected":"2","before":"3","after":"2"}]}"#,
             ),
             (
                 EventData::Unknown(serde_json::json!({"later": 1, "step": 2})),

@@ -24,7 +24,8 @@ pub use event::{Event, FinishReason, TokenInfo, TopToken, Usage};
 pub use ids::{AdapterName, FileId, Generation, JobId, NameError, Pin};
 pub use job::{CheckpointView, FileView, JobStatus, JobView, parameters_report, thousands};
 pub use job_event::{
-    CheckpointWritten, Evaluation, EventData, JobEvent, Level, NoData, Rewards, StepMetrics,
+    AnsweredRow, CheckpointWritten, Evaluation, EventData, HeldOut, JobEvent, Level, NoData,
+    Rewards, StepMetrics, Summary,
 };
 pub use pointer::lfs_pointer;
 pub use range::Range;

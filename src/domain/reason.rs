@@ -40,6 +40,16 @@ pub enum Reason {
     NoSuchModel(String),
     #[error("adapter `{name}` has no generation `{generation}`")]
     NoSuchGeneration { name: String, generation: String },
+    #[error(
+        "adapter `{name}` has no checkpoint of step {step}; {}",
+        listed_steps(.name, .kept)
+    )]
+    NoSuchStep {
+        name: String,
+        step: u64,
+        /// Newest first.
+        kept: Vec<u64>,
+    },
     #[error("fine-tuning job `{0}` does not exist")]
     NoSuchJob(String),
     #[error("file `{0}` does not exist")]
@@ -123,6 +133,18 @@ pub enum Reason {
     Storage(String),
     #[error("{0}")]
     Internal(String),
+}
+
+/// The names that would be found.
+fn listed_steps(name: &str, kept: &[u64]) -> String {
+    /// A job keeps two or three; more come of several jobs.
+    const SHOWN: usize = 20;
+    if kept.is_empty() {
+        return "no job keeps one".to_owned();
+    }
+    let steps = kept.iter().take(SHOWN);
+    let steps: Vec<String> = steps.map(|step| format!("`{name}@step-{step}`")).collect();
+    format!("there are {}", steps.join(", "))
 }
 
 fn taken(virtual_tokens: usize) -> String {

@@ -13,6 +13,8 @@ pub enum AdapterChoice {
         /// Present for `name@GENERATION`.
         pin: Option<Pin>,
     },
+    /// `name@step-N`: what a job for that name had learned after so many steps.
+    Checkpoint { name: AdapterName, step: u64 },
     /// Several at once, each by a weight.
     Blend(Blend),
 }

@@ -69,7 +69,10 @@ pub(super) fn choose(
             by_model: claims.model.clone(),
         });
     };
-    let unknown = matches!(&model_choice, AdapterChoice::Named { name, .. } if !exists(name));
+    let unknown = matches!(
+        &model_choice,
+        AdapterChoice::Named { name, .. } | AdapterChoice::Checkpoint { name, .. } if !exists(name)
+    );
     match agree(said, model_choice) {
         Err(Reason::AdapterConflict(_)) if unknown => Err(Reason::NoSuchModel(
             claims.model.clone().unwrap_or_default(),
@@ -92,10 +95,15 @@ fn read_model(model: &str, base: &str) -> Result<Option<AdapterChoice>, Reason> 
         .unwrap_or(model);
     // A blend is no model: it has no name.
     match read(name) {
-        Ok(choice @ (AdapterChoice::Base | AdapterChoice::Named { .. })) => Ok(Some(choice)),
-        _ => Err(Reason::NoSuchModel(model.chars().take(200).collect())),
+        Ok(AdapterChoice::Blend(_)) | Err(_) => {
+            Err(Reason::NoSuchModel(model.chars().take(200).collect()))
+        }
+        Ok(choice) => Ok(Some(choice)),
     }
 }
+
+/// What stands before the number of a checkpoint's step.
+const STEP: &str = "step-";
 
 fn read(text: &str) -> Result<AdapterChoice, Reason> {
     if text.is_empty() {
@@ -110,8 +118,21 @@ fn read(text: &str) -> Result<AdapterChoice, Reason> {
     if text.contains(['=', ',']) {
         return Blend::parse("adapter", text).map(AdapterChoice::Blend);
     }
+    // What cannot be a name cannot have been registered.
+    let named = |name: &str| {
+        let name = name.parse::<AdapterName>();
+        name.map_err(|_| Reason::NoSuchAdapter(text.chars().take(200).collect()))
+    };
     let (name, pin) = match text.split_once('@') {
         None => (text, None),
+        Some((name, step)) if step.starts_with(STEP) => {
+            let step = step[STEP.len()..].parse().map_err(|_| {
+                let why = format!("`{step}` is no step of a job: `{STEP}` and its number");
+                Reason::field("adapter", why)
+            })?;
+            let name = named(name)?;
+            return Ok(AdapterChoice::Checkpoint { name, step });
+        }
         Some((name, pin)) => {
             let pin = pin
                 .parse::<Pin>()
@@ -119,16 +140,13 @@ fn read(text: &str) -> Result<AdapterChoice, Reason> {
             (name, Some(pin))
         }
     };
-    // What cannot be a name cannot have been registered.
-    let name = name
-        .parse()
-        .map_err(|_| Reason::NoSuchAdapter(text.chars().take(200).collect()))?;
+    let name = named(name)?;
     Ok(AdapterChoice::Named { name, pin })
 }
 
 /// Two mentions of one name agree; a pinned one is the more exact.
 fn agree(one: AdapterChoice, other: AdapterChoice) -> Result<AdapterChoice, Reason> {
-    use AdapterChoice::{Base, Blend, Named};
+    use AdapterChoice::{Base, Blend, Checkpoint, Named};
     let conflict = |one: String, other: String| {
         Err(Reason::AdapterConflict(format!(
             "the request names two different adapters: `{one}` and `{other}`"
@@ -155,6 +173,14 @@ fn agree(one: AdapterChoice, other: AdapterChoice) -> Result<AdapterChoice, Reas
             ),
             (a, b) => Ok(Named { name, pin: a.or(b) }),
         },
+        (one @ Checkpoint { .. }, other) if one == other => Ok(one),
+        // Again the more exact.
+        (checkpoint @ Checkpoint { .. }, named @ Named { pin: None, .. })
+        | (named @ Named { pin: None, .. }, checkpoint @ Checkpoint { .. })
+            if name_of(&checkpoint) == name_of(&named) =>
+        {
+            Ok(checkpoint)
+        }
         (Blend(one), Blend(other)) if one == other => Ok(Blend(one)),
         (Blend(blend), named @ Named { .. }) | (named @ Named { .. }, Blend(blend))
             if is_whole(&blend, &named) =>
@@ -162,6 +188,13 @@ fn agree(one: AdapterChoice, other: AdapterChoice) -> Result<AdapterChoice, Reas
             Ok(Blend(blend))
         }
         (one, other) => conflict(show(&one), show(&other)),
+    }
+}
+
+fn name_of(choice: &AdapterChoice) -> Option<&AdapterName> {
+    match choice {
+        AdapterChoice::Named { name, .. } | AdapterChoice::Checkpoint { name, .. } => Some(name),
+        AdapterChoice::Base | AdapterChoice::Blend(_) => None,
     }
 }
 
@@ -183,6 +216,7 @@ fn show(choice: &AdapterChoice) -> String {
             name,
             pin: Some(pin),
         } => format!("{name}@{}", pin.as_str()),
+        AdapterChoice::Checkpoint { name, step } => format!("{name}@{STEP}{step}"),
         AdapterChoice::Blend(blend) => blend.to_string(),
     }
 }
@@ -215,41 +249,67 @@ mod tests {
         choose(&claims(model, field, headers), BASE, known)
     }
 
-    fn name_of(result: Result<Chosen, Reason>) -> String {
+    fn text_of(result: Result<Chosen, Reason>) -> String {
         show(&result.expect("one choice").choice)
     }
 
     #[test]
     fn nothing_said_means_the_base() {
-        assert_eq!(name_of(chosen(None, None, &[])), "none");
-        assert_eq!(name_of(chosen(Some(BASE), None, &[])), "none");
-        assert_eq!(name_of(chosen(Some(BASE), Some("none"), &["none"])), "none");
-        assert_eq!(name_of(chosen(Some("org/tiny:none"), None, &[])), "none");
+        assert_eq!(text_of(chosen(None, None, &[])), "none");
+        assert_eq!(text_of(chosen(Some(BASE), None, &[])), "none");
+        assert_eq!(text_of(chosen(Some(BASE), Some("none"), &["none"])), "none");
+        assert_eq!(text_of(chosen(Some("org/tiny:none"), None, &[])), "none");
     }
 
     #[test]
     fn every_place_can_name_an_adapter() {
-        assert_eq!(name_of(chosen(None, Some("legal"), &[])), "legal");
-        assert_eq!(name_of(chosen(None, None, &["legal"])), "legal");
-        assert_eq!(name_of(chosen(Some("legal"), None, &[])), "legal");
-        assert_eq!(name_of(chosen(Some("org/tiny:legal"), None, &[])), "legal");
-        assert_eq!(name_of(chosen(Some(BASE), None, &["legal"])), "legal");
+        assert_eq!(text_of(chosen(None, Some("legal"), &[])), "legal");
+        assert_eq!(text_of(chosen(None, None, &["legal"])), "legal");
+        assert_eq!(text_of(chosen(Some("legal"), None, &[])), "legal");
+        assert_eq!(text_of(chosen(Some("org/tiny:legal"), None, &[])), "legal");
+        assert_eq!(text_of(chosen(Some(BASE), None, &["legal"])), "legal");
         assert_eq!(
-            name_of(chosen(Some("legal"), Some("legal"), &["legal"])),
+            text_of(chosen(Some("legal"), Some("legal"), &["legal"])),
             "legal"
         );
         assert_eq!(
-            name_of(chosen(Some("legal@12345678"), None, &[])),
+            text_of(chosen(Some("legal@12345678"), None, &[])),
             "legal@12345678"
         );
         assert_eq!(
-            name_of(chosen(None, Some("legal"), &["legal@12345678"])),
+            text_of(chosen(None, Some("legal"), &["legal@12345678"])),
             "legal@12345678"
         );
         assert_eq!(
-            name_of(chosen(None, Some("legal@1234567890"), &["legal@12345678"])),
+            text_of(chosen(None, Some("legal@1234567890"), &["legal@12345678"])),
             "legal@1234567890"
         );
+    }
+
+    #[test]
+    fn every_place_can_name_a_checkpoint() {
+        let step = "legal@step-120";
+        assert_eq!(text_of(chosen(Some(step), None, &[])), step);
+        assert_eq!(
+            text_of(chosen(Some("org/tiny:legal@step-120"), None, &[])),
+            step
+        );
+        assert_eq!(text_of(chosen(None, Some(step), &["legal"])), step);
+        assert_eq!(text_of(chosen(Some("legal"), None, &[step])), step);
+        assert_eq!(text_of(chosen(Some(BASE), Some(step), &[step])), step);
+        for (model, field, headers) in [
+            (None, Some(step), &["legal@step-121"][..]),
+            (None, Some(step), &["legal@12345678"][..]),
+            (None, Some(step), &["medical"][..]),
+            (Some(step), Some("none"), &[][..]),
+        ] {
+            let refused = chosen(model, field, headers);
+            assert!(matches!(refused, Err(Reason::AdapterConflict(_))));
+        }
+        for wrong in ["legal@step-", "legal@step--1", "legal@step-1x"] {
+            let refused = chosen(None, Some(wrong), &[]);
+            assert!(matches!(refused, Err(Reason::BadField { .. })), "{wrong}");
+        }
     }
 
     #[test]
@@ -314,8 +374,8 @@ mod tests {
     fn a_blend_is_chosen_by_field_and_header_and_is_no_model() {
         let text = "legal=0.7,medical=0.3";
         for (field, headers) in [(Some(text), &[][..]), (None, &["medical=0.3, legal=0.7"])] {
-            assert_eq!(name_of(chosen(None, field, headers)), text);
-            assert_eq!(name_of(chosen(Some(BASE), field, headers)), text);
+            assert_eq!(text_of(chosen(None, field, headers)), text);
+            assert_eq!(text_of(chosen(Some(BASE), field, headers)), text);
         }
         let with = |blend: &str, field: Option<&str>, headers: &[&str]| {
             let blend = Some(Blend::parse("adapter", blend).unwrap());
@@ -325,8 +385,8 @@ mod tests {
             };
             choose(&claims, BASE, known)
         };
-        assert_eq!(name_of(with(text, None, &[text])), text);
-        assert_eq!(name_of(with("legal=1", None, &["legal"])), "legal=1");
+        assert_eq!(text_of(with(text, None, &[text])), text);
+        assert_eq!(text_of(with("legal=1", None, &["legal"])), "legal=1");
         for other in ["legal", "none", "legal=0.7", "legal=0.3,medical=0.7"] {
             let refused = with(text, None, &[other]);
             assert!(

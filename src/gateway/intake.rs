@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::choose::{Chosen, choose};
 use super::share::deadline;
 use super::{Claims, Gateway};
-use crate::domain::{Ask, Event, Generation, Reason};
+use crate::domain::{AdapterChoice, Ask, Event, Generation, Reason};
 use crate::registry::Lease;
 use crate::scheduler::{Admitted, Draft, Terms};
 use crate::store::now;
@@ -123,11 +123,14 @@ impl Gateway {
     /// The adapter a request means, held at the generation it has now. `None` is the base.
     pub(super) async fn lease(&self, claims: &Claims) -> Result<Option<Lease>, Reason> {
         let chosen = self.choose(claims)?;
-        self.parts()
-            .registry
-            .lease(&chosen.choice)
-            .await
-            .map_err(|reason| chosen.explain(reason))
+        let leased = match &chosen.choice {
+            AdapterChoice::Checkpoint { name, step } => {
+                let leased = self.parts().trainer.lease_checkpoint(name, *step).await;
+                leased.map(Some)
+            }
+            choice => self.parts().registry.lease(choice).await,
+        };
+        leased.map_err(|reason| chosen.explain(reason))
     }
 
     pub(super) fn choose(&self, claims: &Claims) -> Result<Chosen, Reason> {

@@ -103,8 +103,13 @@ impl Gateway {
             model: Some(text),
             ..Claims::default()
         })?;
-        let AdapterChoice::Named { name, pin } = &chosen.choice else {
-            return Ok(None);
+        let (name, pin) = match &chosen.choice {
+            AdapterChoice::Base => return Ok(None),
+            AdapterChoice::Named { name, pin } => (name, pin),
+            AdapterChoice::Checkpoint { .. } | AdapterChoice::Blend(_) => {
+                let why = "names a checkpoint; a job continues what has been published";
+                return Err(Reason::field("model", why));
+            }
         };
         self.parts()
             .registry

@@ -56,7 +56,9 @@ impl Gateway {
         let wanted = match self.choose(&claims)?.choice {
             AdapterChoice::Base => self.base_name().to_owned(),
             AdapterChoice::Named { name, .. } => name.to_string(),
-            AdapterChoice::Blend(_) => return Err(Reason::NoSuchModel(id.to_owned())),
+            AdapterChoice::Blend(_) | AdapterChoice::Checkpoint { .. } => {
+                return Err(Reason::NoSuchModel(id.to_owned()));
+            }
         };
         let found = self
             .models()

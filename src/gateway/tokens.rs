@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use super::{Claims, Gateway};
-use crate::domain::{Input, Message, Reason};
+use crate::domain::{AdapterChoice, Input, Message, Reason};
 use crate::text::{ChatTemplate, Conversation, TextError, Tokenizer};
 
 /// Texts up to this many bytes tokenize in well under a millisecond and are done on the spot.
@@ -87,7 +87,7 @@ impl Gateway {
         input: Input,
         add_special: bool,
     ) -> Result<Vec<u32>, Reason> {
-        let most = self.most_tokens(claims)?;
+        let most = self.most_tokens(claims).await?;
         match input {
             Input::Text(text) => self.encode_text(text, add_special, most).await,
             Input::Tokens(ids) => Ok(ids),
@@ -96,9 +96,14 @@ impl Gateway {
     }
 
     /// Whether there is what a request with these claims would be answered by. Loads nothing.
-    pub fn check_claims(&self, claims: &Claims) -> Result<(), Reason> {
+    pub async fn check_claims(&self, claims: &Claims) -> Result<(), Reason> {
         let chosen = self.choose(claims)?;
-        let found = self.parts().registry.check_choice(&chosen.choice);
+        let found = match &chosen.choice {
+            AdapterChoice::Checkpoint { name, step } => {
+                self.parts().trainer.find_checkpoint(name, *step).await
+            }
+            choice => self.parts().registry.check_choice(choice),
+        };
         found.map_err(|reason| chosen.explain(reason))
     }
 
@@ -108,7 +113,7 @@ impl Gateway {
         claims: &Claims,
         dialogue: Dialogue,
     ) -> Result<Vec<u32>, Reason> {
-        let most = self.most_tokens(claims)?;
+        let most = self.most_tokens(claims).await?;
         let base = &self.parts().base;
         let (tokenizer, template) = (base.tokenizer.clone(), base.template.clone());
         let told = [&dialogue.messages, &dialogue.tools].into_iter().flatten();
@@ -131,8 +136,8 @@ impl Gateway {
     }
 
     /// How many tokens a text may have that is only tokenized. The adapter must exist.
-    fn most_tokens(&self, claims: &Claims) -> Result<usize, Reason> {
-        self.check_claims(claims)?;
+    async fn most_tokens(&self, claims: &Claims) -> Result<usize, Reason> {
+        self.check_claims(claims).await?;
         Ok((TIMES_A_PROMPT * self.longest_prompt()).max(LEAST_TOKENS))
     }
 

@@ -9,8 +9,11 @@ use gemm::Parallelism;
 
 use super::pool;
 
-/// Multiply-adds of a training tile: one to two milliseconds on one core.
-const TILE: usize = 1 << 27;
+/// Multiply-adds of a training tile: one to two tenths of a millisecond on one core.
+const TILE: usize = 1 << 23;
+/// Into how many parts training cuts a product that is worth it, whatever threads there are: gemm's order of a sum may
+/// depend on the part's shape, and a job must not learn other weights on more cores.
+const TRAINING_PARTS: usize = 2;
 /// Products smaller than this are not worth waking a second thread.
 const SERIAL: usize = 1 << 16;
 
@@ -150,15 +153,17 @@ fn tile(m: usize, n: usize, k: usize) -> (usize, usize) {
     if work < SERIAL {
         return (rows, columns);
     }
-    let threads = pool::threads();
     // Serving has no reason to cut finer than its threads: every tile packs its operands anew.
-    let most = if pool::trains() { TILE } else { usize::MAX };
+    let (parts, most) = match pool::trains() {
+        true => (TRAINING_PARTS.max(work >> 20).min(16), TILE),
+        false => (pool::threads(), usize::MAX),
+    };
     let enough = |rows: usize, columns: usize| {
-        m.div_ceil(rows) * n.div_ceil(columns) >= threads && rows * columns * k <= most
+        m.div_ceil(rows) * n.div_ceil(columns) >= parts && rows * columns * k <= most
     };
     while !enough(rows, columns) {
         let before = (rows, columns);
-        if rows > columns {
+        if rows > columns || columns <= 64 {
             rows = rows.div_ceil(2).next_multiple_of(16).min(rows);
         } else {
             columns = columns.div_ceil(2).next_multiple_of(64).min(columns);
@@ -256,6 +261,24 @@ mod tests {
                 assert_eq!(*found, want, "{m}x{n}x{k} at {r},{c}");
             }
         }
+    }
+
+    #[test]
+    fn training_cuts_products_by_their_sizes_and_not_by_threads() {
+        let turns = crate::device::Turns::default();
+        pool::within(pool::Class::Training(turns), || {
+            assert_eq!(tile(8, 8, 64), (8, 8));
+            assert_eq!(tile(64, 64, 64), (32, 64));
+            assert_eq!(tile(512, 16, 256), (256, 16));
+            for (m, n, k) in [(512, 256, 256), (2048, 896, 4864), (1, 32_000, 896)] {
+                let (rows, columns) = tile(m, n, k);
+                let least = 16 * 64 * k;
+                assert!(
+                    rows * columns * k <= TILE.max(least),
+                    "{m}x{n}x{k}: {rows}x{columns}"
+                );
+            }
+        });
     }
 
     #[test]

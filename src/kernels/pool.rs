@@ -1,9 +1,10 @@
 //! Threads for parallel loops, in two classes that never share a worker.
 //!
-//! Serving loops run at once. Training loops ask [`Turns::give_way`] before every tile, so a serving step waits for a
-//! training tile at most; callers cut training work into tiles of about two milliseconds. The class belongs to the
-//! calling thread ([`within`]); a thread that never said otherwise serves. What is done beside serving, such as checking an
-//! adapter that is published, starts no threads and rests between slices of half a millisecond ([`give_way`]).
+//! Serving loops run at once. Training loops ask [`Turns::tile`] before every tile, so a serving step waits for a training
+//! tile at most; callers cut training work into tiles of a fraction of a millisecond, by its sizes alone: neither load nor
+//! threads change what is computed. The class belongs to the calling thread ([`within`]); a thread that never said
+//! otherwise serves. What is done beside serving, such as checking an adapter that is published, starts no threads and
+//! rests between slices of half a millisecond ([`give_way`]).
 //!
 //! A loop inside a loop, and a second loop of the same class at the same time, run on the calling thread alone: nothing
 //! here waits for another loop.
@@ -108,10 +109,7 @@ pub fn for_each(tiles: usize, tile: impl Fn(usize) + Sync) {
         match &turns {
             None => tile(i),
             // A worker trains for as long as the tile lasts, so that the tile can give way on its own too.
-            Some(turns) => within(Class::Training(turns.clone()), || {
-                turns.give_way();
-                tile(i);
-            }),
+            Some(turns) => within(Class::Training(turns.clone()), || turns.tile(|| tile(i))),
         }
     };
     if tiles <= 1 || threads() == 1 || INSIDE.get() {
@@ -124,8 +122,17 @@ pub fn for_each(tiles: usize, tile: impl Fn(usize) + Sync) {
     } else {
         (&SERVING, "serving")
     };
+    let wait = || match &turns {
+        None => std::thread::yield_now(),
+        // Other threads may be held in the middle of this loop until serving is done; looking out for that meanwhile would
+        // take a core from it.
+        Some(turns) => {
+            turns.give_way();
+            std::thread::yield_now();
+        }
+    };
     crew.get_or_init(|| Crew::start(name, threads() - 1))
-        .run(tiles, &run);
+        .run(tiles, &run, &wait);
 }
 
 /// Cuts `out` (rows of `width`) into tiles of up to `rows` rows and calls `tile(rows, part of out)` for each in parallel.
@@ -307,7 +314,8 @@ impl Crew {
         }
     }
 
-    fn run(&self, tiles: usize, tile: &(dyn Fn(usize) + Sync)) {
+    /// `wait` is called again and again by the calling thread while others have not ended their last tiles.
+    fn run(&self, tiles: usize, tile: &(dyn Fn(usize) + Sync), wait: &dyn Fn()) {
         let _one_loop = match self.busy.try_lock() {
             Ok(guard) => guard,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -344,7 +352,7 @@ impl Crew {
             if rounds < SPINS {
                 std::hint::spin_loop()
             } else {
-                std::thread::yield_now()
+                wait()
             }
         }
         let panic = self.board.state().panic.take();

@@ -169,7 +169,7 @@ impl RoomQueue {
     }
 
     /// Sets room aside, waiting for requests to end where all that is in memory is in use.
-    async fn pass(
+    pub(super) async fn pass(
         &self,
         residency: &Residency,
         bytes: u64,
@@ -243,6 +243,7 @@ impl Registry {
                 let held = self.hold_named(name, pin.as_ref()).await?;
                 Ok(Some(Lease::of_one(name.clone(), held)))
             }
+            AdapterChoice::Checkpoint { name, step } => Err(super::loose::unknown(name, *step)),
             AdapterChoice::Blend(blend) => self.lease_blend(blend).await.map(Some),
         }
     }

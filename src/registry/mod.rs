@@ -13,6 +13,7 @@ mod copies;
 mod discard;
 mod folder;
 mod lease;
+mod loose;
 mod manage;
 mod observe;
 mod publish;
@@ -272,6 +273,7 @@ impl Registry {
         let (name, pin) = match choice {
             AdapterChoice::Base => return Ok(None),
             AdapterChoice::Named { name, pin } => (name, pin),
+            AdapterChoice::Checkpoint { name, step } => return Err(loose::unknown(name, *step)),
             AdapterChoice::Blend(_) => {
                 let why = "is a blend of requests, which has no files; make an adapter of it with `adapter blend`";
                 return Err(Reason::field("adapter", why));
@@ -298,6 +300,7 @@ impl Registry {
             AdapterChoice::Named { name, pin } => {
                 self.check_base(self.snapshot().find(name)?.choose(pin.as_ref())?)
             }
+            AdapterChoice::Checkpoint { name, step } => Err(loose::unknown(name, *step)),
             AdapterChoice::Blend(blend) => self.check_blend(blend),
         }
     }

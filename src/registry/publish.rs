@@ -87,7 +87,7 @@ impl Registry {
         audit.has_published(name, generation, source).await
     }
 
-    async fn check(&self, files: Files) -> Result<(Adapter, Files), Reason> {
+    pub(super) async fn check(&self, files: Files) -> Result<(Adapter, Files), Reason> {
         let shared = self.shared.clone();
         let check = move || {
             // What it takes to train it further is read again when it is trained.

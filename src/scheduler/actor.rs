@@ -409,6 +409,7 @@ impl<F: Forward> Worker<F> {
 
 impl<F: Forward> Drop for Worker<F> {
     fn drop(&mut self) {
+        self.engine.rest();
         self.signs.alive.store(false, Ordering::Release);
     }
 }

@@ -191,18 +191,23 @@ impl<F: Forward> Engine<F> {
         let plan = policy::plan(&running, &waiting, self.room(now), &self.ledger);
         let mut work = self.apply(&plan);
         if work.is_empty() {
+            self.turns.idle();
             return !plan.preempt.is_empty() || plan.displace.is_some();
         }
         let only_generates = self.only_generates(&work);
         if only_generates {
             self.speculate(&mut work);
         }
+        let coming = self.coming(&work, only_generates);
         let step = Step::assemble(work, &self.running, &self.requests);
-        let turn = self.turns.serving();
+        let turn = self.turns.serving(coming);
+        if !turn.given().is_zero() {
+            self.observe.sliced(turn.given().as_secs_f64());
+        }
         let started = Instant::now();
         // The blocks written by a step that fails belong to its own requests, which end here; nothing else is harmed.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.compute(&step)));
-        drop(turn);
+        turn.end(!self.requests.is_empty());
         let fault = match outcome {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(error.to_string()),
@@ -235,6 +240,11 @@ impl<F: Forward> Engine<F> {
         self.observe
             .step(seconds, step.parts.len(), step.adapters());
         true
+    }
+
+    /// Lets training have everything until there is a next turn.
+    pub fn rest(&self) {
+        self.turns.idle();
     }
 
     fn compute(&mut self, step: &Step) -> crate::device::Result<()> {

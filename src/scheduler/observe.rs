@@ -6,6 +6,8 @@ use crate::domain::Usage;
 pub trait Observe: Send + Sync {
     /// One step: how long it took, over how many answers, with how many different adapters.
     fn step(&self, _seconds: f64, _rows: usize, _adapters: usize) {}
+    /// Training had so long before a step.
+    fn sliced(&self, _seconds: f64) {}
     /// From a request's arrival to the first token of its first answer.
     fn first_token(&self, _seconds: f64) {}
     /// Between two tokens of one answer.

@@ -143,7 +143,11 @@ async fn jobs_are_claimed_in_the_order_of_their_creation() {
 async fn a_cancel_and_the_end_of_a_job_cannot_both_win() {
     let home = Home::new().await;
     let (jobs, file) = (&home.jobs, home.file().await);
-    let succeed = async |id| jobs.succeed(id, PUBLISHING.after, &event()).await.unwrap();
+    let succeed = async |id| {
+        jobs.succeed(id, (PUBLISHING.after, 0), &event())
+            .await
+            .unwrap()
+    };
     let cancelled = home.job("a", &file).await;
     jobs.claim(DIGEST).await.unwrap();
     let cancel = async |id| jobs.cancel(id, &event()).await.unwrap().is_some();

@@ -1,22 +1,35 @@
 //! Gradients scaled: back to those of the loss, and clipped by their global norm.
 
 use crate::device::Array;
+use crate::kernels::pool;
+
+/// Numbers that are added before serving may go first.
+const PART: usize = 1 << 17;
 
 /// The global L2 norm of all gradients, summed in f64 in a fixed order.
 pub fn norm(gradients: &[Array]) -> f64 {
-    gradients
+    let mut sum = 0.0;
+    for part in gradients
         .iter()
-        .flat_map(Array::values)
-        .map(|&g| f64::from(g) * f64::from(g))
-        .sum::<f64>()
-        .sqrt()
+        .flat_map(|array| array.values().chunks(PART))
+    {
+        pool::give_way();
+        for &g in part {
+            sum += f64::from(g) * f64::from(g);
+        }
+    }
+    sum.sqrt()
 }
 
 /// Multiplies all gradients.
 pub fn scale(gradients: &mut [Array], by: f64) {
     let by = by as f32;
-    let values = gradients.iter_mut().flat_map(Array::values_mut);
-    values.for_each(|g| *g *= by);
+    for array in gradients {
+        for part in array.values_mut().chunks_mut(PART) {
+            pool::give_way();
+            part.iter_mut().for_each(|g| *g *= by);
+        }
+    }
 }
 
 /// Scales all gradients so that their norm is at most `max_norm`; 0 switches clipping off.

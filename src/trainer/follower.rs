@@ -67,6 +67,12 @@ impl<'a> Follower<'a> {
         self.store()
     }
 
+    /// What there is to say at the end.
+    pub fn summarized(&mut self, summary: Option<NewEvent>) -> Result<(), Fault> {
+        self.pending.extend(summary);
+        self.store()
+    }
+
     fn finish_at(&self, report: &StepReport) -> Option<i64> {
         let (since, first) = self.began;
         let done = report.step.checked_sub(first).filter(|done| *done > 0)?;

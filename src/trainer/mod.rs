@@ -4,6 +4,7 @@
 //! (rows, layers, parent) → `run` (steps, checkpoints, scores) → `publish` (files) → the registry. `worker` is a thin
 //! thread around it, `service` the handle that others hold, `shared` what the two have in common.
 
+mod answers;
 mod checkpoint;
 mod clip;
 mod course;
@@ -27,9 +28,11 @@ mod rng;
 mod run;
 mod scaling;
 mod schedule;
+mod served;
 mod service;
 mod shared;
 mod step;
+mod summary;
 #[cfg(test)]
 mod testing;
 mod verdict;

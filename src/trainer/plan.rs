@@ -148,13 +148,7 @@ impl Plan {
             };
             return Err(Reason::field("warmup", why));
         }
-        let identity = Identity {
-            base_digest: hex(base.digest),
-            tokenizer_digest: hex(base.tokenizer.digest()),
-            template_digest: hex(base.template.digest()),
-            data_digest: data.digest,
-            recipe: recipe.clone(),
-        };
+        let identity = Identity::of(base, &recipe, data.digest);
         Ok(Self {
             recipe,
             method,
@@ -241,6 +235,18 @@ fn rows(voice: &Voice, recipe: &Recipe, data: &Data<'_>) -> Result<Rows, Reason>
         told,
         spooled,
     })
+}
+
+impl Identity {
+    pub fn of(base: &Base, recipe: &Recipe, data_digest: String) -> Self {
+        Self {
+            base_digest: hex(base.digest),
+            tokenizer_digest: hex(base.tokenizer.digest()),
+            template_digest: hex(base.template.digest()),
+            data_digest,
+            recipe: recipe.clone(),
+        }
+    }
 }
 
 fn hex(digest: [u8; 32]) -> String {

@@ -25,6 +25,7 @@ pub fn publish(
     let (shared, id, name) = (worker.shared, &job.view.id, job.name()?);
     let registry = &shared.registry;
     let files = files(plan, &shared.base.name, &finished)?;
+    let step = finished.step;
     // Whole weights are large, and registering reads them once more.
     drop(finished);
     let after = peft::generation(&files);
@@ -50,7 +51,12 @@ pub fn publish(
         publishing.after
     );
     let done = NewEvent::message(Level::Info, message);
-    let ended = async || shared.store.succeed(id, publishing.after, &done).await;
+    let ended = async || {
+        shared
+            .store
+            .succeed(id, (publishing.after, step), &done)
+            .await
+    };
     shared.broadcast(worker.retry(ended)?.unwrap_or_default());
     tracing::info!(job = %id, %name, generation = %publishing.after, "published");
     Ok(())

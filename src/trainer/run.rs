@@ -25,6 +25,7 @@ use crate::adapter::{Adapt, Fit, Unadapted};
 use crate::device::Array;
 use crate::domain::Recipe;
 
+pub use start::shapes;
 use start::start;
 pub use watch::{StepReport, Watch};
 
@@ -59,6 +60,8 @@ pub enum Ending {
 
 pub struct Finished {
     pub trainable: Box<dyn Trainable>,
+    /// After which its values are: not the last one where a better one was gone back to.
+    pub step: u64,
     pub progress: Box<Progress>,
 }
 
@@ -87,6 +90,7 @@ pub fn run(
         saved: Instant::now(),
         saved_step,
         best: None,
+        taken: None,
     };
     if !run.score_before()? {
         return run.interrupted();
@@ -119,6 +123,7 @@ pub fn run(
     }
     Ok(Ending::Finished(Finished {
         trainable: run.state.trainable,
+        step: run.taken.unwrap_or(run.progress.step),
         progress: run.progress.into(),
     }))
 }
@@ -134,6 +139,8 @@ struct Run<'c, 'w> {
     saved_step: u64,
     /// The best values so far, where they are to be published and nothing is saved.
     best: Option<Vec<Vec<f32>>>,
+    /// The step whose values were gone back to at the end.
+    taken: Option<u64>,
 }
 
 impl<'c> Run<'c, '_> {

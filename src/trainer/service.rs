@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::served::Served;
 use super::shared::{Control, Shared};
 use super::worker;
 use crate::device::Turns;
@@ -78,6 +79,7 @@ impl Trainer {
             live: broadcast::channel(BACKLOG).0,
             checks: Arc::new(Semaphore::new(CHECKS)),
             control: Control::default(),
+            served: Served::default(),
             settled: watch::channel(()).0,
             ended: watch::channel(false).0,
         });

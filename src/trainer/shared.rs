@@ -1,6 +1,7 @@
 //! What the handle and the worker share: where things are kept, which job runs, and how it is controlled.
 
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,11 +9,17 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, broadcast, watch};
 
+use super::create::PARENT;
+use super::fault::Fault;
+use super::plan::Parent;
+use super::served::Served;
+use crate::adapter::peft;
+use crate::adapter::{Fit, Precision};
 use crate::device::Turns;
-use crate::domain::{JobEvent, JobId};
+use crate::domain::{JobEvent, JobId, Reason};
 use crate::model::Base;
 use crate::registry::Registry;
-use crate::store::{Jobs, Uploads};
+use crate::store::{Artefacts, JobRow, Jobs, Uploads};
 
 pub struct Shared {
     pub store: Jobs,
@@ -26,6 +33,7 @@ pub struct Shared {
     /// Jobs whose data may be read and checked at the same time.
     pub checks: Arc<Semaphore>,
     pub control: Control,
+    pub served: Served,
     /// Changes with every job that the worker has put away.
     pub settled: watch::Sender<()>,
     /// `true` once the worker has ended.
@@ -40,6 +48,48 @@ impl Shared {
     /// 64 hex digits.
     pub fn base_digest(&self) -> String {
         blake3::Hash::from_bytes(self.base.digest).to_string()
+    }
+
+    /// What adapters of this base are read under when they are served.
+    pub fn fit(&self) -> Fit<'_> {
+        let base = &self.base;
+        Fit {
+            sites: base.model.sites(),
+            base_digest: base.digest,
+            weights: &base.model,
+            max_rank: usize::MAX,
+            precision: self.registry.precision(),
+        }
+    }
+
+    /// The adapter that a job continues, as it was when the job was created.
+    pub fn parent(&self, job: &JobRow) -> Result<Option<Parent>, Fault> {
+        if job.view.recipe.from.is_none() {
+            return Ok(None);
+        }
+        let kept = Artefacts::within(&self.job_folder(&job.view.id));
+        let mut files = peft::Files::new();
+        let config = kept.read(PARENT, peft::CONFIG_FILE, u64::MAX)?;
+        files.insert(peft::CONFIG_FILE.to_owned(), config.into());
+        let weights = peft::WEIGHTS_FILES.into_iter();
+        for name in weights.chain([peft::ENCODER_FILE]) {
+            match kept.read(PARENT, name, u64::MAX) {
+                Ok(bytes) => drop(files.insert(name.to_owned(), bytes.into())),
+                // Each adapter has some of them; what it lacks is missed when it is read.
+                Err(fault) if fault.kind() == ErrorKind::NotFound => {}
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        let exact = Fit {
+            precision: Precision::Exact,
+            ..self.fit()
+        };
+        let adapter = peft::read(&files, &exact)
+            .map_err(|fault| Reason::adapter(format!("from.{}", fault.field), fault.why))?;
+        Ok(Some(Parent {
+            adapter: Arc::new(adapter),
+            generation: job.parent,
+        }))
     }
 
     pub fn broadcast(&self, events: Vec<JobEvent>) {

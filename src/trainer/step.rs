@@ -13,7 +13,11 @@ use super::optimizer::AdamW;
 use crate::adapter::Adapt;
 use crate::device::{Array, Device, Error, Half};
 use crate::domain::{Checkpointing, Precision, Recipe, Rewards};
+use crate::kernels::pool;
 use crate::kernels::tape::{ParameterId, Tape};
+
+/// Numbers that are looked at before serving may go first.
+const LOOKED_AT: usize = 1 << 17;
 
 /// What one step found and did.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -180,7 +184,14 @@ impl TrainState {
 
     fn is_finite(&self) -> bool {
         let mut parameters = self.trainable.parameters().into_iter();
-        parameters.all(|(_, p)| p.array().values().iter().all(|value| value.is_finite()))
+        parameters.all(|(_, parameter)| {
+            let values = parameter.array();
+            let mut parts = values.values().chunks(LOOKED_AT);
+            parts.all(|part| {
+                pool::give_way();
+                part.iter().all(|value| value.is_finite())
+            })
+        })
     }
 }
 

@@ -1,26 +1,25 @@
 //! The one thread that trains: takes waiting jobs in their order and runs each to its end, an interruption or a fault.
 
-use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
 use super::checkpoint::Checkpoints;
-use super::create::{PARENT, data_folder};
+use super::create::data_folder;
 use super::fault::{Fault, retry};
 use super::follower::Follower;
-use super::plan::{Parent, Plan};
+use super::plan::Plan;
 use super::publish::publish;
 use super::run::{Ending, RunSpec, run};
 use super::shared::Shared;
-use crate::adapter::peft;
-use crate::adapter::{Adapt, Fit, Precision, Unadapted, Uniform};
+use super::summary::summarize;
+use crate::adapter::{Adapt, Unadapted, Uniform};
 use crate::domain::{JobEvent, JobId, JobStatus, Level, Reason};
 use crate::kernels::pool::{self, Class};
-use crate::store::{self, Artefacts, JobError, JobRow, NewEvent};
+use crate::store::{self, JobError, JobRow, NewEvent};
 
 /// Waiting is by notification; this only bounds the harm of one that got lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -138,7 +137,7 @@ impl Worker<'_> {
     fn train(&self, job: &JobRow, interrupted: &AtomicBool) -> Result<(), Fault> {
         let Shared { turns, base, .. } = self.shared;
         let mut follower = Follower::new(*self, &job.view.id, interrupted);
-        let plan = self.plan(job)?;
+        let plan = pool::within(Class::Training(turns.clone()), || self.plan(job))?;
         let folder = self.shared.job_folder(&job.view.id);
         let scratch = folder.join("optimizer.state");
         let checkpoints = Checkpoints {
@@ -160,10 +159,16 @@ impl Worker<'_> {
             checkpoints: Some(&checkpoints),
             scratch: Some(&scratch),
             reference,
-            fit: self.fit(),
+            fit: self.shared.fit(),
         };
         let ending = pool::within(Class::Training(turns.clone()), || {
-            run(&spec, plan.method.start(&base.model)?, &mut follower)
+            let ending = run(&spec, plan.method.start(&base.model)?, &mut follower)?;
+            if let Ending::Finished(finished) = &ending {
+                let go_on = || !interrupted.load(Ordering::Relaxed);
+                let summary = summarize(base, &spec.fit, &plan, finished, &go_on);
+                follower.summarized(summary)?;
+            }
+            Ok::<_, Fault>(ending)
         });
         // Events from before a fault belong to the record as much as those from before the end.
         follower.store()?;
@@ -180,7 +185,7 @@ impl Worker<'_> {
         let training = stored(&view.training_file)?;
         let validation = view.validation_file.as_ref().map(stored).transpose()?;
         let files = (&training, validation.as_ref());
-        let parent = self.parent(job)?;
+        let parent = self.shared.parent(job)?;
         let folder = data_folder(&self.shared.job_folder(&view.id));
         let plan = retry(&mut |pause| self.pause(pause), || {
             let (recipe, parent) = (view.recipe.clone(), parent.clone());
@@ -196,47 +201,6 @@ impl Worker<'_> {
             });
         }
         Ok(plan)
-    }
-
-    /// What adapters of this base are read under when they are served.
-    fn fit(&self) -> Fit<'_> {
-        let base = &self.shared.base;
-        Fit {
-            sites: base.model.sites(),
-            base_digest: base.digest,
-            weights: &base.model,
-            max_rank: usize::MAX,
-            precision: self.shared.registry.precision(),
-        }
-    }
-
-    fn parent(&self, job: &JobRow) -> Result<Option<Parent>, Fault> {
-        if job.view.recipe.from.is_none() {
-            return Ok(None);
-        }
-        let kept = Artefacts::within(&self.shared.job_folder(&job.view.id));
-        let mut files = peft::Files::new();
-        let config = kept.read(PARENT, peft::CONFIG_FILE, u64::MAX)?;
-        files.insert(peft::CONFIG_FILE.to_owned(), config.into());
-        let weights = peft::WEIGHTS_FILES.into_iter();
-        for name in weights.chain([peft::ENCODER_FILE]) {
-            match kept.read(PARENT, name, u64::MAX) {
-                Ok(bytes) => drop(files.insert(name.to_owned(), bytes.into())),
-                // Each adapter has some of them; what it lacks is missed when it is read.
-                Err(fault) if fault.kind() == ErrorKind::NotFound => {}
-                Err(fault) => return Err(fault.into()),
-            }
-        }
-        let exact = Fit {
-            precision: Precision::Exact,
-            ..self.fit()
-        };
-        let adapter = peft::read(&files, &exact)
-            .map_err(|fault| Reason::adapter(format!("from.{}", fault.field), fault.why))?;
-        Ok(Some(Parent {
-            adapter: Arc::new(adapter),
-            generation: job.parent,
-        }))
     }
 
     /// A job that was interrupted waits: to be resumed where a pause was asked for, else for its next turn.

@@ -92,7 +92,9 @@ async fn a_job_ends_as_a_model_that_answers() {
     let (_, checkpoints) = daemon
         .get(&format!("/v1/fine_tuning/jobs/{id}/checkpoints"))
         .await;
-    assert!(!checkpoints["data"].as_array().unwrap().is_empty());
+    let kept = checkpoints["data"].as_array().unwrap();
+    assert_eq!(kept.len(), 1, "{checkpoints}");
+    assert_eq!(kept[0]["fine_tuned_model_checkpoint"], "clerk@step-3");
     let ask =
         json!({"model": "clerk", "messages": [{"role": "user", "content": "x"}], "max_tokens": 2});
     let (status, said) = daemon.post("/v1/chat/completions", ask).await;

@@ -102,13 +102,14 @@ pub(super) fn event_number(id: &str) -> Result<i64, Reason> {
     number.ok_or_else(|| Reason::field("after", format!("is not the id of an event (`{EVENT}…`)")))
 }
 
-pub(super) fn checkpoint(checkpoint: &CheckpointView) -> Value {
+/// `name`: what the job's adapter is served under.
+pub(super) fn checkpoint(checkpoint: &CheckpointView, name: &str) -> Value {
     json!({
         "id": checkpoint.id,
         "object": "fine_tuning.job.checkpoint",
         "created_at": checkpoint.created_at,
         "fine_tuning_job_id": checkpoint.job,
-        "fine_tuned_model_checkpoint": format!("{}:step-{}", checkpoint.job, checkpoint.step),
+        "fine_tuned_model_checkpoint": format!("{name}@step-{}", checkpoint.step),
         "step_number": checkpoint.step,
         "metrics": checkpoint.metrics,
     })

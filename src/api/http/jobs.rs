@@ -84,12 +84,14 @@ pub(super) async fn events(call: Call) -> Outcome {
 
 pub(super) async fn checkpoints(call: Call) -> Outcome {
     let ask: PageAsk = call.request.query(&PAGE)?;
-    let gateway = call.request.gateway();
+    let (gateway, id) = (call.request.gateway(), id(&call.request));
+    let job = gateway.job(&id).await?;
     let found = gateway
-        .job_checkpoints(&id(&call.request), ask.after.as_deref(), ask.limit())
+        .job_checkpoints(&id, ask.after.as_deref(), ask.limit())
         .await?;
+    let seen = |kept| checkpoint(kept, &job.name);
     Ok(json_response(
         200,
-        &page(found.items.iter().map(checkpoint).collect(), found.has_more),
+        &page(found.items.iter().map(seen).collect(), found.has_more),
     ))
 }

@@ -186,7 +186,8 @@ pub(super) async fn detokenize(call: Call) -> Outcome {
     // All share one vocabulary; a name that does not exist is refused all the same.
     request
         .gateway()
-        .check_claims(&request.claims(ask.model, ask.adapter)?)?;
+        .check_claims(&request.claims(ask.model, ask.adapter)?)
+        .await?;
     let prompt = request.gateway().detokenize(ask.tokens).await?;
     Ok(json_response(200, &json!({ "prompt": prompt })))
 }

@@ -7,6 +7,7 @@ mod data;
 mod kernels;
 mod load;
 mod mix;
+mod mixed;
 mod numbers;
 mod serving;
 mod shapes;
@@ -18,6 +19,7 @@ use clap::{Subcommand, ValueEnum};
 use self::adapters::AdaptersArgs;
 use self::data::DataArgs;
 use self::kernels::KernelsArgs;
+use self::mixed::MixedArgs;
 use self::serving::ServingArgs;
 use self::shapes::Shape;
 use self::training::TrainingArgs;
@@ -33,6 +35,8 @@ pub enum BenchCommand {
     Train(TrainingArgs),
     /// A large training file: uploaded, checked, trained on, paused and resumed; megabytes a second, memory added
     Data(DataArgs),
+    /// Answers while a job trains: gaps between tokens with and without it, and the speed that training keeps
+    Mixed(MixedArgs),
     /// Products with frozen weights: bytes and multiply-adds a second
     Kernels(KernelsArgs),
 }
@@ -64,6 +68,7 @@ pub async fn run(command: &BenchCommand, connection: &Connection) -> Result<(), 
         BenchCommand::Adapters(args) => adapters::run(args, output).await,
         BenchCommand::Train(args) => training::run(args, output).await,
         BenchCommand::Data(args) => data::run(args, output).await,
+        BenchCommand::Mixed(args) => mixed::run(args, output).await,
         BenchCommand::Kernels(args) => kernels::run(args, output),
     }
 }

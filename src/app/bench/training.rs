@@ -65,7 +65,8 @@ pub async fn run(args: &TrainingArgs, output: Output) -> Result<(), Failure> {
 }
 
 async fn measure(args: &TrainingArgs, client: &Client, output: Output) -> Result<Value, Failure> {
-    let bytes = records(args, client).await?.into_bytes();
+    let rows = u64::from(args.batch_size) * (u64::from(args.steps) + 1);
+    let bytes = records(client, args.seed, args.max_seq, rows).await?;
     let upload = Upload {
         filename: "bench.jsonl".to_owned(),
         purpose: "fine-tune",
@@ -111,8 +112,13 @@ fn recipe(args: &TrainingArgs) -> Map<String, Value> {
 }
 
 /// Records whose tokens nearly fill a row, as JSONL: a quarter of the words asks, the rest answers.
-async fn records(args: &TrainingArgs, client: &Client) -> Result<String, Failure> {
-    let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
+pub(super) async fn records(
+    client: &Client,
+    seed: u64,
+    max_seq: u32,
+    rows: u64,
+) -> Result<Vec<u8>, Failure> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut words = |count: usize| {
         let words: Vec<String> = (0..count)
             .map(|_| word(rng.random_range(0..5000)))
@@ -125,15 +131,14 @@ async fn records(args: &TrainingArgs, client: &Client) -> Result<String, Failure
         .await?;
     let each = sample["count"].as_f64().unwrap_or(1.0).max(1.0) / SAMPLE as f64;
     // Room for the template's own tokens, and for words longer than the sample's.
-    let count = ((f64::from(args.max_seq) * 0.85 - 16.0) / each).max(4.0) as usize;
-    let rows = u64::from(args.batch_size) * (u64::from(args.steps) + 1);
+    let count = ((f64::from(max_seq) * 0.85 - 16.0) / each).max(4.0) as usize;
     let mut text = String::new();
     for _ in 0..rows.min(512) {
         let record = json!({"prompt": words(count / 4), "completion": words(count - count / 4)});
         text += &record.to_string();
         text.push('\n');
     }
-    Ok(text)
+    Ok(text.into_bytes())
 }
 
 async fn follow(client: &Client, id: &str, total: u64, output: Output) -> Result<(), Failure> {

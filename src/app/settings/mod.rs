@@ -3,6 +3,7 @@
 
 mod layers;
 mod place;
+mod training;
 mod values;
 
 pub use layers::{Problem, Settings, load};

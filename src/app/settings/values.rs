@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::training::Training;
 use crate::adapter::Precision;
 use crate::api::http::Origins;
 use crate::gateway::Weighed;
@@ -244,19 +245,6 @@ impl Adapters {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Training {
-    /// Jobs that may wait.
-    pub max_queued: usize,
-}
-
-impl Default for Training {
-    fn default() -> Self {
-        Self { max_queued: 100 }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Storage {
     /// Empty is the first place that can be used: `adapterd` in the XDG state directory, in the account's, `/var/lib/adapterd`.
     pub data_dir: PathBuf,
@@ -369,6 +357,9 @@ impl Values {
             if let Err(why) = weights.parse::<Weighed>() {
                 say(key, why);
             }
+        }
+        for (key, why) in self.training.mistakes() {
+            say(key, why);
         }
         for why in Origins::parse(&self.server.cors_origins)
             .err()

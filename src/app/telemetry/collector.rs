@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use super::{Gauges, Metrics};
+use super::{Gauges, Metrics, process};
 use crate::api::{grpc, http};
+use crate::device::Turns;
 use crate::domain::JobStatus;
 use crate::model::Base;
 use crate::registry::Registry;
@@ -20,6 +21,7 @@ pub struct Collector {
     pub base: Arc<Base>,
     pub registry: Registry,
     pub scheduler: Scheduler,
+    pub turns: Turns,
     /// Adapters that one step can hold.
     pub max_adapters: usize,
     /// Read from the store now and then; a scrape must not wait for a database.
@@ -49,6 +51,7 @@ impl Collector {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone(),
+            shares: self.turns.shares(),
             load,
             resident,
         }
@@ -59,10 +62,11 @@ impl http::Telemetry for Collector {
     fn exposition(&self) -> String {
         self.metrics
             .forget_adapters(|name| name.parse().is_ok_and(|name| self.registry.knows(&name)));
-        self.metrics.render(&self.gauges()).unwrap_or_else(|error| {
+        let text = self.metrics.render(&self.gauges()).unwrap_or_else(|error| {
             tracing::error!(%error, "metrics cannot be rendered");
             String::new()
-        })
+        });
+        text + &process::exposition()
     }
 
     fn answered(&self, route: &'static str, code: u16, _took: Duration) {

@@ -1,5 +1,6 @@
 //! The Prometheus metrics, by the names users rely on.
 
+mod sharing;
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +13,9 @@ use prometheus::{
     Opts, TextEncoder,
 };
 
+use self::sharing::Sharing;
 use super::labels::Labels;
+use crate::device::Shares;
 use crate::domain::{EventData, JobEvent, JobStatus, Usage};
 use crate::registry;
 use crate::scheduler::{self, Load};
@@ -20,6 +23,7 @@ use crate::scheduler::{self, Load};
 /// What is read at the moment of a scrape rather than counted on the way.
 pub struct Gauges {
     pub load: Load,
+    pub shares: Shares,
     /// `(name, pinned, bytes)` of adapters in memory.
     pub resident: Vec<(String, bool, u64)>,
     pub max_adapters: usize,
@@ -52,6 +56,7 @@ pub struct Metrics {
     jobs: IntGaugeVec,
     memory: IntGaugeVec,
     train: Train,
+    sharing: Sharing,
 }
 
 struct Train {
@@ -202,6 +207,7 @@ impl Metrics {
                     &["job"],
                 )?,
             },
+            sharing: Sharing::register(&registry)?,
             registry,
         })
     }
@@ -266,6 +272,7 @@ impl Metrics {
     /// The text exposition, with `now`'s gauges.
     pub fn render(&self, now: &Gauges) -> prometheus::Result<String> {
         self.queue_depth.set(now.load.waiting as f64);
+        self.sharing.show(&now.shares);
         let kv = |state: &str, blocks: usize| {
             self.kv_blocks
                 .with_label_values(&[state])
@@ -384,6 +391,10 @@ impl scheduler::Observe for Metrics {
         self.step_seconds.observe(seconds);
         self.batch_rows.observe(rows as f64);
         self.batch_adapters.observe(adapters as f64);
+    }
+
+    fn sliced(&self, seconds: f64) {
+        self.sharing.sliced(seconds);
     }
 
     fn first_token(&self, seconds: f64) {

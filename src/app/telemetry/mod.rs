@@ -4,6 +4,7 @@ mod collector;
 mod labels;
 mod log;
 mod metrics;
+mod process;
 
 pub use collector::{Collector, follow_jobs};
 pub use log::start as start_log;

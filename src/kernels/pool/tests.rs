@@ -1,4 +1,5 @@
 use super::*;
+use crate::device::Coming;
 
 #[test]
 fn every_tile_runs_exactly_once() {
@@ -82,7 +83,7 @@ fn a_panic_in_a_tile_reaches_the_caller_and_the_pool_lives_on() {
 #[test]
 fn training_tiles_wait_for_serving_and_serving_tiles_do_not() {
     let turns = Turns::default();
-    let step = turns.serving();
+    let step = turns.serving(Coming::default());
     for_each(4, |_| {});
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -188,7 +188,8 @@ impl Matrix {
         let m = self.rows_in(dy, self.n)?;
         let (n, k) = (self.n, self.k);
         let mut dx = vec![0.0; m * k];
-        let step = ((UNPACKED / k.max(1)).max(1) * pool::threads()).min(n.max(1));
+        // By the weight's size alone: the blocks' sums are added in order, which must not change with the threads.
+        let step = (2 * (UNPACKED / k.max(1)).max(1)).min(n.max(1));
         let mut block = vec![0.0; step * k];
         for start in (0..n).step_by(step) {
             let rows = start..(start + step).min(n);

@@ -11,9 +11,9 @@ use super::activations::Rounded;
 use super::packed::LANES;
 use super::{Matrix, paired, vectorwise};
 
-/// Multiply-adds below which a product stays on one thread, and those of a training tile (under two milliseconds).
+/// Multiply-adds below which a product stays on one thread, and those of a training tile (under half a millisecond).
 const SERIAL: usize = 1 << 18;
-const TILE: usize = 1 << 26;
+const TILE: usize = 1 << 24;
 
 /// How many of `tiles` tiles of 16 weight rows make a piece, for `values` values in all rows of x.
 pub(super) fn tiles_at_once(tiles: usize, values: usize) -> usize {

@@ -3,12 +3,14 @@
 use std::time::Instant;
 
 use super::Engine;
+use crate::device::Coming;
 use crate::scheduler::answer::Answer;
 use crate::scheduler::engine::Shape;
 use crate::scheduler::forward::Forward;
 use crate::scheduler::pace::Crowd;
 use crate::scheduler::policy::{self, Key, Room};
 use crate::scheduler::request::Request;
+use crate::scheduler::step::Work;
 
 /// Tokens of prompts that a step may compute at least, whatever else it does.
 const MIN_CHUNK: usize = 8;
@@ -62,6 +64,19 @@ impl<F: Forward> Engine<F> {
             tokens,
             scored: self.shape.scored,
             free_blocks: self.pool.free(),
+        }
+    }
+
+    /// What training may have to wait for.
+    pub(super) fn coming(&self, work: &[Work], only_generates: bool) -> Coming {
+        let generates = |work: &Work| {
+            let answer = self.running_at(work.key).map(|at| &self.running[at]);
+            answer.is_some_and(|answer| !answer.opening(&self.requests[&answer.key.request]))
+        };
+        Coming {
+            generating: work.iter().any(generates),
+            opening: !only_generates,
+            crowded: !self.waiting.is_empty(),
         }
     }
 

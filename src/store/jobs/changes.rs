@@ -112,7 +112,13 @@ impl Jobs {
         self.update(update).await
     }
 
-    pub async fn succeed(&self, id: &JobId, generation: Generation, event: &NewEvent) -> Changed {
+    /// `published`: the generation, and the step it was made after. Of other steps nothing is kept from here on.
+    pub async fn succeed(
+        &self,
+        id: &JobId,
+        (generation, step): (Generation, u64),
+        event: &NewEvent,
+    ) -> Changed {
         let update = sqlx::query(
             "UPDATE jobs SET status = 'succeeded', finished_at = ?, estimated_finish = NULL, generation = ? \
              WHERE id = ? AND status = 'running'",
@@ -120,7 +126,16 @@ impl Jobs {
         .bind(now())
         .bind(generation.to_string())
         .bind(id.as_str());
-        self.change(update, id, event).await
+        let mut change = self.database.begin().await?;
+        if run(&mut *change, update).await? == 0 {
+            return Ok(None);
+        }
+        let delete = "DELETE FROM job_checkpoints WHERE job = ? AND step <> ?";
+        let delete = sqlx::query(delete).bind(id.as_str()).bind(step as i64);
+        run(&mut *change, delete).await?;
+        let stored = append(&mut change, id, std::slice::from_ref(event)).await?;
+        commit(change).await?;
+        Ok(Some(stored))
     }
 
     pub async fn fail(&self, id: &JobId, error: JobError<'_>, event: &NewEvent) -> Changed {

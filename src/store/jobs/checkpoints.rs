@@ -6,9 +6,18 @@ use sqlx::sqlite::SqliteRow;
 
 use super::events::append;
 use super::{Jobs, NewEvent, Page, one_more, unreadable};
-use crate::domain::{CheckpointView, JobEvent, JobId, Reason};
+use crate::domain::{AdapterName, CheckpointView, JobEvent, JobId, Reason};
 use crate::store::clock::now;
 use crate::store::database::{commit, run};
+
+/// A checkpoint of one of several jobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// No other checkpoint ever has it.
+    pub number: i64,
+    pub job: JobId,
+    pub step: u64,
+}
 
 impl Jobs {
     /// Records the checkpoint of `step`, with an event, and forgets those of steps that are not `kept`.
@@ -35,6 +44,31 @@ impl Jobs {
         let stored = append(&mut change, job, std::slice::from_ref(event)).await?;
         commit(change).await?;
         Ok(stored)
+    }
+
+    /// Checkpoints of jobs for `name` on a base, the newest job's first, and of each the newest first.
+    pub async fn checkpoints_for(
+        &self,
+        name: &AdapterName,
+        base_digest: &str,
+    ) -> Result<Vec<Kept>, Reason> {
+        let rows = sqlx::query(
+            "SELECT kept.number AS number, kept.job AS job, kept.step AS step FROM job_checkpoints kept \
+             JOIN jobs ON jobs.id = kept.job WHERE jobs.name = ? AND jobs.base_digest = ? \
+             ORDER BY jobs.number DESC, kept.step DESC",
+        )
+        .bind(name.as_str())
+        .bind(base_digest)
+        .fetch_all(self.database.pool())
+        .await?;
+        let kept = rows.iter().map(|row| {
+            Ok(Kept {
+                number: row.try_get("number")?,
+                job: JobId::from_text(row.try_get::<String, _>("job")?),
+                step: row.try_get::<i64, _>("step")? as u64,
+            })
+        });
+        kept.collect()
     }
 
     /// A job's checkpoints, newest first; `after` is the id of one of them.

@@ -78,6 +78,9 @@ impl Jobs {
         let forget = "UPDATE job_events SET step = NULL WHERE job = ? AND step > ?";
         let forget = sqlx::query(forget).bind(job.as_str()).bind(step as i64);
         run(&mut *change, forget).await?;
+        let gone = "DELETE FROM job_checkpoints WHERE job = ? AND step > ?";
+        let gone = sqlx::query(gone).bind(job.as_str()).bind(step as i64);
+        run(&mut *change, gone).await?;
         let back = "UPDATE jobs SET step = ?2 WHERE id = ?1 AND step > ?2";
         let back = sqlx::query(back).bind(job.as_str()).bind(step as i64);
         run(&mut *change, back).await?;

@@ -75,6 +75,7 @@ impl Run<'_, '_> {
         };
         match taken {
             Ok(()) => {
+                self.taken = Some(step);
                 self.progress.held_out = Some(score);
                 // These are of weights that are not kept.
                 self.progress.skipped_in_a_row = 0;

@@ -88,7 +88,8 @@ fn optimizer_settings(recipe: &Recipe) -> Settings {
 }
 
 /// How each parameter's moments are held, and how many values it has.
-fn shapes(recipe: &Recipe, trainable: &dyn Trainable) -> Vec<(Form, usize)> {
+/// Of what a job trains, as its checkpoints hold it.
+pub fn shapes(recipe: &Recipe, trainable: &dyn Trainable) -> Vec<(Form, usize)> {
     let parameters = trainable.parameters().into_iter();
     let shape = |(name, parameter): (String, &Parameter)| {
         let len = parameter.array().len();

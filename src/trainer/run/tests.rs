@@ -121,6 +121,7 @@ fn finished(ending: Result<Ending, Fault>) -> (Vec<Vec<u32>>, Progress) {
         Ok(Ending::Finished(Finished {
             trainable,
             progress,
+            ..
         })) => {
             let values = trainable.values();
             (

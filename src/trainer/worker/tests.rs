@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use super::*;
 use crate::adapter::Precision;
 use crate::device::Turns;
-use crate::domain::{AdapterChoice, EventData, FileId, JobView, Recipe};
+use crate::domain::{AdapterChoice, EventData, FileId, HeldOut, JobView, Recipe};
 use crate::kernels::quant::Format;
 use crate::model::{Base, KvKind, Origin, Quant};
 use crate::registry::{BaseIdentity, Registry};
@@ -231,6 +231,25 @@ async fn a_job_trains_scores_publishes_and_its_name_answers() {
             .is_some_and(|(trainable, all)| 0 < trainable && trainable < all)
     );
 
+    let events = shop.trainer.events(&queued.id, None, 1000).await.unwrap();
+    let summary = events.items.iter().find_map(|event| match &event.data {
+        EventData::Summary(summary) => Some(summary),
+        _ => None,
+    });
+    let summary = summary.expect("held-out rows are summed up");
+    assert_eq!((summary.held_out_rows, summary.examples.len()), (3, 3));
+    assert!(
+        summary
+            .best_step
+            .is_some_and(|step| step == 6 || step == 12)
+    );
+    let loss = |held: &Option<HeldOut>| held.unwrap().loss.unwrap();
+    assert!(loss(&summary.after) < loss(&summary.before));
+    for row in &summary.examples {
+        assert!(row.prompt.contains("in brackets") && row.expected.starts_with('['));
+        assert_ne!(row.before, row.after, "{row:?}");
+    }
+
     let losses = shop.losses(&queued.id).await;
     assert_eq!(
         losses.keys().copied().collect::<Vec<_>>(),
@@ -371,6 +390,7 @@ async fn a_cancelled_job_stays_cancelled_and_publishes_nothing() {
 }
 
 mod asking;
+mod checkpoints;
 mod formats;
 mod holding;
 mod publishing;

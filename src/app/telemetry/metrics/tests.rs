@@ -12,6 +12,7 @@ use crate::store::Database;
 fn idle() -> Gauges {
     Gauges {
         load: Load::default(),
+        shares: Shares::default(),
         resident: Vec::new(),
         max_adapters: 8,
         jobs: Vec::new(),
@@ -34,6 +35,7 @@ fn a_scrape_holds_what_gateways_read() {
     );
     metrics.reused(7, 4);
     metrics.speculated(6, 5);
+    metrics.sliced(0.002);
     let load = Load {
         waiting: 2,
         running: 1,
@@ -46,6 +48,11 @@ fn a_scrape_holds_what_gateways_read() {
     };
     let now = Gauges {
         load,
+        shares: Shares {
+            training: 0.25,
+            yields: 3,
+            longest_slice: std::time::Duration::from_millis(20),
+        },
         resident: vec![("finance".into(), true, 10)],
         max_adapters: 8,
         jobs: vec![(JobStatus::Queued, 1)],
@@ -67,6 +74,10 @@ fn a_scrape_holds_what_gateways_read() {
         "vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"10\"} 1",
         "adapterd_jobs{state=\"queued\"} 1",
         "adapterd_memory_bytes{part=\"weights\"} 3",
+        "adapterd_train_share 0.25",
+        "adapterd_train_yields_total 3",
+        "adapterd_train_slice_seconds_count 1",
+        "adapterd_train_longest_slice_seconds 0.02",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
     }

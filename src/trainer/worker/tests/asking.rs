@@ -1,6 +1,7 @@
 //! What may be asked of the trainer, and what it keeps of it.
 
 use super::*;
+use crate::adapter::peft;
 
 #[tokio::test]
 async fn what_cannot_be_trained_is_refused_before_anything_is_kept() {
