@@ -241,7 +241,7 @@ impl Pacing {
         if self.sharing.longest_gap.is_some() || !self.trainer.waits {
             // A target needs no quiet spells to know what is left, and without training every gap is one of serving's own.
             self.natural.add(natural);
-            if self.natural.since_cleared() % QUIET_GAPS == 0 {
+            if self.natural.since_cleared().is_multiple_of(QUIET_GAPS) {
                 self.take_reference();
             }
         }

@@ -107,10 +107,10 @@ impl Reader<'_> {
             value: &value,
             beside: at.beside,
         };
-        self.fate(row.fate, row.kind, &at, full)
+        self.fate(row.fate, &at, full)
     }
 
-    fn fate(&mut self, fate: Fate, kind: Kind, at: &At<'_>, full: &str) -> Result<(), Reason> {
+    fn fate(&mut self, fate: Fate, at: &At<'_>, full: &str) -> Result<(), Reason> {
         let refuse = |why: String| Err(Reason::field(full, why));
         let made = match fate {
             Fate::Setting(name) => Outcome::set(name, at.value.clone()),
@@ -136,7 +136,7 @@ impl Reader<'_> {
                 let is = |known: &&str| known.eq_ignore_ascii_case(&text);
                 let case = cases.iter().find(|(values, _)| values.iter().any(is));
                 return match case {
-                    Some((_, fate)) => self.fate(*fate, kind, at, full),
+                    Some((_, fate)) => self.fate(*fate, at, full),
                     None => refuse(format!("`{text}` is none of {}", taken(cases))),
                 };
             }

@@ -84,7 +84,6 @@ fn add(rows: &Rows, weight: &Paired, (m, n): (usize, usize), out: &mut [f32]) {
             super::amx::tiles(weight, some, rows, &output);
         }
     });
-    drop(output);
     // SAFETY: all tiles have been multiplied, and each writes its outputs of every row.
     unsafe { found.set_len(m * n) };
     pool::over_rows(out, 1, TASK, |range, out| {

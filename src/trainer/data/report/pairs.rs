@@ -147,8 +147,8 @@ impl Pairs {
             compared: self.near.len() - self.held,
             ..Duplicates::default()
         };
-        for row in self.held..copies.len() {
-            let Some(copy) = copies[row] else { continue };
+        for (row, copy) in copies.iter().enumerate().skip(self.held) {
+            let Some(copy) = copy else { continue };
             let row = row as u32;
             let original = match (copy.of as usize) < self.held {
                 true => *first.entry(copy.of).or_insert(row),

@@ -116,9 +116,9 @@ pub fn report(fold: Fold<'_>) -> Report {
             share: share(count, languages),
         })
         .collect();
-    named.sort_by(|a, b| b.rows.cmp(&a.rows));
+    named.sort_by_key(|one| std::cmp::Reverse(one.rows));
     let mut kinds: Vec<(&str, usize)> = fold.kinds.into_iter().collect();
-    kinds.sort_by(|a, b| b.1.cmp(&a.1));
+    kinds.sort_by_key(|one| std::cmp::Reverse(one.1));
     Report {
         version: VERSION,
         usable: fold.bad.total == 0 && all > 0 && whole_file,
@@ -223,7 +223,7 @@ fn odd(
     }
     let mut findings = Vec::new();
     for (kind, mut parts) in found {
-        parts.sort_by(|a, b| b.1.count.cmp(&a.1.count));
+        parts.sort_by_key(|one| std::cmp::Reverse(one.1.count));
         let others: usize = parts.iter().skip(1).map(|(_, lines)| lines.count).sum();
         let more = match parts.len() {
             1 => String::new(),
