@@ -38,4 +38,4 @@ pub use points::{
 pub use route::{Routed, Uniform};
 pub use scales::Scales;
 pub use site::{Module, Outer, Site, SiteMap, SiteShape};
-pub use weights::{BaseShape, BaseTensor, BaseWeights, NoWeights};
+pub use weights::{BaseShape, BaseTensor, BaseWeights, NoWeights, TensorSize};

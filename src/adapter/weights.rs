@@ -17,6 +17,22 @@ pub trait BaseWeights: fmt::Debug + Send + Sync {
     /// its own.
     fn tensors(&self) -> Vec<(String, BaseTensor)>;
 
+    /// The sizes of every weight, in the same order: known also where the weights are not at hand.
+    fn sizes(&self) -> Vec<(String, TensorSize)> {
+        let tensors = self.tensors().into_iter();
+        let sizes = tensors.map(|(path, tensor)| {
+            let size = TensorSize {
+                dims: tensor.dims(),
+                bytes: match &tensor {
+                    BaseTensor::Matrix(matrix) => matrix.bytes(),
+                    BaseTensor::Vector(array) => array.bytes(),
+                },
+            };
+            (path, size)
+        });
+        sizes.collect()
+    }
+
     /// The embedding or the head, which may be the same, [vocabulary, hidden]; `None` where they are not at hand.
     fn outer(&self, outer: Outer) -> Option<Arc<Matrix>> {
         let place = match outer {
@@ -58,6 +74,15 @@ pub enum BaseTensor {
     Matrix(Arc<Matrix>),
     /// [1, n]
     Vector(Array),
+}
+
+/// How large one weight is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TensorSize {
+    /// (outputs, inputs); a vector has one row.
+    pub dims: (usize, usize),
+    /// As the base holds it.
+    pub bytes: u64,
 }
 
 impl BaseTensor {

@@ -134,6 +134,9 @@ impl Row {
             }
             Reason::Draining => row(503, SERVER, "draining", Code::Unavailable).retry_after(5),
             Reason::EngineDown(_) => row(503, SERVER, "engine_down", Code::Unavailable),
+            Reason::NotEnoughMemory(_) => {
+                row(400, INVALID, "insufficient_memory", Code::ResourceExhausted)
+            }
             Reason::StorageFull(_) => {
                 row(507, SERVER, "storage_full", Code::ResourceExhausted).final_()
             }
@@ -198,6 +201,7 @@ impl From<Reason> for Fault {
             Reason::MediaType(_) => Some("content-type"),
             Reason::ContentEncoding(_) => Some("content-encoding"),
             Reason::ForeignOrigin(_) => Some("origin"),
+            Reason::NotEnoughMemory(_) => Some("memory_limit"),
             Reason::BadBody(_)
             | Reason::BodyTimeout { .. }
             | Reason::NoSuchJob(_)

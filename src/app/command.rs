@@ -13,6 +13,7 @@ use super::doctor::{self, DoctorArgs};
 use super::local::Local;
 use super::merge;
 use super::offline::{self, ConfigCommand};
+use super::plan::{self, PlanArgs};
 use super::pretrain::{self, PretrainCommand};
 use super::serve::{self, ServeArgs};
 use crate::cli::{self, AdapterCommand, Connection, Failure};
@@ -42,6 +43,8 @@ enum Command {
     Bench(BenchCommand),
     #[command(flatten)]
     Client(cli::Command),
+    /// Say what a training job would take before there is one: parameters, memory by part, time; exit 1 if it does not fit
+    Plan(Box<PlanArgs>),
     /// Make the demonstration base from nothing: corpus, tokenizer, training, export
     #[command(subcommand)]
     Pretrain(PretrainCommand),
@@ -114,6 +117,7 @@ async fn run(
             merge::run(&args, &connection).await
         }
         Command::Client(command) => cli::run(command, &connection).await,
+        Command::Plan(args) => plan::run(&args, connection.json),
         Command::Pretrain(command) => pretrain::run(&command),
         Command::Data(command) => data::data(&command, connection.json),
         Command::Config(command) => offline::config(&command, connection.json),

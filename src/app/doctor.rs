@@ -6,9 +6,11 @@ use std::path::Path;
 use serde_json::json;
 
 use super::command::SettingFlags;
-use super::settings::Settings;
+use super::settings::{Settings, Values};
 use crate::cli::{Failure, Output, Table};
+use crate::device::machine;
 use crate::model::Base;
+use crate::trainer::account::process_bytes;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct DoctorArgs {
@@ -54,6 +56,7 @@ pub async fn run(args: &DoctorArgs, json: bool) -> Result<(), Failure> {
             let groups = base.model.weight_groups();
             let groups = groups.iter().map(|group| Ok(group.to_string()));
             findings.extend(groups.map(|said| Finding::of("weights", said)));
+            findings.push(Finding::of("memory by part", reserved(&base, values)));
         }
         Err(why) => findings.push(Finding::of("base model", Err(why))),
     }
@@ -137,6 +140,39 @@ fn memory() -> Result<String, String> {
             total / 1024
         )),
         _ => Ok("unknown on this system".into()),
+    }
+}
+
+/// What serving may hold by part, and what that leaves for training.
+fn reserved(base: &Base, values: &Values) -> Result<String, String> {
+    use crate::cli::size;
+    let model = &base.model;
+    let block = model.block_bytes(values.engine.block_size).max(1);
+    let weights = model.weight_bytes();
+    let cache = values.engine.kv_bytes / block * block;
+    let process = process_bytes(model.vocab());
+    let said = format!(
+        "base {}, kv up to {}, adapters up to {}, process about {}",
+        size(weights),
+        size(cache),
+        size(values.adapters.resident_bytes),
+        size(process),
+    );
+    // The base is in memory by now.
+    let Some(left) = machine::available().map(|left| left + weights) else {
+        return Ok(said);
+    };
+    let needed = weights + cache + process;
+    match left.checked_sub(needed) {
+        Some(rest) => Ok(format!(
+            "{said}; of {} that leaves {} for adapters and training (`adapterd plan` says what a job takes)",
+            size(left),
+            size(rest)
+        )),
+        None => Err(format!(
+            "{said}; {} are available: lower engine.kv_bytes, or --quant",
+            size(left)
+        )),
     }
 }
 

@@ -11,9 +11,11 @@ mod doctor;
 mod local;
 mod merge;
 mod offline;
+mod plan;
 mod pretrain;
 mod serve;
 mod settings;
+mod shapes;
 mod telemetry;
 
 pub use command::main;

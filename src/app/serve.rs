@@ -158,6 +158,7 @@ fn serve(
         registry: registry.clone(),
         scheduler: parts.scheduler.clone(),
         turns: parts.turns.clone(),
+        trainer: trainer.clone(),
         max_adapters: values.engine.rows,
         jobs: Mutex::default(),
     });

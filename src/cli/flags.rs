@@ -87,6 +87,7 @@ fn flag(setting: &'static Setting, default: &str) -> Arg {
         Kind::Stages => arg.value_name("JSON|FILE"),
         Kind::LossScale => arg.value_name("dynamic|N"),
         Kind::Ranks | Kind::Alphas => arg.value_name("JSON"),
+        Kind::Bytes => arg.value_name("BYTES"),
         Kind::Modules => arg.value_name("LIST|REGEX|all-linear"),
     }
 }

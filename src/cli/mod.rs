@@ -5,6 +5,7 @@ mod adapter;
 mod chat;
 mod client;
 mod curve;
+mod dry_run;
 mod failure;
 mod flags;
 mod follow;
@@ -24,11 +25,12 @@ pub use adapter::{AdapterCommand, register};
 pub use chat::{ChatArgs, GenerateArgs};
 pub use client::{Client, Content, Upload};
 pub use failure::Failure;
+pub use flags::{Flags, Rows};
 pub use job::JobCommand;
 pub use merge::MergeArgs;
 pub use output::{Output, Table, size};
 pub use sse::chunks;
-pub use train::{TrainArgs, create_job};
+pub use train::{TrainArgs, TrainFlags, create_job, plan_job};
 
 /// Where the daemon is and how to print; the same on every client command.
 #[derive(Debug, Clone, clap::Args)]

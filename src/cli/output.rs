@@ -5,6 +5,7 @@ use std::io::{IsTerminal, Write};
 use serde_json::Value;
 
 use super::Failure;
+use crate::domain::shown_bytes;
 
 /// How a command prints.
 #[derive(Debug, Clone, Copy)]
@@ -104,17 +105,7 @@ pub fn short(generation: &Value) -> String {
 
 /// Bytes with a binary unit.
 pub fn size(bytes: u64) -> String {
-    let units = ["B", "KiB", "MiB", "GiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit + 1 < units.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    match unit {
-        0 => format!("{bytes} B"),
-        _ => format!("{value:.1} {}", units[unit]),
-    }
+    shown_bytes(bytes)
 }
 
 /// Unix seconds as a local date and time.

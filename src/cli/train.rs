@@ -9,7 +9,7 @@ use super::flags::{Flags, Rows};
 use super::follow::follow;
 use super::output::{cell, line};
 use super::recipes::Brought;
-use super::{Client, Content, Failure, Output, Upload, job};
+use super::{Client, Content, Failure, Output, Upload, dry_run, job};
 use crate::domain::recipes;
 use crate::domain::settings::{self, Setting, TABLE};
 
@@ -28,15 +28,21 @@ pub struct TrainArgs {
     /// Wait for the end; exit 0 only on success (without it, only a terminal follows the job)
     #[arg(long)]
     wait: bool,
+    /// Only say what the job would learn from, take and change; nothing is created, and exit 1 says that it does not fit
+    #[arg(long, conflicts_with = "wait")]
+    dry_run: bool,
     #[command(flatten)]
-    recipe: Flags<Training>,
+    recipe: TrainFlags,
     #[command(flatten)]
     brought: Brought,
 }
 
+/// The settings of a job as flags.
+pub type TrainFlags = Flags<Training>;
+
 /// What is left out gets the daemon's default.
 #[derive(Debug, Clone)]
-enum Training {}
+pub enum Training {}
 
 impl Rows for Training {
     const ROWS: &'static [Setting] = TABLE;
@@ -70,6 +76,30 @@ pub async fn create_job(
     validation_file: Option<&Value>,
     fields: Map<String, Value>,
 ) -> Result<Value, Failure> {
+    let body = ask(client, name, training_file, validation_file, fields).await?;
+    client.post(&["v1", "fine_tuning", "jobs"], &body).await
+}
+
+const PLAN: [&str; 3] = ["v1", "fine_tuning", "plan"];
+
+/// What such a job would be.
+pub async fn plan_job(
+    client: &Client,
+    name: &str,
+    training_file: &Value,
+    fields: Map<String, Value>,
+) -> Result<Value, Failure> {
+    let body = ask(client, name, training_file, None, fields).await?;
+    client.post(&PLAN, &body).await
+}
+
+async fn ask(
+    client: &Client,
+    name: &str,
+    training_file: &Value,
+    validation_file: Option<&Value>,
+    fields: Map<String, Value>,
+) -> Result<Value, Failure> {
     let mut body = json!({
         "model": client.base_name().await?,
         "training_file": training_file,
@@ -79,7 +109,28 @@ pub async fn create_job(
     if let Some(file) = validation_file {
         body["validation_file"] = file.clone();
     }
-    client.post(&["v1", "fine_tuning", "jobs"], &body).await
+    Ok(body)
+}
+
+/// What the job would be. The files it needs are there only for as long as that takes.
+async fn plan(
+    client: &Client,
+    args: &TrainArgs,
+    fields: Map<String, Value>,
+) -> Result<Value, Failure> {
+    let mut files = Vec::new();
+    let planned = async {
+        for path in std::iter::once(&args.data).chain(&args.validation) {
+            files.push(upload(client, path).await?);
+        }
+        let body = ask(client, &args.name, &files[0], files.get(1), fields).await?;
+        client.post(&PLAN, &body).await
+    };
+    let planned = planned.await;
+    for file in files.iter().filter_map(Value::as_str) {
+        client.delete(&["v1", "files", file], &[]).await?;
+    }
+    planned
 }
 
 /// The job's fields. What recipes say is judged here too, so that a mistake in one is told before the data is sent, and
@@ -100,6 +151,9 @@ fn fields(args: &TrainArgs, output: Output) -> Result<Map<String, Value>, Failur
 
 pub async fn train(client: &Client, args: &TrainArgs, output: Output) -> Result<(), Failure> {
     let fields = fields(args, output)?;
+    if args.dry_run {
+        return dry_run::show(&plan(client, args, fields).await?, output);
+    }
     let training_file = upload(client, &args.data).await?;
     let validation_file = match &args.validation {
         Some(path) => Some(upload(client, path).await?),

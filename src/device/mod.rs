@@ -7,6 +7,7 @@ mod array;
 mod budget;
 mod buffer;
 mod error;
+pub mod machine;
 mod turns;
 
 use std::sync::Arc;

@@ -3,11 +3,13 @@
 
 mod adapter;
 mod blend;
+mod bytes;
 mod chat;
 mod event;
 mod ids;
 mod job;
 mod job_event;
+mod job_plan;
 mod pointer;
 mod range;
 mod reason;
@@ -19,6 +21,7 @@ mod strict;
 
 pub use adapter::{AdapterView, Tier};
 pub use blend::{Blend, BlendAsk, BlendMethod, MOST_MEMBERS, MOST_WEIGHT, Member, Weight};
+pub use bytes::{Bytes, shown_bytes};
 pub use chat::{Message, Role, join_parts};
 pub use event::{Event, FinishReason, TokenInfo, TopToken, Usage};
 pub use ids::{AdapterName, FileId, Generation, JobId, NameError, Pin};
@@ -27,6 +30,7 @@ pub use job_event::{
     AnsweredRow, CheckpointWritten, Evaluation, EventData, HeldOut, JobEvent, Level, NoData,
     Rewards, StepMetrics, Summary,
 };
+pub use job_plan::{JobPlan, MemoryPlan, PlannedChange};
 pub use pointer::lfs_pointer;
 pub use range::Range;
 pub use reason::{BadRow, Reason};

@@ -127,6 +127,9 @@ pub enum Reason {
     /// The engine answers nothing any more; holds why.
     #[error("{0}")]
     EngineDown(&'static str),
+    /// A job would take more memory than it may; holds what it takes, what there is, and what would fit.
+    #[error("{0}")]
+    NotEnoughMemory(String),
     #[error("no space is left: {0}")]
     StorageFull(String),
     #[error("storage failed: {0}")]

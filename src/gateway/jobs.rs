@@ -3,9 +3,9 @@
 use uuid::Uuid;
 
 use super::{Claims, Gateway, Page, Wishes, listed};
-use crate::domain::recipes::Recipes;
+use crate::domain::recipes::{Joined, Recipes};
 use crate::domain::{
-    AdapterChoice, CheckpointView, FileId, JobEvent, JobId, JobView, Reason, Recipe,
+    AdapterChoice, CheckpointView, FileId, JobEvent, JobId, JobPlan, JobView, Reason, Recipe,
 };
 use crate::trainer::NewJob;
 
@@ -55,6 +55,20 @@ fn check_metadata(entries: &serde_json::Map<String, serde_json::Value>) -> Resul
 
 impl Gateway {
     pub async fn create_job(&self, ask: JobAsk) -> Result<JobView, Reason> {
+        let (job, joined) = self.new_job(ask).await?;
+        let created = self.parts().trainer.create(job).await;
+        created.map_err(|reason| joined.explain(reason))
+    }
+
+    /// What such a job would be; none is created.
+    pub async fn plan_job(&self, ask: JobAsk) -> Result<JobPlan, Reason> {
+        let (job, joined) = self.new_job(ask).await?;
+        let planned = self.parts().trainer.plan(job).await;
+        planned.map_err(|reason| joined.explain(reason))
+    }
+
+    /// The job that is asked for, and what recipes say of it.
+    async fn new_job(&self, ask: JobAsk) -> Result<(NewJob, Joined), Reason> {
         check_metadata(&ask.metadata)?;
         let mut wishes = ask.wishes;
         if let Some(parent) = self.parent(ask.model).await? {
@@ -92,8 +106,7 @@ impl Gateway {
             metadata: ask.metadata,
             notes: ask.notes,
         };
-        let created = self.parts().trainer.create(job).await;
-        created.map_err(|reason| joined.explain(reason))
+        Ok((job, joined))
     }
 
     /// The adapter `model` names, as `from` takes it; `None` for the base.

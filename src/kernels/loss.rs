@@ -68,6 +68,11 @@ fn rows_of_a_chunk(vocabulary: usize) -> usize {
     pool::rows_of(CHUNK, vocabulary).max(ROWS)
 }
 
+/// Logits that exist at a time for so many rows.
+pub fn logits_at_once(rows: usize, vocabulary: usize) -> usize {
+    rows_of_a_chunk(vocabulary).min(rows) * vocabulary
+}
+
 /// Writes the losses of rows of logits; with `slopes`, turns the logits into the losses' gradients by them, each row
 /// times its factor.
 fn cross_entropy(

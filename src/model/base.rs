@@ -50,6 +50,27 @@ impl Origin {
     }
 }
 
+/// What turns texts into tokens and back, of a base whose weights nobody needs.
+pub fn voice(origin: &Origin) -> Result<(Tokenizer, ChatTemplate), OpenError> {
+    let of_gguf = |file: Gguf| {
+        let tokenizer = file.tokenizer()?.within(file.spec().vocab);
+        Ok((tokenizer, file.template()?))
+    };
+    let of_folder = |dir: &Path| {
+        let tokenizer = Tokenizer::from_folder(dir)?;
+        Ok((tokenizer, ChatTemplate::from_folder(dir)?))
+    };
+    match origin {
+        Origin::Embedded => of_gguf(Gguf::from_static(EMBEDDED, Quant::AsStored)?),
+        Origin::Gguf(path) => of_gguf(Gguf::open(path, Quant::AsStored)?),
+        Origin::Folder(dir) => of_folder(dir),
+        Origin::Hub(id) => of_folder(&hub::folder(id).map_err(|why| OpenError::Hub {
+            id: id.clone(),
+            why,
+        })?),
+    }
+}
+
 /// How keys and values are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KvKind {
@@ -109,7 +130,7 @@ pub enum OpenError {
 }
 
 /// Empty in a tree whose base has not been made yet.
-static EMBEDDED: &[u8] = include_bytes!("../../adapters/base/model.gguf");
+pub(super) static EMBEDDED: &[u8] = include_bytes!("../../adapters/base/model.gguf");
 
 impl Base {
     /// `quant`: `None` is Q8_0 for folders and the own types of a GGUF file.

@@ -270,16 +270,7 @@ impl fmt::Debug for Model {
 
 impl BaseWeights for Model {
     fn shape(&self) -> BaseShape {
-        BaseShape {
-            layers: self.spec.layers,
-            hidden: self.spec.hidden,
-            heads: self.spec.heads,
-            key_heads: self.spec.kv_heads,
-            key_width: self.spec.kv_heads * self.spec.head_dim,
-            vocab: self.spec.vocab,
-            tied: self.spec.tied,
-            context: self.spec.context,
-        }
+        self.spec.shape()
     }
 
     fn matrix(&self, site: Site) -> Option<Arc<Matrix>> {

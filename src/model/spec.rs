@@ -4,6 +4,7 @@
 use std::f64::consts::PI;
 
 use super::arch::Family;
+use crate::adapter::BaseShape;
 
 /// A decoder-only transformer with pre-norm, rotary positions, grouped-query attention and a gated SiLU feed-forward.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +32,22 @@ pub struct Spec {
     pub tied: bool,
     /// Positions the model was made for, by its scaling beyond those it was first trained on.
     pub context: usize,
+}
+
+impl Spec {
+    /// What adapters must fit.
+    pub fn shape(&self) -> BaseShape {
+        BaseShape {
+            layers: self.layers,
+            hidden: self.hidden,
+            heads: self.heads,
+            key_heads: self.kv_heads,
+            key_width: self.kv_heads * self.head_dim,
+            vocab: self.vocab,
+            tied: self.tied,
+            context: self.context,
+        }
+    }
 }
 
 /// Which linear layers add a bias.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evaluate::Score;
 use super::fault::Fault;
+use super::run::Form;
 use super::scaling::Scale;
 use super::step::Stepped;
 use super::verdict;
@@ -83,6 +84,9 @@ pub struct Progress {
     /// Losses of the newest steps, oldest first.
     #[serde(default)]
     pub recent: Vec<f64>,
+    /// How steps are cut into forwards, where memory did not do for what the recipe says.
+    #[serde(default)]
+    pub form: Option<Form>,
 }
 
 impl Progress {

@@ -12,11 +12,12 @@ use super::data::report::at_a_glance;
 use super::data::{Examples, RowReader};
 use super::plan::{Data, Parent, Plan, digest, settle};
 use super::recipe::Wishes;
+use super::room::Room;
 use super::service::Trainer;
 use super::shared::Shared;
 use crate::domain::recipes::{Effect, Mapping};
 use crate::domain::{
-    AdapterChoice, AdapterName, FileId, JobId, JobStatus, JobView, Level, Reason, Recipe,
+    AdapterChoice, AdapterName, FileId, JobId, JobPlan, JobStatus, JobView, Level, Reason, Recipe,
     parameters_report,
 };
 use crate::kernels::pool::{self, Class};
@@ -29,6 +30,19 @@ const CHECK_WAIT: Duration = Duration::from_secs(10);
 
 /// The adapter that a job continues from, in the job's folder.
 pub const PARENT: &str = "parent";
+
+/// A job that nothing is wrong with.
+struct Checked {
+    id: JobId,
+    /// Where its rows were written down.
+    folder: Unrecorded,
+    plan: Plan,
+    /// What it may take.
+    room: Option<Room>,
+    /// What to tell where it may take less than it asks for, or why it cannot run.
+    fits: Result<Option<String>, Reason>,
+    created_at: i64,
+}
 
 /// A job as asked for.
 #[derive(Debug, Clone)]
@@ -48,16 +62,55 @@ impl Trainer {
     /// Checks every setting and every row, then records the job; it is queued when this returns.
     ///
     /// # Errors
-    /// `BadField` naming the setting, `BadRows` with the lines at fault, `Overloaded` when too many jobs wait.
-    pub async fn create(&self, job: NewJob) -> Result<JobView, Reason> {
+    /// `BadField` naming the setting, `BadRows` with the lines at fault, `NotEnoughMemory` where no form of it fits,
+    /// `Overloaded` when too many jobs wait.
+    pub async fn create(&self, mut job: NewJob) -> Result<JobView, Reason> {
         let shared = &self.shared;
-        if job.name.as_str() == shared.base.name {
-            return Err(Reason::field("suffix", "is the name of the base model"));
-        }
         if shared.store.queued(&shared.base_digest()).await? >= self.max_queued {
             return Err(Reason::Overloaded {
                 retry_after: COME_BACK,
             });
+        }
+        let Checked {
+            id,
+            folder,
+            plan,
+            fits,
+            created_at,
+            ..
+        } = self.check(&job).await?;
+        job.notes.extend(fits?);
+        if plan.parent.is_some() {
+            self.keep_parent(&id, &plan).await?;
+        }
+        let view = self.record(id, job, &plan, created_at).await?;
+        folder.keep();
+        Ok(view)
+    }
+
+    /// What such a job would be and take. Keeps nothing.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), but that it may take more memory than there is.
+    pub async fn plan(&self, job: NewJob) -> Result<JobPlan, Reason> {
+        let Checked {
+            folder, plan, room, ..
+        } = self.check(&job).await?;
+        let base = self.shared.base.clone();
+        let name = job.name.to_string();
+        blocking(move || {
+            let shown = plan.shown(&base, name, room, job.notes);
+            drop(folder);
+            shown
+        })
+        .await
+    }
+
+    /// Everything about a job that can be wrong, but its memory.
+    async fn check(&self, job: &NewJob) -> Result<Checked, Reason> {
+        let shared = &self.shared;
+        if job.name.as_str() == shared.base.name {
+            return Err(Reason::field("suffix", "is the name of the base model"));
         }
         let turn = turn(&shared.checks, CHECK_WAIT).await?;
         let created_at = now();
@@ -73,16 +126,18 @@ impl Trainer {
             &shared.base,
         )?;
         let id = JobId::new(&Uuid::new_v4().simple().to_string());
-        let from = parent.clone();
+        let room = Room::of(&recipe);
         let (of, folder) = (shared.clone(), Unrecorded(Some(shared.job_folder(&id))));
-        let (plan, folder) = blocking(move || {
+        let (plan, fits, folder) = blocking(move || {
             // A caller that goes away does not end this: the turn is given back when the work is done.
             let _turn = turn;
             let files = (&training, validation.as_ref());
-            let mut plan = of.plan(&folder.data(), recipe, from, files, created_at)?;
+            let mut plan = of.plan(&folder.data(), recipe, parent, files, created_at)?;
             let glance = of.glance(files, &plan.recipe)?;
             plan.warnings.extend(glance);
-            Ok((plan, folder))
+            plan.decide(&of.base, room)?;
+            let fits = plan.check_room(&of.base, room);
+            Ok((plan, fits, folder))
         })
         .await?;
         let rank = plan.method.rank();
@@ -94,12 +149,14 @@ impl Trainer {
         if let Err(why) = shared.registry.check_room(file, memory) {
             return Err(Reason::field("method", why));
         }
-        if parent.is_some() {
-            self.keep_parent(&id, &plan).await?;
-        }
-        let view = self.record(id, job, &plan, created_at).await?;
-        folder.keep();
-        Ok(view)
+        Ok(Checked {
+            id,
+            folder,
+            plan,
+            room,
+            fits,
+            created_at,
+        })
     }
 
     async fn stored(&self, id: &FileId, field: &str) -> Result<Stored, Reason> {

@@ -50,6 +50,7 @@ impl Fault {
             Self::Refused(Reason::Storage(_)) => "storage_failed",
             Self::Refused(Reason::BadRows { .. }) => "invalid_training_file",
             Self::Refused(Reason::AdapterInvalid { .. }) => "invalid_adapter",
+            Self::Refused(Reason::NotEnoughMemory(_)) => "insufficient_memory",
             Self::Refused(_) => "job_failed",
         }
     }
@@ -77,6 +78,7 @@ impl Fault {
                 Reason::BadField { field, .. } | Reason::AdapterInvalid { field, .. },
             ) => Some(field.clone()),
             Self::Refused(Reason::BadRows { file, .. }) => Some((*file).into()),
+            Self::Refused(Reason::NotEnoughMemory(_)) => Some("memory_limit".into()),
             _ => None,
         }
     }

@@ -217,6 +217,7 @@ fn train_on(
             None => &Unadapted,
         },
         fit: fit(base),
+        memory: None,
     };
     let mut steps = Steps::default();
     match train(&spec, plan.method.start(&base.model).unwrap(), &mut steps).unwrap() {

@@ -4,6 +4,7 @@
 //! (rows, layers, parent) → `run` (steps, checkpoints, scores) → `publish` (files) → the registry. `worker` is a thin
 //! thread around it, `service` the handle that others hold, `shared` what the two have in common.
 
+pub mod account;
 mod answers;
 mod checkpoint;
 mod clip;
@@ -25,6 +26,7 @@ mod plan;
 mod publish;
 mod recipe;
 mod rng;
+mod room;
 mod run;
 mod scaling;
 mod schedule;

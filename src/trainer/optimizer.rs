@@ -11,6 +11,7 @@ use std::path::Path;
 use crate::device::Array;
 use crate::kernels::tape::Parameter;
 
+pub use blockwise::BLOCK;
 use file::MomentFile;
 pub use moments::{Form, Moments, Which, read_numbers, write_numbers};
 

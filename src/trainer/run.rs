@@ -3,6 +3,7 @@
 
 mod best;
 mod recover;
+mod room;
 mod start;
 mod watch;
 
@@ -17,7 +18,7 @@ use super::fault::{Fault, retry};
 use super::learner::Learner;
 use super::methods::Trainable;
 use super::objective::refer;
-use super::optimizer::Form;
+use super::optimizer;
 use super::scaling;
 use super::step::{self, StepAt, TrainState};
 use super::verdict::{self, Losses};
@@ -25,8 +26,9 @@ use crate::adapter::{Adapt, Fit, Unadapted};
 use crate::device::Array;
 use crate::domain::Recipe;
 
+pub use room::{Form, Memory};
 pub use start::shapes;
-use start::start;
+use start::{moments, start};
 pub use watch::{StepReport, Watch};
 
 /// Training rows whose loss is taken before the first step and after the last, to see whether training helped.
@@ -49,6 +51,8 @@ pub struct RunSpec<'a> {
     pub reference: &'a dyn Adapt,
     /// What adapters are rounded to when they are served, and so when they are scored.
     pub fit: Fit<'a>,
+    /// `None`: nobody counts.
+    pub memory: Option<&'a Memory<'a>>,
 }
 
 /// How a run ended.
@@ -75,7 +79,15 @@ pub fn run(
         .into_iter()
         .map(|(name, _)| name)
         .collect();
+    let moments = moments(spec.recipe, &*trainable);
+    let _held = { spec.memory }
+        .map(|memory| memory.hold(moments))
+        .transpose()?;
     let (state, progress) = start(spec, trainable, &names, watch)?;
+    let form = match progress.form {
+        Some(form) => form.applied(spec.recipe),
+        None => spec.recipe.clone(),
+    };
     let mut order = Order::new(spec.recipe, spec.train.len());
     let course = Course::of(spec.recipe, &order);
     let total = course.total_steps();
@@ -91,6 +103,7 @@ pub fn run(
         saved_step,
         best: None,
         taken: None,
+        form,
     };
     if !run.score_before()? {
         return run.interrupted();
@@ -141,10 +154,12 @@ struct Run<'c, 'w> {
     best: Option<Vec<Vec<f32>>>,
     /// The step whose values were gone back to at the end.
     taken: Option<u64>,
+    /// The job's recipe with forwards as large as fit.
+    form: Recipe,
 }
 
 impl<'c> Run<'c, '_> {
-    fn shapes(&self) -> Vec<(Form, usize)> {
+    fn shapes(&self) -> Vec<(optimizer::Form, usize)> {
         self.state.optimizer.shapes()
     }
 
@@ -189,7 +204,6 @@ impl<'c> Run<'c, '_> {
     fn score(&mut self, of: Of, examples: Sample<'_>) -> Result<Option<Score>, Fault> {
         let RunSpec {
             learner,
-            recipe,
             fit,
             reference,
             ..
@@ -205,7 +219,7 @@ impl<'c> Run<'c, '_> {
         };
         evaluate(
             *learner,
-            recipe,
+            &self.form,
             (adapters, *reference),
             examples,
             &mut || self.watch.go_on(),
@@ -242,11 +256,10 @@ impl<'c> Run<'c, '_> {
     /// One step; `false`: interrupted before it was whole.
     fn step(&mut self, batch: &[&Example], course: &Course) -> Result<bool, Fault> {
         let RunSpec {
-            learner,
-            recipe,
-            reference,
-            ..
+            learner, reference, ..
         } = self.spec;
+        let _taken = self.take_room(batch)?;
+        let recipe = &self.form;
         let done = self.progress.step;
         let (stage, leg) = course.at(done);
         self.state.enter(stage, done == leg.first)?;

@@ -1,7 +1,7 @@
 //! The trainer's handle: files and jobs as callers see them.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::served::Served;
 use super::shared::{Control, Shared};
 use super::worker;
-use crate::device::Turns;
+use crate::device::{Part, Turns};
 use crate::domain::{
     CheckpointView, FileId, FileView, JobEvent, JobId, JobStatus, JobView, Level, Reason,
 };
@@ -81,6 +81,7 @@ impl Trainer {
             control: Control::default(),
             served: Served::default(),
             settled: watch::channel(()).0,
+            memory: Mutex::default(),
             ended: watch::channel(false).0,
         });
         let trainer = Self {
@@ -280,6 +281,11 @@ impl Trainer {
     /// Live events of all jobs; a follower that falls behind loses the oldest and reads them from the store.
     pub fn watch(&self) -> broadcast::Receiver<JobEvent> {
         self.shared.live.subscribe()
+    }
+
+    /// Bytes that the running job holds, by part.
+    pub fn memory(&self) -> Vec<(Part, u64)> {
+        self.shared.held()
     }
 
     pub async fn counts(&self) -> Vec<(JobStatus, u64)> {

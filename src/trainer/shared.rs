@@ -15,7 +15,7 @@ use super::plan::Parent;
 use super::served::Served;
 use crate::adapter::peft;
 use crate::adapter::{Fit, Precision};
-use crate::device::Turns;
+use crate::device::{Budget, Part, Turns};
 use crate::domain::{JobEvent, JobId, Reason};
 use crate::model::Base;
 use crate::registry::Registry;
@@ -36,6 +36,8 @@ pub struct Shared {
     pub served: Served,
     /// Changes with every job that the worker has put away.
     pub settled: watch::Sender<()>,
+    /// What the job that runs holds, by part.
+    pub memory: Mutex<Option<Budget>>,
     /// `true` once the worker has ended.
     pub ended: watch::Sender<bool>,
 }
@@ -90,6 +92,23 @@ impl Shared {
             adapter: Arc::new(adapter),
             generation: job.parent,
         }))
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Option<Budget>> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From here on a job holds this, or none.
+    pub fn holds(&self, budget: Option<Budget>) {
+        *self.memory() = budget;
+    }
+
+    /// Bytes that training holds, by part.
+    pub fn held(&self) -> Vec<(Part, u64)> {
+        let budget = self.memory();
+        budget
+            .as_ref()
+            .map_or_else(Vec::new, |budget| budget.totals().to_vec())
     }
 
     pub fn broadcast(&self, events: Vec<JobEvent>) {

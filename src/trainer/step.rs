@@ -103,7 +103,7 @@ impl TrainState {
             });
             let tape = match recipe.recompute {
                 Checkpointing::Off => Tape::new(&Device::Host),
-                Checkpointing::On => Tape::recomputing(&Device::Host),
+                Checkpointing::On | Checkpointing::Auto => Tape::recomputing(&Device::Host),
             };
             let tape = tape.rounding(half(recipe));
             let mut adapters = self.trainable.learning(masks);

@@ -7,16 +7,19 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
+use super::account::Learned;
 use super::checkpoint::Checkpoints;
 use super::create::data_folder;
 use super::fault::{Fault, retry};
 use super::follower::Follower;
 use super::plan::Plan;
 use super::publish::publish;
-use super::run::{Ending, RunSpec, run};
+use super::room::Room;
+use super::run::{Ending, Memory, RunSpec, run};
 use super::shared::Shared;
 use super::summary::summarize;
 use crate::adapter::{Adapt, Unadapted, Uniform};
+use crate::device::Budget;
 use crate::domain::{JobEvent, JobId, JobStatus, Level, Reason};
 use crate::kernels::pool::{self, Class};
 use crate::store::{self, JobError, JobRow, NewEvent};
@@ -116,6 +119,7 @@ impl Worker<'_> {
             Err(fault) => Err(fault),
         };
         control.end();
+        self.shared.holds(None);
         match ended {
             Ok(()) => self.put_away(id),
             Err(fault) if control.stopping() && fault.may_pass() => {
@@ -151,6 +155,14 @@ impl Worker<'_> {
             Some(parent) => parent,
             None => &Unadapted,
         };
+        let room = Room::of(&plan.recipe);
+        plan.check_room(base, room)?;
+        let memory = Memory {
+            budget: Budget::new(room.map_or(u64::MAX, |room| room.bytes)),
+            spec: base.model.spec(),
+            learned: Learned::of(&*plan.method),
+        };
+        self.shared.holds(Some(memory.budget.clone()));
         let spec = RunSpec {
             learner: &base.model,
             recipe: &plan.recipe,
@@ -160,6 +172,7 @@ impl Worker<'_> {
             scratch: Some(&scratch),
             reference,
             fit: self.shared.fit(),
+            memory: Some(&memory),
         };
         let ending = pool::within(Class::Training(turns.clone()), || {
             let ending = run(&spec, plan.method.start(&base.model)?, &mut follower)?;

@@ -22,7 +22,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 SERVICES = {
     "adapterd.v1.Inference": ["Generate", "Tokenize"],
     "adapterd.v1.Adapters": ["List", "Get", "Register", "Promote", "Rollback", "Pin", "Load", "Unload", "Delete", "Watch"],
-    "adapterd.v1.Training": ["SubmitData", "CreateJob", "ListJobs", "GetJob", "CancelJob", "PauseJob", "ResumeJob", "WatchJob"],
+    "adapterd.v1.Training": ["SubmitData", "CreateJob", "PlanJob", "ListJobs", "GetJob", "CancelJob", "PauseJob", "ResumeJob", "WatchJob"],
     "grpc.health.v1.Health": ["Check"],
 }
 DEADLINE = 60

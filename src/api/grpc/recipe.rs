@@ -3,7 +3,7 @@
 
 use crate::domain::recipes::Recipes;
 use crate::domain::settings::{self, Named, each_setting};
-use crate::domain::{LossScale, Patterns, Reason, Recipe, Stages, Targets, Wishes};
+use crate::domain::{Bytes, LossScale, Patterns, Reason, Recipe, Stages, Targets, Wishes};
 use crate::pb;
 
 macro_rules! make {
@@ -85,6 +85,16 @@ impl FieldOf<usize> for Option<u32> {
 
     fn write(value: Option<usize>, _: &str) -> Self {
         value.map(|number| u32::try_from(number).unwrap_or(u32::MAX))
+    }
+}
+
+impl FieldOf<Bytes> for Option<u64> {
+    fn read(self, _: &str) -> Result<Option<Bytes>, Reason> {
+        Ok(self.map(Bytes::Count))
+    }
+
+    fn write(value: Option<Bytes>, _: &str) -> Self {
+        value.and_then(|bytes| bytes.count().ok())
     }
 }
 

@@ -67,6 +67,17 @@ impl Training for Doors {
         answer(self.gateway.create_job(ask).await.map_err(called_here))
     }
 
+    async fn plan_job(
+        &self,
+        request: Request<pb::PlanJobRequest>,
+    ) -> Result<Response<pb::JobPlan>, Status> {
+        let ask = job_ask(request.into_inner().job.unwrap_or_default()).map_err(status)?;
+        let planned = self.gateway.plan_job(ask).await.map_err(called_here);
+        planned
+            .map(|plan| Response::new(views::plan(plan)))
+            .map_err(status)
+    }
+
     async fn list_jobs(
         &self,
         request: Request<pb::ListJobsRequest>,

@@ -2,7 +2,9 @@
 
 use super::recipe;
 use crate::domain::recipes::Mapping;
-use crate::domain::{AdapterView, EventData, FileView, JobEvent, JobView, Tier};
+use crate::domain::{
+    AdapterView, EventData, FileView, JobEvent, JobPlan, JobView, PlannedChange, Tier,
+};
 use crate::pb;
 
 pub(super) fn adapter(view: AdapterView) -> pb::Adapter {
@@ -92,6 +94,43 @@ pub(super) fn job(view: JobView) -> pb::Job {
             message,
             param: param.unwrap_or_default(),
         }),
+    }
+}
+
+pub(super) fn plan(plan: JobPlan) -> pb::JobPlan {
+    let memory = plan.memory;
+    let change = |change: PlannedChange| pb::PlannedChange {
+        settings: { change.settings.into_iter() }
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+        training_bytes: change.peak,
+        fits: change.fits,
+    };
+    let parts = memory.parts.into_iter();
+    pb::JobPlan {
+        model: plan.model,
+        name: plan.name,
+        recipe: Some(recipe::message(plan.recipe)),
+        rows: plan.rows,
+        held_out_rows: plan.held_out,
+        tokens: plan.tokens,
+        trained_tokens: plan.trained_tokens,
+        longest_row: plan.longest,
+        steps_per_epoch: plan.steps_per_epoch,
+        steps: plan.steps,
+        trainable_parameters: plan.parameters.0,
+        all_parameters: plan.parameters.1,
+        parts: parts
+            .map(|(part, bytes)| (part.to_owned(), bytes))
+            .collect(),
+        training_bytes: memory.peak,
+        peak_at: memory.peak_at.to_owned(),
+        memory_limit: memory.limit,
+        available_bytes: memory.available,
+        fits: memory.fits,
+        fits_in_smaller_forwards: memory.fits_smaller,
+        changes: memory.changes.into_iter().map(change).collect(),
+        warnings: plan.warnings,
     }
 }
 

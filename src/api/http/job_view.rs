@@ -1,22 +1,69 @@
 //! How fine-tuning jobs, their events and their checkpoints look.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::domain::settings::TABLE;
-use crate::domain::{CheckpointView, JobEvent, JobStatus, JobView, Objective, Reason, Recipe};
+use crate::domain::{
+    CheckpointView, JobEvent, JobPlan, JobStatus, JobView, Objective, Reason, Recipe,
+};
 
 const EVENT: &str = "ftevent-";
 
-pub(super) fn job(job: &JobView) -> Result<Value, Reason> {
-    let mut recipe =
-        serde_json::to_value(&job.recipe).map_err(|fault| Reason::Internal(fault.to_string()))?;
-    if let Some(fields) = recipe.as_object_mut() {
+/// The settings that the recipe's method uses.
+fn settings(recipe: &Recipe) -> Result<Value, Reason> {
+    let mut all =
+        serde_json::to_value(recipe).map_err(|fault| Reason::Internal(fault.to_string()))?;
+    if let Some(fields) = all.as_object_mut() {
         for setting in TABLE {
-            if !setting.methods.contains(&job.recipe.method) {
+            if !setting.methods.contains(&recipe.method) {
                 fields.remove(setting.field);
             }
         }
     }
+    Ok(all)
+}
+
+pub(super) fn plan(plan: &JobPlan) -> Result<Value, Reason> {
+    let memory = &plan.memory;
+    let parts = memory.parts.iter();
+    let parts: Map<String, Value> = parts
+        .map(|(part, bytes)| ((*part).to_owned(), json!(bytes)))
+        .collect();
+    let changes = memory.changes.iter().map(|change| {
+        let settings = change.settings.iter();
+        let settings: Map<String, Value> = settings
+            .map(|(name, value)| ((*name).to_owned(), json!(value)))
+            .collect();
+        json!({"settings": settings, "training_bytes": change.peak, "fits": change.fits})
+    });
+    let (trainable, all) = plan.parameters;
+    Ok(json!({
+        "object": "fine_tuning.plan",
+        "model": plan.model,
+        "name": plan.name,
+        "rows": plan.rows,
+        "held_out_rows": plan.held_out,
+        "tokens": plan.tokens,
+        "trained_tokens": plan.trained_tokens,
+        "longest_row": plan.longest,
+        "steps_per_epoch": plan.steps_per_epoch,
+        "steps": plan.steps,
+        "parameters": {"trainable": trainable, "all": all},
+        "parts": parts,
+        "training_bytes": memory.peak,
+        "peak_at": memory.peak_at,
+        "memory_limit": memory.limit,
+        "available_bytes": memory.available,
+        "fits": memory.fits,
+        "fits_in_smaller_forwards": memory.fits_smaller,
+        "changes": changes.collect::<Vec<_>>(),
+        "recipe": settings(&plan.recipe)?,
+        "warnings": plan.warnings,
+    }))
+}
+
+pub(super) fn job(job: &JobView) -> Result<Value, Reason> {
+    let recipe = settings(&job.recipe)?;
     let hyperparameters = hyperparameters(&job.recipe);
     // An object in any case, as OpenAI sends it: clients read its `message` before they know of a fault.
     let error = match &job.error {

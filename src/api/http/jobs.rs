@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::call::Call;
 use super::dispatch::Outcome;
 use super::job_ask;
-use super::job_view::{checkpoint, event, event_number, job};
+use super::job_view::{checkpoint, event, event_number, job, plan as plan_view};
 use super::paging::{PAGE, PageAsk};
 use super::respond::{json_response, page};
 use super::shape::Shape;
@@ -35,6 +35,14 @@ pub(super) async fn create(call: Call) -> Outcome {
     let (ask, places) = job_ask::read(body)?;
     let created = request.gateway().create_job(ask).await;
     answer(&created.map_err(|reason| Fault::from(places.explain(reason)))?)
+}
+
+pub(super) async fn plan(call: Call) -> Outcome {
+    let (request, body) = call.open().await?;
+    let (ask, places) = job_ask::read(body)?;
+    let planned = request.gateway().plan_job(ask).await;
+    let planned = planned.map_err(|reason| Fault::from(places.explain(reason)))?;
+    Ok(json_response(200, &plan_view(&planned)?))
 }
 
 pub(super) async fn list(call: Call) -> Outcome {

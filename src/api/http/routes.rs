@@ -111,6 +111,8 @@ static LEARN: &[Row] = &[
     row!(Delete "/v1/files/{id}" files::delete, Json(&answers::DELETED), "Delete a file.").tag("Files"),
     row!(Post "/v1/fine_tuning/jobs" jobs::create, Json(&answers::JOB), "Check the records and queue a job.")
         .sends(Sent::Json(&job_fields::JOB)).tag("Fine-tuning"),
+    row!(Post "/v1/fine_tuning/plan" jobs::plan, Json(&answers::PLAN), "Check the records and say what a job would take; none is created.")
+        .sends(Sent::Json(&job_fields::JOB)).tag("Fine-tuning"),
     row!(Get "/v1/fine_tuning/jobs" jobs::list, Json(&answers::JOBS), "Jobs, newest first.")
         .query(&paging::PAGE).tag("Fine-tuning"),
     row!(Get "/v1/fine_tuning/jobs/{id}" jobs::show, Json(&answers::JOB), "One job.").tag("Fine-tuning"),

@@ -10,7 +10,6 @@ mod mix;
 mod mixed;
 mod numbers;
 mod serving;
-mod shapes;
 mod target;
 mod training;
 
@@ -21,8 +20,8 @@ use self::data::DataArgs;
 use self::kernels::KernelsArgs;
 use self::mixed::MixedArgs;
 use self::serving::ServingArgs;
-use self::shapes::Shape;
 use self::training::TrainingArgs;
+use crate::app::shapes::Shape;
 use crate::cli::{Connection, Failure, Output};
 
 #[derive(Debug, Clone, Subcommand)]

@@ -10,105 +10,114 @@ use serde_json::{Map, Value, json};
 use super::Subject;
 use super::numbers::{Numbers, peak_memory};
 use super::target::Target;
-use crate::cli::{Client, Content, Failure, Output, Table, Upload, create_job, size};
-use crate::domain::{Checkpointing, Named, Offload, Optimizer, Precision};
+use crate::cli::{
+    Client, Content, Failure, Flags, Output, Rows, Table, Upload, create_job, plan_job, size,
+};
+use crate::domain::settings::{Setting, TABLE};
 use crate::text::synthetic::word;
+use crate::trainer::account::process_bytes;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct TrainingArgs {
     #[command(flatten)]
     subject: Subject,
-    /// What is trained
-    #[arg(long, default_value = "lora", value_parser = ["lora", "dora", "full"])]
-    method: String,
-    /// Rank of the adapter, on every linear layer
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
-    rank: u16,
-    /// Rows in one optimizer step
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    batch_size: u16,
-    /// Rows in one forward pass [default: the batch size]
-    #[arg(long)]
-    micro_batch: Option<u16>,
-    /// Tokens of the longest record; records are about as long
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(32..))]
-    max_seq: u32,
-    /// on keeps only what enters each block, and computes the block again on the way back
-    #[arg(long, default_value = "off", value_parser = Checkpointing::NAMES.to_vec())]
-    gradient_checkpointing: String,
-    /// Numbers of activations and their gradients
-    #[arg(long, default_value = "f32", value_parser = Precision::NAMES.to_vec())]
-    precision: String,
-    /// adamw8bit holds its moments in 8 bits a number
-    #[arg(long, default_value = "adamw", value_parser = Optimizer::NAMES.to_vec())]
-    optimizer: String,
-    /// disk holds the optimizer's moments in a file
-    #[arg(long, default_value = "none", value_parser = Offload::NAMES.to_vec())]
-    offload_optimizer: String,
-    /// Measured optimizer steps, after one that does not count
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-    steps: u32,
-    /// Of the text and the adapter
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    recipe: Flags<Measured>,
+}
+
+/// The settings of a job, of which some are others where nothing is said.
+#[derive(Debug, Clone)]
+pub enum Measured {}
+
+/// As a job's, but smaller.
+const UNSAID: [(&str, u64); 4] = [
+    ("steps", 10),
+    ("batch_size", 4),
+    ("max_seq", 256),
+    ("seed", 0),
+];
+
+impl Rows for Measured {
+    const ROWS: &'static [Setting] = TABLE;
+
+    fn default(setting: &Setting) -> String {
+        let own = UNSAID.iter().find(|(name, _)| *name == setting.name);
+        own.map_or_else(|| setting.default(), |(_, value)| value.to_string())
+    }
+}
+
+impl TrainingArgs {
+    /// What is said, and what holds where nothing is.
+    fn settings(&self) -> Map<String, Value> {
+        let mut said = self.recipe.said.clone();
+        for (name, value) in UNSAID {
+            said.entry(name).or_insert_with(|| value.into());
+        }
+        said
+    }
+
+    fn whole(&self, name: &str) -> u64 {
+        self.settings()[name].as_u64().unwrap_or(1)
+    }
+
+    /// The job's: one step more than is measured.
+    fn fields(&self) -> Map<String, Value> {
+        let mut fields = self.settings();
+        fields.insert("steps".to_owned(), (self.whole("steps") + 1).into());
+        // Whole weights diverge at the rate of adapters.
+        if fields.get("method") == Some(&json!("full")) {
+            fields.entry("lr").or_insert(json!(1e-5));
+        }
+        fields
+    }
 }
 
 pub async fn run(args: &TrainingArgs, output: Output) -> Result<(), Failure> {
     let target = Target::start(&args.subject, &[]).await?;
     let measured = measure(args, target.local.client(), output).await;
     let load_seconds = target.load_seconds;
+    let model = &target.local.base().model;
+    let held = model.weight_bytes() + process_bytes(model.vocab());
     target.local.stop().await;
     let mut report = measured?;
+    let training = report["predicted"]["training_bytes"].as_u64().unwrap_or(0);
+    report["predicted"]["peak_bytes"] = json!(training + held);
     report["load_seconds"] = json!(load_seconds);
     report["peak_memory_bytes"] = json!(peak_memory());
     output.show(&report, as_text)
 }
 
 async fn measure(args: &TrainingArgs, client: &Client, output: Output) -> Result<Value, Failure> {
-    let rows = u64::from(args.batch_size) * (u64::from(args.steps) + 1);
-    let bytes = records(client, args.seed, args.max_seq, rows).await?;
+    let rows = args.whole("batch_size") * (args.whole("steps") + 1);
+    let max_seq = u32::try_from(args.whole("max_seq")).unwrap_or(u32::MAX);
+    let bytes = records(client, args.whole("seed"), max_seq, rows).await?;
     let upload = Upload {
         filename: "bench.jsonl".to_owned(),
         purpose: "fine-tune",
         content: Content::Bytes(bytes),
     };
     let file = client.upload(upload).await?;
-    let job = create_job(client, "bench", &file["id"], None, recipe(args)).await?;
+    let plan = plan_job(client, "bench", &file["id"], args.fields()).await?;
+    let job = create_job(client, "bench", &file["id"], None, args.fields()).await?;
     let id = job["id"]
         .as_str()
         .ok_or_else(|| Failure::failed("the job has no id"))?;
-    follow(client, id, u64::from(args.steps) + 1, output).await?;
+    follow(client, id, args.whole("steps") + 1, output).await?;
     let steps = steps(client, id).await?;
     // The first step also builds what later ones reuse.
     let counted = steps.get(1..).unwrap_or_default();
     let rates = Numbers::of(counted.iter().map(|step| step.rate));
     let seconds = Numbers::of(counted.iter().map(|step| step.tokens / step.rate.max(1e-9)));
     let tokens = Numbers::of(counted.iter().map(|step| step.tokens));
+    let recipe = &plan["recipe"];
     Ok(json!({
-        "model": client.base_name().await?, "method": args.method, "precision": args.precision, "rank": args.rank, "batch_size": args.batch_size,
-        "max_seq": args.max_seq,
+        "model": client.base_name().await?, "method": recipe["method"], "precision": recipe["precision"], "rank": recipe["rank"],
+        "batch_size": recipe["batch_size"], "max_seq": recipe["max_seq"], "recipe": recipe, "parameters": plan["parameters"],
         "steps": counted.len(), "tokens_per_step": tokens.median(), "tokens_per_second": rates.spread(),
         "step_seconds": seconds.spread(),
         "loss": {"first": steps.first().map(|step| step.loss), "last": steps.last().map(|step| step.loss)},
+        "predicted": {"training_bytes": plan["training_bytes"], "parts": plan["parts"], "peak_at": plan["peak_at"]},
     }))
-}
-
-fn recipe(args: &TrainingArgs) -> Map<String, Value> {
-    let micro_batch = args.micro_batch.unwrap_or(args.batch_size);
-    let mut fields = json!({
-        "method": args.method, "steps": args.steps + 1, "batch_size": args.batch_size, "micro_batch": micro_batch,
-        "max_seq": args.max_seq, "eval_split": 0, "seed": args.seed,
-        "gradient_checkpointing": args.gradient_checkpointing, "precision": args.precision,
-        "optimizer": args.optimizer, "offload_optimizer": args.offload_optimizer,
-    });
-    if args.method == "full" {
-        fields["lr"] = json!(1e-5);
-    } else {
-        fields["rank"] = json!(args.rank);
-        fields["alpha"] = json!(args.rank);
-        fields["targets"] = json!("all-linear");
-    }
-    fields.as_object().cloned().unwrap_or_default()
 }
 
 /// Records whose tokens nearly fill a row, as JSONL: a quarter of the words asks, the rest answers.
@@ -225,15 +234,15 @@ fn as_text(report: &Value) -> String {
     if let Some(bytes) = report["peak_memory_bytes"].as_u64() {
         row("peak memory", size(bytes));
     }
-    let text = |name: &str| report[name].as_str().unwrap_or_default();
-    let what = match text("method") {
-        "full" => "every weight".to_owned(),
-        method => format!("{method} of rank {} on every linear layer", report["rank"]),
-    };
+    if let Some(bytes) = report["predicted"]["peak_bytes"].as_u64() {
+        row("as predicted", size(bytes));
+    }
     format!(
-        "{}: {what} in {}, {} rows of up to {} tokens; medians of {} steps\n\n{}",
-        text("model"),
-        text("precision"),
+        "{}: {} of {} parameters in {}, {} rows of up to {} tokens; medians of {} steps\n\n{}",
+        report["model"].as_str().unwrap_or_default(),
+        report["method"].as_str().unwrap_or_default(),
+        report["parameters"]["trainable"],
+        report["precision"].as_str().unwrap_or_default(),
         report["batch_size"],
         report["max_seq"],
         report["steps"],

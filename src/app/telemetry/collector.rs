@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Gauges, Metrics, process};
 use crate::api::{grpc, http};
-use crate::device::Turns;
+use crate::device::{Part, Turns};
 use crate::domain::JobStatus;
 use crate::model::Base;
 use crate::registry::Registry;
@@ -22,6 +22,7 @@ pub struct Collector {
     pub registry: Registry,
     pub scheduler: Scheduler,
     pub turns: Turns,
+    pub trainer: Trainer,
     /// Adapters that one step can hold.
     pub max_adapters: usize,
     /// Read from the store now and then; a scrape must not wait for a database.
@@ -40,11 +41,7 @@ impl Collector {
             .map(|(name, _, bytes, pinned)| (name.to_string(), pinned, bytes))
             .collect();
         Gauges {
-            memory: vec![
-                ("weights", self.base.model.weight_bytes()),
-                ("kv", kv),
-                ("adapters", adapters),
-            ],
+            memory: self.memory(kv, adapters),
             max_adapters: self.max_adapters,
             jobs: self
                 .jobs
@@ -55,6 +52,24 @@ impl Collector {
             load,
             resident,
         }
+    }
+}
+
+impl Collector {
+    /// Bytes by part: what serves, and what training holds beside it.
+    fn memory(&self, kv: u64, adapters: u64) -> Vec<(&'static str, u64)> {
+        let training = self.trainer.memory();
+        let of_part = |part: Part| {
+            let serves = match part {
+                Part::Base => self.base.model.weight_bytes(),
+                Part::Kv => kv,
+                Part::Adapters => adapters,
+                _ => 0,
+            };
+            let trains = training.iter().find(|(held, _)| *held == part);
+            (part.name(), serves + trains.map_or(0, |(_, bytes)| *bytes))
+        };
+        Part::ALL.map(of_part).to_vec()
     }
 }
 

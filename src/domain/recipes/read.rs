@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::FORMATS;
-use super::table::{At, Fate, Format, Kind, Outcome, Row};
+use super::table::{At, Fate, Format, Outcome, Row};
 use super::told::{Effect, Mapping, NOTHING, shown};
 use crate::domain::Reason;
 use crate::domain::settings::{self, Setting};
@@ -97,7 +97,7 @@ impl Reader<'_> {
         if at.value == "auto"
             && let Some(fate) = row.filled()
         {
-            return self.fate(fate, Kind::Any, at, full);
+            return self.fate(fate, at, full);
         }
         let Some(value) = row.kind.take(at.value) else {
             let why = format!("must be {}, not {}", row.kind.describe(), shown(at.value));

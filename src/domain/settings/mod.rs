@@ -15,7 +15,7 @@ use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use super::{Range, Reason};
+use super::{Bytes, Range, Reason};
 
 pub use loss_scale::LossScale;
 pub use patterns::Patterns;
@@ -85,6 +85,8 @@ pub enum Kind {
     Alphas,
     /// `dynamic`, or a number above 0.
     LossScale,
+    /// A number of bytes, or its text.
+    Bytes,
 }
 
 /// A value of a setting, to be checked or shown.
@@ -170,6 +172,7 @@ impl Setting {
                 json!(number)
             }
             Kind::Choice(_) | Kind::Text => json!(text),
+            Kind::Bytes => json!(Bytes::from_text(text).count()?),
             Kind::Modules => json!(Targets::from_text(text)),
             Kind::Stages => json!(Stages::parse(text)?),
             Kind::LossScale => json!(text.parse::<LossScale>()?),
@@ -235,6 +238,8 @@ impl Kind {
             (Self::Stages, Said::Text(text)) => Stages::parse(text).map(drop),
             (Self::Ranks, Said::Text(text)) => Patterns::from_text(text).ranks().map(drop),
             (Self::Alphas, Said::Text(text)) => Patterns::from_text(text).alphas().map(drop),
+            (Self::Bytes, Said::Whole(count)) => Bytes::Count(count).count().map(drop),
+            (Self::Bytes, Said::Text(text)) => Bytes::from_text(text).count().map(drop),
             (Self::Modules, Said::List([])) => Err("names no module".to_owned()),
             _ => Ok(()),
         }
@@ -258,6 +263,7 @@ impl fmt::Display for Kind {
             Self::Ranks => f.write_str("a JSON object of names and whole numbers"),
             Self::Alphas => f.write_str("a JSON object of names and numbers"),
             Self::LossScale => f.write_str("`dynamic`, or a number above 0"),
+            Self::Bytes => f.write_str("bytes, such as 2GiB or 800MB"),
         }
     }
 }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use self::Unsaid::{Is, Made};
 use super::Kind::{
-    Alphas, Choice, Flag, Interval, LossScale as Scale, Modules, Number, Off, Ranks, ShareOrCount,
-    Stages as StageList, Text, Whole,
+    Alphas, Bytes as ByteCount, Choice, Flag, Interval, LossScale as Scale, Modules, Number, Off,
+    Ranks, ShareOrCount, Stages as StageList, Text, Whole,
 };
 use super::loss_scale::LossScale;
 use super::patterns::Patterns;
@@ -16,7 +16,7 @@ use super::values::{
     Placement, Precision, PromptInit, Schedule, Targets,
 };
 use super::{Group, Kind, Said, Setting};
-use crate::domain::{Range, Reason};
+use crate::domain::{Bytes, Range, Reason};
 
 const ALL: &[Method] = &[
     Method::Lora,
@@ -376,6 +376,10 @@ values! {
     usize, number => Said::Whole(*number as u64);
     f64, number => Said::Number(*number);
     String, text => Said::Text(text);
+    Bytes, bytes => match bytes {
+        Bytes::Count(count) => Said::Whole(*count),
+        Bytes::Unread(text) => Said::Text(text),
+    };
     Stages, stages => Said::Text(stages.text());
     Patterns, patterns => Said::Text(patterns.text());
     Bias, choice => Said::Text(choice.name());

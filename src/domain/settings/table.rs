@@ -63,7 +63,8 @@ Batches {
     batch_size          as batch_size:    usize,          Whole(1, MAX_BATCH),               Made("micro_batch × accumulate, or 8", batch_size), ALL,      "Rows in one optimizer step";
     micro_batch         as micro_batch:   usize,          Whole(1, MAX_BATCH),               Made("batch_size / accumulate", micro_batch),   ALL,      "Rows in one forward pass";
     accumulate          as accumulate:    usize,          Whole(1, MAX_BATCH),               Made("batch_size / micro_batch", accumulate),   ALL,      "Forward passes in one optimizer step; any two of the three give the third";
-    gradient_checkpointing as recompute:  Checkpointing,  Choice(Checkpointing::NAMES),      Is(Checkpointing::Off),                         ALL,      "on keeps only what enters each block and computes the block again on the way back: less memory, more time";
+    gradient_checkpointing as recompute:  Checkpointing,  Choice(Checkpointing::NAMES),      Is(Checkpointing::Off),                         ALL,      "on keeps only what enters each block and computes the block again on the way back: less memory, more time; auto does so where the job does not fit otherwise";
+    memory_limit        as memory_limit:  Option<Bytes>,  ByteCount,                         Made("what the machine has", nothing),          ALL,      "Bytes that training may take beside what serves; what would take more is done in smaller forwards, or refused";
 }
 Schedule {
     lr                  as learning_rate: f64,            Number(Range::between(0.0, 100.0)), Is(2e-4),                                       ALL,      "Peak learning rate";

@@ -44,6 +44,7 @@ fn a_default_is_of_its_rows_kind_and_within_its_range() {
             Kind::Stages => value.is_array() || value.is_null(),
             Kind::Ranks | Kind::Alphas => value.is_object(),
             Kind::LossScale => value.is_null(),
+            Kind::Bytes => value.is_u64() || value.is_null(),
         };
         assert!(fits, "{}: {value}", setting.name);
         assert!(!setting.default().is_empty() && !setting.about.is_empty());
@@ -82,6 +83,9 @@ fn what_is_out_of_range_is_told_with_the_range() {
     let why = "-0.5 is not a number of at least 0";
     told(Kind::ShareOrCount, Said::Number(-0.5), why);
     told(Kind::Modules, Said::List(&[]), "names no module");
+    told(Kind::Bytes, Said::Text("2GiB"), "");
+    let why = "`much` is not a number of bytes such as 2GiB, 800MB or 1073741824";
+    told(Kind::Bytes, Said::Text("much"), why);
 }
 
 #[test]
@@ -114,11 +118,13 @@ fn texts_of_the_command_line_are_read_by_their_rows() {
     assert_eq!(read("rank", "8"), Ok(json!(8)));
     assert_eq!(read("lr", "2e-4"), Ok(json!(2e-4)));
     assert_eq!(read("targets", "a,b"), Ok(json!(["a", "b"])));
+    assert_eq!(read("memory_limit", "2GiB"), Ok(json!(2u64 << 30)));
     for (name, text) in [
         ("rank", "1.5"),
         ("lr", "fast"),
         ("lr", "inf"),
         ("no_pack", "maybe"),
+        ("memory_limit", "a lot"),
     ] {
         assert!(read(name, text).is_err(), "{name} {text}");
     }
@@ -146,4 +152,18 @@ fn the_documented_table_is_the_codes() {
         page.contains(&table),
         "docs/training.md should have:\n{table}"
     );
+}
+
+#[test]
+fn flags_by_their_names_are_wishes() {
+    let said = json!({"lr": 0.5, "no_pack": true, "memory_limit": "1KiB", "n_epochs": 2.0});
+    let wishes = super::wishes(said.as_object().unwrap()).unwrap();
+    assert_eq!(
+        (wishes.learning_rate, wishes.pack),
+        (Some(0.5), Some(false))
+    );
+    assert_eq!(wishes.memory_limit, Some(Bytes::Count(1024)));
+    assert_eq!(wishes.epochs, Some(2.0));
+    let unknown = json!({"colour": 1});
+    assert!(super::wishes(unknown.as_object().unwrap()).is_err());
 }

@@ -44,7 +44,7 @@ choices! {
     Placement { Double "double" Sequential "sequential" Parallel "parallel" }
     NonLinearity { Relu "relu" Gelu "gelu" Silu "silu" Tanh "tanh" }
     PromptInit { Random "random" Text "text" }
-    Checkpointing { Off "off" On "on" }
+    Checkpointing { Off "off" On "on" Auto "auto" }
     Bias { None "none" All "all" LoraOnly "lora_only" }
     Keep { Last "last" Best "best" }
     Objective { Sft "sft" Dpo "dpo" }

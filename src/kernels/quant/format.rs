@@ -37,46 +37,49 @@ struct Row {
     /// Taken where rows are not whole blocks: shorter blocks, at least the precision.
     shorter: Format,
     pack: Pack,
+    held: Held,
 }
 
 /// From stored bytes [n, k] to what products are computed with.
 type Pack = fn(QTensor, usize, usize) -> Result<Box<dyn Packed>>;
 
+/// Bytes that a weight [n, k] takes then.
+type Held = fn(usize, usize) -> u64;
+
 const CATALOGUE: [Row; 13] = {
     use Format::*;
     use GgmlDType as G;
+    use layouts as l;
     [
-        row(F32, "f32", G::F32, 0, &[], F32, dense::pack::<f32>),
-        row(F16, "f16", G::F16, 1, &[], F16, dense::pack::<half::f16>),
-        row(Bf16, "bf16", G::BF16, 30, &[], Bf16, dense::pack_bf16),
-        row(Q8_0, "q8_0", G::Q8_0, 8, &[0], Q8_0, pack::<layouts::Q8_0>),
-        row(
-            Q5_1,
-            "q5_1",
-            G::Q5_1,
-            7,
-            &[0, 2],
-            Q5_1,
-            pack::<layouts::Q5_1>,
-        ),
-        row(Q5_0, "q5_0", G::Q5_0, 6, &[0], Q5_0, pack::<layouts::Q5_0>),
-        row(
-            Q4_1,
-            "q4_1",
-            G::Q4_1,
-            3,
-            &[0, 2],
-            Q4_1,
-            pack::<layouts::Q4_1>,
-        ),
-        row(Q4_0, "q4_0", G::Q4_0, 2, &[0], Q4_0, pack::<layouts::Q4_0>),
-        row(Q6K, "q6_k", G::Q6K, 14, &[208], Q8_0, pack::<layouts::Q6K>),
-        row(Q5K, "q5_k", G::Q5K, 13, &[0, 2], Q5_1, pack::<layouts::Q5K>),
-        row(Q4K, "q4_k", G::Q4K, 12, &[0, 2], Q5_0, pack::<layouts::Q4K>),
-        row(Q3K, "q3_k", G::Q3K, 11, &[108], Q4_0, pack::<layouts::Q3K>),
-        row(Q2K, "q2_k", G::Q2K, 10, &[80, 82], Q4_0, rounded_anew),
+        row(F32, "f32", G::F32, 0, &[], F32, plain::<f32>()),
+        row(F16, "f16", G::F16, 1, &[], F16, plain::<half::f16>()),
+        row(Bf16, "bf16", G::BF16, 30, &[], Bf16, BF16),
+        row(Q8_0, "q8_0", G::Q8_0, 8, &[0], Q8_0, blocks::<l::Q8_0>()),
+        row(Q5_1, "q5_1", G::Q5_1, 7, &[0, 2], Q5_1, blocks::<l::Q5_1>()),
+        row(Q5_0, "q5_0", G::Q5_0, 6, &[0], Q5_0, blocks::<l::Q5_0>()),
+        row(Q4_1, "q4_1", G::Q4_1, 3, &[0, 2], Q4_1, blocks::<l::Q4_1>()),
+        row(Q4_0, "q4_0", G::Q4_0, 2, &[0], Q4_0, blocks::<l::Q4_0>()),
+        row(Q6K, "q6_k", G::Q6K, 14, &[208], Q8_0, blocks::<l::Q6K>()),
+        row(Q5K, "q5_k", G::Q5K, 13, &[0, 2], Q5_1, blocks::<l::Q5K>()),
+        row(Q4K, "q4_k", G::Q4K, 12, &[0, 2], Q5_0, blocks::<l::Q4K>()),
+        row(Q3K, "q3_k", G::Q3K, 11, &[108], Q4_0, blocks::<l::Q3K>()),
+        row(Q2K, "q2_k", G::Q2K, 10, &[80, 82], Q4_0, ROUNDED_ANEW),
     ]
 };
+
+/// How a weight is packed, and what it takes then.
+type Packing = (Pack, Held);
+
+const fn plain<T: dense::Number>() -> Packing {
+    (dense::pack::<T>, dense::held::<T>)
+}
+
+const fn blocks<L: Layout>() -> Packing {
+    (pack::<L>, Weight::<L>::held)
+}
+
+const BF16: Packing = (dense::pack_bf16, dense::held_bf16);
+const ROUNDED_ANEW: Packing = (rounded_anew, Weight::<layouts::Q6K>::held);
 
 /// From stored blocks to a packed weight.
 fn pack<L: Layout>(weight: QTensor, n: usize, k: usize) -> Result<Box<dyn Packed>> {
@@ -96,7 +99,7 @@ const fn row(
     code: u32,
     scales: &'static [usize],
     shorter: Format,
-    pack: Pack,
+    (pack, held): Packing,
 ) -> Row {
     Row {
         format,
@@ -106,6 +109,7 @@ const fn row(
         scales,
         shorter,
         pack,
+        held,
     }
 }
 
@@ -159,6 +163,11 @@ impl Format {
 
     pub(super) fn pack(self, weight: QTensor, n: usize, k: usize) -> Result<Box<dyn Packed>> {
         (self.row().pack)(weight, n, k)
+    }
+
+    /// Bytes that a weight [n, k] takes in memory.
+    pub(super) fn held(self, n: usize, k: usize) -> u64 {
+        (self.row().held)(n, k)
     }
 
     /// The format whose kernels multiply it: its own, but for two that are held in another.

@@ -128,6 +128,14 @@ impl Matrix {
         self.packed.bytes()
     }
 
+    /// Memory that a weight [n, k] of this format would hold; `None`: of int8.
+    pub fn bytes_held(format: Option<Format>, (n, k): (usize, usize)) -> u64 {
+        match format {
+            Some(format) => format.held(n, k),
+            None => vectorwise::Vectorwise::held(n, k),
+        }
+    }
+
     /// The instructions its products use on this processor: `amx_int8`, `avx2`.
     pub fn unit(&self) -> &'static str {
         self.packed.unit()
@@ -176,6 +184,12 @@ impl Matrix {
     pub(super) fn product_and_bias(&self, x: &Array, bias: Option<&[f32]>) -> Result<Array> {
         let y = product_each(x.values(), &[(self, bias)], None)?.remove(0);
         Array::new(y, (x.rows(), self.n))
+    }
+
+    /// Bytes of the rows that products with its transpose unpack at a time, for a weight [n, k].
+    pub fn bytes_unpacked((n, k): (usize, usize)) -> u64 {
+        let rows = ((UNPACKED / k.max(1)).max(1) * pool::threads()).min(n.max(1));
+        (rows * k * size_of::<f32>()) as u64
     }
 
     /// dy·W on slices, by blocks of rows: dy is [m, n], the result [m, k].

@@ -140,3 +140,21 @@ fn shapes_that_do_not_fit_are_errors() {
     assert!(matrix.backward_input(&noise((2, 5), 1.0, 7)).is_err());
     assert!(matrix.rows(3..5).is_err());
 }
+
+#[test]
+fn what_a_weight_will_hold_is_known_without_it() {
+    for (n, k) in [(48, 512), (33, 256)] {
+        for format in Format::all() {
+            let matrix = Matrix::quantize(&weight(n, k), format).unwrap();
+            let known = Matrix::bytes_held(Some(format), (n, k));
+            assert_eq!(known, matrix.bytes(), "{format} [{n}, {k}]");
+        }
+        let values = weight(n, k);
+        let rows = |rows: Range<usize>| {
+            let part = values.values()[rows.start * k..rows.end * k].to_vec();
+            Ok::<_, crate::device::Error>(part)
+        };
+        let matrix = Matrix::int8((n, k), 6.0, rows).unwrap();
+        assert_eq!(Matrix::bytes_held(None, (n, k)), matrix.bytes());
+    }
+}

@@ -101,6 +101,12 @@ impl Vectorwise {
         })
     }
 
+    /// Bytes of a weight [n, k].
+    pub fn held(n: usize, k: usize) -> u64 {
+        let tiles = n.div_ceil(LANES);
+        (tiles * (k.div_ceil(STEP) * size_of::<Plane>() + LANES * size_of::<f32>())) as u64
+    }
+
     fn tile(&self, tile: usize) -> &[Plane] {
         let steps = self.k.div_ceil(STEP);
         &self.planes[tile * steps..(tile + 1) * steps]

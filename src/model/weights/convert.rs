@@ -213,5 +213,13 @@ pub(super) fn wanted(quant: Quant, stored: Format, edge: bool) -> Format {
     }
 }
 
+/// The format that a weight of `width` inputs, stored so, is held in; `None`: int8.
+pub(super) fn held(quant: Quant, stored: Format, edge: bool, width: usize) -> Option<Format> {
+    if matches!(quant, Quant::Int8 { .. }) && !edge {
+        return None;
+    }
+    Some(wanted(quant, stored, edge).fitting(width).unwrap_or(stored))
+}
+
 #[cfg(test)]
 mod tests;

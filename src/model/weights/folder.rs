@@ -130,6 +130,11 @@ impl Folder {
         &self.files[entry.file][entry.bytes.clone()]
     }
 
+    /// The format a tensor is stored in.
+    pub(super) fn format(&self, path: &str) -> Option<Format> {
+        self.tensors.get(path).map(|entry| entry.format)
+    }
+
     /// Lets go of the memory behind a tensor.
     pub(super) fn release(&self, path: &str) {
         if let Some(entry) = self.tensors.get(path) {

@@ -10,6 +10,7 @@ pub mod gguf;
 mod keys;
 pub mod merge;
 mod names;
+mod outline;
 mod rope;
 pub mod synthetic;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub use convert::Quant;
 pub(super) use fields::Fields;
 pub use folder::Folder;
 pub use gguf::Gguf;
+pub(super) use outline::{Sized, of_config, of_folder, of_gguf, read as read_config};
 
 use super::spec::Spec;
 use crate::kernels::quant::Matrix;

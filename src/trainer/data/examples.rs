@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::Example;
+use super::{Example, Length};
 use crate::domain::Reason;
 
 pub trait Examples: Sync {
@@ -15,6 +15,13 @@ pub trait Examples: Sync {
 
     /// The row of a number below [`Self::len`].
     fn get(&self, number: usize) -> Result<Taken<'_>, Reason>;
+
+    /// How long each row is, by their numbers.
+    fn lengths(&self) -> Result<Vec<Length>, Reason> {
+        let all = 0..self.len();
+        all.map(|number| Ok(Length::of(&*self.get(number)?)))
+            .collect()
+    }
 }
 
 /// A row that is there for as long as it is needed.

@@ -7,10 +7,11 @@ use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::os::unix::fs::FileExt;
 
+use super::Length;
 use crate::kernels::pool;
 
-const ENTRY: usize = 24;
-const MAGIC: &[u8; 8] = b"rows 1\n\0";
+const ENTRY: usize = 32;
+const MAGIC: &[u8; 8] = b"rows 2\n\0";
 const TRAILER: usize = MAGIC.len() + 8 + 32 + 32 + 32;
 /// Bytes that are read at a time where all are.
 const PIECE: usize = ENTRY << 13;
@@ -24,8 +25,8 @@ pub struct Entry {
     /// Where its text begins, and how many bytes it has.
     pub offset: u64,
     pub length: u32,
-    /// Of all its sequences.
-    pub tokens: u32,
+    /// Of what it is rendered to.
+    pub size: Length,
     /// Of the file it came from.
     pub line: u64,
 }
@@ -35,8 +36,10 @@ impl Entry {
         let mut bytes = [0; ENTRY];
         bytes[..8].copy_from_slice(&self.offset.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.length.to_le_bytes());
-        bytes[12..16].copy_from_slice(&self.tokens.to_le_bytes());
-        bytes[16..].copy_from_slice(&self.line.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.size.tokens.to_le_bytes());
+        bytes[16..20].copy_from_slice(&self.size.trained.to_le_bytes());
+        bytes[20..24].copy_from_slice(&self.size.sequences.to_le_bytes());
+        bytes[24..].copy_from_slice(&self.line.to_le_bytes());
         bytes
     }
 
@@ -46,8 +49,12 @@ impl Entry {
         Self {
             offset: long(0),
             length: short(8),
-            tokens: short(12),
-            line: long(16),
+            size: Length {
+                tokens: short(12),
+                trained: short(16),
+                sequences: short(20),
+            },
+            line: long(24),
         }
     }
 }
@@ -142,6 +149,23 @@ impl Index {
         self.file.read_exact_at(&mut bytes, (row * ENTRY) as u64)?;
         Ok(Entry::read(&bytes))
     }
+
+    /// How long each row is, in their order.
+    pub fn lengths(&self) -> io::Result<Vec<Length>> {
+        let mut lengths = Vec::with_capacity(self.rows);
+        let mut piece = vec![0; PIECE.min(self.rows * ENTRY)];
+        while lengths.len() < self.rows {
+            let left = (self.rows - lengths.len()) * ENTRY;
+            let read = piece.len().min(left);
+            let piece = &mut piece[..read];
+            self.file
+                .read_exact_at(piece, (lengths.len() * ENTRY) as u64)?;
+            let entries = piece.as_chunks::<ENTRY>().0.iter();
+            lengths.extend(entries.map(|entry| Entry::read(entry).size));
+            pool::give_way();
+        }
+        Ok(lengths)
+    }
 }
 
 /// Of all that is left to read.
@@ -169,7 +193,11 @@ mod tests {
         Entry {
             offset: row * 1000 + 3,
             length: row as u32 + 7,
-            tokens: 2 * row as u32,
+            size: Length {
+                tokens: 2 * row as u32,
+                trained: row as u32,
+                sequences: 1,
+            },
             line: row + 1,
         }
     }
@@ -185,7 +213,10 @@ mod tests {
         let read = open(&key).unwrap();
         for index in [&made, &read] {
             assert_eq!((index.rows(), index.texts()), (20_000, &[3; 32]));
+            let lengths = index.lengths().unwrap();
+            assert_eq!(lengths.len(), 20_000);
             for row in [0, 1, 8191, 8192, 19_999] {
+                assert_eq!(lengths[row], entry(row as u64).size);
                 assert_eq!(index.entry(row).unwrap(), entry(row as u64));
             }
         }

@@ -31,7 +31,7 @@ pub use examples::{Examples, Sample, Taken};
 pub use file::{LONGEST_ROW, Line, ReadFault, RowReader};
 pub use label::Labelled;
 pub use order::Order;
-pub use pack::{Forward, Pair, forwards};
+pub use pack::{Forward, Length, Pair, forwards, layout};
 pub use record::{Body, Record};
 pub use remarks::Remarks;
 pub use render::{Example, Renderer, Sequence};
@@ -40,6 +40,7 @@ pub use scan::{Scan, Scanned};
 pub use select::{Selection, select};
 pub use split::held_out;
 pub use stock::{Chosen, Voice};
+pub use unused::Unused;
 
 /// Bad rows that are reported one by one; the rest are only counted.
 pub const TOLD: usize = 20;

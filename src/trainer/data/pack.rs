@@ -69,17 +69,42 @@ impl Forward {
     }
 }
 
-/// Lays `examples` out: with `pack`, several records share a row of up to `max_seq` tokens (first fit); without, a row is
+/// How long a row is: all that its place among forwards depends on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Length {
+    /// Of all its sequences.
+    pub tokens: u32,
+    pub trained: u32,
+    pub sequences: u32,
+}
+
+impl Length {
+    pub fn of(example: &Example) -> Self {
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Self {
+            tokens: count(example.tokens()),
+            trained: count(example.trained()),
+            sequences: count(example.sequences.len()),
+        }
+    }
+
+    /// Places of a forward that it takes.
+    pub fn fed(self, virtual_tokens: usize) -> usize {
+        (self.tokens - self.sequences) as usize + virtual_tokens * self.sequences as usize
+    }
+}
+
+/// Lays rows of these lengths out, and gives the numbers of those in each forward: with `pack`, several records share a row of up to `max_seq` tokens (first fit); without, a row is
 /// a record. `micro_batch` rows make a forward. Before each record come so many virtual tokens, for which a row has room
 /// once.
-pub fn forwards(examples: &[&Example], recipe: &Recipe, virtual_tokens: usize) -> Vec<Forward> {
+pub fn layout(lengths: &[Length], recipe: &Recipe, virtual_tokens: usize) -> Vec<Vec<usize>> {
     let room = match recipe.pack {
         true => recipe.max_seq + virtual_tokens,
         false => 0,
     };
     let mut rows: Vec<(usize, Vec<usize>)> = Vec::new();
-    for (number, example) in examples.iter().enumerate() {
-        let tokens = example.tokens() + virtual_tokens * example.sequences.len();
+    for (number, length) in lengths.iter().enumerate() {
+        let tokens = length.tokens as usize + virtual_tokens * length.sequences as usize;
         match rows.iter_mut().find(|(used, _)| used + tokens <= room) {
             Some((used, row)) => {
                 *used += tokens;
@@ -89,11 +114,19 @@ pub fn forwards(examples: &[&Example], recipe: &Recipe, virtual_tokens: usize) -
         }
     }
     rows.chunks(recipe.micro_batch)
+        .map(|rows| rows.iter().flat_map(|(_, row)| row).copied().collect())
+        .collect()
+}
+
+/// The forwards of `examples`, as [`layout`] lays them out.
+pub fn forwards(examples: &[&Example], recipe: &Recipe, virtual_tokens: usize) -> Vec<Forward> {
+    let lengths: Vec<Length> = examples.iter().map(|example| Length::of(example)).collect();
+    let laid_out = layout(&lengths, recipe, virtual_tokens).into_iter();
+    laid_out
         .map(|rows| {
             let mut forward = Forward::default();
-            rows.iter()
-                .flat_map(|(_, row)| row)
-                .for_each(|&at| forward.push_example(at, examples[at], virtual_tokens));
+            rows.into_iter()
+                .for_each(|at| forward.push_example(at, examples[at], virtual_tokens));
             forward
         })
         .collect()

@@ -12,7 +12,7 @@ use super::index::{Entry, Index, Key, Writer, digest_of};
 use super::label::Labelled;
 use super::stock::{Stock, Voice};
 use super::unused::Unused;
-use super::{Remarks, TOLD};
+use super::{Length, Remarks, TOLD};
 use crate::domain::{BadRow, Reason};
 use crate::kernels::pool;
 use crate::store::disk_fault;
@@ -173,8 +173,8 @@ impl Scan<'_> {
                 if found.total > 0 {
                     continue;
                 }
-                for (line, tokens) in entries {
-                    keep(line, tokens, &mut spool, &mut index).map_err(unwritten)?;
+                for (line, size) in entries {
+                    keep(line, size, &mut spool, &mut index).map_err(unwritten)?;
                 }
             }
             if found.rows > u64::from(u32::MAX) {
@@ -238,7 +238,12 @@ impl Scan<'_> {
 }
 
 /// Writes down where a row lies.
-fn keep(line: &Line, tokens: u32, spool: &mut Option<Spool>, index: &mut Writer) -> io::Result<()> {
+fn keep(
+    line: &Line,
+    size: Length,
+    spool: &mut Option<Spool>,
+    index: &mut Writer,
+) -> io::Result<()> {
     let text = line.text.as_deref().unwrap_or_default();
     let offset = match spool {
         Some(spool) => spool.write(text)?,
@@ -247,7 +252,7 @@ fn keep(line: &Line, tokens: u32, spool: &mut Option<Spool>, index: &mut Writer)
     index.push(&Entry {
         offset,
         length: text.len() as u32,
-        tokens,
+        size,
         line: line.line as u64,
     })
 }
@@ -276,8 +281,8 @@ fn tiles(lines: &[Line]) -> Vec<Range<usize>> {
 /// What some rows came to.
 #[derive(Debug, Default)]
 struct Tile {
-    /// Of each row, in order; 0 where it cannot be used.
-    tokens: Vec<u32>,
+    /// Of each row, in order; nothing where it cannot be used.
+    sizes: Vec<Length>,
     bad: Vec<BadRow>,
     unused: Unused,
     remarks: Remarks,
@@ -293,11 +298,11 @@ impl Tile {
                 tile.unused.count(read.unused);
                 Ok(example)
             });
-            tile.tokens.push(match read {
-                Ok(example) => u32::try_from(example.tokens()).unwrap_or(u32::MAX),
+            tile.sizes.push(match read {
+                Ok(example) => Length::of(&example),
                 Err(bad) => {
                     tile.bad.push(bad);
-                    0
+                    Length::default()
                 }
             });
         }
@@ -317,19 +322,19 @@ struct Found {
 }
 
 impl Found {
-    /// Adds what came of some rows, and gives those rows with their tokens.
+    /// Adds what came of some rows, and gives those rows with their lengths.
     fn take<'l>(
         &mut self,
         tile: Tile,
         lines: &'l [Line],
-    ) -> impl Iterator<Item = (&'l Line, u32)> + use<'l> {
+    ) -> impl Iterator<Item = (&'l Line, Length)> + use<'l> {
         self.rows += lines.len() as u64;
         self.total += tile.bad.len();
         let room = TOLD.saturating_sub(self.bad.len());
         self.bad.extend(tile.bad.into_iter().take(room));
         self.unused.merge(tile.unused);
         self.remarks.merge(tile.remarks);
-        lines.iter().zip(tile.tokens)
+        lines.iter().zip(tile.sizes)
     }
 }
 

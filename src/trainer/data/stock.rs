@@ -9,7 +9,7 @@ use super::examples::{Examples, Taken};
 use super::file::Line;
 use super::index::Index;
 use super::label::Labelled;
-use super::{Example, Remarks, Renderer};
+use super::{Example, Length, Remarks, Renderer};
 use crate::domain::{Objective, Reason};
 use crate::text::{ChatTemplate, Tokenizer};
 
@@ -68,6 +68,14 @@ impl Stock {
 
     pub fn rows(&self) -> usize {
         self.0.index.rows()
+    }
+
+    /// How long each row is, in their order.
+    fn lengths(&self) -> Result<Vec<Length>, Reason> {
+        let lengths = self.0.index.lengths();
+        lengths.map_err(|error| {
+            crate::store::disk_fault("reading the index of the training data", &error)
+        })
     }
 
     fn example(&self, row: usize) -> Result<Arc<Example>, Reason> {
@@ -194,5 +202,16 @@ impl Examples for Chosen {
 
     fn get(&self, number: usize) -> Result<Taken<'_>, Reason> {
         self.stock.example(self.row(number)).map(Taken::Shared)
+    }
+
+    /// Without rendering any.
+    fn lengths(&self) -> Result<Vec<Length>, Reason> {
+        let all = self.stock.lengths()?;
+        match &self.rows {
+            Which::All => Ok(all),
+            _ => Ok((0..self.len())
+                .map(|number| all[self.row(number)])
+                .collect()),
+        }
     }
 }

@@ -58,6 +58,7 @@ fn finish(
         scratch: None,
         reference: &Unadapted,
         fit: fit(base),
+        memory: None,
     };
     match train(&spec, plan.method.start(&base.model).unwrap(), watch) {
         Ok(Ending::Finished(finished)) => Some(finished),

@@ -277,6 +277,7 @@ fn an_interrupted_job_makes_the_same_bytes() {
                 scratch: None,
                 reference: &Unadapted,
                 fit: fit(&base),
+                memory: None,
             };
             train(&spec, plan.method.start(&base.model).unwrap(), watch).unwrap()
         };

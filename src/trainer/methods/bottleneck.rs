@@ -16,6 +16,7 @@ use crate::kernels::linear::Linear;
 use crate::kernels::nonlinear::{Activate, Activation, PlusScaled};
 use crate::kernels::op::{Run, Value};
 use crate::kernels::tape::Parameter;
+use crate::trainer::account::Footprint;
 use crate::trainer::rng::{self, Purpose};
 
 pub struct Kind;
@@ -130,6 +131,15 @@ impl Method for Fitted {
     /// Weights that are served take 16 bits each, or 32.
     fn sizes(&self) -> (u64, u64) {
         (4 * self.count(), 2 * self.count())
+    }
+
+    fn footprints(&self) -> Vec<Footprint> {
+        let reads = self.settings.reads;
+        let places = self.places.iter();
+        vec![Footprint {
+            bottlenecks: places.map(|(at, width)| (*at, (*width, reads))).collect(),
+            ..Footprint::default()
+        }]
     }
 
     fn start(&self, _: &dyn BaseWeights) -> Result<Box<dyn Trainable>> {

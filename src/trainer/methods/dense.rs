@@ -15,6 +15,7 @@ use crate::adapter::{
 use crate::device::{Array, Result, bail};
 use crate::domain::{self, Named, Reason, Recipe, Stage, Wishes};
 use crate::kernels::tape::Parameter;
+use crate::trainer::account::{self, Footprint, Outermost, Touch};
 use selection::Choice;
 
 pub struct Kind {
@@ -153,17 +154,13 @@ pub(super) struct Model {
 impl Model {
     fn of(weights: &dyn BaseWeights) -> Self {
         let (mut places, mut sizes, mut bytes) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        for (path, tensor) in weights.tensors() {
+        for (path, size) in weights.sizes() {
             let Some(place) = Place::parse(&path) else {
                 continue;
             };
             places.push(place);
-            sizes.insert(place, tensor.dims());
-            let held = match tensor {
-                BaseTensor::Matrix(matrix) => matrix.bytes(),
-                BaseTensor::Vector(array) => array.bytes(),
-            };
-            bytes.insert(place, held);
+            sizes.insert(place, size.dims);
+            bytes.insert(place, size.bytes);
         }
         let shape = weights.shape();
         Self {
@@ -205,6 +202,36 @@ impl Dense {
     }
 }
 
+impl Dense {
+    /// Of a stage in which these places learn.
+    fn footprint(&self, stage: &BTreeSet<Place>) -> Footprint {
+        let mut footprint = Footprint::default();
+        for place in self.learned.iter().chain(self.carried.keys()) {
+            let learns = stage.contains(place);
+            match *place {
+                Place::Embedding => {
+                    footprint.embedding = Outermost::Own { learns };
+                    // It is the head as well, where that has no weight of its own.
+                    if self.model.tied && footprint.head == Outermost::Frozen {
+                        footprint.head = Outermost::Own { learns };
+                    }
+                }
+                Place::Head => footprint.head = Outermost::Own { learns },
+                Place::Weight(site) => {
+                    footprint.linears.insert(site, Touch::Own { learns });
+                }
+                Place::Bias(site) => {
+                    footprint.biases.insert(site, account::Bias::Own { learns });
+                }
+                Place::Norm(at) => {
+                    footprint.norms.insert(at, learns);
+                }
+            }
+        }
+        footprint
+    }
+}
+
 impl Method for Dense {
     fn count(&self) -> u64 {
         self.learned
@@ -226,6 +253,11 @@ impl Method for Dense {
         let file = all.iter().map(|place| 4 * self.model.size(**place)).sum();
         let held = all.iter().filter_map(|place| self.model.bytes.get(place));
         (file, held.sum())
+    }
+
+    fn footprints(&self) -> Vec<Footprint> {
+        let stages = self.stages.iter();
+        stages.map(|stage| self.footprint(stage)).collect()
     }
 
     fn start(&self, weights: &dyn BaseWeights) -> Result<Box<dyn Trainable>> {

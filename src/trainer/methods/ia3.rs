@@ -11,6 +11,7 @@ use crate::kernels::op::{Run, Value};
 use crate::kernels::quant::Layer;
 use crate::kernels::scale::Scale;
 use crate::kernels::tape::Parameter;
+use crate::trainer::account::{Footprint, Touch};
 
 pub struct Kind;
 
@@ -95,6 +96,17 @@ impl Method for Fitted {
 
     fn rank(&self) -> usize {
         0
+    }
+
+    fn footprints(&self) -> Vec<Footprint> {
+        let touches = self.sites.iter().map(|at| {
+            let on_input = at.on_input;
+            (at.shape.site, Touch::Scale { on_input })
+        });
+        vec![Footprint {
+            linears: touches.collect(),
+            ..Footprint::default()
+        }]
     }
 
     /// Ones, as PEFT begins.

@@ -21,6 +21,7 @@ use crate::domain::{self, Bias, Patterns, Reason, Recipe, Targets, Wishes};
 use crate::kernels::dora::{column_norms, row_norms};
 use crate::kernels::quant::Matrix;
 use crate::kernels::tape::Parameter;
+use crate::trainer::account::Footprint;
 use crate::trainer::rng::{self, Purpose};
 
 pub struct Kind {
@@ -233,6 +234,10 @@ impl Method for Lora {
             true => (0, 0),
             false => (4 * self.count(), 4 * self.count()),
         }
+    }
+
+    fn footprints(&self) -> Vec<Footprint> {
+        vec![self.footprint()]
     }
 
     fn start(&self, weights: &dyn BaseWeights) -> Result<Box<dyn Trainable>> {

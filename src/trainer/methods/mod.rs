@@ -23,6 +23,7 @@ use crate::domain::{self, Reason, Recipe, Wishes};
 use crate::kernels::tape::Parameter;
 use crate::model::Base;
 use crate::text::Tokenizer;
+use crate::trainer::account::Footprint;
 
 pub use masks::Masks;
 
@@ -95,6 +96,9 @@ pub trait Method: Send + Sync {
     fn sizes(&self) -> (u64, u64) {
         (0, 0)
     }
+
+    /// What it does to a forward, as far as memory goes: of each stage.
+    fn footprints(&self) -> Vec<Footprint>;
 
     /// What is trained, before the first step: the parent's values, or fresh ones for a base with these weights.
     fn start(&self, weights: &dyn BaseWeights) -> Result<Box<dyn Trainable>>;

@@ -14,6 +14,7 @@ use crate::kernels::nonlinear::{Activate, Activation};
 use crate::kernels::op::{Run, Value};
 use crate::kernels::replace::Replace;
 use crate::kernels::tape::Parameter;
+use crate::trainer::account::{Footprint, Past};
 use crate::trainer::rng::{self, Purpose};
 
 pub struct Kind;
@@ -105,6 +106,16 @@ impl Method for Prefix {
     }
 
     /// As PEFT begins: embeddings from a normal distribution, products as torch's linear layers.
+    fn footprints(&self) -> Vec<Footprint> {
+        vec![Footprint {
+            past: Some(Past {
+                projection: self.hidden,
+            }),
+            virtual_tokens: self.tokens,
+            ..Footprint::default()
+        }]
+    }
+
     fn start(&self, _: &dyn BaseWeights) -> Result<Box<dyn Trainable>> {
         let (layers, width) = (self.base.layers, self.base.key_width);
         let source = match (&self.parent, self.hidden) {

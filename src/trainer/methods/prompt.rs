@@ -10,6 +10,7 @@ use crate::domain::{self, PromptInit, Reason, Recipe, Wishes};
 use crate::kernels::op::{Run, Value};
 use crate::kernels::replace::Replace;
 use crate::kernels::tape::Parameter;
+use crate::trainer::account::{Footprint, Outermost};
 use crate::trainer::rng::{self, Purpose};
 
 pub struct Kind;
@@ -109,6 +110,14 @@ impl Method for Prompt {
 
     fn sizes(&self) -> (u64, u64) {
         (4 * self.count(), 4 * self.count())
+    }
+
+    fn footprints(&self) -> Vec<Footprint> {
+        vec![Footprint {
+            embedding: Outermost::Rows,
+            virtual_tokens: self.tokens,
+            ..Footprint::default()
+        }]
     }
 
     fn start(&self, weights: &dyn BaseWeights) -> Result<Box<dyn Trainable>> {

@@ -113,6 +113,7 @@ impl Run<'_, '_> {
         let mut progress = found.progress;
         progress.halvings = self.progress.halvings;
         progress.scale = self.progress.scale;
+        progress.form = self.progress.form;
         progress.passed_over.clone_from(&self.progress.passed_over);
         change(&mut progress);
         // The best since then, or one that its place was given to, is no longer there.

@@ -87,6 +87,16 @@ fn optimizer_settings(recipe: &Recipe) -> Settings {
     }
 }
 
+/// Bytes of the moments in memory.
+pub(super) fn moments(recipe: &Recipe, trainable: &dyn Trainable) -> u64 {
+    if recipe.offload_optimizer == Offload::Disk {
+        return 0;
+    }
+    let shapes = shapes(recipe, trainable);
+    let of_both = { shapes.iter() }.map(|(form, len)| 2 * form.bytes(*len).iter().sum::<usize>());
+    of_both.sum::<usize>() as u64
+}
+
 /// How each parameter's moments are held, and how many values it has.
 /// Of what a job trains, as its checkpoints hold it.
 pub fn shapes(recipe: &Recipe, trainable: &dyn Trainable) -> Vec<(Form, usize)> {

@@ -1,5 +1,6 @@
 mod halves;
 mod held;
+mod memory;
 mod preference;
 mod recovery;
 
@@ -112,6 +113,7 @@ fn go(
         scratch: None,
         reference: &Unadapted,
         fit: toy.fit(),
+        memory: None,
     };
     run(&spec, toy.trainable(), recorder)
 }

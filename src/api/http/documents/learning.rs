@@ -1,6 +1,6 @@
 //! Answers about files and fine-tuning jobs.
 
-use super::super::shape::{ANY_NUMBER, COUNT, Field, Kind, Shape, TEXT};
+use super::super::shape::{ANY_NUMBER, COUNT, FLAG, Field, Kind, Shape, TEXT};
 use super::{CREATED_AT, FIRST_ID, HAS_MORE, ID, LAST_ID, LIST, list_of, shape};
 
 pub(in super::super) const FILE: Shape = shape(
@@ -117,6 +117,62 @@ pub(in super::super) const JOB: Shape = shape(
         Field::new("metadata", Kind::Any, "").required(),
         Field::new("error", Kind::Object(&JOB_ERROR), "").required(),
         Field::new("adapterd", Kind::Object(&PROGRESS), "").required(),
+    ]],
+);
+const PLANNED_CHANGE: Shape = shape(
+    "PlannedChange",
+    "A near job that takes less.",
+    &[&[
+        Field::new("settings", Kind::Any, "By their names.").required(),
+        Field::new("training_bytes", COUNT, "").required(),
+        Field::new("fits", FLAG, "").required(),
+    ]],
+);
+pub(in super::super) const PLAN: Shape = shape(
+    "FineTuningPlan",
+    "What a job would be; none was created.",
+    &[&[
+        Field::new("object", Kind::Choice(&["fine_tuning.plan"]), "").required(),
+        Field::new("model", TEXT, "The base.").required(),
+        Field::new("name", TEXT, "The name it would be served under.").required(),
+        Field::new("rows", COUNT, "To learn from.").required(),
+        Field::new("held_out_rows", COUNT, "").required(),
+        Field::new("tokens", COUNT, "Of the rows to learn from.").required(),
+        Field::new("trained_tokens", COUNT, "Of them, those that are learned.").required(),
+        Field::new("longest_row", COUNT, "In tokens.").required(),
+        Field::new("steps_per_epoch", COUNT, "").required(),
+        Field::new("steps", COUNT, "").required(),
+        Field::new("parameters", Kind::Object(&PARAMETERS), "").required(),
+        Field::new(
+            "parts",
+            Kind::Any,
+            "Bytes at the peak by what they are for; they add up to `training_bytes`.",
+        )
+        .required(),
+        Field::new(
+            "training_bytes",
+            COUNT,
+            "What training takes at its peak beside what serves.",
+        )
+        .required(),
+        Field::new("peak_at", TEXT, "The work that it is needed for.").required(),
+        Field::new("memory_limit", COUNT, "As the job says."),
+        Field::new("available_bytes", COUNT, "What the machine has left."),
+        Field::new("fits", FLAG, "As asked for.").required(),
+        Field::new(
+            "fits_in_smaller_forwards",
+            FLAG,
+            "The job would run, with fewer rows in a forward or blocks computed again.",
+        )
+        .required(),
+        Field::new(
+            "changes",
+            list_of(&Kind::Object(&PLANNED_CHANGE)),
+            "What would fit, where it does not.",
+        )
+        .required(),
+        Field::new("recipe", Kind::Any, "Every setting, resolved.").required(),
+        Field::new("warnings", list_of(&TEXT), "").required(),
     ]],
 );
 pub(in super::super) const JOBS: Shape = shape(

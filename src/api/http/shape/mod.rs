@@ -174,6 +174,13 @@ impl Kind {
                     max: 1024,
                 },
             ]),
+            settings::Kind::Bytes => Self::Either(&[
+                Self::Integer {
+                    min: 1,
+                    max: i64::MAX,
+                },
+                NAME,
+            ]),
             settings::Kind::Ranks | settings::Kind::Alphas => Self::Either(&[
                 TEXT,
                 Self::Map {

@@ -56,7 +56,7 @@ fn a_scrape_holds_what_gateways_read() {
         resident: vec![("finance".into(), true, 10)],
         max_adapters: 8,
         jobs: vec![(JobStatus::Queued, 1)],
-        memory: vec![("weights", 3)],
+        memory: vec![("base", 3)],
     };
     let text = metrics.render(&now).unwrap();
     for line in [
@@ -73,7 +73,7 @@ fn a_scrape_holds_what_gateways_read() {
         "vllm:kv_cache_usage_perc 0.5",
         "vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"10\"} 1",
         "adapterd_jobs{state=\"queued\"} 1",
-        "adapterd_memory_bytes{part=\"weights\"} 3",
+        "adapterd_memory_bytes{part=\"base\"} 3",
         "adapterd_train_share 0.25",
         "adapterd_train_yields_total 3",
         "adapterd_train_slice_seconds_count 1",

@@ -37,6 +37,19 @@ pub(super) fn pack_bf16(weight: QTensor, n: usize, k: usize) -> Result<Box<dyn P
     Ok(Box::new(Paired::new(&values, n, k)))
 }
 
+/// Bytes of a weight [n, k].
+pub(super) fn held<T: Number>(n: usize, k: usize) -> u64 {
+    (n.div_ceil(LANES) * k * size_of::<Lanes<T>>()) as u64
+}
+
+/// The same of [`pack_bf16`].
+pub(super) fn held_bf16(n: usize, k: usize) -> u64 {
+    match Paired::is_available() {
+        true => Paired::held(n, k),
+        false => held::<bf16>(n, k),
+    }
+}
+
 /// A stored number.
 pub(super) trait Plain: WithDType + Send + Sync {
     /// The same number, exactly.

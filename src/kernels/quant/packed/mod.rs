@@ -153,6 +153,14 @@ impl<L: Layout> Weight<L> {
         })
     }
 
+    /// Bytes of a weight [n, k].
+    pub fn held(n: usize, k: usize) -> u64 {
+        let (tiles, blocks) = (n.div_ceil(LANES), k / BLOCK);
+        let spans = blocks / Self::SPAN;
+        let tile = blocks * size_of::<L::Codes>() + spans * size_of::<L::Scaling>();
+        (tiles * tile) as u64
+    }
+
     fn some(&self, tiles: Range<usize>) -> Tiles<'_, L> {
         let (blocks, spans) = (self.blocks, self.blocks / Self::SPAN);
         Tiles {

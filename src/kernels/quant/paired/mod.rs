@@ -75,6 +75,11 @@ impl Paired {
         Self { pairs, k }
     }
 
+    /// Bytes of a weight [n, k].
+    pub fn held(n: usize, k: usize) -> u64 {
+        (n.div_ceil(LANES) * pairs_of(k) * size_of::<Pairs>()) as u64
+    }
+
     /// Pairs of 16 rows.
     fn tile(&self, at: usize) -> &[Pairs] {
         let width = pairs_of(self.k);

@@ -127,6 +127,13 @@ impl Gguf {
     }
 }
 
+impl Gguf {
+    /// The format a tensor is stored in.
+    pub(in crate::model::weights) fn format(&self, path: &str) -> Option<Format> {
+        self.file.tensors.get(&stored(path)).map(|info| info.format)
+    }
+}
+
 /// What is written again when a file is copied with changes.
 impl Gguf {
     /// Lets go of the memory behind a tensor.

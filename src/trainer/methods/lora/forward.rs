@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Factors, Part};
+use super::{Factors, Lora, Part};
 use crate::adapter::{Adapt, Outer, Site};
 use crate::device::Result;
 use crate::kernels::Dropout;
@@ -14,6 +14,7 @@ use crate::kernels::lowrank::{Setting, Through};
 use crate::kernels::op::{Run, Value};
 use crate::kernels::quant::{Layer, Matrix};
 use crate::kernels::scale::Shift;
+use crate::trainer::account::{Bias, Footprint, Outermost, Touch};
 use crate::trainer::methods::Masks;
 
 pub(super) struct Learning<'a> {
@@ -93,6 +94,36 @@ impl Adapt for Learning<'_> {
         match &part.magnitude {
             None => run.op(op, &[hidden, &a, &b]),
             Some(lengths) => run.op(op, &[hidden, &a, &b, &run.parameter(lengths)]),
+        }
+    }
+}
+
+impl Lora {
+    /// What such a forward does, as far as memory goes.
+    pub(super) fn footprint(&self) -> Footprint {
+        let (magnitude, dropout) = (self.settings.use_dora, self.settings.dropout > 0.0);
+        let touches = self.sites.iter().map(|at| {
+            let touch = Touch::LowRank {
+                rank: at.rank,
+                magnitude,
+                dropout,
+            };
+            (at.shape.site, touch)
+        });
+        let outermost = |wanted| {
+            let found = self.outer.iter().find(|at| at.outer == wanted);
+            found.map_or(Outermost::Frozen, |at| Outermost::LowRank {
+                rank: at.rank,
+                magnitude,
+            })
+        };
+        let biases = self.biases.keys();
+        Footprint {
+            linears: touches.collect(),
+            biases: biases.map(|site| (*site, Bias::Shift)).collect(),
+            embedding: outermost(Outer::Embedding),
+            head: outermost(Outer::Head),
+            ..Footprint::default()
         }
     }
 }

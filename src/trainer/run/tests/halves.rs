@@ -48,6 +48,7 @@ fn losses_in_16_bits_stay_near_those_in_32_on_the_embedded_base() {
                 max_rank: 64,
                 precision: Served::Exact,
             },
+            memory: None,
         };
         let mut recorder = Recorder::default();
         let trainable = plan.method.start(&base.model).unwrap();
@@ -135,6 +136,7 @@ fn loud(
         scratch: None,
         reference: &Unadapted,
         fit: loud.0.fit(),
+        memory: None,
     };
     run(&spec, loud.0.trainable(), recorder)
 }

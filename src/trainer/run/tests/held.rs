@@ -51,6 +51,7 @@ fn train(
             max_rank: 64,
             precision: Precision::Exact,
         },
+        memory: None,
     };
     run(&spec, method.start(&base.model).unwrap(), recorder)
 }
@@ -120,6 +121,7 @@ fn a_disk_that_takes_no_moments_ends_a_job_with_a_disks_fault() {
         scratch: Some(&folder.path().join("moments")),
         reference: &Unadapted,
         fit: toy.fit(),
+        memory: None,
     };
     let fault = run(&spec, trainable, &mut recorder).err().unwrap();
     assert_eq!(fault.code(), "storage_failed", "{fault}");

@@ -41,6 +41,7 @@ fn compare(saved: Option<&Checkpoints>, recorder: &mut Recorder) -> Result<Endin
         scratch: None,
         reference: &Unadapted,
         fit: toy.fit(),
+        memory: None,
     };
     run(&spec, toy.trainable(), recorder)
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::adapter::peft;
+use crate::domain::{Bytes, Checkpointing};
 
 #[tokio::test]
 async fn what_cannot_be_trained_is_refused_before_anything_is_kept() {
@@ -295,5 +296,67 @@ async fn a_job_tells_which_rows_it_leaves_out_and_which_it_repeats() {
         first[0].why.contains("`kind` is missing"),
         "{}",
         first[0].why
+    );
+}
+
+#[tokio::test]
+async fn a_plan_says_what_a_job_would_be_and_keeps_nothing() {
+    let shop = Shop::open().await;
+    let rows = shop.rows().await;
+    let job = |wishes| NewJob {
+        name: "planned".parse().unwrap(),
+        training_file: rows.clone(),
+        validation_file: None,
+        wishes,
+        mappings: Vec::new(),
+        metadata: serde_json::Map::new(),
+        notes: vec!["`user` has no effect".into()],
+    };
+    let wishes = Wishes {
+        eval_split: Some(2.0),
+        recompute: Some(Checkpointing::Auto),
+        ..short()
+    };
+    let plan = shop.trainer.plan(job(wishes.clone())).await.unwrap();
+    assert_eq!((plan.rows, plan.held_out), (10, 2));
+    assert_eq!(plan.steps, wishes.steps.unwrap());
+    assert!(plan.trained_tokens > 0 && plan.trained_tokens < plan.tokens);
+    assert!(plan.longest >= plan.tokens / plan.rows);
+    let parts: u64 = plan.memory.parts.iter().map(|(_, bytes)| bytes).sum();
+    assert_eq!(parts, plan.memory.peak);
+    // What `auto` stands for is decided by what the machine has.
+    assert_eq!(plan.recipe.recompute, Checkpointing::Off);
+    assert_eq!(plan.warnings, ["`user` has no effect"]);
+
+    let memory_limit = Some(Bytes::Count(1000));
+    let tight = Wishes {
+        memory_limit,
+        ..wishes
+    };
+    let plan = shop.trainer.plan(job(tight.clone())).await.unwrap();
+    assert!(!plan.memory.fits && !plan.memory.fits_smaller);
+    assert_eq!(plan.recipe.recompute, Checkpointing::On);
+    assert_eq!(plan.memory.limit, Some(1000));
+    let refused = shop.create("planned", &rows, tight).await.unwrap_err();
+    let Reason::NotEnoughMemory(why) = refused else {
+        panic!("{refused}")
+    };
+    assert!(
+        why.contains("memory_limit") && why.contains("1000 B"),
+        "{why}"
+    );
+    let bad = Wishes {
+        rank: Some(65),
+        ..short()
+    };
+    assert!(shop.trainer.plan(job(bad)).await.is_err());
+    assert!(shop.trainer.list(None, 10).await.unwrap().items.is_empty());
+    let jobs = std::fs::read_dir(shop.folder.path().join("training/jobs"));
+    assert_eq!(jobs.map_or(0, Iterator::count), 0);
+    assert!(
+        shop.registry
+            .show(&"planned".parse().unwrap())
+            .await
+            .is_err()
     );
 }

@@ -1,0 +1,103 @@
+//! The memory of the machine this process runs on: what is left of it, within the limits of its control groups.
+
+use std::path::{Path, PathBuf};
+
+/// Bytes that could still be taken; `None` where the system does not say.
+pub fn available() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let machine = read("/proc/meminfo").and_then(|text| of_meminfo(&text));
+    let own = read("/proc/self/cgroup").unwrap_or_default();
+    let groups = groups(&own, Path::new("/sys/fs/cgroup"));
+    let left = groups.iter().filter_map(|folder| left_in(folder));
+    left.chain(machine).min()
+}
+
+fn of_meminfo(text: &str) -> Option<u64> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+/// The folders of a process's control groups and of those around them. `own` is its `/proc/self/cgroup`.
+fn groups(own: &str, root: &Path) -> Vec<PathBuf> {
+    let mut folders = Vec::new();
+    for line in own.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else {
+            continue;
+        };
+        // One tree for all controllers, or one of each.
+        let root = match controllers {
+            "" => root.to_owned(),
+            all if all.split(',').any(|name| name == "memory") => root.join("memory"),
+            _ => continue,
+        };
+        let inner = root.join(path.trim_start_matches('/'));
+        // Within a container the group's own folder may be the root.
+        folders.extend(
+            inner
+                .ancestors()
+                .take_while(|at| at.starts_with(&root))
+                .map(Path::to_owned),
+        );
+    }
+    folders
+}
+
+/// What is left within a control group's limit, where it has one.
+fn left_in(folder: &Path) -> Option<u64> {
+    let number = |names: [&str; 2]| {
+        let mut texts = names
+            .into_iter()
+            .filter_map(|name| std::fs::read_to_string(folder.join(name)).ok());
+        texts.next()?.trim().parse::<u64>().ok()
+    };
+    let limit = number(["memory.max", "memory.limit_in_bytes"])?;
+    let used = number(["memory.current", "memory.usage_in_bytes"])?;
+    // Pages of files that nobody uses are given up when they are needed.
+    let stat = std::fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
+    let idle = stat.lines().find_map(|line| {
+        let line = line.strip_prefix("total_").unwrap_or(line);
+        line.strip_prefix("inactive_file ")?.parse::<u64>().ok()
+    });
+    let used = used.saturating_sub(idle.unwrap_or(0));
+    Some(limit.saturating_sub(used))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn available_memory_is_read_in_bytes() {
+        let text = "MemTotal:       24683000 kB\nMemFree: 1 kB\nMemAvailable:   23700000 kB\n";
+        assert_eq!(of_meminfo(text), Some(23_700_000 * 1024));
+        assert_eq!(of_meminfo("MemTotal: 1 kB"), None);
+    }
+
+    #[test]
+    fn the_tightest_group_around_a_process_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let put = |folder: &str, name: &str, text: &str| {
+            let folder = root.path().join(folder);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join(name), text).unwrap();
+        };
+        put("a", "memory.max", "1000\n");
+        put("a", "memory.current", "700\n");
+        put("a", "memory.stat", "anon 500\ninactive_file 150\n");
+        put("a/b", "memory.max", "max\n");
+        put("a/b", "memory.current", "600\n");
+        let folders = groups("0::/a/b\n", root.path());
+        let left: Vec<_> = folders.iter().map(|folder| left_in(folder)).collect();
+        assert_eq!(left, [None, Some(450), None]);
+        put("memory/c", "memory.limit_in_bytes", "2000");
+        put("memory/c", "memory.usage_in_bytes", "1900");
+        put("memory/c", "memory.stat", "total_inactive_file 40\n");
+        let folders = groups("3:cpu:/x\n4:memory:/c\n", root.path());
+        assert_eq!(left_in(&folders[0]), Some(140));
+        assert!(groups("nonsense", root.path()).is_empty());
+    }
+}
