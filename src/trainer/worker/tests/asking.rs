@@ -326,7 +326,7 @@ async fn a_plan_says_what_a_job_would_be_and_keeps_nothing() {
     assert_eq!(parts, plan.memory.peak);
     // What `auto` stands for is decided by what the machine has.
     assert_eq!(plan.recipe.recompute, Checkpointing::Off);
-    assert_eq!(plan.warnings, ["`user` has no effect"]);
+    assert_eq!(plan.warnings[0], "`user` has no effect");
 
     let memory_limit = Some(Bytes::Count(1000));
     let tight = Wishes {
