@@ -61,7 +61,7 @@ fn read(text: &str) -> Option<u64> {
     }
     let number: f64 = number.parse().ok()?;
     let bytes = number * unit as f64;
-    (bytes.is_finite() && bytes >= 1.0 && bytes < 9e18).then_some(bytes as u64)
+    (1.0..9e18).contains(&bytes).then_some(bytes as u64)
 }
 
 impl From<Value> for Bytes {
