@@ -136,8 +136,9 @@ fn what_would_fit_is_named_and_does() {
     };
     let job = Outlined::new(&outline, None, &narrow).unwrap();
     let peak = job.account(Load::full(&job.recipe)).peak().total();
+    let smallest = job.changes(1, None)[0].peak;
     for share in [0.9, 0.5, 0.25] {
-        let limit = (peak as f64 * share) as u64;
+        let limit = smallest + ((peak - smallest) as f64 * share) as u64;
         let changes = job.changes(limit, None);
         assert!(!changes.is_empty(), "{share}");
         for change in &changes {
@@ -161,10 +162,10 @@ fn what_would_fit_is_named_and_does() {
     assert!(matches!(&least[..], [least] if !least.fits && least.peak < peak));
     // Whole weights can give way to a low-rank update.
     let full = Outlined::new(&outline, None, &wishes(Named::Full)).unwrap();
-    let limit = 28 * full.parameters().0;
+    let limit = full.changes(1, None)[0].peak;
     let near = told(full.changes(limit, None));
     assert!(
-        near.iter().any(|change| change.starts_with("method lora")),
+        near.iter().any(|change| change.contains("method lora")),
         "{near:?}"
     );
 }
