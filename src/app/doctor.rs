@@ -120,26 +120,14 @@ fn features() -> String {
 }
 
 fn memory() -> Result<String, String> {
-    let text = match std::fs::read_to_string("/proc/meminfo") {
-        Ok(text) => text,
-        Err(_) => return Ok("unknown on this system".into()),
+    let of = |entry| machine::of_memory(entry).map(|bytes| bytes >> 20);
+    let (Some(free), Some(total)) = (of("MemAvailable"), of("MemTotal")) else {
+        return Ok("unknown on this system".into());
     };
-    let of = |name: &str| -> Option<u64> {
-        let line = text.lines().find(|line| line.starts_with(name))?;
-        line.split_whitespace().nth(1)?.parse().ok()
-    };
-    match (of("MemAvailable:"), of("MemTotal:")) {
-        (Some(free), Some(total)) if free < 512 * 1024 => Err(format!(
-            "{} MiB available of {} MiB",
-            free / 1024,
-            total / 1024
-        )),
-        (Some(free), Some(total)) => Ok(format!(
-            "{} MiB available of {} MiB",
-            free / 1024,
-            total / 1024
-        )),
-        _ => Ok("unknown on this system".into()),
+    let said = format!("{free} MiB available of {total} MiB");
+    match free < 512 {
+        true => Err(said),
+        false => Ok(said),
     }
 }
 

@@ -12,7 +12,7 @@ use super::assemble;
 use super::command::SettingFlags;
 use super::settings::Settings;
 use crate::adapter::peft::{self, FOLDER_FILES, Files};
-use crate::adapter::{Fit, Fold, Precision};
+use crate::adapter::{Fold, Precision};
 use crate::cli::{Client, Connection, Failure, MergeArgs, Output, size};
 use crate::domain::Generation;
 use crate::kernels::quant::Format;
@@ -218,14 +218,7 @@ fn merge(
     heldout: Option<&[u8]>,
 ) -> Result<Value, Failure> {
     let read = |precision: Precision| {
-        let fit = Fit {
-            sites: base.model.sites(),
-            base_digest: base.digest,
-            weights: &*base,
-            max_rank: usize::MAX,
-            precision,
-        };
-        peft::read(files, &fit).map_err(Failure::failed)
+        peft::read(files, &base.fit(usize::MAX, precision)).map_err(Failure::failed)
     };
     let exact = read(Precision::Exact)?;
     let fold = Fold::new(&exact).map_err(Failure::failed)?;

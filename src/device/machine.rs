@@ -1,23 +1,33 @@
-//! The memory of the machine this process runs on: what is left of it, within the limits of its control groups.
+//! The memory of this process and of the machine it runs on: what is left of it, within the limits of its control groups.
 
 use std::path::{Path, PathBuf};
 
 /// Bytes that could still be taken; `None` where the system does not say.
 pub fn available() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
-    let machine = read("/proc/meminfo").and_then(|text| of_meminfo(&text));
+    let machine = of_memory("MemAvailable");
     let own = read("/proc/self/cgroup").unwrap_or_default();
     let groups = groups(&own, Path::new("/sys/fs/cgroup"));
     let left = groups.iter().filter_map(|folder| left_in(folder));
     left.chain(machine).min()
 }
 
-fn of_meminfo(text: &str) -> Option<u64> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
+/// An entry of the system's account of this process, such as `VmRSS`, in bytes; `None` where it does not say.
+pub fn of_process(entry: &str) -> Option<u64> {
+    bytes_of(entry, &std::fs::read_to_string("/proc/self/status").ok()?)
+}
+
+/// An entry of its account of the machine's memory, such as `MemTotal`, likewise.
+pub fn of_memory(entry: &str) -> Option<u64> {
+    bytes_of(entry, &std::fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+fn bytes_of(entry: &str, account: &str) -> Option<u64> {
+    let number = |line: &str| -> Option<u64> {
+        let kib = line.strip_prefix(entry)?.strip_prefix(':')?.trim();
+        kib.strip_suffix("kB")?.trim().parse().ok()
+    };
+    account.lines().find_map(number).map(|kib| kib * 1024)
 }
 
 /// The folders of a process's control groups and of those around them. `own` is its `/proc/self/cgroup`.
@@ -73,8 +83,15 @@ mod tests {
     #[test]
     fn available_memory_is_read_in_bytes() {
         let text = "MemTotal:       24683000 kB\nMemFree: 1 kB\nMemAvailable:   23700000 kB\n";
-        assert_eq!(of_meminfo(text), Some(23_700_000 * 1024));
-        assert_eq!(of_meminfo("MemTotal: 1 kB"), None);
+        assert_eq!(bytes_of("MemAvailable", text), Some(23_700_000 * 1024));
+        assert_eq!(bytes_of("MemAvailable", "MemTotal: 1 kB"), None);
+    }
+
+    #[test]
+    fn memory_is_read_from_the_systems_account_of_a_process() {
+        let status = "Name:\tadapterd\nVmHWM:\t    9999 kB\nVmRSS:\t    2048 kB\n";
+        assert_eq!(bytes_of("VmRSS", status), Some(2 << 20));
+        assert_eq!(bytes_of("VmRSS", "Name:\tadapterd\n"), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::Model;
 use super::hub;
 use super::weights::merge::Stored;
 use super::weights::{Folder, Gguf, Quant, Source, WeightError};
-use crate::adapter::{BaseShape, BaseTensor, BaseWeights, Site};
+use crate::adapter::{BaseShape, BaseTensor, BaseWeights, Fit, Precision, Site};
 use crate::kernels::quant::{Format, Matrix};
 use crate::text::{ChatTemplate, TextError, Tokenizer};
 
@@ -91,6 +91,19 @@ pub struct Base {
     pub tokenizer: Tokenizer,
     pub template: ChatTemplate,
     pub model: Model,
+}
+
+impl Base {
+    /// What adapters of this base must fit.
+    pub fn fit(&self, max_rank: usize, precision: Precision) -> Fit<'_> {
+        Fit {
+            sites: self.model.sites(),
+            base_digest: self.digest,
+            weights: &self.model,
+            max_rank,
+            precision,
+        }
+    }
 }
 
 impl fmt::Debug for Base {

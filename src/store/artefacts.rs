@@ -245,6 +245,7 @@ mod tests {
     use super::super::disk_fault;
     use super::*;
     use crate::domain::Reason;
+    use crate::store::failpoint::Damage;
 
     #[test]
     fn files_are_found_under_their_key_and_replaced_as_a_whole() {
@@ -291,19 +292,6 @@ mod tests {
         }
         fs::write(&path, []).unwrap();
         assert!(holds_exactly(&path, &[]).unwrap());
-    }
-
-    /// Changes a file of what is staged, once it is written.
-    struct Damage(PathBuf);
-
-    impl Failpoints for Damage {
-        fn reached(&self, point: Failpoint) {
-            if point == Failpoint::Written {
-                for entry in fs::read_dir(&self.0).unwrap() {
-                    fs::write(entry.unwrap().path().join("weights"), "other").unwrap();
-                }
-            }
-        }
     }
 
     #[test]

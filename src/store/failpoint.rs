@@ -27,3 +27,18 @@ pub struct NoFailpoints;
 impl Failpoints for NoFailpoints {
     fn reached(&self, _: Failpoint) {}
 }
+
+/// Changes the file `weights` of what is staged in a folder, once it is written.
+#[cfg(test)]
+pub struct Damage(pub std::path::PathBuf);
+
+#[cfg(test)]
+impl Failpoints for Damage {
+    fn reached(&self, point: Failpoint) {
+        if point == Failpoint::Written {
+            for entry in std::fs::read_dir(&self.0).unwrap() {
+                std::fs::write(entry.unwrap().path().join("weights"), "other").unwrap();
+            }
+        }
+    }
+}

@@ -143,13 +143,7 @@ fn base(name: &str) -> Base {
 }
 
 fn fit(base: &Base) -> Fit<'_> {
-    Fit {
-        sites: base.model.sites(),
-        base_digest: base.digest,
-        weights: &base.model,
-        max_rank: 64,
-        precision: Precision::Exact,
-    }
+    base.fit(64, Precision::Exact)
 }
 
 fn adapter(base: &Base, files: &peft::Files) -> Adapter {

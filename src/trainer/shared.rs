@@ -54,14 +54,7 @@ impl Shared {
 
     /// What adapters of this base are read under when they are served.
     pub fn fit(&self) -> Fit<'_> {
-        let base = &self.base;
-        Fit {
-            sites: base.model.sites(),
-            base_digest: base.digest,
-            weights: &base.model,
-            max_rank: usize::MAX,
-            precision: self.registry.precision(),
-        }
+        self.base.fit(usize::MAX, self.registry.precision())
     }
 
     /// The adapter that a job continues, as it was when the job was created.
@@ -82,11 +75,7 @@ impl Shared {
                 Err(fault) => return Err(fault.into()),
             }
         }
-        let exact = Fit {
-            precision: Precision::Exact,
-            ..self.fit()
-        };
-        let adapter = peft::read(&files, &exact)
+        let adapter = peft::read(&files, &self.base.fit(usize::MAX, Precision::Exact))
             .map_err(|fault| Reason::adapter(format!("from.{}", fault.field), fault.why))?;
         Ok(Some(Parent {
             adapter: Arc::new(adapter),

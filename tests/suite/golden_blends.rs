@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use adapterd::adapter::blend::{Mix, Share, blended};
 use adapterd::adapter::peft;
-use adapterd::adapter::{Adapter, Fit, Precision, Site, SiteShape};
+use adapterd::adapter::{Adapter, Precision, Site};
 use adapterd::domain::BlendMethod;
 use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, Quant};
@@ -34,19 +34,9 @@ fn base() -> Base {
     Base::open(&folder, Some(Quant::To(Format::F32)), KvKind::F32).unwrap()
 }
 
-fn fit<'a>(base: &'a Base, sites: &'a [SiteShape]) -> Fit<'a> {
-    Fit {
-        sites,
-        base_digest: base.digest,
-        weights: base,
-        max_rank: 64,
-        precision: Precision::Exact,
-    }
-}
-
 fn share(base: &Base, name: &str, weight: f64) -> Share {
     let files = folder(&golden(&format!("blends/{name}")));
-    let adapter = peft::read(&files, &fit(base, base.model.sites())).unwrap();
+    let adapter = peft::read(&files, &base.fit(64, Precision::Exact)).unwrap();
     Share { adapter, weight }
 }
 
@@ -120,7 +110,7 @@ fn blends_are_those_that_peft_makes() {
             .map(|(name, weight)| share(&base, name, *weight))
             .collect();
         let files = blended(&shares, mix, sites, "llama").unwrap();
-        let made = peft::read(&files, &fit(&base, sites)).unwrap();
+        let made = peft::read(&files, &base.fit(64, Precision::Exact)).unwrap();
         assert_eq!((made.kind(), made.is_low_rank()), ("lora", true), "{case}");
         for at in sites {
             let name = format!("{case}/{}", at.site.path());

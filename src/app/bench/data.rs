@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::Subject;
 use super::target::Target;
 use crate::cli::{Client, Content, Failure, Output, Table, Upload, create_job, size};
+use crate::device::machine;
 use crate::text::synthetic::word;
 
 #[derive(Debug, Clone, clap::Args)]
@@ -88,12 +89,7 @@ impl Drop for Memory {
 
 /// Pages that no file stands behind, in bytes; 0 where the system does not say.
 fn held() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("RssAnon:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok());
-    kib.unwrap_or(0u64) * 1024
+    machine::of_process("RssAnon").unwrap_or(0)
 }
 
 pub async fn run(args: &DataArgs, output: Output) -> Result<(), Failure> {

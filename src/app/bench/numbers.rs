@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::device::machine;
+
 /// Measured values in ascending order.
 #[derive(Debug, Clone, Default)]
 pub struct Numbers(Vec<f64>);
@@ -52,12 +54,7 @@ impl Numbers {
 
 /// The most memory this process has held, in bytes; nothing where the system does not say.
 pub fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
+    machine::of_process("VmHWM")
 }
 
 #[cfg(test)]

@@ -90,26 +90,11 @@ pub(super) fn digest_of(file: &mut File) -> io::Result<blake3::Hash> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::path::PathBuf;
     use std::sync::Arc;
 
     use super::*;
     use crate::store::Artefacts;
-    use crate::store::failpoint::{Failpoint, Failpoints, NoFailpoints};
-
-    /// Changes a file of what is staged, once it is written.
-    struct Damage(PathBuf);
-
-    impl Failpoints for Damage {
-        fn reached(&self, point: Failpoint) {
-            if point == Failpoint::Written {
-                for entry in fs::read_dir(&self.0).unwrap() {
-                    fs::write(entry.unwrap().path().join("weights"), "other").unwrap();
-                }
-            }
-        }
-    }
+    use crate::store::failpoint::{Damage, Failpoints, NoFailpoints};
 
     #[test]
     fn a_file_that_is_written_piece_by_piece_is_verified_by_its_digest() {
@@ -145,6 +130,6 @@ mod tests {
         });
         assert_eq!(failed.unwrap_err().kind(), ErrorKind::StorageFull);
         assert_eq!(artefacts.keys().unwrap(), ["one"]);
-        assert_eq!(fs::read_dir(staging).unwrap().count(), 0);
+        assert_eq!(std::fs::read_dir(staging).unwrap().count(), 0);
     }
 }

@@ -27,13 +27,7 @@ fn named(model: &str, quant: Quant) -> Base {
 }
 
 fn fit(base: &Base, precision: Precision) -> Fit<'_> {
-    Fit {
-        sites: base.model.sites(),
-        base_digest: base.digest,
-        weights: &base.model,
-        max_rank: 64,
-        precision,
-    }
+    base.fit(64, precision)
 }
 
 /// One of each method, as fresh jobs begin with them, and those with more to learn with all of it.

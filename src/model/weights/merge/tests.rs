@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::adapter::peft::{self, Files};
-use crate::adapter::{Adapt, Adapter, BaseTensor, BaseWeights, Fit, Precision, Unadapted, Uniform};
+use crate::adapter::{Adapt, Adapter, BaseTensor, BaseWeights, Precision, Unadapted, Uniform};
 use crate::kernels::op::Run;
 use crate::model::{Base, KvKind, Origin, Pack};
 
@@ -23,14 +23,7 @@ fn files(folder: &str) -> Files {
 }
 
 fn read(base: &Base, files: &Files) -> Adapter {
-    let fit = Fit {
-        sites: base.model.sites(),
-        base_digest: base.digest,
-        weights: base,
-        max_rank: 64,
-        precision: Precision::Exact,
-    };
-    peft::read(files, &fit).unwrap()
+    peft::read(files, &base.fit(64, Precision::Exact)).unwrap()
 }
 
 fn open(origin: &Origin) -> Base {

@@ -41,13 +41,7 @@ fn losses_in_16_bits_stay_near_those_in_32_on_the_embedded_base() {
             checkpoints: None,
             scratch: None,
             reference: &Unadapted,
-            fit: Fit {
-                sites: base.model.sites(),
-                base_digest: base.digest,
-                weights: &base.model,
-                max_rank: 64,
-                precision: Served::Exact,
-            },
+            fit: base.fit(64, Served::Exact),
             memory: None,
         };
         let mut recorder = Recorder::default();

@@ -44,13 +44,7 @@ fn train(
         checkpoints: Some(&checkpoints(&folder.join("checkpoints"), recipe)),
         scratch: Some(&folder.join("moments")),
         reference: &Unadapted,
-        fit: Fit {
-            sites: base.model.sites(),
-            base_digest: base.digest,
-            weights: &base.model,
-            max_rank: 64,
-            precision: Precision::Exact,
-        },
+        fit: base.fit(64, Precision::Exact),
         memory: None,
     };
     run(&spec, method.start(&base.model).unwrap(), recorder)
