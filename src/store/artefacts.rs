@@ -16,7 +16,6 @@ use super::failpoint::{Failpoint, Failpoints, NoFailpoints};
 use crate::kernels::pool;
 
 pub use writing::Writing;
-use writing::digest_of;
 
 /// Bytes that are read or written before others get their turn.
 pub const SLICE: usize = 256 << 10;
@@ -92,7 +91,7 @@ impl Artefacts {
         sync_folder(folder.path())?;
         self.failpoints.reached(Failpoint::Written);
         for (name, digest) in digests {
-            if digest_of(&mut File::open(folder.path().join(&name))?)? != digest {
+            if disk::read_through(&mut File::open(folder.path().join(&name))?, |_| ())? != digest {
                 return Err(FileError::Differs { name }.into());
             }
         }
@@ -178,7 +177,7 @@ impl Artefacts {
     /// A file, to be read some at a time, and its digest.
     pub fn open(&self, key: &str, name: &str) -> io::Result<(File, blake3::Hash)> {
         let mut file = File::open(self.folder.join(key).join(name))?;
-        let digest = digest_of(&mut file)?;
+        let digest = disk::read_through(&mut file, |_| ())?;
         Ok((file, digest))
     }
 

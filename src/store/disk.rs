@@ -1,7 +1,7 @@
 //! Files that are there in full or not at all: written aside, synchronised, then renamed.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::Path;
 
 use super::artefacts::SLICE;
@@ -15,6 +15,27 @@ pub(super) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
         pool::give_way();
     }
     file.sync_all()
+}
+
+/// Reads what is left of a file through, a piece at a time; its digest.
+pub fn read_through(
+    file: &mut impl Read,
+    mut piece: impl FnMut(&[u8]),
+) -> io::Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    let mut slice = vec![0; SLICE];
+    loop {
+        let read = match file.read(&mut slice) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read?,
+        };
+        if read == 0 {
+            return Ok(hasher.finalize());
+        }
+        hasher.update(&slice[..read]);
+        piece(&slice[..read]);
+        pool::give_way();
+    }
 }
 
 /// Waits until the names in a folder are on the device. The path of the current folder may be empty.

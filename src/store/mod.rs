@@ -26,7 +26,7 @@ pub use audit::Audit;
 pub use blocking::{blocking, joined};
 pub use clock::now;
 pub use database::Database;
-pub use disk::{create_folder, publish_file, remove, sweep};
+pub use disk::{create_folder, publish_file, read_through, remove, sweep};
 #[cfg(test)]
 pub use entry::testing;
 pub use entry::{Entry, NamedVersion, Version};

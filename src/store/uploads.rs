@@ -5,19 +5,17 @@ mod incoming;
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::artefacts::SLICE;
 use super::database::Database;
 use super::page::{Page, one_more};
 use super::{blocking, disk, fault};
 use crate::domain::{FileId, FileView, Reason};
-use crate::kernels::pool;
 
 pub use incoming::Incoming;
 
@@ -33,22 +31,11 @@ pub struct Stored {
 
 impl Stored {
     /// Reads the file through, a piece at a time, and compares it with what was uploaded. Not for an async thread.
-    pub fn read(&self, mut piece: impl FnMut(&[u8])) -> Result<(), Reason> {
-        let mut hasher = blake3::Hasher::new();
-        let read = File::open(&self.path).and_then(|mut file| {
-            let mut buffer = vec![0; SLICE];
-            loop {
-                let read = file.read(&mut buffer)?;
-                if read == 0 {
-                    return Ok(());
-                }
-                hasher.update(&buffer[..read]);
-                piece(&buffer[..read]);
-                pool::give_way();
-            }
-        });
-        read.map_err(|error| fault::io("reading an upload", &error))?;
-        match hasher.finalize().to_string() == self.digest {
+    pub fn read(&self, piece: impl FnMut(&[u8])) -> Result<(), Reason> {
+        let read = File::open(&self.path);
+        let read = read.and_then(|mut file| disk::read_through(&mut file, piece));
+        let digest = read.map_err(|error| fault::io("reading an upload", &error))?;
+        match digest.to_string() == self.digest {
             true => Ok(()),
             false => Err(Reason::Storage(format!(
                 "the content of {} is not what was uploaded",

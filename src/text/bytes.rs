@@ -138,32 +138,25 @@ fn fallback_byte(token: &str) -> Option<u8> {
     (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok())?
 }
 
-/// GPT-2's table: printable bytes stand for themselves, the others for characters from U+0100 on.
+/// GPT-2's table: printable bytes stand for themselves, the others for characters from U+0100 on, in their order.
+pub(super) fn char_of_byte(byte: u8) -> char {
+    let beyond = match byte {
+        0..=0x20 => u32::from(byte),
+        0x7f..=0xa0 => u32::from(byte) - 0x7f + 0x21,
+        0xad => 0x43,
+        _ => return char::from(byte),
+    };
+    char::from_u32(0x100 + beyond).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
 pub(super) fn byte_of_char() -> HashMap<char, u8> {
-    let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
-    let mut next = 0x100;
-    (0..=255u8)
-        .map(|byte| {
-            let spelled = if printable(byte) {
-                char::from(byte)
-            } else {
-                next += 1;
-                char::from_u32(next - 1).unwrap_or_default()
-            };
-            (spelled, byte)
-        })
-        .collect()
+    (0..=255).map(|byte| (char_of_byte(byte), byte)).collect()
 }
 
 /// [`byte_of_char`] in the order of bytes.
 #[cfg(test)]
 pub(crate) fn spelled_bytes() -> Vec<(u8, char)> {
-    let mut spelled: Vec<_> = byte_of_char()
-        .into_iter()
-        .map(|(c, byte)| (byte, c))
-        .collect();
-    spelled.sort_unstable();
-    spelled
+    (0..=255).map(|byte| (byte, char_of_byte(byte))).collect()
 }
 
 /// Takes from `held` all that is final as text. What no continuation can make valid becomes U+FFFD, one for each

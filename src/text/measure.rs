@@ -17,6 +17,10 @@ impl Tokenizer {
     /// What [`Self::encode`] would say of a piece.
     pub fn surely_exceeds(&self, text: &str, most: usize) -> Result<bool, TextError> {
         let enough = most.saturating_mul(2);
+        // A token spells at least one byte.
+        if text.len() <= enough {
+            return Ok(false);
+        }
         let (mut rest, mut tokens) = (text, 0usize);
         // The last piece tells nothing that encoding the whole would not tell at the same price.
         while rest.len() > CHUNK {

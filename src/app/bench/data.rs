@@ -178,11 +178,21 @@ async fn until(client: &Client, id: &str, steps: u64) -> Result<(), Failure> {
 
 /// Writes the file; returns its number of rows.
 fn write(args: &DataArgs, path: &Path) -> Result<u64, Failure> {
-    let file = BufWriter::with_capacity(1 << 20, std::fs::File::create_new(path)?);
-    let mut file: Box<dyn Write> = match args.form {
-        Form::Gzip => Box::new(GzEncoder::new(file, flate2::Compression::fast())),
-        Form::Lines | Form::Array => Box::new(file),
+    let mut file = BufWriter::with_capacity(1 << 20, std::fs::File::create_new(path)?);
+    let rows = match args.form {
+        Form::Gzip => {
+            let mut packed = GzEncoder::new(&mut file, flate2::Compression::fast());
+            let rows = write_rows(args, &mut packed)?;
+            packed.finish()?;
+            rows
+        }
+        Form::Lines | Form::Array => write_rows(args, &mut file)?,
     };
+    file.flush()?;
+    Ok(rows)
+}
+
+fn write_rows(args: &DataArgs, file: &mut impl Write) -> Result<u64, Failure> {
     let is_array = matches!(args.form, Form::Array);
     let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
     let (mut rows, mut bytes) = (0u64, 0u64);
@@ -204,7 +214,6 @@ fn write(args: &DataArgs, path: &Path) -> Result<u64, Failure> {
     if is_array {
         file.write_all(b"\n]\n")?;
     }
-    file.flush()?;
     Ok(rows)
 }
 

@@ -1,7 +1,7 @@
 //! Files that are hashed while they are written, and need not fit in memory.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use super::SLICE;
@@ -71,25 +71,9 @@ impl Write for Hashing {
     }
 }
 
-/// Of a file's bytes from where it is read.
-pub(super) fn digest_of(file: &mut File) -> io::Result<blake3::Hash> {
-    let mut hasher = blake3::Hasher::new();
-    let mut slice = vec![0; SLICE];
-    loop {
-        let read = match file.read(&mut slice) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            read => read?,
-        };
-        if read == 0 {
-            return Ok(hasher.finalize());
-        }
-        hasher.update(&slice[..read]);
-        pool::give_way();
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::{ErrorKind, Read};
     use std::sync::Arc;
 
     use super::*;

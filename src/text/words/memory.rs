@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use crate::text::bytes::char_of_byte;
+
 /// So that threads seldom wait for each other.
 const SHARDS: usize = 16;
 /// Pieces of one shard; with more of them it begins anew.
@@ -64,17 +66,7 @@ impl Words {
 /// Bytes as the characters that stand for them in a byte-level vocabulary: those that can be seen for themselves, the rest
 /// by characters from U+0100 on, in their order.
 fn spelled(piece: &[u8]) -> String {
-    piece.iter().map(|byte| character(*byte)).collect()
-}
-
-fn character(byte: u8) -> char {
-    let beyond = match byte {
-        0..=0x20 => u32::from(byte),
-        0x7f..=0xa0 => u32::from(byte) - 0x7f + 0x21,
-        0xad => 0x43,
-        _ => return char::from(byte),
-    };
-    char::from_u32(0x100 + beyond).unwrap_or(char::REPLACEMENT_CHARACTER)
+    piece.iter().map(|byte| char_of_byte(*byte)).collect()
 }
 
 #[cfg(test)]
@@ -83,9 +75,9 @@ mod tests {
 
     #[test]
     fn every_byte_has_a_character_of_its_own() {
-        let mut all: Vec<char> = (0..=255).map(character).collect();
+        let mut all: Vec<char> = (0..=255).map(char_of_byte).collect();
         assert_eq!(
-            [b'a', b' ', b'\n', 0xc3, 0xa0, 0xad].map(character),
+            [b'a', b' ', b'\n', 0xc3, 0xa0, 0xad].map(char_of_byte),
             ['a', 'Ġ', 'Ċ', 'Ã', 'ł', 'Ń']
         );
         all.sort_unstable();
