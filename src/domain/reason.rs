@@ -3,7 +3,7 @@
 use super::Generation;
 
 /// A row of a training file that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct BadRow {
     /// Counted from 1.
     pub line: usize,

@@ -26,7 +26,7 @@ use crate::store::{self, Artefacts, JobRow, NewEvent, Stored, blocking, disk_fau
 /// Sent as `retry-after` (seconds) to a caller that is refused for now.
 const COME_BACK: u64 = 60;
 /// Longest wait for earlier jobs' data to be checked.
-const CHECK_WAIT: Duration = Duration::from_secs(10);
+pub const CHECK_WAIT: Duration = Duration::from_secs(10);
 
 /// The adapter that a job continues from, in the job's folder.
 pub const PARENT: &str = "parent";
@@ -159,7 +159,7 @@ impl Trainer {
         })
     }
 
-    async fn stored(&self, id: &FileId, field: &str) -> Result<Stored, Reason> {
+    pub(super) async fn stored(&self, id: &FileId, field: &str) -> Result<Stored, Reason> {
         match self.shared.uploads.stored(id).await {
             Err(Reason::NoSuchFile(id)) => {
                 Err(Reason::field(field, format!("file `{id}` does not exist")))

@@ -1,19 +1,14 @@
 //! Reports on uploaded files, as a job of this base would read them.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
-use super::create::turn;
+use super::create::{CHECK_WAIT, turn};
 use super::data::report::{Options, Voice, check};
 use super::data::{ReadFault, RowReader};
 use super::service::Trainer;
 use crate::domain::{FileId, Reason, Wishes};
 use crate::kernels::pool::{self, Class};
 use crate::store::{blocking, now};
-
-/// Longest wait for other files to be checked.
-const WAIT: Duration = Duration::from_secs(10);
 
 /// A file, and what to look for in it.
 #[derive(Debug, Clone)]
@@ -47,19 +42,11 @@ impl Trainer {
             return Err(Reason::field("eval_split", why));
         }
         let file = shared.uploads.stored(&ask.file).await?;
-        let held_out =
-            match &ask.held_out {
-                None => None,
-                Some(id) => Some(shared.uploads.stored(id).await.map_err(
-                    |reason| match reason {
-                        Reason::NoSuchFile(id) => {
-                            Reason::field("held_out", format!("file `{id}` does not exist"))
-                        }
-                        other => other,
-                    },
-                )?),
-            };
-        let turn = turn(&shared.checks, WAIT).await?;
+        let held_out = match &ask.held_out {
+            None => None,
+            Some(id) => Some(self.stored(id, "held_out").await?),
+        };
+        let turn = turn(&shared.checks, CHECK_WAIT).await?;
         blocking(move || {
             // A caller that goes away does not end this: the turn is given back when the work is done.
             let _turn = turn;

@@ -7,7 +7,7 @@ use crate::domain::{Reason, Recipe};
 use crate::model::{Origin, voice};
 use crate::text::{ChatTemplate, Tokenizer};
 use crate::trainer::data::{
-    Labelled, Length, ReadFault, Remarks, Renderer, RowReader, TOLD, Unused, select,
+    Labelled, Length, ReadFault, Refused, Remarks, Renderer, RowReader, Unused, select,
 };
 
 /// Bytes that stand for a token where there is no tokenizer: common for English text.
@@ -77,7 +77,7 @@ impl Rows {
                 max_seq: recipe.max_seq,
                 objective: recipe.objective,
             });
-        let (mut lengths, mut bad, mut total) = (Vec::new(), Vec::new(), 0);
+        let (mut lengths, mut bad) = (Vec::new(), Refused::default());
         let (mut unused, mut remarks) = (Unused::default(), Remarks::default());
         for line in RowReader::open(file, u64::MAX).map_err(unread)? {
             let line = line.map_err(unread)?;
@@ -94,19 +94,10 @@ impl Rows {
             });
             match read {
                 Ok(length) => lengths.push(length),
-                Err(row) => {
-                    total += 1;
-                    bad.extend((bad.len() < TOLD).then_some(row));
-                }
+                Err(row) => bad.add(row),
             }
         }
-        if total > 0 {
-            return Err(refused(Reason::BadRows {
-                file: FIELD,
-                first: bad,
-                total,
-            }));
-        }
+        bad.check(FIELD).map_err(refused)?;
         if lengths.is_empty() {
             return Err(Failure::Usage(format!("{shown} has no rows")));
         }

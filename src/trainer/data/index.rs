@@ -4,11 +4,12 @@
 //! its digest is written last, and one that is not what was written counts as none.
 
 use std::fs::File;
-use std::io::{self, BufWriter, ErrorKind, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::FileExt;
 
 use super::Length;
 use crate::kernels::pool;
+use crate::store::read_through;
 
 const ENTRY: usize = 32;
 const MAGIC: &[u8; 8] = b"rows 2\n\0";
@@ -128,7 +129,7 @@ impl Index {
         {
             return Ok(None);
         }
-        let sound = digest_of(&mut (&mut file).take(entries))? == digest;
+        let sound = *read_through(&mut (&mut file).take(entries), |_| ())?.as_bytes() == digest;
         Ok(sound.then_some(Self {
             file,
             rows: whole as usize,
@@ -165,23 +166,6 @@ impl Index {
             pool::give_way();
         }
         Ok(lengths)
-    }
-}
-
-/// Of all that is left to read.
-pub fn digest_of(file: &mut impl Read) -> io::Result<[u8; 32]> {
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; PIECE];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(*hasher.finalize().as_bytes()),
-            Ok(read) => {
-                hasher.update(&buffer[..read]);
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-        pool::give_way();
     }
 }
 

@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use super::Row;
 use super::file::Line;
-use super::record::Record;
 use crate::domain::BadRow;
 
 /// Keys that make a row what it is: a class may be read from them, and they stay.
@@ -49,30 +48,13 @@ impl Labelled {
     /// # Errors
     /// Why the row cannot be used.
     pub fn read(line: &Line, field: Option<&str>) -> Result<Self, BadRow> {
-        let Some(field) = field else {
-            let (row, unused) = line.read()?;
-            return Ok(Self {
-                row,
-                unused,
-                label: None,
-            });
-        };
         let mut value = line.value()?;
-        let label = take(&mut value, field);
-        let bad = |why| BadRow {
-            line: line.line,
-            why,
-        };
-        let (record, mut unused) = Record::read(value).map_err(bad)?;
-        unused.remove(field);
-        Ok(Self {
-            row: Row {
-                line: line.line,
-                record,
-            },
-            unused,
-            label: Some(label),
-        })
+        let label = field.map(|field| take(&mut value, field));
+        let (row, mut unused) = line.row(value)?;
+        if let Some(field) = field {
+            unused.remove(field);
+        }
+        Ok(Self { row, unused, label })
     }
 }
 

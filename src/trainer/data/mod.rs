@@ -35,7 +35,7 @@ pub use pack::{Forward, Length, Pair, forwards, layout};
 pub use record::{Body, Record};
 pub use remarks::Remarks;
 pub use render::{Example, Renderer, Sequence};
-pub use rows::{Parsed, Row, parse};
+pub use rows::{Parsed, Refused, Row, parse};
 pub use scan::{Scan, Scanned};
 pub use select::{Selection, select};
 pub use split::held_out;
@@ -43,4 +43,4 @@ pub use stock::{Chosen, Voice};
 pub use unused::Unused;
 
 /// Bad rows that are reported one by one; the rest are only counted.
-pub const TOLD: usize = 20;
+const TOLD: usize = 20;

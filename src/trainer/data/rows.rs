@@ -2,16 +2,46 @@
 
 use serde_json::Value;
 
-use super::Record;
 use super::file::{Line, ReadFault, RowReader};
 use super::unused::Unused;
-use crate::domain::{BadRow, Objective, Strict};
+use super::{Record, TOLD};
+use crate::domain::{BadRow, Objective, Reason, Strict};
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// Counted from 1.
     pub line: usize,
     pub record: Record,
+}
+
+/// Rows that cannot be used: the first of them, and how many there are.
+#[derive(Debug, Default)]
+pub struct Refused {
+    first: Vec<BadRow>,
+    total: usize,
+}
+
+impl Refused {
+    pub fn add(&mut self, row: BadRow) {
+        self.total += 1;
+        if self.first.len() < TOLD {
+            self.first.push(row);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
+    /// # Errors
+    /// `BadRows` of the file that a field names, where there are any.
+    pub fn check(self, file: &'static str) -> Result<(), Reason> {
+        let Self { first, total } = self;
+        match total {
+            0 => Ok(()),
+            _ => Err(Reason::BadRows { file, first, total }),
+        }
+    }
 }
 
 /// All rows of a file: the usable ones, and why the others are not.

@@ -3,24 +3,19 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 
-use super::file::{Line, ReadFault, RowReader};
-use super::index::{Entry, Index, Key, Writer, digest_of};
+use super::file::{Line, RowReader, in_tiles};
+use super::index::{Entry, Index, Key, Writer};
 use super::label::Labelled;
 use super::stock::{Stock, Voice};
 use super::unused::Unused;
-use super::{Length, Remarks, TOLD};
+use super::{Length, Refused, Remarks};
 use crate::domain::{BadRow, Reason};
-use crate::kernels::pool;
-use crate::store::disk_fault;
+use crate::store::{disk_fault, read_through};
 
 /// Bytes of rows in memory at a time.
 const BLOCK: usize = 2 << 20;
-/// Of these, what one thread checks before others get their turn: a millisecond or so.
-const TILE: usize = 8 << 10;
 /// In the place of a digest where a file is not unpacked.
 const UNSPOOLED: [u8; 32] = [0; 32];
 /// What must stay free on disk.
@@ -115,7 +110,7 @@ impl Scan<'_> {
                 let Some(mut texts) = there(&place)? else {
                     return Ok(None);
                 };
-                if &digest_of(&mut texts)? != index.texts() {
+                if read_through(&mut texts, |_| ())?.as_bytes() != index.texts() {
                     return Ok(None);
                 }
                 texts
@@ -159,18 +154,15 @@ impl Scan<'_> {
                 return Err(Reason::Draining);
             }
             if let Some(Spool { bytes, .. }) = &spool {
-                if *bytes > self.unpacked {
-                    let limit = self.unpacked;
-                    return Err(ReadFault::TooLarge { limit }.refusal(self.field));
-                }
                 self.has_room(BLOCK as u64, || {
                     format!("has been unpacked to {bytes} bytes beside the job, and goes on")
                 })?;
             }
-            for (tile, rows) in self.check(&lines) {
+            let checked = in_tiles(&lines, |rows| Tile::of(&lines[rows], self.voice));
+            for (tile, rows) in checked {
                 let entries = found.take(tile, &lines[rows]);
                 // Of a file that is refused nothing need be written.
-                if found.total > 0 {
+                if !found.refused.is_empty() {
                     continue;
                 }
                 for (line, size) in entries {
@@ -181,13 +173,7 @@ impl Scan<'_> {
                 return Err(Reason::field(self.field, "has more than 4294967295 rows"));
             }
         }
-        if found.total > 0 {
-            return Err(Reason::BadRows {
-                file: self.field,
-                first: found.bad,
-                total: found.total,
-            });
-        }
+        found.refused.check(self.field)?;
         let (texts, digest, spooled) = match spool {
             Some(spool) => spool.finish().map_err(unwritten)?,
             None => (File::open(self.path).map_err(unwritten)?, UNSPOOLED, 0),
@@ -222,19 +208,6 @@ impl Scan<'_> {
             ))),
         }
     }
-
-    /// Checks the rows of a block, in parallel; what comes of them is in their order.
-    fn check(&self, lines: &[Line]) -> Vec<(Tile, Range<usize>)> {
-        let tiles = tiles(lines);
-        let slots: Vec<OnceLock<Tile>> = tiles.iter().map(|_| OnceLock::new()).collect();
-        pool::for_each(tiles.len(), |at| {
-            let tile = Tile::of(&lines[tiles[at].clone()], self.voice);
-            // Each tile runs once.
-            let _ = slots[at].set(tile);
-        });
-        let done = slots.into_iter().filter_map(OnceLock::into_inner);
-        done.zip(tiles).collect()
-    }
 }
 
 /// Writes down where a row lies.
@@ -259,23 +232,6 @@ fn keep(
 
 fn unwritten(error: io::Error) -> Reason {
     disk_fault("indexing the training data", &error)
-}
-
-/// Lines cut into parts of about the same work.
-fn tiles(lines: &[Line]) -> Vec<Range<usize>> {
-    let mut tiles = Vec::new();
-    let (mut first, mut bytes) = (0, 0);
-    for (at, line) in lines.iter().enumerate() {
-        bytes += line.len();
-        if bytes >= TILE {
-            tiles.push(first..at + 1);
-            (first, bytes) = (at + 1, 0);
-        }
-    }
-    if first < lines.len() {
-        tiles.push(first..lines.len());
-    }
-    tiles
 }
 
 /// What some rows came to.
@@ -314,9 +270,7 @@ impl Tile {
 #[derive(Default)]
 struct Found {
     rows: u64,
-    /// The first that cannot be used, and how many there are.
-    bad: Vec<BadRow>,
-    total: usize,
+    refused: Refused,
     unused: Unused,
     remarks: Remarks,
 }
@@ -329,9 +283,7 @@ impl Found {
         lines: &'l [Line],
     ) -> impl Iterator<Item = (&'l Line, Length)> + use<'l> {
         self.rows += lines.len() as u64;
-        self.total += tile.bad.len();
-        let room = TOLD.saturating_sub(self.bad.len());
-        self.bad.extend(tile.bad.into_iter().take(room));
+        tile.bad.into_iter().for_each(|row| self.refused.add(row));
         self.unused.merge(tile.unused);
         self.remarks.merge(tile.remarks);
         lines.iter().zip(tile.sizes)

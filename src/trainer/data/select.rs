@@ -3,25 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::OnceLock;
 
-use super::Row;
-use super::file::{Line, ReadFault, RowReader};
+use super::file::{Line, ReadFault, RowReader, in_tiles};
 use super::held_out;
 use super::label::Labelled;
 use super::report::{Brought, Copies, ROWS};
 use super::unused::counted;
+use super::{Refused, Row};
 use crate::domain::{BadRow, Reason, Recipe, thousands};
-use crate::kernels::pool;
 use crate::trainer::rng::{self, Purpose};
 
 /// Values of a field that are still classes.
 const CLASSES: usize = 1000;
 /// Rows of a balanced job.
 const MOST: usize = 1 << 28;
-/// Bytes of rows in memory at a time, and rows that a thread looks at between two pauses.
+/// Bytes of rows in memory at a time.
 const BLOCK: usize = 2 << 20;
-const TILE: usize = 16;
 /// Copies and classes that are told one by one.
 const TOLD: usize = 10;
 
@@ -275,7 +272,7 @@ pub fn select(
     let unread = |fault: ReadFault| fault.refusal(FIELD);
     let mut reader = RowReader::open(path, unpacked).map_err(unread)?;
     let mut selector = Selector::new(recipe);
-    let (mut first, mut total) = (Vec::new(), 0);
+    let mut refused = Refused::default();
     loop {
         let lines = reader.block(BLOCK).map_err(unread)?;
         if lines.is_empty() {
@@ -284,35 +281,21 @@ pub fn select(
         if !go_on() {
             return Err(Reason::Draining);
         }
-        let tiles: Vec<&[Line]> = lines.chunks(TILE).collect();
-        let slots: Vec<OnceLock<Vec<Result<Candidate, BadRow>>>> =
-            tiles.iter().map(|_| OnceLock::new()).collect();
-        pool::for_each(tiles.len(), |at| {
-            let look = |line: &Line| {
-                let read = Labelled::read(line, recipe.balance.as_deref())?;
-                Ok(selector.look(&read.row, read.label))
-            };
-            // Each tile runs once.
-            let _ = slots[at].set(tiles[at].iter().map(look).collect());
+        let look = |line: &Line| -> Result<Candidate, BadRow> {
+            let read = Labelled::read(line, recipe.balance.as_deref())?;
+            Ok(selector.look(&read.row, read.label))
+        };
+        let looked = in_tiles(&lines, |rows| {
+            lines[rows].iter().map(look).collect::<Vec<_>>()
         });
-        let candidates = slots.into_iter().filter_map(OnceLock::into_inner);
-        for candidate in candidates.flatten() {
+        for candidate in looked.into_iter().flat_map(|(candidates, _)| candidates) {
             if let Err(bad) = candidate.and_then(|candidate| selector.add(candidate)) {
-                total += 1;
-                if first.len() < super::TOLD {
-                    first.push(bad);
-                }
+                refused.add(bad);
             }
         }
     }
-    match total {
-        0 => selector.select(recipe),
-        total => Err(Reason::BadRows {
-            file: FIELD,
-            first,
-            total,
-        }),
-    }
+    refused.check(FIELD)?;
+    selector.select(recipe)
 }
 
 #[cfg(test)]

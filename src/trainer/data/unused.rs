@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::domain::thousands;
+
 /// Keys that are named; the rest are only counted.
 const NAMED: usize = 20;
 
@@ -47,9 +49,12 @@ impl Unused {
             1 => warnings.push("and 1 more key is not used".into()),
             more if self.0.len() == TOLD_APART => warnings.push(format!(
                 "and more than {} more keys are not used",
-                thousands(more - 1)
+                thousands(more as u64 - 1)
             )),
-            more => warnings.push(format!("and {} more keys are not used", thousands(more))),
+            more => warnings.push(format!(
+                "and {} more keys are not used",
+                thousands(more as u64)
+            )),
         }
         warnings
     }
@@ -75,20 +80,8 @@ fn printable(c: char) -> Vec<char> {
 pub(super) fn counted(rows: usize) -> String {
     match rows {
         1 => "1 row".into(),
-        rows => format!("{} rows", thousands(rows)),
+        rows => format!("{} rows", thousands(rows as u64)),
     }
-}
-
-fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ mod text;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -19,6 +21,7 @@ use self::text::Text;
 use super::record::Record;
 use super::rows::{self, Row};
 use crate::domain::{BadRow, Reason};
+use crate::kernels::pool;
 
 /// Bytes of one row at most, as its file writes it.
 pub const LONGEST_ROW: usize = 16 << 20;
@@ -51,9 +54,13 @@ impl Line {
     /// # Errors
     /// Why it cannot be used.
     pub fn read(&self) -> Result<(Row, BTreeSet<String>), BadRow> {
+        self.row(self.value()?)
+    }
+
+    /// The row that a value written there is, likewise.
+    pub(super) fn row(&self, value: Value) -> Result<(Row, BTreeSet<String>), BadRow> {
         let line = self.line;
-        let read = Record::read(self.value()?);
-        let (record, unused) = read.map_err(|why| self.bad(why))?;
+        let (record, unused) = Record::read(value).map_err(|why| self.bad(why))?;
         Ok((Row { line, record }, unused))
     }
 
@@ -70,6 +77,41 @@ impl Line {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Bytes of text that are made something of at a time: serving may go first between two.
+const TILE: usize = 8 << 10;
+
+/// Makes something of each few rows, in parallel; in their order, each with the rows it was made of.
+pub fn in_tiles<T: Send + Sync>(
+    lines: &[Line],
+    make: impl Fn(Range<usize>) -> T + Sync,
+) -> Vec<(T, Range<usize>)> {
+    let tiles = tiles(lines);
+    let slots: Vec<OnceLock<T>> = tiles.iter().map(|_| OnceLock::new()).collect();
+    pool::for_each(tiles.len(), |at| {
+        // Each tile runs once.
+        let _ = slots[at].set(make(tiles[at].clone()));
+    });
+    let made = slots.into_iter().filter_map(OnceLock::into_inner);
+    made.zip(tiles).collect()
+}
+
+/// Lines cut into parts of about the same work.
+fn tiles(lines: &[Line]) -> Vec<Range<usize>> {
+    let mut tiles = Vec::new();
+    let (mut first, mut bytes) = (0, 0);
+    for (at, line) in lines.iter().enumerate() {
+        bytes += line.len();
+        if bytes >= TILE {
+            tiles.push(first..at + 1);
+            (first, bytes) = (at + 1, 0);
+        }
+    }
+    if first < lines.len() {
+        tiles.push(first..lines.len());
+    }
+    tiles
 }
 
 /// Why a file cannot be read on. What single rows lack is told with them.
@@ -129,7 +171,7 @@ impl RowReader {
         let mut file = File::open(path)?;
         let head = head(&mut file)?;
         if head.starts_with(table::MAGIC) {
-            let table = Table::open(file)?;
+            let table = Table::open(file, unpacked)?;
             let unpacks_to = Some(table.bytes());
             return Ok(Self {
                 unpacks_to,

@@ -19,10 +19,14 @@ pub struct Table {
     number: usize,
     /// Of all columns, not compressed.
     bytes: u64,
+    limit: u64,
+    /// Bytes that rows may still have.
+    left: u64,
 }
 
 impl Table {
-    pub fn open(file: File) -> Result<Self, ReadFault> {
+    /// `limit`: bytes that all rows may have as JSON.
+    pub fn open(file: File, limit: u64) -> Result<Self, ReadFault> {
         let reader = guarded(|| SerializedFileReader::new(file))?.map_err(unread)?;
         for group in reader.metadata().row_groups() {
             for column in group.columns() {
@@ -44,6 +48,8 @@ impl Table {
             rows: guarded(|| reader.into_iter())?,
             number: 0,
             bytes,
+            limit,
+            left: limit,
         })
     }
 
@@ -57,6 +63,8 @@ impl Table {
         };
         let text = object(&row.map_err(unread)?).to_string().into_bytes();
         self.number += 1;
+        let left = self.left.checked_sub(text.len() as u64);
+        self.left = left.ok_or(ReadFault::TooLarge { limit: self.limit })?;
         Ok(Some(Line {
             line: self.number,
             offset: 0,

@@ -144,6 +144,11 @@ impl Facts {
             && trimmed.chars().count() <= LABEL
             && !trimmed.contains('\n');
         let answer_words = counts.get(view.asked.len()).copied().unwrap_or(0);
+        // A few words say little of a language.
+        let language = (prose && answer_words >= 3)
+            .then(|| Language::of(view.answer))
+            .flatten()
+            .filter(|language| answer_words >= 6 || matches!(language, Language::Of(_)));
         let echo = view.system.is_none() && view.asked.len() == 1;
         let facts = Self {
             line,
@@ -170,13 +175,9 @@ impl Facts {
             values: values(view.answer),
             words: counts.iter().take(view.asked.len() + 1).sum(),
             answer_words,
-            asked_language: Language::of(view.question),
-            // A few words say little of a language.
-            language: Language::of(view.answer).filter(|language| {
-                prose
-                    && (answer_words >= 6
-                        || matches!(language, Language::Of(_)) && answer_words >= 3)
-            }),
+            // It is asked for only where the answer has one.
+            asked_language: language.and_then(|_| Language::of(view.question)),
+            language,
             ending: ending(view.answer, prose),
             asked_whole: super::text::ends_whole(view.question),
             placeholder: is_placeholder(view.answer),

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::language::Language;
+use crate::domain::BadRow;
 
 /// Lines that are named of each finding; the rest are counted.
 pub const NAMED: usize = 20;
@@ -261,13 +262,7 @@ pub struct Leak {
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Bad {
     pub total: usize,
-    pub first: Vec<BadLine>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct BadLine {
-    pub line: usize,
-    pub why: String,
+    pub first: Vec<BadRow>,
 }
 
 /// A share that is no division by nothing.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::classes::Tally;
 use super::facts::Facts;
-use super::finding::{Bad, BadLine, Finding, Lines, NAMED, Severity, rows};
+use super::finding::{Bad, Finding, Lines, NAMED, Severity, rows};
 use super::flaws::Ending;
 use super::language::Language;
 use super::lengths::Lengthy;
@@ -187,10 +187,7 @@ impl<'a> Fold<'a> {
         self.rows += 1;
         self.bad.total += 1;
         if self.bad.first.len() < NAMED {
-            self.bad.first.push(BadLine {
-                line: bad.line,
-                why: bad.why,
-            });
+            self.bad.first.push(bad);
         }
     }
 

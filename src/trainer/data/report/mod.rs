@@ -25,18 +25,15 @@ mod sum;
 mod tasks;
 mod text;
 
-use std::sync::Mutex;
-
 use self::facts::Facts;
 use self::fold::Fold;
 use self::near::Sketch;
-use super::file::{Line, ReadFault, RowReader};
+use super::file::{Line, ReadFault, RowReader, in_tiles};
 use super::label::Labelled;
 use super::remarks::Remarks;
 use super::unused::Unused;
 use super::{Example, Renderer};
 use crate::domain::{BadRow, Objective};
-use crate::kernels::pool;
 use crate::text::{ChatTemplate, Tokenizer};
 
 pub use copies::{Brought, Copies};
@@ -46,9 +43,8 @@ pub use render_html::to_html;
 pub use render_text::to_text;
 pub use sum::at_a_glance;
 
-/// Bytes of rows that are read at a time, and rows that a thread looks at between two pauses.
+/// Bytes of rows that are read at a time.
 const BLOCK: usize = 2 << 20;
-const TILE: usize = 16;
 
 /// The model's way of reading rows.
 #[derive(Clone, Copy)]
@@ -123,7 +119,8 @@ fn walk<'o>(
     options: &Options<'o>,
     held_out: bool,
 ) -> Result<(), ReadFault> {
-    let mut objective = None;
+    // Of this file: a held-out one counts by itself.
+    let (mut objective, mut read) = (None, 0);
     loop {
         let lines = match rows.block(BLOCK) {
             Ok(lines) => lines,
@@ -145,28 +142,20 @@ fn walk<'o>(
             objective = first.map(|read| read.row.record.body.objective());
         }
         let objective = objective.unwrap_or(Objective::Sft);
-        let tiles: Vec<&[Line]> = lines.chunks(TILE).collect();
-        let made: Vec<Mutex<Tile>> = tiles.iter().map(|_| Mutex::default()).collect();
         let reads = Reads {
             fold,
             options,
             objective,
             held_out,
         };
-        pool::for_each(tiles.len(), |at| {
-            let tile = reads.tile(tiles[at], at * TILE);
-            *made[at]
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner) = tile;
-        });
-        for tile in made {
-            let tile = tile
-                .into_inner()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let tiles = in_tiles(&lines, |rows| reads.tile(&lines[rows.clone()], rows.start));
+        for (tile, _) in tiles {
             fold.take(tile, held_out);
         }
-        fold.read(lines.iter().map(Line::len).sum(), held_out);
-        if options.most.is_some_and(|most| fold.bytes >= most) {
+        let bytes = lines.iter().map(Line::len).sum();
+        fold.read(bytes, held_out);
+        read += bytes as u64;
+        if options.most.is_some_and(|most| read >= most) {
             return Ok(());
         }
     }

@@ -79,12 +79,18 @@ impl Pairs {
                 *found = leak;
             }
         }
-        self.put(facts, sketch);
+        // Of a held-out file nothing is quoted.
+        if self.put(facts, sketch) && self.texts.len() < QUOTABLE {
+            let texts = (&mut facts.shown_question, &mut facts.shown_answer);
+            self.texts
+                .push((std::mem::take(texts.0), std::mem::take(texts.1)));
+        }
     }
 
-    fn put(&mut self, facts: &mut Facts, sketch: Option<Sketch>) {
+    /// `false` where there is no room for it.
+    fn put(&mut self, facts: &Facts, sketch: Option<Sketch>) -> bool {
         let Some(sketch) = sketch.filter(|_| !self.is_full()) else {
-            return;
+            return false;
         };
         self.near.add(facts.whole_hash, sketch);
         grow(&mut self.lines);
@@ -94,11 +100,7 @@ impl Pairs {
         self.questions.push(facts.question_hash);
         grow(&mut self.answers);
         self.answers.push(answer(facts));
-        if self.texts.len() < QUOTABLE {
-            let texts = (&mut facts.shown_question, &mut facts.shown_answer);
-            self.texts
-                .push((std::mem::take(texts.0), std::mem::take(texts.1)));
-        }
+        true
     }
 
     /// `held` are the rows that a split would hold out, where there is no file of them; `all` rows were read.
@@ -127,7 +129,7 @@ impl Pairs {
 
     fn both(&self, row: u32) -> String {
         self.texts
-            .get(row as usize)
+            .get(row as usize - self.held)
             .map_or_else(String::new, |(question, answer)| {
                 format!("{question} → {answer}")
             })
