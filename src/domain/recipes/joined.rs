@@ -42,8 +42,9 @@ impl Joined {
         }
         joined.check_batches()?;
         joined.check_length()?;
+        let complete = Wishes::from(joined.wishes.clone().complete(usize::MAX));
         for (at, names) in reading.filled {
-            joined.fill(at, names);
+            joined.fill(at, names, &complete);
         }
         Ok(joined)
     }
@@ -155,9 +156,7 @@ impl Joined {
     }
 
     /// Tells what a key that leaves its value to others became.
-    fn fill(&mut self, at: usize, names: &[&'static str]) {
-        let complete = self.wishes.clone().complete(usize::MAX);
-        let complete = Wishes::from(complete);
+    fn fill(&mut self, at: usize, names: &[&'static str], complete: &Wishes) {
         let each = names.iter().map(|name| {
             let value = complete
                 .said_publicly()

@@ -207,16 +207,8 @@ const OTHERS: &[Row] = &[
     ),
 ];
 
-fn text<'a>(at: &At<'a>, key: &str) -> Option<&'a str> {
-    at.other(key).and_then(Value::as_str)
-}
-
-fn is(at: &At<'_>, key: &str) -> bool {
-    at.other(key) == Some(&Value::Bool(true))
-}
-
 fn lora_or_dora(at: &At<'_>) -> &'static str {
-    match is(at, "use_dora") {
+    match at.is("use_dora") {
         true => "dora",
         false => "lora",
     }
@@ -224,7 +216,7 @@ fn lora_or_dora(at: &At<'_>) -> &'static str {
 
 fn method(at: &At<'_>) -> Result<Outcome, String> {
     let name = at.value.as_str().unwrap_or_default();
-    Ok(Outcome::set(
+    Ok(Outcome::sets(
         "method",
         match name.to_ascii_uppercase().as_str() {
             "LORA" => lora_or_dora(at),
@@ -246,11 +238,11 @@ fn method(at: &At<'_>) -> Result<Outcome, String> {
 
 /// The arguments of a `LoraConfig` alone have no `peft_type`.
 fn rank(at: &At<'_>) -> Result<Outcome, String> {
-    let mut made = Outcome::set("rank", at.value.clone());
-    if at.other("peft_type").is_none() {
-        made.sets.push(("method", lora_or_dora(at).into()));
-    }
-    Ok(made)
+    let rank = Outcome::sets("rank", at.value.clone());
+    Ok(match at.other("peft_type") {
+        None => rank.and("method", lora_or_dora(at)),
+        Some(_) => rank,
+    })
 }
 
 /// A list, or one.
@@ -271,7 +263,7 @@ fn layers<'a>(at: &At<'a>) -> Vec<&'a Value> {
 fn targets(at: &At<'_>) -> Result<Outcome, String> {
     let layers = layers(at);
     if layers.is_empty() {
-        return Ok(Outcome::set("targets", at.value.clone()));
+        return Ok(Outcome::sets("targets", at.value.clone()));
     }
     let Some(names) = at.value.as_array() else {
         return Err("cannot be a text beside `layers_to_transform`".to_owned());
@@ -297,7 +289,7 @@ fn targets(at: &At<'_>) -> Result<Outcome, String> {
         [] => "[^.]*".to_owned(),
         names => names.join("|"),
     };
-    Ok(Outcome::set(
+    Ok(Outcome::sets(
         "targets",
         format!(
             r"(?:[^.]*\.)*?(?:{within})\.(?:{})\.(?:.*\.)?(?:{})",
@@ -338,22 +330,22 @@ fn feedforward(at: &At<'_>) -> Result<Outcome, String> {
 }
 
 fn hidden(at: &At<'_>) -> Result<Outcome, String> {
-    Ok(match is(at, "prefix_projection") {
-        true => Outcome::set("prefix_hidden", at.value.clone()),
+    Ok(match at.is("prefix_projection") {
+        true => Outcome::sets("prefix_hidden", at.value.clone()),
         false => Outcome::here("counts with `prefix_projection`"),
     })
 }
 
 fn prompt_text(at: &At<'_>) -> Result<Outcome, String> {
-    Ok(match text(at, "prompt_tuning_init") {
-        Some("TEXT") => Outcome::set("prompt_text", at.value.clone()),
+    Ok(match at.text("prompt_tuning_init") {
+        Some("TEXT") => Outcome::sets("prompt_text", at.value.clone()),
         _ => Outcome::here("counts with a `prompt_tuning_init` of TEXT"),
     })
 }
 
 fn dense(at: &At<'_>) -> Result<Outcome, String> {
     match at.value.as_str() {
-        Some(name @ ("full" | "modules")) => Ok(Outcome::set("method", name)),
+        Some(name @ ("full" | "modules")) => Ok(Outcome::sets("method", name)),
         Some("staged") => {
             Err("its stages are not in the file: say `stages`, with method staged".to_owned())
         }
@@ -363,7 +355,7 @@ fn dense(at: &At<'_>) -> Result<Outcome, String> {
 
 /// The modules whose weights they are.
 fn tensors(at: &At<'_>) -> Result<Outcome, String> {
-    if text(at, "method") != Some("modules") {
+    if at.text("method") != Some("modules") {
         return Ok(Outcome::here("the method chooses them"));
     }
     let mut modules: Vec<&str> = Vec::new();
@@ -377,5 +369,5 @@ fn tensors(at: &At<'_>) -> Result<Outcome, String> {
             modules.push(module);
         }
     }
-    Ok(Outcome::set("train_modules", json!(modules)))
+    Ok(Outcome::sets("train_modules", json!(modules)))
 }

@@ -113,8 +113,8 @@ impl Reader<'_> {
     fn fate(&mut self, fate: Fate, at: &At<'_>, full: &str) -> Result<(), Reason> {
         let refuse = |why: String| Err(Reason::field(full, why));
         let made = match fate {
-            Fate::Setting(name) => Outcome::set(name, at.value.clone()),
-            Fate::Sets(name, text) => Outcome::set(name, constant(name, text)?),
+            Fate::Setting(name) => Outcome::sets(name, at.value.clone()),
+            Fate::Sets(name, text) => Outcome::sets(name, constant(name, text)?),
             Fate::Made(_, make) => match make(at) {
                 Ok(made) => made,
                 Err(why) => return refuse(why),

@@ -91,19 +91,24 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    pub fn set(name: &'static str, value: impl Into<Value>) -> Self {
-        Self {
-            sets: vec![(name, value.into())],
-            words: String::new(),
+    pub fn sets(name: &'static str, value: impl Into<Value>) -> Self {
+        let outcome = Self {
             effect: Effect::Setting,
-        }
+            ..Self::default()
+        };
+        outcome.and(name, value)
+    }
+
+    /// One more setting.
+    pub fn and(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.sets.push((name, value.into()));
+        self
     }
 
     pub fn here(words: impl Into<String>) -> Self {
         Self {
-            sets: Vec::new(),
             words: words.into(),
-            effect: Effect::None,
+            ..Self::default()
         }
     }
 
@@ -118,6 +123,16 @@ impl<'a> At<'a> {
     /// Another key of the same object; `None` where it is absent or null.
     pub fn other(&self, key: &str) -> Option<&'a Value> {
         self.beside.get(key).filter(|value| !value.is_null())
+    }
+
+    /// Another key of the same object, where it is a text.
+    pub fn text(&self, key: &str) -> Option<&'a str> {
+        self.other(key).and_then(Value::as_str)
+    }
+
+    /// Whether another key of the same object is `true`.
+    pub fn is(&self, key: &str) -> bool {
+        self.other(key) == Some(&Value::Bool(true))
     }
 
     pub fn number(&self) -> f64 {

@@ -6,7 +6,7 @@
 mod around;
 mod trl;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::deepspeed;
 use super::table::Fate::{Cases, Differs, File, Here, Made, Refused, Sets, Setting};
@@ -308,10 +308,6 @@ const LEARNING: &[Row] = &[
     Row::new(&["deepspeed"], Any, File(&deepspeed::FORMAT)).nothing(&["", "{}"]),
 ];
 
-fn text<'a>(at: &At<'a>, key: &str) -> Option<&'a str> {
-    at.other(key).and_then(Value::as_str)
-}
-
 fn positive(at: &At<'_>, key: &str) -> bool {
     at.other(key)
         .and_then(Value::as_f64)
@@ -321,25 +317,25 @@ fn positive(at: &At<'_>, key: &str) -> bool {
 fn epochs(at: &At<'_>) -> Result<Outcome, String> {
     Ok(match positive(at, "max_steps") {
         true => Outcome::here("`max_steps` counts instead"),
-        false => Outcome::set("epochs", at.value.clone()),
+        false => Outcome::sets("epochs", at.value.clone()),
     })
 }
 
 const NO_WARMUP: &str = "`constant` has no warm-up; `constant_with_warmup` has";
 
 fn warmup_steps(at: &At<'_>) -> Result<Outcome, String> {
-    Ok(match text(at, "lr_scheduler_type") {
+    Ok(match at.text("lr_scheduler_type") {
         Some("constant") => Outcome::here(NO_WARMUP),
-        _ => Outcome::set("warmup", at.number()),
+        _ => Outcome::sets("warmup", at.number()),
     })
 }
 
 fn warmup_ratio(at: &At<'_>) -> Result<Outcome, String> {
-    match text(at, "lr_scheduler_type") {
+    match at.text("lr_scheduler_type") {
         Some("constant") => Ok(Outcome::here(NO_WARMUP)),
         _ if positive(at, "warmup_steps") => Ok(Outcome::here("`warmup_steps` counts instead")),
         _ if at.number() >= 1.0 => Err("must be a share below 1".to_owned()),
-        _ => Ok(Outcome::set("warmup", at.number())),
+        _ => Ok(Outcome::sets("warmup", at.number())),
     }
 }
 
@@ -349,14 +345,14 @@ fn data_seed(at: &At<'_>) -> Result<Outcome, String> {
             "differs from `seed` = {seed}: one seed is for weights, order and noise; leave it out"
         )),
         Some(_) => Ok(Outcome::here("as `seed`")),
-        None => Ok(Outcome::set("seed", at.value.clone())),
+        None => Ok(Outcome::sets("seed", at.value.clone())),
     }
 }
 
 /// A number of steps from 1 on.
-fn interval(at: &At<'_>, setting: &'static str) -> Result<Outcome, String> {
-    match whole(at.value) {
-        Some(steps) if steps > 0 => Ok(Outcome::set(setting, steps)),
+fn interval(value: &Value) -> Result<u64, String> {
+    match whole(value) {
+        Some(steps) if steps > 0 => Ok(steps),
         _ => Err("must be a number of steps: a share of the job's is not built".to_owned()),
     }
 }
@@ -368,15 +364,8 @@ fn evaluate(at: &At<'_>) -> Result<Outcome, String> {
         }
         // As transformers has it where nothing is said.
         Some("steps") => {
-            let logged = json!(500);
-            let steps = at.other("logging_steps").unwrap_or(&logged);
-            interval(
-                &At {
-                    value: steps,
-                    ..*at
-                },
-                "eval_every",
-            )
+            let steps = at.other("logging_steps").map_or(Ok(500), interval)?;
+            Ok(Outcome::sets("eval_every", steps))
         }
         Some("epoch") => Ok(Outcome::default().differs(
             "held-out rows are scored at the end; `eval_every` says after how many steps besides",
@@ -386,16 +375,16 @@ fn evaluate(at: &At<'_>) -> Result<Outcome, String> {
 }
 
 fn eval_steps(at: &At<'_>) -> Result<Outcome, String> {
-    let strategy = text(at, "eval_strategy").or(text(at, "evaluation_strategy"));
+    let strategy = at.text("eval_strategy").or(at.text("evaluation_strategy"));
     match strategy {
-        Some("steps") => interval(at, "eval_every"),
+        Some("steps") => Ok(Outcome::sets("eval_every", interval(at.value)?)),
         _ => Ok(Outcome::here("counts with an `eval_strategy` of steps")),
     }
 }
 
 fn save_steps(at: &At<'_>) -> Result<Outcome, String> {
-    match text(at, "save_strategy") {
-        None | Some("steps") => interval(at, "save_every"),
+    match at.text("save_strategy") {
+        None | Some("steps") => Ok(Outcome::sets("save_every", interval(at.value)?)),
         _ => Ok(Outcome::here("counts with a `save_strategy` of steps")),
     }
 }

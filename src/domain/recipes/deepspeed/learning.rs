@@ -1,6 +1,6 @@
 //! `optimizer` and `scheduler`.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::domain::recipes::table::Fate::{
     Cases, Differs, Filled, Here, Made, Refused, Sets, Setting,
@@ -148,10 +148,7 @@ fn betas(at: &At<'_>) -> Result<Outcome, String> {
     let Some([first, second]) = numbers.as_deref() else {
         return Err("must be a list of two numbers".to_owned());
     };
-    Ok(Outcome {
-        sets: vec![("adam_beta1", json!(first)), ("adam_beta2", json!(second))],
-        ..Outcome::set("adam_beta1", *first)
-    })
+    Ok(Outcome::sets("adam_beta1", *first).and("adam_beta2", *second))
 }
 
 fn decay(at: &At<'_>) -> Result<Outcome, String> {
@@ -167,9 +164,8 @@ fn decay(at: &At<'_>) -> Result<Outcome, String> {
 
 /// DeepSpeed's own warm-up rises with the logarithm where nothing is said.
 fn warmup(at: &At<'_>) -> Result<Outcome, String> {
-    let set = Outcome::set("warmup", at.number());
-    let linear = at.other("warmup_type").and_then(Value::as_str);
-    Ok(match linear.map(str::to_ascii_lowercase).as_deref() {
+    let set = Outcome::sets("warmup", at.number());
+    Ok(match at.text("warmup_type") {
         None if at.number() > 1.0 => set.differs(
             "the rate rises in a line; DeepSpeed's rises with the logarithm of the step unless `warmup_type` is linear",
         ),

@@ -140,25 +140,18 @@ pub(super) const BOTTLENECK: &[Row] = &[
 ];
 
 fn placement(at: &At<'_>) -> Result<Outcome, String> {
-    let is = |key: &str| at.other(key) == Some(&Value::Bool(true));
     let placement = match (
-        is("mh_adapter"),
-        is("output_adapter"),
-        is("is_parallel"),
-        is("original_ln_before"),
+        at.is("mh_adapter"),
+        at.is("output_adapter"),
+        at.is("is_parallel"),
+        at.is("original_ln_before"),
     ) {
         (true, true, false, false) => "double",
         (false, true, true, _) => "parallel",
         (false, true, false, true) => "sequential",
         _ => return Err(OTHER_SHAPE.to_owned()),
     };
-    Ok(Outcome {
-        sets: vec![
-            ("method", "bottleneck".into()),
-            ("placement", placement.into()),
-        ],
-        ..Outcome::set("placement", placement)
-    })
+    Ok(Outcome::sets("method", "bottleneck").and("placement", placement))
 }
 
 fn reduction(at: &At<'_>) -> Result<Outcome, String> {
@@ -167,14 +160,14 @@ fn reduction(at: &At<'_>) -> Result<Outcome, String> {
         value => Some(value),
     };
     match factor.and_then(Value::as_f64) {
-        Some(factor) => Ok(Outcome::set("reduction_factor", factor)),
+        Some(factor) => Ok(Outcome::sets("reduction_factor", factor)),
         None => Err("must be one number: one for each layer is not trained".to_owned()),
     }
 }
 
 fn scaling(at: &At<'_>) -> Result<Outcome, String> {
     match at.value.as_f64() {
-        Some(scale) => Ok(Outcome::set("bottleneck_scale", json!(scale))),
+        Some(scale) => Ok(Outcome::sets("bottleneck_scale", json!(scale))),
         None => Err("must be a number: a learned scale is not trained".to_owned()),
     }
 }

@@ -196,12 +196,9 @@ pub(super) const DPO: &[Row] = &[
 ];
 
 fn packing(at: &At<'_>) -> Result<Outcome, String> {
-    Ok(Outcome::set("no_pack", at.value != &Value::Bool(true)))
+    Ok(Outcome::sets("no_pack", at.value != &Value::Bool(true)))
 }
 
 fn beta(at: &At<'_>) -> Result<Outcome, String> {
-    Ok(Outcome {
-        sets: vec![("dpo_beta", at.value.clone()), ("objective", "dpo".into())],
-        ..Outcome::set("dpo_beta", at.value.clone())
-    })
+    Ok(Outcome::sets("dpo_beta", at.value.clone()).and("objective", "dpo"))
 }
