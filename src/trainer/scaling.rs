@@ -5,13 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::{LossScale, Recipe};
 
-const START: f64 = 65_536.0;
-/// Where it is, small gradients are far from what f16 rounds to 0.
-const MOST: f64 = 16_777_216.0;
-const LEAST: f64 = 1.0;
-/// Good steps after which it is tried twice as large.
-const PATIENCE: u64 = 2000;
-
 /// A scale that rises and falls.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Scale {
@@ -23,7 +16,7 @@ pub struct Scale {
 impl Scale {
     const fn start() -> Self {
         Self {
-            now: START,
+            now: LossScale::START,
             steps: 0,
         }
     }
@@ -31,16 +24,16 @@ impl Scale {
     /// After a step whose gradients were finite.
     pub fn rise(&mut self) {
         self.steps += 1;
-        if self.steps == PATIENCE {
-            self.now = (2.0 * self.now).min(MOST);
+        if self.steps == LossScale::PATIENCE {
+            self.now = (2.0 * self.now).min(LossScale::MOST);
             self.steps = 0;
         }
     }
 
     /// After one whose gradients were not. `false`: it is as low as it gets.
     pub fn fall(&mut self) -> bool {
-        let falls = self.now > LEAST;
-        self.now = (0.5 * self.now).max(LEAST);
+        let falls = self.now > LossScale::LEAST;
+        self.now = (0.5 * self.now).max(LossScale::LEAST);
         self.steps = 0;
         falls
     }
@@ -63,11 +56,11 @@ mod tests {
     #[test]
     fn it_rises_after_many_good_steps_and_falls_after_a_bad_one_down_to_1() {
         let mut scale = Scale::start();
-        (1..PATIENCE).for_each(|_| scale.rise());
+        (1..LossScale::PATIENCE).for_each(|_| scale.rise());
         assert_eq!(scale.now, 65_536.0);
         scale.rise();
         assert_eq!((scale.now, scale.steps), (131_072.0, 0));
-        (1..PATIENCE).for_each(|_| scale.rise());
+        (1..LossScale::PATIENCE).for_each(|_| scale.rise());
         assert!(scale.fall());
         assert_eq!((scale.now, scale.steps), (65_536.0, 0));
         for _ in 0..16 {
@@ -76,8 +69,8 @@ mod tests {
         assert_eq!(scale.now, 1.0);
         assert!(!scale.fall());
         assert_eq!(scale.now, 1.0);
-        (0..40 * PATIENCE).for_each(|_| scale.rise());
-        assert_eq!(scale.now, MOST);
+        (0..40 * LossScale::PATIENCE).for_each(|_| scale.rise());
+        assert_eq!(scale.now, LossScale::MOST);
     }
 
     #[test]

@@ -54,6 +54,8 @@ async fn http_and_grpc_make_the_same_job_of_the_same_files() {
         ("adam_beta1", json!(0.8)),
         ("steps", json!(4)),
         ("seed", json!(7)),
+        ("precision", json!("bf16")),
+        ("offload_optimizer", json!("host")),
         ("targets", json!(["q_proj", "v_proj"])),
     ] {
         assert_eq!(recipe[field], value, "{field}");

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod learning;
+mod precision;
 mod zero;
 
 use serde_json::Value;
@@ -15,7 +16,7 @@ use super::table::{At, Block, Format, Outcome, Row, whole};
 pub(super) const FORMAT: Format = Format {
     name: "deepspeed",
     title: "DeepSpeed's configuration",
-    about: "DeepSpeed's configuration: what it says of batches, optimizer, schedule and clipping counts, and each of its keys is told",
+    about: "DeepSpeed's configuration: what it says of batches, optimizer, schedule, clipping, precision and offloading counts, and each of its keys is told",
     blocks: &[
         Block {
             at: &[""],
@@ -39,15 +40,19 @@ pub(super) const FORMAT: Format = Format {
         },
         Block {
             at: &["fp16"],
-            rows: blocks::FP16,
+            rows: precision::FP16,
         },
         Block {
             at: &["bf16", "bfloat16"],
-            rows: blocks::BF16,
+            rows: precision::BF16,
         },
         Block {
             at: &["amp"],
-            rows: blocks::AMP,
+            rows: precision::AMP,
+        },
+        Block {
+            at: &["torch_autocast"],
+            rows: precision::AUTOCAST,
         },
         Block {
             at: &["zero_optimization"],
@@ -192,10 +197,14 @@ const ROOT: &[Row] = &[
     .nothing(&["false"]),
     Row::new(&["vocabulary_size"], Any, Here("is the base's")),
     Row::new(
-        &["torch_autocast", "fp8"],
+        &["fp8"],
         Any,
-        Here("computed in f32: nothing is lost in precision"),
-    ),
+        Made(
+            "**differs** where it is on: 8 bits are not built; numbers are as `precision` says",
+            fp8,
+        ),
+    )
+    .nothing(&["false"]),
     Row::new(
         &["sequence_parallel_size"],
         Whole,
@@ -236,6 +245,13 @@ const ROOT: &[Row] = &[
         RefusedOn(OTHER_NET),
     ),
 ];
+
+fn fp8(at: &At<'_>) -> Result<Outcome, String> {
+    Ok(match at.value.get("enabled") {
+        Some(Value::Bool(false)) => Outcome::here("is off, as here"),
+        _ => Outcome::default().differs("8 bits are not built; numbers are as `precision` says"),
+    })
+}
 
 fn sequence(at: &At<'_>) -> Result<Outcome, String> {
     Err(spread(

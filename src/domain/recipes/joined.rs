@@ -4,7 +4,7 @@ use super::deepspeed::several;
 use super::read::{Reading, Set};
 use super::told::{Effect, Mapping, shown};
 use crate::domain::settings;
-use crate::domain::{Reason, Wishes};
+use crate::domain::{Precision, Reason, Wishes};
 
 /// What flags and files say together.
 #[derive(Debug, Clone)]
@@ -39,6 +39,9 @@ impl Joined {
         };
         for set in reading.sets {
             joined.add(set)?;
+        }
+        for (at, sets) in reading.only_f16 {
+            joined.add_with_f16(at, sets)?;
         }
         joined.check_batches()?;
         joined.check_length()?;
@@ -93,6 +96,18 @@ impl Joined {
                 shown: said,
                 is_flag: false,
             });
+        }
+        Ok(())
+    }
+
+    /// What counts only with f16, which is known when everything else is said.
+    fn add_with_f16(&mut self, at: usize, sets: Vec<Set>) -> Result<(), Reason> {
+        if self.wishes.precision == Some(Precision::F16) {
+            return sets.into_iter().try_for_each(|set| self.add(set));
+        }
+        if let Some(mapping) = self.mappings.get_mut(at) {
+            mapping.becomes = "counts with `precision` f16".to_owned();
+            mapping.effect = Effect::None;
         }
         Ok(())
     }

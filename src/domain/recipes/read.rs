@@ -15,6 +15,8 @@ pub(super) struct Reading {
     pub mappings: Vec<Mapping>,
     /// Mappings that are settings nobody has said yet.
     pub filled: Vec<(usize, &'static [&'static str])>,
+    /// Mappings that count only with f16, and what they set then.
+    pub only_f16: Vec<(usize, Vec<Set>)>,
 }
 
 /// A setting that a key says.
@@ -155,12 +157,13 @@ impl Reader<'_> {
 
     fn outcome(&mut self, made: Outcome, at: &At<'_>, full: &str) -> Result<(), Reason> {
         let mut becomes: Vec<String> = Vec::new();
+        let mut sets = Vec::new();
         for (name, value) in made.sets {
             let Some(setting) = settings::find(name) else {
                 return Err(Reason::Internal(format!("`{name}` is no setting")));
             };
             becomes.push(format!("`{name}` = {}", shown(&value)));
-            self.reading.sets.push(Set {
+            sets.push(Set {
                 setting,
                 value,
                 key: full.to_owned(),
@@ -169,6 +172,13 @@ impl Reader<'_> {
         }
         if !made.words.is_empty() {
             becomes.push(made.words);
+        }
+        match made.only_f16 {
+            true => self
+                .reading
+                .only_f16
+                .push((self.reading.mappings.len(), sets)),
+            false => self.reading.sets.extend(sets),
         }
         self.tell(full.to_owned(), at.value, &becomes.join("; "), made.effect);
         Ok(())

@@ -88,6 +88,8 @@ pub(super) struct Outcome {
     /// Beside what it sets.
     pub words: String,
     pub effect: Effect,
+    /// Counts only where the job's precision turns out to be f16.
+    pub only_f16: bool,
 }
 
 impl Outcome {
@@ -115,6 +117,11 @@ impl Outcome {
     pub fn differs(mut self, words: impl Into<String>) -> Self {
         self.words = words.into();
         self.effect = Effect::Differs;
+        self
+    }
+
+    pub fn only_f16(mut self) -> Self {
+        self.only_f16 = true;
         self
     }
 }

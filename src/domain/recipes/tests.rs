@@ -1,5 +1,6 @@
 mod deepspeed;
 mod peft_config;
+mod precision;
 mod training_args;
 
 use std::fs;
@@ -49,6 +50,12 @@ fn published(name: &str) -> Vec<(String, Value)> {
         )
     });
     files.collect()
+}
+
+/// One of them.
+fn one_published(name: &str, title: &str) -> Value {
+    let mut files = published(name).into_iter();
+    files.find(|(name, _)| name == title).unwrap().1
 }
 
 fn leaves(at: &str, value: &Value, told: &[&str]) {

@@ -16,7 +16,7 @@ use super::table::{At, Block, Format, Outcome, Row, whole};
 pub(super) const FORMAT: Format = Format {
     name: "training_args",
     title: "transformers' TrainingArguments",
-    about: "transformers' TrainingArguments as JSON, or TRL's SFTConfig or DPOConfig: what it says of batches, length, optimizer, schedule and evaluation counts, and each of its keys is told",
+    about: "transformers' TrainingArguments as JSON, or TRL's SFTConfig or DPOConfig: what it says of batches, length, optimizer, schedule, precision and evaluation counts, and each of its keys is told",
     blocks: &[
         Block {
             at: &[""],
@@ -113,7 +113,7 @@ const LEARNING: &[Row] = &[
                     "paged_adamw_32bit",
                     "paged_adamw",
                 ],
-                Here("AdamW, with moments in f32"),
+                Sets("optimizer", "adamw"),
             ),
             (
                 &[
@@ -122,7 +122,7 @@ const LEARNING: &[Row] = &[
                     "adamw_torch_8bit",
                     "paged_adamw_8bit",
                 ],
-                Here("AdamW, with moments in f32: nothing is lost in precision"),
+                Sets("optimizer", "adamw8bit"),
             ),
             (
                 &[
@@ -158,7 +158,9 @@ const LEARNING: &[Row] = &[
                     "apollo_adamw_layerwise",
                     "stable_adamw",
                 ],
-                Refused("is not built; `adamw_torch` is, with a rate that suits it"),
+                Refused(
+                    "is not built; `adamw_torch` and `adamw_8bit` are, with a rate that suits them",
+                ),
             ),
         ]),
     ),

@@ -17,6 +17,13 @@ pub enum LossScale {
 
 impl LossScale {
     pub const DYNAMIC: &'static str = "dynamic";
+    /// Where the dynamic one begins.
+    pub const START: f64 = 65_536.0;
+    pub const LEAST: f64 = 1.0;
+    /// Where it is, small gradients are far from what f16 rounds to 0.
+    pub const MOST: f64 = 16_777_216.0;
+    /// Good steps in a row after which it is doubled.
+    pub const PATIENCE: u64 = 2000;
 }
 
 impl FromStr for LossScale {

@@ -1,74 +1,9 @@
-//! The smaller objects of the configuration: precision, recomputing, and what is spread or saved.
+//! The smaller objects of the configuration: recomputing, and what is spread or saved.
 
 use super::EVENTS;
 use crate::domain::recipes::table::Fate::{Cases, Here, Made, Refused};
 use crate::domain::recipes::table::Kind::{Any, Flag, Text, Whole};
 use crate::domain::recipes::table::{At, Outcome, Row, whole};
-
-const IN_F32: &str = "computed in f32: nothing is lost in precision";
-const NO_SCALE: &str = "f32 needs no scale of the loss";
-const AS_TOLD: &str = "computed in f32, whatever other files say";
-
-pub(super) const FP16: &[Row] = &[
-    Row::new(&["enabled"], Flag, Here(IN_F32))
-        .nothing(&["false"])
-        .auto(Here(AS_TOLD)),
-    Row::new(
-        &["auto_cast", "fp16_master_weights_and_grads", "fused_mode"],
-        Any,
-        Here("weights that learn, and their moments, are f32"),
-    ),
-    Row::new(SCALES, Any, Here(NO_SCALE)),
-];
-
-const SCALES: &[&str] = &[
-    "loss_scale",
-    "initial_scale_power",
-    "loss_scale_window",
-    "hysteresis",
-    "consecutive_hysteresis",
-    "min_loss_scale",
-];
-
-pub(super) const BF16: &[Row] = &[
-    Row::new(&["enabled"], Flag, Here(IN_F32))
-        .nothing(&["false"])
-        .auto(Here(AS_TOLD)),
-    Row::new(
-        &[
-            "auto_cast",
-            "immediate_grad_update",
-            "check_grad_overflow",
-            "bf16_master_weights_and_grads",
-            "bf16_master_weights_and_gradients",
-            "bf16_optimizer_states",
-        ],
-        Any,
-        Here("weights that learn, and their moments, are f32"),
-    ),
-    Row::new(SCALES, Any, Here(NO_SCALE)),
-];
-
-pub(super) const AMP: &[Row] = &[
-    Row::new(&["enabled"], Flag, Here(IN_F32))
-        .nothing(&["false"])
-        .auto(Here(AS_TOLD)),
-    Row::new(
-        &[
-            "opt_level",
-            "loss_scale",
-            "min_loss_scale",
-            "max_loss_scale",
-            "cast_model_type",
-            "keep_batchnorm_fp32",
-            "master_weights",
-            "patch_torch_functions",
-            "verbosity",
-        ],
-        Any,
-        Here(NO_SCALE),
-    ),
-];
 
 pub(super) const ACTIVATION_CHECKPOINTING: &[Row] = &[
     Row::new(

@@ -13,7 +13,11 @@ pub(super) const OPTIMIZER: &[Row] = &[
         &["type"],
         Text,
         Cases(&[
-            (&["AdamW", "Adam"], Here("AdamW")),
+            (&["AdamW", "Adam"], Sets("optimizer", "adamw")),
+            (
+                &["AdamW8bit", "Adam8bit", "PagedAdamW8bit"],
+                Sets("optimizer", "adamw8bit"),
+            ),
             (
                 &[
                     "OneBitAdam",
@@ -28,7 +32,7 @@ pub(super) const OPTIMIZER: &[Row] = &[
                     "MuAdamW",
                     "MuSGD",
                 ],
-                Refused("is not built; `AdamW` is, with a rate that suits it"),
+                Refused("is not built; `AdamW` and `AdamW8bit` are, with a rate that suits them"),
             ),
         ]),
     ),
@@ -63,7 +67,7 @@ pub(super) const OPTIMIZER_PARAMS: &[Row] = &[
             "fp32_optimizer_states",
         ],
         Any,
-        Here("the optimizer is this program's own, with moments in f32"),
+        Here("the optimizer is this program's own; its moments are as `optimizer` says"),
     ),
     Row::new(
         &["bias_correction"],

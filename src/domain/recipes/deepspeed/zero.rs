@@ -1,6 +1,6 @@
 //! `zero_optimization`: what is spread over devices, and where it lies.
 
-use crate::domain::recipes::table::Fate::{Cases, Here, Made, RefusedOn};
+use crate::domain::recipes::table::Fate::{Cases, Filled, Here, Made, RefusedOn, Sets};
 use crate::domain::recipes::table::Kind::{Any, Flag, Text, Whole};
 use crate::domain::recipes::table::{At, Outcome, Row, whole};
 
@@ -115,11 +115,12 @@ pub(super) const ZERO: &[Row] = &[
         Here("checkpoints are this program's own"),
     ),
     Row::new(
-        &["cpu_offload", "cpu_offload_use_pin_memory"],
+        &["cpu_offload"],
         Flag,
-        Here(STATE_IN_MEMORY),
+        Cases(&[(&["true"], Sets("offload_optimizer", "host"))]),
     )
     .nothing(&["false"]),
+    Row::new(&["cpu_offload_use_pin_memory"], Flag, Here(MOVED)).nothing(&["false"]),
     Row::new(
         &["cpu_offload_param", "cpu_offload_params"],
         Flag,
@@ -133,25 +134,26 @@ pub(super) const ZERO: &[Row] = &[
     ),
 ];
 
-const STATE_IN_MEMORY: &str = "the optimizer's state lies in the host's memory in any case";
+const MOVED: &str = "how state is moved is this program's own";
 
 pub(super) const OFFLOAD_OPTIMIZER: &[Row] = &[
     Row::new(
         &["device"],
         Text,
         Cases(&[
-            (&["none"], Here("the optimizer's state stays in memory")),
-            (&["cpu"], Here(STATE_IN_MEMORY)),
-            (
-                &["nvme"],
-                Here("the optimizer's state stays in memory, which adapters need little of"),
-            ),
+            (&["none"], Sets("offload_optimizer", "none")),
+            (&["cpu"], Sets("offload_optimizer", "host")),
+            (&["nvme"], Sets("offload_optimizer", "disk")),
         ]),
     )
-    .auto(Here(STATE_IN_MEMORY)),
+    .auto(Filled(&["offload_optimizer"])),
+    Row::new(
+        &["nvme_path"],
+        Any,
+        Here("the file lies in the job's folder, in the data directory"),
+    ),
     Row::new(
         &[
-            "nvme_path",
             "pin_memory",
             "buffer_count",
             "buffer_size",
@@ -164,7 +166,7 @@ pub(super) const OFFLOAD_OPTIMIZER: &[Row] = &[
             "cpuadam_cores_perc",
         ],
         Any,
-        Here("how state is moved is this program's own"),
+        Here(MOVED),
     ),
 ];
 

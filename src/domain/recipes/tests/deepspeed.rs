@@ -5,15 +5,7 @@ use crate::domain::Schedule;
 
 #[test]
 fn a_deepspeed_file_says_settings() {
-    let files = published("deepspeed");
-    let file = |title: &str| {
-        files
-            .iter()
-            .find(|(name, _)| name == title)
-            .unwrap()
-            .1
-            .clone()
-    };
+    let file = |title: &str| one_published("deepspeed", title);
     let joined = alone("deepspeed", file("deepspeed-page"));
     let wishes = &joined.wishes;
     assert_eq!(

@@ -1,18 +1,13 @@
 use serde_json::json;
 
 use super::*;
-use crate::domain::{Checkpointing, Keep, Objective, Schedule};
+use crate::domain::{Checkpointing, Keep, Objective, Optimizer, Precision, Schedule};
 
 const NAME: &str = "training_args";
 
-fn file(title: &str) -> Value {
-    let mut files = published(NAME).into_iter();
-    files.find(|(name, _)| name == title).unwrap().1
-}
-
 #[test]
 fn arguments_at_their_defaults_say_what_they_say() {
-    let wishes = alone(NAME, file("transformers-defaults")).wishes;
+    let wishes = alone(NAME, one_published(NAME, "transformers-defaults")).wishes;
     let said: Vec<(&str, String)> = { wishes.said_publicly() }
         .map(|(setting, shown)| (setting.name, shown))
         .collect();
@@ -28,6 +23,7 @@ fn arguments_at_their_defaults_say_what_they_say() {
         ("adam_beta2", "0.999"),
         ("adam_epsilon", "1e-8"),
         ("max_grad_norm", "1"),
+        ("optimizer", "adamw"),
         ("save_every", "500"),
     ];
     let wanted = wanted.map(|(name, shown)| (name, shown.to_owned()));
@@ -78,6 +74,10 @@ fn arguments_say_settings() {
     assert_eq!(
         (wishes.recompute, wishes.neftune_alpha),
         (Some(Checkpointing::On), Some(5.0))
+    );
+    assert_eq!(
+        (wishes.precision, wishes.optimizer),
+        (Some(Precision::F16), Some(Optimizer::AdamW8bit))
     );
 }
 

@@ -1,28 +1,38 @@
 //! Arguments about machines, files and reports: nothing that is learned depends on them.
 
 use crate::domain::recipes::deepspeed::{layers_of, spread};
-use crate::domain::recipes::table::Fate::{Here, Made};
+use crate::domain::recipes::table::Fate::{Cases, Here, Made, Sets};
 use crate::domain::recipes::table::Kind::{Any, Flag, Whole};
 use crate::domain::recipes::table::{At, Outcome, Row};
 
 pub(super) const MACHINE: &[Row] = &[
     Row::new(
-        &["fp16", "bf16"],
+        &["fp16"],
         Flag,
-        Here("computed in f32: nothing is lost in precision"),
+        Cases(&[(&["true"], Sets("precision", "f16"))]),
     )
     .nothing(&["false"]),
     Row::new(
-        &[
-            "fp16_opt_level",
-            "half_precision_backend",
-            "fp16_backend",
-            "fp16_full_eval",
-            "bf16_full_eval",
-            "tf32",
-        ],
+        &["bf16"],
+        Flag,
+        Cases(&[(&["true"], Sets("precision", "bf16"))]),
+    )
+    .nothing(&["false"]),
+    Row::new(
+        &["fp16_opt_level", "half_precision_backend", "fp16_backend"],
         Any,
-        Here("computed in f32: nothing is lost in precision"),
+        Here("numbers are rounded in this program's own way, as `precision` says"),
+    ),
+    Row::new(
+        &["fp16_full_eval", "bf16_full_eval"],
+        Flag,
+        Here("evaluations compute in f32, as answers do"),
+    )
+    .nothing(&["false"]),
+    Row::new(
+        &["tf32"],
+        Flag,
+        Here("sums are f32; nothing is rounded to tf32"),
     )
     .nothing(&["false"]),
     Row::new(
