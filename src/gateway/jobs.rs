@@ -53,6 +53,23 @@ fn check_metadata(entries: &serde_json::Map<String, serde_json::Value>) -> Resul
     Ok(())
 }
 
+/// What all places say. A multiplier of the default learning rate is one of them, so no other may say that rate.
+fn joined(
+    recipes: &Recipes,
+    mut wishes: Wishes,
+    multiplier: Option<f64>,
+) -> Result<Joined, Reason> {
+    let Some(multiplier) = multiplier else {
+        return recipes.join(wishes);
+    };
+    if let Some(place) = recipes.join(wishes.clone())?.says("lr") {
+        let why = format!("cannot be combined with `{place}`");
+        return Err(Reason::field("learning_rate_multiplier", why));
+    }
+    wishes.learning_rate = Some(Recipe::default().learning_rate * multiplier);
+    recipes.join(wishes)
+}
+
 impl Gateway {
     pub async fn create_job(&self, ask: JobAsk) -> Result<JobView, Reason> {
         let (job, joined) = self.new_job(ask).await?;
@@ -80,15 +97,6 @@ impl Gateway {
                 _ => wishes.from = Some(parent),
             }
         }
-        if let Some(multiplier) = ask.learning_rate_multiplier {
-            if wishes.learning_rate.is_some() {
-                return Err(Reason::field(
-                    "learning_rate_multiplier",
-                    "cannot be combined with `lr`",
-                ));
-            }
-            wishes.learning_rate = Some(Recipe::default().learning_rate * multiplier);
-        }
         let name = match ask.name {
             Some(name) => self.new_name("suffix", &name)?,
             None => self.new_name(
@@ -96,7 +104,7 @@ impl Gateway {
                 &format!("ft-{}", &Uuid::new_v4().simple().to_string()[..12]),
             )?,
         };
-        let joined = ask.recipes.join(wishes)?;
+        let joined = joined(&ask.recipes, wishes, ask.learning_rate_multiplier)?;
         let job = NewJob {
             name,
             training_file: FileId::from_text(ask.training_file),
@@ -192,6 +200,41 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn a_multiplier_of_the_default_rate_stands_beside_no_other_rate() {
+        let half = |wishes: Wishes, deepspeed: Value| {
+            let mut recipes = Recipes::default();
+            recipes.put("deepspeed", deepspeed).unwrap();
+            joined(&recipes, wishes, Some(0.5))
+        };
+        let rate = |lr: Value| json!({"optimizer": {"params": {"lr": lr}}});
+        let halved = Recipe::default().learning_rate * 0.5;
+        let auto = half(Wishes::default(), rate("auto".into())).unwrap();
+        assert_eq!(auto.wishes.learning_rate, Some(halved));
+        assert_eq!(auto.mappings[0].becomes, format!("`lr` = {halved}"));
+        let flags = Wishes {
+            learning_rate: Some(halved),
+            ..Wishes::default()
+        };
+        for (wishes, file, place) in [
+            (flags, json!({}), "`lr`"),
+            (
+                Wishes::default(),
+                rate(3e-5.into()),
+                "`deepspeed.optimizer.params.lr`",
+            ),
+            (
+                Wishes::default(),
+                rate(halved.into()),
+                "`deepspeed.optimizer.params.lr`",
+            ),
+        ] {
+            let refused = half(wishes, file).unwrap_err();
+            let why = format!("cannot be combined with {place}");
+            assert_eq!(refused, Reason::field("learning_rate_multiplier", why));
+        }
+    }
 
     #[test]
     fn metadata_has_few_and_short_entries() {

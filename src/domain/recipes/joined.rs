@@ -64,6 +64,11 @@ impl Joined {
         }
     }
 
+    /// The flag or key that says a setting.
+    pub fn says(&self, name: &str) -> Option<&str> {
+        self.place(name).map(|place| place.key.as_str())
+    }
+
     fn place(&self, name: &str) -> Option<&Place> {
         self.places.iter().find(|place| place.name == name)
     }
