@@ -53,7 +53,7 @@ pub async fn run(client: &Client, command: JobCommand, output: Output) -> Result
             let (told, summary) = match output.is_json() {
                 true => (Vec::new(), None),
                 false => (
-                    about_data(client, &id).await?,
+                    about_data(client, &job).await?,
                     summary::find(client, &id).await?,
                 ),
             };
@@ -174,9 +174,18 @@ pub async fn warnings(client: &Client, id: &str) -> Result<Vec<String>, Failure>
     Ok(warned.map(|event| cell(event, "message")).collect())
 }
 
+/// Whether a job leaves out or repeats rows of its data.
+fn selects(job: &Value) -> bool {
+    let recipe = &job["adapterd"]["recipe"];
+    recipe["dedup"] == true || recipe["balance"].is_string()
+}
+
 /// Which rows of its data a job leaves out or repeats, as its first events tell.
-async fn about_data(client: &Client, id: &str) -> Result<Vec<String>, Failure> {
-    let found = events(client, id).await?;
+async fn about_data(client: &Client, job: &Value) -> Result<Vec<String>, Failure> {
+    if !selects(job) {
+        return Ok(Vec::new());
+    }
+    let found = events(client, &cell(job, "id")).await?;
     let messages = found.iter().map(|event| cell(event, "message"));
     let of = |message: &String| {
         ["dedup: ", "balance: "]
@@ -204,4 +213,18 @@ async fn logs(client: &Client, id: &str, metrics: bool, output: Output) -> Resul
             })
             .collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_job_that_selects_rows_has_events_about_them() {
+        let selects = |recipe: Value| selects(&json!({"adapterd": {"recipe": recipe}}));
+        assert!(selects(json!({"dedup": true, "balance": null})));
+        assert!(selects(json!({"dedup": false, "balance": "kind"})));
+        assert!(!selects(json!({"dedup": false, "balance": null})));
+        assert!(!selects(json!({})));
+    }
 }

@@ -80,17 +80,16 @@ pub async fn create_job(
     client.post(&["v1", "fine_tuning", "jobs"], &body).await
 }
 
-const PLAN: [&str; 3] = ["v1", "fine_tuning", "plan"];
-
 /// What such a job would be.
 pub async fn plan_job(
     client: &Client,
     name: &str,
     training_file: &Value,
+    validation_file: Option<&Value>,
     fields: Map<String, Value>,
 ) -> Result<Value, Failure> {
-    let body = ask(client, name, training_file, None, fields).await?;
-    client.post(&PLAN, &body).await
+    let body = ask(client, name, training_file, validation_file, fields).await?;
+    client.post(&["v1", "fine_tuning", "plan"], &body).await
 }
 
 async fn ask(
@@ -123,12 +122,14 @@ async fn plan(
         for path in std::iter::once(&args.data).chain(&args.validation) {
             files.push(upload(client, path).await?);
         }
-        let body = ask(client, &args.name, &files[0], files.get(1), fields).await?;
-        client.post(&PLAN, &body).await
+        plan_job(client, &args.name, &files[0], files.get(1), fields).await
     };
     let planned = planned.await;
     for file in files.iter().filter_map(Value::as_str) {
-        client.delete(&["v1", "files", file], &[]).await?;
+        // A plan counts without that too, and a failed one has its own reason.
+        if let Err(failure) = client.delete(&["v1", "files", file], &[]).await {
+            eprintln!("warning: file {file} stays at the daemon: {failure}");
+        }
     }
     planned
 }
@@ -187,6 +188,57 @@ pub async fn train(client: &Client, args: &TrainArgs, output: Output) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A daemon that plans, and deletes nothing.
+    async fn keeper() -> Client {
+        use axum::routing::{Router, delete, get, post};
+
+        let routes = Router::new()
+            .route(
+                "/v1/models",
+                get(async || axum::Json(json!({"data": [{"id": "base"}]}))),
+            )
+            .route(
+                "/v1/files",
+                post(async || axum::Json(json!({"id": "file-1"}))),
+            )
+            .route(
+                "/v1/files/{id}",
+                delete(async || axum::http::StatusCode::INTERNAL_SERVER_ERROR),
+            )
+            .route(
+                "/v1/fine_tuning/plan",
+                post(async |body: axum::Json<Value>| body),
+            );
+        let door = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", door.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(door, routes).await });
+        Client::new(&url, None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_plan_is_told_though_its_files_could_not_be_deleted() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            args: TrainArgs,
+        }
+        let data = tempfile::NamedTempFile::new().unwrap();
+        let path = data.path().to_str().unwrap();
+        let flags = [
+            "train",
+            "--name",
+            "law",
+            "--data",
+            path,
+            "--validation",
+            path,
+        ];
+        let args = <Line as clap::Parser>::try_parse_from(flags).unwrap().args;
+        let planned = plan(&keeper().await, &args, Map::new()).await.unwrap();
+        assert_eq!(planned["suffix"], "law");
+        assert_eq!(planned["validation_file"], "file-1");
+    }
 
     #[derive(clap::Parser)]
     struct Line {

@@ -97,7 +97,7 @@ async fn measure(args: &TrainingArgs, client: &Client, output: Output) -> Result
         content: Content::Bytes(bytes),
     };
     let file = client.upload(upload).await?;
-    let plan = plan_job(client, "bench", &file["id"], args.fields()).await?;
+    let plan = plan_job(client, "bench", &file["id"], None, args.fields()).await?;
     let job = create_job(client, "bench", &file["id"], None, args.fields()).await?;
     let id = job["id"]
         .as_str()
