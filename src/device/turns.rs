@@ -197,10 +197,11 @@ impl Turns {
     /// Called by training between two pieces of work: returns at once while the gate is open, else when it opens.
     pub fn give_way(&self) {
         let table = &self.0;
-        let now = table.now();
-        if !table.is_free(now) {
+        if !table.is_free(table.now()) {
             table.wait();
         }
+        // After the wait: training is at it since then.
+        let now = table.now();
         table.trained.store(now, Ordering::Relaxed);
         let served = table.served.load(Ordering::Relaxed);
         if served > 0 && now.saturating_sub(served) < POLITE.as_nanos() as u64 {

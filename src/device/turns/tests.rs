@@ -41,6 +41,20 @@ fn training_waits_while_serving_holds_its_turn() {
 }
 
 #[test]
+fn training_that_waited_is_at_it_from_the_end_of_its_wait() {
+    let turns = Turns::default();
+    let step = turns.serving(GENERATES);
+    let ended = std::thread::scope(|scope| {
+        scope.spawn(|| turns.give_way());
+        wait_for_training(&turns);
+        let ended = turns.0.now();
+        drop(step);
+        ended
+    });
+    assert!(turns.0.trained.load(Ordering::Relaxed) >= ended);
+}
+
+#[test]
 fn training_goes_on_waiting_between_two_steps() {
     let turns = Turns::default();
     let step = turns.serving(GENERATES);
