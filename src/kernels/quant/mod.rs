@@ -38,7 +38,7 @@ use crate::device::{Array, Half, Result, bail};
 /// that takes eight rows; for more, codes that wait to be used would push others out of a first-level cache.
 #[cfg(target_arch = "x86_64")]
 const AHEAD: usize = 8 << 10;
-/// Values a thread unpacks at a time when a product needs plain numbers: 1 MiB, which stays in cache.
+/// Half of the values that are unpacked at a time when a product needs plain numbers: 1 MiB, which stays in cache.
 const UNPACKED: usize = 1 << 18;
 
 /// What a family of formats must be able to do. Sizes are checked by [`Matrix`].
@@ -188,8 +188,7 @@ impl Matrix {
 
     /// Bytes of the rows that products with its transpose unpack at a time, for a weight [n, k].
     pub fn bytes_unpacked((n, k): (usize, usize)) -> u64 {
-        let rows = ((UNPACKED / k.max(1)).max(1) * pool::threads()).min(n.max(1));
-        (rows * k * size_of::<f32>()) as u64
+        (rows_unpacked(n, k) * k * size_of::<f32>()) as u64
     }
 
     /// dy·W on slices, by blocks of rows: dy is [m, n], the result [m, k].
@@ -202,8 +201,7 @@ impl Matrix {
         let m = self.rows_in(dy, self.n)?;
         let (n, k) = (self.n, self.k);
         let mut dx = vec![0.0; m * k];
-        // By the weight's size alone: the blocks' sums are added in order, which must not change with the threads.
-        let step = (2 * (UNPACKED / k.max(1)).max(1)).min(n.max(1));
+        let step = rows_unpacked(n, k);
         let mut block = vec![0.0; step * k];
         for start in (0..n).step_by(step) {
             let rows = start..(start + step).min(n);
@@ -257,6 +255,12 @@ impl Matrix {
         }
         Ok(values.len() / width)
     }
+}
+
+/// Rows of a weight [n, k] that a product with its transpose unpacks at a time. By the weight's size alone: the blocks' sums
+/// are added in order, which must not change with the threads.
+fn rows_unpacked(n: usize, k: usize) -> usize {
+    (2 * (UNPACKED / k.max(1)).max(1)).min(n.max(1))
 }
 
 /// Whether products with these rows, which are numbers of bf16, go to a matrix unit that multiplies such.

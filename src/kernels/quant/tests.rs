@@ -158,3 +158,10 @@ fn what_a_weight_will_hold_is_known_without_it() {
         assert_eq!(Matrix::bytes_held(None, (n, k)), matrix.bytes());
     }
 }
+
+#[test]
+fn rows_unpacked_at_a_time_are_counted_by_the_weights_size_alone() {
+    assert_eq!(Matrix::bytes_unpacked((100_000, 1024)), 2 << 20);
+    assert_eq!(Matrix::bytes_unpacked((100, 1024)), 100 * 1024 * 4);
+    assert_eq!(Matrix::bytes_unpacked((8, 1 << 20)), 2 << 22);
+}
