@@ -4,7 +4,7 @@ use super::Run;
 use crate::domain::{Keep, Level};
 use crate::trainer::checkpoint::Shapes;
 use crate::trainer::evaluate::Score;
-use crate::trainer::fault::Fault;
+use crate::trainer::fault::{Fault, retry};
 
 impl Run<'_, '_> {
     pub(super) fn compare_with_best(&mut self, score: Score) -> Result<(), Fault> {
@@ -63,7 +63,11 @@ impl Run<'_, '_> {
                     of: &shapes,
                 };
                 match checkpoints.tensors_of(step, shapes) {
-                    Ok(mut stored) => Ok(stored.set(trainable)?),
+                    Ok(mut stored) => {
+                        let wait = &mut |pause| self.watch.wait(pause);
+                        retry(wait, || Ok(stored.set(trainable)?))?;
+                        Ok(())
+                    }
                     Err(why) => Err(why),
                 }
             }

@@ -1,6 +1,7 @@
 //! What a run does about steps that went wrong: it skips them, goes back, passes over a batch, or gives up.
 
 use super::Run;
+use super::start::take_up;
 use crate::domain::{Level, OnSpike};
 use crate::trainer::checkpoint::{Progress, Shapes};
 use crate::trainer::course::Course;
@@ -110,6 +111,7 @@ impl Run<'_, '_> {
         let Some(mut found) = found else {
             return Ok(false);
         };
+        take_up(&mut self.state, &mut found, &self.names, &mut *self.watch)?;
         let mut progress = found.progress;
         progress.halvings = self.progress.halvings;
         progress.scale = self.progress.scale;
@@ -122,10 +124,6 @@ impl Run<'_, '_> {
             progress.best = None;
             progress.evaluations_since = 0;
         }
-        found.tensors.set(&*self.state.trainable)?;
-        let optimizer = &mut self.state.optimizer;
-        let tensors = &mut found.tensors;
-        tensors.restore(optimizer, &self.names, progress.updates)?;
         self.progress = progress;
         self.watch.went_back(self.progress.step)?;
         // The checkpoint does not know of the change yet.

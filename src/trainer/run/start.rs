@@ -20,26 +20,25 @@ pub(super) fn start(
     watch: &mut dyn Watch,
 ) -> Result<(TrainState, Progress), Fault> {
     let shapes = shapes(spec.recipe, &*trainable);
-    let mut optimizer = optimizer(spec, &shapes, watch)?;
+    let mut state = TrainState {
+        optimizer: optimizer(spec, &shapes, watch)?,
+        trainable,
+    };
     let (found, damaged) = match spec.checkpoints {
-        Some(checkpoints) => checkpoints.newest(Shapes { names, of: &shapes })?,
+        Some(checkpoints) => retry(&mut |pause| watch.wait(pause), || {
+            checkpoints.newest(Shapes { names, of: &shapes })
+        })?,
         None => (None, Vec::new()),
     };
     for why in damaged {
         watch.note(Level::Warn, why)?;
     }
     let progress = match found {
-        Some(Found {
-            progress,
-            mut tensors,
-        }) => {
-            watch.note(
-                Level::Info,
-                format!("continuing after step {}", progress.step),
-            )?;
-            tensors.set(&*trainable)?;
-            tensors.restore(&mut optimizer, names, progress.updates)?;
-            progress
+        Some(mut found) => {
+            let what = format!("continuing after step {}", found.progress.step);
+            watch.note(Level::Info, what)?;
+            take_up(&mut state, &mut found, names, watch)?;
+            found.progress
         }
         None => {
             if spec.recipe.offload_optimizer == Offload::Host {
@@ -49,11 +48,21 @@ pub(super) fn start(
             Progress::default()
         }
     };
-    let state = TrainState {
-        trainable,
-        optimizer,
-    };
     Ok((state, progress))
+}
+
+/// Gives what is trained, and its optimizer, what a checkpoint holds. A read that broke off is begun anew.
+pub(super) fn take_up(
+    state: &mut TrainState,
+    found: &mut Found,
+    names: &[String],
+    watch: &mut dyn Watch,
+) -> Result<(), Fault> {
+    let (tensors, updates) = (&mut found.tensors, found.progress.updates);
+    retry(&mut |pause| watch.wait(pause), || {
+        tensors.set(&*state.trainable)?;
+        Ok(tensors.restore(&mut state.optimizer, names, updates)?)
+    })
 }
 
 /// An optimizer before its first update, where the recipe wants its state.

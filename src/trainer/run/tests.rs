@@ -100,7 +100,7 @@ fn go(
     recipe: &Recipe,
     train: &[Example],
     saved: Option<&Checkpoints>,
-    recorder: &mut Recorder,
+    watch: &mut dyn Watch,
 ) -> Result<Ending, Fault> {
     let toy = Toy::new();
     let held_out = examples(3);
@@ -115,7 +115,7 @@ fn go(
         fit: toy.fit(),
         memory: None,
     };
-    run(&spec, toy.trainable(), recorder)
+    run(&spec, toy.trainable(), watch)
 }
 
 fn finished(ending: Result<Ending, Fault>) -> (Vec<Vec<u32>>, Progress) {

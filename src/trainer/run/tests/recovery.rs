@@ -1,5 +1,7 @@
 //! Going back, passing over, ending early, and whose weights are kept.
 
+use std::path::PathBuf;
+
 use super::*;
 use crate::domain::{Keep, OnSpike, Schedule};
 
@@ -178,4 +180,95 @@ fn a_job_ends_where_evaluations_stop_getting_better() {
     let mut again = Recorder::default();
     let again = finished(go(&recipe, &contrary(), Some(&saved), &mut again));
     assert_eq!(again, (values, progress));
+}
+
+/// A disk that once gives less of a file than it holds, from the moment that something is told.
+struct Faltering {
+    recorder: Recorder,
+    at: &'static str,
+    file: PathBuf,
+    /// Bytes at its end that it does not give.
+    missing: usize,
+    whole: Vec<u8>,
+    waits: u32,
+}
+
+impl Watch for Faltering {
+    fn wait(&mut self, _: Duration) -> bool {
+        self.waits += 1;
+        std::fs::write(&self.file, &self.whole).unwrap();
+        true
+    }
+
+    fn stepped(&mut self, report: &StepReport) -> Result<(), Fault> {
+        // Damage to a newer checkpoint is told just before an older one is taken up.
+        let newer = self.file.parent().and_then(Path::parent).unwrap();
+        let newer = newer.join("step-0000000004/state.json");
+        if report.step == 5 && newer.exists() {
+            std::fs::write(newer, b"{}").unwrap();
+        }
+        self.recorder.stepped(report)
+    }
+
+    fn note(&mut self, level: Level, message: String) -> Result<(), Fault> {
+        if message.contains(self.at) && self.waits == 0 {
+            self.whole = std::fs::read(&self.file).unwrap();
+            let given = self.whole.len() - self.missing;
+            std::fs::write(&self.file, &self.whole[..given]).unwrap();
+        }
+        self.recorder.note(level, message)
+    }
+}
+
+impl Faltering {
+    /// Of the tensors of step 2.
+    fn of(folder: &Path, at: &'static str, missing: usize) -> Self {
+        Self {
+            recorder: Recorder::default(),
+            at,
+            file: folder.join("step-0000000002/tensors.safetensors"),
+            missing,
+            whole: Vec::new(),
+            waits: 0,
+        }
+    }
+}
+
+/// Numbers of the optimizer are missing, or all of them and some of the values, which come first.
+const MISSING: [usize; 2] = [4, 900];
+
+#[test]
+fn a_read_that_breaks_off_while_going_back_is_tried_again() {
+    let recipe = recipe(row_by_row());
+    let mut train = examples(8);
+    train[4..7].clone_from_slice(&poisoned(3, 1));
+    let mut ends = Vec::new();
+    for missing in [0, MISSING[0], MISSING[1]] {
+        let folder = tempfile::tempdir().unwrap();
+        let saved = checkpoints(folder.path(), &recipe);
+        let mut watch = Faltering::of(folder.path(), "is damaged", missing);
+        watch.recorder.goes_back = true;
+        let fault = go(&recipe, &train, Some(&saved), &mut watch).err().unwrap();
+        assert!(matches!(fault, Fault::Diverged { step: 7, .. }), "{fault}");
+        assert_eq!(watch.waits, u32::from(missing > 0));
+        assert!(told(&watch.recorder, "back to step 2"));
+        ends.push(watch.recorder.losses);
+    }
+    assert!(ends.iter().all(|losses| *losses == ends[0]));
+}
+
+#[test]
+fn a_read_that_breaks_off_at_the_start_is_tried_again() {
+    let (recipe, train) = (recipe(row_by_row()), examples(8));
+    let expected = finished(go(&recipe, &train, None, &mut Recorder::default()));
+    for missing in MISSING {
+        let folder = tempfile::tempdir().unwrap();
+        let saved = checkpoints(folder.path(), &recipe);
+        let mut watch = Faltering::of(folder.path(), "continuing after step 2", missing);
+        watch.recorder.die_after = Some(3);
+        assert!(go(&recipe, &train, Some(&saved), &mut watch).is_err());
+        watch.recorder.die_after = None;
+        let found = finished(go(&recipe, &train, Some(&saved), &mut watch));
+        assert_eq!((found, watch.waits), (expected.clone(), 1));
+    }
 }
