@@ -66,7 +66,7 @@ pub fn run(args: &PlanArgs, as_json: bool) -> Result<(), Failure> {
     let job = Outlined::new(&base.outline, tokenizer, &wishes).map_err(refused)?;
     let rows = match (&args.data, args.rows) {
         (Some(file), _) => Some(Rows::of_file(file, &job.recipe, base.voice.as_ref())?),
-        (None, Some(count)) => Some(Rows::full(count, &job.recipe)),
+        (None, Some(count)) => Some(Rows::full(count, &job.recipe).map_err(refused)?),
         (None, None) => None,
     };
     let memory = memory(args, &base.outline, &job, rows.as_ref())?;
@@ -205,3 +205,6 @@ impl Subject {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

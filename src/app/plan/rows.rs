@@ -7,7 +7,8 @@ use crate::domain::{Reason, Recipe};
 use crate::model::{Origin, voice};
 use crate::text::{ChatTemplate, Tokenizer};
 use crate::trainer::data::{
-    Labelled, Length, ReadFault, Refused, Remarks, Renderer, RowReader, Unused, select,
+    Labelled, Length, ReadFault, Refused, Remarks, Renderer, RowReader, Unused, held_out,
+    held_out_count, select,
 };
 
 /// Bytes that stand for a token where there is no tokenizer: common for English text.
@@ -32,6 +33,7 @@ impl Voice {
     }
 }
 
+/// The rows that are learned from.
 pub struct Rows {
     pub lengths: Vec<Length>,
     /// How many there are; lengths are fewer where they are all alike.
@@ -45,25 +47,29 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// So many rows as long as one can be, every token of which is learned.
-    pub fn full(count: u64, recipe: &Recipe) -> Self {
+    /// Of so many rows as long as one can be, every token of which is learned, those that are not held out.
+    ///
+    /// # Errors
+    /// `BadField` where that leaves none.
+    pub fn full(count: u64, recipe: &Recipe) -> Result<Self, Reason> {
+        let count = count - held_out_count(count as usize, recipe.eval_split)? as u64;
         let row = of_length(recipe.max_seq);
         // One step's are as good as all.
         let kept = count.min(recipe.batch_size as u64) as usize;
-        Self {
+        Ok(Self {
             tokens: count * u64::from(row.tokens),
             trained: count * u64::from(row.trained),
             lengths: vec![row; kept],
             count,
             guessed: false,
             warnings: Vec::new(),
-        }
+        })
     }
 
-    /// Those of a file, each with its own length.
+    /// Those of a file that a job would learn from, each with its own length.
     ///
     /// # Errors
-    /// Names the lines that cannot be used.
+    /// Names the lines that cannot be used, or says that all rows would be held out.
     pub fn of_file(file: &Path, recipe: &Recipe, voice: Option<&Voice>) -> Result<Self, Failure> {
         let shown = file.display();
         let refused = |reason: Reason| Failure::Usage(format!("{shown}: {reason}"));
@@ -110,6 +116,12 @@ impl Rows {
                 .map(|row| all[*row as usize])
                 .collect();
             warnings.extend(chosen.told);
+        } else {
+            let held = held_out(lengths.len(), recipe.eval_split, recipe.seed).map_err(refused)?;
+            let is_held = |row: usize| held.binary_search(&(row as u32)).is_ok();
+            let all = lengths.into_iter().enumerate();
+            let train = all.filter(|(row, _)| !is_held(*row));
+            lengths = train.map(|(_, length)| length).collect();
         }
         let sum = |of: fn(&Length) -> u32| lengths.iter().map(|row| u64::from(of(row))).sum();
         Ok(Self {

@@ -38,7 +38,7 @@ pub use render::{Example, Renderer, Sequence};
 pub use rows::{Parsed, Refused, Row, parse};
 pub use scan::{Scan, Scanned};
 pub use select::{Selection, select};
-pub use split::held_out;
+pub use split::{held_out, held_out_count};
 pub use stock::{Chosen, Voice};
 pub use unused::Unused;
 

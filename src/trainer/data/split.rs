@@ -15,7 +15,11 @@ pub fn held_out(rows: usize, wanted: f64, seed: u64) -> Result<Vec<u32>, Reason>
     of_windows(rows, wanted, seed, WINDOW)
 }
 
-fn of_windows(rows: usize, wanted: f64, seed: u64, window: usize) -> Result<Vec<u32>, Reason> {
+/// How many of so many rows those are.
+///
+/// # Errors
+/// As [`held_out`].
+pub fn held_out_count(rows: usize, wanted: f64) -> Result<usize, Reason> {
     let count = if wanted < 1.0 {
         (rows as f64 * wanted).ceil() as usize
     } else {
@@ -25,6 +29,11 @@ fn of_windows(rows: usize, wanted: f64, seed: u64, window: usize) -> Result<Vec<
         let why = format!("holding out {wanted} of {rows} rows leaves none to train on");
         return Err(Reason::field("eval_split", why));
     }
+    Ok(count)
+}
+
+fn of_windows(rows: usize, wanted: f64, seed: u64, window: usize) -> Result<Vec<u32>, Reason> {
+    let count = held_out_count(rows, wanted)?;
     if count == 0 {
         return Ok(Vec::new());
     }
