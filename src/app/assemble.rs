@@ -147,7 +147,8 @@ fn registry_config(
     })
 }
 
-fn scheduler_config(values: &Values) -> scheduler::Config {
+/// What the engine may take and do.
+pub fn scheduler_config(values: &Values) -> scheduler::Config {
     scheduler::Config {
         rows: values.engine.rows,
         step_tokens: values.engine.step_tokens,

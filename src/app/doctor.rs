@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use super::assemble::scheduler_config;
 use super::command::SettingFlags;
 use super::settings::{Settings, Values};
 use crate::cli::{Failure, Output, Table};
@@ -135,9 +136,10 @@ fn memory() -> Result<String, String> {
 fn reserved(base: &Base, values: &Values) -> Result<String, String> {
     use crate::cli::size;
     let model = &base.model;
-    let block = model.block_bytes(values.engine.block_size).max(1);
+    let engine = scheduler_config(values);
+    let block = model.block_bytes(engine.block_size);
     let weights = model.weight_bytes();
-    let cache = values.engine.kv_bytes / block * block;
+    let cache = engine.cache_blocks(block, model.context()) as u64 * block;
     let process = process_bytes(model.vocab());
     let said = format!(
         "base {}, kv up to {}, adapters up to {}, process about {}",
@@ -206,4 +208,23 @@ fn about(base: &Base) -> String {
         crate::cli::size(model.weight_bytes()),
         model.context(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{KvKind, Origin};
+
+    #[test]
+    fn a_cache_is_told_as_the_engine_would_make_it() {
+        let base = Base::open(&Origin::Embedded, None, KvKind::Auto).unwrap();
+        let mut values = Values::default();
+        values.engine.rows = 1;
+        let blocks = base.model.context().div_ceil(values.engine.block_size) as u64;
+        let cache = blocks * base.model.block_bytes(values.engine.block_size);
+        assert!(cache < values.engine.kv_bytes);
+        let (Ok(said) | Err(said)) = reserved(&base, &values);
+        let told = format!("kv up to {}", crate::cli::size(cache));
+        assert!(said.contains(&told), "{said}");
+    }
 }

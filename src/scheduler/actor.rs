@@ -275,7 +275,15 @@ fn lag(request: &Admitted) -> usize {
 }
 
 impl Config {
-    /// As many blocks as the memory holds, but no more than all rows can ever use.
+    /// Blocks of a cache for texts of `context` positions: as many as the memory holds, but no more than all rows can ever
+    /// use.
+    pub fn cache_blocks(&self, block_bytes: u64, context: usize) -> usize {
+        let affordable = usize::try_from(self.kv_bytes / block_bytes.max(1)).unwrap_or(usize::MAX);
+        let of_a_row = context.div_ceil(self.block_size.max(1));
+        let useful = self.rows.saturating_mul(of_a_row);
+        affordable.min(useful).min(u32::MAX as usize)
+    }
+
     fn shape(&self, block_bytes: u64, context: usize, vocab: usize) -> Result<Shape, Reason> {
         let block_size = self.block_size;
         if self.rows == 0 || block_size == 0 {
@@ -284,9 +292,7 @@ impl Config {
                 "rows and block_size are at least 1",
             ));
         }
-        let affordable = usize::try_from(self.kv_bytes / block_bytes.max(1)).unwrap_or(usize::MAX);
-        let useful = self.rows.saturating_mul(context.div_ceil(block_size));
-        let blocks = affordable.min(useful).min(u32::MAX as usize);
+        let blocks = self.cache_blocks(block_bytes, context);
         if blocks == 0 {
             return Err(Reason::field(
                 "engine.kv_bytes",

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::assemble::scheduler_config;
 use super::settings;
 use super::shapes::Shape;
 use crate::cli::{Failure, Output, TrainFlags};
@@ -107,9 +108,9 @@ fn memory(
         ..settings::Model::default()
     };
     let kv: KvKind = kv.kv().map_err(Failure::Usage)?;
-    let engine = settings::Values::default().engine;
+    let engine = scheduler_config(&settings::Values::default());
     let block = outline.block_bytes(engine.block_size, kv);
-    let cache = engine.kv_bytes / block.max(1) * block;
+    let cache = engine.cache_blocks(block, outline.spec().context) as u64 * block;
     let lengths = rows.map(|rows| &rows.lengths[..]);
     let load = match lengths {
         Some(lengths) => Load::of_rows(lengths, &job.recipe),

@@ -1,6 +1,18 @@
+use clap::Parser;
+
 use super::*;
 use crate::domain::Wishes;
 use crate::trainer::data::held_out;
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    args: PlanArgs,
+}
+
+fn args(words: &[&str]) -> PlanArgs {
+    Line::parse_from(["plan"].iter().chain(words)).args
+}
 
 /// A small base of which there is only a description, for texts of 512 tokens.
 fn base() -> Subject {
@@ -10,6 +22,15 @@ fn base() -> Subject {
         "max_position_embeddings": 512, "tie_word_embeddings": true,
     });
     Subject::of_config("small".to_owned(), config.to_string(), None).unwrap()
+}
+
+#[test]
+fn the_cache_is_no_larger_than_all_answers_can_fill() {
+    let base = base();
+    let job = Outlined::new(&base.outline, None, &Wishes::default()).unwrap();
+    let planned = memory(&args(&["--kv", "f16"]), &base.outline, &job, None).unwrap();
+    // Keys and values of two bytes each, of two heads of 16 numbers in three layers, for 64 texts.
+    assert_eq!(planned.cache, 2 * 2 * 2 * 16 * 3 * 512 * 64);
 }
 
 #[test]
