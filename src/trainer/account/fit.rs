@@ -80,25 +80,24 @@ pub fn changes(
         })
     };
     let mut found: Vec<Change> = Vec::new();
-    let mut smallest_of_all: Option<Change> = None;
+    let mut least: Option<Change> = None;
     // Of each line, the first that fits.
     for line in lines(recipe, longest) {
-        let tried: Vec<Change> = line.into_iter().filter_map(judged).collect();
-        for change in &tried {
-            let smaller = |least: &Change| change.peak < least.peak;
-            if smallest_of_all.as_ref().is_none_or(smaller) {
-                smallest_of_all = Some(change.clone());
+        for change in line.into_iter().filter_map(judged) {
+            if change.fits {
+                if { found.iter() }.all(|other| other.settings != change.settings) {
+                    found.push(change);
+                }
+                break;
             }
-        }
-        let first = tried.into_iter().find(|change| change.fits);
-        let known = |change: &Change| found.iter().any(|other| other.settings == change.settings);
-        if let Some(first) = first.filter(|change| !known(change)) {
-            found.push(first);
+            if { least.as_ref() }.is_none_or(|least| change.peak < least.peak) {
+                least = Some(change);
+            }
         }
     }
     found.truncate(MOST);
     if found.is_empty() {
-        found.extend(smallest_of_all);
+        found.extend(least);
     }
     found
 }
@@ -152,36 +151,17 @@ fn lines(recipe: &Recipe, longest: Option<usize>) -> Vec<Vec<Recipe>> {
 
 /// Settings of `changed` that differ, by their public names.
 fn differences(recipe: &Recipe, changed: &Recipe) -> Vec<(&'static str, String)> {
-    let mut all = Vec::new();
-    let mut put = |differs: bool, name, value: String| {
-        if differs {
-            all.push((name, value));
-        }
+    let settings = |of: &Recipe| {
+        [
+            ("method", of.method.name().to_owned()),
+            ("micro_batch", of.micro_batch.to_string()),
+            ("max_seq", of.max_seq.to_string()),
+            ("gradient_checkpointing", of.recompute.name().to_owned()),
+            ("no_pack", (!of.pack).to_string()),
+        ]
     };
-    put(
-        recipe.method != changed.method,
-        "method",
-        changed.method.name().to_owned(),
-    );
-    put(
-        recipe.micro_batch != changed.micro_batch,
-        "micro_batch",
-        changed.micro_batch.to_string(),
-    );
-    put(
-        recipe.max_seq != changed.max_seq,
-        "max_seq",
-        changed.max_seq.to_string(),
-    );
-    put(
-        recipe.recompute != changed.recompute,
-        "gradient_checkpointing",
-        changed.recompute.name().to_owned(),
-    );
-    put(
-        recipe.pack != changed.pack,
-        "no_pack",
-        (!changed.pack).to_string(),
-    );
-    all
+    let both = settings(recipe).into_iter().zip(settings(changed));
+    both.filter(|(before, after)| before != after)
+        .map(|(_, after)| after)
+        .collect()
 }
