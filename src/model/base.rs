@@ -9,6 +9,7 @@ use super::hub;
 use super::weights::merge::Stored;
 use super::weights::{Folder, Gguf, Quant, Source, WeightError};
 use crate::adapter::{BaseShape, BaseTensor, BaseWeights, Fit, Precision, Site};
+use crate::kernels::attention;
 use crate::kernels::quant::{Format, Matrix};
 use crate::text::{ChatTemplate, TextError, Tokenizer};
 
@@ -80,6 +81,19 @@ pub enum KvKind {
     F16,
     /// 8 bits a number, with a scale for each 32 numbers of a head.
     Q8,
+}
+
+impl KvKind {
+    /// In which numbers that is; `single`: every matrix is f32.
+    pub(super) const fn stored(self, single: bool) -> attention::Stored {
+        match self {
+            Self::F32 => attention::Stored::F32,
+            Self::F16 => attention::Stored::F16,
+            Self::Q8 => attention::Stored::Q8,
+            Self::Auto if single => attention::Stored::F32,
+            Self::Auto => attention::Stored::F16,
+        }
+    }
 }
 
 /// Everything serving and training share.

@@ -40,13 +40,7 @@ impl Model {
         kv: KvKind,
     ) -> std::result::Result<Self, WeightError> {
         let mut model = Self::build(&mut Frozen(source))?;
-        model.stored = match kv {
-            KvKind::F32 => Stored::F32,
-            KvKind::F16 => Stored::F16,
-            KvKind::Q8 => Stored::Q8,
-            KvKind::Auto if model.taken.single => Stored::F32,
-            KvKind::Auto => Stored::F16,
-        };
+        model.stored = kv.stored(model.taken.single);
         Ok(model)
     }
 

@@ -12,7 +12,7 @@ use crate::adapter::{
     BaseShape, BaseTensor, BaseWeights, Module, Place, Site, SiteShape, TensorSize,
 };
 use crate::device::Array;
-use crate::kernels::attention::{Pages, Stored};
+use crate::kernels::attention::Pages;
 use crate::kernels::quant::{Format, Matrix};
 
 /// What a base would be.
@@ -56,11 +56,6 @@ impl Outline {
     pub fn of_config(text: &str, quant: Option<Quant>) -> Result<Self, WeightError> {
         let quant = quant.unwrap_or(Quant::To(Format::Q8_0));
         Ok(Self::of(weights::of_config(text, quant)?))
-    }
-
-    /// Of the file of a `config.json`.
-    pub fn of_config_file(path: &Path, quant: Option<Quant>) -> Result<Self, WeightError> {
-        Self::of_config(&weights::read_config(path)?, quant)
     }
 
     fn of((spec, tensors): (Spec, Vec<Sized>)) -> Self {
@@ -125,13 +120,7 @@ impl Outline {
             .iter()
             .filter(|tensor| tensor.is_matrix)
             .all(|tensor| tensor.format == Some(Format::F32));
-        let stored = match kv {
-            KvKind::F32 => Stored::F32,
-            KvKind::F16 => Stored::F16,
-            KvKind::Q8 => Stored::Q8,
-            KvKind::Auto if single => Stored::F32,
-            KvKind::Auto => Stored::F16,
-        };
+        let stored = kv.stored(single);
         let Spec {
             kv_heads,
             head_dim,

@@ -21,7 +21,7 @@ pub use convert::Quant;
 pub(super) use fields::Fields;
 pub use folder::Folder;
 pub use gguf::Gguf;
-pub(super) use outline::{Sized, of_config, of_folder, of_gguf, read as read_config};
+pub(super) use outline::{Sized, of_config, of_folder, of_gguf};
 
 use super::spec::Spec;
 use crate::kernels::quant::Matrix;

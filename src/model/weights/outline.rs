@@ -47,7 +47,7 @@ pub fn of_config(text: &str, quant: Quant) -> Result<(Spec, Vec<Sized>), WeightE
 }
 
 /// The text of a `config.json`.
-pub fn read(path: &Path) -> Result<String, WeightError> {
+fn read(path: &Path) -> Result<String, WeightError> {
     let text = std::fs::read_to_string(path);
     text.map_err(|error| WeightError::new(path.display().to_string(), error.to_string()))
 }
