@@ -102,7 +102,6 @@ enum Entry<'a> {
         name: &'static str,
         inputs: Inputs,
         back: Backward<'a>,
-        exact: bool,
     },
     Block {
         input: Value,
@@ -174,17 +173,21 @@ impl<'a> Tape<'a> {
         for (node, input) in nodes.iter_mut().zip(inputs) {
             *node = input.node.map(|node| (node, input.dims()));
         }
+        let half = self.half.filter(|_| !O::EXACT);
         let node = self.push(Entry::Op {
             name: std::any::type_name::<O>(),
             inputs: nodes,
             back: Box::new(move |on, grad| {
+                let grad = match half {
+                    Some(half) => narrow::rounded(grad, half),
+                    None => grad,
+                };
                 saved.arrays(&mut narrow::take_out);
                 match on {
                     Device::Host => op.backward(saved, grad, wants),
                     Device::Accelerator(on) => op.backward_on(&**on, saved, grad, wants),
                 }
             }),
-            exact: O::EXACT,
         });
         Value::recorded(result, node)
     }
@@ -234,16 +237,7 @@ impl<'a> Tape<'a> {
             match entry {
                 Entry::Input => of_input = Some(grad),
                 Entry::Parameter(id) => sink.take(id, grad)?,
-                Entry::Op {
-                    name,
-                    inputs,
-                    back,
-                    exact,
-                } => {
-                    let grad = match self.half.filter(|_| !exact) {
-                        Some(half) => narrow::rounded(grad, half),
-                        None => grad,
-                    };
+                Entry::Op { name, inputs, back } => {
                     let mut found = back(self.device, grad)?.into_iter();
                     for input in inputs {
                         let (grad, Some((node, dims))) = (found.next().flatten(), input) else {
