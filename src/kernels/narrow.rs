@@ -1,8 +1,8 @@
 //! Numbers of 16 bits: rounding to them, to the nearest and of two to the even one, and arrays held in them. Arithmetic
 //! stays in f32, of numbers that 16 bits hold.
 
-use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+use half::{bf16, f16};
 
 use super::pool;
 use super::simd::simd_fn;
@@ -65,14 +65,24 @@ fn round_to_f16(values: &mut [f32]) {
 simd_fn! {
     fn round_to_bf16(values: &mut [f32]) {
         for value in values {
-            let bits = value.to_bits();
-            let even = bits >> 16 & 1;
-            let nearest = bits.wrapping_add(0x7fff + even) & 0xffff_0000;
-            // A NaN stays one: the bit that says so may not be rounded away.
-            let bits = if value.is_nan() { bits & 0xffff_0000 | 0x40_0000 } else { nearest };
-            *value = f32::from_bits(bits);
+            *value = f32::from_bits(u32::from(nearest_bf16(*value).to_bits()) << 16);
         }
     }
+}
+
+/// The nearest bf16; without branches, unlike `half`'s.
+#[inline(always)]
+pub(super) fn nearest_bf16(value: f32) -> bf16 {
+    let bits = value.to_bits();
+    let even = bits >> 16 & 1;
+    let nearest = bits.wrapping_add(0x7fff + even) >> 16;
+    // A NaN stays one: the bit that says so may not be rounded away.
+    let bits = if value.is_nan() {
+        bits >> 16 | 0x40
+    } else {
+        nearest
+    };
+    bf16::from_bits(bits as u16)
 }
 
 simd_fn! {
@@ -93,8 +103,6 @@ simd_fn! {
 
 #[cfg(test)]
 mod tests {
-    use half::bf16;
-
     use super::super::testing::numbers;
     use super::*;
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::blob::Blob;
 use super::layout::{self, Shape};
 use crate::kernels::ahead::ask_for;
+use crate::kernels::narrow::nearest_bf16;
 use crate::kernels::pool;
 
 /// A matrix as a file holds it: row after row, little-endian.
@@ -158,12 +159,6 @@ pub(super) fn from_bf16(bytes: [u8; 2]) -> f32 {
     f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)
 }
 
-/// The nearest bf16 of a finite number, of two the one with an even last bit; without a branch, unlike `half`'s.
-fn to_bf16(value: f32) -> u16 {
-    let bits = value.to_bits();
-    ((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) as u16
-}
-
 impl LowRank {
     /// Products of finite factors in one piece of memory, in the order given, which should be the order of their use. `None`
     /// where the sizes of one do not agree or one is 0.
@@ -193,7 +188,7 @@ impl LowRank {
             let part = &mut memory[*start..][..shape.words()];
             if shape.paired {
                 let (a, b) = bytemuck::cast_slice_mut(part).split_at_mut(shape.a_len());
-                layout::arrange(shape, one, a, b, to_bf16);
+                layout::arrange(shape, one, a, b, |value| nearest_bf16(value).to_bits());
             } else {
                 let (a, b) = bytemuck::cast_slice_mut(part).split_at_mut(shape.a_len());
                 layout::arrange(shape, one, a, b, |value: f32| value);

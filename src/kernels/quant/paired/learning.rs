@@ -6,10 +6,11 @@ use std::mem::MaybeUninit;
 use half::bf16;
 
 use super::super::super::memory::Large;
+use super::super::super::narrow::nearest_bf16;
 use super::super::super::pool;
 use super::super::packed::LANES;
 use super::super::product::{Output, tiles_at_once};
-use super::{Paired, Pairs, Rows, TASK, pairs_of, rounded};
+use super::{Paired, Pairs, Rows, TASK, pairs_of};
 
 /// Part of a matrix in memory: rows of `columns` numbers that begin `stride` apart.
 #[derive(Clone, Copy)]
@@ -98,7 +99,7 @@ fn as_rows(a: Part<'_>) -> Rows {
         let places = pairs.as_flattened_mut().iter_mut();
         places
             .zip(a.row(row))
-            .for_each(|(place, x)| *place = rounded(*x));
+            .for_each(|(place, x)| *place = nearest_bf16(*x));
     })
 }
 
@@ -106,7 +107,7 @@ fn as_rows(a: Part<'_>) -> Rows {
 fn turned_rows(a: Part<'_>) -> Rows {
     filled(a.columns, a.rows, |row, pairs| {
         for (at, place) in pairs.as_flattened_mut()[..a.rows].iter_mut().enumerate() {
-            *place = rounded(a.values[at * a.stride + row]);
+            *place = nearest_bf16(a.values[at * a.stride + row]);
         }
     })
 }
@@ -133,7 +134,7 @@ fn weight(b: Part<'_>) -> Paired {
         for (lane, row) in (tile * LANES..((tile + 1) * LANES).min(b.rows)).enumerate() {
             for (place, pair) in places.iter_mut().zip(b.row(row).chunks(2)) {
                 let numbers = place.0[lane].iter_mut().zip(pair);
-                numbers.for_each(|(number, x)| *number = rounded(*x));
+                numbers.for_each(|(number, x)| *number = nearest_bf16(*x));
             }
         }
     })
@@ -148,7 +149,7 @@ fn turned_weight(b: Part<'_>) -> Paired {
                 let row = 2 * pair + half;
                 if row < b.rows {
                     let lanes = place.0.iter_mut().zip(&b.row(row)[columns.clone()]);
-                    lanes.for_each(|(lane, x)| lane[half] = rounded(*x));
+                    lanes.for_each(|(lane, x)| lane[half] = nearest_bf16(*x));
                 }
             }
         }

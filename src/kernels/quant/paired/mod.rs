@@ -16,6 +16,7 @@ use half::bf16;
 pub use learning::{Part, add_by_rows, add_product, add_turned};
 
 use super::super::memory::Large;
+use super::super::narrow::nearest_bf16;
 use super::super::pool::{self, Shared};
 use super::super::simd::simd_fn;
 use super::super::unit;
@@ -123,23 +124,8 @@ impl Rows {
 
 simd_fn! {
     fn round(x: &[f32], out: &mut [bf16]) {
-        x.iter().zip(out).for_each(|(x, out)| *out = rounded(*x));
+        x.iter().zip(out).for_each(|(x, out)| *out = nearest_bf16(*x));
     }
-}
-
-/// To the nearest, without branches.
-#[inline(always)]
-fn rounded(x: f32) -> bf16 {
-    let bits = x.to_bits();
-    let even = bits >> 16 & 1;
-    let nearest = bits.wrapping_add(0x7fff + even) >> 16;
-    // A NaN stays one: the bit that says so may not be rounded away.
-    let bits = if x.is_nan() {
-        bits >> 16 | 0x40
-    } else {
-        nearest
-    };
-    bf16::from_bits(bits as u16)
 }
 
 impl Packed for Paired {
