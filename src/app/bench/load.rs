@@ -9,6 +9,7 @@ use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
+use super::numbers::Numbers;
 use crate::cli::{Client, Failure, chunks};
 use crate::text::synthetic::word;
 
@@ -78,6 +79,10 @@ pub struct Run {
 }
 
 impl Run {
+    pub fn answers_per_second(&self) -> f64 {
+        self.answers.len() as f64 / self.seconds.max(1e-9)
+    }
+
     pub fn tokens_per_second(&self) -> f64 {
         let tokens: u64 = self.answers.iter().map(|answer| answer.tokens).sum();
         tokens as f64 / self.seconds.max(1e-9)
@@ -88,6 +93,14 @@ impl Run {
         let tokens: u64 = self.answers.iter().map(|answer| answer.prompt_tokens).sum();
         let last = self.answers.iter().map(Answered::first);
         tokens as f64 / last.fold(1e-9, f64::max)
+    }
+
+    pub fn gaps(&self) -> Numbers {
+        Numbers::of(self.answers.iter().flat_map(Answered::gaps))
+    }
+
+    pub fn firsts(&self) -> Numbers {
+        Numbers::of(self.answers.iter().map(Answered::first))
     }
 }
 

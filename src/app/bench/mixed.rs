@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use super::load::{self, Answered, Prompts, Request};
+use super::load::{self, Answered, Prompts, Request, Run};
 use super::numbers::Numbers;
 use super::target::Target;
 use super::{Subject, training};
@@ -144,30 +144,6 @@ struct Bench<'a> {
     rng: ChaCha8Rng,
 }
 
-struct Round {
-    answers: Vec<Answered>,
-    seconds: f64,
-}
-
-impl Round {
-    fn answers_per_second(&self) -> f64 {
-        self.answers.len() as f64 / self.seconds.max(1e-9)
-    }
-
-    fn tokens_per_second(&self) -> f64 {
-        let tokens: u64 = self.answers.iter().map(|answer| answer.tokens).sum();
-        tokens as f64 / self.seconds.max(1e-9)
-    }
-
-    fn gaps(&self) -> Numbers {
-        Numbers::of(self.answers.iter().flat_map(Answered::gaps))
-    }
-
-    fn firsts(&self) -> Numbers {
-        Numbers::of(self.answers.iter().map(Answered::first))
-    }
-}
-
 impl Bench<'_> {
     fn length(&self) -> Duration {
         Duration::from_secs(u64::from(self.args.seconds))
@@ -186,7 +162,7 @@ impl Bench<'_> {
     }
 
     /// Sends requests for the round's length, and waits for the last answer.
-    async fn round(&mut self, load: Load) -> Result<Round, Failure> {
+    async fn round(&mut self, load: Load) -> Result<Run, Failure> {
         let (began, length, client) = (Instant::now(), self.length(), self.client);
         let ask = |body: Value| async move { load::ask(client, &body, None).await };
         let mut running = FuturesUnordered::new();
@@ -228,7 +204,7 @@ impl Bench<'_> {
                 }
             }
         }
-        Ok(Round {
+        Ok(Run {
             answers,
             seconds: began.elapsed().as_secs_f64(),
         })
@@ -325,12 +301,12 @@ impl<'a> Job<'a> {
     }
 }
 
-fn level(share: f64, (off, on): (&[Round], &[Round]), speeds: &[f64], alone: f64) -> Value {
-    let ratio = |of: &dyn Fn(&Round) -> f64| {
+fn level(share: f64, (off, on): (&[Run], &[Run]), speeds: &[f64], alone: f64) -> Value {
+    let ratio = |of: &dyn Fn(&Run) -> f64| {
         let pairs = on.iter().zip(off);
         Numbers::of(pairs.map(|(on, off)| of(on) / of(off).max(1e-9))).spread()
     };
-    let all = |rounds: &[Round]| {
+    let all = |rounds: &[Run]| {
         Numbers::of(
             rounds
                 .iter()
@@ -344,7 +320,7 @@ fn level(share: f64, (off, on): (&[Round], &[Round]), speeds: &[f64], alone: f64
         "gap_p50_ratio": ratio(&|round| round.gaps().percentile(0.5)),
         "gap_p99_ratio": ratio(&|round| round.gaps().percentile(0.99)),
         "first_token_p99_ratio": ratio(&|round| round.firsts().percentile(0.99)),
-        "serving_speed_ratio": ratio(&Round::tokens_per_second),
+        "serving_speed_ratio": ratio(&Run::tokens_per_second),
         "training_tokens_per_second": Numbers::of(speeds.iter().copied()).spread(),
         "training_speed_kept": Numbers::of(speeds.iter().map(|speed| speed / alone.max(1e-9))).spread(),
     })
