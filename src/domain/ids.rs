@@ -122,6 +122,14 @@ impl From<Generation> for String {
     }
 }
 
+/// What stands before the number of a checkpoint's step.
+pub const STEP: &str = "step-";
+
+/// What answers as it was after a step of the job for `name`.
+pub fn checkpoint_name(name: impl fmt::Display, step: u64) -> String {
+    format!("{name}@{STEP}{step}")
+}
+
 /// The first hex digits (8 to 64) of a generation, as in `legal@1f2e3d4c`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pin(String);
@@ -133,6 +141,12 @@ impl Pin {
 
     pub fn matches(&self, generation: &Generation) -> bool {
         generation.to_string().starts_with(&self.0)
+    }
+}
+
+impl From<Generation> for Pin {
+    fn from(generation: Generation) -> Self {
+        Self(generation.to_string())
     }
 }
 

@@ -24,7 +24,7 @@ pub use blend::{Blend, BlendAsk, BlendMethod, MOST_MEMBERS, MOST_WEIGHT, Member,
 pub use bytes::{Bytes, shown_bytes};
 pub use chat::{Message, Role, join_parts};
 pub use event::{Event, FinishReason, TokenInfo, TopToken, Usage};
-pub use ids::{AdapterName, FileId, Generation, JobId, NameError, Pin};
+pub use ids::{AdapterName, FileId, Generation, JobId, NameError, Pin, STEP, checkpoint_name};
 pub use job::{CheckpointView, FileView, JobStatus, JobView, parameters_report, thousands};
 pub use job_event::{
     AnsweredRow, CheckpointWritten, Evaluation, EventData, HeldOut, JobEvent, Level, NoData,

@@ -1,6 +1,6 @@
 //! Every way a request can be refused or fail, named once. `api::fault` turns each into a status; nothing else does.
 
-use super::Generation;
+use super::{Generation, checkpoint_name};
 
 /// A row of a training file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -146,7 +146,9 @@ fn listed_steps(name: &str, kept: &[u64]) -> String {
         return "no job keeps one".to_owned();
     }
     let steps = kept.iter().take(SHOWN);
-    let steps: Vec<String> = steps.map(|step| format!("`{name}@step-{step}`")).collect();
+    let steps: Vec<String> = steps
+        .map(|step| format!("`{}`", checkpoint_name(name, *step)))
+        .collect();
     format!("there are {}", steps.join(", "))
 }
 

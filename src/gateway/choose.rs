@@ -1,6 +1,8 @@
 //! Which adapter a request means, decided from what its places say. Pure.
 
-use crate::domain::{AdapterChoice, AdapterName, Blend, Pin, Reason, Weight};
+use crate::domain::{
+    AdapterChoice, AdapterName, Blend, Pin, Reason, STEP, Weight, checkpoint_name,
+};
 
 /// What the places of one request say, as written. Absent means absent; empty text is a mistake.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -101,9 +103,6 @@ fn read_model(model: &str, base: &str) -> Result<Option<AdapterChoice>, Reason> 
         Ok(choice) => Ok(Some(choice)),
     }
 }
-
-/// What stands before the number of a checkpoint's step.
-const STEP: &str = "step-";
 
 fn read(text: &str) -> Result<AdapterChoice, Reason> {
     if text.is_empty() {
@@ -216,7 +215,7 @@ fn show(choice: &AdapterChoice) -> String {
             name,
             pin: Some(pin),
         } => format!("{name}@{}", pin.as_str()),
-        AdapterChoice::Checkpoint { name, step } => format!("{name}@{STEP}{step}"),
+        AdapterChoice::Checkpoint { name, step } => checkpoint_name(name, *step),
         AdapterChoice::Blend(blend) => blend.to_string(),
     }
 }

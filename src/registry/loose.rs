@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Files, Lease, Registry};
-use crate::domain::{AdapterName, Generation, Reason};
+use crate::domain::{AdapterName, Generation, Reason, STEP};
 
 impl Registry {
     /// A lease, counted for `name`, on a version that is in memory.
@@ -38,6 +38,6 @@ impl Registry {
 pub(super) fn unknown(name: &AdapterName, step: u64) -> Reason {
     Reason::NoSuchGeneration {
         name: name.to_string(),
-        generation: format!("step-{step}"),
+        generation: format!("{STEP}{step}"),
     }
 }

@@ -14,7 +14,7 @@ use super::run::shapes;
 use super::service::Trainer;
 use super::shared::Shared;
 use crate::adapter::peft::Files;
-use crate::domain::{AdapterChoice, AdapterName, Generation, JobStatus, Reason};
+use crate::domain::{AdapterChoice, AdapterName, Generation, JobStatus, Reason, checkpoint_name};
 use crate::kernels::pool::{self, Class};
 use crate::registry::Lease;
 use crate::store::{JobRow, blocking, is_over};
@@ -55,10 +55,9 @@ impl Trainer {
         let (number, job) = self.kept(name, step).await?;
         if let Some(generation) = job.view.generation {
             // The checkpoint that was published.
-            let pin = generation.to_string().parse();
             let choice = AdapterChoice::Named {
                 name: name.clone(),
-                pin: pin.ok(),
+                pin: Some(generation.into()),
             };
             let leased = registry.lease(&choice).await?;
             return leased.ok_or_else(|| Reason::NoSuchAdapter(name.to_string()));
@@ -111,7 +110,7 @@ impl Trainer {
             }
         }
         if found.is_empty() && !registry.knows(name) {
-            return Err(Reason::NoSuchAdapter(format!("{name}@step-{step}")));
+            return Err(Reason::NoSuchAdapter(checkpoint_name(name, step)));
         }
         let mut kept = Vec::new();
         for other in &found {

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::settings::TABLE;
 use crate::domain::{
     CheckpointView, JobEvent, JobPlan, JobStatus, JobView, Objective, Reason, Recipe,
+    checkpoint_name,
 };
 
 const EVENT: &str = "ftevent-";
@@ -156,7 +157,7 @@ pub(super) fn checkpoint(checkpoint: &CheckpointView, name: &str) -> Value {
         "object": "fine_tuning.job.checkpoint",
         "created_at": checkpoint.created_at,
         "fine_tuning_job_id": checkpoint.job,
-        "fine_tuned_model_checkpoint": format!("{name}@step-{}", checkpoint.step),
+        "fine_tuned_model_checkpoint": checkpoint_name(name, checkpoint.step),
         "step_number": checkpoint.step,
         "metrics": checkpoint.metrics,
     })
