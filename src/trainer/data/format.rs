@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Format {
@@ -33,9 +33,19 @@ pub const NUMBERS: &str = "numbers";
 pub const LISTS: &str = "lists";
 
 impl Format {
-    pub fn of(answer: &str) -> Self {
+    /// Of an answer, with the kinds of its values where it is a JSON object.
+    pub fn of(answer: &str) -> (Self, Values) {
         let answer = answer.trim();
-        match serde_json::from_str::<Value>(answer) {
+        let read = serde_json::from_str::<Value>(answer);
+        let values = match &read {
+            Ok(Value::Object(object)) => kinds(object),
+            _ => Vec::new(),
+        };
+        (Self::read(answer, read), values)
+    }
+
+    fn read(answer: &str, read: serde_json::Result<Value>) -> Self {
+        match read {
             Ok(Value::Object(object)) => {
                 let mut keys: Vec<String> = object.keys().cloned().collect();
                 keys.sort_unstable();
@@ -127,14 +137,8 @@ pub type Values = Vec<(String, &'static str)>;
 /// Keys of one object that are looked at.
 const KEYS: usize = 32;
 
-/// The kinds of values of an answer that is a JSON object; null says nothing of a kind.
-pub fn values(answer: &str) -> Values {
-    if !answer.trim_start().starts_with('{') {
-        return Vec::new();
-    }
-    let Ok(Value::Object(object)) = serde_json::from_str(answer.trim()) else {
-        return Vec::new();
-    };
+/// Null says nothing of a kind.
+fn kinds(object: &Map<String, Value>) -> Values {
     let kind = |value: &Value| match value {
         Value::Null => None,
         Value::Bool(_) => Some("a truth value"),
@@ -143,8 +147,8 @@ pub fn values(answer: &str) -> Values {
         Value::Array(_) => Some("a list"),
         Value::Object(_) => Some("an object"),
     };
-    let keys = object.into_iter().take(KEYS);
-    keys.filter_map(|(key, value)| Some((key, kind(&value)?)))
+    let keys = object.iter().take(KEYS);
+    keys.filter_map(|(key, value)| Some((key.clone(), kind(value)?)))
         .collect()
 }
 
@@ -171,18 +175,18 @@ mod tests {
             ("A sentence.\nAnother one.", "several lines"),
         ];
         for (answer, form) in cases {
-            assert_eq!(Format::of(answer).to_string(), form);
+            assert_eq!(Format::of(answer).0.to_string(), form);
         }
     }
 
     #[test]
     fn the_values_of_an_object_have_kinds() {
-        let found = values(r#"{"a": 1, "b": "x", "c": null, "d": []}"#);
+        let (_, found) = Format::of(r#"{"a": 1, "b": "x", "c": null, "d": []}"#);
         let found: Vec<_> = found
             .iter()
             .map(|(key, kind)| (key.as_str(), *kind))
             .collect();
         assert_eq!(found, [("a", "a number"), ("b", "a text"), ("d", "a list")]);
-        assert!(values("no object").is_empty());
+        assert!(Format::of("no object").1.is_empty());
     }
 }

@@ -7,7 +7,7 @@ use super::near::features;
 use super::secrets::{self, Found};
 use super::text::{normal_hash, quoted, units};
 use crate::domain::Role;
-use crate::trainer::data::format::{Format, Values, values};
+use crate::trainer::data::format::{Format, Values};
 use crate::trainer::data::record::{Body, Record, is_trained};
 
 /// Characters of a text that a report quotes.
@@ -127,7 +127,7 @@ impl Facts {
                     false => first_question(&record.body, &view),
                 }),
         );
-        let format = Format::of(view.answer);
+        let (format, values) = Format::of(view.answer);
         let prose = matches!(format, Format::Line | Format::Text);
         let asked_hash = normal_hash(view.asked.iter().copied());
         let answer_hash = normal_hash([view.answer]);
@@ -172,7 +172,7 @@ impl Facts {
             shown_answer: quoted(view.answer, QUOTED),
             shown_end: ending_of(view.answer),
             class: short.then(|| trimmed.to_owned()),
-            values: values(view.answer),
+            values,
             words: counts.iter().take(view.asked.len() + 1).sum(),
             answer_words,
             // It is asked for only where the answer has one.
