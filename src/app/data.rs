@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::settings;
-use crate::cli::{Failure, Output};
+use crate::cli::{Failure, Output, colors};
 use crate::domain::Wishes;
 use crate::model::{Base, KvKind};
 use crate::trainer::data::{ReadFault, RowReader, mask, report};
@@ -126,8 +126,7 @@ fn unread(path: &Path, fault: ReadFault) -> Failure {
 
 /// What stands around the tokens that the loss covers: colour where people see it.
 fn marks() -> (&'static str, &'static str) {
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    match std::io::stdout().is_terminal() && !plain {
+    match std::io::stdout().is_terminal() && colors() {
         true => ("\u{1b}[30;42m", "\u{1b}[0m"),
         false => ("⟦", "⟧"),
     }

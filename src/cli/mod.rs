@@ -28,7 +28,7 @@ pub use failure::Failure;
 pub use flags::{Flags, Rows};
 pub use job::JobCommand;
 pub use merge::MergeArgs;
-pub use output::{Output, Table, size};
+pub use output::{Output, Table, colors, size};
 pub use sse::chunks;
 pub use train::{TrainArgs, TrainFlags, create_job, plan_job};
 

@@ -45,6 +45,11 @@ pub fn line(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Whether colours are welcome where they can be shown (<https://no-color.org>).
+pub fn colors() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|said| said.is_empty())
+}
+
 /// Columns aligned by their widest cell.
 #[derive(Debug, Default)]
 pub struct Table {

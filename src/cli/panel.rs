@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::curve::{Curve, Room};
 use super::job::steps;
-use super::output::{cell, size};
+use super::output::{cell, colors, size};
 use super::progress::span;
 
 /// Lines of the curve, where the terminal has them to spare.
@@ -133,7 +133,7 @@ fn room((columns, rows): (usize, usize)) -> Room {
     Room {
         width: columns.saturating_sub(1),
         height: rows.saturating_sub(AROUND).min(HEIGHT),
-        colors: std::env::var_os("NO_COLOR").is_none_or(|said| said.is_empty()),
+        colors: colors(),
     }
 }
 
