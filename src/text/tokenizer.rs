@@ -47,6 +47,14 @@ struct Inner {
     fast: OnceLock<Option<Fast>>,
 }
 
+impl Inner {
+    /// The faster way, where it agrees with the library; tried when it is first asked for.
+    fn fast(&self) -> Option<&Fast> {
+        let fast = self.fast.get_or_init(|| Fast::of(&self.engine));
+        fast.as_ref()
+    }
+}
+
 impl Tokenizer {
     /// Reads `tokenizer.json` and the special tokens of the files beside it. Whether a text gets a begin or end token is
     /// for `tokenizer.json` alone to say, as transformers has it.
@@ -147,13 +155,13 @@ impl Tokenizer {
     /// `add_special`: with begin and end tokens as the tokenizer's post-processor adds them. Special tokens written in
     /// the text are recognised as such.
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TextError> {
-        let Inner { engine, fast, .. } = &*self.inner;
-        let fast = fast.get_or_init(|| Fast::of(engine)).as_ref();
+        let engine = &self.inner.engine;
+        let fast = self.inner.fast();
         let ids = fast.and_then(|fast| fast.encode(engine, text, add_special));
         let ids = ids.map_or_else(|| self.by_library(text, add_special), Ok)?;
         match ids.iter().find(|id| **id as usize >= self.rows) {
             Some(id) => {
-                let token = self.inner.engine.id_to_token(*id).unwrap_or_default();
+                let token = engine.id_to_token(*id).unwrap_or_default();
                 Err(TextError::Tokenizer(format!(
                     "token `{token}` ({id}) is beyond the model's {} embeddings",
                     self.rows
@@ -166,8 +174,7 @@ impl Tokenizer {
     /// As [`Self::encode`] without special tokens around the text; what `before` became is taken over as far as both texts
     /// certainly begin with the same tokens.
     pub fn encode_after(&self, before: Encoded, text: &str) -> Result<Encoded, TextError> {
-        let Inner { engine, fast, .. } = &*self.inner;
-        let Some(fast) = fast.get_or_init(|| Fast::of(engine)) else {
+        let Some(fast) = self.inner.fast() else {
             return self.encode_anew(text);
         };
         let Encoded {
@@ -179,7 +186,7 @@ impl Tokenizer {
         fast.cut_back(&mut made, same);
         let from = made.bytes;
         let known = made.ids.len();
-        let done = fast.go_on(engine, &text[from..], &mut made);
+        let done = fast.go_on(&self.inner.engine, &text[from..], &mut made);
         match done {
             Some(())
                 if made.ids[known..]
@@ -222,8 +229,7 @@ impl Tokenizer {
 
     #[cfg(test)]
     pub(super) fn is_fast(&self) -> bool {
-        let Inner { engine, fast, .. } = &*self.inner;
-        fast.get_or_init(|| Fast::of(engine)).is_some()
+        self.inner.fast().is_some()
     }
 
     /// A whole text: a space that encoding put before it is taken off again. Fails on an id outside the vocabulary.
