@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::data::report::at_a_glance;
-use super::data::{Examples, RowReader};
+use super::data::{Examples, Length, RowReader};
 use super::plan::{Data, Parent, Plan, digest, settle};
 use super::recipe::Wishes;
 use super::room::Room;
@@ -37,6 +37,8 @@ struct Checked {
     /// Where its rows were written down.
     folder: Unrecorded,
     plan: Plan,
+    /// How long the rows are that it learns from.
+    rows: Vec<Length>,
     /// What it may take.
     room: Option<Room>,
     /// What to tell where it may take less than it asks for, or why it cannot run.
@@ -94,14 +96,18 @@ impl Trainer {
     /// As [`create`](Self::create), but that it may take more memory than there is.
     pub async fn plan(&self, job: NewJob) -> Result<JobPlan, Reason> {
         let Checked {
-            folder, plan, room, ..
+            folder,
+            plan,
+            rows,
+            room,
+            ..
         } = self.check(&job).await?;
         let base = self.shared.base.clone();
         let name = job.name.to_string();
         blocking(move || {
-            let shown = plan.shown(&base, name, room, job.notes);
+            let shown = plan.shown(&base, name, (&rows, room), job.notes);
             drop(folder);
-            shown
+            Ok(shown)
         })
         .await
     }
@@ -128,16 +134,17 @@ impl Trainer {
         let id = JobId::new(&Uuid::new_v4().simple().to_string());
         let room = Room::of(&recipe);
         let (of, folder) = (shared.clone(), Unrecorded(Some(shared.job_folder(&id))));
-        let (plan, fits, folder) = blocking(move || {
+        let (plan, rows, fits, folder) = blocking(move || {
             // A caller that goes away does not end this: the turn is given back when the work is done.
             let _turn = turn;
             let files = (&training, validation.as_ref());
             let mut plan = of.plan(&folder.data(), recipe, parent, files, created_at)?;
             let glance = of.glance(files, &plan.recipe)?;
             plan.warnings.extend(glance);
-            plan.decide(&of.base, room)?;
-            let fits = plan.check_room(&of.base, room);
-            Ok((plan, fits, folder))
+            let rows = plan.train.lengths()?;
+            plan.decide(&of.base, &rows, room);
+            let fits = plan.check_room(&of.base, &rows, room);
+            Ok((plan, rows, fits, folder))
         })
         .await?;
         let rank = plan.method.rank();
@@ -153,6 +160,7 @@ impl Trainer {
             id,
             folder,
             plan,
+            rows,
             room,
             fits,
             created_at,

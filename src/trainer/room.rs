@@ -68,21 +68,17 @@ impl Plan {
         changes(&self.recipe, room.bytes, longest_of(rows), &peak)
     }
 
-    /// Whether blocks are computed again, where that is left to the plan.
-    ///
-    /// # Errors
-    /// As the disk fails that holds what was found out about the rows.
-    pub fn decide(&mut self, base: &Base, room: Option<Room>) -> Result<(), Reason> {
+    /// Whether blocks are computed again, where that is left to the plan. `rows`: the lengths of those to train on.
+    pub fn decide(&mut self, base: &Base, rows: &[Length], room: Option<Room>) {
         if self.recipe.recompute != Checkpointing::Auto {
-            return Ok(());
+            return;
         }
-        let rows = self.train.lengths()?;
         let off = Recipe {
             recompute: Checkpointing::Off,
             ..self.recipe.clone()
         };
         let fits = |room: Room| {
-            self.peak(base, &rows, &off)
+            self.peak(base, rows, &off)
                 .is_none_or(|peak| peak <= room.bytes)
         };
         let decided = match room.is_none_or(fits) {
@@ -91,31 +87,34 @@ impl Plan {
         };
         self.recipe.recompute = decided;
         self.identity.recipe.recompute = decided;
-        Ok(())
     }
 
     /// What to tell of a job that fits, but not as it was asked for; `None` where it does.
     ///
     /// # Errors
     /// `NotEnoughMemory` where nothing that learns the same fits, with what would.
-    pub fn check_room(&self, base: &Base, room: Option<Room>) -> Result<Option<String>, Reason> {
+    pub fn check_room(
+        &self,
+        base: &Base,
+        rows: &[Length],
+        room: Option<Room>,
+    ) -> Result<Option<String>, Reason> {
         let Some(room) = room else { return Ok(None) };
-        let rows = self.train.lengths()?;
-        let Some(asked) = self.peak(base, &rows, &self.recipe) else {
+        let Some(asked) = self.peak(base, rows, &self.recipe) else {
             return Ok(None);
         };
         if asked <= room.bytes {
             return Ok(None);
         }
         let (takes, left, by) = (shown_bytes(asked), shown_bytes(room.bytes), room.said_by());
-        let least = self.peak(base, &rows, &smallest(&self.recipe));
+        let least = self.peak(base, rows, &smallest(&self.recipe));
         let least = least.unwrap_or(asked);
         if least <= room.bytes {
             return Ok(Some(format!(
                 "as asked, training would take {takes}; it may take {left} ({by}), so forwards are made smaller where they do not fit"
             )));
         }
-        let changes = self.changes(base, &rows, room);
+        let changes = self.changes(base, rows, room);
         let fitting: Vec<String> = { changes.iter() }
             .filter(|change| change.fits)
             .map(|change| format!("{change} ({})", shown_bytes(change.peak)))
@@ -133,42 +132,36 @@ impl Plan {
 
 impl Plan {
     /// For those who asked what a job named `name` would be.
-    ///
-    /// # Errors
-    /// As the disk fails that holds what was found out about the rows.
     pub fn shown(
         &self,
         base: &Base,
         name: String,
-        room: Option<Room>,
+        (rows, room): (&[Length], Option<Room>),
         notes: Vec<String>,
-    ) -> Result<JobPlan, Reason> {
-        let rows = self.train.lengths()?;
+    ) -> JobPlan {
         let sum =
             |of: fn(&Length) -> u32| -> u64 { rows.iter().map(|row| u64::from(of(row))).sum() };
         let (steps_per_epoch, _) = total_steps(&self.recipe, self.train.len());
-        let usage = self
-            .account(base, &rows, &self.recipe)
-            .map(|all| all.peak());
+        let usage = self.account(base, rows, &self.recipe).map(|all| all.peak());
         let peak = usage.map_or(0, |usage| usage.total());
         let fits = |peak: u64| room.is_none_or(|room| peak <= room.bytes);
-        let smallest = || self.peak(base, &rows, &smallest(&self.recipe));
+        let smallest = || self.peak(base, rows, &smallest(&self.recipe));
         let changes = match room {
-            Some(room) if !fits(peak) => self.changes(base, &rows, room),
+            Some(room) if !fits(peak) => self.changes(base, rows, room),
             _ => Vec::new(),
         };
         let of_part = |part| usage.map_or(0, |usage| usage.of(part));
         let parts = Part::ALL
             .into_iter()
             .filter(|part| !matches!(part, Part::Base | Part::Kv));
-        Ok(JobPlan {
+        JobPlan {
             model: base.name.clone(),
             name,
             rows: self.train.len() as u64,
             held_out: self.held_out.len() as u64,
             tokens: sum(|row| row.tokens),
             trained_tokens: sum(|row| row.trained),
-            longest: longest_of(&rows).unwrap_or(0) as u64,
+            longest: longest_of(rows).unwrap_or(0) as u64,
             steps_per_epoch,
             steps: self.total_steps,
             parameters: self.parameters(&base.model),
@@ -194,6 +187,6 @@ impl Plan {
                 .into_iter()
                 .chain(self.warnings.iter().cloned())
                 .collect(),
-        })
+        }
     }
 }

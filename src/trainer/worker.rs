@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use super::account::Learned;
 use super::checkpoint::Checkpoints;
 use super::create::data_folder;
+use super::data::Examples;
 use super::fault::{Fault, retry};
 use super::follower::Follower;
 use super::plan::Plan;
@@ -156,7 +157,7 @@ impl Worker<'_> {
             None => &Unadapted,
         };
         let room = Room::of(&plan.recipe);
-        plan.check_room(base, room)?;
+        plan.check_room(base, &plan.train.lengths()?, room)?;
         let memory = Memory {
             budget: Budget::new(room.map_or(u64::MAX, |room| room.bytes)),
             spec: base.model.spec(),
