@@ -10,7 +10,7 @@ mod watch;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::checkpoint::{Checkpoints, Progress, Tensors};
+use super::checkpoint::{Checkpoints, Progress, Shapes, Tensors};
 use super::course::Course;
 use super::data::{Example, Examples, Order, Sample};
 use super::evaluate::{Score, evaluate};
@@ -79,11 +79,16 @@ pub fn run(
         .into_iter()
         .map(|(name, _)| name)
         .collect();
-    let moments = moments(spec.recipe, &*trainable);
+    let shapes = shapes(spec.recipe, &*trainable);
+    let moments = moments(spec.recipe, &shapes);
     let _held = { spec.memory }
         .map(|memory| memory.hold(moments))
         .transpose()?;
-    let (state, progress) = start(spec, trainable, &names, watch)?;
+    let shapes = Shapes {
+        names: &names,
+        of: &shapes,
+    };
+    let (state, progress) = start(spec, trainable, shapes, watch)?;
     let form = match progress.form {
         Some(form) => form.applied(spec.recipe),
         None => spec.recipe.clone(),

@@ -105,7 +105,6 @@ impl Method for Prefix {
         (memory.max(4 * self.count()), memory)
     }
 
-    /// As PEFT begins: embeddings from a normal distribution, products as torch's linear layers.
     fn footprints(&self) -> Vec<Footprint> {
         vec![Footprint {
             past: Some(Past {
@@ -116,6 +115,7 @@ impl Method for Prefix {
         }]
     }
 
+    /// As PEFT begins: embeddings from a normal distribution, products as torch's linear layers.
     fn start(&self, _: &dyn BaseWeights) -> Result<Box<dyn Trainable>> {
         let (layers, width) = (self.base.layers, self.base.key_width);
         let source = match (&self.parent, self.hidden) {

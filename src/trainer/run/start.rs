@@ -16,18 +16,18 @@ use crate::trainer::step::TrainState;
 pub(super) fn start(
     spec: &RunSpec<'_>,
     trainable: Box<dyn Trainable>,
-    names: &[String],
+    shapes: Shapes<'_>,
     watch: &mut dyn Watch,
 ) -> Result<(TrainState, Progress), Fault> {
-    let shapes = shapes(spec.recipe, &*trainable);
     let mut state = TrainState {
-        optimizer: optimizer(spec, &shapes, watch)?,
+        optimizer: optimizer(spec, shapes.of, watch)?,
         trainable,
     };
     let (found, damaged) = match spec.checkpoints {
-        Some(checkpoints) => retry(&mut |pause| watch.wait(pause), || {
-            checkpoints.newest(Shapes { names, of: &shapes })
-        })?,
+        Some(checkpoints) => {
+            let wait = &mut |pause| watch.wait(pause);
+            retry(wait, || checkpoints.newest(shapes))?
+        }
         None => (None, Vec::new()),
     };
     for why in damaged {
@@ -37,7 +37,7 @@ pub(super) fn start(
         Some(mut found) => {
             let what = format!("continuing after step {}", found.progress.step);
             watch.note(Level::Info, what)?;
-            take_up(&mut state, &mut found, names, watch)?;
+            take_up(&mut state, &mut found, shapes.names, watch)?;
             found.progress
         }
         None => {
@@ -97,17 +97,15 @@ fn optimizer_settings(recipe: &Recipe) -> Settings {
 }
 
 /// Bytes of the moments in memory.
-pub(super) fn moments(recipe: &Recipe, trainable: &dyn Trainable) -> u64 {
+pub(super) fn moments(recipe: &Recipe, shapes: &[(Form, usize)]) -> u64 {
     if recipe.offload_optimizer == Offload::Disk {
         return 0;
     }
-    let shapes = shapes(recipe, trainable);
     let of_both = { shapes.iter() }.map(|(form, len)| 2 * form.bytes(*len).iter().sum::<usize>());
     of_both.sum::<usize>() as u64
 }
 
-/// How each parameter's moments are held, and how many values it has.
-/// Of what a job trains, as its checkpoints hold it.
+/// How the moments of each parameter are held, and how many values it has; its checkpoints hold the same.
 pub fn shapes(recipe: &Recipe, trainable: &dyn Trainable) -> Vec<(Form, usize)> {
     let parameters = trainable.parameters().into_iter();
     let shape = |(name, parameter): (String, &Parameter)| {
