@@ -20,6 +20,7 @@ use super::publish;
 use super::recipe::Wishes;
 use super::run::{Ending, RunSpec, StepReport, Watch, run as train};
 use super::step::Stepped;
+use super::testing::bare;
 use crate::adapter::{Adapt, Adapter, Fit, Precision, Unadapted, Uniform, peft, virtual_tokens};
 use crate::device::Array;
 use crate::domain::Schedule;
@@ -200,18 +201,12 @@ fn train_on(
         adapter: parent.adapter.clone(),
     });
     let spec = RunSpec {
-        learner: &base.model,
-        recipe: &plan.recipe,
-        train: &plan.train,
         held_out: &plan.held_out,
-        checkpoints: None,
-        scratch: None,
         reference: match &begun {
             Some(parent) => parent,
             None => &Unadapted,
         },
-        fit: fit(base),
-        memory: None,
+        ..bare(&base.model, &plan.recipe, &plan.train, fit(base))
     };
     let mut steps = Steps::default();
     match train(&spec, plan.method.start(&base.model).unwrap(), &mut steps).unwrap() {

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::data::{Example, Sequence};
+use super::data::{Example, Examples, Sequence};
 use super::learner::Learner;
 use super::methods::{self, Trainable};
 use super::recipe::{Wishes, resolve};
 use super::rng::{self, Purpose};
+use super::run::RunSpec;
 use crate::adapter::{
-    Adapt, BaseShape, BaseTensor, BaseWeights, Fit, Module, Precision, Site, SiteShape,
+    Adapt, BaseShape, BaseTensor, BaseWeights, Fit, Module, Precision, Site, SiteShape, Unadapted,
 };
 use crate::device::{Array, Result};
 use crate::domain::Recipe;
@@ -170,6 +171,26 @@ impl Learner for Toy {
         };
         let logits = adapters.head(Run::host(), &hidden.clone().into(), &head)?;
         Ok(log_softmax(logits.into_array()))
+    }
+}
+
+/// A run of which nothing is held out, saved or counted.
+pub fn bare<'a>(
+    learner: &'a dyn Learner,
+    recipe: &'a Recipe,
+    train: &'a dyn Examples,
+    fit: Fit<'a>,
+) -> RunSpec<'a> {
+    RunSpec {
+        learner,
+        recipe,
+        train,
+        held_out: &[],
+        checkpoints: None,
+        scratch: None,
+        reference: &Unadapted,
+        fit,
+        memory: None,
     }
 }
 

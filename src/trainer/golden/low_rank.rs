@@ -50,15 +50,9 @@ fn finish(
     watch: &mut dyn Watch,
 ) -> Option<Finished> {
     let spec = RunSpec {
-        learner: &base.model,
-        recipe: &plan.recipe,
-        train: &plan.train,
         held_out: &plan.held_out,
         checkpoints: saved,
-        scratch: None,
-        reference: &Unadapted,
-        fit: fit(base),
-        memory: None,
+        ..bare(&base.model, &plan.recipe, &plan.train, fit(base))
     };
     match train(&spec, plan.method.start(&base.model).unwrap(), watch) {
         Ok(Ending::Finished(finished)) => Some(finished),

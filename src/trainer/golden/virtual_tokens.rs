@@ -269,15 +269,9 @@ fn an_interrupted_job_makes_the_same_bytes() {
         };
         let go = |checkpoints: Option<&Checkpoints>, watch: &mut dyn Watch| {
             let spec = RunSpec {
-                learner: &base.model,
-                recipe: &plan.recipe,
-                train: &plan.train,
                 held_out: &plan.held_out,
                 checkpoints,
-                scratch: None,
-                reference: &Unadapted,
-                fit: fit(&base),
-                memory: None,
+                ..bare(&base.model, &plan.recipe, &plan.train, fit(&base))
             };
             train(&spec, plan.method.start(&base.model).unwrap(), watch).unwrap()
         };

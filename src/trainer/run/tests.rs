@@ -13,7 +13,7 @@ use crate::trainer::checkpoint::Identity;
 use crate::trainer::data::Sequence;
 use crate::trainer::optimizer::{AdamW, Settings};
 use crate::trainer::recipe::Wishes;
-use crate::trainer::testing::{POISON, Toy, examples, recipe};
+use crate::trainer::testing::{POISON, Toy, bare, examples, recipe};
 
 /// Writes down what happens, and interrupts or kills the job at a given point.
 #[derive(Default)]
@@ -105,15 +105,9 @@ fn go(
     let toy = Toy::new();
     let held_out = examples(3);
     let spec = RunSpec {
-        learner: &toy,
-        recipe,
-        train: &train,
         held_out: &held_out,
         checkpoints: saved,
-        scratch: None,
-        reference: &Unadapted,
-        fit: toy.fit(),
-        memory: None,
+        ..bare(&toy, recipe, &train, toy.fit())
     };
     run(&spec, toy.trainable(), watch)
 }

@@ -33,17 +33,8 @@ fn losses_in_16_bits_stay_near_those_in_32_on_the_embedded_base() {
         };
         let recipe = crate::trainer::recipe::resolve(&wishes, None, 512).unwrap();
         let plan = Plan::new(&base, recipe, None, Data::of(file.path()), 0).unwrap();
-        let spec = RunSpec {
-            learner: &base.model,
-            recipe: &plan.recipe,
-            train: &plan.train,
-            held_out: &[],
-            checkpoints: None,
-            scratch: None,
-            reference: &Unadapted,
-            fit: base.fit(64, Served::Exact),
-            memory: None,
-        };
+        let fit = base.fit(64, Served::Exact);
+        let spec = bare(&base.model, &plan.recipe, &plan.train, fit);
         let mut recorder = Recorder::default();
         let trainable = plan.method.start(&base.model).unwrap();
         finished(run(&spec, trainable, &mut recorder));
@@ -122,15 +113,8 @@ fn loud(
 ) -> Result<Ending, Fault> {
     let loud = Loud(Toy::new());
     let spec = RunSpec {
-        learner: &loud,
-        recipe,
-        train: &train,
-        held_out: &[],
         checkpoints: saved,
-        scratch: None,
-        reference: &Unadapted,
-        fit: loud.0.fit(),
-        memory: None,
+        ..bare(&loud, recipe, &train, loud.0.fit())
     };
     run(&spec, loud.0.trainable(), recorder)
 }

@@ -36,16 +36,12 @@ fn train(
 ) -> Result<Ending, Fault> {
     let kind = methods::kind(recipe.method).unwrap();
     let method = kind.settle(recipe, None, Fitting::of(base)).unwrap();
+    let train = examples(6);
+    let fit = base.fit(64, Precision::Exact);
     let spec = RunSpec {
-        learner: &base.model,
-        recipe,
-        train: &examples(6),
-        held_out: &[],
         checkpoints: Some(&checkpoints(&folder.join("checkpoints"), recipe)),
         scratch: Some(&folder.join("moments")),
-        reference: &Unadapted,
-        fit: base.fit(64, Precision::Exact),
-        memory: None,
+        ..bare(&base.model, recipe, &train, fit)
     };
     run(&spec, method.start(&base.model).unwrap(), recorder)
 }
@@ -106,16 +102,10 @@ fn a_disk_that_takes_no_moments_ends_a_job_with_a_disks_fault() {
     let kind = methods::kind(recipe.method).unwrap();
     let method = kind.settle(&recipe, None, Fitting::of(&base)).unwrap();
     let (trainable, toy) = (method.start(&base.model).unwrap(), Toy::new());
+    let train = examples(6);
     let spec = RunSpec {
-        learner: &base.model,
-        recipe: &recipe,
-        train: &examples(6),
-        held_out: &[],
-        checkpoints: None,
         scratch: Some(&folder.path().join("moments")),
-        reference: &Unadapted,
-        fit: toy.fit(),
-        memory: None,
+        ..bare(&base.model, &recipe, &train, toy.fit())
     };
     let fault = run(&spec, trainable, &mut recorder).err().unwrap();
     assert_eq!(fault.code(), "storage_failed", "{fault}");

@@ -61,15 +61,10 @@ fn go_within(
     };
     let held_out = examples(3);
     let spec = RunSpec {
-        learner: &toy,
-        recipe,
-        train: &train,
         held_out: &held_out,
         checkpoints: saved,
-        scratch: None,
-        reference: &Unadapted,
-        fit: toy.fit(),
         memory: Some(&memory),
+        ..bare(&toy, recipe, &train, toy.fit())
     };
     let ending = run(&spec, toy.trainable(), recorder);
     (ending, memory.budget)

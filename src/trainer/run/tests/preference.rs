@@ -32,16 +32,11 @@ fn comparing() -> Recipe {
 /// As `go`, with pairs held out as well.
 fn compare(saved: Option<&Checkpoints>, recorder: &mut Recorder) -> Result<Ending, Fault> {
     let (toy, recipe) = (Toy::new(), comparing());
+    let train = pairs(10);
     let spec = RunSpec {
-        learner: &toy,
-        recipe: &recipe,
-        train: &pairs(10),
         held_out: &pairs(3),
         checkpoints: saved,
-        scratch: None,
-        reference: &Unadapted,
-        fit: toy.fit(),
-        memory: None,
+        ..bare(&toy, &recipe, &train, toy.fit())
     };
     run(&spec, toy.trainable(), recorder)
 }
