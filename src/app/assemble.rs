@@ -49,6 +49,7 @@ impl Parts {
             dir: dir.to_owned(),
             max_file_bytes: values.limits.max_file_bytes,
             max_queued: values.training.max_queued,
+            parallel_jobs: values.training.parallel_jobs,
             max_rank: values.adapters.max_rank,
         };
         let trainer = Trainer::open(

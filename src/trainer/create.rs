@@ -132,7 +132,7 @@ impl Trainer {
             &shared.base,
         )?;
         let id = JobId::new(&Uuid::new_v4().simple().to_string());
-        let room = Room::of(&recipe);
+        let room = shared.room(&recipe);
         let (of, folder) = (shared.clone(), Unrecorded(Some(shared.job_folder(&id))));
         let (plan, rows, fits, folder) = blocking(move || {
             // A caller that goes away does not end this: the turn is given back when the work is done.

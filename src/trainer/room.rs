@@ -4,7 +4,7 @@ use super::account::{Account, Change, Learned, Load, changes, longest_of, smalle
 use super::data::{Examples, Length};
 use super::methods::{self, Fitting};
 use super::plan::Plan;
-use crate::device::{Part, machine};
+use crate::device::{Budget, Part};
 use crate::domain::{
     Checkpointing, JobPlan, MemoryPlan, PlannedChange, Reason, Recipe, shown_bytes,
 };
@@ -21,12 +21,11 @@ pub struct Room {
 }
 
 impl Room {
-    /// `None` where nobody says.
-    pub fn of(recipe: &Recipe) -> Option<Self> {
+    /// On a machine that has so much left; `None` where nobody says.
+    pub fn of(recipe: &Recipe, machine: Option<u64>) -> Option<Self> {
         // Checked with the other settings.
         let limit = recipe.memory_limit.as_ref();
         let limit = limit.and_then(|bytes| bytes.count().ok());
-        let machine = machine::available();
         Some(Self {
             bytes: [limit, machine].into_iter().flatten().min()?,
             limit,
@@ -40,6 +39,24 @@ impl Room {
             Some(limit) if limit == self.bytes => "memory_limit",
             _ => "the machine's free memory",
         }
+    }
+}
+
+/// What a job that runs holds.
+pub struct Held {
+    pub budget: Budget,
+    /// What it may come to hold.
+    pub promised: u64,
+}
+
+impl Held {
+    pub fn held(&self) -> u64 {
+        self.budget.totals().iter().map(|(_, bytes)| bytes).sum()
+    }
+
+    /// What it may still take.
+    pub fn owed(&self) -> u64 {
+        self.promised.saturating_sub(self.held())
     }
 }
 
@@ -66,6 +83,11 @@ impl Plan {
     fn changes(&self, base: &Base, rows: &[Length], room: Room) -> Vec<Change> {
         let peak = |recipe: &Recipe| self.peak(base, rows, recipe);
         changes(&self.recipe, room.bytes, longest_of(rows), &peak)
+    }
+
+    /// What the job takes at its peak as it was asked for, on training rows of these lengths; 0 where that is not known.
+    pub fn asked(&self, base: &Base, rows: &[Length]) -> u64 {
+        self.peak(base, rows, &self.recipe).unwrap_or(0)
     }
 
     /// Whether blocks are computed again, where that is left to the plan. `rows`: the lengths of those to train on.

@@ -1,7 +1,7 @@
 //! The trainer's handle: files and jobs as callers see them.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,7 +23,7 @@ use crate::store::{
 
 /// Events a live follower may be behind before it has to read them from the store.
 const BACKLOG: usize = 4096;
-/// Longest wait for the worker to put its job away.
+/// Longest wait for the workers to put their jobs away.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(60);
 /// Longest wait of a pause for the job's progress to be saved.
 const PAUSE: Duration = Duration::from_secs(30);
@@ -36,17 +36,19 @@ pub struct Config {
     pub max_file_bytes: u64,
     /// Jobs that may wait.
     pub max_queued: usize,
+    /// Jobs that run at the same time, at least one.
+    pub parallel_jobs: usize,
     /// Adapters above this rank could be trained but not served.
     pub max_rank: usize,
 }
 
-/// Cheap to clone. One job runs at a time on a thread of its own; the rest wait in the order of their creation.
+/// Cheap to clone. So many jobs run at a time, each on a thread of its own; the rest wait in the order of their creation.
 #[derive(Clone)]
 pub struct Trainer {
     pub(super) shared: Arc<Shared>,
     pub(super) max_queued: usize,
     pub(super) max_rank: usize,
-    /// Ends the worker when the last handle goes.
+    /// Ends the workers when the last handle goes.
     _shutdown: Arc<ShutdownGuard>,
 }
 
@@ -59,7 +61,7 @@ impl Drop for ShutdownGuard {
 }
 
 impl Trainer {
-    /// Takes up the jobs that ran when the process last ended and starts the worker.
+    /// Takes up the jobs that ran when the process last ended and starts the workers.
     pub async fn open(
         database: Database,
         base: Arc<Base>,
@@ -81,8 +83,8 @@ impl Trainer {
             control: Control::default(),
             served: Served::default(),
             settled: watch::channel(()).0,
-            memory: Mutex::default(),
-            ended: watch::channel(false).0,
+            memory: Default::default(),
+            workers: watch::channel(0).0,
         });
         let trainer = Self {
             max_queued: config.max_queued,
@@ -97,8 +99,8 @@ impl Trainer {
         store.recover().await?;
         trainer.sweep().await?;
         trainer.warn_of_other_bases().await?;
-        worker::start(trainer.shared.clone()).map_err(|fault| {
-            Reason::Internal(format!("the training thread does not start: {fault}"))
+        worker::start(&trainer.shared, config.parallel_jobs.max(1)).map_err(|fault| {
+            Reason::Internal(format!("a training thread does not start: {fault}"))
         })?;
         Ok(trainer)
     }
@@ -201,7 +203,7 @@ impl Trainer {
             let row = self.shared.store.job(id).await?;
             match row.view.status {
                 JobStatus::Paused => return Ok(row.view),
-                // The worker took it up or let go of it just now.
+                // A worker took it up or let go of it just now.
                 JobStatus::Queued if row.publishing.is_none() => {}
                 JobStatus::Running if row.publishing.is_none() => self.shared.control.pause(id),
                 _ => {
@@ -283,7 +285,7 @@ impl Trainer {
         self.shared.live.subscribe()
     }
 
-    /// Bytes that the running job holds, by part.
+    /// Bytes that running jobs hold, by part.
     pub fn memory(&self) -> Vec<(Part, u64)> {
         self.shared.held()
     }
@@ -292,16 +294,16 @@ impl Trainer {
         self.shared.store.counts().await.unwrap_or_default()
     }
 
-    /// Checkpoints the running job and ends the worker; the job goes on at the next start.
+    /// Checkpoints the jobs that run and ends the workers; the jobs go on at the next start.
     pub async fn shutdown(&self) {
         self.shared.control.stop();
-        let mut ended = self.shared.ended.subscribe();
-        if timeout(SHUTDOWN_WAIT, ended.wait_for(|ended| *ended))
+        let mut workers = self.shared.workers.subscribe();
+        if timeout(SHUTDOWN_WAIT, workers.wait_for(|left| *left == 0))
             .await
             .is_err()
         {
             tracing::warn!(
-                "the training thread does not end; its job goes on from its last checkpoint"
+                "a training thread does not end; its job goes on from its last checkpoint"
             );
         }
     }

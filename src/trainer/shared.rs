@@ -1,6 +1,6 @@
-//! What the handle and the worker share: where things are kept, which job runs, and how it is controlled.
+//! What the handle and the workers share: where things are kept, which jobs run, and how they are controlled.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,13 +10,15 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, broadcast, watch};
 
 use super::create::PARENT;
+use super::data::Length;
 use super::fault::Fault;
-use super::plan::Parent;
+use super::plan::{Parent, Plan};
+use super::room::{Held, Room};
 use super::served::Served;
 use crate::adapter::peft;
 use crate::adapter::{Fit, Precision};
-use crate::device::{Budget, Part, Turns};
-use crate::domain::{JobEvent, JobId, Reason};
+use crate::device::{Budget, Part, Turns, machine};
+use crate::domain::{JobEvent, JobId, Reason, Recipe};
 use crate::model::Base;
 use crate::registry::Registry;
 use crate::store::{Artefacts, JobRow, Jobs, Uploads};
@@ -34,12 +36,12 @@ pub struct Shared {
     pub checks: Arc<Semaphore>,
     pub control: Control,
     pub served: Served,
-    /// Changes with every job that the worker has put away.
+    /// Changes with every job that a worker has put away.
     pub settled: watch::Sender<()>,
-    /// What the job that runs holds, by part.
-    pub memory: Mutex<Option<Budget>>,
-    /// `true` once the worker has ended.
-    pub ended: watch::Sender<bool>,
+    /// What the jobs that run hold, and what they may come to hold.
+    pub memory: Mutex<HashMap<JobId, Held>>,
+    /// Workers that have not ended.
+    pub workers: watch::Sender<usize>,
 }
 
 impl Shared {
@@ -83,21 +85,59 @@ impl Shared {
         }))
     }
 
-    fn memory(&self) -> MutexGuard<'_, Option<Budget>> {
+    pub fn memory(&self) -> MutexGuard<'_, HashMap<JobId, Held>> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// From here on a job holds this, or none.
-    pub fn holds(&self, budget: Option<Budget>) {
-        *self.memory() = budget;
     }
 
     /// Bytes that training holds, by part.
     pub fn held(&self) -> Vec<(Part, u64)> {
-        let budget = self.memory();
-        budget
-            .as_ref()
-            .map_or_else(Vec::new, |budget| budget.totals().to_vec())
+        let mut all: Vec<(Part, u64)> = Vec::new();
+        for held in self.memory().values() {
+            for (part, bytes) in held.budget.totals() {
+                match all.iter_mut().find(|(of, _)| *of == part) {
+                    Some((_, sum)) => *sum += bytes,
+                    None => all.push((part, bytes)),
+                }
+            }
+        }
+        all
+    }
+
+    /// Memory for a job that begins, with training rows of these lengths; `None` where others that run have not left enough.
+    ///
+    /// # Errors
+    /// As [`Plan::check_room`], where no other job runs.
+    pub fn begin(
+        &self,
+        id: &JobId,
+        plan: &Plan,
+        rows: &[Length],
+    ) -> Result<Option<Budget>, Reason> {
+        let mut memory = self.memory();
+        let (left, held) = (machine::available(), held(&memory));
+        let owed: u64 = memory.values().map(Held::owed).sum();
+        let alone = Room::of(&plan.recipe, left.map(|left| left + held));
+        let room = Room::of(&plan.recipe, left.map(|left| left.saturating_sub(owed)));
+        let bytes_of = |room: Option<Room>| room.map_or(u64::MAX, |room| room.bytes);
+        let bytes = bytes_of(room);
+        let asked = plan.asked(&self.base, rows);
+        if asked.min(bytes_of(alone)) > bytes {
+            return Ok(None);
+        }
+        plan.check_room(&self.base, rows, room)?;
+        let held = Held {
+            budget: Budget::new(bytes),
+            promised: asked.min(bytes),
+        };
+        let budget = held.budget.clone();
+        memory.insert(id.clone(), held);
+        Ok(Some(budget))
+    }
+
+    /// What a job may take that waits for its turn: what the jobs that run now hold will be free then.
+    pub fn room(&self, recipe: &Recipe) -> Option<Room> {
+        let held = held(&self.memory());
+        Room::of(recipe, machine::available().map(|left| left + held))
     }
 
     pub fn broadcast(&self, events: Vec<JobEvent>) {
@@ -108,7 +148,12 @@ impl Shared {
     }
 }
 
-/// Tells the worker what to do. It needs no runtime.
+/// Bytes that these jobs hold.
+fn held(jobs: &HashMap<JobId, Held>) -> u64 {
+    jobs.values().map(Held::held).sum()
+}
+
+/// Tells the workers what to do. It needs no runtime.
 #[derive(Default)]
 pub struct Control {
     state: Mutex<State>,
@@ -118,11 +163,12 @@ pub struct Control {
 
 #[derive(Default)]
 struct State {
-    current: Option<(JobId, Arc<AtomicBool>)>,
+    /// Each with what becomes `true` to interrupt it.
+    running: HashMap<JobId, Arc<AtomicBool>>,
     /// Jobs to be paused once their progress is saved.
     pausing: HashSet<JobId>,
-    /// There may be something to do.
-    notified: bool,
+    /// Times that there was something new to do.
+    news: u64,
 }
 
 impl Control {
@@ -130,25 +176,30 @@ impl Control {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends one wait: the one under way, or else the next.
+    /// Ends every wait for what comes after the news until now.
     pub fn notify(&self) {
-        self.state().notified = true;
+        self.state().news += 1;
         self.condition.notify_all();
     }
 
-    /// Waits for a notification.
-    pub fn wait(&self, longest: Duration) {
+    /// The number of the newest notification.
+    pub fn news(&self) -> u64 {
+        self.state().news
+    }
+
+    /// Waits for a notification after this one.
+    pub fn wait(&self, heard: u64, longest: Duration) {
         let state = self.state();
         let waited = self
             .condition
-            .wait_timeout_while(state, longest, |state| !state.notified);
-        waited.unwrap_or_else(PoisonError::into_inner).0.notified = false;
+            .wait_timeout_while(state, longest, |state| state.news == heard);
+        drop(waited);
     }
 
     /// Interrupts whatever runs and takes no further job.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
-        if let Some((_, interrupted)) = &self.state().current {
+        for interrupted in self.state().running.values() {
             interrupted.store(true, Ordering::Relaxed);
         }
         self.notify();
@@ -158,9 +209,10 @@ impl Control {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Interrupts the job if it is the one that runs.
+    /// Interrupts the job if it runs.
     pub fn interrupt(&self, id: &JobId) {
         self.state().interrupt(id);
+        self.notify();
     }
 
     /// Interrupts the job, now or when it begins, to be paused.
@@ -168,6 +220,8 @@ impl Control {
         let mut state = self.state();
         state.pausing.insert(id.clone());
         state.interrupt(id);
+        drop(state);
+        self.notify();
     }
 
     /// Takes a pause back that has not happened yet.
@@ -183,21 +237,19 @@ impl Control {
     pub fn begin(&self, id: &JobId) -> Arc<AtomicBool> {
         let mut state = self.state();
         let interrupted = Arc::new(AtomicBool::new(state.pausing.contains(id)));
-        state.current = Some((id.clone(), interrupted.clone()));
+        state.running.insert(id.clone(), interrupted.clone());
         interrupted
     }
 
     /// The job no longer runs.
-    pub fn end(&self) {
-        self.state().current = None;
+    pub fn end(&self, id: &JobId) {
+        self.state().running.remove(id);
     }
 }
 
 impl State {
     fn interrupt(&self, id: &JobId) {
-        if let Some((current, interrupted)) = &self.current
-            && current == id
-        {
+        if let Some(interrupted) = self.running.get(id) {
             interrupted.store(true, Ordering::Relaxed);
         }
     }
@@ -208,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pause_reaches_the_job_that_runs_and_the_one_about_to() {
+    fn a_pause_reaches_jobs_that_run_and_those_about_to() {
         let control = Control::default();
         let (a, b) = (JobId::new("a"), JobId::new("b"));
         let running = control.begin(&a);
@@ -216,7 +268,7 @@ mod tests {
         assert!(!running.load(Ordering::Relaxed));
         control.pause(&a);
         assert!(running.load(Ordering::Relaxed));
-        control.end();
+        control.end(&a);
         assert!(control.begin(&b).load(Ordering::Relaxed));
         control.unpause(&b);
         assert!(!control.is_pausing(&b) && control.is_pausing(&a));
@@ -224,10 +276,22 @@ mod tests {
     }
 
     #[test]
-    fn a_notification_before_the_wait_ends_it_and_no_other() {
+    fn a_notification_before_the_wait_ends_it_for_all_who_have_not_heard_it() {
         let control = Control::default();
+        let heard = control.news();
         control.notify();
-        control.wait(Duration::MAX);
-        assert!(!control.state().notified);
+        control.wait(heard, Duration::MAX);
+        control.wait(heard, Duration::MAX);
+        let began = std::time::Instant::now();
+        control.wait(control.news(), Duration::from_millis(20));
+        assert!(began.elapsed() >= Duration::from_millis(20));
+    }
+
+    #[test]
+    fn stopping_reaches_every_job_that_runs() {
+        let control = Control::default();
+        let both = ["a", "b"].map(|id| control.begin(&JobId::new(id)));
+        control.stop();
+        assert!(both.iter().all(|flag| flag.load(Ordering::Relaxed)));
     }
 }

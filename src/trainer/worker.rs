@@ -1,4 +1,4 @@
-//! The one thread that trains: takes waiting jobs in their order and runs each to its end, an interruption or a fault.
+//! The threads that train: each takes waiting jobs in their order and runs one to its end, an interruption or a fault.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,8 +15,7 @@ use super::fault::{Fault, retry};
 use super::follower::Follower;
 use super::plan::Plan;
 use super::publish::publish;
-use super::room::Room;
-use super::run::{Ending, Memory, RunSpec, run};
+use super::run::{Ending, Memory, RunSpec, Watch, run};
 use super::shared::Shared;
 use super::summary::summarize;
 use crate::adapter::{Adapt, Unadapted, Uniform};
@@ -28,26 +27,32 @@ use crate::store::{self, JobError, JobRow, NewEvent};
 /// Waiting is by notification; this only bounds the harm of one that got lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// Starts the thread. What it asks of storage runs on a runtime of its own, which nothing else that ends takes along.
-pub fn start(shared: Arc<Shared>) -> std::io::Result<()> {
+/// Starts so many threads. What they ask of storage runs on a runtime of their own, which nothing else that ends takes along.
+pub fn start(shared: &Arc<Shared>, threads: usize) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("trainer-storage")
         .enable_all()
         .build()?;
-    let thread = std::thread::Builder::new().name("trainer".into());
-    thread.spawn(move || {
-        Worker {
-            shared: &shared,
-            runtime: &runtime,
-        }
-        .work();
-        shared.ended.send_replace(true);
-    })?;
+    let runtime = Arc::new(runtime);
+    shared.workers.send_replace(threads);
+    for number in 1..=threads {
+        let (shared, runtime) = (shared.clone(), runtime.clone());
+        let thread = std::thread::Builder::new().name(format!("trainer-{number}"));
+        thread.spawn(move || {
+            Worker {
+                shared: &shared,
+                runtime: &runtime,
+            }
+            .work();
+            drop(runtime);
+            shared.workers.send_modify(|left| *left -= 1);
+        })?;
+    }
     Ok(())
 }
 
-/// The worker's state, and the runtime it waits for storage on.
+/// A worker's state, and the runtime it waits for storage on.
 #[derive(Clone, Copy)]
 pub struct Worker<'a> {
     pub shared: &'a Shared,
@@ -59,12 +64,13 @@ impl Worker<'_> {
         let Shared { store, control, .. } = self.shared;
         let base = self.shared.base_digest();
         while !control.stopping() {
+            let heard = control.news();
             match self.runtime.block_on(store.claim(&base)) {
                 Ok(Some(job)) => self.attend(&job),
-                Ok(None) => control.wait(LOOK_AGAIN),
+                Ok(None) => control.wait(heard, LOOK_AGAIN),
                 Err(reason) => {
                     tracing::error!(%reason, "cannot look for waiting jobs");
-                    control.wait(LOOK_AGAIN);
+                    control.wait(heard, LOOK_AGAIN);
                 }
             }
         }
@@ -80,10 +86,12 @@ impl Worker<'_> {
     /// Waits; `false` once the process is to end.
     pub fn pause(&self, pause: Duration) -> bool {
         let until = Instant::now() + pause;
-        while !self.shared.control.stopping() {
+        let control = &self.shared.control;
+        while !control.stopping() {
+            let heard = control.news();
             match until.checked_duration_since(Instant::now()) {
                 // New jobs notify too.
-                Some(left) if !left.is_zero() => self.shared.control.wait(left),
+                Some(left) if !left.is_zero() && !control.stopping() => control.wait(heard, left),
                 _ => return true,
             }
         }
@@ -119,8 +127,10 @@ impl Worker<'_> {
             Ok(_) => Ok(()),
             Err(fault) => Err(fault),
         };
-        control.end();
-        self.shared.holds(None);
+        control.end(id);
+        self.shared.memory().remove(id);
+        // Others may wait for the memory that it held.
+        control.notify();
         match ended {
             Ok(()) => self.put_away(id),
             Err(fault) if control.stopping() && fault.may_pass() => {
@@ -156,14 +166,14 @@ impl Worker<'_> {
             Some(parent) => parent,
             None => &Unadapted,
         };
-        let room = Room::of(&plan.recipe);
-        plan.check_room(base, &plan.train.lengths()?, room)?;
+        let Some(budget) = self.take_room(&job.view.id, &plan, &mut follower)? else {
+            return Ok(());
+        };
         let memory = Memory {
-            budget: Budget::new(room.map_or(u64::MAX, |room| room.bytes)),
+            budget,
             spec: base.model.spec(),
             learned: Learned::of(&*plan.method),
         };
-        self.shared.holds(Some(memory.budget.clone()));
         let spec = RunSpec {
             learner: &base.model,
             recipe: &plan.recipe,
@@ -189,6 +199,33 @@ impl Worker<'_> {
         match ending? {
             Ending::Interrupted => Ok(()),
             Ending::Finished(finished) => publish(self, job, &plan, finished),
+        }
+    }
+
+    /// What the job may take. Where others hold what it needs, this waits until it can run as it was asked for, beside them
+    /// or once they are done; `None`: interrupted before that.
+    fn take_room(
+        &self,
+        id: &JobId,
+        plan: &Plan,
+        follower: &mut Follower<'_>,
+    ) -> Result<Option<Budget>, Fault> {
+        let control = &self.shared.control;
+        let rows = plan.train.lengths()?;
+        let mut told = false;
+        loop {
+            let heard = control.news();
+            if let Some(budget) = self.shared.begin(id, plan, &rows)? {
+                return Ok(Some(budget));
+            }
+            if !std::mem::replace(&mut told, true) {
+                let why = "waits for memory that other jobs hold";
+                follower.note(Level::Info, why.into())?;
+            }
+            if !follower.go_on() {
+                return Ok(None);
+            }
+            control.wait(heard, LOOK_AGAIN);
         }
     }
 

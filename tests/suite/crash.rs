@@ -94,6 +94,7 @@ async fn open(folder: &Path) -> Shop {
         dir: folder.join("training"),
         max_file_bytes: 1 << 20,
         max_queued: 4,
+        parallel_jobs: 1,
         max_rank: 64,
     };
     let trainer = Trainer::open(database, base, registry.clone(), Turns::default(), config)

@@ -174,6 +174,7 @@ impl Daemon {
             dir: dir.path().to_owned(),
             max_file_bytes: 16 << 20,
             max_queued: 8,
+            parallel_jobs: 1,
             max_rank: 64,
         };
         let trainer = Trainer::open(database, base.clone(), registry.clone(), turns, config)

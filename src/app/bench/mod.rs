@@ -4,6 +4,7 @@
 mod adapters;
 mod attention;
 mod data;
+mod jobs;
 mod kernels;
 mod load;
 mod mix;
@@ -17,6 +18,7 @@ use clap::{Subcommand, ValueEnum};
 
 use self::adapters::AdaptersArgs;
 use self::data::DataArgs;
+use self::jobs::JobsArgs;
 use self::kernels::KernelsArgs;
 use self::mixed::MixedArgs;
 use self::serving::ServingArgs;
@@ -32,6 +34,8 @@ pub enum BenchCommand {
     Adapters(AdaptersArgs),
     /// Optimizer steps: tokens a second, time of a step
     Train(TrainingArgs),
+    /// Several jobs at a time, against the same jobs one after the other: how much sooner they are done
+    Jobs(JobsArgs),
     /// A large training file: uploaded, checked, trained on, paused and resumed; megabytes a second, memory added
     Data(DataArgs),
     /// Answers while a job trains: gaps between tokens with and without it, and the speed that training keeps
@@ -66,6 +70,7 @@ pub async fn run(command: &BenchCommand, connection: &Connection) -> Result<(), 
         BenchCommand::Serve(args) => serving::run(args, connection, output).await,
         BenchCommand::Adapters(args) => adapters::run(args, output).await,
         BenchCommand::Train(args) => training::run(args, output).await,
+        BenchCommand::Jobs(args) => jobs::run(args, output).await,
         BenchCommand::Data(args) => data::run(args, output).await,
         BenchCommand::Mixed(args) => mixed::run(args, output).await,
         BenchCommand::Kernels(args) => kernels::run(args, output),

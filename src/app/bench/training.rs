@@ -49,11 +49,7 @@ impl Rows for Measured {
 impl TrainingArgs {
     /// What is said, and what holds where nothing is.
     fn settings(&self) -> Map<String, Value> {
-        let mut said = self.recipe.said.clone();
-        for (name, value) in UNSAID {
-            said.entry(name).or_insert_with(|| value.into());
-        }
-        said
+        unsaid(&self.recipe.said)
     }
 
     fn whole(&self, name: &str) -> u64 {
@@ -70,6 +66,15 @@ impl TrainingArgs {
         }
         fields
     }
+}
+
+/// A job's fields, with what holds here where nothing is said.
+pub(super) fn unsaid(said: &Map<String, Value>) -> Map<String, Value> {
+    let mut fields = said.clone();
+    for (name, value) in UNSAID {
+        fields.entry(name).or_insert_with(|| value.into());
+    }
+    fields
 }
 
 pub async fn run(args: &TrainingArgs, output: Output) -> Result<(), Failure> {

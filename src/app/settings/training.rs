@@ -11,6 +11,8 @@ use crate::device::Sharing;
 pub struct Training {
     /// Jobs that may wait.
     pub max_queued: usize,
+    /// Jobs that train at the same time.
+    pub parallel_jobs: usize,
     /// Milliseconds between two tokens of an answer that training may make of them; 0 keeps near what serving has alone.
     pub max_inter_token_ms: f64,
     /// Of the time, for training, under any load.
@@ -19,6 +21,8 @@ pub struct Training {
     pub max_share: f64,
 }
 
+/// More would only take turns.
+const MOST_JOBS: usize = 16;
 /// A pause that nobody who reads an answer would take for one.
 const LONGEST_TARGET_MS: f64 = 10_000.0;
 
@@ -31,6 +35,7 @@ impl Default for Training {
         } = Sharing::default();
         Self {
             max_queued: 100,
+            parallel_jobs: 1,
             max_inter_token_ms: 0.0,
             min_share,
             max_share,
@@ -51,6 +56,11 @@ impl Training {
     /// `(key, why)`
     pub fn mistakes(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
+        let jobs = self.parallel_jobs;
+        if !(1..=MOST_JOBS).contains(&jobs) {
+            let why = format!("{jobs} is not within 1 to {MOST_JOBS}");
+            found.push(("training.parallel_jobs", why));
+        }
         let target = self.max_inter_token_ms;
         if target != 0.0 && !(0.1..=LONGEST_TARGET_MS).contains(&target) {
             let why = format!("{target} is neither 0 nor within 0.1 to {LONGEST_TARGET_MS}");
@@ -101,6 +111,14 @@ mod tests {
         };
         let keys: Vec<_> = wrong.mistakes().into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, ["training.max_inter_token_ms", "training.min_share"]);
+        let jobs = |parallel_jobs| Training {
+            parallel_jobs,
+            ..Training::default()
+        };
+        assert_eq!(jobs(2).mistakes(), []);
+        for wrong in [0, 17] {
+            assert_eq!(jobs(wrong).mistakes()[0].0, "training.parallel_jobs");
+        }
         let nan = Training {
             max_share: f64::NAN,
             ..Training::default()

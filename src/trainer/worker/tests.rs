@@ -44,6 +44,11 @@ impl Shop {
     }
 
     async fn at(folder: tempfile::TempDir) -> Self {
+        Self::with(folder, 1).await
+    }
+
+    /// With so many jobs at a time.
+    async fn with(folder: tempfile::TempDir, parallel_jobs: usize) -> Self {
         let (base, dir) = (base(), folder.path());
         let database = Database::open(&dir.join("state.db")).await.unwrap();
         let identity = BaseIdentity {
@@ -75,6 +80,7 @@ impl Shop {
             dir: dir.join("training"),
             max_file_bytes: 1 << 20,
             max_queued: 3,
+            parallel_jobs,
             max_rank: 64,
         };
         let trainer = Trainer::open(
@@ -394,3 +400,4 @@ mod checkpoints;
 mod formats;
 mod holding;
 mod publishing;
+mod together;

@@ -150,7 +150,7 @@ fn the_rows_of_parquet_files_are_those_that_were_written() {
         .collect();
     for name in ["none", "snappy", "gzip", "lz4"] {
         let file = folder.join(format!("{name}.parquet"));
-        let lines = RowReader::open(&file, 0).unwrap();
+        let lines = RowReader::open(&file, 1 << 20).unwrap();
         let found: Vec<(usize, serde_json::Value)> = lines
             .map(|line| {
                 let line = line.unwrap();
@@ -160,6 +160,9 @@ fn the_rows_of_parquet_files_are_those_that_were_written() {
             .collect();
         let numbered: Vec<_> = (1..).zip(wanted.iter().cloned()).collect();
         assert_eq!(found, numbered, "{name}");
+        let mut bounded = RowReader::open(&file, 16).unwrap();
+        let beyond = bounded.find_map(Result::err);
+        assert!(matches!(beyond, Some(ReadFault::TooLarge { limit: 16 })));
     }
 }
 

@@ -141,15 +141,15 @@ async fn checking_data_waits_for_its_turn_and_not_for_ever() {
 #[test]
 fn a_trainer_dropped_with_its_runtime_ends_without_a_panic() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let (mut ended, folder) = runtime.block_on(async {
+    let (mut workers, folder) = runtime.block_on(async {
         let shop = Shop::open().await;
         let id = shop.create("a", &shop.rows().await, endless()).await;
         shop.until_stepped(&id.unwrap().id).await;
-        (shop.trainer.shared.ended.subscribe(), shop.folder)
+        (shop.trainer.shared.workers.subscribe(), shop.folder)
     });
     runtime.shutdown_background();
     let ended = async {
-        let ended = ended.wait_for(|ended| *ended);
+        let ended = workers.wait_for(|left| *left == 0);
         tokio::time::timeout(LONGEST_WAIT, ended)
             .await
             .unwrap()
