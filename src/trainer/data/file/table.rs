@@ -83,7 +83,9 @@ fn guarded<T>(work: impl FnOnce() -> T) -> Result<T, ReadFault> {
 }
 
 fn unread(fault: parquet::errors::ParquetError) -> ReadFault {
-    ReadFault::Format(format!("is Parquet that cannot be read: {fault}"))
+    ReadFault::Format(format!(
+        "is Parquet that cannot be read: {fault}; write it again, or give JSON Lines or a JSON array"
+    ))
 }
 
 fn object(row: &Row) -> Value {
