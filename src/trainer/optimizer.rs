@@ -163,6 +163,23 @@ impl AdamW {
         Ok(())
     }
 
+    /// Puts moments that are in memory into a new file at `path`; those in a file stay there.
+    ///
+    /// # Errors
+    /// As the disk fails: the moments are in memory then, as they were.
+    pub fn offload(&mut self, path: &Path) -> io::Result<()> {
+        let Held::Memory(moments) = &self.moments else {
+            return Ok(());
+        };
+        let shapes = self.shapes();
+        let mut file = MomentFile::create(path, &shapes)?;
+        for piece in Piece::all(&shapes) {
+            file.take(piece, moments[piece.parameter].get(piece.which))?;
+        }
+        self.moments = Held::File(file);
+        Ok(())
+    }
+
     /// One update of all parameters, each at `learning_rate` times its own rate.
     ///
     /// Source: torch `AdamW` (single tensor): `p ← p (1 − lr λ)`, `m ← m + (g − m)(1 − β₁)`, `v ← β₂ v + (1 − β₂) g²`,

@@ -26,6 +26,7 @@ use crate::adapter::{Adapt, Fit, Unadapted};
 use crate::device::Array;
 use crate::domain::Recipe;
 
+use room::Kept;
 pub use room::{Form, Memory};
 pub use start::shapes;
 use start::{moments, start};
@@ -81,7 +82,7 @@ pub fn run(
         .collect();
     let shapes = shapes(spec.recipe, &*trainable);
     let moments = moments(spec.recipe, &shapes);
-    let _held = { spec.memory }
+    let kept = { spec.memory }
         .map(|memory| memory.hold(moments))
         .transpose()?;
     let shapes = Shapes {
@@ -109,7 +110,9 @@ pub fn run(
         best: None,
         taken: None,
         form,
+        kept,
     };
+    run.offload()?;
     if !run.score_before()? {
         return run.interrupted();
     }
@@ -161,6 +164,8 @@ struct Run<'c, 'w> {
     taken: Option<u64>,
     /// The job's recipe with forwards as large as fit.
     form: Recipe,
+    /// `None`: nobody counts.
+    kept: Option<Kept>,
 }
 
 impl<'c> Run<'c, '_> {

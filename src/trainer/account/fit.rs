@@ -1,6 +1,6 @@
 //! What to change of a job so that it fits.
 
-use crate::domain::{Checkpointing, Method, Named, Recipe};
+use crate::domain::{Checkpointing, Method, Named, Offload, Recipe};
 
 /// Changes that are proposed at most.
 const MOST: usize = 5;
@@ -53,12 +53,25 @@ fn recomputing(recipe: &Recipe) -> Recipe {
     }
 }
 
-/// What learns the same in the least memory: one record at a time, blocks computed again.
-pub fn smallest(recipe: &Recipe) -> Recipe {
+/// One record at a time, blocks computed again.
+fn one_at_a_time(recipe: &Recipe) -> Recipe {
     Recipe {
         pack: false,
         ..recomputing(&with_micro_batch(recipe, 1))
     }
+}
+
+/// With the optimizer's moments on disk.
+pub fn offloaded(recipe: &Recipe) -> Recipe {
+    Recipe {
+        offload_optimizer: Offload::Disk,
+        ..recipe.clone()
+    }
+}
+
+/// What learns the same in the least memory: one record at a time, blocks computed again, moments on disk.
+pub fn smallest(recipe: &Recipe) -> Recipe {
+    offloaded(&one_at_a_time(recipe))
 }
 
 /// Jobs near to `recipe` that fit in `limit`, those that change least first; where none does, the smallest one. `peak`
@@ -130,7 +143,8 @@ fn lines(recipe: &Recipe, longest: Option<usize>) -> Vec<Vec<Recipe>> {
         vec![again.clone()],
         fewer(recipe),
         fewer(&again),
-        vec![smallest(recipe)],
+        vec![one_at_a_time(recipe), smallest(recipe)],
+        shorter(&one_at_a_time(recipe)),
         shorter(&smallest(recipe)),
     ];
     if matches!(
@@ -144,7 +158,11 @@ fn lines(recipe: &Recipe, longest: Option<usize>) -> Vec<Vec<Recipe>> {
             train_layers: None,
             ..of.clone()
         };
-        lines.push(vec![lora(recipe), lora(&again), lora(&smallest(recipe))]);
+        lines.push(vec![
+            lora(recipe),
+            lora(&again),
+            lora(&one_at_a_time(recipe)),
+        ]);
     }
     lines
 }
@@ -158,6 +176,7 @@ fn differences(recipe: &Recipe, changed: &Recipe) -> Vec<(&'static str, String)>
             ("max_seq", of.max_seq.to_string()),
             ("gradient_checkpointing", of.recompute.name().to_owned()),
             ("no_pack", (!of.pack).to_string()),
+            ("offload_optimizer", of.offload_optimizer.name().to_owned()),
         ]
     };
     let both = settings(recipe).into_iter().zip(settings(changed));

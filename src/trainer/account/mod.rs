@@ -17,7 +17,7 @@ use crate::kernels::loss::logits_at_once;
 use crate::kernels::quant::Matrix;
 use crate::model::spec::Spec;
 
-pub use fit::{Change, changes, fewer_rows, smallest, with_micro_batch};
+pub use fit::{Change, changes, fewer_rows, offloaded, smallest, with_micro_batch};
 pub use footprint::{Bias, Footprint, Outermost, Past, Touch};
 pub use load::{Load, longest_of, total_steps};
 pub use outlined::Outlined;

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::moments::{CHUNK, Form, Moments, Which};
+use super::moments::{CHUNK, Form, Moment, Moments, Which};
 use super::{Piece, Scalars};
 use crate::kernels::pool;
 
@@ -127,6 +127,15 @@ impl MomentFile {
         let bytes = place.form.bytes(place.len)[usize::from(piece.scales)];
         let from = self.from(place.at(piece.which, piece.scales, 0));
         copy(&mut from.take(bytes as u64), out, bytes)
+    }
+
+    /// Takes a piece of a moment in memory.
+    pub fn take(&mut self, piece: Piece, moment: &Moment) -> io::Result<()> {
+        let place = self.places[piece.parameter];
+        moment.write(
+            piece.scales,
+            &mut self.from(place.at(piece.which, piece.scales, 0)),
+        )
     }
 
     /// Takes a piece that [`write`](Self::write) wrote.

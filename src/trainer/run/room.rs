@@ -2,13 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Run;
+use super::start::create_folder_of;
+use super::{Run, RunSpec};
 use crate::device::{Budget, NoRoom, Part, Reserved};
-use crate::domain::{Checkpointing, Level, Reason, Recipe, shown_bytes};
+use crate::domain::{Checkpointing, Level, Offload, Reason, Recipe, shown_bytes};
 use crate::model::spec::Spec;
-use crate::trainer::account::{Account, Learned, Load, Usage, fewer_rows, with_micro_batch};
+use crate::trainer::account::{
+    Account, Learned, Load, Usage, fewer_rows, offloaded, with_micro_batch,
+};
 use crate::trainer::data::Example;
-use crate::trainer::fault::Fault;
+use crate::trainer::fault::{Fault, retry};
 
 /// The memory that a run may take, and what its steps need.
 pub struct Memory<'a> {
@@ -23,6 +26,9 @@ pub struct Form {
     pub micro_batch: usize,
     pub recompute: Checkpointing,
     pub pack: bool,
+    /// The optimizer's moments lie on disk, wherever the recipe has them.
+    #[serde(default)]
+    pub offloaded: bool,
 }
 
 impl Form {
@@ -31,21 +37,27 @@ impl Form {
             micro_batch: recipe.micro_batch,
             recompute: recipe.recompute,
             pack: recipe.pack,
+            offloaded: recipe.offload_optimizer == Offload::Disk,
         }
     }
 
     /// `recipe` in this form.
     pub fn applied(self, recipe: &Recipe) -> Recipe {
-        Recipe {
+        let formed = Recipe {
             recompute: self.recompute,
             pack: self.pack,
             ..with_micro_batch(recipe, self.micro_batch)
+        };
+        match self.offloaded {
+            true => offloaded(&formed),
+            false => formed,
         }
     }
 }
 
-/// The next smaller form: fewer rows in a forward, then blocks computed again, then one record a row.
-fn smaller(recipe: &Recipe) -> Option<Recipe> {
+/// The next smaller form: fewer rows in a forward, then blocks computed again, then one record a row, then moments on disk
+/// where there is a file for them.
+fn smaller(recipe: &Recipe, has_file: bool) -> Option<Recipe> {
     if let Some(rows) = fewer_rows(recipe) {
         return Some(with_micro_batch(recipe, rows));
     }
@@ -55,20 +67,31 @@ fn smaller(recipe: &Recipe) -> Option<Recipe> {
             ..recipe.clone()
         });
     }
-    recipe.pack.then(|| Recipe {
-        pack: false,
-        ..recipe.clone()
-    })
+    if recipe.pack {
+        return Some(Recipe {
+            pack: false,
+            ..recipe.clone()
+        });
+    }
+    let in_memory = recipe.offload_optimizer != Offload::Disk;
+    (in_memory && has_file).then(|| offloaded(recipe))
+}
+
+/// What is held from the first step to the last.
+pub(super) struct Kept {
+    _values: Reserved,
+    moments: Reserved,
 }
 
 impl Memory<'_> {
-    /// What is held from the first step to the last: values, and so many bytes of moments.
-    pub(super) fn hold(&self, moments: u64) -> Result<Vec<Reserved>, Fault> {
-        let values = self.learned.values;
-        let parts = [(Part::Adapters, values), (Part::Optimizer, moments)];
-        let held = parts.map(|(part, bytes)| self.budget.reserve(part, bytes));
-        let held: Result<Vec<_>, NoRoom> = held.into_iter().collect();
-        held.map_err(|why| not_enough(&why).into())
+    /// Values, and so many bytes of moments.
+    pub(super) fn hold(&self, moments: u64) -> Result<Kept, Fault> {
+        let hold = |part, bytes| self.budget.reserve(part, bytes);
+        let refused = |why: NoRoom| not_enough(&why);
+        Ok(Kept {
+            _values: hold(Part::Adapters, self.learned.values).map_err(refused)?,
+            moments: hold(Part::Optimizer, moments).map_err(refused)?,
+        })
     }
 
     fn take(&self, usage: &Usage) -> Result<Vec<Reserved>, NoRoom> {
@@ -104,7 +127,7 @@ impl Run<'_, '_> {
                 Ok(taken) => return Ok(taken),
                 Err(why) => why,
             };
-            let Some(form) = smaller(&self.form) else {
+            let Some(form) = smaller(&self.form, self.spec.scratch.is_some()) else {
                 let reason = not_enough(&why);
                 let advice = "a smaller max_seq, a smaller rank or fewer targets would take less";
                 return Err(Reason::NotEnoughMemory(format!("{reason}; {advice}")).into());
@@ -115,8 +138,12 @@ impl Run<'_, '_> {
                 Checkpointing::On | Checkpointing::Auto => ", blocks computed again",
             };
             let apart = if form.pack { "" } else { ", one record a row" };
+            let on_disk = match form.offload_optimizer {
+                Offload::Disk => ", the optimizer's moments on disk",
+                Offload::None | Offload::Host => "",
+            };
             let told = format!(
-                "step {step}: {}; from here on {} rows in a forward, {} forwards in a step{again}{apart}",
+                "step {step}: {}; from here on {} rows in a forward, {} forwards in a step{again}{apart}{on_disk}",
                 not_enough(&why),
                 form.micro_batch,
                 form.accumulate,
@@ -124,6 +151,26 @@ impl Run<'_, '_> {
             self.watch.note(Level::Warn, told)?;
             self.progress.form = Some(Form::of(&form));
             self.form = form;
+            self.offload()?;
         }
+    }
+
+    /// Puts the moments where the form has them, and gives back the memory they took.
+    pub(super) fn offload(&mut self) -> Result<(), Fault> {
+        let RunSpec {
+            scratch, memory, ..
+        } = self.spec;
+        let (Offload::Disk, Some(path)) = (self.form.offload_optimizer, scratch) else {
+            return Ok(());
+        };
+        retry(&mut |pause| self.watch.wait(pause), || {
+            create_folder_of(path)?;
+            Ok(self.state.optimizer.offload(path)?)
+        })?;
+        if let (Some(kept), Some(memory)) = (&mut self.kept, memory) {
+            let nothing = memory.budget.reserve(Part::Optimizer, 0);
+            kept.moments = nothing.map_err(|why| not_enough(&why))?;
+        }
+        Ok(())
     }
 }

@@ -80,11 +80,16 @@ fn optimizer(
         }
     };
     retry(&mut |pause| watch.wait(pause), || {
-        if let Some(folder) = path.and_then(Path::parent) {
-            create_folder(folder)?;
+        if let Some(path) = path {
+            create_folder_of(path)?;
         }
         Ok(AdamW::held(settings, shapes, path)?)
     })
+}
+
+/// The folder that a file is to lie in.
+pub(super) fn create_folder_of(path: &Path) -> std::io::Result<()> {
+    path.parent().map_or(Ok(()), create_folder)
 }
 
 fn optimizer_settings(recipe: &Recipe) -> Settings {

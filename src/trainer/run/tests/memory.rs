@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::device::{Budget, Part};
-use crate::domain::Reason;
+use crate::domain::{Checkpointing, Reason};
 use crate::model::Outline;
 use crate::trainer::account::{Account, Learned, Load};
 use crate::trainer::methods;
@@ -53,6 +53,16 @@ fn go_within(
     saved: Option<&Checkpoints>,
     recorder: &mut Recorder,
 ) -> (Result<Ending, Fault>, Budget) {
+    go_with(limit, recipe, train, (saved, None), recorder)
+}
+
+fn go_with(
+    limit: u64,
+    recipe: &Recipe,
+    train: &[Example],
+    (saved, scratch): (Option<&Checkpoints>, Option<&Path>),
+    recorder: &mut Recorder,
+) -> (Result<Ending, Fault>, Budget) {
     let (toy, outline) = (Toy::new(), outline());
     let memory = Memory {
         budget: Budget::new(limit),
@@ -63,6 +73,7 @@ fn go_within(
     let spec = RunSpec {
         held_out: &held_out,
         checkpoints: saved,
+        scratch,
         memory: Some(&memory),
         ..bare(&toy, recipe, &train, toy.fit())
     };
@@ -125,6 +136,42 @@ fn an_interrupted_run_goes_on_in_the_form_it_had() {
         let (ending, _) = go_within(limit, &recipe, &train, Some(&saved), &mut recorder);
         assert_eq!(finished(ending).0, whole, "died after {die_after}");
         assert_eq!(recorder.losses, undisturbed.losses);
+    }
+}
+
+#[test]
+fn at_last_moments_go_to_disk_and_the_same_bits_are_learned() {
+    let (mut recipe, train) = (plain(), examples(10));
+    (recipe.pack, recipe.recompute) = (false, Checkpointing::On);
+    let values = learned(&recipe, &Toy::new()).values;
+    let limit = needs(&recipe, 1, &train) - values;
+    let folder = tempfile::tempdir().unwrap();
+    let scratch = folder.path().join("scratch/optimizer.state");
+    let one = crate::trainer::account::with_micro_batch(&recipe, 1);
+    let mut undisturbed = Recorder::default();
+    let (roomy, _) = go_within(u64::MAX, &one, &train, None, &mut undisturbed);
+    let (expected, _) = finished(roomy);
+    let (no_file, _) = go_within(limit, &recipe, &train, None, &mut Recorder::default());
+    assert_eq!(no_file.err().unwrap().code(), "insufficient_memory");
+    for die_after in [None, Some(1), Some(7)] {
+        let saves = tempfile::tempdir().unwrap();
+        let saved = checkpoints(saves.path(), &recipe);
+        let mut recorder = Recorder {
+            die_after,
+            ..Recorder::default()
+        };
+        let within = (Some(&saved), Some(scratch.as_path()));
+        let (mut ending, budget) = go_with(limit, &recipe, &train, within, &mut recorder);
+        if die_after.is_some() {
+            assert!(ending.is_err());
+            recorder.die_after = None;
+            ending = go_with(limit, &recipe, &train, within, &mut recorder).0;
+        }
+        let (found, progress) = finished(ending);
+        assert!(progress.form.unwrap().offloaded);
+        assert_eq!(found, expected, "{die_after:?}");
+        assert!({ recorder.notes.iter() }.any(|note| note.contains("moments on disk")));
+        assert_eq!(budget.left(), limit, "everything comes back");
     }
 }
 
