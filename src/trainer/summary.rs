@@ -10,7 +10,7 @@ use super::evaluate::Score;
 use super::plan::Plan;
 use super::run::Finished;
 use crate::adapter::{Adapter, Fit};
-use crate::domain::{AnsweredRow, EventData, HeldOut, Objective, Summary};
+use crate::domain::{AnsweredRow, EventData, HeldOut, Summary};
 use crate::model::Base;
 use crate::store::NewEvent;
 
@@ -75,9 +75,6 @@ fn examples(
     finished: &Finished,
     go_on: &dyn Fn() -> bool,
 ) -> Result<Vec<AnsweredRow>, String> {
-    if plan.recipe.objective == Objective::Dpo {
-        return Ok(Vec::new());
-    }
     let served = finished
         .trainable
         .served(fit)
@@ -124,9 +121,10 @@ fn examples(
     .collect()
 }
 
-/// A row's last answer, and all that comes before it.
+/// A row's last answer, the better one where there are two, and all that comes before it.
 fn asked(row: &Example) -> Option<(&[u32], &[u32])> {
-    let sequence = row.sequences.last()?;
+    let better = row.preferred.unwrap_or(row.sequences.len());
+    let sequence = row.sequences.get(..better)?.last()?;
     let span = sequence.spans.last()?;
     Some((
         &sequence.tokens[..span.start],
@@ -144,6 +142,23 @@ fn cut(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trainer::data::Sequence;
+
+    #[test]
+    fn of_two_answers_the_better_one_is_expected() {
+        let sequence = |answer| Sequence {
+            tokens: vec![1, 2, answer],
+            spans: vec![2..3],
+        };
+        let mut row = Example {
+            line: 1,
+            sequences: vec![sequence(7), sequence(8)],
+            preferred: Some(1),
+        };
+        assert_eq!(asked(&row), Some((&[1, 2][..], &[7][..])));
+        row.preferred = None;
+        assert_eq!(asked(&row).unwrap().1, [8]);
+    }
 
     #[test]
     fn long_texts_are_cut_between_characters() {

@@ -1,4 +1,4 @@
-"""Training rows as Parquet files, one for each compression that is read, and as JSON Lines.
+"""Training rows as Parquet files, one for each compression that is read and brotli, which is not, and as JSON Lines.
 
     python tests/golden/make_tables.py        # needs pyarrow
 
@@ -42,6 +42,6 @@ schema = pa.schema(
     ]
 )
 table = pa.Table.from_pylist(rows, schema=schema)
-for codec in ["none", "snappy", "gzip", "zstd", "lz4"]:
+for codec in ["none", "snappy", "gzip", "zstd", "lz4", "brotli"]:
     pq.write_table(table, HERE / f"{codec}.parquet", compression=codec, row_group_size=25, data_page_size=512, store_schema=False)
 (HERE / "rows.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -26,7 +26,7 @@ pub fn prompt(text: &str) -> pb::GenerateRequest {
 }
 
 /// Text, token ids and the last finish of an answer.
-async fn generate(
+pub async fn generate(
     daemon: &Daemon,
     request: Request<pb::GenerateRequest>,
 ) -> (String, Vec<u32>, pb::Finish) {

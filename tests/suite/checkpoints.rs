@@ -2,8 +2,11 @@
 
 use std::time::Instant;
 
+use adapterd::pb;
 use serde_json::{Value, json};
+use tonic::Request;
 
+use crate::calls::{generate, prompt};
 use crate::harness::{Daemon, PATIENCE};
 use crate::learning::{rows, upload};
 
@@ -50,6 +53,17 @@ async fn a_checkpoint_of_a_running_job_answers_by_its_step() {
         generations.push(said["adapter_generation"].as_str().unwrap().to_owned());
     }
     assert_eq!(generations[0], generations[1]);
+    let by_field = pb::GenerateRequest {
+        adapter: name.to_owned(),
+        ..prompt("Copy the name.")
+    };
+    let mut by_metadata = Request::new(prompt("Copy the name."));
+    let metadata = by_metadata.metadata_mut();
+    metadata.insert("adapter", name.parse().unwrap());
+    for request in [Request::new(by_field), by_metadata] {
+        let (.., finish) = generate(&daemon, request).await;
+        assert_eq!(finish.adapter_generation, generations[0]);
+    }
     for unknown in [
         json!({"model": "clerk@step-999999"}),
         json!({"model": "llama", "adapter": "clerk@step-999999"}),

@@ -30,11 +30,9 @@ impl Table {
         let reader = guarded(|| SerializedFileReader::new(file))?.map_err(unread)?;
         for group in reader.metadata().row_groups() {
             for column in group.columns() {
-                if let Compression::ZSTD(_) | Compression::BROTLI(_) | Compression::LZO =
-                    column.compression()
-                {
+                if let Compression::BROTLI(_) | Compression::LZO = column.compression() {
                     return Err(ReadFault::Format(format!(
-                        "is Parquet whose column `{}` is compressed with {}; snappy, gzip and lz4 are read",
+                        "is Parquet whose column `{}` is compressed with {}; snappy, gzip, zstd and lz4 are read",
                         column.column_path().string(),
                         column.compression()
                     )));
