@@ -1,12 +1,20 @@
 //! Who calls, as far as a call says.
 
-/// The key a call came with, which tells its caller from others: that of `authorization: Bearer KEY`, or else `x-api-key`.
-/// `header` gives a header's or metadata entry's text.
-pub(super) fn key<'h>(header: impl Fn(&str) -> Option<&'h str>) -> Option<&'h str> {
-    let other = || header("x-api-key").map(str::trim);
-    header("authorization")
+use axum::http::HeaderMap;
+
+use crate::gateway::Credentials;
+
+/// What a call's headers, or its metadata, say about who makes it: the key of `authorization: Bearer KEY`, or else
+/// `x-api-key`.
+pub(super) fn credentials(headers: &HeaderMap) -> Credentials {
+    let text = |name: &str| headers.get(name)?.to_str().ok();
+    let other = || text("x-api-key").map(str::trim);
+    let key = text("authorization")
         .and_then(bearer)
-        .or_else(|| other().filter(|key| !key.is_empty()))
+        .or_else(|| other().filter(|key| !key.is_empty()));
+    Credentials {
+        key: key.map(str::to_owned),
+    }
 }
 
 fn bearer(authorization: &str) -> Option<&str> {
@@ -17,6 +25,8 @@ fn bearer(authorization: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     #[test]
@@ -31,15 +41,18 @@ mod tests {
     #[test]
     fn a_bearers_key_comes_before_the_other_header() {
         let of = |authorization: Option<&'static str>, other: Option<&'static str>| {
-            key(|name| match name {
-                "authorization" => authorization,
-                "x-api-key" => other,
-                _ => None,
-            })
+            let mut headers = HeaderMap::new();
+            for (name, text) in [("authorization", authorization), ("x-api-key", other)] {
+                if let Some(text) = text {
+                    headers.insert(name, HeaderValue::from_static(text));
+                }
+            }
+            credentials(&headers).key
         };
-        assert_eq!(of(Some("Bearer sk-1"), Some("sk-2")), Some("sk-1"));
-        assert_eq!(of(Some("Basic abc"), Some(" sk-2 ")), Some("sk-2"));
-        assert_eq!(of(None, Some("sk-2")), Some("sk-2"));
+        let key = |text: &str| Some(text.to_owned());
+        assert_eq!(of(Some("Bearer sk-1"), Some("sk-2")), key("sk-1"));
+        assert_eq!(of(Some("Basic abc"), Some(" sk-2 ")), key("sk-2"));
+        assert_eq!(of(None, Some("sk-2")), key("sk-2"));
         assert_eq!(of(None, Some(" ")), None);
         assert_eq!(of(None, None), None);
     }

@@ -1,10 +1,10 @@
 //! Managing adapters: names and conditions are read here, the registry does the rest.
 
-use super::{Files, Gateway};
+use super::{Caller, Files};
 use crate::domain::{AdapterName, AdapterView, BlendAsk, Generation, Pin, Reason};
 use crate::registry::Expected;
 
-impl Gateway {
+impl Caller {
     pub async fn adapters(&self) -> Vec<AdapterView> {
         let mut adapters = self.parts().registry.list().await;
         adapters.sort_by(|a, b| a.id.cmp(&b.id));
@@ -150,7 +150,7 @@ impl Gateway {
         let name: AdapterName = text
             .parse()
             .map_err(|wrong: crate::domain::NameError| Reason::field(field, wrong.to_string()))?;
-        if name.as_str() == self.base_name() {
+        if name.as_str() == self.gateway().base_name() {
             return Err(Reason::field(
                 field,
                 format!("`{name}` is the base model's name"),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::{Gateway, Incoming, Page, ReportAsk, listed};
+use super::{Caller, Incoming, Page, ReportAsk, listed};
 use crate::domain::{FileId, FileView, Reason};
 
 /// The only purpose a file can serve here.
@@ -18,7 +18,7 @@ fn base_name(path: &str) -> &str {
     }
 }
 
-impl Gateway {
+impl Caller {
     /// A file that is about to come.
     pub async fn receive_file(&self, filename: &str) -> Result<Incoming, Reason> {
         let trainer = &self.parts().trainer;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::choose::{Chosen, choose};
 use super::share::deadline;
-use super::{Claims, Gateway};
+use super::{Caller, Claims};
 use crate::domain::{AdapterChoice, Ask, Event, Generation, Reason};
 use crate::registry::Lease;
 use crate::scheduler::{Admitted, Draft, Terms};
@@ -33,7 +33,7 @@ pub struct Answer {
     pub events: mpsc::Receiver<Event>,
 }
 
-impl Gateway {
+impl Caller {
     /// Submits every prompt of a request, or none.
     pub async fn ask(&self, claims: &Claims, asks: Vec<Ask>) -> Result<Answers, Reason> {
         let deadline = deadline(asks.iter().map(|ask| &ask.urgency), Instant::now())?;
@@ -52,12 +52,12 @@ impl Gateway {
         claims: &Claims,
         asks: Vec<Ask>,
     ) -> Result<Answers, Reason> {
-        let parts = self.parts();
+        let (parts, config) = (self.parts(), &self.gateway().inner.config);
         let answers = asks
             .iter()
             .fold(0usize, |sum, ask| sum.saturating_add(ask.n as usize));
-        if answers > self.inner.config.max_answers {
-            let most = self.inner.config.max_answers;
+        if answers > config.max_answers {
+            let most = config.max_answers;
             return Err(Reason::field(
                 "n",
                 format!("prompts times n is {answers}; at most {most} at once"),
@@ -69,7 +69,7 @@ impl Gateway {
         let mut ready = Vec::with_capacity(drafts.len());
         for (draft, priority) in drafts {
             let adapter = lease.as_ref().map(Lease::name);
-            let (shares, key) = (&self.inner.config.shares, claims.key.as_deref());
+            let (shares, key) = (&config.shares, self.key());
             let prompt = draft.prompt.clone();
             let draft = Draft {
                 lease: lease.as_ref().map(Lease::again),
@@ -107,7 +107,7 @@ impl Gateway {
         for ask in asks {
             let priority = ask.urgency.priority;
             let draft = Draft {
-                prompt: self.encode(ask.input).await?,
+                prompt: self.gateway().encode(ask.input).await?,
                 sampling: ask.sampling,
                 n: ask.n,
                 prompt_logprobs: ask.prompt_logprobs,

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Claims, Gateway, Page, Wishes, listed};
+use super::{Caller, Claims, Page, Wishes, listed};
 use crate::domain::recipes::{Joined, Recipes};
 use crate::domain::{
     AdapterChoice, CheckpointView, FileId, JobEvent, JobId, JobPlan, JobView, Reason, Recipe,
@@ -70,7 +70,7 @@ fn joined(
     recipes.join(wishes)
 }
 
-impl Gateway {
+impl Caller {
     pub async fn create_job(&self, ask: JobAsk) -> Result<JobView, Reason> {
         let (job, joined) = self.new_job(ask).await?;
         let created = self.parts().trainer.create(job).await;

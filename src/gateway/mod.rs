@@ -2,6 +2,7 @@
 //! hands work to the scheduler, the registry or the trainer. Speaks no protocol and does not run the model itself.
 
 mod adapters;
+mod caller;
 mod choose;
 mod files;
 mod intake;
@@ -26,6 +27,7 @@ pub use crate::registry::Files;
 pub use crate::scheduler::Load;
 pub use crate::store::{Incoming, Page};
 pub use crate::trainer::{ReportAsk, Wishes};
+pub use caller::{Caller, Credentials};
 pub use choose::Claims;
 pub use intake::{Answer, Answers};
 pub use jobs::JobAsk;

@@ -1,6 +1,6 @@
 //! The models a client can name: the base and every adapter.
 
-use super::{Claims, Gateway};
+use super::{Caller, Claims};
 use crate::domain::{AdapterChoice, Generation, Reason};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,14 +17,14 @@ pub struct ModelView {
     pub context: usize,
 }
 
-impl Gateway {
+impl Caller {
     /// The base first, then the adapters that can be asked for on it, by name.
     pub async fn models(&self) -> Vec<ModelView> {
         let base = &self.parts().base;
         let context = self.parts().scheduler.limits().context;
         let own = ModelView {
             id: base.name.clone(),
-            created: self.inner.opened_at,
+            created: self.gateway().inner.opened_at,
             parent: None,
             root: base.name.clone(),
             generation: None,
@@ -54,7 +54,7 @@ impl Gateway {
             ..Claims::default()
         };
         let wanted = match self.choose(&claims)?.choice {
-            AdapterChoice::Base => self.base_name().to_owned(),
+            AdapterChoice::Base => self.gateway().base_name().to_owned(),
             AdapterChoice::Named { name, .. } => name.to_string(),
             AdapterChoice::Blend(_) | AdapterChoice::Checkpoint { .. } => {
                 return Err(Reason::NoSuchModel(id.to_owned()));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
-use super::{Claims, Gateway};
+use super::{Caller, Claims, Gateway};
 use crate::domain::{AdapterChoice, Input, Message, Reason};
 use crate::text::{ChatTemplate, Conversation, TextError, Tokenizer};
 
@@ -79,7 +79,7 @@ impl Pool {
     }
 }
 
-impl Gateway {
+impl Caller {
     /// Ids of a prompt or a conversation, without running it. The adapter must exist as for a request, but is not loaded.
     pub async fn tokenize(
         &self,
@@ -89,9 +89,9 @@ impl Gateway {
     ) -> Result<Vec<u32>, Reason> {
         let most = self.most_tokens(claims).await?;
         match input {
-            Input::Text(text) => self.encode_text(text, add_special, most).await,
+            Input::Text(text) => self.gateway().encode_text(text, add_special, most).await,
             Input::Tokens(ids) => Ok(ids),
-            Input::Chat(messages) => self.encode_chat(messages, most).await,
+            Input::Chat(messages) => self.gateway().encode_chat(messages, most).await,
         }
     }
 
@@ -118,7 +118,8 @@ impl Gateway {
         let (tokenizer, template) = (base.tokenizer.clone(), base.template.clone());
         let told = [&dialogue.messages, &dialogue.tools].into_iter().flatten();
         let bytes = told.map(|value| value.to_string().len()).sum();
-        self.inner
+        self.gateway()
+            .inner
             .tokenizers
             .run(bytes, move || {
                 let conversation = Conversation {
@@ -138,7 +139,7 @@ impl Gateway {
     /// How many tokens a text may have that is only tokenized. The adapter must exist.
     async fn most_tokens(&self, claims: &Claims) -> Result<usize, Reason> {
         self.check_claims(claims).await?;
-        Ok((TIMES_A_PROMPT * self.longest_prompt()).max(LEAST_TOKENS))
+        Ok((TIMES_A_PROMPT * self.gateway().longest_prompt()).max(LEAST_TOKENS))
     }
 
     /// The text of `ids`, special tokens included.
@@ -151,7 +152,8 @@ impl Gateway {
                 format!("is not below the vocabulary size {vocabulary}"),
             ));
         }
-        self.inner
+        self.gateway()
+            .inner
             .tokenizers
             .run(ids.len() * 4, move || {
                 tokenizer
@@ -160,7 +162,9 @@ impl Gateway {
             })
             .await
     }
+}
 
+impl Gateway {
     /// The tokens `input` stands for, as a request would run them.
     pub(super) async fn encode(&self, input: Input) -> Result<Vec<u32>, Reason> {
         let most = self.longest_prompt();

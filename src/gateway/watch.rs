@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
-use super::Gateway;
+use super::Caller;
 use crate::domain::{AdapterView, JobEvent, JobId, Reason};
 
 /// Events held for a follower that reads slowly; then the follower waits for itself.
@@ -23,7 +23,7 @@ pub struct AdapterChange {
     pub deleted: bool,
 }
 
-impl Gateway {
+impl Caller {
     /// Every event of a job numbered above `after`, oldest first, until the job has ended. Dropping the receiver
     /// ends the following.
     pub async fn watch_job(
@@ -33,9 +33,9 @@ impl Gateway {
     ) -> Result<mpsc::Receiver<Result<JobEvent, Reason>>, Reason> {
         self.job(&id).await?;
         let (out, follower) = mpsc::channel(AHEAD);
-        let gateway = self.clone();
+        let caller = self.clone();
         tokio::spawn(async move {
-            if let Err(reason) = gateway.follow_job(&id, after, &out).await {
+            if let Err(reason) = caller.follow_job(&id, after, &out).await {
                 // A follower that has gone needs no error.
                 let _ = out.send(Err(reason)).await;
             }
@@ -94,8 +94,8 @@ impl Gateway {
         name: Option<String>,
     ) -> mpsc::Receiver<Result<AdapterChange, Reason>> {
         let (out, follower) = mpsc::channel(AHEAD);
-        let gateway = self.clone();
-        tokio::spawn(async move { gateway.follow_adapters(name.as_deref(), &out).await });
+        let caller = self.clone();
+        tokio::spawn(async move { caller.follow_adapters(name.as_deref(), &out).await });
         follower
     }
 

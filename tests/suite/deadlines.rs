@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use adapterd::domain::{Ask, Input, Sampling};
-use adapterd::gateway::{Answers, Claims};
+use adapterd::gateway::{Answers, Claims, Credentials};
 use adapterd::pb;
 use adapterd::pb::generate_event::Event;
 use adapterd::pb::generate_request;
@@ -150,7 +150,8 @@ async fn backlog(daemon: &Daemon) -> Answers {
         urgency: Default::default(),
     };
     let asks = vec![ask; 60];
-    daemon.gateway.ask(&Claims::default(), asks).await.unwrap()
+    let caller = daemon.gateway.admit(Credentials::default()).unwrap();
+    caller.ask(&Claims::default(), asks).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,6 +7,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Doors;
+use super::guard::caller;
 use super::status::status;
 use super::views;
 use crate::domain::{AdapterView, Blend, BlendAsk, BlendMethod, Reason};
@@ -50,10 +51,10 @@ impl Adapters for Doors {
 
     async fn list(
         &self,
-        _request: Request<pb::ListAdaptersRequest>,
+        request: Request<pb::ListAdaptersRequest>,
     ) -> Result<Response<pb::ListAdaptersResponse>, Status> {
-        let adapters = self
-            .gateway
+        let caller = caller(&request)?;
+        let adapters = caller
             .adapters()
             .await
             .into_iter()
@@ -66,13 +67,15 @@ impl Adapters for Doors {
         &self,
         request: Request<pb::GetAdapterRequest>,
     ) -> Result<Response<pb::Adapter>, Status> {
-        answer(self.gateway.adapter(&request.into_inner().name).await)
+        let caller = caller(&request)?;
+        answer(caller.adapter(&request.into_inner().name).await)
     }
 
     async fn register(
         &self,
         request: Request<Streaming<pb::RegisterAdapterRequest>>,
     ) -> Result<Response<pb::Adapter>, Status> {
+        let caller = caller(&request)?;
         let mut upload = self.upload(request.into_inner(), self.limits.max_adapter_bytes);
         let header = upload
             .opening(|message| match message.part {
@@ -109,7 +112,7 @@ impl Adapters for Doors {
             .map(|(name, bytes)| (name, bytes.into()))
             .collect();
         answer(
-            self.gateway
+            caller
                 .register(&header.name, files, given(&header.expected_generation))
                 .await,
         )
@@ -119,10 +122,11 @@ impl Adapters for Doors {
         &self,
         request: Request<pb::BlendAdapterRequest>,
     ) -> Result<Response<pb::Adapter>, Status> {
+        let caller = caller(&request)?;
         let ask = request.into_inner();
         let blend = blend_ask(&ask).map_err(status)?;
         answer(
-            self.gateway
+            caller
                 .blend(&ask.name, blend, given(&ask.expected_generation))
                 .await,
         )
@@ -132,9 +136,10 @@ impl Adapters for Doors {
         &self,
         request: Request<pb::PromoteAdapterRequest>,
     ) -> Result<Response<pb::Adapter>, Status> {
+        let caller = caller(&request)?;
         let ask = request.into_inner();
         answer(
-            self.gateway
+            caller
                 .promote(&ask.name, &ask.generation, given(&ask.expected_generation))
                 .await,
         )
@@ -144,9 +149,10 @@ impl Adapters for Doors {
         &self,
         request: Request<pb::RollbackAdapterRequest>,
     ) -> Result<Response<pb::Adapter>, Status> {
+        let caller = caller(&request)?;
         let ask = request.into_inner();
         answer(
-            self.gateway
+            caller
                 .rollback(&ask.name, given(&ask.expected_generation))
                 .await,
         )
@@ -156,9 +162,10 @@ impl Adapters for Doors {
         &self,
         request: Request<pb::PinAdapterRequest>,
     ) -> Result<Response<pb::Adapter>, Status> {
+        let caller = caller(&request)?;
         let ask = request.into_inner();
         answer(
-            self.gateway
+            caller
                 .pin(&ask.name, !ask.unpin, given(&ask.expected_generation))
                 .await,
         )
@@ -168,9 +175,10 @@ impl Adapters for Doors {
         &self,
         request: Request<pb::LoadAdapterRequest>,
     ) -> Result<Response<pb::Adapter>, Status> {
+        let caller = caller(&request)?;
         let ask = request.into_inner();
         answer(
-            self.gateway
+            caller
                 .load_adapter(&ask.name, given(&ask.expected_generation))
                 .await,
         )
@@ -180,9 +188,10 @@ impl Adapters for Doors {
         &self,
         request: Request<pb::UnloadAdapterRequest>,
     ) -> Result<Response<pb::Adapter>, Status> {
+        let caller = caller(&request)?;
         let ask = request.into_inner();
         answer(
-            self.gateway
+            caller
                 .unload_adapter(&ask.name, given(&ask.expected_generation))
                 .await,
         )
@@ -192,9 +201,9 @@ impl Adapters for Doors {
         &self,
         request: Request<pb::DeleteAdapterRequest>,
     ) -> Result<Response<pb::DeleteAdapterResponse>, Status> {
+        let caller = caller(&request)?;
         let ask = request.into_inner();
-        let removed = self
-            .gateway
+        let removed = caller
             .remove_adapter(&ask.name, given(&ask.expected_generation))
             .await;
         removed
@@ -206,11 +215,9 @@ impl Adapters for Doors {
         &self,
         request: Request<pb::WatchAdaptersRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let caller = caller(&request)?;
         let name = request.into_inner().name;
-        let changes = self
-            .gateway
-            .watch_adapters(given(&name).map(str::to_owned))
-            .await;
+        let changes = caller.watch_adapters(given(&name).map(str::to_owned)).await;
         let told = ReceiverStream::new(changes).map(|change| {
             let change = change.map_err(status)?;
             Ok(pb::AdapterChange {

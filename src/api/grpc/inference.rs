@@ -9,8 +9,8 @@ use tonic::{Request, Response, Status};
 
 use super::Doors;
 use super::generate::Telling;
+use super::guard::caller;
 use super::status::status;
-use crate::api::caller;
 use crate::domain::sampling::{Numbers, each_number};
 use crate::domain::{Ask, Blend, Event, Input, Message, Reason, Role, Sampling, Urgency};
 use crate::gateway::Claims;
@@ -32,6 +32,7 @@ impl Inference for Doors {
         &self,
         request: Request<pb::GenerateRequest>,
     ) -> Result<Response<Self::GenerateStream>, Status> {
+        let caller = caller(&request)?;
         let (metadata, _, body) = request.into_parts();
         let claims = claims(&metadata, body.model, body.adapter, body.blend).map_err(status)?;
         let input = match body.input {
@@ -58,7 +59,7 @@ impl Inference for Doors {
                 timeout: timeout(&metadata),
             },
         };
-        let mut answers = self.gateway.ask(&claims, vec![ask]).await.map_err(status)?;
+        let mut answers = caller.ask(&claims, vec![ask]).await.map_err(status)?;
         let generation = answers
             .generation
             .map_or_else(|| "none".to_owned(), |generation| generation.to_string());
@@ -76,6 +77,7 @@ impl Inference for Doors {
         &self,
         request: Request<pb::TokenizeRequest>,
     ) -> Result<Response<pb::TokenizeResponse>, Status> {
+        let caller = caller(&request)?;
         let (metadata, _, body) = request.into_parts();
         let claims = claims(&metadata, body.model, body.adapter, body.blend).map_err(status)?;
         let input = match (body.input, body.add_special_tokens) {
@@ -93,8 +95,7 @@ impl Inference for Doors {
             }
         };
         let special = body.add_special_tokens.unwrap_or(true);
-        let tokens = self
-            .gateway
+        let tokens = caller
             .tokenize(&claims, input, special)
             .await
             .map_err(status)?;
@@ -149,7 +150,6 @@ fn claims(
         field: given(field),
         blend: blend.transpose()?,
         headers,
-        key: caller::key(|name| metadata.get(name)?.to_str().ok()).map(str::to_owned),
     })
 }
 
@@ -242,27 +242,6 @@ fn sampling(asked: pb::Sampling) -> Result<Sampling, Reason> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn either_key_tells_callers_apart() {
-        let of = |entries: &[(&'static str, &'static str)]| {
-            let mut metadata = MetadataMap::new();
-            for &(name, text) in entries {
-                metadata.insert(name, MetadataValue::from_static(text));
-            }
-            claims(&metadata, String::new(), String::new(), HashMap::new())
-                .unwrap()
-                .key
-        };
-        let bearer = ("authorization", "Bearer sk-1");
-        assert_eq!(of(&[bearer]).as_deref(), Some("sk-1"));
-        assert_eq!(of(&[("x-api-key", "sk-2")]).as_deref(), Some("sk-2"));
-        assert_eq!(
-            of(&[("x-api-key", "sk-2"), bearer]).as_deref(),
-            Some("sk-1")
-        );
-        assert_eq!(of(&[]), None);
-    }
 
     #[test]
     fn a_timeout_is_read_in_every_unit_and_a_long_one_is_none() {

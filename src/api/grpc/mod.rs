@@ -4,6 +4,7 @@
 mod adapters;
 mod counted;
 mod generate;
+mod guard;
 mod inference;
 mod recipe;
 mod server;
@@ -15,7 +16,6 @@ mod views;
 use std::sync::Arc;
 
 use crate::api::Limits;
-use crate::gateway::Gateway;
 
 pub use server::serve;
 
@@ -51,14 +51,12 @@ impl Default for Config {
 /// What every service works with.
 #[derive(Clone)]
 struct Doors {
-    gateway: Gateway,
     limits: Arc<Limits>,
 }
 
 impl Doors {
-    fn new(gateway: Gateway, limits: Limits) -> Self {
+    fn new(limits: Limits) -> Self {
         Self {
-            gateway,
             limits: Arc::new(limits),
         }
     }

@@ -14,6 +14,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use super::counted::Counted;
+use super::guard::Guarded;
 use super::{Config, Doors};
 use crate::api::socket::Socket;
 use crate::gateway::Gateway;
@@ -64,7 +65,7 @@ pub async fn serve(
     let most = limits.max_request_bytes;
     let seats = Arc::new(Semaphore::new(limits.connections.max(1)));
     let incoming = accepted(listener, seats, limits.pace.timeout);
-    let doors = Doors::new(gateway, limits);
+    let doors = Doors::new(limits);
     // The limit holds for what a compressed message unpacks to as well.
     let inference = InferenceServer::new(doors.clone())
         .accept_compressed(CompressionEncoding::Gzip)
@@ -82,9 +83,15 @@ pub async fn serve(
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
-        .add_service(Counted::new(inference, telemetry.clone()))
-        .add_service(Counted::new(adapters, telemetry.clone()))
-        .add_service(Counted::new(training, telemetry))
+        .add_service(Counted::new(
+            Guarded::new(inference, gateway.clone()),
+            telemetry.clone(),
+        ))
+        .add_service(Counted::new(
+            Guarded::new(adapters, gateway.clone()),
+            telemetry.clone(),
+        ))
+        .add_service(Counted::new(Guarded::new(training, gateway), telemetry))
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned())
         .await;
     watching.abort();

@@ -4,6 +4,7 @@ use futures::stream::{BoxStream, StreamExt};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::guard::caller;
 use super::status::status;
 use super::{Doors, recipe, views};
 use crate::domain::{JobId, JobView, Reason, settings};
@@ -29,6 +30,7 @@ impl Training for Doors {
         &self,
         request: Request<Streaming<pb::SubmitDataRequest>>,
     ) -> Result<Response<pb::DataFile>, Status> {
+        let caller = caller(&request)?;
         let mut upload = self.upload(request.into_inner(), self.limits.max_file_bytes);
         let header = upload
             .opening(|message| match message.part {
@@ -40,7 +42,7 @@ impl Training for Doors {
             "" => "data.jsonl",
             named => named,
         };
-        let file = self.gateway.receive_file(filename).await;
+        let file = caller.receive_file(filename).await;
         let mut file = file.map_err(status)?;
         while let Some(message) = upload.next().await? {
             match message.part {
@@ -54,7 +56,7 @@ impl Training for Doors {
                 None => return Err(status(Reason::field("part", "is required"))),
             }
         }
-        let file = self.gateway.keep_file(file, "fine-tune").await;
+        let file = caller.keep_file(file, "fine-tune").await;
         let file = file.map_err(status)?;
         Ok(Response::new(views::file(file)))
     }
@@ -63,16 +65,18 @@ impl Training for Doors {
         &self,
         request: Request<pb::CreateJobRequest>,
     ) -> Result<Response<pb::Job>, Status> {
+        let caller = caller(&request)?;
         let ask = job_ask(request.into_inner()).map_err(status)?;
-        answer(self.gateway.create_job(ask).await.map_err(called_here))
+        answer(caller.create_job(ask).await.map_err(called_here))
     }
 
     async fn plan_job(
         &self,
         request: Request<pb::PlanJobRequest>,
     ) -> Result<Response<pb::JobPlan>, Status> {
+        let caller = caller(&request)?;
         let ask = job_ask(request.into_inner().job.unwrap_or_default()).map_err(status)?;
-        let planned = self.gateway.plan_job(ask).await.map_err(called_here);
+        let planned = caller.plan_job(ask).await.map_err(called_here);
         planned
             .map(|plan| Response::new(views::plan(plan)))
             .map_err(status)
@@ -82,6 +86,7 @@ impl Training for Doors {
         &self,
         request: Request<pb::ListJobsRequest>,
     ) -> Result<Response<pb::ListJobsResponse>, Status> {
+        let caller = caller(&request)?;
         let ask = request.into_inner();
         let limit = if ask.limit == 0 {
             DEFAULT_PAGE
@@ -89,8 +94,7 @@ impl Training for Doors {
             ask.limit.min(MAX_PAGE)
         };
         let after = (!ask.after.is_empty()).then(|| JobId::from_text(ask.after));
-        let page = self
-            .gateway
+        let page = caller
             .jobs(after.as_ref(), limit as usize)
             .await
             .map_err(status)?;
@@ -105,19 +109,17 @@ impl Training for Doors {
         &self,
         request: Request<pb::GetJobRequest>,
     ) -> Result<Response<pb::Job>, Status> {
-        answer(
-            self.gateway
-                .job(&JobId::from_text(request.into_inner().id))
-                .await,
-        )
+        let caller = caller(&request)?;
+        answer(caller.job(&JobId::from_text(request.into_inner().id)).await)
     }
 
     async fn cancel_job(
         &self,
         request: Request<pb::CancelJobRequest>,
     ) -> Result<Response<pb::Job>, Status> {
+        let caller = caller(&request)?;
         answer(
-            self.gateway
+            caller
                 .cancel_job(&JobId::from_text(request.into_inner().id))
                 .await,
         )
@@ -127,8 +129,9 @@ impl Training for Doors {
         &self,
         request: Request<pb::PauseJobRequest>,
     ) -> Result<Response<pb::Job>, Status> {
+        let caller = caller(&request)?;
         answer(
-            self.gateway
+            caller
                 .pause_job(&JobId::from_text(request.into_inner().id))
                 .await,
         )
@@ -138,8 +141,9 @@ impl Training for Doors {
         &self,
         request: Request<pb::ResumeJobRequest>,
     ) -> Result<Response<pb::Job>, Status> {
+        let caller = caller(&request)?;
         answer(
-            self.gateway
+            caller
                 .resume_job(&JobId::from_text(request.into_inner().id))
                 .await,
         )
@@ -149,9 +153,9 @@ impl Training for Doors {
         &self,
         request: Request<pb::WatchJobRequest>,
     ) -> Result<Response<Self::WatchJobStream>, Status> {
+        let caller = caller(&request)?;
         let ask = request.into_inner();
-        let events = self
-            .gateway
+        let events = caller
             .watch_job(JobId::from_text(ask.id), ask.after)
             .await
             .map_err(status)?;

@@ -116,7 +116,7 @@ fn answer(view: &AdapterView) -> Outcome {
 }
 
 pub(super) async fn list(call: Call) -> Outcome {
-    let adapters = call.request.gateway().adapters().await;
+    let adapters = call.request.caller().adapters().await;
     let data = adapters.iter().map(shown).collect::<Result<Vec<_>, _>>()?;
     Ok(json_response(200, &json!({"object": "list", "data": data})))
 }
@@ -125,7 +125,7 @@ pub(super) async fn show(call: Call) -> Outcome {
     answer(
         &call
             .request
-            .gateway()
+            .caller()
             .adapter(call.request.param("name"))
             .await?,
     )
@@ -134,7 +134,7 @@ pub(super) async fn show(call: Call) -> Outcome {
 pub(super) async fn content(call: Call) -> Outcome {
     let files = call
         .request
-        .gateway()
+        .caller()
         .adapter_files(call.request.param("name"))
         .await?;
     Ok(bytes_response(
@@ -167,7 +167,7 @@ pub(super) async fn put(call: Call) -> Outcome {
         "application/json" => {
             let (request, folder) = call.read::<Folder>(&FOLDER).await?;
             request
-                .gateway()
+                .caller()
                 .register_folder(("name", &name), &folder.path, false, expected)
                 .await?
         }
@@ -177,11 +177,11 @@ pub(super) async fn put(call: Call) -> Outcome {
             if is_unpacked {
                 archive::check_unpacked(&files)?;
             }
-            request.gateway().register(&name, files, expected).await?
+            request.caller().register(&name, files, expected).await?
         }
         "multipart/form-data" => {
             let (request, files) = uploaded(call, limit).await?;
-            request.gateway().register(&name, files, expected).await?
+            request.caller().register(&name, files, expected).await?
         }
         other => {
             let other: String = other.chars().take(80).collect();
@@ -217,7 +217,7 @@ pub(super) async fn delete(call: Call) -> Outcome {
     let condition: Condition = call.request.query(&CONDITION)?;
     let name = call.request.param("name");
     call.request
-        .gateway()
+        .caller()
         .remove_adapter(name, condition.expected_generation.as_deref())
         .await?;
     Ok(json_response(
@@ -231,7 +231,7 @@ pub(super) async fn promote(call: Call) -> Outcome {
     let expected = to.expected_generation.as_deref();
     answer(
         &request
-            .gateway()
+            .caller()
             .promote(request.param("name"), &to.generation, expected)
             .await?,
     )
@@ -254,7 +254,7 @@ pub(super) async fn blend(call: Call) -> Outcome {
         seed: ask.seed,
     };
     let name = request.param("name");
-    answer(&request.gateway().blend(name, blend, expected).await?)
+    answer(&request.caller().blend(name, blend, expected).await?)
 }
 
 /// The body of a verb that takes nothing but a condition.
@@ -267,7 +267,7 @@ pub(super) async fn rollback(call: Call) -> Outcome {
     let (request, expected) = conditional(call).await?;
     answer(
         &request
-            .gateway()
+            .caller()
             .rollback(request.param("name"), expected.as_deref())
             .await?,
     )
@@ -277,7 +277,7 @@ pub(super) async fn pin(call: Call) -> Outcome {
     let (request, expected) = conditional(call).await?;
     answer(
         &request
-            .gateway()
+            .caller()
             .pin(request.param("name"), true, expected.as_deref())
             .await?,
     )
@@ -287,7 +287,7 @@ pub(super) async fn unpin(call: Call) -> Outcome {
     let (request, expected) = conditional(call).await?;
     answer(
         &request
-            .gateway()
+            .caller()
             .pin(request.param("name"), false, expected.as_deref())
             .await?,
     )
@@ -297,7 +297,7 @@ pub(super) async fn load(call: Call) -> Outcome {
     let (request, expected) = conditional(call).await?;
     answer(
         &request
-            .gateway()
+            .caller()
             .load_adapter(request.param("name"), expected.as_deref())
             .await?,
     )
@@ -307,7 +307,7 @@ pub(super) async fn unload(call: Call) -> Outcome {
     let (request, expected) = conditional(call).await?;
     answer(
         &request
-            .gateway()
+            .caller()
             .unload_adapter(request.param("name"), expected.as_deref())
             .await?,
     )

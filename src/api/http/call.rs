@@ -17,16 +17,16 @@ use super::shape::{Kind, Shape};
 use super::unpack::{Coding, Pieces, pieces, unpacked};
 use super::{App, archive};
 use crate::api::arrival::{Clock, Held};
-use crate::api::caller;
 use crate::api::fault::Fault;
 use crate::domain::{Blend, Reason};
-use crate::gateway::{Claims, Gateway};
+use crate::gateway::{Caller, Claims, Gateway};
 
 /// Everything but the body.
 pub(super) struct Request {
     pub app: Arc<App>,
     pub headers: HeaderMap,
     pub uri: Uri,
+    pub caller: Caller,
     /// Path parameters, percent-decoded.
     pub params: Vec<(String, String)>,
     /// What the body holds in memory.
@@ -49,6 +49,11 @@ pub(super) enum AdapterField {
 impl Request {
     pub fn gateway(&self) -> &Gateway {
         &self.app.gateway
+    }
+
+    /// Whom the request is for.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     /// A parameter of the route's path; the route table and its handlers agree on the names.
@@ -92,7 +97,6 @@ impl Request {
             field,
             blend,
             headers,
-            key: key(&self.headers),
         })
     }
 
@@ -317,36 +321,6 @@ pub(super) fn discard<S: Stream + Send + Unpin + 'static>(mut pieces: S) {
     }));
 }
 
-fn key(headers: &HeaderMap) -> Option<String> {
-    caller::key(|name| headers.get(name)?.to_str().ok()).map(str::to_owned)
-}
-
 fn told(kind: &str) -> String {
     kind.chars().take(80).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn either_key_tells_callers_apart() {
-        let of = |entries: &[(&'static str, &'static str)]| {
-            let mut headers = HeaderMap::new();
-            for &(name, text) in entries {
-                headers.insert(name, HeaderValue::from_static(text));
-            }
-            key(&headers)
-        };
-        let bearer = ("authorization", "Bearer sk-1");
-        assert_eq!(of(&[bearer]).as_deref(), Some("sk-1"));
-        assert_eq!(of(&[("x-api-key", "sk-2")]).as_deref(), Some("sk-2"));
-        assert_eq!(
-            of(&[("x-api-key", "sk-2"), bearer]).as_deref(),
-            Some("sk-1")
-        );
-        assert_eq!(of(&[]), None);
-    }
 }

@@ -235,7 +235,7 @@ pub(super) async fn create(call: Call) -> Outcome {
     };
     let answers =
         request
-            .gateway()
+            .caller()
             .ask(&claims, vec![ask])
             .await
             .map_err(|reason| match reason {

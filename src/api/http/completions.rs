@@ -158,7 +158,7 @@ pub(super) async fn create(call: Call) -> Outcome {
     let completion = Completion::read(body)?;
     let asks = completion.asks();
     let claims = request.claims(completion.model, completion.adapter)?;
-    let answers = request.gateway().ask(&claims, asks).await;
+    let answers = request.caller().ask(&claims, asks).await;
     let answers = answers.map_err(|reason| match reason {
         // The default length was taken, so the refusal names the prompt and not a field that was not sent.
         Reason::AnswerTooLong { .. } if !completion.says_length => {
@@ -171,7 +171,7 @@ pub(super) async fn create(call: Call) -> Outcome {
         for (input, answer) in completion.prompts.into_iter().zip(&answers.each) {
             echoes.push(match input {
                 Input::Text(text) => text,
-                _ => request.gateway().detokenize(answer.prompt.clone()).await?,
+                _ => request.caller().detokenize(answer.prompt.clone()).await?,
             });
         }
         Some(echoes)

@@ -20,6 +20,7 @@ use super::call::{Call, Request, refuse};
 use super::origin::Source;
 use super::respond::{empty_response, fault_response};
 use super::routes::{Row, Verb, probe_rows, rows};
+use crate::api::caller::credentials;
 use crate::api::fault::Fault;
 use crate::domain::Reason;
 
@@ -86,10 +87,15 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
                 Reason::ForeignOrigin(origin.clone()),
             ));
         }
+        let caller = match app.gateway.admit(credentials(&parts.headers)) {
+            Ok(caller) => caller,
+            Err(reason) => return Err(refuse(&parts.headers, body, reason)),
+        };
         let params = params(row, &mut parts).await?;
         let Parts { headers, uri, .. } = parts;
         let request = Request {
             app: app.clone(),
+            caller,
             headers,
             uri,
             params,

@@ -96,7 +96,7 @@ pub(super) async fn create(call: Call) -> Outcome {
     let (Some(_), Some(file)) = (file.filename, file.file) else {
         return Err(Reason::field("file", "must be a file part, with a filename").into());
     };
-    let view = request.gateway().keep_file(file, purpose).await?;
+    let view = request.caller().keep_file(file, purpose).await?;
     Ok(json_response(200, &file_view(&view)))
 }
 
@@ -105,7 +105,7 @@ pub(super) async fn list(call: Call) -> Outcome {
     let after = ask.page.after.as_ref().map(FileId::from_text);
     let files = call
         .request
-        .gateway()
+        .caller()
         .files(after.as_ref(), ask.page.limit())
         .await?;
     Ok(json_response(
@@ -117,7 +117,7 @@ pub(super) async fn list(call: Call) -> Outcome {
 pub(super) async fn show(call: Call) -> Outcome {
     let view = call
         .request
-        .gateway()
+        .caller()
         .file(&FileId::from_text(call.request.param("id")))
         .await?;
     Ok(json_response(200, &file_view(&view)))
@@ -125,7 +125,7 @@ pub(super) async fn show(call: Call) -> Outcome {
 
 pub(super) async fn content(call: Call) -> Outcome {
     let id = FileId::from_text(call.request.param("id"));
-    let path = call.request.gateway().file_content(&id).await?;
+    let path = call.request.caller().file_content(&id).await?;
     let gone = |error: std::io::Error| Reason::Storage(format!("reading {id}: {}", error.kind()));
     let file = tokio::fs::File::open(path).await.map_err(gone)?;
     let length = file.metadata().await.map_err(gone)?.len();
@@ -153,13 +153,13 @@ pub(super) async fn report(call: Call) -> Outcome {
         eval_split: query.eval_split,
         seed: query.seed,
     };
-    let report = call.request.gateway().file_report(ask).await?;
+    let report = call.request.caller().file_report(ask).await?;
     Ok(json_response(200, &report))
 }
 
 pub(super) async fn delete(call: Call) -> Outcome {
     let id = FileId::from_text(call.request.param("id"));
-    call.request.gateway().delete_file(&id).await?;
+    call.request.caller().delete_file(&id).await?;
     Ok(json_response(
         200,
         &json!({"id": id, "object": "file", "deleted": true}),

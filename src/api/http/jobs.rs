@@ -33,14 +33,14 @@ fn answer(view: &JobView) -> Outcome {
 pub(super) async fn create(call: Call) -> Outcome {
     let (request, body) = call.open().await?;
     let (ask, places) = job_ask::read(body)?;
-    let created = request.gateway().create_job(ask).await;
+    let created = request.caller().create_job(ask).await;
     answer(&created.map_err(|reason| Fault::from(places.explain(reason)))?)
 }
 
 pub(super) async fn plan(call: Call) -> Outcome {
     let (request, body) = call.open().await?;
     let (ask, places) = job_ask::read(body)?;
-    let planned = request.gateway().plan_job(ask).await;
+    let planned = request.caller().plan_job(ask).await;
     let planned = planned.map_err(|reason| Fault::from(places.explain(reason)))?;
     Ok(json_response(200, &plan_view(&planned)?))
 }
@@ -50,7 +50,7 @@ pub(super) async fn list(call: Call) -> Outcome {
     let after = ask.after.as_ref().map(JobId::from_text);
     let jobs = call
         .request
-        .gateway()
+        .caller()
         .jobs(after.as_ref(), ask.limit())
         .await?;
     let data = jobs.items.iter().map(job).collect::<Result<_, _>>()?;
@@ -58,22 +58,22 @@ pub(super) async fn list(call: Call) -> Outcome {
 }
 
 pub(super) async fn show(call: Call) -> Outcome {
-    answer(&call.request.gateway().job(&id(&call.request)).await?)
+    answer(&call.request.caller().job(&id(&call.request)).await?)
 }
 
 pub(super) async fn cancel(call: Call) -> Outcome {
     let (request, _) = call.read_or_empty::<Nothing>(&NOTHING).await?;
-    answer(&request.gateway().cancel_job(&id(&request)).await?)
+    answer(&request.caller().cancel_job(&id(&request)).await?)
 }
 
 pub(super) async fn pause(call: Call) -> Outcome {
     let (request, _) = call.read_or_empty::<Nothing>(&NOTHING).await?;
-    answer(&request.gateway().pause_job(&id(&request)).await?)
+    answer(&request.caller().pause_job(&id(&request)).await?)
 }
 
 pub(super) async fn resume(call: Call) -> Outcome {
     let (request, _) = call.read_or_empty::<Nothing>(&NOTHING).await?;
-    answer(&request.gateway().resume_job(&id(&request)).await?)
+    answer(&request.caller().resume_job(&id(&request)).await?)
 }
 
 pub(super) async fn events(call: Call) -> Outcome {
@@ -81,7 +81,7 @@ pub(super) async fn events(call: Call) -> Outcome {
     let after = ask.after.as_deref().map(event_number).transpose()?;
     let events = call
         .request
-        .gateway()
+        .caller()
         .job_events(&id(&call.request), after, ask.limit())
         .await?;
     Ok(json_response(
@@ -92,9 +92,9 @@ pub(super) async fn events(call: Call) -> Outcome {
 
 pub(super) async fn checkpoints(call: Call) -> Outcome {
     let ask: PageAsk = call.request.query(&PAGE)?;
-    let (gateway, id) = (call.request.gateway(), id(&call.request));
-    let job = gateway.job(&id).await?;
-    let found = gateway
+    let (caller, id) = (call.request.caller(), id(&call.request));
+    let job = caller.job(&id).await?;
+    let found = caller
         .job_checkpoints(&id, ask.after.as_deref(), ask.limit())
         .await?;
     let seen = |kept| checkpoint(kept, &job.name);

@@ -8,7 +8,7 @@ use super::respond::json_response;
 use crate::gateway::ModelView;
 
 pub(super) async fn list(call: Call) -> Outcome {
-    let models = call.request.gateway().models().await;
+    let models = call.request.caller().models().await;
     let data: Vec<Value> = models.iter().map(view).collect();
     Ok(json_response(200, &json!({"object": "list", "data": data})))
 }
@@ -16,7 +16,7 @@ pub(super) async fn list(call: Call) -> Outcome {
 pub(super) async fn show(call: Call) -> Outcome {
     let model = call
         .request
-        .gateway()
+        .caller()
         .model(call.request.param("id"))
         .await?;
     Ok(json_response(200, &view(&model)))

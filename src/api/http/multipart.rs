@@ -59,7 +59,7 @@ pub(super) async fn parts(
         let mut file = match to_disk == Some(name.as_str()) {
             true => {
                 let named = filename.as_deref().unwrap_or_default();
-                Some(request.gateway().receive_file(named).await?)
+                Some(request.caller().receive_file(named).await?)
             }
             false => None,
         };

@@ -167,13 +167,13 @@ pub(super) async fn tokenize(call: Call) -> Outcome {
     let (request, mut ask) = call.read::<TokenizeAsk>(&TOKENIZE).await?;
     let claims = request.claims(ask.model.take(), ask.adapter.take())?;
     let special = ask.add_special_tokens.unwrap_or(true);
-    let gateway = request.gateway();
+    let caller = request.caller();
     let tokens = match ask.asked()? {
         Asked::Text(text) => {
             let input = Input::Text(text);
-            gateway.tokenize(&claims, input, special).await?
+            caller.tokenize(&claims, input, special).await?
         }
-        Asked::Dialogue(dialogue) => gateway.tokenize_dialogue(&claims, dialogue).await?,
+        Asked::Dialogue(dialogue) => caller.tokenize_dialogue(&claims, dialogue).await?,
     };
     Ok(json_response(
         200,
@@ -185,10 +185,10 @@ pub(super) async fn detokenize(call: Call) -> Outcome {
     let (request, ask) = call.read::<DetokenizeAsk>(&DETOKENIZE).await?;
     // All share one vocabulary; a name that does not exist is refused all the same.
     request
-        .gateway()
+        .caller()
         .check_claims(&request.claims(ask.model, ask.adapter)?)
         .await?;
-    let prompt = request.gateway().detokenize(ask.tokens).await?;
+    let prompt = request.caller().detokenize(ask.tokens).await?;
     Ok(json_response(200, &json!({ "prompt": prompt })))
 }
 

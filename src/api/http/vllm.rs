@@ -67,7 +67,7 @@ pub(super) async fn load(call: Call) -> Outcome {
     let (name, path) = (ask.lora_name.as_str(), ask.lora_path.as_str());
     let expected = ask.expected_generation.as_deref();
     let outcome = request
-        .gateway()
+        .caller()
         .register_folder(("lora_name", name), path, fresh, expected)
         .await;
     outcome.map_err(|reason| match reason {
@@ -88,7 +88,7 @@ pub(super) async fn load(call: Call) -> Outcome {
 pub(super) async fn unload(call: Call) -> Outcome {
     let (request, ask) = call.read::<Unload>(&UNLOAD).await?;
     let name = ask.lora_name.as_str();
-    let outcome = request.gateway().remove_adapter(name, None).await;
+    let outcome = request.caller().remove_adapter(name, None).await;
     outcome.map_err(|reason| Fault::from(reason).about("lora_name"))?;
     Ok(said(format!(
         "Success: LoRA adapter '{name}' removed successfully."
@@ -100,9 +100,9 @@ fn said(text: String) -> axum::response::Response {
 }
 
 pub(super) async fn list(call: Call) -> Outcome {
-    let gateway = call.request.gateway();
-    let (used, allowed) = gateway.resident_bytes();
-    let adapters = gateway.adapters().await;
+    let caller = call.request.caller();
+    let (used, allowed) = caller.resident_bytes();
+    let adapters = caller.adapters().await;
     let data: Vec<Value> = adapters
         .iter()
         .map(|view| {
