@@ -71,6 +71,7 @@ impl Row {
             Reason::NoSuchModel(_) => row(404, INVALID, "model_not_found", Code::NotFound),
             Reason::NoSuchJob(_) => row(404, INVALID, "job_not_found", Code::NotFound),
             Reason::NoSuchFile(_) => row(404, INVALID, "file_not_found", Code::NotFound),
+            Reason::NoSuchKey(_) => row(404, INVALID, "key_not_found", Code::NotFound),
             Reason::NoSuchRoute(_) => row(404, INVALID, "unknown_url", Code::Unimplemented),
             Reason::MethodNotAllowed(_) => {
                 row(405, INVALID, "method_not_allowed", Code::Unimplemented)
@@ -206,6 +207,7 @@ impl From<Reason> for Fault {
             | Reason::BodyTimeout { .. }
             | Reason::NoSuchJob(_)
             | Reason::NoSuchFile(_)
+            | Reason::NoSuchKey(_)
             | Reason::NoSuchRoute(_)
             | Reason::MethodNotAllowed(_)
             | Reason::TooLarge { .. }

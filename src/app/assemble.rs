@@ -9,7 +9,7 @@ use super::serve::claim;
 use super::settings::{Settings, Speculation, Values};
 use super::telemetry::Metrics;
 use crate::device::Turns;
-use crate::gateway::{self, Gateway};
+use crate::gateway::{self, Gateway, Keys};
 use crate::kernels::pool;
 use crate::model::{Base, Origin};
 use crate::registry::{self, BaseIdentity, Registry};
@@ -52,6 +52,7 @@ impl Parts {
             parallel_jobs: values.training.parallel_jobs,
             max_rank: values.adapters.max_rank,
         };
+        let keys = Keys::open(database.clone()).await?;
         let trainer = Trainer::open(
             database,
             base.clone(),
@@ -65,6 +66,7 @@ impl Parts {
             registry: registry.clone(),
             scheduler: scheduler.clone(),
             trainer: trainer.clone(),
+            keys,
         };
         let gateway = Gateway::new(parts, gateway_config(values)?);
         Ok(Self {
@@ -100,7 +102,7 @@ async fn registry(
     metrics: Arc<Metrics>,
 ) -> anyhow::Result<(Registry, Database)> {
     let values = &settings.values;
-    let database = Database::open(&dir.join("adapterd.sqlite")).await?;
+    let database = database(dir).await?;
     let identity = BaseIdentity {
         name: base.name.clone(),
         digest: base.digest,
@@ -113,6 +115,11 @@ async fn registry(
         bundled::offer(&registry, dir).await?;
     }
     Ok((registry, database))
+}
+
+/// All state of a data directory that is no file of its own.
+pub async fn database(dir: &Path) -> anyhow::Result<Database> {
+    Ok(Database::open(&dir.join("adapterd.sqlite")).await?)
 }
 
 pub async fn open_base(settings: &Settings) -> anyhow::Result<Base> {

@@ -10,6 +10,7 @@ use super::bench::{self, BenchCommand};
 use super::data::{self, DataCommand};
 use super::demo::{self, DemoArgs};
 use super::doctor::{self, DoctorArgs};
+use super::keys;
 use super::local::Local;
 use super::merge;
 use super::offline::{self, ConfigCommand};
@@ -116,6 +117,7 @@ async fn run(
         Command::Client(cli::Command::Adapter(AdapterCommand::Merge(args))) => {
             merge::run(&args, &connection).await
         }
+        Command::Client(cli::Command::Key(args)) => keys::run(args, &connection).await,
         Command::Client(command) => cli::run(command, &connection).await,
         Command::Plan(args) => plan::run(&args, connection.json),
         Command::Pretrain(command) => pretrain::run(&command),

@@ -8,6 +8,7 @@ mod command;
 mod data;
 mod demo;
 mod doctor;
+mod keys;
 mod local;
 mod merge;
 mod offline;

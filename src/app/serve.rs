@@ -255,6 +255,14 @@ async fn listen(values: &Values) -> anyhow::Result<(TcpListener, TcpListener)> {
 /// Two daemons on one data directory would undo each other's work.
 pub fn claim(place: &Place) -> anyhow::Result<std::fs::File> {
     let shown = place.dir.display();
+    try_claim(place)?.ok_or_else(|| {
+        anyhow::anyhow!("another adapterd uses {shown}; stop it or choose another --data-dir")
+    })
+}
+
+/// `None`: another process has it.
+pub fn try_claim(place: &Place) -> anyhow::Result<Option<std::fs::File>> {
+    let shown = place.dir.display();
     let unusable = |error: std::io::Error| {
         anyhow::anyhow!(
             "data directory {shown} (chosen by {}): {error}; --data-dir names another",
@@ -264,10 +272,8 @@ pub fn claim(place: &Place) -> anyhow::Result<std::fs::File> {
     create_folder(&place.dir).map_err(unusable)?;
     let file = std::fs::File::create(place.dir.join("lock")).map_err(unusable)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(anyhow::anyhow!(
-            "another adapterd uses {shown}; stop it or choose another --data-dir"
-        )),
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
         Err(std::fs::TryLockError::Error(error)) => Err(unusable(error)),
     }
 }

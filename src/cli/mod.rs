@@ -10,6 +10,7 @@ mod failure;
 mod flags;
 mod follow;
 mod job;
+mod key;
 mod merge;
 mod output;
 mod panel;
@@ -27,6 +28,7 @@ pub use client::{Client, Content, Upload};
 pub use failure::Failure;
 pub use flags::{Flags, Rows};
 pub use job::JobCommand;
+pub use key::{KeyArgs, KeyCommand, listing as list_keys, show as show_key};
 pub use merge::MergeArgs;
 pub use output::{Output, Table, colors, size};
 pub use sse::chunks;
@@ -89,6 +91,8 @@ pub enum Command {
     /// Look after adapters
     #[command(subcommand)]
     Adapter(AdapterCommand),
+    /// Say who may ask the daemon: make keys, list and end them
+    Key(KeyArgs),
 }
 
 /// Runs one command against the daemon that `connection` names.
@@ -101,5 +105,6 @@ pub async fn run(command: Command, connection: &Connection) -> Result<(), Failur
         Command::Train(args) => train::train(&client, &args, output).await,
         Command::Job(command) => job::run(&client, command, output).await,
         Command::Adapter(command) => adapter::run(&client, command, output).await,
+        Command::Key(args) => key::run(&client, &args.command, output).await,
     }
 }

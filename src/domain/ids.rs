@@ -208,6 +208,11 @@ opaque_id!(
     FileId, "file-"
 );
 
+opaque_id!(
+    /// A key: the part of its text that is no secret.
+    KeyId, ""
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,6 +10,7 @@ mod ids;
 mod job;
 mod job_event;
 mod job_plan;
+mod key;
 mod pointer;
 mod range;
 mod reason;
@@ -24,13 +25,19 @@ pub use blend::{Blend, BlendAsk, BlendMethod, MOST_MEMBERS, MOST_WEIGHT, Member,
 pub use bytes::{Bytes, shown_bytes};
 pub use chat::{Message, Role, join_parts};
 pub use event::{Event, FinishReason, TokenInfo, TopToken, Usage};
-pub use ids::{AdapterName, FileId, Generation, JobId, NameError, Pin, STEP, checkpoint_name};
+pub use ids::{
+    AdapterName, FileId, Generation, JobId, KeyId, NameError, Pin, STEP, checkpoint_name,
+};
 pub use job::{CheckpointView, FileView, JobStatus, JobView, parameters_report, thousands};
 pub use job_event::{
     AnsweredRow, CheckpointWritten, Evaluation, EventData, HeldOut, JobEvent, Level, NoData,
     Rewards, StepMetrics, Summary,
 };
 pub use job_plan::{JobPlan, MemoryPlan, PlannedChange};
+pub use key::{
+    AdapterGlobs, Asker, IssuedKey, KeyAsk, KeyView, LONGEST_SPAN, Scope, Scopes, check_span,
+    id_in_key, key_text,
+};
 pub use pointer::lfs_pointer;
 pub use range::Range;
 pub use reason::{BadRow, Reason};

@@ -54,6 +54,8 @@ pub enum Reason {
     NoSuchJob(String),
     #[error("file `{0}` does not exist")]
     NoSuchFile(String),
+    #[error("key `{0}` does not exist")]
+    NoSuchKey(String),
     #[error("there is no route {0}")]
     NoSuchRoute(String),
     #[error("{0} is not allowed here")]

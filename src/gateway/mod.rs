@@ -7,6 +7,7 @@ mod choose;
 mod files;
 mod intake;
 mod jobs;
+mod keys;
 mod models;
 mod share;
 mod tokens;
@@ -31,6 +32,7 @@ pub use caller::{Caller, Credentials};
 pub use choose::Claims;
 pub use intake::{Answer, Answers};
 pub use jobs::JobAsk;
+pub use keys::Keys;
 pub use models::ModelView;
 pub use share::{Shares, Weighed};
 pub use tokens::Dialogue;
@@ -42,6 +44,7 @@ pub struct Parts {
     pub registry: Registry,
     pub scheduler: Scheduler,
     pub trainer: Trainer,
+    pub keys: Keys,
 }
 
 #[derive(Debug, Clone)]

@@ -20,6 +20,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "job mappings",
         include_str!("migrations/004_job_mappings.sql"),
     ),
+    ("keys", include_str!("migrations/005_keys.sql")),
 ];
 
 /// Pages that each connection keeps, as so many KiB (a negative number says that). The system has the file in memory as well,
@@ -42,6 +43,7 @@ impl Database {
     /// Opens the file, creating it where there is none, and brings its schema up to date. A commit is on disk when it
     /// returns (write-ahead log, synchronous=FULL).
     pub async fn open(file: &Path) -> Result<Self, Reason> {
+        keep_private(file)?;
         let options = SqliteConnectOptions::new()
             .filename(file)
             .create_if_missing(true)
@@ -106,6 +108,22 @@ impl Database {
             }
         }
         commit(transaction).await
+    }
+}
+
+/// Makes a file that is not there yet one that only its owner reads: it holds the digests of keys.
+fn keep_private(file: &Path) -> Result<(), Reason> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(file) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(Reason::Storage(format!(
+            "cannot open {}: {error}",
+            file.display()
+        ))),
     }
 }
 

@@ -177,6 +177,7 @@ impl Daemon {
             parallel_jobs: 1,
             max_rank: 64,
         };
+        let keys = gateway::Keys::open(database.clone()).await.unwrap();
         let trainer = Trainer::open(database, base.clone(), registry.clone(), turns, config)
             .await
             .unwrap();
@@ -185,6 +186,7 @@ impl Daemon {
             registry: registry.clone(),
             scheduler: scheduler.clone(),
             trainer: trainer.clone(),
+            keys,
         };
         let gateway = Gateway::new(parts, gateway::Config::default());
         let stop = CancellationToken::new();

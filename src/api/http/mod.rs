@@ -19,6 +19,7 @@ mod job_ask;
 mod job_fields;
 mod job_view;
 mod jobs;
+mod keys;
 mod models;
 mod multipart;
 mod origin;

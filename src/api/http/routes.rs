@@ -5,8 +5,8 @@ use super::dispatch::Handler;
 use super::documents as answers;
 use super::shape::Shape;
 use super::{
-    adapters, chat, completions, docs, files, health, job_fields, jobs, models, paging, tokens,
-    vllm,
+    adapters, chat, completions, docs, files, health, job_fields, jobs, keys, models, paging,
+    tokens, vllm,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +157,15 @@ static MANAGE: &[Row] = &[
     row!(Get "/v1/lora_adapters" vllm::list, Json(&answers::LORAS), "Every adapter and the resident bytes.").tag("Adapters"),
 ];
 
+static KEYS: &[Row] = &[
+    row!(Get "/v1/keys" keys::list, Json(&answers::KEYS), "Every key, without secrets.").tag("Keys"),
+    row!(Post "/v1/keys" keys::create, Json(&answers::ISSUED_KEY), "Make a key; its secret is told this once.")
+        .sends(Sent::Json(&keys::KEY)).tag("Keys"),
+    row!(Delete "/v1/keys/{id}" keys::revoke, Json(&answers::KEY), "End a key at once.").tag("Keys"),
+    row!(Post "/v1/keys/{id}/rotate" keys::rotate, Json(&answers::ISSUED_KEY), "Give a key a new secret.")
+        .sends(Optional(&keys::ROTATION)).tag("Keys"),
+];
+
 static OPERATE: &[Row] = &[
     row!(Get "/livez" health::live, Json(&answers::HEALTH), "The engine runs.").tag("Operations"),
     row!(Get "/readyz" health::ready, Json(&answers::HEALTH), "New requests are taken.")
@@ -172,7 +181,7 @@ static OPERATE: &[Row] = &[
 ];
 
 pub(super) fn rows() -> impl Iterator<Item = &'static Row> {
-    [ASK, LEARN, MANAGE, OPERATE].into_iter().flatten()
+    [ASK, LEARN, MANAGE, KEYS, OPERATE].into_iter().flatten()
 }
 
 /// What answers while nothing else does.

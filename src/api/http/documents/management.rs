@@ -1,7 +1,8 @@
-//! Answers about adapters.
+//! Answers about adapters and keys.
 
-use super::super::shape::{COUNT, FLAG, Field, Kind, Shape, TEXT};
+use super::super::shape::{ANY_NUMBER, COUNT, FLAG, Field, Kind, Shape, TEXT};
 use super::{CREATED_AT, ID, LIST, list_of, shape};
+use crate::domain::Scope;
 
 const TIER: Field = Field::new(
     "tier",
@@ -59,4 +60,38 @@ pub(in super::super) const LORAS: Shape = shape(
         Field::new("resident_bytes", COUNT, "").required(),
         Field::new("max_bytes", COUNT, "").required(),
     ]],
+);
+const KEY_FIELDS: &[Field] = &[
+    ID,
+    Field::new("object", Kind::Choice(&["key"]), "").required(),
+    Field::new("name", TEXT, "").required(),
+    Field::new("scopes", list_of(&Kind::Choice(Scope::NAMES)), "").required(),
+    Field::new(
+        "adapters",
+        list_of(&TEXT),
+        "Names and patterns of the adapters that exist for it; `*` is every one.",
+    )
+    .required(),
+    Field::new("weight", ANY_NUMBER, "Beside other keys; null is 1."),
+    CREATED_AT,
+    Field::new("expires_at", COUNT, "Unix seconds; null is never."),
+    Field::new("revoked_at", COUNT, "Unix seconds."),
+    Field::new("last_used_at", COUNT, "Unix seconds, to the minute."),
+];
+pub(in super::super) const KEY: Shape = shape("Key", "What is told of a key.", &[KEY_FIELDS]);
+pub(in super::super) const KEYS: Shape = shape(
+    "KeyList",
+    "",
+    &[&[
+        LIST,
+        Field::new("data", list_of(&Kind::Object(&KEY)), "").required(),
+    ]],
+);
+pub(in super::super) const ISSUED_KEY: Shape = shape(
+    "IssuedKey",
+    "A key with its secret.",
+    &[
+        KEY_FIELDS,
+        &[Field::new("secret", TEXT, "What callers send; told this once.").required()],
+    ],
 );

@@ -1,0 +1,193 @@
+//! `key …`: who may ask the daemon, from the command line.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::output::{Table, cell, line, when};
+use super::{Client, Failure, Output};
+use crate::domain::{AdapterGlobs, KeyAsk, KeyView, LONGEST_SPAN, Scopes};
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct KeyArgs {
+    #[command(subcommand)]
+    pub command: KeyCommand,
+    /// Change the keys in this data directory, while no daemon uses it
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// A TOML file with settings
+    #[arg(long, global = true, value_name = "FILE", env = "ADAPTERD_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, clap::Subcommand)]
+pub enum KeyCommand {
+    /// Make a key and print its secret, this once
+    Create(NewKeyArgs),
+    /// Every key, without secrets
+    List,
+    /// End a key at once, with the answers it is being given
+    Revoke { id: String },
+    /// Give a key a new secret and print it, this once
+    Rotate {
+        id: String,
+        /// How long the secret before still counts, as 30m, 12h or 7d; 0 ends it at once
+        #[arg(long, value_name = "TIME", default_value = "1h", value_parser = seconds)]
+        overlap: u64,
+    },
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub struct NewKeyArgs {
+    /// What people call it
+    #[arg(long)]
+    name: String,
+    /// What it opens: infer, train, adapters, admin (all of it)
+    #[arg(long, value_name = "LIST", value_parser = clap::value_parser!(Scopes))]
+    scopes: Scopes,
+    /// The adapters that exist for it, as `legal,team-a-*` [default: every adapter]
+    #[arg(long, value_name = "LIST", value_parser = clap::value_parser!(AdapterGlobs))]
+    adapters: Option<AdapterGlobs>,
+    /// What it gets beside other keys where not all get what they ask for [default: 1]
+    #[arg(long, value_name = "W")]
+    weight: Option<f64>,
+    /// When it ends by itself, as 12h or 30d [default: never]
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    expires: Option<u64>,
+}
+
+impl NewKeyArgs {
+    pub fn ask(&self) -> KeyAsk {
+        KeyAsk {
+            name: self.name.clone(),
+            scopes: self.scopes,
+            adapters: self.adapters.clone().unwrap_or_default(),
+            weight: self.weight,
+            expires_in: self.expires,
+        }
+    }
+}
+
+/// A time as people write it.
+fn seconds(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no time as 45s, 30m, 12h or 7d");
+    let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        Some(at) => text.split_at(at),
+        None => (text, ""),
+    };
+    let unit = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        "" if number == "0" => 1,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let seconds = number.checked_mul(unit).filter(|&all| all <= LONGEST_SPAN);
+    seconds.ok_or_else(|| format!("`{text}` is more than ten years"))
+}
+
+/// Asks the daemon for it.
+pub async fn run(client: &Client, command: &KeyCommand, output: Output) -> Result<(), Failure> {
+    let answer = match command {
+        KeyCommand::List => client.get(&["v1", "keys"], &[]).await,
+        KeyCommand::Create(args) => {
+            let ask = args.ask();
+            let body = json!({
+                "name": ask.name,
+                "scopes": ask.scopes,
+                "adapters": args.adapters,
+                "weight": ask.weight,
+                "expires_in": ask.expires_in,
+            });
+            client.post(&["v1", "keys"], &body).await
+        }
+        KeyCommand::Revoke { id } => client.delete(&["v1", "keys", id], &[]).await,
+        KeyCommand::Rotate { id, overlap } => {
+            let body = json!({ "overlap": overlap });
+            client.post(&["v1", "keys", id, "rotate"], &body).await
+        }
+    };
+    show(&answer?, output)
+}
+
+/// Prints what became of it: of a secret, nothing else goes to standard output, so that scripts can take it from there.
+pub fn show(answer: &Value, output: Output) -> Result<(), Failure> {
+    if let (Some(secret), false) = (answer["secret"].as_str(), output.is_json()) {
+        line(secret)?;
+        // Standard error may be closed, which must not keep the secret from its reader.
+        let _ = writeln!(
+            std::io::stderr().lock(),
+            "Key {} ({}) opens {} for adapters {}. Its secret is shown this once.",
+            cell(answer, "id"),
+            cell(answer, "name"),
+            listed(&answer["scopes"]),
+            listed(&answer["adapters"]),
+        );
+        return Ok(());
+    }
+    output.show(answer, |answer| match answer["data"].as_array() {
+        Some(keys) => table(keys),
+        None => table(std::slice::from_ref(answer)),
+    })
+}
+
+/// As the daemon lists them.
+pub fn listing(keys: &[KeyView]) -> Value {
+    json!({"object": "list", "data": keys})
+}
+
+fn table(keys: &[Value]) -> String {
+    let mut table = Table::new(&[
+        "ID",
+        "NAME",
+        "SCOPES",
+        "ADAPTERS",
+        "CREATED",
+        "LAST USED",
+        "EXPIRES",
+        "REVOKED",
+    ]);
+    for key in keys {
+        table.row(vec![
+            cell(key, "id"),
+            cell(key, "name"),
+            listed(&key["scopes"]),
+            listed(&key["adapters"]),
+            when(&key["created_at"]),
+            when(&key["last_used_at"]),
+            when(&key["expires_at"]),
+            when(&key["revoked_at"]),
+        ]);
+    }
+    table.render()
+}
+
+fn listed(value: &Value) -> String {
+    let entries = value.as_array().into_iter().flatten();
+    let entries: Vec<&str> = entries.filter_map(Value::as_str).collect();
+    entries.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_in_every_unit() {
+        for (text, expected) in [
+            ("0", 0),
+            ("45s", 45),
+            ("30m", 1800),
+            ("12h", 43_200),
+            ("30d", 2_592_000),
+        ] {
+            assert_eq!(seconds(text), Ok(expected), "{text}");
+        }
+        for bad in ["", "7", "d", "1w", "-1d", "1.5h", "99999d", "é"] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

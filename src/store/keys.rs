@@ -1,0 +1,146 @@
+//! Keys as rows. What callers send is never stored: a digest of it is, made with a secret of this database.
+
+use blake3::Hash;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::database::{Database, commit, run};
+use super::fault::unreadable;
+use crate::domain::{AdapterGlobs, KeyId, KeyView, Reason, Scopes};
+
+/// A key as stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyRow {
+    pub view: KeyView,
+    /// Comparing two takes the same time wherever they differ.
+    pub digest: Hash,
+    pub replaced: Option<Replaced>,
+}
+
+/// The text that a rotation replaced.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Replaced {
+    pub digest: Hash,
+    /// Unix seconds; from then on it counts no more.
+    pub until: i64,
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Keys {
+    database: Database,
+    secret: [u8; 32],
+}
+
+impl Keys {
+    /// Draws the database's secret where it has none.
+    pub async fn open(database: Database) -> Result<Self, Reason> {
+        let fresh: [u8; 32] = rand::random();
+        let insert = "INSERT OR IGNORE INTO key_digests (only_row, secret) VALUES (1, ?)";
+        run(database.pool(), sqlx::query(insert).bind(&fresh[..])).await?;
+        let stored: Vec<u8> = sqlx::query_scalar("SELECT secret FROM key_digests")
+            .fetch_one(database.pool())
+            .await?;
+        let wrong = |_| unreadable("secret of digests", "it has not 32 bytes");
+        let secret = stored.try_into().map_err(wrong)?;
+        Ok(Self { database, secret })
+    }
+
+    /// Ends the database's connections.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+
+    /// What is stored of a key's text.
+    pub fn digest(&self, text: &str) -> Hash {
+        blake3::keyed_hash(&self.secret, text.as_bytes())
+    }
+
+    /// Every key, revoked and expired ones too, the oldest first.
+    pub async fn all(&self) -> Result<Vec<KeyRow>, Reason> {
+        let rows = sqlx::query("SELECT * FROM keys ORDER BY number")
+            .fetch_all(self.database.pool())
+            .await?;
+        rows.iter().map(read).collect()
+    }
+
+    pub async fn create(&self, row: &KeyRow) -> Result<(), Reason> {
+        let view = &row.view;
+        let insert = sqlx::query(
+            "INSERT INTO keys (id, name, scopes, adapters, weight, digest, created_at, expires_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(view.id.as_str())
+        .bind(&view.name)
+        .bind(view.scopes.to_string())
+        .bind(view.adapters.to_string())
+        .bind(view.weight)
+        .bind(&row.digest.as_bytes()[..])
+        .bind(view.created_at)
+        .bind(view.expires_at);
+        run(self.database.pool(), insert).await.map(drop)
+    }
+
+    /// Revoking what is revoked changes nothing.
+    pub async fn revoke(&self, id: &KeyId, at: i64) -> Result<KeyRow, Reason> {
+        let update =
+            "UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ? RETURNING *";
+        let update = sqlx::query(update).bind(at).bind(id.as_str());
+        let row = update.fetch_optional(self.database.pool()).await?;
+        read(&row.ok_or_else(|| Reason::NoSuchKey(id.to_string()))?)
+    }
+
+    /// Gives a key another text; the one before counts `until` then.
+    pub async fn rotate(&self, id: &KeyId, digest: Hash, until: i64) -> Result<KeyRow, Reason> {
+        let update = "UPDATE keys SET replaced = digest, replaced_until = ?, digest = ? WHERE id = ? RETURNING *";
+        let row = sqlx::query(update)
+            .bind(until)
+            .bind(&digest.as_bytes()[..])
+            .bind(id.as_str())
+            .fetch_optional(self.database.pool())
+            .await?;
+        read(&row.ok_or_else(|| Reason::NoSuchKey(id.to_string()))?)
+    }
+
+    /// When keys were last used.
+    pub async fn touch(&self, used: &[(KeyId, i64)]) -> Result<(), Reason> {
+        let mut change = self.database.begin().await?;
+        for (id, at) in used {
+            let update = sqlx::query("UPDATE keys SET last_used_at = ? WHERE id = ?");
+            run(&mut *change, update.bind(at).bind(id.as_str())).await?;
+        }
+        commit(change).await
+    }
+}
+
+fn read(row: &SqliteRow) -> Result<KeyRow, Reason> {
+    let text = |column: &str| row.try_get::<String, _>(column);
+    let time = |column: &str| row.try_get::<Option<i64>, _>(column);
+    let hash = |bytes: &[u8]| Hash::from_slice(bytes).map_err(|fault| unreadable("key", fault));
+    let scopes: Result<Scopes, _> = text("scopes")?.parse();
+    let adapters: Result<AdapterGlobs, _> = text("adapters")?.parse();
+    let replaced: Option<Vec<u8>> = row.try_get("replaced")?;
+    let replaced = match (replaced, time("replaced_until")?) {
+        (Some(digest), Some(until)) => Some(Replaced {
+            digest: hash(&digest)?,
+            until,
+        }),
+        _ => None,
+    };
+    Ok(KeyRow {
+        view: KeyView {
+            id: KeyId::from_text(text("id")?),
+            object: "key".to_owned(),
+            name: text("name")?,
+            scopes: scopes.map_err(|fault| unreadable("key", fault))?,
+            adapters: adapters.map_err(|fault| unreadable("key", fault))?,
+            weight: row.try_get("weight")?,
+            created_at: row.try_get("created_at")?,
+            expires_at: time("expires_at")?,
+            revoked_at: time("revoked_at")?,
+            last_used_at: time("last_used_at")?,
+        },
+        digest: hash(&row.try_get::<Vec<u8>, _>("digest")?)?,
+        replaced,
+    })
+}
