@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-const PROTOS: [&str; 3] = [
+const PROTOS: [&str; 4] = [
     "adapterd/v1/inference.proto",
     "adapterd/v1/adapters.proto",
     "adapterd/v1/training.proto",
+    "adapterd/v1/keys.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

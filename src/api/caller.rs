@@ -5,15 +5,21 @@ use axum::http::HeaderMap;
 use crate::gateway::Credentials;
 
 /// What a call's headers, or its metadata, say about who makes it: the key of `authorization: Bearer KEY`, or else
-/// `x-api-key`.
+/// `x-api-key`. One that is there several times must say the same: a proxy in front may have looked at another of them.
 pub(super) fn credentials(headers: &HeaderMap) -> Credentials {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     let other = || text("x-api-key").map(str::trim);
     let key = text("authorization")
         .and_then(bearer)
         .or_else(|| other().filter(|key| !key.is_empty()));
+    let differs = |name| {
+        let mut all = headers.get_all(name).iter();
+        let first = all.next();
+        all.any(|other| Some(other) != first)
+    };
     Credentials {
         key: key.map(str::to_owned),
+        is_ambiguous: differs("authorization") || differs("x-api-key"),
     }
 }
 
@@ -55,5 +61,20 @@ mod tests {
         assert_eq!(of(None, Some("sk-2")), key("sk-2"));
         assert_eq!(of(None, Some(" ")), None);
         assert_eq!(of(None, None), None);
+    }
+
+    #[test]
+    fn headers_that_differ_are_told_and_equal_ones_are_one() {
+        let of = |values: [&'static str; 2], name: &'static str| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(name, HeaderValue::from_static(value));
+            }
+            credentials(&headers).is_ambiguous
+        };
+        for name in ["authorization", "x-api-key"] {
+            assert!(of(["Bearer a", "Bearer b"], name), "{name}");
+            assert!(!of(["Bearer a", "Bearer a"], name), "{name}");
+        }
     }
 }

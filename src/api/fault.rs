@@ -71,6 +71,13 @@ impl Row {
             Reason::NoSuchModel(_) => row(404, INVALID, "model_not_found", Code::NotFound),
             Reason::NoSuchJob(_) => row(404, INVALID, "job_not_found", Code::NotFound),
             Reason::NoSuchFile(_) => row(404, INVALID, "file_not_found", Code::NotFound),
+            Reason::NoKey | Reason::UnknownKey | Reason::KeyEnded(_) => {
+                row(401, INVALID, "invalid_api_key", Code::Unauthenticated)
+            }
+            Reason::TwoKeys => row(400, INVALID, "invalid_value", Code::InvalidArgument),
+            Reason::OutOfScope(_) | Reason::NotItsName { .. } => {
+                row(403, INVALID, "permission_denied", Code::PermissionDenied)
+            }
             Reason::NoSuchKey(_) => row(404, INVALID, "key_not_found", Code::NotFound),
             Reason::NoSuchRoute(_) => row(404, INVALID, "unknown_url", Code::Unimplemented),
             Reason::MethodNotAllowed(_) => {
@@ -202,11 +209,17 @@ impl From<Reason> for Fault {
             Reason::MediaType(_) => Some("content-type"),
             Reason::ContentEncoding(_) => Some("content-encoding"),
             Reason::ForeignOrigin(_) => Some("origin"),
+            Reason::TwoKeys => Some("authorization"),
+            Reason::NotItsName { .. } => Some("suffix"),
             Reason::NotEnoughMemory(_) => Some("memory_limit"),
             Reason::BadBody(_)
             | Reason::BodyTimeout { .. }
             | Reason::NoSuchJob(_)
             | Reason::NoSuchFile(_)
+            | Reason::NoKey
+            | Reason::UnknownKey
+            | Reason::KeyEnded(_)
+            | Reason::OutOfScope(_)
             | Reason::NoSuchKey(_)
             | Reason::NoSuchRoute(_)
             | Reason::MethodNotAllowed(_)

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::bundled;
 use super::serve::claim;
-use super::settings::{Settings, Speculation, Values};
+use super::settings::{AuthMode, Settings, Speculation, Values};
 use super::telemetry::Metrics;
 use crate::device::Turns;
 use crate::gateway::{self, Gateway, Keys};
@@ -28,6 +28,7 @@ pub struct Parts {
     pub registry: Registry,
     pub scheduler: Scheduler,
     pub trainer: Trainer,
+    pub keys: Keys,
     pub gateway: Gateway,
     pub turns: Turns,
 }
@@ -66,7 +67,7 @@ impl Parts {
             registry: registry.clone(),
             scheduler: scheduler.clone(),
             trainer: trainer.clone(),
-            keys,
+            keys: keys.clone(),
         };
         let gateway = Gateway::new(parts, gateway_config(values)?);
         Ok(Self {
@@ -75,6 +76,7 @@ impl Parts {
             registry,
             scheduler,
             trainer,
+            keys,
             gateway,
             turns,
         })
@@ -181,6 +183,7 @@ fn gateway_config(values: &Values) -> anyhow::Result<gateway::Config> {
             adapters: weighed(&values.adapters.weights)?,
             keys: weighed(&values.auth.weights)?,
         },
+        needs_keys: values.auth.mode == AuthMode::Keys,
         ..gateway::Config::default()
     })
 }

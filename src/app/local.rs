@@ -26,6 +26,8 @@ impl Local {
             ("server.http", "127.0.0.1:0".to_owned()),
             ("server.grpc", "127.0.0.1:0".to_owned()),
             ("storage.data_dir", path),
+            // Nobody else is told its address.
+            ("auth.mode", "off".to_owned()),
             ("telemetry.log", "warn".to_owned()),
         ];
         all.extend(flags.iter().cloned());

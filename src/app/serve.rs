@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::assemble::Parts;
 use super::command::SettingFlags;
-use super::settings::{Place, Settings, Values};
+use super::settings::{AuthMode, Place, Settings, Values};
 use super::telemetry::{self, Collector, follow_jobs};
 use crate::api::{Limits, Memory, grpc, http};
 use crate::cli::Failure;
@@ -23,6 +23,7 @@ use crate::store::{create_folder, now};
 /// Between a signal and the first refusal, balancers see that this daemon is not ready.
 const NOTICE: Duration = Duration::from_millis(500);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const MINUTE: Duration = Duration::from_secs(60);
 const RETURN_MEMORY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, clap::Args)]
@@ -167,6 +168,7 @@ fn serve(
         limits: limits.clone(),
         origins: http::Origins::parse(&values.server.cors_origins)
             .map_err(|wrong| anyhow::anyhow!("server.cors_origins: {}", wrong.join("; ")))?,
+        open_metrics: values.auth.opens_metrics(&values.server),
         ..http::Config::default()
     };
     let app = http::App::new(gateway.clone(), http_config, collector.clone());
@@ -177,12 +179,19 @@ fn serve(
     };
     let grpc = serve_grpc(grpc, gateway.clone(), grpc_config, stop.clone());
     let keep_days = values.storage.keep_audit_days;
+    if values.auth.mode == AuthMode::Keys && parts.keys.is_empty() {
+        tracing::warn!(
+            "nobody has a key yet: make one with `adapterd key create --name me --scopes admin`, with the same --data-dir"
+        );
+    }
+    let uses = parts.keys.clone().keep_uses(ticks(MINUTE, stop.clone()));
     let audit = registry.clone().keep_audit(keep_days, daily(stop.clone()));
     Ok(vec![
         tokio::spawn(http::serve(http, app, stop.clone())),
         tokio::spawn(grpc),
         tokio::spawn(follow_jobs(collector, trainer.clone(), stop.clone())),
         tokio::spawn(audit),
+        tokio::spawn(uses),
         tokio::spawn(return_memory(stop.clone())),
     ])
 }
@@ -200,9 +209,14 @@ async fn return_memory(stop: CancellationToken) {
 
 /// The time of day in Unix seconds: now, and then once a day until `stop`.
 fn daily(stop: CancellationToken) -> impl Stream<Item = i64> {
-    let ticks = stream::unfold(tokio::time::interval(DAY), |mut interval| async move {
+    ticks(DAY, stop).map(|()| now())
+}
+
+/// Now, and then once every so often until `stop`.
+fn ticks(every: Duration, stop: CancellationToken) -> impl Stream<Item = ()> {
+    let ticks = stream::unfold(tokio::time::interval(every), |mut interval| async move {
         interval.tick().await;
-        Some((now(), interval))
+        Some(((), interval))
     });
     ticks.take_until(stop.cancelled_owned())
 }

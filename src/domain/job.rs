@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::recipes::Mapping;
-use super::{FileId, JobId, Recipe};
+use super::{FileId, JobId, KeyId, Recipe};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -52,6 +52,8 @@ impl JobStatus {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FileView {
     pub id: FileId,
+    /// The key that made it; `None` where none was asked for.
+    pub owner: Option<KeyId>,
     pub bytes: u64,
     /// Unix seconds.
     pub created_at: i64,
@@ -62,6 +64,8 @@ pub struct FileView {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobView {
     pub id: JobId,
+    /// The key that made it; `None` where none was asked for.
+    pub owner: Option<KeyId>,
     pub status: JobStatus,
     /// Unix seconds.
     pub created_at: i64,

@@ -17,6 +17,8 @@ const MOST_GLOBS: usize = 64;
 const LONGEST_GLOB: usize = 128;
 /// Seconds until a key expires, or its replaced secret ends: ten years.
 pub const LONGEST_SPAN: u64 = 10 * 366 * 86_400;
+/// Seconds for which the secret before a rotation counts, where nothing is said.
+pub const OVERLAP: u64 = 3600;
 
 /// A part of the interface that a key opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -258,7 +260,7 @@ pub struct KeyView {
     pub created_at: i64,
     pub expires_at: Option<i64>,
     pub revoked_at: Option<i64>,
-    /// Told to the minute.
+    /// After a crash up to a minute behind.
     pub last_used_at: Option<i64>,
 }
 

@@ -35,8 +35,8 @@ pub use job_event::{
 };
 pub use job_plan::{JobPlan, MemoryPlan, PlannedChange};
 pub use key::{
-    AdapterGlobs, Asker, IssuedKey, KeyAsk, KeyView, LONGEST_SPAN, Scope, Scopes, check_span,
-    id_in_key, key_text,
+    AdapterGlobs, Asker, IssuedKey, KeyAsk, KeyView, LONGEST_SPAN, OVERLAP, Scope, Scopes,
+    check_span, id_in_key, key_text,
 };
 pub use pointer::lfs_pointer;
 pub use range::Range;

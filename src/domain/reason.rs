@@ -1,6 +1,6 @@
 //! Every way a request can be refused or fail, named once. `api::fault` turns each into a status; nothing else does.
 
-use super::{Generation, checkpoint_name};
+use super::{Generation, Scope, checkpoint_name};
 
 /// A row of a training file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -54,6 +54,30 @@ pub enum Reason {
     NoSuchJob(String),
     #[error("file `{0}` does not exist")]
     NoSuchFile(String),
+    #[error(
+        "this needs a key: send `authorization: Bearer sk-adp-…`; create one with `adapterd key create --name me --scopes admin`"
+    )]
+    NoKey,
+    #[error(
+        "the key that was sent is none of this daemon's; create one with `adapterd key create --name me --scopes infer`"
+    )]
+    UnknownKey,
+    /// Holds what became of it.
+    #[error(
+        "the key that was sent {0}; create another with `adapterd key create --name me --scopes infer`"
+    )]
+    KeyEnded(&'static str),
+    #[error("the request carries keys that differ; send one")]
+    TwoKeys,
+    #[error(
+        "the key lacks the scope `{0}`; create one that has it with `adapterd key create --name me --scopes {0}`"
+    )]
+    OutOfScope(Scope),
+    /// Nothing about whether an adapter has the name.
+    #[error(
+        "the key may not name an adapter `{name}`; the names it may give (here as `suffix`) are {allowed}"
+    )]
+    NotItsName { name: String, allowed: String },
     #[error("key `{0}` does not exist")]
     NoSuchKey(String),
     #[error("there is no route {0}")]

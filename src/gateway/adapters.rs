@@ -1,23 +1,29 @@
 //! Managing adapters: names and conditions are read here, the registry does the rest.
 
 use super::{Caller, Files};
-use crate::domain::{AdapterName, AdapterView, BlendAsk, Generation, Pin, Reason};
+use crate::domain::{AdapterName, AdapterView, BlendAsk, Generation, Pin, Reason, Scope};
 use crate::registry::Expected;
 
+const ADAPTERS: Scope = Scope::Adapters;
+
 impl Caller {
-    pub async fn adapters(&self) -> Vec<AdapterView> {
-        let mut adapters = self.parts().registry.list().await;
+    pub async fn adapters(&self) -> Result<Vec<AdapterView>, Reason> {
+        let mut adapters = self.may(ADAPTERS)?.registry.list().await;
+        adapters.retain(|view| self.sees(&view.id));
         adapters.sort_by(|a, b| a.id.cmp(&b.id));
-        adapters
+        Ok(adapters.into_iter().map(|view| self.shown(view)).collect())
     }
 
     pub async fn adapter(&self, name: &str) -> Result<AdapterView, Reason> {
-        self.parts().registry.show(&known(name)?).await
+        let registry = &self.may(ADAPTERS)?.registry;
+        let view = registry.show(&self.known(name)?).await?;
+        Ok(self.shown(view))
     }
 
     /// The adapter's folder as it was published.
     pub async fn adapter_files(&self, name: &str) -> Result<Files, Reason> {
-        self.parts().registry.files(&known(name)?).await
+        let registry = &self.may(ADAPTERS)?.registry;
+        registry.files(&self.known(name)?).await
     }
 
     /// Publishes an uploaded folder and moves the name to it.
@@ -27,11 +33,10 @@ impl Caller {
         files: Files,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let (name, expected) = (self.new_name("name", name)?, condition(expected)?);
-        self.parts()
-            .registry
-            .publish(&name, files, expected, "upload")
-            .await
+        let registry = &self.may(ADAPTERS)?.registry;
+        let (name, expected) = (self.own_name("name", name)?, condition(expected)?);
+        let view = registry.publish(&name, files, expected, "upload").await?;
+        Ok(self.shown(view))
     }
 
     /// Publishes a folder under the adapter root. `fresh`: only if the name is not taken.
@@ -42,17 +47,17 @@ impl Caller {
         fresh: bool,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let name = self.new_name(field, name)?;
+        let registry = &self.may(ADAPTERS)?.registry;
+        let name = self.own_name(field, name)?;
         let given = condition(expected)?;
-        let registry = &self.parts().registry;
         if fresh && given.is_none() && registry.show(&name).await.is_ok() {
             return Err(Reason::AdapterExists(name.to_string()));
         }
         let files = registry.read_folder(path).await?;
         let expected = if fresh { given.or(Some(None)) } else { given };
-        registry
-            .publish(&name, files, expected, &format!("path:{path}"))
-            .await
+        let source = format!("path:{path}");
+        let view = registry.publish(&name, files, expected, &source).await?;
+        Ok(self.shown(view))
     }
 
     /// Makes an adapter of others and moves the name to it.
@@ -62,8 +67,13 @@ impl Caller {
         ask: BlendAsk,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let (name, expected) = (self.new_name("name", name)?, condition(expected)?);
-        self.parts().registry.blend(&name, ask, expected).await
+        let registry = &self.may(ADAPTERS)?.registry;
+        let (name, expected) = (self.own_name("name", name)?, condition(expected)?);
+        for member in ask.from.members() {
+            self.see(&member.name)?;
+        }
+        let view = registry.blend(&name, ask, expected).await?;
+        Ok(self.shown(view))
     }
 
     /// Moves a name to a generation it once had; at least 8 hex digits of it.
@@ -73,11 +83,12 @@ impl Caller {
         to: &str,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let (name, expected) = (known(name)?, condition(expected)?);
+        let registry = &self.may(ADAPTERS)?.registry;
+        let (name, expected) = (self.known(name)?, condition(expected)?);
         let pin = to
             .parse::<Pin>()
             .map_err(|wrong| Reason::field("generation", wrong.to_string()))?;
-        let history = self.parts().registry.history(&name).await?;
+        let history = registry.history(&name).await?;
         let to = history
             .into_iter()
             .find(|generation| pin.matches(generation))
@@ -85,7 +96,8 @@ impl Caller {
                 name: name.to_string(),
                 generation: pin.as_str().to_owned(),
             })?;
-        self.parts().registry.promote(&name, to, expected).await
+        let view = registry.promote(&name, to, expected).await?;
+        Ok(self.shown(view))
     }
 
     pub async fn rollback(
@@ -93,10 +105,10 @@ impl Caller {
         name: &str,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        self.parts()
-            .registry
-            .rollback(&known(name)?, condition(expected)?)
-            .await
+        let registry = &self.may(ADAPTERS)?.registry;
+        let (name, expected) = (self.known(name)?, condition(expected)?);
+        let view = registry.rollback(&name, expected).await?;
+        Ok(self.shown(view))
     }
 
     pub async fn pin(
@@ -105,10 +117,10 @@ impl Caller {
         pinned: bool,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        self.parts()
-            .registry
-            .set_pinned(&known(name)?, pinned, condition(expected)?)
-            .await
+        let registry = &self.may(ADAPTERS)?.registry;
+        let (name, expected) = (self.known(name)?, condition(expected)?);
+        let view = registry.set_pinned(&name, pinned, expected).await?;
+        Ok(self.shown(view))
     }
 
     pub async fn load_adapter(
@@ -116,10 +128,10 @@ impl Caller {
         name: &str,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        self.parts()
-            .registry
-            .load(&known(name)?, condition(expected)?)
-            .await
+        let registry = &self.may(ADAPTERS)?.registry;
+        let (name, expected) = (self.known(name)?, condition(expected)?);
+        let view = registry.load(&name, expected).await?;
+        Ok(self.shown(view))
     }
 
     pub async fn unload_adapter(
@@ -127,22 +139,51 @@ impl Caller {
         name: &str,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        self.parts()
-            .registry
-            .unload(&known(name)?, condition(expected)?)
-            .await
+        let registry = &self.may(ADAPTERS)?.registry;
+        let (name, expected) = (self.known(name)?, condition(expected)?);
+        let view = registry.unload(&name, expected).await?;
+        Ok(self.shown(view))
     }
 
     pub async fn remove_adapter(&self, name: &str, expected: Option<&str>) -> Result<(), Reason> {
-        self.parts()
-            .registry
-            .remove(&known(name)?, condition(expected)?)
-            .await
+        let registry = &self.may(ADAPTERS)?.registry;
+        let (name, expected) = (self.known(name)?, condition(expected)?);
+        registry.remove(&name, expected).await
     }
 
-    /// Bytes of resident adapters, used and allowed.
-    pub fn resident_bytes(&self) -> (u64, u64) {
-        self.parts().registry.resident_bytes()
+    /// Bytes of resident adapters, used and allowed; of those that exist for the caller.
+    pub fn resident_bytes(&self) -> Result<(u64, u64), Reason> {
+        let registry = &self.may(ADAPTERS)?.registry;
+        let (used, allowed) = registry.resident_bytes();
+        if self.sees_everything() {
+            return Ok((used, allowed));
+        }
+        let mut resident = registry.resident();
+        resident.retain(|(name, ..)| self.sees(name));
+        let used = resident.iter().map(|(_, _, bytes, _)| bytes).sum();
+        Ok((used, allowed))
+    }
+
+    /// As the caller may see it: where it came from may tell of jobs and adapters that do not exist for it.
+    pub(super) fn shown(&self, view: AdapterView) -> AdapterView {
+        if self.sees_everything() {
+            return view;
+        }
+        let source = view.source.split(':').next().unwrap_or_default().to_owned();
+        AdapterView { source, ..view }
+    }
+
+    /// A name that exists for the caller, if it exists. What cannot be a name cannot have been registered.
+    fn known(&self, text: &str) -> Result<AdapterName, Reason> {
+        let missing = || Reason::NoSuchAdapter(text.chars().take(200).collect());
+        let name = text.parse().map_err(|_| missing())?;
+        self.see(&name).map(|()| name)
+    }
+
+    /// A name that the caller may give an adapter.
+    fn own_name(&self, field: &str, text: &str) -> Result<AdapterName, Reason> {
+        let name = self.new_name(field, text)?;
+        self.see(&name).map(|()| name)
     }
 
     /// A name something new may take; `field` is where the caller wrote it.
@@ -158,12 +199,6 @@ impl Caller {
         }
         Ok(name)
     }
-}
-
-/// What cannot be a name cannot have been registered.
-fn known(text: &str) -> Result<AdapterName, Reason> {
-    text.parse()
-        .map_err(|_| Reason::NoSuchAdapter(text.chars().take(200).collect()))
 }
 
 /// `expected_generation`: absent sets no condition, `none` means that the name must not exist.

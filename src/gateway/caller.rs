@@ -1,42 +1,178 @@
-//! Who acts. Whatever is done for somebody is a method of a caller, and only `Gateway::admit` makes one.
+//! Who acts. Whatever is done for somebody is a method of a caller, and only `Gateway::admit` makes one that may do
+//! anything. Each method says which scope it needs, whatever its protocol has asked for already.
 
+use std::future::{Future, pending};
+
+use super::keys::Pass;
+use super::share::{Tenant, number};
 use super::{Gateway, Parts};
-use crate::domain::Reason;
+use crate::domain::{AdapterName, Asker, Reason, Scope, key_text};
 
 /// What a call says about who makes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
     pub key: Option<String>,
+    /// It carries others that differ.
+    pub is_ambiguous: bool,
 }
 
 /// Somebody who was let in. Cheap to clone.
 #[derive(Clone)]
 pub struct Caller {
     gateway: Gateway,
-    /// The key it came with. It proves nothing: it tells callers apart, so that they share the machine fairly.
-    key: Option<String>,
+    who: Who,
+}
+
+#[derive(Clone)]
+enum Who {
+    /// May do nothing.
+    Nobody,
+    /// No key is asked for. One that came proves nothing: it tells callers apart, so that they share the machine fairly.
+    Anyone {
+        key: Option<String>,
+    },
+    Holder(Pass),
 }
 
 impl Gateway {
     /// Lets somebody in.
-    pub fn admit(&self, credentials: Credentials) -> Result<Caller, Reason> {
-        Ok(Caller {
-            gateway: self.clone(),
-            key: credentials.key,
-        })
+    pub async fn admit(&self, credentials: Credentials) -> Result<Caller, Reason> {
+        let Credentials { key, is_ambiguous } = credentials;
+        let who = match self.inner.config.needs_keys {
+            false => Who::Anyone { key },
+            true if is_ambiguous => return Err(Reason::TwoKeys),
+            true => {
+                let key = key.ok_or(Reason::NoKey)?;
+                Who::Holder(self.parts().keys.find(&key).await?)
+            }
+        };
+        Ok(self.caller(who))
+    }
+
+    /// For what is open to all: nobody is asked who they are, and nothing is done for them.
+    pub fn nobody(&self) -> Caller {
+        self.caller(Who::Nobody)
+    }
+
+    fn caller(&self, who: Who) -> Caller {
+        let gateway = self.clone();
+        Caller { gateway, who }
     }
 }
 
 impl Caller {
+    /// Whether it may do what needs `scope`; its key may have ended meanwhile.
+    pub fn check(&self, scope: Scope) -> Result<(), Reason> {
+        self.may(scope).map(drop)
+    }
+
+    /// The parts, for what needs `scope`.
+    pub(super) fn may(&self, scope: Scope) -> Result<&Parts, Reason> {
+        let parts = self.with_any_key()?;
+        match &self.who {
+            Who::Holder(pass) if !pass.key().scopes.allow(scope) => Err(Reason::OutOfScope(scope)),
+            _ => Ok(parts),
+        }
+    }
+
+    /// The parts, for what every key may do.
+    pub(super) fn with_any_key(&self) -> Result<&Parts, Reason> {
+        match &self.who {
+            Who::Nobody => Err(Reason::NoKey),
+            Who::Anyone { .. } => Ok(self.gateway.parts()),
+            Who::Holder(pass) => pass.check().map(|()| self.gateway.parts()),
+        }
+    }
+
+    /// Whether an adapter of this name may exist for it.
+    pub(super) fn sees(&self, name: &AdapterName) -> bool {
+        match &self.who {
+            Who::Nobody => false,
+            Who::Anyone { .. } => true,
+            Who::Holder(pass) => pass.key().adapters.allow(name),
+        }
+    }
+
+    /// The same as an error, in the words for what does not exist.
+    pub(super) fn see(&self, name: &AdapterName) -> Result<(), Reason> {
+        match self.sees(name) {
+            true => Ok(()),
+            false => Err(Reason::NoSuchAdapter(name.to_string())),
+        }
+    }
+
+    /// Refuses a name that something of it would get, unless it could see that then.
+    pub(super) fn may_name(&self, name: &AdapterName) -> Result<(), Reason> {
+        match &self.who {
+            Who::Holder(pass) if !self.sees(name) => Err(Reason::NotItsName {
+                name: name.to_string(),
+                allowed: pass.key().adapters.to_string(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether nothing is hidden from it but what its list of adapters hides.
+    pub(super) fn sees_everything(&self) -> bool {
+        !self.asker().only_own
+    }
+
+    /// As jobs and files are concerned.
+    pub(super) fn asker(&self) -> Asker {
+        match &self.who {
+            Who::Nobody => Asker {
+                key: None,
+                only_own: true,
+            },
+            Who::Anyone { .. } => Asker::default(),
+            Who::Holder(pass) => Asker {
+                key: Some(pass.key().id.clone()),
+                only_own: !pass.key().scopes.allow(Scope::Admin),
+            },
+        }
+    }
+
+    pub(super) fn tenant(&self) -> Tenant {
+        let shares = &self.gateway.inner.config.shares;
+        match &self.who {
+            Who::Nobody | Who::Anyone { key: None } => Tenant::default(),
+            Who::Anyone { key: Some(key) } => Tenant {
+                number: number(key),
+                weight: shares.of_key(key),
+                shares_nothing: false,
+            },
+            Who::Holder(pass) => Tenant {
+                // Not of its secret, which a rotation changes.
+                number: number(pass.key().id.as_str()),
+                weight: pass.key().weight.map_or_else(
+                    || shares.of_key(&key_text(&pass.key().id, "")),
+                    |weight| weight as f32,
+                ),
+                shares_nothing: true,
+            },
+        }
+    }
+
+    /// Resolves when its key has ended; never where none is needed.
+    pub(super) fn ended(&self) -> impl Future<Output = Reason> + Send + Sync + use<> {
+        let pass = match &self.who {
+            Who::Holder(pass) => Some(pass.clone()),
+            Who::Nobody | Who::Anyone { .. } => None,
+        };
+        async move {
+            match pass {
+                Some(pass) => pass.ended().await,
+                None => pending().await,
+            }
+        }
+    }
+
+    /// Whether its key may end while it is answered.
+    pub(super) fn may_end(&self) -> bool {
+        matches!(self.who, Who::Holder(_))
+    }
+
     pub(super) fn gateway(&self) -> &Gateway {
         &self.gateway
-    }
-
-    pub(super) fn key(&self) -> Option<&str> {
-        self.key.as_deref()
-    }
-
-    pub(super) fn parts(&self) -> &Parts {
-        self.gateway.parts()
     }
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::{Caller, Incoming, Page, ReportAsk, listed};
-use crate::domain::{FileId, FileView, Reason};
+use crate::domain::{FileId, FileView, Reason, Scope};
+
+const TRAIN: Scope = Scope::Train;
 
 /// The only purpose a file can serve here.
 const PURPOSE: &str = "fine-tune";
@@ -21,12 +23,15 @@ fn base_name(path: &str) -> &str {
 impl Caller {
     /// A file that is about to come.
     pub async fn receive_file(&self, filename: &str) -> Result<Incoming, Reason> {
-        let trainer = &self.parts().trainer;
-        trainer.receive_file(base_name(filename)).await
+        let trainer = &self.may(TRAIN)?.trainer;
+        let owner = self.asker().key;
+        trainer.receive_file(base_name(filename), owner).await
     }
 
     /// A file that has come as a whole.
     pub async fn keep_file(&self, file: Incoming, purpose: &str) -> Result<FileView, Reason> {
+        // Its key may have ended while it came.
+        self.check(TRAIN)?;
         match purpose == PURPOSE {
             true => file.finish(purpose).await,
             false => Err(Reason::field("purpose", format!("must be `{PURPOSE}`"))),
@@ -41,26 +46,34 @@ impl Caller {
         if let Some(after) = after {
             listed(self.file(after).await)?;
         }
-        self.parts().trainer.list_files(after, limit).await
+        let trainer = &self.may(TRAIN)?.trainer;
+        trainer.list_files(&self.asker(), after, limit).await
     }
 
     pub async fn file(&self, id: &FileId) -> Result<FileView, Reason> {
-        self.parts().trainer.file(id).await
+        let file = self.may(TRAIN)?.trainer.file(id).await?;
+        match self.asker().sees(file.owner.as_ref()) {
+            true => Ok(file),
+            false => Err(Reason::NoSuchFile(id.to_string())),
+        }
     }
 
     /// Where a file lies, whose content is what was uploaded.
     pub async fn file_content(&self, id: &FileId) -> Result<PathBuf, Reason> {
-        let stored = self.parts().trainer.stored_file(id).await?;
+        self.file(id).await?;
+        let stored = self.may(TRAIN)?.trainer.stored_file(id).await?;
         Ok(stored.path)
     }
 
     /// What is in a file's records, and what is wrong with them.
     pub async fn file_report(&self, ask: ReportAsk) -> Result<Value, Reason> {
-        self.parts().trainer.report(ask).await
+        let trainer = &self.may(TRAIN)?.trainer;
+        trainer.report(ask, &self.asker()).await
     }
 
     pub async fn delete_file(&self, id: &FileId) -> Result<(), Reason> {
-        self.parts().trainer.delete_file(id).await
+        self.file(id).await?;
+        self.may(TRAIN)?.trainer.delete_file(id).await
     }
 }
 

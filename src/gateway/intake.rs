@@ -3,16 +3,17 @@
 
 use std::time::Instant;
 
-use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use super::choose::{Chosen, choose};
 use super::share::deadline;
-use super::{Caller, Claims};
-use crate::domain::{AdapterChoice, Ask, Event, Generation, Reason};
+use super::{Caller, Claims, Events};
+use crate::domain::{AdapterChoice, AdapterName, Ask, Generation, Reason, Scope};
 use crate::registry::Lease;
 use crate::scheduler::{Admitted, Draft, Terms};
 use crate::store::now;
+
+const INFER: Scope = Scope::Infer;
 
 /// The answers to one request, one for each prompt, in order.
 pub struct Answers {
@@ -30,7 +31,7 @@ pub struct Answers {
 /// One prompt's answer. Dropping `events` ends the work.
 pub struct Answer {
     pub prompt: Vec<u32>,
-    pub events: mpsc::Receiver<Event>,
+    pub events: Events,
 }
 
 impl Caller {
@@ -52,7 +53,7 @@ impl Caller {
         claims: &Claims,
         asks: Vec<Ask>,
     ) -> Result<Answers, Reason> {
-        let (parts, config) = (self.parts(), &self.gateway().inner.config);
+        let (parts, config) = (self.may(INFER)?, &self.gateway().inner.config);
         let answers = asks
             .iter()
             .fold(0usize, |sum, ask| sum.saturating_add(ask.n as usize));
@@ -69,11 +70,11 @@ impl Caller {
         let mut ready = Vec::with_capacity(drafts.len());
         for (draft, priority) in drafts {
             let adapter = lease.as_ref().map(Lease::name);
-            let (shares, key) = (&config.shares, self.key());
+            let tenant = self.tenant();
             let prompt = draft.prompt.clone();
             let draft = Draft {
                 lease: lease.as_ref().map(Lease::again),
-                terms: shares.terms(key, adapter, priority, deadline),
+                terms: config.shares.terms(tenant, adapter, priority, deadline),
                 ..draft
             };
             ready.push((prompt, Admitted::check(draft, &limits)?));
@@ -84,7 +85,7 @@ impl Caller {
             .map(|(prompt, request)| {
                 Ok(Answer {
                     prompt,
-                    events: parts.scheduler.submit(request)?,
+                    events: Events::of(self, parts.scheduler.submit(request)?),
                 })
             })
             .collect::<Result<Vec<_>, Reason>>()?;
@@ -122,19 +123,37 @@ impl Caller {
 
     /// The adapter a request means, held at the generation it has now. `None` is the base.
     pub(super) async fn lease(&self, claims: &Claims) -> Result<Option<Lease>, Reason> {
-        let chosen = self.choose(claims)?;
+        let (parts, chosen) = (self.may(INFER)?, self.choose(claims)?);
         let leased = match &chosen.choice {
             AdapterChoice::Checkpoint { name, step } => {
-                let leased = self.parts().trainer.lease_checkpoint(name, *step).await;
+                let leased = parts.trainer.lease_checkpoint(name, *step).await;
                 leased.map(Some)
             }
-            choice => self.parts().registry.lease(choice).await,
+            choice => parts.registry.lease(choice).await,
         };
         leased.map_err(|reason| chosen.explain(reason))
     }
 
+    /// What a request means; of adapters that do not exist for the caller it is told that they do not.
     pub(super) fn choose(&self, claims: &Claims) -> Result<Chosen, Reason> {
-        let parts = self.parts();
-        choose(claims, &parts.base.name, |name| parts.registry.knows(name))
+        let parts = self.with_any_key()?;
+        let exists = |name: &AdapterName| self.sees(name) && parts.registry.knows(name);
+        let chosen = choose(claims, &parts.base.name, exists)?;
+        let seen = match &chosen.choice {
+            AdapterChoice::Base => Ok(()),
+            AdapterChoice::Named { name, .. } => self.see(name),
+            AdapterChoice::Checkpoint { name, step } if !self.sees(name) => {
+                Err(Reason::NoSuchAdapter(format!("{name}@step-{step}")))
+            }
+            AdapterChoice::Checkpoint { .. } => Ok(()),
+            AdapterChoice::Blend(blend) => {
+                let mut members = blend.members().iter();
+                members.try_for_each(|member| self.see(&member.name))
+            }
+        };
+        match seen {
+            Ok(()) => Ok(chosen),
+            Err(reason) => Err(chosen.explain(reason)),
+        }
     }
 }

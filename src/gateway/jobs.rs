@@ -5,9 +5,12 @@ use uuid::Uuid;
 use super::{Caller, Claims, Page, Wishes, listed};
 use crate::domain::recipes::{Joined, Recipes};
 use crate::domain::{
-    AdapterChoice, CheckpointView, FileId, JobEvent, JobId, JobPlan, JobView, Reason, Recipe,
+    AdapterChoice, AdapterName, CheckpointView, FileId, JobEvent, JobId, JobPlan, JobView, Reason,
+    Recipe, Scope,
 };
 use crate::trainer::NewJob;
+
+const TRAIN: Scope = Scope::Train;
 
 /// A job as asked for.
 #[derive(Debug, Clone, Default)]
@@ -73,19 +76,20 @@ fn joined(
 impl Caller {
     pub async fn create_job(&self, ask: JobAsk) -> Result<JobView, Reason> {
         let (job, joined) = self.new_job(ask).await?;
-        let created = self.parts().trainer.create(job).await;
+        let created = self.may(TRAIN)?.trainer.create(job).await;
         created.map_err(|reason| joined.explain(reason))
     }
 
     /// What such a job would be; none is created.
     pub async fn plan_job(&self, ask: JobAsk) -> Result<JobPlan, Reason> {
         let (job, joined) = self.new_job(ask).await?;
-        let planned = self.parts().trainer.plan(job).await;
+        let planned = self.may(TRAIN)?.trainer.plan(job).await;
         planned.map_err(|reason| joined.explain(reason))
     }
 
     /// The job that is asked for, and what recipes say of it.
     async fn new_job(&self, ask: JobAsk) -> Result<(NewJob, Joined), Reason> {
+        self.check(TRAIN)?;
         check_metadata(&ask.metadata)?;
         let mut wishes = ask.wishes;
         if let Some(parent) = self.parent(ask.model).await? {
@@ -104,7 +108,13 @@ impl Caller {
                 &format!("ft-{}", &Uuid::new_v4().simple().to_string()[..12]),
             )?,
         };
+        self.may_name(&name)?;
         let joined = joined(&ask.recipes, wishes, ask.learning_rate_multiplier)?;
+        if let Some(from) = joined.wishes.from.as_deref().and_then(named)
+            && let Err(missing) = self.see(&from)
+        {
+            return Err(Reason::field("from", missing.to_string()));
+        }
         let job = NewJob {
             name,
             training_file: FileId::from_text(ask.training_file),
@@ -113,6 +123,7 @@ impl Caller {
             mappings: joined.mappings.clone(),
             metadata: ask.metadata,
             notes: ask.notes,
+            asker: self.asker(),
         };
         Ok((job, joined))
     }
@@ -132,7 +143,7 @@ impl Caller {
                 return Err(Reason::field("model", why));
             }
         };
-        self.parts()
+        self.may(TRAIN)?
             .registry
             .show(name)
             .await
@@ -147,23 +158,31 @@ impl Caller {
         if let Some(after) = after {
             listed(self.job(after).await)?;
         }
-        self.parts().trainer.list(after, limit).await
+        let trainer = &self.may(TRAIN)?.trainer;
+        trainer.list(&self.asker(), after, limit).await
     }
 
     pub async fn job(&self, id: &JobId) -> Result<JobView, Reason> {
-        self.parts().trainer.job(id).await
+        let job = self.may(TRAIN)?.trainer.job(id).await?;
+        match self.asker().sees(job.owner.as_ref()) {
+            true => Ok(job),
+            false => Err(Reason::NoSuchJob(id.to_string())),
+        }
     }
 
     pub async fn cancel_job(&self, id: &JobId) -> Result<JobView, Reason> {
-        self.parts().trainer.cancel(id).await
+        self.job(id).await?;
+        self.may(TRAIN)?.trainer.cancel(id).await
     }
 
     pub async fn pause_job(&self, id: &JobId) -> Result<JobView, Reason> {
-        self.parts().trainer.pause(id).await
+        self.job(id).await?;
+        self.may(TRAIN)?.trainer.pause(id).await
     }
 
     pub async fn resume_job(&self, id: &JobId) -> Result<JobView, Reason> {
-        self.parts().trainer.resume(id).await
+        self.job(id).await?;
+        self.may(TRAIN)?.trainer.resume(id).await
     }
 
     /// Newest first; `after` is an event's number.
@@ -173,7 +192,8 @@ impl Caller {
         after: Option<i64>,
         limit: usize,
     ) -> Result<Page<JobEvent>, Reason> {
-        self.parts().trainer.events(id, after, limit).await
+        self.job(id).await?;
+        self.may(TRAIN)?.trainer.events(id, after, limit).await
     }
 
     pub async fn job_checkpoints(
@@ -182,7 +202,8 @@ impl Caller {
         after: Option<&str>,
         limit: usize,
     ) -> Result<Page<CheckpointView>, Reason> {
-        let trainer = &self.parts().trainer;
+        self.job(id).await?;
+        let trainer = &self.may(TRAIN)?.trainer;
         let page = trainer.checkpoints(id, after, limit).await?;
         if let (Some(after), true) = (after, page.items.is_empty()) {
             // The oldest has none after it; what was never one is a mistake.
@@ -193,6 +214,11 @@ impl Caller {
         }
         Ok(page)
     }
+}
+
+/// The name that `from` begins with, where it may be an adapter's; anything else is a path.
+fn named(from: &str) -> Option<AdapterName> {
+    from.split('@').next()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -1,13 +1,18 @@
 //! The keys there are: all of them in memory, so that letting somebody in asks no disk; every change is stored first.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use blake3::Hash;
+use futures::{Stream, StreamExt};
 
 use super::Caller;
 use crate::domain::{
-    IssuedKey, KeyAsk, KeyId, KeyView, LONGEST_SPAN, Reason, check_span, key_text,
+    IssuedKey, KeyAsk, KeyId, KeyView, LONGEST_SPAN, Reason, Scope, check_span, id_in_key, key_text,
 };
 use crate::store::{self, Database, KeyRow, now};
 
@@ -25,9 +30,89 @@ pub struct Keys {
 struct Inner {
     stored: store::Keys,
     /// By id.
-    known: ArcSwap<HashMap<String, Arc<KeyRow>>>,
+    known: ArcSwap<HashMap<String, Arc<Held>>>,
     /// Held for every change.
     changing: tokio::sync::Mutex<()>,
+}
+
+/// A key in memory.
+struct Held {
+    row: KeyRow,
+    /// Unix seconds; 0 is never. Stored now and then.
+    used_at: AtomicI64,
+}
+
+impl Held {
+    fn new(row: KeyRow) -> Self {
+        let used_at = AtomicI64::new(row.view.last_used_at.unwrap_or(0));
+        Self { row, used_at }
+    }
+
+    fn used_at(&self) -> Option<i64> {
+        Some(self.used_at.load(Ordering::Relaxed)).filter(|at| *at > 0)
+    }
+
+    fn view(&self) -> KeyView {
+        KeyView {
+            last_used_at: self.used_at(),
+            ..self.row.view.clone()
+        }
+    }
+}
+
+/// Whether a text with this digest opens what the key does.
+fn judge(row: &KeyRow, digest: &Hash, now: i64) -> Result<(), Reason> {
+    let is_current = row.digest == *digest;
+    let replaced = row.replaced.filter(|replaced| replaced.digest == *digest);
+    if !is_current && replaced.is_none() {
+        return Err(Reason::UnknownKey);
+    }
+    if row.view.revoked_at.is_some() {
+        return Err(Reason::KeyEnded("was revoked"));
+    }
+    if row.view.expires_at.is_some_and(|end| end <= now) {
+        return Err(Reason::KeyEnded("has expired"));
+    }
+    match replaced {
+        Some(replaced) if !is_current && replaced.until <= now => {
+            Err(Reason::KeyEnded("was replaced by a new secret"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How often it is looked whether a key has ended while its holder is being answered.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A key that was shown, with what it showed. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Pass {
+    keys: Keys,
+    held: Arc<Held>,
+    digest: Hash,
+}
+
+impl Pass {
+    pub fn key(&self) -> &KeyView {
+        &self.held.row.view
+    }
+
+    /// Whether it still lets its holder in.
+    pub fn check(&self) -> Result<(), Reason> {
+        let known = self.keys.inner.known.load();
+        let held = known.get(self.key().id.as_str());
+        judge(&held.ok_or(Reason::UnknownKey)?.row, &self.digest, now())
+    }
+
+    /// Resolves soon after it no longer does.
+    pub async fn ended(&self) -> Reason {
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            if let Err(reason) = self.check() {
+                return reason;
+            }
+        }
+    }
 }
 
 impl Keys {
@@ -48,7 +133,7 @@ impl Keys {
     async fn read(&self) -> Result<(), Reason> {
         let _changing = self.inner.changing.lock().await;
         let rows = self.inner.stored.all().await?.into_iter();
-        let known = rows.map(|row| (row.view.id.to_string(), Arc::new(row)));
+        let known = rows.map(|row| (row.view.id.to_string(), Arc::new(Held::new(row))));
         self.inner.known.store(Arc::new(known.collect()));
         Ok(())
     }
@@ -65,7 +150,7 @@ impl Keys {
     /// The oldest first.
     pub fn list(&self) -> Vec<KeyView> {
         let known = self.inner.known.load();
-        let mut views: Vec<KeyView> = known.values().map(|row| row.view.clone()).collect();
+        let mut views: Vec<KeyView> = known.values().map(|held| held.view()).collect();
         views.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         views
     }
@@ -115,7 +200,7 @@ impl Keys {
         let _changing = self.inner.changing.lock().await;
         let held = self.inner.known.load().get(id.as_str()).cloned();
         let held = held.ok_or_else(|| Reason::NoSuchKey(id.to_string()))?;
-        if held.view.revoked_at.is_some() {
+        if held.row.view.revoked_at.is_some() {
             let why = format!("key {id} is revoked; create another");
             return Err(Reason::WrongState(why));
         }
@@ -128,11 +213,70 @@ impl Keys {
 
     /// Lets callers meet what has been stored. Only while changing.
     fn put(&self, row: KeyRow) -> KeyView {
-        let view = row.view.clone();
         let mut known = HashMap::clone(&self.inner.known.load());
-        known.insert(view.id.to_string(), Arc::new(row));
+        let id = row.view.id.to_string();
+        let held = Arc::new(Held::new(row));
+        if let Some(before) = known.get(&id) {
+            let used_at = before.used_at.load(Ordering::Relaxed);
+            held.used_at.store(used_at, Ordering::Relaxed);
+        }
+        let view = held.view();
+        known.insert(id, held);
         self.inner.known.store(Arc::new(known));
         view
+    }
+
+    /// The key that a caller shows.
+    pub(super) async fn find(&self, text: &str) -> Result<Pass, Reason> {
+        match self.look(text) {
+            // The first key is made by another process: nobody can ask this one for it.
+            Err(Reason::UnknownKey) if self.is_empty() => {
+                self.read().await?;
+                self.look(text)
+            }
+            found => found,
+        }
+    }
+
+    /// In memory, and as long for an id that does not exist as for a secret that is wrong.
+    fn look(&self, text: &str) -> Result<Pass, Reason> {
+        let digest = self.inner.stored.digest(text);
+        let id = id_in_key(text).ok_or(Reason::UnknownKey)?;
+        let held = self.inner.known.load().get(id).cloned();
+        let held = held.ok_or(Reason::UnknownKey)?;
+        let now = now();
+        judge(&held.row, &digest, now)?;
+        held.used_at.store(now, Ordering::Relaxed);
+        Ok(Pass {
+            keys: self.clone(),
+            held,
+            digest,
+        })
+    }
+
+    /// Stores when keys were used last: at every tick, and when there are no more.
+    pub async fn keep_uses(self, ticks: impl Stream<Item = ()>) {
+        let mut ticks = pin!(ticks);
+        let mut stored: HashMap<KeyId, i64> = HashMap::new();
+        loop {
+            let is_last = ticks.next().await.is_none();
+            let known = self.inner.known.load_full();
+            let used = known.values().filter_map(|held| {
+                let (view, at) = (&held.row.view, held.used_at()?);
+                let before = stored.get(&view.id).copied().or(view.last_used_at);
+                (before != Some(at)).then(|| (view.id.clone(), at))
+            });
+            let used: Vec<(KeyId, i64)> = used.collect();
+            if !used.is_empty() {
+                match self.inner.stored.touch(&used).await {
+                    Ok(()) => stored.extend(used),
+                    Err(fault) => tracing::warn!(%fault, "when keys were used is not stored"),
+                }
+            }
+            if is_last {
+                return;
+            }
+        }
     }
 }
 
@@ -142,18 +286,21 @@ fn hex(bytes: &[u8]) -> String {
 
 impl Caller {
     pub fn keys(&self) -> Result<Vec<KeyView>, Reason> {
-        Ok(self.parts().keys.list())
+        Ok(self.may(Scope::Admin)?.keys.list())
     }
 
     pub async fn create_key(&self, ask: KeyAsk) -> Result<IssuedKey, Reason> {
-        self.parts().keys.create(ask).await
+        self.may(Scope::Admin)?.keys.create(ask).await
     }
 
     pub async fn revoke_key(&self, id: &KeyId) -> Result<KeyView, Reason> {
-        self.parts().keys.revoke(id).await
+        self.may(Scope::Admin)?.keys.revoke(id).await
     }
 
     pub async fn rotate_key(&self, id: &KeyId, overlap: u64) -> Result<IssuedKey, Reason> {
-        self.parts().keys.rotate(id, overlap).await
+        self.may(Scope::Admin)?.keys.rotate(id, overlap).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 mod adapters;
 mod caller;
 mod choose;
+mod events;
 mod files;
 mod intake;
 mod jobs;
@@ -30,6 +31,7 @@ pub use crate::store::{Incoming, Page};
 pub use crate::trainer::{ReportAsk, Wishes};
 pub use caller::{Caller, Credentials};
 pub use choose::Claims;
+pub use events::Events;
 pub use intake::{Answer, Answers};
 pub use jobs::JobAsk;
 pub use keys::Keys;
@@ -57,6 +59,8 @@ pub struct Config {
     pub tokenizer_wait: Duration,
     /// Shares of callers and adapters where not all get what they ask for.
     pub shares: Shares,
+    /// Only holders of keys are let in.
+    pub needs_keys: bool,
 }
 
 impl Default for Config {
@@ -66,6 +70,7 @@ impl Default for Config {
             tokenizing: 2,
             tokenizer_wait: Duration::from_secs(20),
             shares: Shares::default(),
+            needs_keys: false,
         }
     }
 }

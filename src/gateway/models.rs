@@ -19,9 +19,10 @@ pub struct ModelView {
 
 impl Caller {
     /// The base first, then the adapters that can be asked for on it, by name.
-    pub async fn models(&self) -> Vec<ModelView> {
-        let base = &self.parts().base;
-        let context = self.parts().scheduler.limits().context;
+    pub async fn models(&self) -> Result<Vec<ModelView>, Reason> {
+        let parts = self.with_any_key()?;
+        let base = &parts.base;
+        let context = parts.scheduler.limits().context;
         let own = ModelView {
             id: base.name.clone(),
             created: self.gateway().inner.opened_at,
@@ -30,12 +31,9 @@ impl Caller {
             generation: None,
             context,
         };
-        let adapters = self
-            .parts()
-            .registry
-            .servable()
-            .await
-            .into_iter()
+        let adapters = parts.registry.servable().await.into_iter();
+        let adapters = adapters
+            .filter(|view| self.sees(&view.id))
             .map(|view| ModelView {
                 id: view.id.to_string(),
                 created: view.created_at,
@@ -44,7 +42,7 @@ impl Caller {
                 generation: Some(view.generation),
                 context,
             });
-        std::iter::once(own).chain(adapters).collect()
+        Ok(std::iter::once(own).chain(adapters).collect())
     }
 
     /// One model by any text the `model` field takes.
@@ -62,7 +60,7 @@ impl Caller {
         };
         let found = self
             .models()
-            .await
+            .await?
             .into_iter()
             .find(|model| model.id == wanted);
         found.ok_or_else(|| Reason::NoSuchModel(id.to_owned()))

@@ -55,19 +55,25 @@ impl Weighed {
 }
 
 impl Shares {
+    /// What a caller gets beside others, by what it sends as its key.
+    pub(super) fn of_key(&self, key: &str) -> f32 {
+        self.keys.of(|start| key.starts_with(start))
+    }
+
     /// `adapter`: `None` is the base, whose weight is that of `none`.
     pub(super) fn terms(
         &self,
-        key: Option<&str>,
+        tenant: Tenant,
         adapter: Option<&AdapterName>,
         priority: i32,
         deadline: Option<Instant>,
     ) -> Terms {
         let name = adapter.map_or("none", AdapterName::as_str);
         Terms {
-            tenant: key.map_or(0, number),
+            tenant: tenant.number,
+            circle: tenant.shares_nothing.then_some(tenant.number),
             weights: Weights {
-                tenant: key.map_or(1.0, |key| self.keys.of(|start| key.starts_with(start))),
+                tenant: tenant.weight,
                 adapter: self.adapters.of(|other| other == name),
             },
             priority,
@@ -76,8 +82,28 @@ impl Shares {
     }
 }
 
+/// A caller beside others.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Tenant {
+    /// 0 for callers without a key.
+    pub number: u64,
+    pub weight: f32,
+    /// What was computed for it is of no use to others, who could tell from the time what it had asked.
+    pub shares_nothing: bool,
+}
+
+impl Default for Tenant {
+    fn default() -> Self {
+        Self {
+            number: 0,
+            weight: 1.0,
+            shares_nothing: false,
+        }
+    }
+}
+
 /// No caller can find a key with the number of another's.
-fn number(key: &str) -> u64 {
+pub(super) fn number(key: &str) -> u64 {
     let mut bytes = [0; 8];
     bytes.copy_from_slice(&blake3::hash(key.as_bytes()).as_bytes()[..8]);
     u64::from_le_bytes(bytes)
@@ -109,9 +135,13 @@ mod tests {
             keys: "sk-a=2, sk-abc = 0.5".parse().unwrap(),
             adapters: "legal=3,none=4".parse().unwrap(),
         };
-        let weights = |key, adapter: Option<&str>| {
+        let weights = |key: Option<&str>, adapter: Option<&str>| {
             let name = adapter.map(|name| name.parse::<AdapterName>().unwrap());
-            let weights = shares.terms(key, name.as_ref(), 0, None).weights;
+            let tenant = Tenant {
+                weight: key.map_or(1.0, |key| shares.of_key(key)),
+                ..Tenant::default()
+            };
+            let weights = shares.terms(tenant, name.as_ref(), 0, None).weights;
             (weights.tenant, weights.adapter)
         };
         assert_eq!(weights(Some("sk-abcd"), None), (0.5, 4.0));
@@ -139,10 +169,21 @@ mod tests {
 
     #[test]
     fn callers_are_told_apart_by_their_keys() {
-        let tenant = |key| Shares::default().terms(key, None, 0, None).tenant;
-        assert_eq!(tenant(None), 0);
-        assert_eq!(tenant(Some("a")), tenant(Some("a")));
-        assert!(tenant(Some("a")) != tenant(Some("b")));
+        assert_eq!(number("a"), number("a"));
+        assert!(number("a") != number("b"));
+    }
+
+    #[test]
+    fn only_who_shares_nothing_has_a_circle_of_its_own() {
+        let circle = |shares_nothing| {
+            let tenant = Tenant {
+                number: 7,
+                shares_nothing,
+                ..Tenant::default()
+            };
+            Shares::default().terms(tenant, None, 0, None).circle
+        };
+        assert_eq!((circle(true), circle(false)), (Some(7), None));
     }
 
     #[test]

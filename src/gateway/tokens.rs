@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use super::{Caller, Claims, Gateway};
-use crate::domain::{AdapterChoice, Input, Message, Reason};
+use crate::domain::{AdapterChoice, Input, Message, Reason, Scope};
 use crate::text::{ChatTemplate, Conversation, TextError, Tokenizer};
 
 /// Texts up to this many bytes tokenize in well under a millisecond and are done on the spot.
@@ -97,12 +97,12 @@ impl Caller {
 
     /// Whether there is what a request with these claims would be answered by. Loads nothing.
     pub async fn check_claims(&self, claims: &Claims) -> Result<(), Reason> {
-        let chosen = self.choose(claims)?;
+        let (parts, chosen) = (self.may(Scope::Infer)?, self.choose(claims)?);
         let found = match &chosen.choice {
             AdapterChoice::Checkpoint { name, step } => {
-                self.parts().trainer.find_checkpoint(name, *step).await
+                parts.trainer.find_checkpoint(name, *step).await
             }
-            choice => self.parts().registry.check_choice(choice),
+            choice => parts.registry.check_choice(choice),
         };
         found.map_err(|reason| chosen.explain(reason))
     }
@@ -114,7 +114,7 @@ impl Caller {
         dialogue: Dialogue,
     ) -> Result<Vec<u32>, Reason> {
         let most = self.most_tokens(claims).await?;
-        let base = &self.parts().base;
+        let base = &self.may(Scope::Infer)?.base;
         let (tokenizer, template) = (base.tokenizer.clone(), base.template.clone());
         let told = [&dialogue.messages, &dialogue.tools].into_iter().flatten();
         let bytes = told.map(|value| value.to_string().len()).sum();
@@ -144,7 +144,7 @@ impl Caller {
 
     /// The text of `ids`, special tokens included.
     pub async fn detokenize(&self, ids: Vec<u32>) -> Result<String, Reason> {
-        let tokenizer = self.parts().base.tokenizer.clone();
+        let tokenizer = self.may(Scope::Infer)?.base.tokenizer.clone();
         let vocabulary = tokenizer.vocab_size();
         if let Some(at) = ids.iter().position(|&id| id as usize >= vocabulary) {
             return Err(Reason::field(

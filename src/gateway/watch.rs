@@ -1,13 +1,14 @@
 //! Following what changes: the events of a job, the state of adapters. The store is the truth; broadcasts only say
 //! when to look, so a slow follower misses nothing.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc;
 
 use super::Caller;
-use crate::domain::{AdapterView, JobEvent, JobId, Reason};
+use crate::domain::{AdapterView, JobEvent, JobId, Reason, Scope};
 
 /// Events held for a follower that reads slowly; then the follower waits for itself.
 const AHEAD: usize = 64;
@@ -49,7 +50,7 @@ impl Caller {
         mut last: i64,
         out: &mpsc::Sender<Result<JobEvent, Reason>>,
     ) -> Result<(), Reason> {
-        let mut live = self.parts().trainer.watch();
+        let mut live = self.may(Scope::Train)?.trainer.watch();
         loop {
             // Asked before reading: events are stored before the status they lead to.
             let ended = self.job(id).await?.status.is_final();
@@ -92,48 +93,51 @@ impl Caller {
     pub async fn watch_adapters(
         &self,
         name: Option<String>,
-    ) -> mpsc::Receiver<Result<AdapterChange, Reason>> {
+    ) -> Result<mpsc::Receiver<Result<AdapterChange, Reason>>, Reason> {
+        self.check(Scope::Adapters)?;
         let (out, follower) = mpsc::channel(AHEAD);
         let caller = self.clone();
-        tokio::spawn(async move { caller.follow_adapters(name.as_deref(), &out).await });
-        follower
+        tokio::spawn(async move {
+            if let Err(reason) = caller.follow_adapters(name.as_deref(), &out).await {
+                let _ = out.send(Err(reason)).await;
+            }
+        });
+        Ok(follower)
     }
 
     async fn follow_adapters(
         &self,
         name: Option<&str>,
         out: &mpsc::Sender<Result<AdapterChange, Reason>>,
-    ) {
-        let wanted = |view: &AdapterView| name.is_none_or(|name| view.id.as_str() == name);
-        let mut changes = self.parts().registry.changes();
-        let mut pending = self.adapters().await;
+    ) -> Result<(), Reason> {
+        let wanted = |view: &AdapterView| {
+            name.is_none_or(|name| view.id.as_str() == name) && self.sees(&view.id)
+        };
+        let registry = &self.may(Scope::Adapters)?.registry;
+        let mut changes = registry.changes();
+        let mut pending = self.adapters().await?;
+        let mut ended = pin!(self.ended());
         loop {
             for adapter in pending.drain(..).filter(|view| wanted(view)) {
                 // Asked now: a burst of changes ends in the state that holds.
-                let change = match self.parts().registry.show(&adapter.id).await {
-                    Ok(adapter) => AdapterChange {
-                        adapter,
-                        deleted: false,
-                    },
-                    Err(Reason::NoSuchAdapter(_)) => AdapterChange {
-                        adapter,
-                        deleted: true,
-                    },
-                    Err(reason) => {
-                        let _ = out.send(Err(reason)).await;
-                        return;
-                    }
+                let (adapter, deleted) = match registry.show(&adapter.id).await {
+                    Ok(adapter) => (adapter, false),
+                    Err(Reason::NoSuchAdapter(_)) => (adapter, true),
+                    Err(reason) => return Err(reason),
                 };
+                let adapter = self.shown(adapter);
+                let change = AdapterChange { adapter, deleted };
                 if out.send(Ok(change)).await.is_err() {
-                    return;
+                    return Ok(());
                 }
             }
             tokio::select! {
-                () = out.closed() => return,
+                () = out.closed() => return Ok(()),
+                reason = &mut ended => return Err(reason),
                 change = changes.recv() => match change {
                     Ok(view) => pending.push(view),
-                    Err(RecvError::Lagged(_)) => pending = self.adapters().await,
-                    Err(RecvError::Closed) => return,
+                    Err(RecvError::Lagged(_)) => pending = self.adapters().await?,
+                    Err(RecvError::Closed) => return Ok(()),
                 },
             }
         }

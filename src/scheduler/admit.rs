@@ -12,6 +12,8 @@ use crate::registry::Lease;
 pub struct Terms {
     /// The caller's tenant as a number; 0 for callers without a key.
     pub tenant: u64,
+    /// Whose computed beginnings it may share; `None` shares with all that say the same salt.
+    pub circle: Option<u64>,
     pub weights: Weights,
     /// Lower comes first within a tenant.
     pub priority: i32,

@@ -19,6 +19,8 @@ pub struct Names {
 pub enum Circle<'a> {
     /// All requests with the same salt.
     Salted(&'a str),
+    /// All requests of one owner, by its number, with the same salt.
+    Owned(u64, &'a str),
     /// The answers of one request, by its number.
     Alone(u64),
 }
@@ -50,6 +52,10 @@ impl Names {
         };
         match circle {
             Circle::Salted(salt) => hash.update(&[0]).update(salt.as_bytes()),
+            Circle::Owned(owner, salt) => hash
+                .update(&[2])
+                .update(&owner.to_le_bytes())
+                .update(salt.as_bytes()),
             Circle::Alone(request) => hash.update(&[1]).update(&request.to_le_bytes()),
         };
         shortened(hash.finalize())
@@ -128,6 +134,9 @@ mod tests {
             names.root(Circle::Salted(""), generation(1), 0),
             names.root(Circle::Alone(0), None, 0),
             names.root(Circle::Alone(1), None, 0),
+            names.root(Circle::Owned(0, ""), None, 0),
+            names.root(Circle::Owned(1, ""), None, 0),
+            names.root(Circle::Owned(1, "a"), None, 0),
             names.root(Circle::Salted(""), None, 1),
             names.root(Circle::Salted(""), None, 256),
             Names {

@@ -93,7 +93,10 @@ impl Request {
         };
         let circle = match naming.alone {
             Some(number) => Circle::Alone(number),
-            None => Circle::Salted(&cache_salt),
+            None => match terms.circle {
+                Some(owner) => Circle::Owned(owner, &cache_salt),
+                None => Circle::Salted(&cache_salt),
+            },
         };
         let generation = lease.as_ref().map(Lease::generation);
         let root = naming.names.root(circle, generation, naming.key_class);

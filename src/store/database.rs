@@ -21,6 +21,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("migrations/004_job_mappings.sql"),
     ),
     ("keys", include_str!("migrations/005_keys.sql")),
+    ("owners", include_str!("migrations/006_owners.sql")),
 ];
 
 /// Pages that each connection keeps, as so many KiB (a negative number says that). The system has the file in memory as well,

@@ -14,7 +14,9 @@ use sqlx::sqlite::SqliteRow;
 use super::database::{Database, commit, run};
 use super::fault::unreadable;
 use super::page::{Page, one_more};
-use crate::domain::{AdapterName, FileId, Generation, JobEvent, JobId, JobStatus, JobView, Reason};
+use crate::domain::{
+    AdapterName, Asker, FileId, Generation, JobEvent, JobId, JobStatus, JobView, KeyId, Reason,
+};
 
 pub use changes::{JobError, JobProgress};
 pub use events::NewEvent;
@@ -79,6 +81,7 @@ impl JobRow {
         Ok(Self {
             view: JobView {
                 id: JobId::from_text(text("id")?),
+                owner: maybe("owner")?.map(KeyId::from_text),
                 status: JobStatus::from_text(&status)
                     .ok_or_else(|| unreadable("job", format!("status `{status}`")))?,
                 created_at: row.try_get("created_at")?,
@@ -143,8 +146,8 @@ impl Jobs {
         let mut change = self.database.begin().await?;
         let insert = sqlx::query(
             "INSERT INTO jobs (id, name, status, created_at, training_file, validation_file, recipe, metadata, data_digest, \
-             parent, total_steps, trainable, parameters, base_name, base_digest, mappings) \
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16 \
+             parent, total_steps, trainable, parameters, base_name, base_digest, mappings, owner) \
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17 \
              WHERE EXISTS (SELECT 1 FROM files WHERE id = ?5) \
              AND (?6 IS NULL OR EXISTS (SELECT 1 FROM files WHERE id = ?6))",
         )
@@ -163,7 +166,8 @@ impl Jobs {
         .bind(view.trainable_parameters.map(|(_, all)| all as i64))
         .bind(&view.model)
         .bind(&job.base_digest)
-        .bind(text(&view.mappings)?);
+        .bind(text(&view.mappings)?)
+        .bind(view.owner.as_ref().map(KeyId::as_str));
         if run(&mut *change, insert).await? == 0 {
             return Ok(None);
         }
@@ -183,13 +187,20 @@ impl Jobs {
         }
     }
 
-    pub async fn list(&self, after: Option<&JobId>, limit: usize) -> Result<Page<JobView>, Reason> {
+    /// Those that exist for the asker.
+    pub async fn list(
+        &self,
+        asker: &Asker,
+        after: Option<&JobId>,
+        limit: usize,
+    ) -> Result<Page<JobView>, Reason> {
         let rows = sqlx::query(
-            "SELECT * FROM jobs WHERE ?1 IS NULL OR number < (SELECT number FROM jobs WHERE id = ?1) \
-             ORDER BY number DESC LIMIT ?2",
+            "SELECT * FROM jobs WHERE (?1 IS NULL OR number < (SELECT number FROM jobs WHERE id = ?1)) \
+             AND (?3 IS NULL OR owner = ?3) ORDER BY number DESC LIMIT ?2",
         )
         .bind(after.map(JobId::as_str))
         .bind(one_more(limit))
+        .bind(asker.whose())
         .fetch_all(self.database.pool())
         .await;
         Page::read(rows, limit, |row| JobRow::read(row).map(|job| job.view))

@@ -5,7 +5,8 @@ use serde_json::json;
 use super::*;
 use crate::domain::recipes::{Effect, Mapping};
 use crate::domain::{
-    EventData, FileId, Generation, JobId, JobStatus, JobView, Level, Reason, Recipe, StepMetrics,
+    Asker, EventData, FileId, Generation, JobId, JobStatus, JobView, Level, Reason, Recipe,
+    StepMetrics,
 };
 
 const MODEL: &str = "base";
@@ -69,6 +70,7 @@ fn recipe() -> Recipe {
 
 fn new_job(id: &str, file: &FileId) -> JobRow {
     let view = JobView {
+        owner: None,
         id: JobId::new(id),
         status: JobStatus::Queued,
         created_at: now(),
@@ -220,7 +222,7 @@ async fn what_is_over_is_no_longer_unfinished() {
     home.job("queued", &file).await;
     let unfinished = jobs.unfinished().await.unwrap();
     assert_eq!(unfinished.len(), 2);
-    for job in jobs.list(None, 9).await.unwrap().items {
+    for job in jobs.list(&Asker::default(), None, 9).await.unwrap().items {
         let id = job.id.to_string();
         assert_eq!(unfinished.contains(&id), !is_over(&job), "{id}");
     }
@@ -328,10 +330,14 @@ async fn files_and_jobs_are_listed_newest_first_in_pages() {
         files.push(home.file().await);
         home.job(id, &files[0]).await;
     }
-    let page = home.uploads.list(None, 2).await.unwrap();
+    let page = home.uploads.list(&Asker::default(), None, 2).await.unwrap();
     let listed: Vec<_> = page.items.iter().map(|file| &file.id).collect();
     assert_eq!((listed, page.has_more), (vec![&files[2], &files[1]], true));
-    let rest = home.uploads.list(Some(&files[1]), 2).await.unwrap();
+    let rest = home
+        .uploads
+        .list(&Asker::default(), Some(&files[1]), 2)
+        .await
+        .unwrap();
     assert_eq!((&rest.items[0].id, rest.has_more), (&files[0], false));
     let jobs = home.jobs.list(Some(&JobId::new("z")), 1).await.unwrap();
     assert_eq!((&jobs.items[0].id, jobs.has_more), (&JobId::new("y"), true));
@@ -376,7 +382,7 @@ async fn an_upload_comes_in_pieces_and_leaves_nothing_where_it_does_not_end() {
         let folder = std::fs::read_dir(home.folder.path().join("files"));
         folder.unwrap().count()
     };
-    let mut incoming = home.uploads.receive("b.jsonl").await.unwrap();
+    let mut incoming = home.uploads.receive("b.jsonl", None).await.unwrap();
     for piece in ["one ", "two ", "three"] {
         incoming.write(piece.into()).await.unwrap();
     }
@@ -386,9 +392,9 @@ async fn an_upload_comes_in_pieces_and_leaves_nothing_where_it_does_not_end() {
     let stored = home.uploads.verified(&view.id).await.unwrap();
     assert_eq!(std::fs::read(stored.path).unwrap(), b"one two three");
 
-    let mut given_up = home.uploads.receive("c.jsonl").await.unwrap();
+    let mut given_up = home.uploads.receive("c.jsonl", None).await.unwrap();
     given_up.write("half".into()).await.unwrap();
-    let mut large = home.uploads.receive("d.jsonl").await.unwrap();
+    let mut large = home.uploads.receive("d.jsonl", None).await.unwrap();
     large.write(vec![0; 60].into()).await.unwrap();
     let refused = large.write(vec![0; 5].into()).await;
     assert!(

@@ -15,7 +15,7 @@ use sqlx::sqlite::SqliteRow;
 use super::database::Database;
 use super::page::{Page, one_more};
 use super::{blocking, disk, fault};
-use crate::domain::{FileId, FileView, Reason};
+use crate::domain::{Asker, FileId, FileView, KeyId, Reason};
 
 pub use incoming::Incoming;
 
@@ -25,6 +25,7 @@ pub struct Stored {
     pub id: FileId,
     pub path: PathBuf,
     pub bytes: u64,
+    pub owner: Option<KeyId>,
     /// As hex.
     digest: String,
 }
@@ -73,8 +74,8 @@ impl Uploads {
     }
 
     /// A file that is about to come.
-    pub async fn receive(&self, filename: &str) -> Result<Incoming, Reason> {
-        Incoming::begin(self.clone(), filename).await
+    pub async fn receive(&self, filename: &str, owner: Option<KeyId>) -> Result<Incoming, Reason> {
+        Incoming::begin(self.clone(), filename, owner).await
     }
 
     /// A file as a whole. Both the content and its row are durable when this returns.
@@ -84,7 +85,7 @@ impl Uploads {
         purpose: &str,
         bytes: Bytes,
     ) -> Result<FileView, Reason> {
-        let mut incoming = self.receive(filename).await?;
+        let mut incoming = self.receive(filename, None).await?;
         incoming.write(bytes).await?;
         incoming.finish(purpose).await
     }
@@ -102,12 +103,15 @@ impl Uploads {
     pub async fn stored(&self, id: &FileId) -> Result<Stored, Reason> {
         let row = self.row(id).await?;
         let digest = row.try_get("digest")?;
-        let FileView { id, bytes, .. } = view(&row)?;
+        let FileView {
+            id, bytes, owner, ..
+        } = view(&row)?;
         let path = self.path(&id);
         Ok(Stored {
             id,
             path,
             bytes,
+            owner,
             digest,
         })
     }
@@ -118,17 +122,20 @@ impl Uploads {
         blocking(move || stored.read(|_| ()).map(|()| stored)).await
     }
 
+    /// Those that exist for the asker.
     pub async fn list(
         &self,
+        asker: &Asker,
         after: Option<&FileId>,
         limit: usize,
     ) -> Result<Page<FileView>, Reason> {
         let rows = sqlx::query(
-            "SELECT * FROM files WHERE ?1 IS NULL OR number < (SELECT number FROM files WHERE id = ?1) \
-             ORDER BY number DESC LIMIT ?2",
+            "SELECT * FROM files WHERE (?1 IS NULL OR number < (SELECT number FROM files WHERE id = ?1)) \
+             AND (?3 IS NULL OR owner = ?3) ORDER BY number DESC LIMIT ?2",
         )
         .bind(after.map(FileId::as_str))
         .bind(one_more(limit))
+        .bind(asker.whose())
         .fetch_all(self.database.pool())
         .await;
         Page::read(rows, limit, view)
@@ -172,6 +179,9 @@ impl Uploads {
 fn view(row: &SqliteRow) -> Result<FileView, Reason> {
     Ok(FileView {
         id: FileId::from_text(row.try_get::<String, _>("id")?),
+        owner: row
+            .try_get::<Option<String>, _>("owner")?
+            .map(KeyId::from_text),
         bytes: row.try_get::<i64, _>("bytes")? as u64,
         created_at: row.try_get("created_at")?,
         filename: row.try_get("filename")?,

@@ -17,8 +17,8 @@ use super::service::Trainer;
 use super::shared::Shared;
 use crate::domain::recipes::{Effect, Mapping};
 use crate::domain::{
-    AdapterChoice, AdapterName, FileId, JobId, JobPlan, JobStatus, JobView, Level, Reason, Recipe,
-    parameters_report,
+    AdapterChoice, AdapterName, Asker, FileId, JobId, JobPlan, JobStatus, JobView, Level, Reason,
+    Recipe, parameters_report,
 };
 use crate::kernels::pool::{self, Class};
 use crate::store::{self, Artefacts, JobRow, NewEvent, Stored, blocking, disk_fault, now};
@@ -58,6 +58,8 @@ pub struct NewJob {
     pub metadata: serde_json::Map<String, serde_json::Value>,
     /// What was asked for and has no effect: becomes the job's first warnings.
     pub notes: Vec<String>,
+    /// Whose it is, and whose files it may use.
+    pub asker: Asker,
 }
 
 impl Trainer {
@@ -120,9 +122,12 @@ impl Trainer {
         }
         let turn = turn(&shared.checks, CHECK_WAIT).await?;
         let created_at = now();
-        let training = self.stored(&job.training_file, "training_file").await?;
+        let asker = &job.asker;
+        let training = self
+            .stored(&job.training_file, "training_file", asker)
+            .await?;
         let validation = match &job.validation_file {
-            Some(file) => Some(self.stored(file, "validation_file").await?),
+            Some(file) => Some(self.stored(file, "validation_file", asker).await?),
             None => None,
         };
         let parent = self.parent(job.wishes.from.as_deref()).await?;
@@ -167,11 +172,17 @@ impl Trainer {
         })
     }
 
-    pub(super) async fn stored(&self, id: &FileId, field: &str) -> Result<Stored, Reason> {
+    /// A file that `field` names, if it exists for the asker.
+    pub(super) async fn stored(
+        &self,
+        id: &FileId,
+        field: &str,
+        asker: &Asker,
+    ) -> Result<Stored, Reason> {
+        let missing = || Reason::field(field, format!("file `{id}` does not exist"));
         match self.shared.uploads.stored(id).await {
-            Err(Reason::NoSuchFile(id)) => {
-                Err(Reason::field(field, format!("file `{id}` does not exist")))
-            }
+            Err(Reason::NoSuchFile(_)) => Err(missing()),
+            Ok(stored) if !asker.sees(stored.owner.as_ref()) => Err(missing()),
             stored => stored,
         }
     }
@@ -239,6 +250,7 @@ impl Trainer {
         let row = JobRow {
             view: JobView {
                 id: id.clone(),
+                owner: job.asker.key,
                 status: JobStatus::Queued,
                 created_at,
                 finished_at: None,

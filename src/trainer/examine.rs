@@ -6,7 +6,7 @@ use super::create::{CHECK_WAIT, turn};
 use super::data::report::{Options, Voice, check};
 use super::data::{ReadFault, RowReader};
 use super::service::Trainer;
-use crate::domain::{FileId, Reason, Wishes};
+use crate::domain::{Asker, FileId, Reason, Wishes};
 use crate::kernels::pool::{self, Class};
 use crate::store::{blocking, now};
 
@@ -28,7 +28,7 @@ impl Trainer {
     ///
     /// # Errors
     /// `NoSuchFile`, `BadField`, `Overloaded` while other files are checked.
-    pub async fn report(&self, ask: ReportAsk) -> Result<Value, Reason> {
+    pub async fn report(&self, ask: ReportAsk, asker: &Asker) -> Result<Value, Reason> {
         let shared = self.shared.clone();
         let wishes = Wishes {
             eval_split: ask.eval_split,
@@ -42,9 +42,12 @@ impl Trainer {
             return Err(Reason::field("eval_split", why));
         }
         let file = shared.uploads.stored(&ask.file).await?;
+        if !asker.sees(file.owner.as_ref()) {
+            return Err(Reason::NoSuchFile(ask.file.to_string()));
+        }
         let held_out = match &ask.held_out {
             None => None,
-            Some(id) => Some(self.stored(id, "held_out").await?),
+            Some(id) => Some(self.stored(id, "held_out", asker).await?),
         };
         let turn = turn(&shared.checks, CHECK_WAIT).await?;
         blocking(move || {

@@ -13,7 +13,8 @@ use super::shared::{Control, Shared};
 use super::worker;
 use crate::device::{Part, Turns};
 use crate::domain::{
-    CheckpointView, FileId, FileView, JobEvent, JobId, JobStatus, JobView, Level, Reason,
+    Asker, CheckpointView, FileId, FileView, JobEvent, JobId, JobStatus, JobView, KeyId, Level,
+    Reason,
 };
 use crate::model::Base;
 use crate::registry::Registry;
@@ -145,16 +146,21 @@ impl Trainer {
     }
 
     /// A file that is about to come.
-    pub async fn receive_file(&self, filename: &str) -> Result<Incoming, Reason> {
-        self.shared.uploads.receive(filename).await
+    pub async fn receive_file(
+        &self,
+        filename: &str,
+        owner: Option<KeyId>,
+    ) -> Result<Incoming, Reason> {
+        self.shared.uploads.receive(filename, owner).await
     }
 
     pub async fn list_files(
         &self,
+        asker: &Asker,
         after: Option<&FileId>,
         limit: usize,
     ) -> Result<Page<FileView>, Reason> {
-        self.shared.uploads.list(after, limit).await
+        self.shared.uploads.list(asker, after, limit).await
     }
 
     pub async fn file(&self, id: &FileId) -> Result<FileView, Reason> {
@@ -170,8 +176,13 @@ impl Trainer {
         self.shared.uploads.delete(id).await
     }
 
-    pub async fn list(&self, after: Option<&JobId>, limit: usize) -> Result<Page<JobView>, Reason> {
-        self.shared.store.list(after, limit).await
+    pub async fn list(
+        &self,
+        asker: &Asker,
+        after: Option<&JobId>,
+        limit: usize,
+    ) -> Result<Page<JobView>, Reason> {
+        self.shared.store.list(asker, after, limit).await
     }
 
     pub async fn job(&self, id: &JobId) -> Result<JobView, Reason> {

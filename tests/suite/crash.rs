@@ -106,7 +106,14 @@ async fn open(folder: &Path) -> Shop {
 impl Shop {
     /// The one job: found where an earlier process left it, else created.
     async fn job(&self) -> JobView {
-        if let Some(job) = self.trainer.list(None, 1).await.unwrap().items.pop() {
+        if let Some(job) = self
+            .trainer
+            .list(&adapterd::domain::Asker::default(), None, 1)
+            .await
+            .unwrap()
+            .items
+            .pop()
+        {
             return job;
         }
         let rows = (0..16)
@@ -128,6 +135,7 @@ impl Shop {
             ..Wishes::default()
         };
         let job = NewJob {
+            asker: adapterd::domain::Asker::default(),
             name: NAME.parse().unwrap(),
             training_file: file.id,
             validation_file: None,

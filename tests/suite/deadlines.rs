@@ -150,7 +150,7 @@ async fn backlog(daemon: &Daemon) -> Answers {
         urgency: Default::default(),
     };
     let asks = vec![ask; 60];
-    let caller = daemon.gateway.admit(Credentials::default()).unwrap();
+    let caller = daemon.gateway.admit(Credentials::default()).await.unwrap();
     caller.ask(&Claims::default(), asks).await.unwrap()
 }
 

@@ -54,12 +54,8 @@ impl Adapters for Doors {
         request: Request<pb::ListAdaptersRequest>,
     ) -> Result<Response<pb::ListAdaptersResponse>, Status> {
         let caller = caller(&request)?;
-        let adapters = caller
-            .adapters()
-            .await
-            .into_iter()
-            .map(views::adapter)
-            .collect();
+        let adapters = caller.adapters().await.map_err(status)?;
+        let adapters = adapters.into_iter().map(views::adapter).collect();
         Ok(Response::new(pb::ListAdaptersResponse { adapters }))
     }
 
@@ -217,7 +213,10 @@ impl Adapters for Doors {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let caller = caller(&request)?;
         let name = request.into_inner().name;
-        let changes = caller.watch_adapters(given(&name).map(str::to_owned)).await;
+        let changes = caller
+            .watch_adapters(given(&name).map(str::to_owned))
+            .await
+            .map_err(status)?;
         let told = ReceiverStream::new(changes).map(|change| {
             let change = change.map_err(status)?;
             Ok(pb::AdapterChange {

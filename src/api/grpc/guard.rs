@@ -10,9 +10,59 @@ use tonic::server::NamedService;
 use tonic::{Request, Status};
 
 use super::status::status;
-use crate::api::caller::credentials;
+use crate::api::access::{ADAPTERS, ADMIN, Access, INFER, TRAIN};
 use crate::domain::Reason;
 use crate::gateway::{Caller, Gateway};
+
+/// What each call asks of its caller; a method that is not here serves nobody.
+const CALLS: &[(&str, &[&str], Access)] = &[
+    ("adapterd.v1.Inference", &["Generate", "Tokenize"], INFER),
+    (
+        "adapterd.v1.Adapters",
+        &[
+            "List", "Get", "Register", "Blend", "Promote", "Rollback", "Pin", "Load", "Unload",
+            "Delete", "Watch",
+        ],
+        ADAPTERS,
+    ),
+    (
+        "adapterd.v1.Training",
+        &[
+            "SubmitData",
+            "CreateJob",
+            "PlanJob",
+            "ListJobs",
+            "GetJob",
+            "CancelJob",
+            "PauseJob",
+            "ResumeJob",
+            "WatchJob",
+        ],
+        TRAIN,
+    ),
+    (
+        "adapterd.v1.Keys",
+        &["List", "Create", "Revoke", "Rotate"],
+        ADMIN,
+    ),
+    (
+        "grpc.reflection.v1.ServerReflection",
+        &["ServerReflectionInfo"],
+        Access::AnyKey,
+    ),
+    (
+        "grpc.reflection.v1alpha.ServerReflection",
+        &["ServerReflectionInfo"],
+        Access::AnyKey,
+    ),
+];
+
+fn access(path: &str) -> Option<Access> {
+    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
+    let mut rows = CALLS.iter();
+    let row = rows.find(|(name, methods, _)| *name == service && methods.contains(&method));
+    row.map(|(.., access)| *access)
+}
 
 /// A service whose callers are let in.
 #[derive(Clone)]
@@ -33,7 +83,10 @@ impl<S: NamedService> NamedService for Guarded<S> {
 
 impl<S> Service<http::Request<Body>> for Guarded<S>
 where
-    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send + 'static,
 {
     type Response = http::Response<Body>;
@@ -45,16 +98,24 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        match self.gateway.admit(credentials(request.headers())) {
-            Ok(caller) => {
-                request.extensions_mut().insert(caller);
-                self.inner.call(request).boxed()
-            }
-            Err(reason) => {
-                let refused = status(reason).into_http();
-                async move { Ok(refused) }.boxed()
+        let Some(access) = access(request.uri().path()) else {
+            // Without a caller: should there be such a method, it does nothing.
+            return self.inner.call(request).boxed();
+        };
+        // The one that was asked whether it is ready.
+        let fresh = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, fresh);
+        let gateway = self.gateway.clone();
+        async move {
+            match access.admit(&gateway, request.headers()).await {
+                Ok(caller) => {
+                    request.extensions_mut().insert(caller);
+                    inner.call(request).await
+                }
+                Err(reason) => Ok(status(reason).into_http()),
             }
         }
+        .boxed()
     }
 }
 
@@ -62,4 +123,37 @@ where
 pub(super) fn caller<T>(request: &Request<T>) -> Result<Caller, Status> {
     let caller = request.extensions().get::<Caller>().cloned();
     caller.ok_or_else(|| status(Reason::Internal("a call passed the guard unseen".into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prost::Message;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+    use crate::pb;
+
+    #[test]
+    fn every_method_says_what_it_asks_of_its_caller() {
+        let files = FileDescriptorSet::decode(pb::DESCRIPTORS).unwrap().file;
+        let mut methods = BTreeSet::new();
+        for file in &files {
+            for service in &file.service {
+                let name = format!("{}.{}", file.package(), service.name());
+                let of = |method: &str| format!("/{name}/{method}");
+                methods.extend(service.method.iter().map(|method| of(method.name())));
+            }
+        }
+        for method in &methods {
+            assert!(access(method).is_some(), "{method}");
+        }
+        let ours = CALLS
+            .iter()
+            .filter(|(name, ..)| name.starts_with("adapterd"));
+        let rows: usize = ours.map(|(_, methods, _)| methods.len()).sum();
+        assert_eq!(rows, methods.len());
+        assert_eq!(access("/adapterd.v1.Keys/Steal"), None);
+    }
 }

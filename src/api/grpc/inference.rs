@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use futures::stream::{self, BoxStream, StreamExt};
-use tokio::sync::mpsc;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 
@@ -13,7 +12,7 @@ use super::guard::caller;
 use super::status::status;
 use crate::domain::sampling::{Numbers, each_number};
 use crate::domain::{Ask, Blend, Event, Input, Message, Reason, Role, Sampling, Urgency};
-use crate::gateway::Claims;
+use crate::gateway::{Claims, Events};
 use crate::pb;
 use crate::pb::generate_request::Input as Asked;
 use crate::pb::inference_server::Inference;
@@ -105,10 +104,7 @@ impl Inference for Doors {
 }
 
 /// The answer as messages; dropping the stream drops the receiver, which ends the work.
-fn told(
-    events: mpsc::Receiver<Event>,
-    telling: Telling,
-) -> BoxStream<'static, Result<pb::GenerateEvent, Status>> {
+fn told(events: Events, telling: Telling) -> BoxStream<'static, Result<pb::GenerateEvent, Status>> {
     let batches = stream::unfold(Some((events, telling)), |state| async move {
         let (mut events, mut telling) = state?;
         let event = events.recv().await.unwrap_or_else(|| {

@@ -6,6 +6,7 @@ mod counted;
 mod generate;
 mod guard;
 mod inference;
+mod keys;
 mod recipe;
 mod server;
 mod status;

@@ -15,19 +15,21 @@ use tonic_health::server::HealthReporter;
 
 use super::counted::Counted;
 use super::guard::Guarded;
-use super::{Config, Doors};
+use super::{Config, Doors, Telemetry};
 use crate::api::socket::Socket;
 use crate::gateway::Gateway;
 use crate::pb;
 use crate::pb::adapters_server::AdaptersServer;
 use crate::pb::inference_server::InferenceServer;
+use crate::pb::keys_server::KeysServer;
 use crate::pb::training_server::TrainingServer;
 
-const SERVICES: [&str; 4] = [
+const SERVICES: [&str; 5] = [
     "",
     "adapterd.v1.Inference",
     "adapterd.v1.Adapters",
     "adapterd.v1.Training",
+    "adapterd.v1.Keys",
 ];
 /// How often health is looked at.
 const PULSE: Duration = Duration::from_millis(500);
@@ -73,6 +75,9 @@ pub async fn serve(
     let adapters = AdaptersServer::new(doors.clone())
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(most);
+    let keys = KeysServer::new(doors.clone())
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(most);
     let training = TrainingServer::new(doors)
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(most);
@@ -81,21 +86,21 @@ pub async fn serve(
         .http2_keepalive_interval(Some(PING))
         .http2_keepalive_timeout(Some(PONG))
         .add_service(health)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
-        .add_service(Counted::new(
-            Guarded::new(inference, gateway.clone()),
-            telemetry.clone(),
-        ))
-        .add_service(Counted::new(
-            Guarded::new(adapters, gateway.clone()),
-            telemetry.clone(),
-        ))
-        .add_service(Counted::new(Guarded::new(training, gateway), telemetry))
+        .add_service(Guarded::new(reflection().build_v1()?, gateway.clone()))
+        .add_service(Guarded::new(reflection().build_v1alpha()?, gateway.clone()))
+        .add_service(door(inference, &gateway, &telemetry))
+        .add_service(door(adapters, &gateway, &telemetry))
+        .add_service(door(training, &gateway, &telemetry))
+        .add_service(door(keys, &gateway, &telemetry))
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned())
         .await;
     watching.abort();
     Ok(served?)
+}
+
+/// A service whose callers are let in, and whose calls are counted.
+fn door<S>(service: S, gateway: &Gateway, telemetry: &Arc<dyn Telemetry>) -> Counted<Guarded<S>> {
+    Counted::new(Guarded::new(service, gateway.clone()), telemetry.clone())
 }
 
 /// Keeps the health service, which says `said`, at what the gateway says, and at "not serving" from the stop on.

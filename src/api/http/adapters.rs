@@ -116,7 +116,7 @@ fn answer(view: &AdapterView) -> Outcome {
 }
 
 pub(super) async fn list(call: Call) -> Outcome {
-    let adapters = call.request.caller().adapters().await;
+    let adapters = call.request.caller().adapters().await?;
     let data = adapters.iter().map(shown).collect::<Result<Vec<_>, _>>()?;
     Ok(json_response(200, &json!({"object": "list", "data": data})))
 }

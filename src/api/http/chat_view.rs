@@ -1,14 +1,13 @@
 //! How chat answers look: `chat.completion` and its chunks.
 
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 
 use super::gather::{Choice, Whole, add};
 use super::respond::usage;
 use super::sampling::Delivery;
 use super::sse::Chunks;
 use crate::domain::{Event, Generation, TokenInfo, Usage};
-use crate::gateway::Answers;
+use crate::gateway::{Answers, Events};
 
 /// What every chunk of one request repeats.
 pub(super) struct ChatView {
@@ -28,7 +27,7 @@ impl ChatView {
         fingerprint: &str,
         logprobs: bool,
         delivery: Delivery,
-    ) -> (Self, Vec<mpsc::Receiver<Event>>) {
+    ) -> (Self, Vec<Events>) {
         let mut prompt = Vec::new();
         let take = |answer: crate::gateway::Answer| {
             prompt = answer.prompt;
@@ -214,6 +213,8 @@ impl Chunks for ChatStream {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc;
+
     use super::*;
     use crate::domain::{FinishReason, TopToken};
 

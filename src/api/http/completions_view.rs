@@ -1,14 +1,13 @@
 //! How text completions look: `text_completion`, whole and in chunks.
 
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc;
 
 use super::gather::{Whole, add};
 use super::respond::usage;
 use super::sampling::Delivery;
 use super::sse::Chunks;
 use crate::domain::{Event, Generation, TokenInfo, Usage};
-use crate::gateway::{Answer, Answers};
+use crate::gateway::{Answer, Answers, Events};
 
 pub(super) struct TextView {
     id: String,
@@ -33,7 +32,7 @@ impl TextView {
         n: u32,
         logprobs: Option<u8>,
         delivery: Delivery,
-    ) -> (Self, Vec<mpsc::Receiver<Event>>) {
+    ) -> (Self, Vec<Events>) {
         let apart = |answer: Answer| (answer.prompt, answer.events);
         let (prompts, each) = answers.each.into_iter().map(apart).unzip();
         let view = Self {
@@ -287,6 +286,8 @@ impl Chunks for TextStream {
 #[cfg(test)]
 mod tests {
     use super::super::gather::{Answered, Choice};
+    use tokio::sync::mpsc;
+
     use super::*;
     use crate::domain::{FinishReason, TopToken};
 

@@ -20,7 +20,7 @@ use super::call::{Call, Request, refuse};
 use super::origin::Source;
 use super::respond::{empty_response, fault_response};
 use super::routes::{Row, Verb, probe_rows, rows};
-use crate::api::caller::credentials;
+use crate::api::access::Access;
 use crate::api::fault::Fault;
 use crate::domain::Reason;
 
@@ -87,7 +87,11 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
                 Reason::ForeignOrigin(origin.clone()),
             ));
         }
-        let caller = match app.gateway.admit(credentials(&parts.headers)) {
+        let access = match row.access {
+            Access::Metrics if app.config.open_metrics => Access::Open,
+            access => access,
+        };
+        let caller = match access.admit(&app.gateway, &parts.headers).await {
             Ok(caller) => caller,
             Err(reason) => return Err(refuse(&parts.headers, body, reason)),
         };

@@ -10,6 +10,7 @@ use super::documents::ERROR;
 use super::respond::bytes_response;
 use super::routes::{Given, Row, Sent, Verb, rows};
 use super::shape::{kind_schema, shape_schema};
+use crate::api::access::Access;
 
 static OPENAPI: LazyLock<String> = LazyLock::new(|| document().to_string());
 
@@ -53,8 +54,23 @@ fn document() -> Value {
         },
         "servers": [{"url": "/"}],
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "header": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+            },
+        },
     })
+}
+
+/// Either header will do; where keys are not asked for, none.
+fn security(access: Access) -> Value {
+    match access {
+        Access::Open => json!([]),
+        Access::Metrics => json!([{}, {"bearer": []}, {"header": []}]),
+        Access::AnyKey | Access::Of(_) => json!([{"bearer": []}, {"header": []}]),
+    }
 }
 
 fn operation(row: &'static Row, path: &str, verb: &str, schemas: &mut Map<String, Value>) -> Value {
@@ -66,6 +82,8 @@ fn operation(row: &'static Row, path: &str, verb: &str, schemas: &mut Map<String
         "operationId": format!("{verb}_{}", words.join("_")),
         "tags": [row.tag],
         "summary": row.about,
+        "description": row.access.told(),
+        "security": security(row.access),
         "parameters": parameters(row, path, schemas),
         "responses": {
             "200": given(row.given, schemas),

@@ -1,14 +1,12 @@
 //! Events of a request's answers, as one stream or as a whole.
 
 use futures::stream::{self, BoxStream, SelectAll, StreamExt};
-use tokio::sync::mpsc;
 
 use crate::domain::{Event, FinishReason, Reason, TokenInfo, Usage};
+use crate::gateway::Events;
 
 /// The events of all prompts as they come, each with its prompt's index. Every prompt ends in `Done` or `Failed`.
-pub(super) fn merged(
-    each: Vec<mpsc::Receiver<Event>>,
-) -> SelectAll<BoxStream<'static, (usize, Event)>> {
+pub(super) fn merged(each: Vec<Events>) -> SelectAll<BoxStream<'static, (usize, Event)>> {
     stream::select_all(each.into_iter().enumerate().map(|(prompt, events)| {
         stream::unfold(Some(events), move |events| async move {
             let mut events = events?;
@@ -47,7 +45,7 @@ pub(super) struct Whole {
 }
 
 /// Waits for every answer of every prompt; the first failure ends them all.
-pub(super) async fn all(each: Vec<mpsc::Receiver<Event>>, n: u32) -> Result<Whole, Reason> {
+pub(super) async fn all(each: Vec<Events>, n: u32) -> Result<Whole, Reason> {
     let fresh = || Answered {
         prompt: Vec::new(),
         choices: (0..n).map(|_| Choice::default()).collect(),
@@ -93,6 +91,8 @@ pub(super) fn add(sum: &mut Usage, more: Usage) {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc;
+
     use super::*;
 
     fn delta(choice: u32, text: &str) -> Event {
@@ -103,12 +103,12 @@ mod tests {
         }
     }
 
-    fn feed(events: Vec<Event>) -> mpsc::Receiver<Event> {
+    fn feed(events: Vec<Event>) -> Events {
         let (out, events_in) = mpsc::channel(events.len().max(1));
         for event in events {
             out.try_send(event).unwrap();
         }
-        events_in
+        events_in.into()
     }
 
     #[tokio::test]

@@ -7,10 +7,9 @@ use super::call::Call;
 use super::dispatch::Outcome;
 use super::respond::json_response;
 use super::shape::{Field, Kind, NAME, Shape};
-use crate::domain::{AdapterGlobs, KeyAsk, KeyId, LONGEST_SPAN, Range, Reason, Scope, Scopes};
-
-/// How long the secret before a rotation counts, where nothing is said.
-const OVERLAP: u64 = 3600;
+use crate::domain::{
+    AdapterGlobs, KeyAsk, KeyId, LONGEST_SPAN, OVERLAP, Range, Reason, Scope, Scopes,
+};
 
 const SCOPE: Kind = Kind::Choice(Scope::NAMES);
 

@@ -73,6 +73,8 @@ pub struct Config {
     pub spare_connections: usize,
     /// Pages of other origins that may use this server from a browser.
     pub origins: Origins,
+    /// `/metrics` asks for no key.
+    pub open_metrics: bool,
 }
 
 impl Default for Config {
@@ -82,6 +84,7 @@ impl Default for Config {
             header_timeout: Duration::from_secs(30),
             spare_connections: 16,
             origins: Origins::default(),
+            open_metrics: true,
         }
     }
 }

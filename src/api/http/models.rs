@@ -8,7 +8,7 @@ use super::respond::json_response;
 use crate::gateway::ModelView;
 
 pub(super) async fn list(call: Call) -> Outcome {
-    let models = call.request.caller().models().await;
+    let models = call.request.caller().models().await?;
     let data: Vec<Value> = models.iter().map(view).collect();
     Ok(json_response(200, &json!({"object": "list", "data": data})))
 }

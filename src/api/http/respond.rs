@@ -69,6 +69,9 @@ pub(super) fn fault_response(fault: &Fault) -> Response {
     if let Some(seconds) = row.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    if row.status == 401 {
+        headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     if row.never_retry {
         headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
     }

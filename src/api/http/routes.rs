@@ -1,5 +1,5 @@
-//! The route table. A row is an endpoint: the router, the errors, the metrics' labels and the OpenAPI document are
-//! all made from it.
+//! The route table. A row is an endpoint: the router, who may use it, the errors, the metrics' labels and the OpenAPI
+//! document are all made from it.
 
 use super::dispatch::Handler;
 use super::documents as answers;
@@ -8,6 +8,7 @@ use super::{
     adapters, chat, completions, docs, files, health, job_fields, jobs, keys, models, paging,
     tokens, vllm,
 };
+use crate::api::access::{ADAPTERS, ADMIN, Access, INFER, TRAIN};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
@@ -42,6 +43,7 @@ pub(super) enum Given {
 pub(super) struct Row {
     pub verb: Verb,
     pub path: &'static str,
+    pub access: Access,
     pub handler: Handler,
     pub tag: &'static str,
     pub about: &'static str,
@@ -67,12 +69,13 @@ impl Row {
     }
 }
 
-/// `row!(Get "/path" handler, answer, "what it does")`
+/// `row!(Get "/path" ANY_KEY handler, answer, "what it does")`
 macro_rules! row {
-    ($verb:ident $path:literal $handler:path, $given:expr, $about:literal) => {
+    ($verb:ident $path:literal $access:ident $handler:path, $given:expr, $about:literal) => {
         Row {
             verb: Verb::$verb,
             path: $path,
+            access: $access,
             handler: |call| Box::pin($handler(call)),
             tag: "",
             about: $about,
@@ -83,101 +86,108 @@ macro_rules! row {
     };
 }
 
+const OPEN: Access = Access::Open;
+const METRICS: Access = Access::Metrics;
+const ANY_KEY: Access = Access::AnyKey;
+
 use Given::{Json, Raw, Stream};
 use Sent::{Folder, Form, Optional};
 
 static ASK: &[Row] = &[
-    row!(Post "/v1/chat/completions" chat::create, Stream(&answers::CHAT, &answers::CHAT_CHUNK), "Continue a conversation.")
+    row!(Post "/v1/chat/completions" INFER chat::create, Stream(&answers::CHAT, &answers::CHAT_CHUNK), "Continue a conversation.")
         .sends(Sent::Json(&chat::CHAT)).tag("Inference"),
-    row!(Post "/v1/completions" completions::create, Stream(&answers::TEXT_COMPLETION, &answers::TEXT_COMPLETION), "Continue or score a text.")
+    row!(Post "/v1/completions" INFER completions::create, Stream(&answers::TEXT_COMPLETION, &answers::TEXT_COMPLETION), "Continue or score a text.")
         .sends(Sent::Json(&completions::COMPLETION)).tag("Inference"),
-    row!(Post "/tokenize" tokens::tokenize, Json(&answers::TOKENS), "Turn text into token ids.")
+    row!(Post "/tokenize" INFER tokens::tokenize, Json(&answers::TOKENS), "Turn text into token ids.")
         .sends(Sent::Json(&tokens::TOKENIZE)).tag("Inference"),
-    row!(Post "/detokenize" tokens::detokenize, Json(&answers::PROMPT), "Turn token ids into text.")
+    row!(Post "/detokenize" INFER tokens::detokenize, Json(&answers::PROMPT), "Turn token ids into text.")
         .sends(Sent::Json(&tokens::DETOKENIZE)).tag("Inference"),
-    row!(Get "/v1/models" models::list, Json(&answers::MODELS), "The base and every adapter.").tag("Models"),
-    row!(Get "/v1/models/{*id}" models::show, Json(&answers::MODEL), "One of them.").tag("Models"),
+    row!(Get "/v1/models" ANY_KEY models::list, Json(&answers::MODELS), "The base and every adapter.").tag("Models"),
+    row!(Get "/v1/models/{*id}" ANY_KEY models::show, Json(&answers::MODEL), "One of them.").tag("Models"),
 ];
 
 static LEARN: &[Row] = &[
-    row!(Post "/v1/files" files::create, Json(&answers::FILE), "Upload training records.")
+    row!(Post "/v1/files" TRAIN files::create, Json(&answers::FILE), "Upload training records.")
         .sends(Form(&files::UPLOAD)).tag("Files"),
-    row!(Get "/v1/files" files::list, Json(&answers::FILES), "Uploaded files, newest first.")
+    row!(Get "/v1/files" TRAIN files::list, Json(&answers::FILES), "Uploaded files, newest first.")
         .query(&files::LIST).tag("Files"),
-    row!(Get "/v1/files/{id}" files::show, Json(&answers::FILE), "One file's description.").tag("Files"),
-    row!(Get "/v1/files/{id}/content" files::content, Raw("application/octet-stream"), "One file's bytes.").tag("Files"),
-    row!(Get "/v1/files/{id}/report" files::report, Json(&answers::REPORT), "What is in a file's records, and what is wrong with them.")
+    row!(Get "/v1/files/{id}" TRAIN files::show, Json(&answers::FILE), "One file's description.").tag("Files"),
+    row!(Get "/v1/files/{id}/content" TRAIN files::content, Raw("application/octet-stream"), "One file's bytes.").tag("Files"),
+    row!(Get "/v1/files/{id}/report" TRAIN files::report, Json(&answers::REPORT), "What is in a file's records, and what is wrong with them.")
         .query(&files::REPORT).tag("Files"),
-    row!(Delete "/v1/files/{id}" files::delete, Json(&answers::DELETED), "Delete a file.").tag("Files"),
-    row!(Post "/v1/fine_tuning/jobs" jobs::create, Json(&answers::JOB), "Check the records and queue a job.")
+    row!(Delete "/v1/files/{id}" TRAIN files::delete, Json(&answers::DELETED), "Delete a file.").tag("Files"),
+    row!(Post "/v1/fine_tuning/jobs" TRAIN jobs::create, Json(&answers::JOB), "Check the records and queue a job.")
         .sends(Sent::Json(&job_fields::JOB)).tag("Fine-tuning"),
-    row!(Post "/v1/fine_tuning/plan" jobs::plan, Json(&answers::PLAN), "Check the records and say what a job would take; none is created.")
+    row!(Post "/v1/fine_tuning/plan" TRAIN jobs::plan, Json(&answers::PLAN), "Check the records and say what a job would take; none is created.")
         .sends(Sent::Json(&job_fields::JOB)).tag("Fine-tuning"),
-    row!(Get "/v1/fine_tuning/jobs" jobs::list, Json(&answers::JOBS), "Jobs, newest first.")
+    row!(Get "/v1/fine_tuning/jobs" TRAIN jobs::list, Json(&answers::JOBS), "Jobs, newest first.")
         .query(&paging::PAGE).tag("Fine-tuning"),
-    row!(Get "/v1/fine_tuning/jobs/{id}" jobs::show, Json(&answers::JOB), "One job.").tag("Fine-tuning"),
-    row!(Post "/v1/fine_tuning/jobs/{id}/cancel" jobs::cancel, Json(&answers::JOB), "End a job for good.")
+    row!(Get "/v1/fine_tuning/jobs/{id}" TRAIN jobs::show, Json(&answers::JOB), "One job.").tag("Fine-tuning"),
+    row!(Post "/v1/fine_tuning/jobs/{id}/cancel" TRAIN jobs::cancel, Json(&answers::JOB), "End a job for good.")
         .sends(Optional(&jobs::NOTHING)).tag("Fine-tuning"),
-    row!(Post "/v1/fine_tuning/jobs/{id}/pause" jobs::pause, Json(&answers::JOB), "Stop a job once its progress is saved.")
+    row!(Post "/v1/fine_tuning/jobs/{id}/pause" TRAIN jobs::pause, Json(&answers::JOB), "Stop a job once its progress is saved.")
         .sends(Optional(&jobs::NOTHING)).tag("Fine-tuning"),
-    row!(Post "/v1/fine_tuning/jobs/{id}/resume" jobs::resume, Json(&answers::JOB), "Queue a job again that is paused, or that failed without diverging.")
+    row!(Post "/v1/fine_tuning/jobs/{id}/resume" TRAIN jobs::resume, Json(&answers::JOB), "Queue a job again that is paused, or that failed without diverging.")
         .sends(Optional(&jobs::NOTHING)).tag("Fine-tuning"),
-    row!(Get "/v1/fine_tuning/jobs/{id}/events" jobs::events, Json(&answers::EVENTS), "A job's events, newest first.")
+    row!(Get "/v1/fine_tuning/jobs/{id}/events" TRAIN jobs::events, Json(&answers::EVENTS), "A job's events, newest first.")
         .query(&paging::PAGE).tag("Fine-tuning"),
-    row!(Get "/v1/fine_tuning/jobs/{id}/checkpoints" jobs::checkpoints, Json(&answers::CHECKPOINTS), "A job's checkpoints.")
+    row!(Get "/v1/fine_tuning/jobs/{id}/checkpoints" TRAIN jobs::checkpoints, Json(&answers::CHECKPOINTS), "A job's checkpoints.")
         .query(&paging::PAGE).tag("Fine-tuning"),
 ];
 
 static MANAGE: &[Row] = &[
-    row!(Get "/v1/adapters" adapters::list, Json(&answers::ADAPTERS), "Every adapter.").tag("Adapters"),
-    row!(Get "/v1/adapters/{name}" adapters::show, Json(&answers::ADAPTER), "One adapter.").tag("Adapters"),
-    row!(Get "/v1/adapters/{name}/content" adapters::content, Raw("application/x-tar"), "Its folder.").tag("Adapters"),
-    row!(Put "/v1/adapters/{name}" adapters::put, Json(&answers::ADAPTER), "Create a name, or move it to a new folder.")
+    row!(Get "/v1/adapters" ADAPTERS adapters::list, Json(&answers::ADAPTERS), "Every adapter.").tag("Adapters"),
+    row!(Get "/v1/adapters/{name}" ADAPTERS adapters::show, Json(&answers::ADAPTER), "One adapter.").tag("Adapters"),
+    row!(Get "/v1/adapters/{name}/content" ADAPTERS adapters::content, Raw("application/x-tar"), "Its folder.").tag("Adapters"),
+    row!(Put "/v1/adapters/{name}" ADAPTERS adapters::put, Json(&answers::ADAPTER), "Create a name, or move it to a new folder.")
         .query(&adapters::CONDITION).sends(Folder(&adapters::FOLDER)).tag("Adapters"),
-    row!(Delete "/v1/adapters/{name}" adapters::delete, Json(&answers::DELETED), "Take a name away; running requests finish.")
+    row!(Delete "/v1/adapters/{name}" ADAPTERS adapters::delete, Json(&answers::DELETED), "Take a name away; running requests finish.")
         .query(&adapters::CONDITION).tag("Adapters"),
-    row!(Post "/v1/adapters/{name}/promote" adapters::promote, Json(&answers::ADAPTER), "Move a name to a generation it had.")
+    row!(Post "/v1/adapters/{name}/promote" ADAPTERS adapters::promote, Json(&answers::ADAPTER), "Move a name to a generation it had.")
         .sends(Sent::Json(&adapters::PROMOTION)).tag("Adapters"),
-    row!(Post "/v1/adapters/{name}/blend" adapters::blend, Json(&answers::ADAPTER), "Make an adapter of others, and move the name to it.")
+    row!(Post "/v1/adapters/{name}/blend" ADAPTERS adapters::blend, Json(&answers::ADAPTER), "Make an adapter of others, and move the name to it.")
         .sends(Sent::Json(&adapters::BLENDING)).tag("Adapters"),
-    row!(Post "/v1/adapters/{name}/rollback" adapters::rollback, Json(&answers::ADAPTER), "Move a name back.")
+    row!(Post "/v1/adapters/{name}/rollback" ADAPTERS adapters::rollback, Json(&answers::ADAPTER), "Move a name back.")
         .sends(Optional(&adapters::CONDITION)).tag("Adapters"),
-    row!(Post "/v1/adapters/{name}/pin" adapters::pin, Json(&answers::ADAPTER), "Keep it resident.")
+    row!(Post "/v1/adapters/{name}/pin" ADAPTERS adapters::pin, Json(&answers::ADAPTER), "Keep it resident.")
         .sends(Optional(&adapters::CONDITION)).tag("Adapters"),
-    row!(Post "/v1/adapters/{name}/unpin" adapters::unpin, Json(&answers::ADAPTER), "Let it be evicted again.")
+    row!(Post "/v1/adapters/{name}/unpin" ADAPTERS adapters::unpin, Json(&answers::ADAPTER), "Let it be evicted again.")
         .sends(Optional(&adapters::CONDITION)).tag("Adapters"),
-    row!(Post "/v1/adapters/{name}/load" adapters::load, Json(&answers::ADAPTER), "Make it resident now.")
+    row!(Post "/v1/adapters/{name}/load" ADAPTERS adapters::load, Json(&answers::ADAPTER), "Make it resident now.")
         .sends(Optional(&adapters::CONDITION)).tag("Adapters"),
-    row!(Post "/v1/adapters/{name}/unload" adapters::unload, Json(&answers::ADAPTER), "Drop it until it is asked for.")
+    row!(Post "/v1/adapters/{name}/unload" ADAPTERS adapters::unload, Json(&answers::ADAPTER), "Drop it until it is asked for.")
         .sends(Optional(&adapters::CONDITION)).tag("Adapters"),
-    row!(Post "/v1/load_lora_adapter" vllm::load, Raw("text/plain"), "Serve a folder, as vLLM does.")
+    row!(Post "/v1/load_lora_adapter" ADAPTERS vllm::load, Raw("text/plain"), "Serve a folder, as vLLM does.")
         .sends(Sent::Json(&vllm::LOAD)).tag("Adapters"),
-    row!(Post "/v1/unload_lora_adapter" vllm::unload, Raw("text/plain"), "Take a name away, as vLLM does.")
+    row!(Post "/v1/unload_lora_adapter" ADAPTERS vllm::unload, Raw("text/plain"), "Take a name away, as vLLM does.")
         .sends(Sent::Json(&vllm::UNLOAD)).tag("Adapters"),
-    row!(Get "/v1/lora_adapters" vllm::list, Json(&answers::LORAS), "Every adapter and the resident bytes.").tag("Adapters"),
+    row!(Get "/v1/lora_adapters" ADAPTERS vllm::list, Json(&answers::LORAS), "Every adapter and the resident bytes.").tag("Adapters"),
 ];
 
 static KEYS: &[Row] = &[
-    row!(Get "/v1/keys" keys::list, Json(&answers::KEYS), "Every key, without secrets.").tag("Keys"),
-    row!(Post "/v1/keys" keys::create, Json(&answers::ISSUED_KEY), "Make a key; its secret is told this once.")
+    row!(Get "/v1/keys" ADMIN keys::list, Json(&answers::KEYS), "Every key, without secrets.").tag("Keys"),
+    row!(Post "/v1/keys" ADMIN keys::create, Json(&answers::ISSUED_KEY), "Make a key; its secret is told this once.")
         .sends(Sent::Json(&keys::KEY)).tag("Keys"),
-    row!(Delete "/v1/keys/{id}" keys::revoke, Json(&answers::KEY), "End a key at once.").tag("Keys"),
-    row!(Post "/v1/keys/{id}/rotate" keys::rotate, Json(&answers::ISSUED_KEY), "Give a key a new secret.")
+    row!(Delete "/v1/keys/{id}" ADMIN keys::revoke, Json(&answers::KEY), "End a key at once.").tag("Keys"),
+    row!(Post "/v1/keys/{id}/rotate" ADMIN keys::rotate, Json(&answers::ISSUED_KEY), "Give a key a new secret.")
         .sends(Optional(&keys::ROTATION)).tag("Keys"),
 ];
 
 static OPERATE: &[Row] = &[
-    row!(Get "/livez" health::live, Json(&answers::HEALTH), "The engine runs.").tag("Operations"),
-    row!(Get "/readyz" health::ready, Json(&answers::HEALTH), "New requests are taken.")
+    row!(Get "/livez" OPEN health::live, Json(&answers::HEALTH), "The engine runs.")
         .tag("Operations"),
-    row!(Get "/startupz" health::started, Json(&answers::HEALTH), "Start-up is over.")
+    row!(Get "/readyz" OPEN health::ready, Json(&answers::HEALTH), "New requests are taken.")
         .tag("Operations"),
-    row!(Get "/health" health::ready, Json(&answers::HEALTH), "As `/readyz`.").tag("Operations"),
-    row!(Get "/metrics" health::metrics, Raw("text/plain"), "Prometheus metrics.")
+    row!(Get "/startupz" OPEN health::started, Json(&answers::HEALTH), "Start-up is over.")
         .tag("Operations"),
-    row!(Get "/openapi.json" docs::openapi, Raw("application/json"), "This document.")
+    row!(Get "/health" OPEN health::ready, Json(&answers::HEALTH), "As `/readyz`.")
         .tag("Operations"),
-    row!(Get "/docs" docs::page, Raw("text/html"), "This document, to read.").tag("Operations"),
+    row!(Get "/metrics" METRICS health::metrics, Raw("text/plain"), "Prometheus metrics.")
+        .tag("Operations"),
+    row!(Get "/openapi.json" ANY_KEY docs::openapi, Raw("application/json"), "This document.")
+        .tag("Operations"),
+    row!(Get "/docs" ANY_KEY docs::page, Raw("text/html"), "This document, to read.")
+        .tag("Operations"),
 ];
 
 pub(super) fn rows() -> impl Iterator<Item = &'static Row> {

@@ -9,12 +9,12 @@ use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Response;
 use futures::stream::{self, StreamExt};
 use serde_json::Value;
-use tokio::sync::mpsc;
 
 use super::gather;
 use super::respond::{bytes_response, error_body};
 use crate::api::fault::Fault;
 use crate::domain::Event;
+use crate::gateway::Events;
 
 /// Shorter than the idle limits of common proxies.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -28,11 +28,11 @@ pub(super) trait Chunks: Send + 'static {
 }
 
 /// Streams the answers. Dropping the response's body drops their receivers, which ends the work.
-pub(super) fn response(each: Vec<mpsc::Receiver<Event>>, chunks: impl Chunks) -> Response {
+pub(super) fn response(each: Vec<Events>, chunks: impl Chunks) -> Response {
     paced(each, chunks, KEEP_ALIVE)
 }
 
-fn paced(each: Vec<mpsc::Receiver<Event>>, chunks: impl Chunks, pace: Duration) -> Response {
+fn paced(each: Vec<Events>, chunks: impl Chunks, pace: Duration) -> Response {
     let state = State {
         events: gather::merged(each),
         chunks,
@@ -108,6 +108,8 @@ fn frame(chunk: &Value) -> Bytes {
 mod tests {
     use serde_json::json;
 
+    use tokio::sync::mpsc;
+
     use super::*;
     use crate::domain::{Reason, Usage};
 
@@ -127,9 +129,12 @@ mod tests {
     }
 
     async fn body_of(each: Vec<mpsc::Receiver<Event>>) -> String {
-        let body = axum::body::to_bytes(response(each, Plain).into_body(), usize::MAX)
-            .await
-            .unwrap();
+        let body = axum::body::to_bytes(
+            response(each.into_iter().map(Into::into).collect(), Plain).into_body(),
+            usize::MAX,
+        )
+        .await
+        .unwrap();
         String::from_utf8(body.to_vec()).unwrap()
     }
 
@@ -173,7 +178,7 @@ mod tests {
     #[tokio::test]
     async fn silence_is_filled_with_comments() {
         let (out, events) = mpsc::channel(4);
-        let mut body = paced(vec![events], Plain, Duration::from_millis(1))
+        let mut body = paced(vec![events.into()], Plain, Duration::from_millis(1))
             .into_body()
             .into_data_stream();
         for _ in 0..2 {
@@ -191,7 +196,7 @@ mod tests {
     #[tokio::test]
     async fn dropping_the_body_drops_the_receivers() {
         let (out, events) = mpsc::channel(4);
-        drop(response(vec![events], Plain));
+        drop(response(vec![events.into()], Plain));
         out.closed().await;
     }
 }

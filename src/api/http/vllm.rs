@@ -101,8 +101,8 @@ fn said(text: String) -> axum::response::Response {
 
 pub(super) async fn list(call: Call) -> Outcome {
     let caller = call.request.caller();
-    let (used, allowed) = caller.resident_bytes();
-    let adapters = caller.adapters().await;
+    let (used, allowed) = caller.resident_bytes()?;
+    let adapters = caller.adapters().await?;
     let data: Vec<Value> = adapters
         .iter()
         .map(|view| {

@@ -1,11 +1,13 @@
 //! settings: how the daemon is configured, from defaults < TOML file < environment < flags.
 //! Unknown keys are errors with a suggestion, and every mistake is reported at once.
 
+mod auth;
 mod layers;
 mod place;
 mod training;
 mod values;
 
+pub use auth::AuthMode;
 pub use layers::{Problem, Settings, load};
 pub use place::Place;
 pub use values::{LogFormat, Model, Speculation, Telemetry, Values};

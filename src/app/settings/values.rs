@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::auth::Auth;
 use super::training::Training;
 use crate::adapter::Precision;
 use crate::api::http::Origins;
@@ -38,6 +39,8 @@ pub struct Server {
     pub drain_seconds: u64,
     /// Pages of other places whose scripts may use the HTTP API from a browser, as `https://chat.example:8443`; `*` is all.
     pub cors_origins: Vec<String>,
+    /// Listen beyond loopback with `auth.mode` off.
+    pub insecure_bind: bool,
 }
 
 impl Default for Server {
@@ -48,6 +51,7 @@ impl Default for Server {
             max_connections: 1024,
             drain_seconds: 30,
             cors_origins: Vec::new(),
+            insecure_bind: false,
         }
     }
 }
@@ -261,14 +265,6 @@ impl Default for Storage {
     }
 }
 
-/// Keys come with a later version. Callers that send different ones are told apart all the same.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Auth {
-    /// What callers get beside others, by how their keys begin, as `sk-team-a=2,sk-batch=0.5`; others have 1.
-    pub weights: String,
-}
-
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
@@ -359,6 +355,9 @@ impl Values {
             }
         }
         for (key, why) in self.training.mistakes() {
+            say(key, why);
+        }
+        for (key, why) in self.auth.mistakes(&self.server) {
             say(key, why);
         }
         for why in Origins::parse(&self.server.cors_origins)

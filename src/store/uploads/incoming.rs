@@ -8,7 +8,7 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::{Uploads, on_disk};
-use crate::domain::{FileId, FileView, Reason};
+use crate::domain::{FileId, FileView, KeyId, Reason};
 use crate::store::artefacts::SLICE;
 use crate::store::{disk, now};
 
@@ -17,6 +17,7 @@ pub struct Incoming {
     uploads: Uploads,
     id: FileId,
     filename: String,
+    owner: Option<KeyId>,
     bytes: u64,
     /// What has not been written yet.
     pending: Vec<u8>,
@@ -47,7 +48,11 @@ impl Sink {
 }
 
 impl Incoming {
-    pub(super) async fn begin(uploads: Uploads, filename: &str) -> Result<Self, Reason> {
+    pub(super) async fn begin(
+        uploads: Uploads,
+        filename: &str,
+        owner: Option<KeyId>,
+    ) -> Result<Self, Reason> {
         let id = FileId::new(&Uuid::new_v4().simple().to_string());
         let staged = uploads.folder.join(format!(".{id}.part"));
         let create = move || {
@@ -62,6 +67,7 @@ impl Incoming {
             uploads,
             id,
             filename: filename.to_owned(),
+            owner,
             bytes: 0,
             pending: Vec::new(),
             sink: Some(sink),
@@ -118,6 +124,7 @@ impl Incoming {
         };
         let view = FileView {
             id: self.id,
+            owner: self.owner,
             bytes: self.bytes,
             created_at: now(),
             filename: self.filename,
@@ -131,13 +138,14 @@ impl Incoming {
             disk::sync_folder(&folder)
         };
         on_disk("storing an upload", publish).await?;
-        sqlx::query("INSERT INTO files (id, bytes, created_at, filename, purpose, digest) VALUES (?, ?, ?, ?, ?, ?)")
+        sqlx::query("INSERT INTO files (id, bytes, created_at, filename, purpose, digest, owner) VALUES (?, ?, ?, ?, ?, ?, ?)")
             .bind(view.id.as_str())
             .bind(view.bytes as i64)
             .bind(view.created_at)
             .bind(&view.filename)
             .bind(&view.purpose)
             .bind(hasher.finalize().to_string())
+            .bind(view.owner.as_ref().map(KeyId::as_str))
             .execute(self.uploads.database.pool())
             .await?;
         Ok(view)

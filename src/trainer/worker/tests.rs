@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use super::*;
 use crate::adapter::Precision;
 use crate::device::Turns;
-use crate::domain::{AdapterChoice, EventData, FileId, HeldOut, JobView, Recipe};
+use crate::domain::{AdapterChoice, Asker, EventData, FileId, HeldOut, JobView, Recipe};
 use crate::kernels::quant::Format;
 use crate::model::{Base, KvKind, Origin, Quant};
 use crate::registry::{BaseIdentity, Registry};
@@ -124,6 +124,7 @@ impl Shop {
 
     async fn create(&self, name: &str, file: &FileId, wishes: Wishes) -> Result<JobView, Reason> {
         let job = NewJob {
+            asker: Asker::default(),
             name: name.parse().unwrap(),
             training_file: file.clone(),
             validation_file: None,

@@ -76,7 +76,11 @@ const KEY_FIELDS: &[Field] = &[
     CREATED_AT,
     Field::new("expires_at", COUNT, "Unix seconds; null is never."),
     Field::new("revoked_at", COUNT, "Unix seconds."),
-    Field::new("last_used_at", COUNT, "Unix seconds, to the minute."),
+    Field::new(
+        "last_used_at",
+        COUNT,
+        "Unix seconds; after a crash up to a minute behind.",
+    ),
 ];
 pub(in super::super) const KEY: Shape = shape("Key", "What is told of a key.", &[KEY_FIELDS]);
 pub(in super::super) const KEYS: Shape = shape(

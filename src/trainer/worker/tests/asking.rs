@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::adapter::peft;
-use crate::domain::{Bytes, Checkpointing};
+use crate::domain::{Asker, Bytes, Checkpointing};
 
 #[tokio::test]
 async fn what_cannot_be_trained_is_refused_before_anything_is_kept() {
@@ -83,6 +83,7 @@ async fn what_cannot_be_trained_is_refused_before_anything_is_kept() {
         );
     }
     let mut judged = NewJob {
+        asker: Asker::default(),
         name: "x".parse().unwrap(),
         training_file: rows.clone(),
         validation_file: Some(bad),
@@ -126,7 +127,14 @@ async fn what_cannot_be_trained_is_refused_before_anything_is_kept() {
         matches!(short_rows, Reason::BadRows { total: 12, .. }),
         "{short_rows}"
     );
-    assert!(shop.trainer.list(None, 10).await.unwrap().items.is_empty());
+    assert!(
+        shop.trainer
+            .list(&Asker::default(), None, 10)
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -304,6 +312,7 @@ async fn a_plan_says_what_a_job_would_be_and_keeps_nothing() {
     let shop = Shop::open().await;
     let rows = shop.rows().await;
     let job = |wishes| NewJob {
+        asker: Asker::default(),
         name: "planned".parse().unwrap(),
         training_file: rows.clone(),
         validation_file: None,
@@ -350,7 +359,14 @@ async fn a_plan_says_what_a_job_would_be_and_keeps_nothing() {
         ..short()
     };
     assert!(shop.trainer.plan(job(bad)).await.is_err());
-    assert!(shop.trainer.list(None, 10).await.unwrap().items.is_empty());
+    assert!(
+        shop.trainer
+            .list(&Asker::default(), None, 10)
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
     let jobs = std::fs::read_dir(shop.folder.path().join("training/jobs"));
     assert_eq!(jobs.map_or(0, Iterator::count), 0);
     assert!(

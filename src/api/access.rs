@@ -1,0 +1,55 @@
+//! What a route or a call asks of its caller.
+
+use axum::http::HeaderMap;
+
+use super::caller::credentials;
+use crate::domain::{Reason, Scope};
+use crate::gateway::{Caller, Gateway};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Nothing, whatever keys there are.
+    Open,
+    /// As settings say: nothing, or `admin`.
+    Metrics,
+    /// Any key.
+    AnyKey,
+    /// A key with this scope.
+    Of(Scope),
+}
+
+pub(super) const INFER: Access = Access::Of(Scope::Infer);
+pub(super) const TRAIN: Access = Access::Of(Scope::Train);
+pub(super) const ADAPTERS: Access = Access::Of(Scope::Adapters);
+pub(super) const ADMIN: Access = Access::Of(Scope::Admin);
+
+impl Access {
+    /// Lets a caller in, before anything else of its request is looked at.
+    pub async fn admit(self, gateway: &Gateway, headers: &HeaderMap) -> Result<Caller, Reason> {
+        if self == Self::Open {
+            return Ok(gateway.nobody());
+        }
+        let caller = gateway.admit(credentials(headers)).await?;
+        match self {
+            Self::Open | Self::AnyKey => {}
+            Self::Metrics => caller.check(Scope::Admin)?,
+            Self::Of(scope) => caller.check(scope)?,
+        }
+        Ok(caller)
+    }
+
+    /// For the interface's description.
+    pub fn told(self) -> &'static str {
+        match self {
+            Self::Open => "Open to all.",
+            Self::Metrics => {
+                "Open to all, or else for keys with the scope `admin`, as `auth.open_metrics` says."
+            }
+            Self::AnyKey => "For every key.",
+            Self::Of(Scope::Infer) => "For keys with the scope `infer`.",
+            Self::Of(Scope::Train) => "For keys with the scope `train`.",
+            Self::Of(Scope::Adapters) => "For keys with the scope `adapters`.",
+            Self::Of(Scope::Admin) => "For keys with the scope `admin`.",
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The events of an answer, for as long as its caller may hear them.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use tokio::sync::mpsc;
+
+use super::Caller;
+use crate::domain::{Event, Reason};
+
+/// Dropping it ends the work.
+pub struct Events {
+    coming: mpsc::Receiver<Event>,
+    /// Resolves when the caller's key has ended; `None` where none can.
+    ended: Option<Pin<Box<dyn Future<Output = Reason> + Send + Sync>>>,
+}
+
+impl Events {
+    pub(super) fn of(caller: &Caller, coming: mpsc::Receiver<Event>) -> Self {
+        Self {
+            coming,
+            ended: caller.may_end().then(|| Box::pin(caller.ended()) as _),
+        }
+    }
+
+    pub async fn recv(&mut self) -> Option<Event> {
+        let Some(ended) = &mut self.ended else {
+            return self.coming.recv().await;
+        };
+        tokio::select! {
+            biased;
+            reason = ended => {
+                self.ended = None;
+                // Nothing more is worked out for it, even if its reader does not let go.
+                self.coming.close();
+                Some(Event::Failed(reason))
+            }
+            event = self.coming.recv() => event,
+        }
+    }
+}
+
+/// Of a caller without a key.
+impl From<mpsc::Receiver<Event>> for Events {
+    fn from(coming: mpsc::Receiver<Event>) -> Self {
+        Self {
+            coming,
+            ended: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn when_a_key_ends_so_does_the_answer_with_the_reason() {
+        let (out, coming) = mpsc::channel(4);
+        out.send(Event::Failed(Reason::Draining)).await.unwrap();
+        let mut events = Events {
+            coming,
+            ended: Some(Box::pin(ready(Reason::KeyEnded("was revoked")))),
+        };
+        let told = events.recv().await;
+        assert_eq!(told, Some(Event::Failed(Reason::KeyEnded("was revoked"))));
+        assert!(out.is_closed(), "the work ends");
+    }
+}
