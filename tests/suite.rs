@@ -34,12 +34,16 @@ mod golden_blends;
 mod golden_forward;
 #[path = "suite/harness.rs"]
 mod harness;
+#[path = "suite/keys.rs"]
+mod keys;
 #[path = "suite/layers.rs"]
 mod layers;
 #[path = "suite/learning.rs"]
 mod learning;
 #[path = "suite/managing.rs"]
 mod managing;
+#[path = "suite/matrix.rs"]
+mod matrix;
 #[path = "suite/merges.rs"]
 mod merges;
 #[path = "suite/methods.rs"]

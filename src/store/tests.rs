@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 use crate::domain::recipes::{Effect, Mapping};
 use crate::domain::{
-    Asker, EventData, FileId, Generation, JobId, JobStatus, JobView, Level, Reason, Recipe,
+    Asker, EventData, FileId, Generation, JobId, JobStatus, JobView, KeyId, Level, Reason, Recipe,
     StepMetrics,
 };
 
@@ -339,7 +339,11 @@ async fn files_and_jobs_are_listed_newest_first_in_pages() {
         .await
         .unwrap();
     assert_eq!((&rest.items[0].id, rest.has_more), (&files[0], false));
-    let jobs = home.jobs.list(Some(&JobId::new("z")), 1).await.unwrap();
+    let jobs = home
+        .jobs
+        .list(&Asker::default(), Some(&JobId::new("z")), 1)
+        .await
+        .unwrap();
     assert_eq!((&jobs.items[0].id, jobs.has_more), (&JobId::new("y"), true));
 }
 
@@ -403,4 +407,28 @@ async fn an_upload_comes_in_pieces_and_leaves_nothing_where_it_does_not_end() {
     );
     drop((given_up, large));
     assert_eq!(files(), 1);
+}
+
+#[tokio::test]
+async fn what_a_key_made_is_listed_for_it_and_for_who_sees_all() {
+    let home = Home::new().await;
+    let asker = |id: &str| Asker {
+        key: Some(KeyId::new(id)),
+        only_own: true,
+    };
+    let mut of_one = home
+        .uploads
+        .receive("a.jsonl", asker("one").key)
+        .await
+        .unwrap();
+    of_one.write("abc".into()).await.unwrap();
+    let of_one = of_one.finish("fine-tune").await.unwrap();
+    let of_nobody = home.file().await;
+    let listed = async |asker: Asker| -> Vec<FileId> {
+        let page = home.uploads.list(&asker, None, 9).await.unwrap();
+        page.items.into_iter().map(|file| file.id).collect()
+    };
+    assert_eq!(listed(asker("one")).await, [of_one.id.clone()]);
+    assert_eq!(listed(asker("two")).await, []);
+    assert_eq!(listed(Asker::default()).await, [of_nobody, of_one.id]);
 }

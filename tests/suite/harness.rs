@@ -8,7 +8,7 @@ use std::time::Duration;
 use adapterd::adapter::Precision;
 use adapterd::api::{Limits, Memory, Pace, grpc, http};
 use adapterd::device::Turns;
-use adapterd::domain::AdapterName;
+use adapterd::domain::{AdapterName, KeyAsk, KeyId};
 use adapterd::gateway::{self, Files, Gateway};
 use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, Quant};
@@ -75,6 +75,7 @@ pub struct Daemon {
     pub gateway: Gateway,
     pub scheduler: Scheduler,
     pub registry: Registry,
+    pub keys: gateway::Keys,
     pub client: reqwest::Client,
     _ending: Ending,
     dir: TempDir,
@@ -114,15 +115,48 @@ impl Daemon {
             origins: http::Origins::parse(&entries).unwrap(),
             ..http_config()
         };
-        Self::start_with(TempDir::new().unwrap(), config).await
+        Self::start_with(TempDir::new().unwrap(), config, false).await
     }
 
     /// On a state directory an earlier one may have left.
     pub async fn start_in(dir: TempDir) -> Self {
-        Self::start_with(dir, http_config()).await
+        Self::start_with(dir, http_config(), false).await
     }
 
-    async fn start_with(dir: TempDir, http_config: http::Config) -> Self {
+    /// As [`Self::with_adapters`], and only holders of keys are let in, to metrics too.
+    pub async fn with_keys() -> Self {
+        let config = http::Config {
+            open_metrics: false,
+            ..http_config()
+        };
+        let daemon = Self::start_with(TempDir::new().unwrap(), config, true).await;
+        for (name, files) in [("legal", "plain"), ("medical", "regex")] {
+            daemon.publish(name, adapter(files)).await;
+        }
+        daemon
+    }
+
+    /// A new key: its id, and what its holder sends.
+    pub async fn key(&self, scopes: &str, adapters: &str) -> (KeyId, String) {
+        let ask = KeyAsk {
+            name: "test".into(),
+            scopes: scopes.parse().unwrap(),
+            adapters: adapters.parse().unwrap(),
+            weight: None,
+            expires_in: None,
+        };
+        let issued = self.keys.create(ask).await.unwrap();
+        (issued.key.id, issued.secret)
+    }
+
+    /// A request with a key, to a path.
+    pub fn request(&self, key: &str, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let method = method.parse().unwrap();
+        let request = self.client.request(method, format!("{}{path}", self.http));
+        request.bearer_auth(key)
+    }
+
+    async fn start_with(dir: TempDir, http_config: http::Config, needs_keys: bool) -> Self {
         let base = Base::open(
             &Origin::Folder(golden("models/llama")),
             Some(Quant::To(Format::F32)),
@@ -186,9 +220,13 @@ impl Daemon {
             registry: registry.clone(),
             scheduler: scheduler.clone(),
             trainer: trainer.clone(),
-            keys,
+            keys: keys.clone(),
         };
-        let gateway = Gateway::new(parts, gateway::Config::default());
+        let config = gateway::Config {
+            needs_keys,
+            ..gateway::Config::default()
+        };
+        let gateway = Gateway::new(parts, config);
         let stop = CancellationToken::new();
         let (http_door, http_at) = open_port().await;
         let (grpc_door, grpc_at) = open_port().await;
@@ -218,6 +256,7 @@ impl Daemon {
             gateway,
             scheduler,
             registry,
+            keys,
             _ending: Ending(trainer),
             client,
             dir,

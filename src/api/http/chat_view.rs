@@ -227,7 +227,7 @@ mod tests {
             generation: Some(Generation::new([1; 32])),
             each: vec![crate::gateway::Answer {
                 prompt: vec![8, 9],
-                events,
+                events: events.into(),
             }],
         };
         ChatView::new(

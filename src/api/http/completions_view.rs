@@ -294,7 +294,7 @@ mod tests {
     fn view(prompts: usize, n: u32, echo: bool, logprobs: Option<u8>) -> TextView {
         let answer = |_| Answer {
             prompt: vec![4, 5],
-            events: mpsc::channel(1).1,
+            events: mpsc::channel(1).1.into(),
         };
         let each = (0..prompts).map(answer).collect();
         let answers = Answers {

@@ -1,0 +1,462 @@
+//! Keys over real sockets: what belongs to whom, how they are sent, how they end, and how they are made.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use adapterd::pb;
+use adapterd::pb::adapters_client::AdaptersClient;
+use adapterd::pb::inference_client::InferenceClient;
+use adapterd::pb::keys_client::KeysClient;
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tonic::{Code, Request};
+
+use crate::calls::prompt;
+use crate::harness::{Daemon, PATIENCE, answer, chunks};
+use crate::learning::rows;
+
+/// The answer to a request with this key and body.
+async fn ask(daemon: &Daemon, key: &str, verb: &str, path: &str, body: Value) -> (u16, Value) {
+    let request = daemon.request(key, verb, path);
+    answer(match body {
+        Value::Null => request,
+        body => request.json(&body),
+    })
+    .await
+}
+
+async fn get(daemon: &Daemon, key: &str, path: &str) -> (u16, Value) {
+    ask(daemon, key, "GET", path, Value::Null).await
+}
+
+async fn upload(daemon: &Daemon, key: &str) -> String {
+    let part = Part::bytes(rows(8)).file_name("rows.jsonl");
+    let form = Form::new().text("purpose", "fine-tune").part("file", part);
+    let request = daemon.request(key, "POST", "/v1/files").multipart(form);
+    let (status, file) = answer(request).await;
+    assert_eq!(status, 200, "{file}");
+    file["id"].as_str().unwrap().to_owned()
+}
+
+fn ids(list: &Value) -> Vec<&str> {
+    let data = list["data"].as_array().unwrap();
+    data.iter()
+        .map(|entry| entry["id"].as_str().unwrap())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_and_jobs_exist_for_the_key_that_made_them_and_for_admins() {
+    let daemon = Daemon::with_keys().await;
+    let (_, mine) = daemon.key("train", "*").await;
+    let (_, other) = daemon.key("train", "*").await;
+    let (_, admin) = daemon.key("admin", "*").await;
+    let file = upload(&daemon, &mine).await;
+    let job =
+        json!({"model": "llama", "training_file": file, "suffix": "mine", "steps": 1, "rank": 2});
+    let (status, refused) = ask(&daemon, &other, "POST", "/v1/fine_tuning/jobs", job.clone()).await;
+    let nowhere = json!({"model": "llama", "training_file": "file-0", "suffix": "mine", "steps": 1, "rank": 2});
+    let (_, missing) = ask(&daemon, &other, "POST", "/v1/fine_tuning/jobs", nowhere).await;
+    let told = |body: &Value, id: &str| body.to_string().replace(id, "ID");
+    assert_eq!(status, 400);
+    assert_eq!(told(&refused, &file), told(&missing, "file-0"));
+    let (status, made) = ask(&daemon, &mine, "POST", "/v1/fine_tuning/jobs", job).await;
+    assert_eq!(status, 200, "{made}");
+    let id = made["id"].as_str().unwrap();
+    for (path, verb) in [
+        (format!("/v1/files/{file}"), "GET"),
+        (format!("/v1/files/{file}/content"), "GET"),
+        (format!("/v1/files/{file}/report"), "GET"),
+        (format!("/v1/files/{file}"), "DELETE"),
+        (format!("/v1/fine_tuning/jobs/{id}"), "GET"),
+        (format!("/v1/fine_tuning/jobs/{id}/events"), "GET"),
+        (format!("/v1/fine_tuning/jobs/{id}/checkpoints"), "GET"),
+        (format!("/v1/fine_tuning/jobs/{id}/cancel"), "POST"),
+        (format!("/v1/fine_tuning/jobs/{id}/pause"), "POST"),
+        (format!("/v1/fine_tuning/jobs/{id}/resume"), "POST"),
+    ] {
+        let absent = path.replace(&file, "file-0").replace(id, "ftjob-0");
+        let (status, body) = ask(&daemon, &other, verb, &path, Value::Null).await;
+        let (_, none) = ask(&daemon, &other, verb, &absent, Value::Null).await;
+        assert_eq!(status, 404, "{verb} {path}: {body}");
+        let body = told(&body, &file).replace(id, "ID");
+        let none = told(&none, "file-0").replace("ftjob-0", "ID");
+        assert_eq!(body, none, "{verb} {path}");
+    }
+    for path in ["/v1/files", "/v1/fine_tuning/jobs"] {
+        assert_eq!(ids(&get(&daemon, &other, path).await.1), [""; 0], "{path}");
+        for sees in [&mine, &admin] {
+            assert_eq!(ids(&get(&daemon, sees, path).await.1).len(), 1, "{path}");
+        }
+        let (status, body) = get(&daemon, &other, &format!("{path}?after={file}")).await;
+        assert_eq!(status, 400, "{body}");
+    }
+    for sees in [&mine, &admin] {
+        let (status, _) = get(&daemon, sees, &format!("/v1/fine_tuning/jobs/{id}")).await;
+        assert_eq!(status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_gives_its_adapter_a_name_that_its_key_can_see() {
+    let daemon = Daemon::with_keys().await;
+    let (_, key) = daemon.key("train", "team-a-*").await;
+    let file = upload(&daemon, &key).await;
+    for suffix in [json!("legal"), json!("lugal"), Value::Null] {
+        let job = json!({"model": "llama", "training_file": file, "suffix": suffix});
+        let (status, body) = ask(&daemon, &key, "POST", "/v1/fine_tuning/jobs", job).await;
+        assert_eq!(status, 403, "{body}");
+        let why = body["error"]["message"].as_str().unwrap();
+        assert!(why.contains("team-a-*"), "{why}");
+    }
+    let job = json!({"model": "llama", "training_file": file, "suffix": "team-a-1"});
+    let (status, body) = ask(&daemon, &key, "POST", "/v1/fine_tuning/plan", job).await;
+    assert_eq!(status, 200, "{body}");
+}
+
+/// The status of a request whose head has these lines.
+async fn raw(daemon: &Daemon, version: &str, lines: &[String]) -> u16 {
+    let at = daemon.http.trim_start_matches("http://");
+    let mut socket = TcpStream::connect(at).await.unwrap();
+    let head = format!(
+        "GET /v1/models {version}\r\nhost: x\r\nconnection: close\r\n{}\r\n",
+        lines
+            .iter()
+            .map(|line| format!("{line}\r\n"))
+            .collect::<String>()
+    );
+    socket.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_read_from_either_header_and_two_that_differ_are_refused() {
+    let daemon = Daemon::with_keys().await;
+    let (_, one) = daemon.key("infer", "*").await;
+    let (_, other) = daemon.key("infer", "*").await;
+    let bearer = |key: &str| format!("Authorization: Bearer {key}");
+    for (lines, status) in [
+        (vec![bearer(&one)], 200),
+        (vec![format!("AUTHORIZATION: bEARER   {one} ")], 200),
+        (vec![format!("X-Api-Key: {one}")], 200),
+        (
+            vec![
+                "authorization: Basic eDp5".into(),
+                format!("x-api-key: {one}"),
+            ],
+            200,
+        ),
+        (vec![bearer(&one), bearer(&one)], 200),
+        (vec![bearer(&one), bearer(&other)], 400),
+        (vec![bearer(&one), bearer("sk-adp-1-2")], 400),
+        (vec![bearer("sk-adp-1-2"), bearer(&one)], 400),
+        (
+            vec![format!("x-api-key: {one}"), format!("x-api-key: {other}")],
+            400,
+        ),
+        (vec![], 401),
+        (vec![bearer("")], 401),
+        (vec![format!("Authorization: {one}")], 401),
+        (vec![format!("Authorization: Basic {one}")], 401),
+        (vec![format!("Authorization: Bearer {one}x")], 401),
+        (vec![format!("Authorization: Bearer {one} {one}")], 401),
+        (vec![format!("Cookie: key={one}")], 401),
+    ] {
+        for version in ["HTTP/1.1", "HTTP/1.0"] {
+            assert_eq!(
+                raw(&daemon, version, &lines).await,
+                status,
+                "{version} {lines:?}"
+            );
+        }
+    }
+    let mut client = InferenceClient::connect(daemon.grpc.clone()).await.unwrap();
+    for (name, value) in [
+        ("authorization", format!("Bearer {one}")),
+        ("x-api-key", one),
+    ] {
+        let mut request = Request::new(pb::TokenizeRequest {
+            input: Some(pb::tokenize_request::Input::Prompt("a".into())),
+            ..Default::default()
+        });
+        request.metadata_mut().insert(name, value.parse().unwrap());
+        client.tokenize(request).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_and_watchers_of_a_revoked_key_end_within_a_second_with_the_reason() {
+    let daemon = Daemon::with_keys().await;
+    let (id, key) = daemon.key("infer,adapters", "*").await;
+    let prompts = vec!["Ada"; 30];
+    let long =
+        json!({"prompt": prompts, "max_tokens": 480, "ignore_eos": true, "stream": true, "n": 8});
+    let request = daemon.request(&key, "POST", "/v1/completions");
+    let stream = request.json(&long).send().await.unwrap();
+    assert_eq!(stream.status(), 200);
+    let mut watcher = AdaptersClient::connect(daemon.grpc.clone()).await.unwrap();
+    let mut request = Request::new(pb::WatchAdaptersRequest::default());
+    let bearer = format!("Bearer {key}").parse().unwrap();
+    request.metadata_mut().insert("authorization", bearer);
+    let mut changes = watcher.watch(request).await.unwrap().into_inner();
+    assert!(changes.message().await.unwrap().is_some());
+    let revoked = Instant::now();
+    daemon.keys.revoke(&id).await.unwrap();
+    let watched = async {
+        loop {
+            match changes.message().await {
+                Ok(Some(_)) => {}
+                ended => return (ended, revoked.elapsed()),
+            }
+        }
+    };
+    let (text, (watched, took)) = tokio::join!(stream.text(), watched);
+    let read = revoked.elapsed();
+    let (events, done) = chunks(&text.unwrap());
+    assert!(!done, "the answer came to its end");
+    let last = events.last().unwrap();
+    assert_eq!(last["error"]["code"], "invalid_api_key", "{last}");
+    assert_eq!(watched.unwrap_err().code(), Code::Unauthenticated);
+    // A second, and what this machine needs beside other tests.
+    let soon = Duration::from_secs(4);
+    assert!(took < soon && read < soon, "{took:?} {read:?}");
+    let began = Instant::now();
+    while daemon.gateway.load().running > 0 {
+        assert!(began.elapsed() < PATIENCE, "the work goes on");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_computed_for_one_key_is_not_found_by_another() {
+    let daemon = Daemon::with_keys().await;
+    let (id, one) = daemon.key("infer", "*").await;
+    let (_, other) = daemon.key("infer", "*").await;
+    let body = json!({"prompt": "The clerk of the court is Ada. ".repeat(8), "max_tokens": 1});
+    let cached = async |key: &str| {
+        let (status, answer) = ask(&daemon, key, "POST", "/v1/completions", body.clone()).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["usage"]["prompt_tokens_details"]["cached_tokens"]
+            .as_u64()
+            .unwrap()
+    };
+    assert_eq!(cached(&one).await, 0);
+    assert!(cached(&one).await > 0);
+    assert_eq!(cached(&other).await, 0);
+    let rotated = daemon.keys.rotate(&id, 0).await.unwrap();
+    assert!(cached(&rotated.secret).await > 0, "it is the same key");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_makes_lists_rotates_and_revokes_keys() {
+    let daemon = Daemon::with_keys().await;
+    let (_, admin) = daemon.key("admin", "*").await;
+    let wish = json!({"name": "team a", "scopes": ["infer"], "adapters": ["team-a-*"], "expires_in": 60, "weight": 2});
+    let (status, made) = ask(&daemon, &admin, "POST", "/v1/keys", wish).await;
+    assert_eq!(status, 200, "{made}");
+    let (id, secret) = (
+        made["id"].as_str().unwrap(),
+        made["secret"].as_str().unwrap(),
+    );
+    assert!(secret.starts_with(&format!("sk-adp-{id}-")), "{secret}");
+    assert_eq!(
+        (&made["adapters"], &made["scopes"]),
+        (&json!(["team-a-*"]), &json!(["infer"]))
+    );
+    assert_eq!(get(&daemon, secret, "/v1/models").await.0, 200);
+    let path = format!("/v1/keys/{id}/rotate");
+    let (_, rotated) = ask(&daemon, &admin, "POST", &path, json!({"overlap": 60})).await;
+    let second = rotated["secret"].as_str().unwrap();
+    assert_eq!(get(&daemon, secret, "/v1/models").await.0, 200);
+    assert_eq!(get(&daemon, second, "/v1/models").await.0, 200);
+    let (_, listed) = get(&daemon, &admin, "/v1/keys").await;
+    let text = listed.to_string();
+    assert!(
+        text.contains(id) && !text.contains("secret") && !text.contains("sk-adp"),
+        "{text}"
+    );
+    let (status, gone) = ask(
+        &daemon,
+        &admin,
+        "DELETE",
+        &format!("/v1/keys/{id}"),
+        Value::Null,
+    )
+    .await;
+    assert_eq!((status, gone["revoked_at"].is_u64()), (200, true));
+    for ended in [secret, second] {
+        let (status, body) = get(&daemon, ended, "/v1/models").await;
+        assert_eq!(
+            (status, &body["error"]["code"]),
+            (401, &json!("invalid_api_key"))
+        );
+    }
+    for (wrong, param) in [
+        (json!({"scopes": ["infer"]}), "name"),
+        (json!({"name": "x", "scopes": []}), "scopes"),
+        (json!({"name": "x", "scopes": ["root"]}), "scopes[0]"),
+        (
+            json!({"name": "x", "scopes": ["infer"], "adapters": ["Legal"]}),
+            "adapters",
+        ),
+        (
+            json!({"name": "x", "scopes": ["infer"], "weight": 0}),
+            "weight",
+        ),
+    ] {
+        let (status, body) = ask(&daemon, &admin, "POST", "/v1/keys", wrong).await;
+        assert_eq!(
+            (status, &body["error"]["param"]),
+            (400, &json!(param)),
+            "{body}"
+        );
+    }
+    let (status, body) = ask(&daemon, &admin, "DELETE", "/v1/keys/nobody", Value::Null).await;
+    assert_eq!(
+        (status, &body["error"]["code"]),
+        (404, &json!("key_not_found"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_are_made_by_calls_as_well() {
+    let daemon = Daemon::with_keys().await;
+    let (_, admin) = daemon.key("admin", "*").await;
+    let mut client = KeysClient::connect(daemon.grpc.clone()).await.unwrap();
+    fn with<T>(key: &str, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let bearer = format!("Bearer {key}").parse().unwrap();
+        request.metadata_mut().insert("authorization", bearer);
+        request
+    }
+    let wish = pb::CreateKeyRequest {
+        name: "b".into(),
+        scopes: vec!["infer".into()],
+        ..Default::default()
+    };
+    let made = client
+        .create(with(&admin, wish))
+        .await
+        .unwrap()
+        .into_inner();
+    let key = made.key.unwrap();
+    assert_eq!(key.adapters, ["*"]);
+    let mut inference = InferenceClient::connect(daemon.grpc.clone()).await.unwrap();
+    inference
+        .generate(with(&made.secret, prompt("a")))
+        .await
+        .unwrap();
+    let listed = client
+        .list(with(&admin, pb::ListKeysRequest {}))
+        .await
+        .unwrap();
+    assert_eq!(listed.into_inner().keys.len(), 2);
+    let gone = pb::RevokeKeyRequest { id: key.id };
+    client.revoke(with(&admin, gone)).await.unwrap();
+    let refused = inference.generate(with(&made.secret, prompt("a"))).await;
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated);
+    assert_eq!(
+        refused.metadata().get("error-code").unwrap(),
+        "invalid_api_key"
+    );
+}
+
+/// The program with nothing in its environment: exit code, standard output, standard error.
+async fn program(args: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_adapterd"));
+    command.args(args).env_clear().stdin(Stdio::null());
+    let running = tokio::task::spawn_blocking(move || command.output().unwrap());
+    let done = tokio::time::timeout(PATIENCE, running).await;
+    let done = done.expect("the command ends").unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        done.status.code().unwrap(),
+        text(done.stdout),
+        text(done.stderr),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_key_is_made_where_no_daemon_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().to_str().unwrap();
+    let key =
+        async |args: &[&str]| program(&[&["key"], args, &["--data-dir", place]].concat()).await;
+    let (code, secret, told) = key(&[
+        "create",
+        "--name",
+        "me",
+        "--scopes",
+        "admin",
+        "--expires",
+        "30d",
+    ])
+    .await;
+    assert_eq!(code, 0, "{told}");
+    assert!(
+        secret.starts_with("sk-adp-") && secret.lines().count() == 1,
+        "{secret}"
+    );
+    let (_, listed, _) = key(&["list", "--json"]).await;
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    let id = ids(&listed)[0];
+    assert!(secret.contains(id));
+    let (code, rotated, _) = key(&["rotate", id, "--json"]).await;
+    let rotated: Value = serde_json::from_str(&rotated).unwrap();
+    assert_eq!((code, rotated["id"].as_str()), (0, Some(id)));
+    let (code, _, _) = key(&["revoke", id]).await;
+    assert_eq!(code, 0);
+    let (_, listed, _) = key(&["list", "--json"]).await;
+    assert!(!listed.contains("\"revoked_at\": null"), "{listed}");
+    let (code, _, why) = key(&["create", "--name", "me", "--scopes", "root"]).await;
+    assert_eq!(code, 2, "{why}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let file = dir.path().join("adapterd.sqlite");
+        let mode = std::fs::metadata(file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "others can read it");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_is_asked_with_the_key_of_an_admin() {
+    let daemon = Daemon::with_keys().await;
+    let (_, admin) = daemon.key("admin", "*").await;
+    let create = [
+        "key",
+        "create",
+        "--name",
+        "b",
+        "--scopes",
+        "infer",
+        "--server",
+        &daemon.http,
+    ];
+    let (code, _, why) = program(&create).await;
+    assert_eq!(code, 1);
+    assert!(
+        why.contains("adapterd key create --name me --scopes admin"),
+        "{why}"
+    );
+    let (code, secret, _) = program(&[&create[..], &["--api-key", &admin]].concat()).await;
+    assert_eq!(code, 0);
+    assert_eq!(get(&daemon, secret.trim(), "/v1/models").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_keys_no_address_is_opened_that_others_can_reach() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().to_str().unwrap();
+    let (code, _, why) = program(&["serve", "--data-dir", place, "--http", "0.0.0.0:0"]).await;
+    assert_eq!(code, 2, "{why}");
+    assert!(
+        why.contains("adapterd key create") && why.contains("insecure_bind"),
+        "{why}"
+    );
+}
