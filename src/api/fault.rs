@@ -210,7 +210,6 @@ impl From<Reason> for Fault {
             Reason::ContentEncoding(_) => Some("content-encoding"),
             Reason::ForeignOrigin(_) => Some("origin"),
             Reason::TwoKeys => Some("authorization"),
-            Reason::NotItsName { .. } => Some("suffix"),
             Reason::NotEnoughMemory(_) => Some("memory_limit"),
             Reason::BadBody(_)
             | Reason::BodyTimeout { .. }
@@ -220,6 +219,7 @@ impl From<Reason> for Fault {
             | Reason::UnknownKey
             | Reason::KeyEnded(_)
             | Reason::OutOfScope(_)
+            | Reason::NotItsName { .. }
             | Reason::NoSuchKey(_)
             | Reason::NoSuchRoute(_)
             | Reason::MethodNotAllowed(_)

@@ -1,6 +1,6 @@
 //! HTTP to the daemon: one place that knows headers, errors and exit codes.
 
-use reqwest::{Body, Method, RequestBuilder, Response, Url};
+use reqwest::{Body, Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 use tokio_util::io::ReaderStream;
 
@@ -108,6 +108,9 @@ impl Client {
             .ok()
             .and_then(|body| body["error"]["message"].as_str().map(str::to_owned));
         Err(match message {
+            Some(message) if status == StatusCode::UNAUTHORIZED => Failure::Failed(format!(
+                "{message} ({status}; --api-key or ADAPTERD_API_KEY says which key is sent)"
+            )),
             Some(message) => Failure::Failed(format!("{message} ({status})")),
             // A daemon's refusals are JSON: this one is the proxy's own.
             None if self.proxy.is_some() => self.unreachable(format!("the answer was {status}")),

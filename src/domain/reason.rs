@@ -75,7 +75,7 @@ pub enum Reason {
     OutOfScope(Scope),
     /// Nothing about whether an adapter has the name.
     #[error(
-        "the key may not name an adapter `{name}`; the names it may give (here as `suffix`) are {allowed}"
+        "the key may give adapters names as {allowed} only, and `{name}` is none of them; say how the job's adapter is to be called"
     )]
     NotItsName { name: String, allowed: String },
     #[error("key `{0}` does not exist")]

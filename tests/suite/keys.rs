@@ -54,10 +54,9 @@ async fn files_and_jobs_exist_for_the_key_that_made_them_and_for_admins() {
     let (_, other) = daemon.key("train", "*").await;
     let (_, admin) = daemon.key("admin", "*").await;
     let file = upload(&daemon, &mine).await;
-    let job =
-        json!({"model": "llama", "training_file": file, "suffix": "mine", "steps": 1, "rank": 2});
+    let job = json!({"model": "llama", "training_file": file, "suffix": "mine", "adapterd": {"steps": 1, "rank": 2}});
     let (status, refused) = ask(&daemon, &other, "POST", "/v1/fine_tuning/jobs", job.clone()).await;
-    let nowhere = json!({"model": "llama", "training_file": "file-0", "suffix": "mine", "steps": 1, "rank": 2});
+    let nowhere = json!({"model": "llama", "training_file": "file-0", "suffix": "mine", "adapterd": {"steps": 1, "rank": 2}});
     let (_, missing) = ask(&daemon, &other, "POST", "/v1/fine_tuning/jobs", nowhere).await;
     let told = |body: &Value, id: &str| body.to_string().replace(id, "ID");
     assert_eq!(status, 400);

@@ -329,7 +329,7 @@ async fn an_adapter_outside_a_keys_list_is_as_one_that_does_not_exist() {
         (
             "POST",
             "/v1/fine_tuning/plan",
-            r#"{"from": "NAME", "training_file": "file-1", "suffix": "team-x"}"#,
+            r#"{"adapterd": {"from": "NAME"}, "training_file": "file-1", "suffix": "team-x"}"#,
         ),
         (
             "POST",

@@ -1,3 +1,5 @@
+use std::time::Instant;
+
 use super::*;
 use crate::domain::AdapterGlobs;
 use crate::store::Replaced;
@@ -147,6 +149,29 @@ async fn when_a_key_was_used_is_stored() {
     keys.clone().keep_uses(futures::stream::empty()).await;
     let again = Keys::open(database).await.unwrap();
     assert!(again.list()[0].last_used_at.is_some());
+}
+
+#[tokio::test]
+async fn ten_thousand_keys_are_read_at_the_start_and_found_without_a_disk() {
+    let (keys, database, _dir) = keys().await;
+    let issued = keys.create(ask("me")).await.unwrap();
+    let many = "INSERT INTO keys (id, name, scopes, adapters, digest, created_at) \
+        WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 10000) \
+        SELECT printf('k%d', x), 'k', 'infer', 'legal,team-*', zeroblob(32), 0 FROM n";
+    database.execute(many).await;
+    let began = Instant::now();
+    let again = Keys::open(database.clone()).await.unwrap();
+    let opened = began.elapsed();
+    assert_eq!(again.list().len(), 10_001);
+    database.close().await;
+    let began = Instant::now();
+    for _ in 0..1000 {
+        again.look(&issued.secret).unwrap().check().unwrap();
+    }
+    // Far more than either takes, as machines are busy.
+    let each = began.elapsed() / 1000;
+    assert!(opened < Duration::from_secs(5), "{opened:?}");
+    assert!(each < Duration::from_micros(200), "{each:?}");
 }
 
 #[test]
