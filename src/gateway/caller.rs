@@ -154,7 +154,7 @@ impl Caller {
     }
 
     /// Resolves when its key has ended; never where none is needed.
-    pub(super) fn ended(&self) -> impl Future<Output = Reason> + Send + Sync + use<> {
+    pub fn ended(&self) -> impl Future<Output = Reason> + Send + Sync + use<> {
         let pass = match &self.who {
             Who::Holder(pass) => Some(pass.clone()),
             Who::Nobody | Who::Anyone { .. } => None,

@@ -50,7 +50,7 @@ fn ids(list: &Value) -> Vec<&str> {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_and_jobs_exist_for_the_key_that_made_them_and_for_admins() {
     let daemon = Daemon::with_keys().await;
-    let (_, mine) = daemon.key("train", "*").await;
+    let (owner, mine) = daemon.key("train", "*").await;
     let (_, other) = daemon.key("train", "*").await;
     let (_, admin) = daemon.key("admin", "*").await;
     let file = upload(&daemon, &mine).await;
@@ -93,8 +93,10 @@ async fn files_and_jobs_exist_for_the_key_that_made_them_and_for_admins() {
         assert_eq!(status, 400, "{body}");
     }
     for sees in [&mine, &admin] {
-        let (status, _) = get(&daemon, sees, &format!("/v1/fine_tuning/jobs/{id}")).await;
-        assert_eq!(status, 200);
+        let (status, job) = get(&daemon, sees, &format!("/v1/fine_tuning/jobs/{id}")).await;
+        assert_eq!((status, &job["adapterd"]["owner"]), (200, &json!(owner)));
+        let (_, file) = get(&daemon, sees, &format!("/v1/files/{file}")).await;
+        assert_eq!(file["owner"], json!(owner));
     }
 }
 

@@ -3,7 +3,7 @@
 use super::recipe;
 use crate::domain::recipes::Mapping;
 use crate::domain::{
-    AdapterView, EventData, FileView, JobEvent, JobPlan, JobView, PlannedChange, Tier,
+    AdapterView, EventData, FileView, JobEvent, JobPlan, JobView, KeyId, PlannedChange, Tier,
 };
 use crate::pb;
 
@@ -34,6 +34,10 @@ pub(super) fn adapter(view: AdapterView) -> pb::Adapter {
     }
 }
 
+fn owner(key: Option<KeyId>) -> String {
+    key.map(|key| key.to_string()).unwrap_or_default()
+}
+
 pub(super) fn file(view: FileView) -> pb::DataFile {
     pb::DataFile {
         id: view.id.to_string(),
@@ -41,6 +45,7 @@ pub(super) fn file(view: FileView) -> pb::DataFile {
         created_at: view.created_at,
         filename: view.filename,
         purpose: view.purpose,
+        owner: owner(view.owner),
     }
 }
 
@@ -89,6 +94,7 @@ pub(super) fn job(view: JobView) -> pb::Job {
         trainable_parameters: trainable,
         all_parameters: all,
         mappings: { view.mappings.into_iter() }.map(mapping).collect(),
+        owner: owner(view.owner),
         error: view.error.map(|(code, message, param)| pb::JobError {
             code,
             message,

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
+use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::io::ReaderStream;
@@ -129,7 +130,10 @@ pub(super) async fn content(call: Call) -> Outcome {
     let gone = |error: std::io::Error| Reason::Storage(format!("reading {id}: {}", error.kind()));
     let file = tokio::fs::File::open(path).await.map_err(gone)?;
     let length = file.metadata().await.map_err(gone)?.len();
-    let body = Body::from_stream(ReaderStream::with_capacity(file, PIECE));
+    // What was announced is longer then: the reader sees that it was cut off.
+    let ended = Box::pin(call.request.caller().ended());
+    let pieces = ReaderStream::with_capacity(file, PIECE).take_until(ended);
+    let body = Body::from_stream(pieces);
     let mut response = bytes_response(200, "application/octet-stream", body);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -167,7 +171,7 @@ pub(super) async fn delete(call: Call) -> Outcome {
 }
 
 fn file_view(file: &FileView) -> Value {
-    json!({
+    let mut view = json!({
         "id": file.id,
         "object": "file",
         "bytes": file.bytes,
@@ -177,5 +181,9 @@ fn file_view(file: &FileView) -> Value {
         "purpose": file.purpose,
         "status": "processed",
         "status_details": null,
-    })
+    });
+    if let Some(owner) = &file.owner {
+        view["owner"] = json!(owner);
+    }
+    view
 }

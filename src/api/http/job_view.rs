@@ -74,7 +74,7 @@ pub(super) fn job(job: &JobView) -> Result<Value, Reason> {
     let parameters = job
         .trainable_parameters
         .map(|(trainable, all)| json!({"trainable": trainable, "all": all}));
-    Ok(json!({
+    let mut view = json!({
         "id": job.id,
         "object": "fine_tuning.job",
         "created_at": job.created_at,
@@ -104,7 +104,11 @@ pub(super) fn job(job: &JobView) -> Result<Value, Reason> {
             "recipe": recipe,
             "mappings": job.mappings,
         },
-    }))
+    });
+    if let Some(owner) = &job.owner {
+        view["adapterd"]["owner"] = json!(owner);
+    }
+    Ok(view)
 }
 
 fn method(recipe: &Recipe) -> Value {

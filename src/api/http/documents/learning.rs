@@ -3,6 +3,11 @@
 use super::super::shape::{ANY_NUMBER, COUNT, FLAG, Field, Kind, Shape, TEXT};
 use super::{CREATED_AT, FIRST_ID, HAS_MORE, ID, LAST_ID, LIST, list_of, shape};
 
+const OWNER: Field = Field::new(
+    "owner",
+    TEXT,
+    "Id of the key that made it; absent where keys were not asked for.",
+);
 pub(in super::super) const FILE: Shape = shape(
     "File",
     "An uploaded file.",
@@ -16,6 +21,7 @@ pub(in super::super) const FILE: Shape = shape(
         Field::new("purpose", TEXT, "").required(),
         Field::new("status", Kind::Choice(&["processed"]), "").required(),
         Field::new("status_details", TEXT, ""),
+        OWNER,
     ]],
 );
 pub(in super::super) const FILES: Shape = shape(
@@ -72,6 +78,7 @@ const PROGRESS: Shape = shape(
         Field::new("train_loss", ANY_NUMBER, "Of the newest step."),
         Field::new("parameters", Kind::Object(&PARAMETERS), ""),
         Field::new("recipe", Kind::Any, "Every setting, resolved.").required(),
+        OWNER,
         Field::new(
             "mappings",
             list_of(&Kind::Object(&MAPPING)),
