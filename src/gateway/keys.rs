@@ -1,6 +1,7 @@
 //! The keys there are: all of them in memory, so that letting somebody in asks no disk; every change is stored first.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,9 +13,9 @@ use futures::{Stream, StreamExt};
 
 use super::Caller;
 use crate::domain::{
-    IssuedKey, KeyAsk, KeyId, KeyView, LONGEST_SPAN, Reason, Scope, check_span, id_in_key, key_text,
+    IssuedKey, KeyAsk, KeyId, KeyView, Reason, Scope, check_span, id_in_key, key_text,
 };
-use crate::store::{self, Database, KeyRow, now};
+use crate::store::{self, Database, KeyRow, joined, now};
 
 /// Bytes of a secret: none is ever guessed.
 const SECRET: usize = 24;
@@ -60,6 +61,15 @@ impl Held {
     }
 }
 
+/// How a key has ended, whatever its secret.
+fn over(key: &KeyView, now: i64) -> Option<&'static str> {
+    match (key.revoked_at, key.expires_at) {
+        (Some(_), _) => Some("was revoked"),
+        (None, Some(end)) if end <= now => Some("has expired"),
+        _ => None,
+    }
+}
+
 /// Whether a text with this digest opens what the key does.
 fn judge(row: &KeyRow, digest: &Hash, now: i64) -> Result<(), Reason> {
     let is_current = row.digest == *digest;
@@ -67,11 +77,8 @@ fn judge(row: &KeyRow, digest: &Hash, now: i64) -> Result<(), Reason> {
     if !is_current && replaced.is_none() {
         return Err(Reason::UnknownKey);
     }
-    if row.view.revoked_at.is_some() {
-        return Err(Reason::KeyEnded("was revoked"));
-    }
-    if row.view.expires_at.is_some_and(|end| end <= now) {
-        return Err(Reason::KeyEnded("has expired"));
+    if let Some(how) = over(&row.view, now) {
+        return Err(Reason::KeyEnded(how));
     }
     match replaced {
         Some(replaced) if !is_current && replaced.until <= now => {
@@ -158,7 +165,7 @@ impl Keys {
     pub async fn create(&self, ask: KeyAsk) -> Result<IssuedKey, Reason> {
         ask.check()?;
         let id = KeyId::new(&hex(&rand::random::<[u8; ID]>()));
-        let secret = key_text(&id, &hex(&rand::random::<[u8; SECRET]>()));
+        let secret = fresh_text(&id);
         let created_at = now();
         let expires = |span: u64| created_at.saturating_add(span as i64);
         let row = KeyRow {
@@ -177,38 +184,51 @@ impl Keys {
             digest: self.inner.stored.digest(&secret),
             replaced: None,
         };
-        let _changing = self.inner.changing.lock().await;
-        self.inner.stored.create(&row).await?;
-        tracing::info!(key = %row.view.id, name = row.view.name, scopes = %row.view.scopes, "created a key");
-        let key = self.put(row);
-        Ok(IssuedKey { key, secret })
+        let keys = self.clone();
+        carried_through(async move {
+            let _changing = keys.inner.changing.lock().await;
+            keys.inner.stored.create(&row).await?;
+            tracing::info!(key = %row.view.id, name = row.view.name, "created a key");
+            let key = keys.put(row);
+            Ok(IssuedKey { key, secret })
+        })
+        .await
     }
 
     /// From when this returns on the key lets nobody in.
     pub async fn revoke(&self, id: &KeyId) -> Result<KeyView, Reason> {
-        let _changing = self.inner.changing.lock().await;
-        let row = self.inner.stored.revoke(id, now()).await?;
-        tracing::info!(key = %id, "revoked a key");
-        Ok(self.put(row))
+        let (keys, id) = (self.clone(), id.clone());
+        carried_through(async move {
+            let _changing = keys.inner.changing.lock().await;
+            let row = keys.inner.stored.revoke(&id, now()).await?;
+            tracing::info!(key = %id, "revoked a key");
+            Ok(keys.put(row))
+        })
+        .await
     }
 
     /// Gives a key a new secret; the one before lets its holder in for `overlap` more seconds.
     pub async fn rotate(&self, id: &KeyId, overlap: u64) -> Result<IssuedKey, Reason> {
         check_span("overlap", overlap)?;
-        let secret = key_text(id, &hex(&rand::random::<[u8; SECRET]>()));
-        let digest = self.inner.stored.digest(&secret);
-        let _changing = self.inner.changing.lock().await;
-        let held = self.inner.known.load().get(id.as_str()).cloned();
-        let held = held.ok_or_else(|| Reason::NoSuchKey(id.to_string()))?;
-        if held.row.view.revoked_at.is_some() {
-            let why = format!("key {id} is revoked; create another");
-            return Err(Reason::WrongState(why));
-        }
-        let until = now().saturating_add(overlap.min(LONGEST_SPAN) as i64);
-        let row = self.inner.stored.rotate(id, digest, until).await?;
-        tracing::info!(key = %id, overlap, "rotated a key");
-        let key = self.put(row);
-        Ok(IssuedKey { key, secret })
+        let (keys, id) = (self.clone(), id.clone());
+        carried_through(async move {
+            let _changing = keys.inner.changing.lock().await;
+            let held = keys.inner.known.load().get(id.as_str()).cloned();
+            let held = held.ok_or_else(|| Reason::NoSuchKey(id.to_string()))?;
+            let now = now();
+            if let Some(how) = over(&held.row.view, now) {
+                let why = format!("key {id} {how}; create another");
+                return Err(Reason::WrongState(why));
+            }
+            let secret = fresh_text(&id);
+            let digest = keys.inner.stored.digest(&secret);
+            let until = now.saturating_add(overlap as i64);
+            let row = keys.inner.stored.rotate(&id, digest, until).await?;
+            tracing::info!(key = %id, overlap, "rotated a key");
+            let key = keys.put(row);
+            Ok(IssuedKey { key, secret })
+        })
+        .await
     }
 
     /// Lets callers meet what has been stored. Only while changing.
@@ -278,6 +298,18 @@ impl Keys {
             }
         }
     }
+}
+
+/// A change runs to its end even if who asked for it goes away: what is stored and what is in memory stay the same.
+async fn carried_through<T: Send + 'static>(
+    change: impl Future<Output = Result<T, Reason>> + Send + 'static,
+) -> Result<T, Reason> {
+    joined(tokio::spawn(change)).await
+}
+
+/// The text of a key with a new secret.
+fn fresh_text(id: &KeyId) -> String {
+    key_text(id, &hex(&rand::random::<[u8; SECRET]>()))
 }
 
 fn hex(bytes: &[u8]) -> String {
