@@ -6,7 +6,7 @@ use std::future::{Future, pending};
 use super::keys::Pass;
 use super::share::{Tenant, number};
 use super::{Gateway, Parts};
-use crate::domain::{AdapterName, Asker, Reason, Scope, key_text};
+use crate::domain::{AdapterName, Asker, KeyId, Reason, Scope, key_text};
 
 /// What a call says about who makes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,6 +64,14 @@ impl Caller {
     /// Whether it may do what needs `scope`; its key may have ended meanwhile.
     pub fn check(&self, scope: Scope) -> Result<(), Reason> {
         self.may(scope).map(drop)
+    }
+
+    /// The id of its key, where keys are asked for.
+    pub fn key_id(&self) -> Option<&KeyId> {
+        match &self.who {
+            Who::Holder(pass) => Some(&pass.key().id),
+            Who::Nobody | Who::Anyone { .. } => None,
+        }
     }
 
     /// The parts, for what needs `scope`.

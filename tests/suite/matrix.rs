@@ -4,12 +4,15 @@
 use std::collections::BTreeSet;
 
 use adapterd::pb;
+use adapterd::pb::adapters_client::AdaptersClient;
+use adapterd::pb::inference_client::InferenceClient;
+use adapterd::pb::training_client::TrainingClient;
 use prost::Message;
 use prost_types::FileDescriptorSet;
 use serde_json::Value;
 use tonic::client::Grpc;
 use tonic::transport::Channel;
-use tonic::{Code, Request};
+use tonic::{Code, Request, Response, Status};
 use tonic_prost::ProstCodec;
 
 use crate::harness::{Daemon, answer};
@@ -376,4 +379,120 @@ async fn an_adapter_outside_a_keys_list_is_as_one_that_does_not_exist() {
         .header("content-type", "application/json")
         .body(body);
     assert_eq!(answer(request).await.0, 200);
+}
+
+/// What a call is told: its code, and the message without the name.
+fn heard<T>(name: &str, outcome: Result<Response<T>, Status>) -> (Code, String) {
+    match outcome {
+        Ok(_) => (Code::Ok, String::new()),
+        Err(status) => (status.code(), status.message().replace(name, "NAME")),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_too_know_no_adapter_outside_a_keys_list() {
+    let daemon = Daemon::with_keys().await;
+    let (_, key) = daemon.key("infer,train,adapters", "medical").await;
+    let channel = Channel::from_shared(daemon.grpc.clone()).unwrap();
+    let channel = channel.connect().await.unwrap();
+    let with_key = move |mut request: Request<()>| {
+        let value = format!("Bearer {key}").parse().unwrap();
+        request.metadata_mut().insert("authorization", value);
+        Ok(request)
+    };
+    let mut adapters = AdaptersClient::with_interceptor(channel.clone(), with_key.clone());
+    let mut inference = InferenceClient::with_interceptor(channel.clone(), with_key.clone());
+    let mut training = TrainingClient::with_interceptor(channel, with_key);
+    let mut told = Vec::new();
+    for name in ["legal", "lugal"] {
+        let (text, none) = (name.to_owned(), String::new);
+        let get = pb::GetAdapterRequest { name: text.clone() };
+        let promote = pb::PromoteAdapterRequest {
+            name: text.clone(),
+            generation: "01234567".into(),
+            ..Default::default()
+        };
+        let rollback = pb::RollbackAdapterRequest {
+            name: text.clone(),
+            expected_generation: none(),
+        };
+        let pin = pb::PinAdapterRequest {
+            name: text.clone(),
+            ..Default::default()
+        };
+        let load = pb::LoadAdapterRequest {
+            name: text.clone(),
+            expected_generation: none(),
+        };
+        let unload = pb::UnloadAdapterRequest {
+            name: text.clone(),
+            expected_generation: none(),
+        };
+        let delete = pb::DeleteAdapterRequest {
+            name: text.clone(),
+            expected_generation: none(),
+        };
+        let blend = pb::BlendAdapterRequest {
+            name: "medical".into(),
+            from: [("medical".to_owned(), 1.0), (text.clone(), 1.0)].into(),
+            ..Default::default()
+        };
+        let tokenize = pb::TokenizeRequest {
+            adapter: text.clone(),
+            input: Some(pb::tokenize_request::Input::Prompt("a".into())),
+            ..Default::default()
+        };
+        let generate = pb::GenerateRequest {
+            model: text.clone(),
+            ..crate::calls::prompt("a")
+        };
+        let job = pb::CreateJobRequest {
+            training_file: "file-1".into(),
+            model: text.clone(),
+            name: "medical".into(),
+            ..Default::default()
+        };
+        told.push([
+            heard(name, adapters.get(get).await),
+            heard(name, adapters.promote(promote).await),
+            heard(name, adapters.rollback(rollback).await),
+            heard(name, adapters.pin(pin).await),
+            heard(name, adapters.load(load).await),
+            heard(name, adapters.unload(unload).await),
+            heard(name, adapters.delete(delete).await),
+            heard(name, adapters.blend(blend).await),
+            heard(name, inference.tokenize(tokenize).await),
+            heard(name, inference.generate(generate).await),
+            heard(name, training.create_job(job).await),
+        ]);
+    }
+    assert_eq!(told[0], told[1]);
+    assert!(
+        told[0].iter().all(|(code, _)| *code == Code::NotFound),
+        "{told:?}"
+    );
+    let list = adapters.list(pb::ListAdaptersRequest {}).await.unwrap();
+    let listed = list.into_inner().adapters;
+    let ids: Vec<&str> = listed.iter().map(|adapter| adapter.id.as_str()).collect();
+    assert_eq!(ids, ["medical"]);
+    // Those that there are come first, so that a change of a foreign one would come before the next of one's own.
+    let mut changes = { adapters.watch(pb::WatchAdaptersRequest::default()).await }
+        .unwrap()
+        .into_inner();
+    let seen = async |changes: &mut tonic::Streaming<pb::AdapterChange>| {
+        let change = changes.message().await.unwrap().unwrap();
+        change.adapter.unwrap().id
+    };
+    assert_eq!(seen(&mut changes).await, "medical");
+    daemon
+        .registry
+        .remove(&"legal".parse().unwrap(), None)
+        .await
+        .unwrap();
+    daemon
+        .registry
+        .remove(&"medical".parse().unwrap(), None)
+        .await
+        .unwrap();
+    assert_eq!(seen(&mut changes).await, "medical");
 }

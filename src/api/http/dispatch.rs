@@ -77,6 +77,7 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
     let (mut parts, body) = request.into_parts();
     let id = request_id(&parts.headers);
     let source = app.config.origins.of(&parts.headers);
+    let mut key = None;
     let outcome = async {
         if row.verb != Verb::Get
             && let Source::Elsewhere(origin) = &source
@@ -95,6 +96,7 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
             Ok(caller) => caller,
             Err(reason) => return Err(refuse(&parts.headers, body, reason)),
         };
+        key = caller.key_id().map(ToString::to_string);
         let params = params(row, &mut parts).await?;
         let Parts { headers, uri, .. } = parts;
         let request = Request {
@@ -119,7 +121,12 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
             );
             Err(Reason::Internal("the request failed inside the server".into()).into())
         });
-    finish(&app, row.path, began, (id, &source), outcome)
+    let who = Who {
+        id,
+        source: &source,
+        key: key.as_deref(),
+    };
+    finish(&app, row.path, began, who, outcome)
 }
 
 /// What no route answers: browsers that ask first, and mistakes.
@@ -143,16 +150,31 @@ async fn stray(
             reason => Err(reason.into()),
         },
     };
-    finish(&app, NO_ROUTE, Instant::now(), (id, &source), outcome)
+    let who = Who {
+        id,
+        source: &source,
+        key: None,
+    };
+    finish(&app, NO_ROUTE, Instant::now(), who, outcome)
+}
+
+/// What is told of where a request came from.
+struct Who<'r> {
+    /// The request's own.
+    id: HeaderValue,
+    source: &'r Source,
+    /// The id of its key.
+    key: Option<&'r str>,
 }
 
 fn finish(
     app: &App,
     route: &'static str,
     began: Instant,
-    (id, source): (HeaderValue, &Source),
+    who: Who<'_>,
     outcome: Outcome,
 ) -> Response {
+    let Who { id, source, key } = who;
     let took = began.elapsed();
     let mut response = outcome.unwrap_or_else(|fault| {
         // A deadline is the caller's own wish.
@@ -168,6 +190,7 @@ fn finish(
         code,
         ms = took.as_millis() as u64,
         id = id.to_str().unwrap_or(""),
+        key,
         "answered"
     );
     response.headers_mut().insert(REQUEST_ID, id);
