@@ -6,8 +6,9 @@
 //! otherwise serves. What is done beside serving, such as checking an adapter that is published, starts no threads and
 //! rests between slices of half a millisecond ([`give_way`]).
 //!
-//! A loop inside a loop, and a second loop of the same class at the same time, run on the calling thread alone: nothing
-//! here waits for another loop.
+//! A loop inside a loop, and a second loop of the same class at the same time, run on the calling thread alone. Jobs that
+//! train at the same time ([`TrainingJob`]) each keep to their own thread where that keeps most cores busy; on more cores their
+//! loops take turns on all of them.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -42,6 +43,46 @@ thread_local! {
 }
 
 static THREADS: OnceLock<usize> = OnceLock::new();
+/// Jobs that train now.
+static TRAINERS: AtomicUsize = AtomicUsize::new(0);
+
+/// A job that trains, until it is dropped.
+pub struct TrainingJob(());
+
+impl TrainingJob {
+    pub fn begin() -> Self {
+        TRAINERS.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for TrainingJob {
+    fn drop(&mut self) {
+        TRAINERS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How a loop gets at the threads of its class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    /// Not at all: it runs on the calling thread.
+    Never,
+    /// Where no other loop has them.
+    IfFree,
+    /// When no other loop has them any more.
+    InTurn,
+}
+
+impl Entry {
+    /// Of training's loops, with so many jobs and threads.
+    const fn of_training(jobs: usize, threads: usize) -> Self {
+        match jobs {
+            0 | 1 => Self::IfFree,
+            _ if 2 * jobs > threads => Self::Never,
+            _ => Self::InTurn,
+        }
+    }
+}
 
 /// Sets how many threads a loop uses, the calling one included. Only before the first loop; `false` when too late.
 pub fn configure(threads: usize) -> bool {
@@ -112,7 +153,11 @@ pub fn for_each(tiles: usize, tile: impl Fn(usize) + Sync) {
             Some(turns) => within(Class::Training(turns.clone()), || turns.tile(|| tile(i))),
         }
     };
-    if tiles <= 1 || threads() == 1 || INSIDE.get() {
+    let entry = match turns {
+        None => Entry::IfFree,
+        Some(_) => Entry::of_training(TRAINERS.load(Ordering::Relaxed), threads()),
+    };
+    if tiles <= 1 || threads() == 1 || INSIDE.get() || entry == Entry::Never {
         return (0..tiles).for_each(run);
     }
     static SERVING: OnceLock<Crew> = OnceLock::new();
@@ -132,7 +177,7 @@ pub fn for_each(tiles: usize, tile: impl Fn(usize) + Sync) {
         }
     };
     crew.get_or_init(|| Crew::start(name, threads() - 1))
-        .run(tiles, &run, &wait);
+        .run(tiles, &run, &wait, entry);
 }
 
 /// Cuts `out` (rows of `width`) into tiles of up to `rows` rows and calls `tile(rows, part of out)` for each in parallel.
@@ -315,10 +360,13 @@ impl Crew {
     }
 
     /// `wait` is called again and again by the calling thread while others have not ended their last tiles.
-    fn run(&self, tiles: usize, tile: &(dyn Fn(usize) + Sync), wait: &dyn Fn()) {
+    fn run(&self, tiles: usize, tile: &(dyn Fn(usize) + Sync), wait: &dyn Fn(), entry: Entry) {
         let _one_loop = match self.busy.try_lock() {
             Ok(guard) => guard,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) if entry == Entry::InTurn => {
+                self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+            }
             Err(TryLockError::WouldBlock) => return (0..tiles).for_each(tile),
         };
         if !self.alive.load(Ordering::Relaxed) {

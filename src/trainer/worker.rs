@@ -150,6 +150,7 @@ impl Worker<'_> {
 
     /// Runs the job and publishes its adapter; also returns where it was interrupted.
     fn train(&self, job: &JobRow, interrupted: &AtomicBool) -> Result<(), Fault> {
+        let _counted = pool::TrainingJob::begin();
         let Shared { turns, base, .. } = self.shared;
         let mut follower = Follower::new(*self, &job.view.id, interrupted);
         let plan = pool::within(Class::Training(turns.clone()), || self.plan(job))?;

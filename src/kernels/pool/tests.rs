@@ -113,3 +113,30 @@ fn what_is_done_beside_serving_starts_no_threads() {
         assert_eq!(seen.into_inner().unwrap(), (0..64).collect::<Vec<_>>());
     });
 }
+
+#[test]
+fn jobs_that_train_keep_to_a_thread_where_there_are_not_two_for_each() {
+    let of = |jobs, threads| Entry::of_training(jobs, threads);
+    assert_eq!([of(0, 2), of(1, 1), of(1, 64)], [Entry::IfFree; 3]);
+    assert_eq!([of(2, 2), of(2, 3), of(9, 16)], [Entry::Never; 3]);
+    assert_eq!([of(2, 4), of(8, 16)], [Entry::InTurn; 2]);
+}
+
+#[test]
+fn a_loop_that_waits_for_its_turn_gets_it() {
+    let crew = Crew::start("turns", 1);
+    let done = AtomicUsize::new(0);
+    let tile = |_: usize| {
+        done.fetch_add(1, Ordering::Relaxed);
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    crew.run(5, &tile, &std::thread::yield_now, Entry::InTurn);
+                }
+            });
+        }
+    });
+    assert_eq!(done.load(Ordering::Relaxed), 3 * 200 * 5);
+}
