@@ -24,18 +24,21 @@ pub(super) const ADAPTERS: Access = Access::Of(Scope::Adapters);
 pub(super) const ADMIN: Access = Access::Of(Scope::Admin);
 
 impl Access {
-    /// Lets a caller in, before anything else of its request is looked at.
+    /// Says who calls, before anything else of the request is looked at.
     pub async fn admit(self, gateway: &Gateway, headers: &HeaderMap) -> Result<Caller, Reason> {
-        if self == Self::Open {
-            return Ok(gateway.nobody());
-        }
-        let caller = gateway.admit(credentials(headers)).await?;
         match self {
-            Self::Open | Self::AnyKey => {}
-            Self::Metrics => caller.check(Scope::Admin)?,
-            Self::Of(scope) => caller.check(scope)?,
+            Self::Open => Ok(gateway.nobody()),
+            _ => gateway.admit(credentials(headers)).await,
         }
-        Ok(caller)
+    }
+
+    /// Whether the caller may have what is behind this.
+    pub fn check(self, caller: &Caller) -> Result<(), Reason> {
+        match self {
+            Self::Open | Self::AnyKey => Ok(()),
+            Self::Metrics => caller.check(Scope::Admin),
+            Self::Of(scope) => caller.check(scope),
+        }
     }
 
     /// For the interface's description.

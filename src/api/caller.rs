@@ -5,13 +5,16 @@ use axum::http::HeaderMap;
 use crate::gateway::Credentials;
 
 /// What a call's headers, or its metadata, say about who makes it: the key of `authorization: Bearer KEY`, or else
-/// `x-api-key`. One that is there several times must say the same: a proxy in front may have looked at another of them.
+/// `x-api-key`. Where there are several, all must say the same: a proxy in front may have looked at another of them.
 pub(super) fn credentials(headers: &HeaderMap) -> Credentials {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     let other = || text("x-api-key").map(str::trim);
-    let key = text("authorization")
-        .and_then(bearer)
-        .or_else(|| other().filter(|key| !key.is_empty()));
+    let both = [
+        text("authorization").and_then(bearer),
+        other().filter(|key| !key.is_empty()),
+    ];
+    let key = both[0].or(both[1]);
+    let disagree = matches!(both, [Some(one), Some(other)] if one != other);
     let differs = |name| {
         let mut all = headers.get_all(name).iter();
         let first = all.next();
@@ -19,7 +22,7 @@ pub(super) fn credentials(headers: &HeaderMap) -> Credentials {
     };
     Credentials {
         key: key.map(str::to_owned),
-        is_ambiguous: differs("authorization") || differs("x-api-key"),
+        is_ambiguous: disagree || differs("authorization") || differs("x-api-key"),
     }
 }
 

@@ -219,10 +219,20 @@ impl SettingFlags {
     }
 
     pub fn load(&self) -> Result<super::settings::Settings, Failure> {
+        self.load_with(&[])
+    }
+
+    /// The same, with settings that count more than all others.
+    pub fn load_with(
+        &self,
+        more: &[(&'static str, String)],
+    ) -> Result<super::settings::Settings, Failure> {
         if let Some(dir) = &self.data_dir {
             text_of(dir)?;
         }
-        super::settings::load(self.config.as_deref(), std::env::vars_os(), &self.pairs())
+        let mut pairs = self.pairs();
+        pairs.extend_from_slice(more);
+        super::settings::load(self.config.as_deref(), std::env::vars_os(), &pairs)
             .map_err(super::unusable)
     }
 }

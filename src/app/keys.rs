@@ -20,7 +20,8 @@ pub async fn run(args: KeyArgs, connection: &Connection) -> Result<(), Failure> 
         data_dir: args.data_dir.clone(),
         ..SettingFlags::default()
     };
-    let settings = flags.load()?;
+    // Keys are made before they are asked for: what a daemon without them would refuse must not stand in the way.
+    let settings = flags.load_with(&[("auth.mode", "keys".to_owned())])?;
     let place = settings.place().map_err(super::unusable)?;
     let lock = try_claim(place).map_err(Failure::failed)?;
     let keys = Keys::open(database(&place.dir).await.map_err(Failure::failed)?);
@@ -35,7 +36,15 @@ pub async fn run(args: KeyArgs, connection: &Connection) -> Result<(), Failure> 
             place.dir.display()
         )));
     }
-    let answer = change(&keys, &args.command).await?;
+    let answer = match (&args.command, &lock) {
+        (KeyCommand::Create(create), None) => {
+            let made = keys.create_first(create.ask()).await;
+            serde_json::to_value(made.map_err(Failure::failed)?).map_err(Failure::failed)?
+        }
+        (command, _) => change(&keys, command).await?,
+    };
+    // Another place than the daemon's would only be noticed by its refusals.
+    eprintln!("Keys of the data directory {}", place.dir.display());
     keys.close().await;
     drop(lock);
     cli::show_key(&answer, Output::new(connection.json))

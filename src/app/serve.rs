@@ -15,6 +15,7 @@ use super::settings::{AuthMode, Place, Settings, Values};
 use super::telemetry::{self, Collector, follow_jobs};
 use crate::api::{Limits, Memory, grpc, http};
 use crate::cli::Failure;
+use crate::domain::Scope;
 use crate::gateway::Gateway;
 use crate::kernels;
 use crate::model::Base;
@@ -183,6 +184,13 @@ fn serve(
         tracing::warn!(
             "nobody has a key yet: make one with `adapterd key create --name me --scopes admin`, with the same --data-dir"
         );
+    }
+    if values.auth.mode == AuthMode::Keys {
+        let keys = parts.keys.list();
+        let admins = keys.iter().filter(|key| key.scopes.allow(Scope::Admin));
+        let admins: Vec<&str> = admins.map(|key| key.name.as_str()).collect();
+        // One that was made while nobody was asked for a key is seen here.
+        tracing::info!(keys = keys.len(), ?admins, "callers need a key");
     }
     let uses = parts.keys.clone().keep_uses(ticks(MINUTE, stop.clone()));
     let audit = registry.clone().keep_audit(keep_days, daily(stop.clone()));

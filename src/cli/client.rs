@@ -233,8 +233,11 @@ impl Client {
 fn speaks_otherwise(error: &reqwest::Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
-        if let Some(error) = inner.downcast_ref::<hyper::Error>() {
-            return error.is_parse() || error.to_string().contains("unexpected message");
+        // A request that was given up has the reason as its cause.
+        if let Some(error) = inner.downcast_ref::<hyper::Error>()
+            && (error.is_parse() || error.to_string().contains("unexpected message"))
+        {
+            return true;
         }
         cause = inner.source();
     }

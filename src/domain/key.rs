@@ -223,6 +223,10 @@ pub struct KeyAsk {
 
 impl KeyAsk {
     pub fn check(&self) -> Result<(), Reason> {
+        if self.scopes.allow(Scope::Admin) && self.adapters != AdapterGlobs::default() {
+            let why = "cannot be limited for a key with the scope `admin`, which may make keys for all of them";
+            return Err(Reason::field("adapters", why));
+        }
         let name = self.name.trim();
         if name.is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control) {
             let why = format!("has 1 to {LONGEST_NAME} bytes and no control characters");
@@ -265,12 +269,18 @@ pub struct KeyView {
 }
 
 /// A key with its secret, which is told once.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct IssuedKey {
     #[serde(flatten)]
     pub key: KeyView,
     /// `sk-adp-<id>-…`, what callers send.
     pub secret: String,
+}
+
+impl fmt::Debug for IssuedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IssuedKey of {}", self.key.id)
+    }
 }
 
 /// The text of a key: what callers send.

@@ -154,6 +154,14 @@ impl Keys {
         self.inner.known.load().is_empty()
     }
 
+    /// The first key is made by another process: nobody can ask this one for it.
+    async fn look_for_the_first(&self) -> Result<(), Reason> {
+        match self.is_empty() {
+            true => self.read().await,
+            false => Ok(()),
+        }
+    }
+
     /// The oldest first.
     pub fn list(&self) -> Vec<KeyView> {
         let known = self.inner.known.load();
@@ -163,6 +171,20 @@ impl Keys {
     }
 
     pub async fn create(&self, ask: KeyAsk) -> Result<IssuedKey, Reason> {
+        self.look_for_the_first().await?;
+        self.make(ask, false).await
+    }
+
+    /// Where there is none yet: an admin's, since without one nobody could make the next.
+    pub async fn create_first(&self, ask: KeyAsk) -> Result<IssuedKey, Reason> {
+        if !ask.scopes.allow(Scope::Admin) {
+            let why = "need `admin` for the first key: without it nobody could make the next one";
+            return Err(Reason::field("scopes", why));
+        }
+        self.make(ask, true).await
+    }
+
+    async fn make(&self, ask: KeyAsk, is_first: bool) -> Result<IssuedKey, Reason> {
         ask.check()?;
         let id = KeyId::new(&hex(&rand::random::<[u8; ID]>()));
         let secret = fresh_text(&id);
@@ -187,7 +209,10 @@ impl Keys {
         let keys = self.clone();
         carried_through(async move {
             let _changing = keys.inner.changing.lock().await;
-            keys.inner.stored.create(&row).await?;
+            match is_first {
+                true => keys.inner.stored.create_first(&row).await?,
+                false => keys.inner.stored.create(&row).await?,
+            }
             tracing::info!(key = %row.view.id, name = row.view.name, "created a key");
             let key = keys.put(row);
             Ok(IssuedKey { key, secret })
@@ -210,6 +235,7 @@ impl Keys {
     /// Gives a key a new secret; the one before lets its holder in for `overlap` more seconds.
     pub async fn rotate(&self, id: &KeyId, overlap: u64) -> Result<IssuedKey, Reason> {
         check_span("overlap", overlap)?;
+        self.look_for_the_first().await?;
         let (keys, id) = (self.clone(), id.clone());
         carried_through(async move {
             let _changing = keys.inner.changing.lock().await;
@@ -222,7 +248,11 @@ impl Keys {
             }
             let secret = fresh_text(&id);
             let digest = keys.inner.stored.digest(&secret);
-            let until = now.saturating_add(overlap as i64);
+            // Without an overlap it has ended whatever the clock will say.
+            let until = match overlap {
+                0 => 0,
+                overlap => now.saturating_add(overlap as i64),
+            };
             let row = keys.inner.stored.rotate(&id, digest, until).await?;
             tracing::info!(key = %id, overlap, "rotated a key");
             let key = keys.put(row);
@@ -249,7 +279,6 @@ impl Keys {
     /// The key that a caller shows.
     pub(super) async fn find(&self, text: &str) -> Result<Pass, Reason> {
         match self.look(text) {
-            // The first key is made by another process: nobody can ask this one for it.
             Err(Reason::UnknownKey) if self.is_empty() => {
                 self.read().await?;
                 self.look(text)
@@ -317,8 +346,10 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 impl Caller {
-    pub fn keys(&self) -> Result<Vec<KeyView>, Reason> {
-        Ok(self.may(Scope::Admin)?.keys.list())
+    pub async fn keys(&self) -> Result<Vec<KeyView>, Reason> {
+        let keys = &self.may(Scope::Admin)?.keys;
+        keys.look_for_the_first().await?;
+        Ok(keys.list())
     }
 
     pub async fn create_key(&self, ask: KeyAsk) -> Result<IssuedKey, Reason> {

@@ -112,7 +112,7 @@ impl Database {
     }
 }
 
-/// Makes a file that is not there yet one that only its owner reads: it holds the digests of keys.
+/// Makes a file, also one that is there, one that only its owner reads: it holds the digests of keys.
 fn keep_private(file: &Path) -> Result<(), Reason> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
@@ -120,12 +120,30 @@ fn keep_private(file: &Path) -> Result<(), Reason> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     match options.open(file) {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => hide(file),
         Err(error) => Err(Reason::Storage(format!(
             "cannot open {}: {error}",
             file.display()
         ))),
     }
+}
+
+/// A file of before keys, or of another process's making.
+fn hide(file: &Path) -> Result<(), Reason> {
+    #[cfg(unix)]
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = file.as_os_str().to_owned();
+        name.push(suffix);
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        match std::fs::set_permissions(&name, mode) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                // Whoever is not its owner cannot change that, and may still be let to use it.
+                tracing::warn!(file = %Path::new(&name).display(), %error, "the database cannot be hidden from others");
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 pub(super) async fn commit(change: Change) -> Result<(), Reason> {

@@ -65,20 +65,37 @@ impl Keys {
     }
 
     pub async fn create(&self, row: &KeyRow) -> Result<(), Reason> {
+        self.insert(row, "WHERE true").await.map(drop)
+    }
+
+    /// Where there is none.
+    pub async fn create_first(&self, row: &KeyRow) -> Result<(), Reason> {
+        match self
+            .insert(row, "WHERE NOT EXISTS (SELECT 1 FROM keys)")
+            .await?
+        {
+            0 => Err(Reason::WrongState("there are keys already".to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns how many keys were made.
+    async fn insert(&self, row: &KeyRow, condition: &str) -> Result<u64, Reason> {
         let view = &row.view;
-        let insert = sqlx::query(
+        let text = format!(
             "INSERT INTO keys (id, name, scopes, adapters, weight, digest, created_at, expires_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(view.id.as_str())
-        .bind(&view.name)
-        .bind(view.scopes.to_string())
-        .bind(view.adapters.to_string())
-        .bind(view.weight)
-        .bind(&row.digest.as_bytes()[..])
-        .bind(view.created_at)
-        .bind(view.expires_at);
-        run(self.database.pool(), insert).await.map(drop)
+             SELECT ?, ?, ?, ?, ?, ?, ?, ? {condition}"
+        );
+        let insert = sqlx::query(sqlx::AssertSqlSafe(text))
+            .bind(view.id.as_str())
+            .bind(&view.name)
+            .bind(view.scopes.to_string())
+            .bind(view.adapters.to_string())
+            .bind(view.weight)
+            .bind(&row.digest.as_bytes()[..])
+            .bind(view.created_at)
+            .bind(view.expires_at);
+        run(self.database.pool(), insert).await
     }
 
     /// Revoking what is revoked changes nothing.

@@ -220,7 +220,7 @@ impl Worker<'_> {
                 return Ok(Some(budget));
             }
             if !std::mem::replace(&mut told, true) {
-                let why = "waits for memory that other jobs hold";
+                let why = "waits for memory";
                 follower.note(Level::Info, why.into())?;
             }
             if !follower.go_on() {

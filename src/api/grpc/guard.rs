@@ -107,7 +107,19 @@ where
         let mut inner = std::mem::replace(&mut self.inner, fresh);
         let gateway = self.gateway.clone();
         async move {
-            match access.admit(&gateway, request.headers()).await {
+            let caller = access.admit(&gateway, request.headers()).await;
+            let caller = caller.and_then(|caller| {
+                let key = caller.key_id().map(ToString::to_string);
+                let may = access.check(&caller);
+                tracing::info!(
+                    call = request.uri().path(),
+                    key,
+                    refused = may.is_err(),
+                    "called"
+                );
+                may.map(|()| caller)
+            });
+            match caller {
                 Ok(caller) => {
                     request.extensions_mut().insert(caller);
                     inner.call(request).await

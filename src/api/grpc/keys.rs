@@ -51,7 +51,7 @@ impl Keys for Doors {
         &self,
         request: Request<pb::ListKeysRequest>,
     ) -> Result<Response<pb::ListKeysResponse>, Status> {
-        let keys = caller(&request)?.keys().map_err(status)?;
+        let keys = caller(&request)?.keys().await.map_err(status)?;
         let keys = keys.into_iter().map(shown).collect();
         Ok(Response::new(pb::ListKeysResponse { keys }))
     }

@@ -96,7 +96,11 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
             Ok(caller) => caller,
             Err(reason) => return Err(refuse(&parts.headers, body, reason)),
         };
+        // Known before it is refused: the log says who tries what is not theirs.
         key = caller.key_id().map(ToString::to_string);
+        if let Err(reason) = access.check(&caller) {
+            return Err(refuse(&parts.headers, body, reason));
+        }
         let params = params(row, &mut parts).await?;
         let Parts { headers, uri, .. } = parts;
         let request = Request {

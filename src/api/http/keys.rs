@@ -1,5 +1,7 @@
 //! `/v1/keys`.
 
+use axum::http::HeaderValue;
+use axum::http::header::CACHE_CONTROL;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -8,13 +10,18 @@ use super::dispatch::Outcome;
 use super::respond::json_response;
 use super::shape::{Field, Kind, NAME, Shape};
 use crate::domain::{
-    AdapterGlobs, KeyAsk, KeyId, LONGEST_SPAN, OVERLAP, Range, Reason, Scope, Scopes,
+    AdapterGlobs, IssuedKey, KeyAsk, KeyId, LONGEST_SPAN, OVERLAP, Range, Reason, Scope, Scopes,
 };
 
 const SCOPE: Kind = Kind::Choice(Scope::NAMES);
 
 const SPAN: Kind = Kind::Integer {
     min: 0,
+    max: LONGEST_SPAN as i64,
+};
+
+const LIFE: Kind = Kind::Integer {
+    min: 1,
     max: LONGEST_SPAN as i64,
 };
 
@@ -47,7 +54,7 @@ pub(super) const KEY: Shape = Shape {
             Kind::Number(Range::at_least(0.01).at_most(100.0)),
             "What it gets beside other keys where not all get what they ask for; 1 where absent.",
         ),
-        Field::new("expires_in", SPAN, "Seconds; for ever where absent."),
+        Field::new("expires_in", LIFE, "Seconds; for ever where absent."),
     ]],
 };
 
@@ -84,8 +91,16 @@ fn shown(value: impl serde::Serialize) -> Outcome {
     Ok(json_response(200, &value?))
 }
 
+/// A secret is for who asked, and for no cache on the way.
+fn issued(key: IssuedKey) -> Outcome {
+    let mut response = shown(key)?;
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
 pub(super) async fn list(call: Call) -> Outcome {
-    let keys = call.request.caller().keys()?;
+    let keys = call.request.caller().keys().await?;
     let data: Result<Vec<Value>, _> = keys.iter().map(serde_json::to_value).collect();
     let data = data.map_err(|fault| Reason::Internal(fault.to_string()))?;
     Ok(json_response(200, &json!({"object": "list", "data": data})))
@@ -105,7 +120,7 @@ pub(super) async fn create(call: Call) -> Outcome {
         weight: ask.weight,
         expires_in: ask.expires_in,
     };
-    shown(request.caller().create_key(ask).await?)
+    issued(request.caller().create_key(ask).await?)
 }
 
 pub(super) async fn revoke(call: Call) -> Outcome {
@@ -115,7 +130,7 @@ pub(super) async fn revoke(call: Call) -> Outcome {
 pub(super) async fn rotate(call: Call) -> Outcome {
     let (request, ask) = call.read_or_empty::<Rotation>(&ROTATION).await?;
     let overlap = ask.overlap.unwrap_or(OVERLAP);
-    shown(request.caller().rotate_key(&id(&request), overlap).await?)
+    issued(request.caller().rotate_key(&id(&request), overlap).await?)
 }
 
 #[cfg(test)]

@@ -144,8 +144,10 @@ fn lines(recipe: &Recipe, longest: Option<usize>) -> Vec<Vec<Recipe>> {
         fewer(recipe),
         fewer(&again),
         vec![one_at_a_time(recipe), smallest(recipe)],
-        shorter(&one_at_a_time(recipe)),
-        shorter(&smallest(recipe)),
+        [one_at_a_time(recipe), smallest(recipe)]
+            .iter()
+            .flat_map(shorter)
+            .collect(),
     ];
     if matches!(
         recipe.method,
@@ -158,11 +160,11 @@ fn lines(recipe: &Recipe, longest: Option<usize>) -> Vec<Vec<Recipe>> {
             train_layers: None,
             ..of.clone()
         };
-        lines.push(vec![
-            lora(recipe),
-            lora(&again),
-            lora(&one_at_a_time(recipe)),
-        ]);
+        let least = lora(&smallest(recipe));
+        let mut line = vec![lora(recipe), lora(&again), lora(&one_at_a_time(recipe))];
+        line.push(least.clone());
+        line.extend(shorter(&least));
+        lines.push(line);
     }
     lines
 }
