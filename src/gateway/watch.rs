@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 use super::Caller;
 use crate::domain::{AdapterView, JobEvent, JobId, Reason, Scope};
 
-/// Events held for a follower that reads slowly; then the follower waits for itself.
-const AHEAD: usize = 64;
+/// Events held for a follower that reads slowly; then the follower waits for itself. It reads them also after its key has
+/// ended, so they are few.
+const AHEAD: usize = 2;
 /// A job that ends without an event is noticed after this long.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const PAGE: usize = 100;
@@ -51,20 +52,26 @@ impl Caller {
         out: &mpsc::Sender<Result<JobEvent, Reason>>,
     ) -> Result<(), Reason> {
         let mut live = self.may(Scope::Train)?.trainer.watch();
+        let mut ended = pin!(self.ended());
         loop {
             // Asked before reading: events are stored before the status they lead to.
-            let ended = self.job(id).await?.status.is_final();
+            let is_over = self.job(id).await?.status.is_final();
             for event in self.events_since(id, last).await? {
                 last = event.seq;
-                if out.send(Ok(event)).await.is_err() {
-                    return Ok(());
+                tokio::select! {
+                    biased;
+                    reason = &mut ended => return Err(reason),
+                    sent = out.send(Ok(event)) => if sent.is_err() {
+                        return Ok(());
+                    },
                 }
             }
-            if ended {
+            if is_over {
                 return Ok(());
             }
             tokio::select! {
                 () = out.closed() => return Ok(()),
+                reason = &mut ended => return Err(reason),
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
                 news = live.recv() => match news {
                     Ok(_) | Err(RecvError::Lagged(_)) => {}
@@ -119,15 +126,26 @@ impl Caller {
         let mut ended = pin!(self.ended());
         loop {
             for adapter in pending.drain(..).filter(|view| wanted(view)) {
-                // Asked now: a burst of changes ends in the state that holds.
-                let (adapter, deleted) = match registry.show(&adapter.id).await {
-                    Ok(adapter) => (adapter, false),
-                    Err(Reason::NoSuchAdapter(_)) => (adapter, true),
-                    Err(reason) => return Err(reason),
+                let send = async {
+                    // Asked when there is room for it: a burst of changes ends in the state that holds.
+                    let Ok(room) = out.reserve().await else {
+                        return Ok(false);
+                    };
+                    let (adapter, deleted) = match registry.show(&adapter.id).await {
+                        Ok(adapter) => (adapter, false),
+                        Err(Reason::NoSuchAdapter(_)) => (adapter, true),
+                        Err(reason) => return Err(reason),
+                    };
+                    let adapter = self.shown(adapter);
+                    room.send(Ok(AdapterChange { adapter, deleted }));
+                    Ok(true)
                 };
-                let adapter = self.shown(adapter);
-                let change = AdapterChange { adapter, deleted };
-                if out.send(Ok(change)).await.is_err() {
+                let is_read = tokio::select! {
+                    biased;
+                    reason = &mut ended => return Err(reason),
+                    sent = send => sent?,
+                };
+                if !is_read {
                     return Ok(());
                 }
             }
