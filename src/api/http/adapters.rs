@@ -1,5 +1,7 @@
 //! `/v1/adapters`.
 
+use bytes::Bytes;
+use futures::stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -7,7 +9,7 @@ use super::archive;
 use super::call::{AdapterField, Call, Request};
 use super::dispatch::Outcome;
 use super::multipart::parts;
-use super::respond::{bytes_response, json_response};
+use super::respond::{PIECE, download, json_response};
 use super::sampling::WEIGHTS;
 use super::shape::{COUNT, Field, Kind, NAME, Shape};
 use crate::api::fault::Fault;
@@ -132,16 +134,14 @@ pub(super) async fn show(call: Call) -> Outcome {
 }
 
 pub(super) async fn content(call: Call) -> Outcome {
-    let files = call
-        .request
-        .caller()
-        .adapter_files(call.request.param("name"))
-        .await?;
-    Ok(bytes_response(
-        200,
-        "application/x-tar",
-        archive::pack(&files)?,
-    ))
+    let caller = call.request.caller();
+    let files = caller.adapter_files(call.request.param("name")).await?;
+    let packed = Bytes::from(archive::pack(&files)?);
+    let length = packed.len();
+    let slice = move |at: usize| Ok(packed.slice(at..length.min(at + PIECE)));
+    let pieces = stream::iter((0..length).step_by(PIECE).map(slice));
+    let (ended, length) = (caller.ended(), length as u64);
+    Ok(download(ended, "application/x-tar", length, pieces))
 }
 
 /// What archives are sent as. Which of them is compressed, they tell themselves.

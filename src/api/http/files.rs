@@ -1,8 +1,5 @@
 //! `/v1/files`.
 
-use axum::body::Body;
-use axum::http::{HeaderValue, header};
-use futures::StreamExt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::io::ReaderStream;
@@ -11,13 +8,10 @@ use super::call::Call;
 use super::dispatch::Outcome;
 use super::multipart::parts;
 use super::paging::{PAGING, PageAsk};
-use super::respond::{bytes_response, json_response, page};
+use super::respond::{PIECE, download, json_response, page};
 use super::shape::{COUNT, Field, Kind, NAME, Shape, TEXT};
 use crate::domain::{FileId, FileView, Range, Reason};
 use crate::gateway::ReportAsk;
-
-/// Bytes of a file that are sent at a time.
-const PIECE: usize = 64 << 10;
 
 pub(super) const UPLOAD: Shape = Shape {
     name: "FileUpload",
@@ -130,14 +124,10 @@ pub(super) async fn content(call: Call) -> Outcome {
     let gone = |error: std::io::Error| Reason::Storage(format!("reading {id}: {}", error.kind()));
     let file = tokio::fs::File::open(path).await.map_err(gone)?;
     let length = file.metadata().await.map_err(gone)?.len();
-    // What was announced is longer then: the reader sees that it was cut off.
-    let ended = Box::pin(call.request.caller().ended());
-    let pieces = ReaderStream::with_capacity(file, PIECE).take_until(ended);
-    let body = Body::from_stream(pieces);
-    let mut response = bytes_response(200, "application/octet-stream", body);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    Ok(response)
+    let pieces = ReaderStream::with_capacity(file, PIECE);
+    let kind = "application/octet-stream";
+    let ended = call.request.caller().ended();
+    Ok(download(ended, kind, length, pieces))
 }
 
 #[derive(Debug, Deserialize)]

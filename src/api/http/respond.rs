@@ -1,12 +1,20 @@
 //! Responses and the parts that several of them share.
 
+use std::future::Future;
+use std::io;
+
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
 use serde_json::{Value, json};
 
 use crate::api::fault::Fault;
 use crate::domain::{Generation, Usage};
+
+/// Bytes of a download that are sent at a time.
+pub(super) const PIECE: usize = 64 << 10;
 
 pub(super) const ADAPTER_GENERATION: HeaderName = HeaderName::from_static("adapter-generation");
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -26,6 +34,21 @@ pub(super) fn bytes_response(
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// So many bytes in pieces, until the key of who gets them has `ended`.
+pub(super) fn download(
+    ended: impl Future<Output: Send> + Send + 'static,
+    content_type: &'static str,
+    length: u64,
+    pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+) -> Response {
+    // What was announced is longer then: the reader sees that it was cut off.
+    let pieces = pieces.take_until(Box::pin(ended));
+    let mut response = bytes_response(200, content_type, Body::from_stream(pieces));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     response
 }
 
@@ -94,4 +117,23 @@ pub(super) fn page(data: Vec<Value>, has_more: bool) -> Value {
         data.last().map(|item| item["id"].clone()),
     );
     json!({"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": has_more})
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::stream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_download_stays_short_of_its_length_when_the_key_ends() {
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let pieces = ["one", "two"].map(|piece| Ok(Bytes::from(piece)));
+        let response = download(ended, "text/plain", 6, stream::iter(pieces));
+        assert_eq!(response.headers()[header::CONTENT_LENGTH], "6");
+        let mut sent = response.into_body().into_data_stream();
+        assert_eq!(sent.next().await.unwrap().unwrap(), "one");
+        end.send(()).unwrap();
+        assert!(sent.next().await.is_none());
+    }
 }
