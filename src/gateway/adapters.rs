@@ -54,6 +54,7 @@ impl Caller {
             return Err(Reason::AdapterExists(name.to_string()));
         }
         let files = registry.read_folder(path).await?;
+        self.check(ADAPTERS)?;
         let expected = if fresh { given.or(Some(None)) } else { given };
         let source = format!("path:{path}");
         let view = registry.publish(&name, files, expected, &source).await?;
@@ -72,7 +73,10 @@ impl Caller {
         for member in ask.from.members() {
             self.see(&member.name)?;
         }
-        let view = registry.blend(&name, ask, expected).await?;
+        let blended = self.unless_ended(registry.blend(&name, ask, expected));
+        let (files, source) = blended.await?;
+        // Carried through once it has begun.
+        let view = registry.publish(&name, files, expected, &source).await?;
         Ok(self.shown(view))
     }
 

@@ -175,6 +175,18 @@ impl Caller {
         }
     }
 
+    /// What `work` comes to, unless the key ends before that; then it is dropped.
+    pub(super) async fn unless_ended<T>(
+        &self,
+        work: impl Future<Output = Result<T, Reason>>,
+    ) -> Result<T, Reason> {
+        tokio::select! {
+            biased;
+            reason = self.ended() => Err(reason),
+            done = work => self.with_any_key().and(done),
+        }
+    }
+
     /// Whether its key may end while it is answered.
     pub(super) fn may_end(&self) -> bool {
         matches!(self.who, Who::Holder(_))

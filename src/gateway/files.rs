@@ -68,7 +68,7 @@ impl Caller {
     /// What is in a file's records, and what is wrong with them.
     pub async fn file_report(&self, ask: ReportAsk) -> Result<Value, Reason> {
         let trainer = &self.may(TRAIN)?.trainer;
-        trainer.report(ask, &self.asker()).await
+        self.unless_ended(trainer.report(ask, &self.asker())).await
     }
 
     pub async fn delete_file(&self, id: &FileId) -> Result<(), Reason> {

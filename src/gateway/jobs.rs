@@ -76,15 +76,18 @@ fn joined(
 impl Caller {
     pub async fn create_job(&self, ask: JobAsk) -> Result<JobView, Reason> {
         let (job, joined) = self.new_job(ask).await?;
-        let created = self.may(TRAIN)?.trainer.create(job).await;
+        let prepared = self.unless_ended(self.may(TRAIN)?.trainer.prepare(job));
+        let prepared = prepared.await.map_err(|reason| joined.explain(reason))?;
+        // Checking its data takes long; what is recorded is recorded as a whole.
+        let created = self.may(TRAIN)?.trainer.create(prepared).await;
         created.map_err(|reason| joined.explain(reason))
     }
 
     /// What such a job would be; none is created.
     pub async fn plan_job(&self, ask: JobAsk) -> Result<JobPlan, Reason> {
         let (job, joined) = self.new_job(ask).await?;
-        let planned = self.may(TRAIN)?.trainer.plan(job).await;
-        planned.map_err(|reason| joined.explain(reason))
+        let planned = self.unless_ended(self.may(TRAIN)?.trainer.plan(job));
+        planned.await.map_err(|reason| joined.explain(reason))
     }
 
     /// The job that is asked for, and what recipes say of it.

@@ -88,11 +88,14 @@ impl Caller {
         add_special: bool,
     ) -> Result<Vec<u32>, Reason> {
         let most = self.most_tokens(claims).await?;
-        match input {
-            Input::Text(text) => self.gateway().encode_text(text, add_special, most).await,
-            Input::Tokens(ids) => Ok(ids),
-            Input::Chat(messages) => self.gateway().encode_chat(messages, most).await,
-        }
+        let tokens = async {
+            match input {
+                Input::Text(text) => self.gateway().encode_text(text, add_special, most).await,
+                Input::Tokens(ids) => Ok(ids),
+                Input::Chat(messages) => self.gateway().encode_chat(messages, most).await,
+            }
+        };
+        self.unless_ended(tokens).await
     }
 
     /// Whether there is what a request with these claims would be answered by. Loads nothing.
@@ -118,22 +121,19 @@ impl Caller {
         let (tokenizer, template) = (base.tokenizer.clone(), base.template.clone());
         let told = [&dialogue.messages, &dialogue.tools].into_iter().flatten();
         let bytes = told.map(|value| value.to_string().len()).sum();
-        self.gateway()
-            .inner
-            .tokenizers
-            .run(bytes, move || {
-                let conversation = Conversation {
-                    messages: &dialogue.messages,
-                    tools: (!dialogue.tools.is_empty()).then_some(&*dialogue.tools),
-                    variables: Some(&dialogue.variables),
-                    add_generation_prompt: dialogue.add_generation_prompt,
-                };
-                let text = template
-                    .render_with(&conversation)
-                    .map_err(|fault| explain("messages", &fault))?;
-                bounded(&tokenizer, &text, false, most, "messages")
-            })
-            .await
+        let tokens = self.gateway().inner.tokenizers.run(bytes, move || {
+            let conversation = Conversation {
+                messages: &dialogue.messages,
+                tools: (!dialogue.tools.is_empty()).then_some(&*dialogue.tools),
+                variables: Some(&dialogue.variables),
+                add_generation_prompt: dialogue.add_generation_prompt,
+            };
+            let text = template
+                .render_with(&conversation)
+                .map_err(|fault| explain("messages", &fault))?;
+            bounded(&tokenizer, &text, false, most, "messages")
+        });
+        self.unless_ended(tokens).await
     }
 
     /// How many tokens a text may have that is only tokenized. The adapter must exist.
@@ -152,15 +152,12 @@ impl Caller {
                 format!("is not below the vocabulary size {vocabulary}"),
             ));
         }
-        self.gateway()
-            .inner
-            .tokenizers
-            .run(ids.len() * 4, move || {
-                tokenizer
-                    .decode(&ids, false)
-                    .map_err(|fault| explain("tokens", &fault))
-            })
-            .await
+        let text = self.gateway().inner.tokenizers.run(ids.len() * 4, move || {
+            tokenizer
+                .decode(&ids, false)
+                .map_err(|fault| explain("tokens", &fault))
+        });
+        self.unless_ended(text).await
     }
 }
 

@@ -10,9 +10,7 @@ use super::{Expected, Files, Registry, Shared, invalid, resident};
 use crate::adapter::blend::{Mix, Share, blended};
 use crate::adapter::peft::{self, PROVENANCE_FILE, Provenance};
 use crate::adapter::{Adapter, AdapterFault, Precision};
-use crate::domain::{
-    AdapterName, AdapterView, Blend, BlendAsk, Generation, Member, Reason, Weight,
-};
+use crate::domain::{AdapterName, Blend, BlendAsk, Generation, Member, Reason, Weight};
 use crate::store::NamedVersion;
 
 /// The kind that is blended: low-rank products add up, and nothing else of it does.
@@ -105,13 +103,13 @@ impl Registry {
         Ok(Some(members))
     }
 
-    /// Makes an adapter of others and publishes it under `name`.
+    /// Makes of others the files of an adapter that may be published under `name`, and says where they came from.
     pub async fn blend(
         &self,
         name: &AdapterName,
         ask: BlendAsk,
         expected: Expected,
-    ) -> Result<AdapterView, Reason> {
+    ) -> Result<(Files, String), Reason> {
         ask.check()?;
         let most = self.shared.max_rank;
         if let Some(rank) = ask.rank.filter(|rank| *rank > most) {
@@ -128,7 +126,7 @@ impl Registry {
         let turn = self.shared.blending.lock().await;
         let files = self.shared.background.run(make).await?;
         drop(turn);
-        self.publish(name, files, expected, &source).await
+        Ok((files, source))
     }
 }
 

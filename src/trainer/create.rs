@@ -46,6 +46,15 @@ struct Checked {
     created_at: i64,
 }
 
+/// A job that may be recorded.
+pub struct Prepared {
+    job: NewJob,
+    id: JobId,
+    folder: Unrecorded,
+    plan: Plan,
+    created_at: i64,
+}
+
 /// A job as asked for.
 #[derive(Debug, Clone)]
 pub struct NewJob {
@@ -63,27 +72,38 @@ pub struct NewJob {
 }
 
 impl Trainer {
-    /// Checks every setting and every row, then records the job; it is queued when this returns.
+    /// Checks every setting and every row. Nothing is kept of it until [`create`](Self::create).
     ///
     /// # Errors
     /// `BadField` naming the setting, `BadRows` with the lines at fault, `NotEnoughMemory` where no form of it fits,
     /// `Overloaded` when too many jobs wait.
-    pub async fn create(&self, mut job: NewJob) -> Result<JobView, Reason> {
+    pub async fn prepare(&self, mut job: NewJob) -> Result<Prepared, Reason> {
         let shared = &self.shared;
         if shared.store.queued(&shared.base_digest()).await? >= self.max_queued {
             return Err(Reason::Overloaded {
                 retry_after: COME_BACK,
             });
         }
-        let Checked {
+        let checked = self.check(&job).await?;
+        job.notes.extend(checked.fits?);
+        Ok(Prepared {
+            job,
+            id: checked.id,
+            folder: checked.folder,
+            plan: checked.plan,
+            created_at: checked.created_at,
+        })
+    }
+
+    /// Records the job; it is queued when this returns.
+    pub async fn create(&self, prepared: Prepared) -> Result<JobView, Reason> {
+        let Prepared {
+            job,
             id,
             folder,
             plan,
-            fits,
             created_at,
-            ..
-        } = self.check(&job).await?;
-        job.notes.extend(fits?);
+        } = prepared;
         if plan.parent.is_some() {
             self.keep_parent(&id, &plan).await?;
         }
@@ -95,7 +115,7 @@ impl Trainer {
     /// What such a job would be and take. Keeps nothing.
     ///
     /// # Errors
-    /// As [`create`](Self::create), but that it may take more memory than there is.
+    /// As [`prepare`](Self::prepare), but that it may take more memory than there is.
     pub async fn plan(&self, job: NewJob) -> Result<JobPlan, Reason> {
         let Checked {
             folder,

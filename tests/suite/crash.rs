@@ -144,7 +144,8 @@ impl Shop {
             metadata: serde_json::Map::new(),
             notes: Vec::new(),
         };
-        self.trainer.create(job).await.unwrap()
+        let prepared = self.trainer.prepare(job).await.unwrap();
+        self.trainer.create(prepared).await.unwrap()
     }
 
     /// Works until the job has ended, and says what it left.

@@ -133,7 +133,12 @@ impl Shop {
             metadata: serde_json::Map::new(),
             notes: vec!["`user` has no effect".into()],
         };
-        self.trainer.create(job).await
+        self.order(job).await
+    }
+
+    async fn order(&self, job: NewJob) -> Result<JobView, Reason> {
+        let prepared = self.trainer.prepare(job).await?;
+        self.trainer.create(prepared).await
     }
 
     async fn status(&self, id: &JobId) -> JobStatus {

@@ -92,7 +92,7 @@ async fn what_cannot_be_trained_is_refused_before_anything_is_kept() {
         metadata: serde_json::Map::new(),
         notes: Vec::new(),
     };
-    let refused = shop.trainer.create(judged.clone()).await.unwrap_err();
+    let refused = shop.order(judged.clone()).await.unwrap_err();
     assert!(
         matches!(
             refused,
@@ -105,7 +105,7 @@ async fn what_cannot_be_trained_is_refused_before_anything_is_kept() {
     );
     judged.wishes.eval_split = Some(2.0);
     judged.validation_file = Some(rows.clone());
-    let refused = shop.trainer.create(judged).await.unwrap_err();
+    let refused = shop.order(judged).await.unwrap_err();
     assert_eq!(field(refused), "eval_split");
     let gone = FileId::new("gone");
     assert_eq!(
