@@ -169,7 +169,7 @@ fn listed_steps(name: &str, kept: &[u64]) -> String {
     /// A job keeps two or three; more come of several jobs.
     const SHOWN: usize = 20;
     if kept.is_empty() {
-        return "no job keeps one".to_owned();
+        return "there are none".to_owned();
     }
     let steps = kept.iter().take(SHOWN);
     let steps: Vec<String> = steps

@@ -126,8 +126,9 @@ impl Caller {
         let (parts, chosen) = (self.may(INFER)?, self.choose(claims)?);
         let leased = match &chosen.choice {
             AdapterChoice::Checkpoint { name, step } => {
-                let leased = parts.trainer.lease_checkpoint(name, *step).await;
-                leased.map(Some)
+                let asker = self.asker();
+                let leased = parts.trainer.lease_checkpoint(&asker, name, *step);
+                leased.await.map(Some)
             }
             choice => parts.registry.lease(choice).await,
         };

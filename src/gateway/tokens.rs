@@ -103,7 +103,8 @@ impl Caller {
         let (parts, chosen) = (self.may(Scope::Infer)?, self.choose(claims)?);
         let found = match &chosen.choice {
             AdapterChoice::Checkpoint { name, step } => {
-                parts.trainer.find_checkpoint(name, *step).await
+                let asker = self.asker();
+                parts.trainer.find_checkpoint(&asker, name, *step).await
             }
             choice => parts.registry.check_choice(choice),
         };

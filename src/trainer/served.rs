@@ -1,5 +1,5 @@
 //! Checkpoints that answer requests: `name@step-N` is what the newest job for that name that keeps such a checkpoint had
-//! learned after so many steps.
+//! learned after so many steps. Jobs that do not exist for the asker are passed over, as if there were none.
 //!
 //! A checkpoint holds what training needs. What serving needs is made of it when it is asked for, the folder that would be
 //! published there, and lent through the registry, in whose memory it is one adapter among others.
@@ -14,7 +14,9 @@ use super::run::shapes;
 use super::service::Trainer;
 use super::shared::Shared;
 use crate::adapter::peft::Files;
-use crate::domain::{AdapterChoice, AdapterName, Generation, JobStatus, Reason, checkpoint_name};
+use crate::domain::{
+    AdapterChoice, AdapterName, Asker, Generation, JobStatus, Reason, checkpoint_name,
+};
 use crate::kernels::pool::{self, Class};
 use crate::registry::Lease;
 use crate::store::{JobRow, blocking, is_over};
@@ -48,11 +50,16 @@ impl Served {
 
 impl Trainer {
     /// What answers for `name@step-N`, in memory.
-    pub async fn lease_checkpoint(&self, name: &AdapterName, step: u64) -> Result<Lease, Reason> {
+    pub async fn lease_checkpoint(
+        &self,
+        asker: &Asker,
+        name: &AdapterName,
+        step: u64,
+    ) -> Result<Lease, Reason> {
         let Shared {
             registry, served, ..
         } = &*self.shared;
-        let (number, job) = self.kept(name, step).await?;
+        let (number, job) = self.kept(asker, name, step).await?;
         if let Some(generation) = job.view.generation {
             // The checkpoint that was published.
             let choice = AdapterChoice::Named {
@@ -84,7 +91,7 @@ impl Trainer {
         let files = match made.await {
             Ok(files) => files,
             // The job has gone on meanwhile, and this one has made room.
-            Err(reason) => return Err(self.kept(name, step).await.err().unwrap_or(reason)),
+            Err(reason) => return Err(self.kept(asker, name, step).await.err().unwrap_or(reason)),
         };
         let lease = registry.lease_files(name, files).await?;
         served.know(number, lease.generation());
@@ -92,17 +99,27 @@ impl Trainer {
     }
 
     /// Whether there is what answers for `name@step-N`. Loads nothing.
-    pub async fn find_checkpoint(&self, name: &AdapterName, step: u64) -> Result<(), Reason> {
-        self.kept(name, step).await.map(drop)
+    pub async fn find_checkpoint(
+        &self,
+        asker: &Asker,
+        name: &AdapterName,
+        step: u64,
+    ) -> Result<(), Reason> {
+        self.kept(asker, name, step).await.map(drop)
     }
 
-    /// The newest job for `name` that keeps a checkpoint of `step`, and the number of its row.
-    async fn kept(&self, name: &AdapterName, step: u64) -> Result<(i64, JobRow), Reason> {
+    /// The asker's newest job for `name` that keeps a checkpoint of `step`, and the number of its row.
+    async fn kept(
+        &self,
+        asker: &Asker,
+        name: &AdapterName,
+        step: u64,
+    ) -> Result<(i64, JobRow), Reason> {
         let Shared {
             store, registry, ..
         } = &*self.shared;
         let base = self.shared.base_digest();
-        let found = store.checkpoints_for(name, &base).await?;
+        let found = store.checkpoints_for(asker, name, &base).await?;
         for kept in found.iter().filter(|kept| kept.step == step) {
             let job = store.job(&kept.job).await?;
             if answers(&job) {

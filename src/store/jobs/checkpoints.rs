@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::events::append;
 use super::{Jobs, NewEvent, Page, one_more, unreadable};
-use crate::domain::{AdapterName, CheckpointView, JobEvent, JobId, Reason};
+use crate::domain::{AdapterName, Asker, CheckpointView, JobEvent, JobId, Reason};
 use crate::store::clock::now;
 use crate::store::database::{commit, run};
 
@@ -46,19 +46,21 @@ impl Jobs {
         Ok(stored)
     }
 
-    /// Checkpoints of jobs for `name` on a base, the newest job's first, and of each the newest first.
+    /// Checkpoints of the asker's jobs for `name` on a base, the newest job's first, and of each the newest first.
     pub async fn checkpoints_for(
         &self,
+        asker: &Asker,
         name: &AdapterName,
         base_digest: &str,
     ) -> Result<Vec<Kept>, Reason> {
         let rows = sqlx::query(
             "SELECT kept.number AS number, kept.job AS job, kept.step AS step FROM job_checkpoints kept \
-             JOIN jobs ON jobs.id = kept.job WHERE jobs.name = ? AND jobs.base_digest = ? \
-             ORDER BY jobs.number DESC, kept.step DESC",
+             JOIN jobs ON jobs.id = kept.job WHERE jobs.name = ?1 AND jobs.base_digest = ?2 \
+             AND (?3 IS NULL OR jobs.owner = ?3) ORDER BY jobs.number DESC, kept.step DESC",
         )
         .bind(name.as_str())
         .bind(base_digest)
+        .bind(asker.whose())
         .fetch_all(self.database.pool())
         .await?;
         let kept = rows.iter().map(|row| {
