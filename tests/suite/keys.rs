@@ -3,6 +3,8 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use adapterd::domain::{JobId, Reason};
+use adapterd::gateway::Credentials;
 use adapterd::pb;
 use adapterd::pb::adapters_client::AdaptersClient;
 use adapterd::pb::inference_client::InferenceClient;
@@ -11,10 +13,11 @@ use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::Receiver;
 use tonic::{Code, Request};
 
 use crate::calls::prompt;
-use crate::harness::{Daemon, PATIENCE, answer, chunks};
+use crate::harness::{Daemon, PATIENCE, adapter, answer, chunks};
 use crate::learning::rows;
 
 /// The answer to a request with this key and body.
@@ -84,13 +87,18 @@ async fn files_and_jobs_exist_for_the_key_that_made_them_and_for_admins() {
         let none = told(&none, "file-0").replace("ftjob-0", "ID");
         assert_eq!(body, none, "{verb} {path}");
     }
-    for path in ["/v1/files", "/v1/fine_tuning/jobs"] {
+    for (path, item, made_up) in [
+        ("/v1/files", file.as_str(), "file-0"),
+        ("/v1/fine_tuning/jobs", id, "ftjob-0"),
+    ] {
         assert_eq!(ids(&get(&daemon, &other, path).await.1), [""; 0], "{path}");
         for sees in [&mine, &admin] {
             assert_eq!(ids(&get(&daemon, sees, path).await.1).len(), 1, "{path}");
         }
-        let (status, body) = get(&daemon, &other, &format!("{path}?after={file}")).await;
+        let (status, body) = get(&daemon, &other, &format!("{path}?after={item}")).await;
+        let (_, none) = get(&daemon, &other, &format!("{path}?after={made_up}")).await;
         assert_eq!(status, 400, "{body}");
+        assert_eq!(told(&body, item), told(&none, made_up), "{path}");
     }
     for sees in [&mine, &admin] {
         let (status, job) = get(&daemon, sees, &format!("/v1/fine_tuning/jobs/{id}")).await;
@@ -229,6 +237,50 @@ async fn answers_and_watchers_of_a_revoked_key_end_within_a_second_with_the_reas
     while daemon.gateway.load().running > 0 {
         assert!(began.elapsed() < PATIENCE, "the work goes on");
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What a watcher that begins to read so late is still told, and why it is told no more.
+async fn late<T>(mut watched: Receiver<Result<T, Reason>>) -> (usize, Option<Reason>) {
+    for told in 0.. {
+        match watched.recv().await {
+            Some(Ok(_)) => {}
+            ended => return (told, ended.and_then(Result::err)),
+        }
+    }
+    unreachable!("a watcher is told without end")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_that_reads_late_is_told_little_of_what_came_before_its_key_ended() {
+    let daemon = Daemon::with_keys().await;
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        daemon.publish(name, adapter("plain")).await;
+    }
+    let (id, key) = daemon.key("train,adapters", "*").await;
+    let file = upload(&daemon, &key).await;
+    let job = json!({"model": "llama", "training_file": file, "suffix": "mine", "adapterd": {"steps": 8, "rank": 2}});
+    let (status, made) = ask(&daemon, &key, "POST", "/v1/fine_tuning/jobs", job).await;
+    assert_eq!(status, 200, "{made}");
+    let job = JobId::from_text(made["id"].as_str().unwrap());
+    let credentials = Credentials {
+        key: Some(key),
+        is_ambiguous: false,
+    };
+    let caller = daemon.gateway.admit(credentials).await.unwrap();
+    let began = Instant::now();
+    while !caller.job(&job).await.unwrap().status.is_final() {
+        assert!(began.elapsed() < PATIENCE, "the job does not end");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let adapters = caller.watch_adapters(None).await.unwrap();
+    let events = caller.watch_job(job, 0).await.unwrap();
+    daemon.keys.revoke(&id).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let reason = Some(Reason::KeyEnded("was revoked"));
+    for (told, ended) in [late(adapters).await, late(events).await] {
+        assert!(told <= 4, "{told}");
+        assert_eq!(ended, reason);
     }
 }
 
