@@ -94,7 +94,7 @@ impl Auth {
             let why = format!(
                 "{address} can be reached from other machines, and `auth.mode` off lets whoever reaches it do everything: make a key \
                  with `adapterd key create --name me --scopes admin` and set `auth.mode = \"keys\"`, or set `server.insecure_bind = true` \
-                 where something in front lets callers in"
+                 where something in front of this address lets callers in"
             );
             (key, why)
         })
