@@ -34,6 +34,10 @@ mod golden_blends;
 mod golden_forward;
 #[path = "suite/harness.rs"]
 mod harness;
+#[path = "suite/hidden.rs"]
+mod hidden;
+#[path = "suite/key_making.rs"]
+mod key_making;
 #[path = "suite/keys.rs"]
 mod keys;
 #[path = "suite/layers.rs"]
