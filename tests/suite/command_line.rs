@@ -23,14 +23,14 @@ const PROXIES: [&str; 6] = [
 const ELSEWHERE: &str = "http://198.51.100.7:8080";
 
 /// A command with nothing in its environment that was not put there.
-fn program(args: &[&str]) -> Command {
+pub fn program(args: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command.args(args).env_clear().stdin(Stdio::null());
     command
 }
 
 /// Exit code, standard output, standard error.
-async fn outcome(mut command: Command) -> (i32, String, String) {
+pub async fn outcome(mut command: Command) -> (i32, String, String) {
     let running = tokio::task::spawn_blocking(move || command.output().unwrap());
     let done = tokio::time::timeout(PATIENCE, running).await;
     let done = done.expect("the command ends").unwrap();

@@ -1,7 +1,5 @@
 //! How keys are made and changed: by HTTP, by calls, and by the program with and without a daemon.
 
-use std::process::{Command, Stdio};
-
 use adapterd::pb;
 use adapterd::pb::inference_client::InferenceClient;
 use adapterd::pb::keys_client::KeysClient;
@@ -9,7 +7,8 @@ use serde_json::{Value, json};
 use tonic::{Code, Request};
 
 use crate::calls::prompt;
-use crate::harness::{Daemon, PATIENCE};
+use crate::command_line::{outcome, program};
+use crate::harness::Daemon;
 use crate::keys::{ask, get, ids};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,27 +126,13 @@ async fn keys_are_made_by_calls_as_well() {
     );
 }
 
-/// The program with nothing in its environment: exit code, standard output, standard error.
-async fn program(args: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_adapterd"));
-    command.args(args).env_clear().stdin(Stdio::null());
-    let running = tokio::task::spawn_blocking(move || command.output().unwrap());
-    let done = tokio::time::timeout(PATIENCE, running).await;
-    let done = done.expect("the command ends").unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    (
-        done.status.code().unwrap(),
-        text(done.stdout),
-        text(done.stderr),
-    )
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_first_key_is_made_where_no_daemon_is() {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().to_str().unwrap();
-    let key =
-        async |args: &[&str]| program(&[&["key"], args, &["--data-dir", place]].concat()).await;
+    let key = async |args: &[&str]| {
+        outcome(program(&[&["key"], args, &["--data-dir", place]].concat())).await
+    };
     let (code, secret, told) = key(&[
         "create",
         "--name",
@@ -199,13 +184,13 @@ async fn a_daemon_is_asked_with_the_key_of_an_admin() {
         "--server",
         &daemon.http,
     ];
-    let (code, _, why) = program(&create).await;
+    let (code, _, why) = outcome(program(&create)).await;
     assert_eq!(code, 1);
     assert!(
         why.contains("adapterd key create --name me --scopes admin"),
         "{why}"
     );
-    let (code, secret, _) = program(&[&create[..], &["--api-key", &admin]].concat()).await;
+    let (code, secret, _) = outcome(program(&[&create[..], &["--api-key", &admin]].concat())).await;
     assert_eq!(code, 0);
     assert_eq!(get(&daemon, secret.trim(), "/v1/models").await.0, 200);
 }
@@ -214,7 +199,14 @@ async fn a_daemon_is_asked_with_the_key_of_an_admin() {
 async fn without_keys_no_address_is_opened_that_others_can_reach() {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().to_str().unwrap();
-    let (code, _, why) = program(&["serve", "--data-dir", place, "--http", "0.0.0.0:0"]).await;
+    let (code, _, why) = outcome(program(&[
+        "serve",
+        "--data-dir",
+        place,
+        "--http",
+        "0.0.0.0:0",
+    ]))
+    .await;
     assert_eq!(code, 2, "{why}");
     assert!(
         why.contains("adapterd key create") && why.contains("insecure_bind"),
