@@ -222,6 +222,22 @@ pub struct KeyAsk {
 }
 
 impl KeyAsk {
+    /// From what a caller wrote. Every adapter where it names none.
+    pub fn of(
+        name: String,
+        scopes: Vec<String>,
+        adapters: Option<Vec<String>>,
+    ) -> Result<Self, Reason> {
+        let adapters = adapters.map_or_else(|| Ok(AdapterGlobs::default()), TryInto::try_into);
+        Ok(Self {
+            name,
+            scopes: Scopes::try_from(scopes).map_err(|why| Reason::field("scopes", why))?,
+            adapters: adapters.map_err(|why| Reason::field("adapters", why))?,
+            weight: None,
+            expires_in: None,
+        })
+    }
+
     pub fn check(&self) -> Result<(), Reason> {
         if self.scopes.allow(Scope::Admin) && self.adapters != AdapterGlobs::default() {
             let why = "cannot be limited for a key with the scope `admin`, which may make keys for all of them";

@@ -40,7 +40,8 @@ impl Events {
     }
 }
 
-/// Of a caller without a key.
+/// Of a caller without a key: no such answer is made but through one.
+#[cfg(test)]
 impl From<mpsc::Receiver<Event>> for Events {
     fn from(coming: mpsc::Receiver<Event>) -> Self {
         Self {

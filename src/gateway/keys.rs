@@ -341,7 +341,7 @@ fn fresh_text(id: &KeyId) -> String {
     key_text(id, &hex(&rand::random::<[u8; SECRET]>()))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

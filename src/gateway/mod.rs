@@ -137,12 +137,7 @@ impl Gateway {
 
     /// Hex digest of the base's weights.
     pub fn base_digest(&self) -> String {
-        self.parts()
-            .base
-            .digest
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        keys::hex(&self.parts().base.digest)
     }
 
     /// Rests after so much work on what is uploaded, where steps run that would wait for more of it.

@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 use super::Doors;
 use super::guard::caller;
 use super::status::status;
-use crate::domain::{AdapterGlobs, IssuedKey, KeyAsk, KeyId, KeyView, OVERLAP, Reason, Scopes};
+use crate::domain::{IssuedKey, KeyAsk, KeyId, KeyView, OVERLAP, Reason};
 use crate::pb;
 use crate::pb::keys_server::Keys;
 
@@ -31,17 +31,11 @@ fn issued(outcome: Result<IssuedKey, Reason>) -> Result<Response<pb::IssuedKey>,
 
 /// An empty list has no "absent" in proto3.
 fn asked(ask: pb::CreateKeyRequest) -> Result<KeyAsk, Reason> {
-    let scopes = Scopes::try_from(ask.scopes).map_err(|why| Reason::field("scopes", why))?;
-    let adapters = match ask.adapters.is_empty() {
-        true => Ok(AdapterGlobs::default()),
-        false => ask.adapters.try_into(),
-    };
+    let adapters = Some(ask.adapters).filter(|adapters| !adapters.is_empty());
     Ok(KeyAsk {
-        name: ask.name,
-        scopes,
-        adapters: adapters.map_err(|why: String| Reason::field("adapters", why))?,
         weight: ask.weight,
         expires_in: ask.expires_in,
+        ..KeyAsk::of(ask.name, ask.scopes, adapters)?
     })
 }
 

@@ -9,9 +9,7 @@ use super::call::Call;
 use super::dispatch::Outcome;
 use super::respond::json_response;
 use super::shape::{Field, Kind, NAME, Shape};
-use crate::domain::{
-    AdapterGlobs, IssuedKey, KeyAsk, KeyId, LONGEST_SPAN, OVERLAP, Range, Reason, Scope, Scopes,
-};
+use crate::domain::{IssuedKey, KeyAsk, KeyId, LONGEST_SPAN, OVERLAP, Range, Reason, Scope};
 
 const SCOPE: Kind = Kind::Choice(Scope::NAMES);
 
@@ -109,16 +107,9 @@ pub(super) async fn list(call: Call) -> Outcome {
 pub(super) async fn create(call: Call) -> Outcome {
     let (request, ask) = call.read::<Ask>(&KEY).await?;
     let ask = KeyAsk {
-        name: ask.name,
-        scopes: Scopes::try_from(ask.scopes).map_err(|why| Reason::field("scopes", why))?,
-        adapters: match ask.adapters {
-            None => AdapterGlobs::default(),
-            Some(globs) => globs
-                .try_into()
-                .map_err(|why: String| Reason::field("adapters", why))?,
-        },
         weight: ask.weight,
         expires_in: ask.expires_in,
+        ..KeyAsk::of(ask.name, ask.scopes, ask.adapters)?
     };
     issued(request.caller().create_key(ask).await?)
 }
