@@ -56,13 +56,13 @@ pub struct Trainer {
     pub works: bool,
 }
 
-/// Without a target, gaps are filled up to this multiple of the slower ones that serving has by itself, and up to the
-/// second where serving is idle for this part of the time or more, and so is far from having too much to do …
-const FILL: f64 = 1.05;
-const FILL_BESIDE_IDLE: f64 = 1.25;
+/// Without a target, gaps are filled up to this multiple of the slower ones that serving has by itself, where it is idle
+/// for this part of the time or more and so is far from having too much to do. Where it is idle for less they are filled
+/// less, and where it never is not at all: whatever a slice took there, answers would lose …
+const FILL: f64 = 1.6;
 const IDLE: f64 = 0.05;
 /// … and slices shrink where the slowest become this much slower.
-const BEARABLE: f64 = 1.2;
+const BEARABLE: f64 = 1.25;
 /// What is owed to training may make a gap so much longer than serving's slower ones.
 const STEADY: f64 = 1.08;
 /// Seconds of slices shorter than these are spent on waking and caches alone; some tiles must fit in, too.
@@ -319,11 +319,16 @@ impl Pacing {
         Some(match self.sharing.longest_gap {
             // A step may be one of the slower ones: the target leaves what they do not need.
             Some(target) => target.as_secs_f64() - (reference.slower - self.usual).max(0.0),
-            None => {
-                let more = (FILL_BESIDE_IDLE - FILL) * (self.idle / IDLE).min(1.0);
-                (FILL + more) * reference.slower
-            }
+            None => FILL * reference.slower,
         })
+    }
+
+    /// Of what gaps could bear, the part that may be filled: a target says itself what it leaves.
+    fn spare(&self) -> f64 {
+        match self.sharing.longest_gap {
+            Some(_) => 1.0,
+            None => (self.idle / IDLE).min(1.0),
+        }
     }
 
     fn fill(&self) -> f64 {
@@ -337,7 +342,7 @@ impl Pacing {
             Some(top) if filled && generating && !opening && !crowded => {
                 // Where the slower gaps are several times the usual ones, most gaps must not become like them.
                 let most = 2.0 * odds(self.sharing.max_share) * self.usual;
-                self.level * (top - self.usual).clamp(0.0, most)
+                self.spare() * self.level * (top - self.usual).clamp(0.0, most)
             }
             _ => 0.0,
         }

@@ -11,6 +11,8 @@ struct Machine {
     tokens: u32,
     /// What a slice takes longer than was asked.
     overrun: f64,
+    /// Instead of arrivals: so many that each ask again when they are answered.
+    streams: Option<usize>,
 }
 
 struct Seen {
@@ -45,6 +47,7 @@ impl Machine {
             arrivals,
             tokens: 64,
             overrun: 0.000_06,
+            streams: None,
         }
     }
 
@@ -61,9 +64,18 @@ impl Machine {
             longest_slice: 0.0,
         };
         while now < seconds {
-            while arrival <= now {
+            while self.streams.is_none() && arrival <= now {
                 running.push((self.tokens, None));
                 arrival += next(&mut state);
+            }
+            while running.len() < self.streams.unwrap_or(0) {
+                // The first begin at different places, so that they do not end together.
+                let begun = if now == 0.0 {
+                    running.len() as u32 * self.tokens / 16
+                } else {
+                    0
+                };
+                running.push((self.tokens - begun, None));
             }
             if running.is_empty() {
                 seen.training += arrival - now;
@@ -165,6 +177,26 @@ fn at_saturation_training_has_its_least_and_the_slowest_gaps_stay() {
 }
 
 #[test]
+fn streams_that_each_ask_again_at_once_leave_training_its_least() {
+    // Never idle, and prompts among the steps: the slower gaps are several times the usual ones.
+    let machine = Machine {
+        streams: Some(16),
+        ..Machine::small(1.0)
+    };
+    let off = machine.run(None, 60.0);
+    let on = machine.run(Some(Sharing::default()), 60.0);
+    let slower = on.quantile(0.99) / off.quantile(0.99);
+    assert!(slower <= 1.1, "p99 {slower}");
+    assert!(
+        (0.03..0.08).contains(&on.training),
+        "training has {}",
+        on.training
+    );
+    let kept = on.gaps.len() as f64 / off.gaps.len() as f64;
+    assert!(kept >= 0.9, "serving keeps {kept}");
+}
+
+#[test]
 fn what_a_target_leaves_is_used_and_gaps_stay_within_it() {
     let sharing = Sharing {
         longest_gap: Some(Duration::from_millis(10)),
@@ -208,15 +240,18 @@ fn no_slice_is_longer_than_is_told() {
         ..Coming::default()
     };
     let (mut now, mut state) = (0.0, 5u64);
-    for _ in 0..20_000 {
+    for step in 0..20_000 {
         let told = pacing.longest();
         let slice = pacing.before(now, coming, waits, 0.0001);
         assert!(slice <= told.max(pacing.longest()) + 1e-9, "{slice} {told}");
         pacing.given(slice);
         now += slice + 0.001 + 0.002 * random(&mut state);
-        pacing.after(now, true);
+        // Idle for a moment now and then, so that gaps are filled.
+        let idle = step % 64 == 0;
+        pacing.after(now, !idle);
+        now += if idle { 0.02 } else { 0.0 };
     }
-    assert!(pacing.share(now, waits) > 0.05);
+    assert!(pacing.share(now, waits) > 0.2);
 }
 
 #[test]
