@@ -31,6 +31,7 @@ pub use job::JobCommand;
 pub use key::{KeyArgs, KeyCommand, listing as list_keys, show as show_key};
 pub use merge::MergeArgs;
 pub use output::{Output, Table, colors, size};
+pub use recipes::Brought;
 pub use sse::chunks;
 pub use train::{TrainArgs, TrainFlags, create_job, plan_job};
 

@@ -12,9 +12,10 @@ use serde_json::json;
 use super::assemble::scheduler_config;
 use super::settings;
 use super::shapes::Shape;
-use crate::cli::{Failure, Output, TrainFlags};
+use crate::cli::{Brought, Failure, Output, TrainFlags};
 use crate::device::{Part, machine};
 use crate::domain::Reason;
+use crate::domain::recipes::Joined;
 use crate::domain::settings::{public_name, wishes};
 use crate::kernels::pool;
 use crate::model::{KvKind, Origin, Outline, Quant};
@@ -50,6 +51,8 @@ pub struct PlanArgs {
     threads: Option<usize>,
     #[command(flatten)]
     recipe: TrainFlags,
+    #[command(flatten)]
+    brought: Brought,
 }
 
 /// Prints the plan; a failure where the job does not fit.
@@ -58,13 +61,10 @@ pub fn run(args: &PlanArgs, as_json: bool) -> Result<(), Failure> {
         pool::configure(threads);
     }
     let base = Subject::of(args)?;
-    let mut said = args.recipe.said.clone();
-    if let Some(seq) = args.seq {
-        said.insert("max_seq".to_owned(), json!(seq));
-    }
-    let wishes = wishes(&said).map_err(refused)?;
+    let joined = joined(args).map_err(refused)?;
     let tokenizer = base.voice.as_ref().map(|voice| &voice.tokenizer);
-    let job = Outlined::new(&base.outline, tokenizer, &wishes).map_err(refused)?;
+    let job = Outlined::new(&base.outline, tokenizer, &joined.wishes);
+    let job = job.map_err(|reason| refused(joined.explain(reason)))?;
     let rows = match (&args.data, args.rows) {
         (Some(file), _) => Some(Rows::of_file(file, &job.recipe, base.voice.as_ref())?),
         (None, Some(count)) => Some(Rows::full(count, &job.recipe).map_err(refused)?),
@@ -78,6 +78,7 @@ pub fn run(args: &PlanArgs, as_json: bool) -> Result<(), Failure> {
         outline: &base.outline,
         job: &job,
         rows: rows.as_ref(),
+        mappings: &joined.mappings,
         arithmetic: arithmetic::of(&base, &job.recipe).map_err(refused)?,
         memory,
         rate,
@@ -87,6 +88,15 @@ pub fn run(args: &PlanArgs, as_json: bool) -> Result<(), Failure> {
         true => Ok(()),
         false => Err(Failure::Failed("the job does not fit".to_owned())),
     }
+}
+
+/// What flags and recipes say.
+fn joined(args: &PlanArgs) -> Result<Joined, Reason> {
+    let mut said = args.recipe.said.clone();
+    if let Some(seq) = args.seq {
+        said.insert("max_seq".to_owned(), json!(seq));
+    }
+    args.brought.recipes()?.join(wishes(&said)?)
 }
 
 /// A refusal as the daemon would make it, of a command line.

@@ -7,6 +7,7 @@ use super::rate::Rate;
 use super::rows::Rows;
 use crate::cli::{Table, size};
 use crate::device::Part;
+use crate::domain::recipes::{self, Mapping};
 use crate::domain::{Named, parameters_report, thousands};
 use crate::model::Outline;
 use crate::trainer::account::{Change, Load, Outlined, Usage, total_steps};
@@ -50,6 +51,8 @@ pub struct Report<'a> {
     pub outline: &'a Outline,
     pub job: &'a Outlined<'a>,
     pub rows: Option<&'a Rows>,
+    /// What became of each key of the recipes that came along.
+    pub mappings: &'a [Mapping],
     pub arithmetic: Vec<Line>,
     pub memory: Memory,
     pub rate: Rate,
@@ -97,6 +100,7 @@ impl Report<'_> {
             "data": self.data(),
             "time": self.time(),
             "arithmetic": arithmetic,
+            "mappings": self.mappings,
         })
     }
 
@@ -134,6 +138,9 @@ impl Report<'_> {
             recipe.batch_size,
             parameters_report(trainable, all),
         );
+        if !self.mappings.is_empty() {
+            text += &(recipes::table(self.mappings) + "\n");
+        }
         text += &self.parts();
         text += &self.verdict();
         text += &self.work();

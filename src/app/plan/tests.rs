@@ -63,3 +63,19 @@ fn rows_that_are_held_out_are_not_counted_as_rows_to_train_on() {
     let (of_file, full, _) = planned(10.0);
     assert!(of_file.is_err() && full.is_err(), "none is left");
 }
+
+#[test]
+fn recipes_from_elsewhere_are_planned_for() {
+    let accumulated = r#"{"train_micro_batch_size_per_gpu": 2, "gradient_accumulation_steps": 6}"#;
+    let brought = joined(&args(&["--deepspeed", accumulated])).unwrap();
+    assert_eq!(
+        (brought.wishes.micro_batch, brought.wishes.accumulate),
+        (Some(2), Some(6))
+    );
+    assert!(brought.mappings.len() >= 2, "{:?}", brought.mappings);
+    let refused = joined(&args(&["--deepspeed", accumulated, "--micro-batch", "4"]));
+    assert!(
+        matches!(&refused, Err(Reason::BadField { field, .. }) if field.starts_with("deepspeed")),
+        "{refused:?}"
+    );
+}
