@@ -22,6 +22,8 @@ mod completions;
 mod crash;
 #[path = "suite/deadlines.rs"]
 mod deadlines;
+#[path = "suite/documents.rs"]
+mod documents;
 #[path = "suite/doors.rs"]
 mod doors;
 #[path = "suite/engine.rs"]
@@ -36,6 +38,8 @@ mod golden_forward;
 mod harness;
 #[path = "suite/hidden.rs"]
 mod hidden;
+#[path = "suite/hostile.rs"]
+mod hostile;
 #[path = "suite/key_making.rs"]
 mod key_making;
 #[path = "suite/keys.rs"]

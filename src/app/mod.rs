@@ -15,7 +15,7 @@ mod offline;
 mod plan;
 mod pretrain;
 mod serve;
-mod settings;
+pub mod settings;
 mod shapes;
 mod telemetry;
 

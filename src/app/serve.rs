@@ -299,3 +299,22 @@ pub fn try_claim(place: &Place) -> anyhow::Result<Option<std::fs::File>> {
         Err(std::fs::TryLockError::Error(error)) => Err(unusable(error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_has_one_daemon_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place {
+            dir: dir.path().join("state"),
+            why: "a test".to_owned(),
+        };
+        let first = claim(&place).unwrap();
+        let second = claim(&place).unwrap_err().to_string();
+        assert!(second.contains("another adapterd uses"), "{second}");
+        drop(first);
+        claim(&place).unwrap();
+    }
+}

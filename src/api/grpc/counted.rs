@@ -1,6 +1,8 @@
-//! Counts calls by their route and how they ended. A stream ends with its trailers, or when its reader leaves.
+//! Counts calls by their route and how they ended. A stream ends with its trailers, or when its reader leaves. A call that
+//! panics ends with a status, and its connection goes on.
 
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -55,7 +57,13 @@ where
         };
         let answered = self.inner.call(request);
         async move {
-            let response = answered.await?;
+            let response = match AssertUnwindSafe(answered).catch_unwind().await {
+                Ok(response) => response?,
+                Err(_) => {
+                    tracing::error!(route = call.route, "a call panicked");
+                    Status::internal("the call failed inside the server").into_http()
+                }
+            };
             // A call that fails before it says anything has its status among the headers.
             if let Some(status) = Status::from_header_map(response.headers()) {
                 call.end(status.code());
@@ -205,7 +213,38 @@ mod tests {
         }
     }
 
-    async fn call(answers: Answers, notes: &Arc<Notes>) -> http::Response<Body> {
+    /// Fails while it answers.
+    #[derive(Clone)]
+    struct Panics;
+
+    impl Service<http::Request<Body>> for Panics {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+            async { panic!("a mistake of ours") }.boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_a_call_is_its_status() {
+        let notes = Arc::new(Notes::default());
+        let response = call(Panics, &notes).await;
+        let status = Status::from_header_map(response.headers()).map(|status| status.code());
+        assert_eq!(status, Some(Code::Internal));
+        assert_eq!(*notes.0.lock().unwrap(), ["a.B/C INTERNAL"]);
+    }
+
+    async fn call<S>(answers: S, notes: &Arc<Notes>) -> http::Response<Body>
+    where
+        S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+        S::Future: Send + 'static,
+    {
         let mut counted = Counted::new(answers, notes.clone());
         let request = http::Request::builder().uri("http://x/a.B/C");
         counted

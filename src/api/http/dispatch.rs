@@ -113,24 +113,23 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
         };
         (row.handler)(Call { request, body }).await
     };
-    // A panic is a fault of ours, never the end of the daemon.
-    let outcome = AssertUnwindSafe(outcome)
-        .catch_unwind()
-        .await
-        .unwrap_or_else(|_| {
-            tracing::error!(
-                route = row.path,
-                request = id.to_str().unwrap_or(""),
-                "a handler panicked"
-            );
-            Err(Reason::Internal("the request failed inside the server".into()).into())
-        });
+    let outcome = caught(outcome).await.unwrap_or_else(|reason| {
+        let request = id.to_str().unwrap_or("");
+        tracing::error!(route = row.path, request, "a handler panicked");
+        Err(reason.into())
+    });
     let who = Who {
         id,
         source: &source,
         key: key.as_deref(),
     };
     finish(&app, row.path, began, who, outcome)
+}
+
+/// What a handler comes to. A panic is a fault of ours, never the end of the daemon.
+async fn caught<T>(handler: impl Future<Output = T>) -> Result<T, Reason> {
+    let done = AssertUnwindSafe(handler).catch_unwind().await;
+    done.map_err(|_| Reason::Internal("the request failed inside the server".into()))
 }
 
 /// What no route answers: browsers that ask first, and mistakes.
@@ -246,5 +245,15 @@ mod tests {
         for bad in [&b""[..], b"a\tb", b"caf\xc3\xa9", &[b'a'; 129]] {
             assert!(id_for(bad).to_str().unwrap().starts_with("req_"));
         }
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_a_handler_is_an_error_of_its_request() {
+        assert_eq!(caught(async { 5 }).await, Ok(5));
+        let broken = caught(async {
+            let nothing: Option<u32> = None;
+            nothing.expect("a value")
+        });
+        assert!(matches!(broken.await, Err(Reason::Internal(_))));
     }
 }
