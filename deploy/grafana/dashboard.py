@@ -25,6 +25,15 @@ def gauge(metric, *labels):
     return f"{metric}{{{', '.join([HERE, *labels])}}}"
 
 
+def total(query, by=""):
+    """The sum over all daemons, or one for each value of the labels `by`."""
+    return f"sum by ({by}) ({query})" if by else f"sum({query})"
+
+
+def share(part, whole):
+    return total(rate(part)) + " / " + total(rate(whole))
+
+
 def quantiles(metric, name=""):
     """The median and the slow end of a histogram, over all daemons."""
     grown = rate(metric + "_bucket")
@@ -32,7 +41,7 @@ def quantiles(metric, name=""):
 
 
 def mean(metric, name):
-    return (f"sum({rate(metric + '_sum')}) / sum({rate(metric + '_count')})", name)
+    return (share(metric + "_sum", metric + "_count"), name)
 
 
 def panel(title, unit, queries, about="", width=8, kind="timeseries", stack=False, least=0):
@@ -63,38 +72,38 @@ FAULTS = 'code=~"5..|INTERNAL|UNKNOWN|DATA_LOSS|UNAVAILABLE"'
 ROWS = {
     "Now": [
         stat("Daemons that answer", "none", f"count({gauge('adapterd_queue_depth')})"),
-        stat("Requests", "reqps", f"sum({rate('adapterd_requests_total')})", "All routes, probes and scrapes included."),
-        stat("Generated tokens", "none", f"sum({rate('adapterd_tokens_total', 'kind=\"generated\"')})", "A second."),
-        stat("Requests that wait", "none", f"sum({gauge('adapterd_queue_depth')})"),
-        stat("Adapters in memory", "none", f"sum({gauge('adapterd_adapter_loaded')})"),
-        stat("Jobs that run", "none", f"sum({gauge('adapterd_jobs', 'state=\"running\"')})"),
+        stat("Requests", "reqps", total(rate("adapterd_requests_total")), "All routes, probes and scrapes included."),
+        stat("Generated tokens", "none", total(rate("adapterd_tokens_total", 'kind="generated"')), "A second."),
+        stat("Requests that wait", "none", total(gauge("adapterd_queue_depth"))),
+        stat("Adapters in memory", "none", total(gauge("adapterd_adapter_loaded"))),
+        stat("Jobs that run", "none", total(gauge("adapterd_jobs", 'state="running"'))),
     ],
     "Serving": [
-        panel("Requests by route", "reqps", [(f"sum by (route) ({rate('adapterd_requests_total', 'route!~\"/(livez|readyz|startupz|health|metrics)\"')})", "{{route}}")], "Without probes and scrapes.", stack=True),
-        panel("Answers that are no success", "reqps", [(f"sum by (code) ({rate('adapterd_requests_total', 'code!~\"2..|OK\"')})", "{{code}}")], "4xx and their words of gRPC are callers' mistakes, 5xx, INTERNAL and UNAVAILABLE the daemon's.", stack=True),
-        panel("Share of faults", "percentunit", [(f"sum by (instance) ({rate('adapterd_requests_total', FAULTS)}) / sum by (instance) ({rate('adapterd_requests_total')})", "{{instance}}")]),
+        panel("Requests by route", "reqps", [(total(rate("adapterd_requests_total", 'route!~"/(livez|readyz|startupz|health|metrics)"'), "route"), "{{route}}")], "Without probes and scrapes.", stack=True),
+        panel("Answers that are no success", "reqps", [(total(rate('adapterd_requests_total', 'code!~"2..|OK"'), "code"), "{{code}}")], "4xx and their words of gRPC are callers' mistakes, 5xx, INTERNAL and UNAVAILABLE the daemon's.", stack=True),
+        panel("Share of faults", "percentunit", [(total(rate("adapterd_requests_total", FAULTS), "instance") + " / " + total(rate("adapterd_requests_total"), "instance"), "{{instance}}")]),
         panel("Time to the first token", "s", quantiles("adapterd_time_to_first_token_seconds")),
         panel("Time between two tokens", "s", quantiles("adapterd_inter_token_latency_seconds")),
         panel("Time of a whole request", "s", quantiles("adapterd_request_duration_seconds")),
-        panel("Tokens a second", "none", [(f"sum by (kind) ({rate('adapterd_tokens_total')})", "{{kind}}")], "`cached`: of the prompts, what was found computed."),
-        panel("Requests waiting and running", "none", [(f"sum({gauge('vllm:num_requests_waiting')})", "waiting"), (f"sum({gauge('vllm:num_requests_running')})", "running")]),
-        panel("Refusals by limits", "reqps", [(f"sum by (limit) ({rate('adapterd_limit_refusals_total')})", "{{limit}}")], "Callers that asked for more than their keys may have.", stack=True),
+        panel("Tokens a second", "none", [(total(rate("adapterd_tokens_total"), "kind"), "{{kind}}")], "`cached`: of the prompts, what was found computed."),
+        panel("Requests waiting and running", "none", [(total(gauge("vllm:num_requests_waiting")), "waiting"), (total(gauge("vllm:num_requests_running")), "running")]),
+        panel("Refusals by limits", "reqps", [(total(rate("adapterd_limit_refusals_total"), "limit"), "{{limit}}")], "Callers that asked for more than their keys may have.", stack=True),
         panel("Rows and adapters of a step", "none", [mean("adapterd_batch_rows", "rows"), mean("adapterd_batch_adapters", "different adapters")], "Means. More rows a step means more tokens a second, and each comes later."),
         panel("Time of a step", "s", quantiles("adapterd_step_seconds")),
-        panel("Blocks of the key/value cache", "none", [(f"sum by (state) ({gauge('adapterd_kv_blocks')})", "{{state}}")], "`cached` blocks are given up when they are needed.", stack=True),
-        panel("Prompt tokens found computed", "percentunit", [(f"sum({rate('adapterd_prefix_cache_hits_tokens_total')}) / sum({rate('adapterd_prefix_cache_queries_tokens_total')})", "found")]),
-        panel("Guessed tokens that were right", "percentunit", [(f"sum({rate('adapterd_speculation_accepted_tokens_total')}) / sum({rate('adapterd_speculation_drafted_tokens_total')})", "right")]),
-        panel("Tokens by adapter", "none", [(f"sum by (adapter) ({rate('adapterd_tokens_total', 'kind=\"generated\"', 'adapter=~\"$adapter\"')})", "{{adapter}}")], "Generated, a second. `none` is the base, `other` all beyond `telemetry.adapter_labels`.", stack=True),
+        panel("Blocks of the key/value cache", "none", [(total(gauge("adapterd_kv_blocks"), "state"), "{{state}}")], "`cached` blocks are given up when they are needed.", stack=True),
+        panel("Prompt tokens found computed", "percentunit", [(share("adapterd_prefix_cache_hits_tokens_total", "adapterd_prefix_cache_queries_tokens_total"), "found")]),
+        panel("Guessed tokens that were right", "percentunit", [(share("adapterd_speculation_accepted_tokens_total", "adapterd_speculation_drafted_tokens_total"), "right")]),
+        panel("Tokens by adapter", "none", [(total(rate("adapterd_tokens_total", 'kind="generated"', 'adapter=~"$adapter"'), "adapter"), "{{adapter}}")], "Generated, a second. `none` is the base, `other` all beyond `telemetry.adapter_labels`.", stack=True),
     ],
     "Adapters": [
-        panel("In memory", "none", [(f"sum by (pinned) ({gauge('adapterd_adapter_loaded')})", "pinned: {{pinned}}")], stack=True),
-        panel("Read from disk", "ops", [(f"sum by (instance) ({rate('adapterd_adapter_load_seconds_count')})", "{{instance}}")], "A steady rate means that more are asked for than `adapters.resident_bytes` holds."),
+        panel("In memory", "none", [(total(gauge("adapterd_adapter_loaded"), "pinned"), "pinned: {{pinned}}")], stack=True),
+        panel("Read from disk", "ops", [(total(rate("adapterd_adapter_load_seconds_count"), "instance"), "{{instance}}")], "A steady rate means that more are asked for than `adapters.resident_bytes` holds."),
         panel("Time to read one", "s", quantiles("adapterd_adapter_load_seconds")),
-        panel("Names moved to another version", "ops", [(f"sum by (instance) ({rate('adapterd_swap_seconds_count')})", "{{instance}}")]),
+        panel("Names moved to another version", "ops", [(total(rate("adapterd_swap_seconds_count"), "instance"), "{{instance}}")]),
         panel("Time to move a name", "s", quantiles("adapterd_swap_seconds"), "Until every request sees the new version."),
     ],
     "Training": [
-        panel("Jobs", "none", [(f"sum by (state) ({gauge('adapterd_jobs', 'state!~\"succeeded|failed|cancelled\"')})", "{{state}}")], stack=True),
+        panel("Jobs", "none", [(total(gauge("adapterd_jobs", 'state!~"succeeded|failed|cancelled"'), "state"), "{{state}}")], stack=True),
         panel("Loss", "none", [(gauge("adapterd_train_loss"), "{{exported_job}}")], "Token mean of the newest step."),
         panel("Learning rate", "sci", [(gauge("adapterd_train_learning_rate"), "{{exported_job}}")]),
         panel("Tokens a second", "none", [(gauge("adapterd_train_tokens_per_second"), "{{exported_job}}")]),
@@ -105,12 +114,12 @@ ROWS = {
         panel("Training between two serving steps", "s", quantiles("adapterd_train_slice_seconds") + [(f"max({gauge('adapterd_train_longest_slice_seconds')})", "at most")]),
     ],
     "Rollout": [
-        panel("Requests by route of an adapter", "reqps", [(f"sum by (adapter, route) ({rate('adapterd_route_requests_total', 'adapter=~\"$adapter\"')})", "{{adapter}} {{route}}")], "Stable versions, canaries and shadows.", stack=True),
-        panel("Outcomes", "reqps", [(f"sum by (route, outcome) ({rate('adapterd_route_requests_total', 'adapter=~\"$adapter\"')})", "{{route}} {{outcome}}")]),
-        panel("Feedback", "ops", [(f"sum by (adapter) ({rate('adapterd_feedback_total')})", "{{adapter}}")]),
+        panel("Requests by route of an adapter", "reqps", [(total(rate("adapterd_route_requests_total", 'adapter=~"$adapter"'), "adapter, route"), "{{adapter}} {{route}}")], "Stable versions, canaries and shadows.", stack=True),
+        panel("Outcomes", "reqps", [(total(rate("adapterd_route_requests_total", 'adapter=~"$adapter"'), "route, outcome"), "{{route}} {{outcome}}")]),
+        panel("Feedback", "ops", [(total(rate("adapterd_feedback_total"), "adapter"), "{{adapter}}")]),
     ],
     "Memory": [
-        panel("By part", "bytes", [(f"sum by (part) ({gauge('adapterd_memory_bytes')})", "{{part}}")], "What the daemon accounts for: the base, the key/value cache, adapters, and what jobs hold.", width=12, stack=True),
+        panel("By part", "bytes", [(total(gauge("adapterd_memory_bytes"), "part"), "{{part}}")], "What the daemon accounts for: the base, the key/value cache, adapters, and what jobs hold.", width=12, stack=True),
         panel("Of the process", "bytes", [(gauge("process_resident_memory_bytes"), "{{instance}}")], "What the system says."),
         panel("Pressure", "none", [(gauge("adapterd_memory_pressure"), "{{instance}}")], "Above 0 the daemon gives up what it can do without.", width=4),
     ],
