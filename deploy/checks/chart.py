@@ -34,6 +34,7 @@ SETS = {
     "everything": EVERYTHING,
     "tls": {"tls": {"secretName": "tls"}, "serviceMonitor": {"enabled": True, "keySecret": {"name": "adapterd-key"}}},
     "callers with certificates": {"tls": {"secretName": "tls", "clientCA": "ca.crt"}},
+    "callers with or without certificates": {"tls": {"secretName": "tls", "clientCA": "ca.crt", "clientAuth": "optional"}},
     "open behind a proxy": {"auth": {"mode": "off", "insecureBind": True}},
     "no volume": {"persistence": {"enabled": False}, "replicas": 3},
 }
