@@ -9,6 +9,7 @@ mod dry_run;
 mod failure;
 mod flags;
 mod follow;
+mod health;
 mod job;
 mod key;
 mod merge;
@@ -27,6 +28,7 @@ pub use chat::{ChatArgs, GenerateArgs};
 pub use client::{Client, Content, Upload};
 pub use failure::Failure;
 pub use flags::{Flags, Rows};
+pub use health::HealthArgs;
 pub use job::JobCommand;
 pub use key::{KeyArgs, KeyCommand, listing as list_keys, show as show_key};
 pub use merge::MergeArgs;
@@ -94,6 +96,8 @@ pub enum Command {
     Adapter(AdapterCommand),
     /// Say who may ask the daemon: make keys, list and end them
     Key(KeyArgs),
+    /// Ask whether the daemon is up: exit 0 if it is, 1 if it says no, 3 if nobody answers
+    Health(HealthArgs),
 }
 
 /// Runs one command against the daemon that `connection` names.
@@ -107,5 +111,6 @@ pub async fn run(command: Command, connection: &Connection) -> Result<(), Failur
         Command::Job(command) => job::run(&client, command, output).await,
         Command::Adapter(command) => adapter::run(&client, command, output).await,
         Command::Key(args) => key::run(&client, &args.command, output).await,
+        Command::Health(args) => health::run(&client, &args, output).await,
     }
 }

@@ -202,6 +202,43 @@ async fn an_address_of_another_protocol_is_told_as_that() {
     daemon.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn health_exits_by_what_the_probe_says_and_by_whether_anybody_does() {
+    let daemon = Daemon::start().await;
+    let ask = |probe| {
+        outcome(program(&[
+            "health",
+            "--probe",
+            probe,
+            "--server",
+            &daemon.http,
+        ]))
+    };
+    for probe in ["ready", "live", "startup"] {
+        let (code, said, error) = ask(probe).await;
+        assert_eq!((code, said.as_str()), (0, "ok\n"), "{probe}: {error}");
+    }
+    daemon.gateway.close();
+    let (code, _, said) = ask("ready").await;
+    assert_eq!(code, 1, "{said}");
+    let (code, _, said) = ask("live").await;
+    assert_eq!(code, 0, "{said}");
+    let other =
+        Proxy::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}");
+    let (code, _, said) = outcome(program(&["health", "--server", &other.at])).await;
+    assert!(
+        code == 1 && said.contains("is not adapterd"),
+        "{code}: {said}"
+    );
+    daemon.stop().await;
+    let gone = {
+        let door = TcpListener::bind("127.0.0.1:0").unwrap();
+        door.local_addr().unwrap().to_string()
+    };
+    let (code, _, said) = outcome(program(&["health", "--server", &gone])).await;
+    assert_eq!(code, 3, "{said}");
+}
+
 fn data(folder: &Path) -> String {
     let row = |i| {
         format!(
