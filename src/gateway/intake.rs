@@ -6,6 +6,7 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::choose::{Chosen, choose};
+use super::follow::Begun;
 use super::share::deadline;
 use super::{Caller, Claims, Events};
 use crate::domain::{AdapterChoice, AdapterName, Ask, Generation, Reason, Scope};
@@ -53,6 +54,7 @@ impl Caller {
         claims: &Claims,
         asks: Vec<Ask>,
     ) -> Result<Answers, Reason> {
+        let at = Instant::now();
         let (parts, config) = (self.may(INFER)?, &self.gateway().inner.config);
         let answers = asks
             .iter()
@@ -79,14 +81,20 @@ impl Caller {
             };
             ready.push((prompt, Admitted::check(draft, &limits)?));
         }
+        let id = Uuid::new_v4().simple().to_string();
         // A refusal midway drops the receivers of those already submitted, which cancels them.
         let each = ready
             .into_iter()
             .map(|(prompt, request)| {
-                Ok(Answer {
-                    prompt,
-                    events: Events::of(self, parts.scheduler.submit(request)?),
-                })
+                let lease = lease.as_ref();
+                let followers = self.followers(&Begun {
+                    id: &id,
+                    lease,
+                    prompt: &prompt,
+                    at,
+                });
+                let events = Events::of(self, parts.scheduler.submit(request)?, followers);
+                Ok(Answer { prompt, events })
             })
             .collect::<Result<Vec<_>, Reason>>()?;
         let (model, generation) = match &lease {
@@ -94,7 +102,7 @@ impl Caller {
             None => (parts.base.name.clone(), None),
         };
         Ok(Answers {
-            id: Uuid::new_v4().simple().to_string(),
+            id,
             created: now(),
             model,
             generation,

@@ -6,6 +6,7 @@ mod caller;
 mod choose;
 mod events;
 mod files;
+mod follow;
 mod intake;
 mod jobs;
 mod keys;

@@ -1,0 +1,33 @@
+//! What watches an answer on its way out, whatever its protocol: limits, the statistics of a route, feedback.
+
+use std::time::Instant;
+
+use super::Caller;
+use crate::domain::Event;
+use crate::registry::Lease;
+
+/// Sees each event of an answer just before its reader does. It is dropped with the answer: at its end, when the reader
+/// goes away, or when the key ends.
+pub(super) trait Follow: Send + Sync {
+    fn see(&mut self, event: &Event);
+}
+
+pub(super) type Followers = Vec<Box<dyn Follow>>;
+
+/// One prompt of a request that is about to be submitted.
+pub(super) struct Begun<'a> {
+    /// Of the whole request, as its answer says, without a protocol's prefix.
+    pub id: &'a str,
+    /// `None` for the base.
+    pub lease: Option<&'a Lease>,
+    pub prompt: &'a [u32],
+    /// When the request arrived.
+    pub at: Instant,
+}
+
+impl Caller {
+    /// Who follows the answer to this prompt.
+    pub(super) fn followers(&self, _begun: &Begun<'_>) -> Followers {
+        Followers::new()
+    }
+}
