@@ -44,6 +44,8 @@ mod keys;
 mod layers;
 #[path = "suite/learning.rs"]
 mod learning;
+#[path = "suite/limits.rs"]
+mod limits;
 #[path = "suite/managing.rs"]
 mod managing;
 #[path = "suite/matrix.rs"]

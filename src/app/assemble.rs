@@ -184,6 +184,8 @@ fn gateway_config(values: &Values) -> anyhow::Result<gateway::Config> {
             keys: weighed(&values.auth.weights)?,
         },
         needs_keys: values.auth.mode == AuthMode::Keys,
+        adapter_rates: gateway::AdapterRates::read(&values.limits.adapters)
+            .map_err(anyhow::Error::msg)?,
         ..gateway::Config::default()
     })
 }

@@ -11,6 +11,7 @@ mod job;
 mod job_event;
 mod job_plan;
 mod key;
+mod limit;
 mod pointer;
 mod range;
 mod reason;
@@ -37,6 +38,10 @@ pub use job_plan::{JobPlan, MemoryPlan, PlannedChange};
 pub use key::{
     AdapterGlobs, Asker, IssuedKey, KeyAsk, KeyView, LONGEST_SPAN, OVERLAP, Scope, Scopes,
     check_span, id_in_key, key_text,
+};
+pub use limit::{
+    Full, KeyLimits, Left, Limit, LimitReached, MOST_OF_A_LIMIT, Rates, Stamp, Standing, Window,
+    shown_span,
 };
 pub use pointer::lfs_pointer;
 pub use range::Range;

@@ -2,11 +2,13 @@
 //! anything. Each method says which scope it needs, whatever its protocol has asked for already.
 
 use std::future::{Future, pending};
+use std::sync::Arc;
 
 use super::keys::Pass;
+use super::limits::Meter;
 use super::share::{Tenant, number};
 use super::{Gateway, Parts};
-use crate::domain::{AdapterName, Asker, KeyId, Reason, Scope, key_text};
+use crate::domain::{AdapterName, Asker, KeyId, Rates, Reason, Scope, key_text};
 
 /// What a call says about who makes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -129,14 +131,26 @@ impl Caller {
     pub(super) fn asker(&self) -> Asker {
         match &self.who {
             Who::Nobody => Asker {
-                key: None,
                 only_own: true,
+                ..Asker::default()
             },
             Who::Anyone { .. } => Asker::default(),
             Who::Holder(pass) => Asker {
                 key: Some(pass.key().id.clone()),
                 only_own: !pass.key().scopes.allow(Scope::Admin),
+                limits: pass.key().limits,
             },
+        }
+    }
+
+    /// What its key may ask, where that has limits, and what it asked.
+    pub(super) fn own_limits(&self) -> Option<(Rates, &Arc<Meter>)> {
+        match &self.who {
+            Who::Holder(pass) => {
+                let rates = pass.key().limits.rates();
+                (rates != Rates::default()).then(|| (rates, pass.meter()))
+            }
+            Who::Nobody | Who::Anyone { .. } => None,
         }
     }
 

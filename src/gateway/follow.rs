@@ -1,8 +1,10 @@
 //! What watches an answer on its way out, whatever its protocol: limits, the statistics of a route, feedback.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Caller;
+use super::limits::{Grant, Settling};
 use crate::domain::Event;
 use crate::registry::Lease;
 
@@ -23,11 +25,13 @@ pub(super) struct Begun<'a> {
     pub prompt: &'a [u32],
     /// When the request arrived.
     pub at: Instant,
+    /// What the whole request was let in with.
+    pub grant: &'a Arc<Grant>,
 }
 
 impl Caller {
     /// Who follows the answer to this prompt.
-    pub(super) fn followers(&self, _begun: &Begun<'_>) -> Followers {
-        Followers::new()
+    pub(super) fn followers(&self, begun: &Begun<'_>) -> Followers {
+        vec![Box::new(Settling::new(begun.grant, begun.prompt.len()))]
     }
 }

@@ -56,6 +56,7 @@ impl Caller {
     ) -> Result<Answers, Reason> {
         let at = Instant::now();
         let (parts, config) = (self.may(INFER)?, &self.gateway().inner.config);
+        self.check_limits()?;
         let answers = asks
             .iter()
             .fold(0usize, |sum, ask| sum.saturating_add(ask.n as usize));
@@ -81,6 +82,8 @@ impl Caller {
             };
             ready.push((prompt, Admitted::check(draft, &limits)?));
         }
+        let tokens = ready.iter().map(|(_, request)| request.most_tokens()).sum();
+        let grant = self.reserve(lease.as_ref().map(Lease::name), tokens)?;
         let id = Uuid::new_v4().simple().to_string();
         // A refusal midway drops the receivers of those already submitted, which cancels them.
         let each = ready
@@ -92,11 +95,13 @@ impl Caller {
                     lease,
                     prompt: &prompt,
                     at,
+                    grant: &grant,
                 });
                 let events = Events::of(self, parts.scheduler.submit(request)?, followers);
                 Ok(Answer { prompt, events })
             })
             .collect::<Result<Vec<_>, Reason>>()?;
+        grant.begin();
         let (model, generation) = match &lease {
             Some(lease) => (lease.shown().to_owned(), Some(lease.generation())),
             None => (parts.base.name.clone(), None),

@@ -77,9 +77,11 @@ impl Caller {
     pub async fn create_job(&self, ask: JobAsk) -> Result<JobView, Reason> {
         let (job, joined) = self.new_job(ask).await?;
         let prepared = self.unless_ended(self.may(TRAIN)?.trainer.prepare(job));
-        let prepared = prepared.await.map_err(|reason| joined.explain(reason))?;
+        let prepared = self.count_refusal(prepared.await);
+        let prepared = prepared.map_err(|reason| joined.explain(reason))?;
         // Checking its data takes long; what is recorded is recorded as a whole.
         let created = self.may(TRAIN)?.trainer.create(prepared).await;
+        let created = self.count_refusal(created);
         created.map_err(|reason| joined.explain(reason))
     }
 

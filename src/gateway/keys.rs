@@ -12,6 +12,7 @@ use blake3::Hash;
 use futures::{Stream, StreamExt};
 
 use super::Caller;
+use super::limits::Meter;
 use crate::domain::{
     IssuedKey, KeyAsk, KeyId, KeyView, Reason, Scope, check_span, id_in_key, key_text,
 };
@@ -41,12 +42,17 @@ struct Held {
     row: KeyRow,
     /// Unix seconds; 0 is never. Stored now and then.
     used_at: AtomicI64,
+    meter: Arc<Meter>,
 }
 
 impl Held {
     fn new(row: KeyRow) -> Self {
         let used_at = AtomicI64::new(row.view.last_used_at.unwrap_or(0));
-        Self { row, used_at }
+        Self {
+            row,
+            used_at,
+            meter: Arc::default(),
+        }
     }
 
     fn used_at(&self) -> Option<i64> {
@@ -102,6 +108,11 @@ pub(super) struct Pass {
 impl Pass {
     pub fn key(&self) -> &KeyView {
         &self.held.row.view
+    }
+
+    /// What its holder asked.
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.held.meter
     }
 
     /// Whether it still lets its holder in.
@@ -198,6 +209,7 @@ impl Keys {
                 scopes: ask.scopes,
                 adapters: ask.adapters,
                 weight: ask.weight,
+                limits: ask.limits,
                 created_at,
                 expires_at: ask.expires_in.map(expires),
                 revoked_at: None,
@@ -265,11 +277,13 @@ impl Keys {
     fn put(&self, row: KeyRow) -> KeyView {
         let mut known = HashMap::clone(&self.inner.known.load());
         let id = row.view.id.to_string();
-        let held = Arc::new(Held::new(row));
+        let mut held = Held::new(row);
         if let Some(before) = known.get(&id) {
             let used_at = before.used_at.load(Ordering::Relaxed);
             held.used_at.store(used_at, Ordering::Relaxed);
+            held.meter = before.meter.clone();
         }
+        let held = Arc::new(held);
         let view = held.view();
         known.insert(id, held);
         self.inner.known.store(Arc::new(known));

@@ -10,6 +10,7 @@ mod follow;
 mod intake;
 mod jobs;
 mod keys;
+mod limits;
 mod models;
 mod share;
 mod tokens;
@@ -36,6 +37,7 @@ pub use events::Events;
 pub use intake::{Answer, Answers};
 pub use jobs::JobAsk;
 pub use keys::Keys;
+pub use limits::AdapterRates;
 pub use models::ModelView;
 pub use share::{Shares, Weighed};
 pub use tokens::Dialogue;
@@ -62,6 +64,8 @@ pub struct Config {
     pub shares: Shares,
     /// Only holders of keys are let in.
     pub needs_keys: bool,
+    /// What adapters may be asked, whoever asks.
+    pub adapter_rates: AdapterRates,
 }
 
 impl Default for Config {
@@ -72,6 +76,7 @@ impl Default for Config {
             tokenizer_wait: Duration::from_secs(20),
             shares: Shares::default(),
             needs_keys: false,
+            adapter_rates: AdapterRates::default(),
         }
     }
 }
@@ -86,6 +91,7 @@ struct Inner {
     parts: Parts,
     config: Config,
     tokenizers: tokens::Pool,
+    limits: limits::Limits,
     /// Unix seconds; what the base says it was created at.
     opened_at: i64,
     closing: AtomicBool,
@@ -109,6 +115,7 @@ impl Gateway {
         Self {
             inner: Arc::new(Inner {
                 parts,
+                limits: limits::Limits::new(config.adapter_rates.clone()),
                 config,
                 tokenizers,
                 opened_at: now(),
@@ -130,6 +137,11 @@ impl Gateway {
 
     pub fn load(&self) -> Load {
         self.parts().scheduler.load()
+    }
+
+    /// How often each limit of a key or an adapter was met.
+    pub fn limit_refusals(&self) -> Vec<(&'static str, u64)> {
+        self.inner.limits.refusals().to_vec()
     }
 
     pub fn base_name(&self) -> &str {

@@ -6,7 +6,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::database::{Database, commit, run};
 use super::fault::unreadable;
-use crate::domain::{AdapterGlobs, KeyId, KeyView, Reason, Scopes};
+use crate::domain::{AdapterGlobs, KeyId, KeyLimits, KeyView, Limit, Reason, Scopes};
 
 /// A key as stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,11 +82,13 @@ impl Keys {
     /// Returns how many keys were made.
     async fn insert(&self, row: &KeyRow, condition: &str) -> Result<u64, Reason> {
         let view = &row.view;
+        // Columns of limits are called as the limits are.
+        let limits = Limit::ALL.map(Limit::name).join(", ");
         let text = format!(
-            "INSERT INTO keys (id, name, scopes, adapters, weight, digest, created_at, expires_at) \
-             SELECT ?, ?, ?, ?, ?, ?, ?, ? {condition}"
+            "INSERT INTO keys (id, name, scopes, adapters, weight, digest, created_at, expires_at, {limits}) \
+             SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? {condition}"
         );
-        let insert = sqlx::query(sqlx::AssertSqlSafe(text))
+        let mut insert = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(view.id.as_str())
             .bind(&view.name)
             .bind(view.scopes.to_string())
@@ -95,6 +97,9 @@ impl Keys {
             .bind(&row.digest.as_bytes()[..])
             .bind(view.created_at)
             .bind(view.expires_at);
+        for (_, most) in view.limits.each() {
+            insert = insert.bind(most.map(|most| most as i64));
+        }
         run(self.database.pool(), insert).await
     }
 
@@ -136,6 +141,10 @@ fn read(row: &SqliteRow) -> Result<KeyRow, Reason> {
     let hash = |bytes: &[u8]| Hash::from_slice(bytes).map_err(|fault| unreadable("key", fault));
     let scopes: Result<Scopes, _> = text("scopes")?.parse();
     let adapters: Result<AdapterGlobs, _> = text("adapters")?.parse();
+    let limit = |limit: Limit| {
+        let most = row.try_get::<Option<i64>, _>(limit.name());
+        most.map(|most| most.map(|most| most as u64))
+    };
     let replaced: Option<Vec<u8>> = row.try_get("replaced")?;
     let replaced = match (replaced, time("replaced_until")?) {
         (Some(digest), Some(until)) => Some(Replaced {
@@ -152,6 +161,14 @@ fn read(row: &SqliteRow) -> Result<KeyRow, Reason> {
             scopes: scopes.map_err(|fault| unreadable("key", fault))?,
             adapters: adapters.map_err(|fault| unreadable("key", fault))?,
             weight: row.try_get("weight")?,
+            limits: KeyLimits {
+                requests_per_minute: limit(Limit::Requests)?,
+                tokens_per_minute: limit(Limit::Tokens)?,
+                concurrent: limit(Limit::Concurrent)?,
+                queued_jobs: limit(Limit::QueuedJobs)?,
+                training_tokens_per_day: limit(Limit::TrainingTokens)?,
+                storage_bytes: limit(Limit::Storage)?,
+            },
             created_at: row.try_get("created_at")?,
             expires_at: time("expires_at")?,
             revoked_at: time("revoked_at")?,

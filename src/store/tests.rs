@@ -5,8 +5,8 @@ use serde_json::json;
 use super::*;
 use crate::domain::recipes::{Effect, Mapping};
 use crate::domain::{
-    Asker, EventData, FileId, Generation, JobId, JobStatus, JobView, KeyId, Level, Reason, Recipe,
-    StepMetrics,
+    Asker, EventData, FileId, Generation, JobId, JobStatus, JobView, KeyId, KeyLimits, Level, Limit,
+    Reason, Recipe, StepMetrics,
 };
 
 const MODEL: &str = "base";
@@ -42,7 +42,7 @@ impl Home {
     }
 
     async fn job(&self, id: &str, file: &FileId) -> JobId {
-        let created = self.jobs.create(&new_job(id, file), &[]).await;
+        let created = self.jobs.create(&new_job(id, file), &[], &KeyLimits::default()).await;
         assert!(created.unwrap().is_some());
         JobId::new(id)
     }
@@ -103,6 +103,7 @@ fn new_job(id: &str, file: &FileId) -> JobRow {
         data_digest: "d".into(),
         parent,
         publishing: None,
+        planned_tokens: 0,
     }
 }
 
@@ -358,7 +359,7 @@ async fn a_file_stays_while_an_unfinished_job_needs_it() {
     home.uploads.delete(&file).await.unwrap();
     let gone = home.uploads.verified(&file).await;
     assert!(matches!(gone, Err(Reason::NoSuchFile(_))), "{gone:?}");
-    let created = home.jobs.create(&new_job("b", &file), &[]).await;
+    let created = home.jobs.create(&new_job("b", &file), &[], &KeyLimits::default()).await;
     assert_eq!(created, Ok(None), "a job of a file that is gone");
 }
 
@@ -386,7 +387,7 @@ async fn an_upload_comes_in_pieces_and_leaves_nothing_where_it_does_not_end() {
         let folder = std::fs::read_dir(home.folder.path().join("files"));
         folder.unwrap().count()
     };
-    let mut incoming = home.uploads.receive("b.jsonl", None).await.unwrap();
+    let mut incoming = home.uploads.receive("b.jsonl", &Asker::default()).await.unwrap();
     for piece in ["one ", "two ", "three"] {
         incoming.write(piece.into()).await.unwrap();
     }
@@ -396,9 +397,9 @@ async fn an_upload_comes_in_pieces_and_leaves_nothing_where_it_does_not_end() {
     let stored = home.uploads.verified(&view.id).await.unwrap();
     assert_eq!(std::fs::read(stored.path).unwrap(), b"one two three");
 
-    let mut given_up = home.uploads.receive("c.jsonl", None).await.unwrap();
+    let mut given_up = home.uploads.receive("c.jsonl", &Asker::default()).await.unwrap();
     given_up.write("half".into()).await.unwrap();
-    let mut large = home.uploads.receive("d.jsonl", None).await.unwrap();
+    let mut large = home.uploads.receive("d.jsonl", &Asker::default()).await.unwrap();
     large.write(vec![0; 60].into()).await.unwrap();
     let refused = large.write(vec![0; 5].into()).await;
     assert!(
@@ -415,10 +416,11 @@ async fn what_a_key_made_is_listed_for_it_and_for_who_sees_all() {
     let asker = |id: &str| Asker {
         key: Some(KeyId::new(id)),
         only_own: true,
+        ..Asker::default()
     };
     let mut of_one = home
         .uploads
-        .receive("a.jsonl", asker("one").key)
+        .receive("a.jsonl", &asker("one"))
         .await
         .unwrap();
     of_one.write("abc".into()).await.unwrap();

@@ -15,7 +15,7 @@ use sqlx::sqlite::SqliteRow;
 use super::database::Database;
 use super::page::{Page, one_more};
 use super::{blocking, disk, fault};
-use crate::domain::{Asker, FileId, FileView, KeyId, Reason};
+use crate::domain::{Asker, FileId, FileView, KeyId, Limit, LimitReached, Reason};
 
 pub use incoming::Incoming;
 
@@ -43,6 +43,34 @@ impl Stored {
                 self.id
             ))),
         }
+    }
+}
+
+/// What the files of a key take.
+#[derive(Clone, Copy)]
+struct Room {
+    most: u64,
+    used: u64,
+}
+
+impl Room {
+    /// Whether so many bytes more fit.
+    fn check(self, owner: &KeyId, bytes: u64) -> Result<(), Reason> {
+        match self.used.saturating_add(bytes) > self.most {
+            true => Err(self.refusal(owner, bytes)),
+            false => Ok(()),
+        }
+    }
+
+    fn refusal(self, owner: &KeyId, asked: u64) -> Reason {
+        Reason::limit(LimitReached {
+            limit: Limit::Storage,
+            of: format!("key {owner}"),
+            most: self.most,
+            used: self.used,
+            asked,
+            resets: None,
+        })
     }
 }
 
@@ -74,8 +102,24 @@ impl Uploads {
     }
 
     /// A file that is about to come.
-    pub async fn receive(&self, filename: &str, owner: Option<KeyId>) -> Result<Incoming, Reason> {
-        Incoming::begin(self.clone(), filename, owner).await
+    pub async fn receive(&self, filename: &str, asker: &Asker) -> Result<Incoming, Reason> {
+        let room = self.room(asker).await?;
+        Incoming::begin(self.clone(), filename, asker.key.clone(), room).await
+    }
+
+    /// What the asker's files may still grow by; an error where that is nothing.
+    async fn room(&self, asker: &Asker) -> Result<Option<Room>, Reason> {
+        let (Some(owner), Some(most)) = (&asker.key, asker.limits.storage_bytes) else {
+            return Ok(None);
+        };
+        let sum = sqlx::query_scalar("SELECT coalesce(sum(bytes), 0) FROM files WHERE owner = ?");
+        let used: i64 = sum
+            .bind(owner.as_str())
+            .fetch_one(self.database.pool())
+            .await?;
+        let used = used as u64;
+        let room = Room { most, used };
+        room.check(owner, 1).map(|()| Some(room))
     }
 
     /// A file as a whole. Both the content and its row are durable when this returns.
@@ -85,7 +129,7 @@ impl Uploads {
         purpose: &str,
         bytes: Bytes,
     ) -> Result<FileView, Reason> {
-        let mut incoming = self.receive(filename, None).await?;
+        let mut incoming = self.receive(filename, &Asker::default()).await?;
         incoming.write(bytes).await?;
         incoming.finish(purpose).await
     }

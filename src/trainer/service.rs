@@ -13,8 +13,7 @@ use super::shared::{Control, Shared};
 use super::worker;
 use crate::device::{Part, Turns};
 use crate::domain::{
-    Asker, CheckpointView, FileId, FileView, JobEvent, JobId, JobStatus, JobView, KeyId, Level,
-    Reason,
+    Asker, CheckpointView, FileId, FileView, JobEvent, JobId, JobStatus, JobView, Level, Reason,
 };
 use crate::model::Base;
 use crate::registry::Registry;
@@ -149,9 +148,9 @@ impl Trainer {
     pub async fn receive_file(
         &self,
         filename: &str,
-        owner: Option<KeyId>,
+        asker: &Asker,
     ) -> Result<Incoming, Reason> {
-        self.shared.uploads.receive(filename, owner).await
+        self.shared.uploads.receive(filename, asker).await
     }
 
     pub async fn list_files(

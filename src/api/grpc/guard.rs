@@ -10,7 +10,7 @@ use tonic::server::NamedService;
 use tonic::{Request, Status};
 
 use super::status::status;
-use crate::api::access::{ADAPTERS, ADMIN, Access, INFER, TRAIN};
+use crate::api::access::{ADAPTERS, ADMIN, Access, INFER, TRAIN, tell_limits};
 use crate::domain::Reason;
 use crate::gateway::{Caller, Gateway};
 
@@ -121,8 +121,13 @@ where
             });
             match caller {
                 Ok(caller) => {
+                    let asks = access.tells_limits().then(|| caller.clone());
                     request.extensions_mut().insert(caller);
-                    inner.call(request).await
+                    let mut response = inner.call(request).await?;
+                    if let Some(caller) = asks {
+                        tell_limits(&caller, response.headers_mut());
+                    }
+                    Ok(response)
                 }
                 Err(reason) => Ok(status(reason).into_http()),
             }

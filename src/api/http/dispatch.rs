@@ -20,7 +20,7 @@ use super::call::{Call, Request, refuse};
 use super::origin::Source;
 use super::respond::{empty_response, fault_response};
 use super::routes::{Row, Verb, probe_rows, rows};
-use crate::api::access::Access;
+use crate::api::access::{Access, tell_limits};
 use crate::api::fault::Fault;
 use crate::domain::Reason;
 
@@ -77,7 +77,7 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
     let (mut parts, body) = request.into_parts();
     let id = request_id(&parts.headers);
     let source = app.config.origins.of(&parts.headers);
-    let mut key = None;
+    let (mut key, mut standing) = (None, None);
     let outcome = async {
         if row.verb != Verb::Get
             && let Source::Elsewhere(origin) = &source
@@ -101,6 +101,8 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
         if let Err(reason) = access.check(&caller) {
             return Err(refuse(&parts.headers, body, reason));
         }
+        // The limits stand as the answer leaves them, also one that is a refusal.
+        standing = row.access.tells_limits().then(|| caller.clone());
         let params = params(row, &mut parts).await?;
         let Parts { headers, uri, .. } = parts;
         let request = Request {
@@ -130,7 +132,11 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
         source: &source,
         key: key.as_deref(),
     };
-    finish(&app, row.path, began, who, outcome)
+    let mut response = finish(&app, row.path, began, who, outcome);
+    if let Some(caller) = standing {
+        tell_limits(&caller, response.headers_mut());
+    }
+    response
 }
 
 /// What no route answers: browsers that ask first, and mistakes.

@@ -1,5 +1,6 @@
 //! The settings themselves, with their defaults and what each may be.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -9,7 +10,8 @@ use super::auth::Auth;
 use super::training::Training;
 use crate::adapter::Precision;
 use crate::api::http::Origins;
-use crate::gateway::Weighed;
+use crate::domain::Rates;
+use crate::gateway::{AdapterRates, Weighed};
 use crate::kernels::quant::Format;
 use crate::model::{KvKind, Origin, Quant};
 
@@ -277,6 +279,9 @@ pub struct Limits {
     /// Of one training file, as it is sent and as it unpacks.
     pub max_file_bytes: u64,
     pub max_adapter_bytes: u64,
+    /// What adapters may be asked, whoever asks: `{ legal = { requests_per_minute = 60 }, "team-*" = { concurrent = 4 } }`;
+    /// each adapter that fits a pattern has all of it, and `none` is the base.
+    pub adapters: BTreeMap<String, Rates>,
 }
 
 impl Default for Limits {
@@ -287,6 +292,7 @@ impl Default for Limits {
             max_body_bytes: 8 << 20,
             max_file_bytes: 16 << 30,
             max_adapter_bytes: 2 << 30,
+            adapters: BTreeMap::new(),
         }
     }
 }
@@ -317,6 +323,9 @@ impl Default for Telemetry {
         }
     }
 }
+
+/// A setting that is a table: of adapters, with their limits.
+pub const LIMITS_OF_ADAPTERS: &str = "limits.adapters";
 
 /// Positions that a sequence may be given; no model was made for so many.
 const MOST_POSITIONS: usize = 1 << 28;
@@ -353,6 +362,9 @@ impl Values {
             if let Err(why) = weights.parse::<Weighed>() {
                 say(key, why);
             }
+        }
+        if let Err(why) = AdapterRates::read(&self.limits.adapters) {
+            say(LIMITS_OF_ADAPTERS, why);
         }
         for (key, why) in self.training.mistakes() {
             say(key, why);

@@ -30,6 +30,8 @@ pub struct Gauges {
     pub jobs: Vec<(JobStatus, u64)>,
     /// `(part, bytes)`
     pub memory: Vec<(&'static str, u64)>,
+    /// `(limit, times)` that it was met.
+    pub limit_refusals: Vec<(&'static str, u64)>,
 }
 
 /// Every metric of the process.
@@ -56,6 +58,7 @@ pub struct Metrics {
     jobs: IntGaugeVec,
     memory: IntGaugeVec,
     train: Train,
+    limit_refusals: IntCounterVec,
     sharing: Sharing,
 }
 
@@ -207,6 +210,11 @@ impl Metrics {
                     &["job"],
                 )?,
             },
+            limit_refusals: counters(
+                "adapterd_limit_refusals_total",
+                "Requests, jobs and files that a limit of a key or an adapter forbade",
+                &["limit"],
+            )?,
             sharing: Sharing::register(&registry)?,
             registry,
         })
@@ -293,6 +301,10 @@ impl Metrics {
             self.jobs
                 .with_label_values(&[status.as_str()])
                 .set(*count as i64);
+        }
+        for (limit, times) in &now.limit_refusals {
+            let counted = self.limit_refusals.with_label_values(&[*limit]);
+            counted.inc_by(times.saturating_sub(counted.get()));
         }
         for (part, bytes) in &now.memory {
             self.memory.with_label_values(&[*part]).set(*bytes as i64);

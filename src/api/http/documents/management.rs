@@ -73,6 +73,12 @@ const KEY_FIELDS: &[Field] = &[
     )
     .required(),
     Field::new("weight", ANY_NUMBER, "Beside other keys; null is 1."),
+    Field::new("requests_per_minute", COUNT, "Null is no limit."),
+    Field::new("tokens_per_minute", COUNT, "Null is no limit."),
+    Field::new("concurrent", COUNT, "Null is no limit."),
+    Field::new("queued_jobs", COUNT, "Null is no limit."),
+    Field::new("training_tokens_per_day", COUNT, "Null is no limit."),
+    Field::new("storage_bytes", COUNT, "Null is no limit."),
     CREATED_AT,
     Field::new("expires_at", COUNT, "Unix seconds; null is never."),
     Field::new("revoked_at", COUNT, "Unix seconds."),
