@@ -2,6 +2,7 @@
 //! Speaks HTTP only: it opens no model and no database, so it works against a remote daemon as it does here.
 
 mod adapter;
+mod audit;
 mod chat;
 mod client;
 mod curve;
@@ -23,6 +24,7 @@ mod summary;
 mod train;
 
 pub use adapter::{AdapterCommand, register};
+pub use audit::{AuditArgs, AuditCommand, show as show_audit};
 pub use chat::{ChatArgs, GenerateArgs};
 pub use client::{Client, Content, Upload};
 pub use failure::Failure;
@@ -93,6 +95,8 @@ pub enum Command {
     Adapter(AdapterCommand),
     /// Say who may ask the daemon: make keys, list and end them
     Key(KeyArgs),
+    /// See who changed what, and whether the record of it is whole
+    Audit(AuditArgs),
 }
 
 /// Runs one command against the daemon that `connection` names.
@@ -106,5 +110,6 @@ pub async fn run(command: Command, connection: &Connection) -> Result<(), Failur
         Command::Job(command) => job::run(&client, command, output).await,
         Command::Adapter(command) => adapter::run(&client, command, output).await,
         Command::Key(args) => key::run(&client, &args.command, output).await,
+        Command::Audit(args) => audit::run(&client, &args.command, output).await,
     }
 }

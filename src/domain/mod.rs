@@ -2,6 +2,7 @@
 //! No arrays, no files, no sockets, no clocks: only names, requests, answers, events, settings and reasons.
 
 mod adapter;
+mod audit;
 mod blend;
 mod bytes;
 mod chat;
@@ -22,6 +23,7 @@ pub mod settings;
 mod strict;
 
 pub use adapter::{AdapterView, Tier};
+pub use audit::{Actor, AuditAsk, AuditRow, AuditState};
 pub use blend::{Blend, BlendAsk, BlendMethod, MOST_MEMBERS, MOST_WEIGHT, Member, Weight};
 pub use bytes::{Bytes, shown_bytes};
 pub use chat::{Message, Role, join_parts};

@@ -8,7 +8,7 @@ use super::keys::Pass;
 use super::limits::Meter;
 use super::share::{Tenant, number};
 use super::{Gateway, Parts};
-use crate::domain::{AdapterName, Asker, KeyId, Rates, Reason, Scope, key_text};
+use crate::domain::{Actor, AdapterName, Asker, KeyId, Rates, Reason, Scope, key_text};
 
 /// What a call says about who makes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct Credentials {
 pub struct Caller {
     gateway: Gateway,
     who: Who,
+    /// The id of the request it makes.
+    request: Option<Arc<str>>,
 }
 
 #[derive(Clone)]
@@ -58,7 +60,12 @@ impl Gateway {
 
     fn caller(&self, who: Who) -> Caller {
         let gateway = self.clone();
-        Caller { gateway, who }
+        let request = None;
+        Caller {
+            gateway,
+            who,
+            request,
+        }
     }
 }
 
@@ -74,6 +81,16 @@ impl Caller {
             Who::Holder(pass) => Some(&pass.key().id),
             Who::Nobody | Who::Anyone { .. } => None,
         }
+    }
+
+    /// By the request of this id, which the record of changes tells.
+    pub fn asks_by(&mut self, request: &str) {
+        self.request = Some(request.into());
+    }
+
+    /// As changes are recorded.
+    pub(super) fn actor(&self) -> Actor {
+        Actor::caller(self.key_id(), self.request.as_deref())
     }
 
     /// The parts, for what needs `scope`.

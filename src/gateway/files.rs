@@ -74,7 +74,7 @@ impl Caller {
 
     pub async fn delete_file(&self, id: &FileId) -> Result<(), Reason> {
         self.file(id).await?;
-        self.may(TRAIN)?.trainer.delete_file(id).await
+        self.trainer()?.delete_file(id).await
     }
 }
 

@@ -14,7 +14,7 @@ use futures::{Stream, StreamExt};
 use super::Caller;
 use super::limits::Meter;
 use crate::domain::{
-    IssuedKey, KeyAsk, KeyId, KeyView, Reason, Scope, check_span, id_in_key, key_text,
+    Actor, IssuedKey, KeyAsk, KeyId, KeyView, Reason, Scope, check_span, id_in_key, key_text,
 };
 use crate::store::{self, Database, KeyRow, joined, now};
 
@@ -27,6 +27,8 @@ const ID: usize = 6;
 #[derive(Clone)]
 pub struct Keys {
     inner: Arc<Inner>,
+    /// Who changes what is changed through this handle.
+    actor: Actor,
 }
 
 struct Inner {
@@ -142,9 +144,18 @@ impl Keys {
                 known: ArcSwap::default(),
                 changing: tokio::sync::Mutex::default(),
             }),
+            actor: Actor::system(),
         };
         keys.read().await?;
         Ok(keys)
+    }
+
+    /// A handle by which somebody changes things.
+    pub fn by(&self, actor: Actor) -> Self {
+        Self {
+            actor,
+            ..self.clone()
+        }
     }
 
     /// Takes the stored keys for what there is.
@@ -221,9 +232,10 @@ impl Keys {
         let keys = self.clone();
         carried_through(async move {
             let _changing = keys.inner.changing.lock().await;
+            let stored = &keys.inner.stored;
             match is_first {
-                true => keys.inner.stored.create_first(&row).await?,
-                false => keys.inner.stored.create(&row).await?,
+                true => stored.create_first(&row, &keys.actor).await?,
+                false => stored.create(&row, &keys.actor).await?,
             }
             tracing::info!(key = %row.view.id, name = row.view.name, "created a key");
             let key = keys.put(row);
@@ -237,7 +249,7 @@ impl Keys {
         let (keys, id) = (self.clone(), id.clone());
         carried_through(async move {
             let _changing = keys.inner.changing.lock().await;
-            let row = keys.inner.stored.revoke(&id, now()).await?;
+            let row = keys.inner.stored.revoke(&id, now(), &keys.actor).await?;
             tracing::info!(key = %id, "revoked a key");
             Ok(keys.put(row))
         })
@@ -265,7 +277,8 @@ impl Keys {
                 0 => 0,
                 overlap => now.saturating_add(overlap as i64),
             };
-            let row = keys.inner.stored.rotate(&id, digest, until).await?;
+            let rotated = keys.inner.stored.rotate(&id, digest, until, &keys.actor);
+            let row = rotated.await?;
             tracing::info!(key = %id, overlap, "rotated a key");
             let key = keys.put(row);
             Ok(IssuedKey { key, secret })
@@ -367,15 +380,18 @@ impl Caller {
     }
 
     pub async fn create_key(&self, ask: KeyAsk) -> Result<IssuedKey, Reason> {
-        self.may(Scope::Admin)?.keys.create(ask).await
+        let keys = self.may(Scope::Admin)?.keys.by(self.actor());
+        keys.create(ask).await
     }
 
     pub async fn revoke_key(&self, id: &KeyId) -> Result<KeyView, Reason> {
-        self.may(Scope::Admin)?.keys.revoke(id).await
+        let keys = self.may(Scope::Admin)?.keys.by(self.actor());
+        keys.revoke(id).await
     }
 
     pub async fn rotate_key(&self, id: &KeyId, overlap: u64) -> Result<IssuedKey, Reason> {
-        self.may(Scope::Admin)?.keys.rotate(id, overlap).await
+        let keys = self.may(Scope::Admin)?.keys.by(self.actor());
+        keys.rotate(id, overlap).await
     }
 }
 

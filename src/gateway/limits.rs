@@ -10,9 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::Caller;
-use crate::domain::{
-    AdapterGlobs, AdapterName, Limit, LimitReached, Rates, Reason, Standing,
-};
+use crate::domain::{AdapterGlobs, AdapterName, Limit, LimitReached, Rates, Reason, Standing};
 
 pub(super) use grant::{Grant, Settling};
 pub use meter::Meter;
@@ -171,10 +169,19 @@ mod tests {
         let rates = AdapterRates::read(&entries.into()).unwrap();
         let of = |name: Option<&str>| {
             let name = name.map(|name| name.parse::<AdapterName>().unwrap());
-            rates.of(name.as_ref()).unwrap().requests_per_minute.unwrap()
+            rates
+                .of(name.as_ref())
+                .unwrap()
+                .requests_per_minute
+                .unwrap()
         };
         assert_eq!(
-            [of(Some("legal")), of(Some("legal2")), of(Some("x")), of(None)],
+            [
+                of(Some("legal")),
+                of(Some("legal2")),
+                of(Some("x")),
+                of(None)
+            ],
             [1, 2, 3, 4]
         );
         assert_eq!(AdapterRates::default().of(None), None);

@@ -2,6 +2,7 @@
 //! hands work to the scheduler, the registry or the trainer. Speaks no protocol and does not run the model itself.
 
 mod adapters;
+mod audit;
 mod caller;
 mod choose;
 mod events;
@@ -29,7 +30,7 @@ use crate::trainer::Trainer;
 
 pub use crate::registry::Files;
 pub use crate::scheduler::Load;
-pub use crate::store::{Incoming, Page};
+pub use crate::store::{Audit, Incoming, Page};
 pub use crate::trainer::{ReportAsk, Wishes};
 pub use caller::{Caller, Credentials};
 pub use choose::Claims;
@@ -50,6 +51,7 @@ pub struct Parts {
     pub scheduler: Scheduler,
     pub trainer: Trainer,
     pub keys: Keys,
+    pub audit: Audit,
 }
 
 #[derive(Debug, Clone)]

@@ -12,13 +12,14 @@ use serde::de::DeserializeOwned;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use super::audit::{self, Line};
 use super::clock::now;
 use super::database::{Database, commit, run};
 use super::fault::unreadable;
 use super::page::{Page, one_more};
 use crate::domain::{
-    AdapterName, Asker, FileId, Generation, JobEvent, JobId, JobStatus, JobView, KeyId, KeyLimits,
-    Reason,
+    Actor, AdapterName, Asker, FileId, Generation, JobEvent, JobId, JobStatus, JobView, KeyId,
+    KeyLimits, Reason,
 };
 
 pub use changes::{JobError, JobProgress};
@@ -157,6 +158,7 @@ impl Jobs {
         job: &JobRow,
         events: &[NewEvent],
         limits: &KeyLimits,
+        actor: &Actor,
     ) -> Result<Option<Vec<JobEvent>>, Reason> {
         let view = &job.view;
         let mut change = self.database.begin().await?;
@@ -193,6 +195,11 @@ impl Jobs {
             return Ok(None);
         }
         let stored = events::append(&mut change, &view.id, events).await?;
+        let line = Line {
+            detail: Some(&view.name),
+            ..Line::of(actor, "job.create", view.id.as_str())
+        };
+        audit::write(&mut change, &line).await?;
         commit(change).await?;
         Ok(Some(stored))
     }

@@ -5,8 +5,8 @@ use serde_json::json;
 use super::*;
 use crate::domain::recipes::{Effect, Mapping};
 use crate::domain::{
-    Asker, EventData, FileId, Generation, JobId, JobStatus, JobView, KeyId, KeyLimits, Level, Limit,
-    Reason, Recipe, StepMetrics,
+    Actor, Asker, EventData, FileId, Generation, JobId, JobStatus, JobView, KeyId, KeyLimits,
+    Level, Limit, Reason, Recipe, StepMetrics,
 };
 
 const MODEL: &str = "base";
@@ -42,7 +42,15 @@ impl Home {
     }
 
     async fn job(&self, id: &str, file: &FileId) -> JobId {
-        let created = self.jobs.create(&new_job(id, file), &[], &KeyLimits::default()).await;
+        let created = self
+            .jobs
+            .create(
+                &new_job(id, file),
+                &[],
+                &KeyLimits::default(),
+                &Actor::system(),
+            )
+            .await;
         assert!(created.unwrap().is_some());
         JobId::new(id)
     }
@@ -130,7 +138,10 @@ async fn jobs_are_claimed_in_the_order_of_their_creation() {
     let jobs = &home.jobs;
     let claimed = async || jobs.claim(DIGEST).await.unwrap().map(|job| job.view.id);
     assert_eq!(claimed().await, Some(JobId::new("b")));
-    let cancelled = jobs.cancel(&JobId::new("a"), &event()).await.unwrap();
+    let cancelled = jobs
+        .cancel(&JobId::new("a"), &event(), &Actor::system())
+        .await
+        .unwrap();
     assert_eq!(cancelled.unwrap()[0].message, "told");
     assert_eq!(claimed().await, Some(JobId::new("c")));
     assert_eq!(claimed().await, None);
@@ -153,7 +164,12 @@ async fn a_cancel_and_the_end_of_a_job_cannot_both_win() {
     };
     let cancelled = home.job("a", &file).await;
     jobs.claim(DIGEST).await.unwrap();
-    let cancel = async |id| jobs.cancel(id, &event()).await.unwrap().is_some();
+    let cancel = async |id| {
+        jobs.cancel(id, &event(), &Actor::system())
+            .await
+            .unwrap()
+            .is_some()
+    };
     assert!(cancel(&cancelled).await);
     assert!(!cancel(&cancelled).await);
     let begun = jobs.begin_publishing(&cancelled, &PUBLISHING).await;
@@ -168,7 +184,9 @@ async fn a_cancel_and_the_end_of_a_job_cannot_both_win() {
     let begun = jobs.begin_publishing(&done, &PUBLISHING).await;
     assert!(begun.unwrap());
     assert!(!cancel(&done).await);
-    let paused = jobs.pause(&done, JobStatus::Running, &event()).await;
+    let paused = jobs
+        .pause(&done, JobStatus::Running, &event(), Some(&Actor::system()))
+        .await;
     assert!(paused.unwrap().is_none());
     jobs.recover().await.unwrap();
     let again = jobs.claim(DIGEST).await.unwrap().unwrap();
@@ -183,9 +201,16 @@ async fn a_paused_job_waits_again_once_resumed() {
     let home = Home::new().await;
     let (jobs, file) = (&home.jobs, home.file().await);
     let id = home.job("a", &file).await;
-    let resume = async || jobs.resume(&id, &event()).await.unwrap().is_some();
+    let resume = async || {
+        jobs.resume(&id, &event(), &Actor::system())
+            .await
+            .unwrap()
+            .is_some()
+    };
     assert!(!resume().await);
-    let paused = jobs.pause(&id, JobStatus::Queued, &event()).await;
+    let paused = jobs
+        .pause(&id, JobStatus::Queued, &event(), Some(&Actor::system()))
+        .await;
     assert!(paused.unwrap().is_some());
     assert!(jobs.claim(DIGEST).await.unwrap().is_none());
     assert!(resume().await);
@@ -219,7 +244,9 @@ async fn what_is_over_is_no_longer_unfinished() {
         jobs.fail(&id, error, &event()).await.unwrap();
     }
     let cancelled = home.job("cancelled", &file).await;
-    jobs.cancel(&cancelled, &event()).await.unwrap();
+    jobs.cancel(&cancelled, &event(), &Actor::system())
+        .await
+        .unwrap();
     home.job("queued", &file).await;
     let unfinished = jobs.unfinished().await.unwrap();
     assert_eq!(unfinished.len(), 2);
@@ -353,13 +380,24 @@ async fn a_file_stays_while_an_unfinished_job_needs_it() {
     let home = Home::new().await;
     let file = home.file().await;
     let id = home.job("a", &file).await;
-    let refused = home.uploads.delete(&file).await;
+    let refused = home.uploads.delete(&file, &Actor::system()).await;
     assert!(matches!(refused, Err(Reason::WrongState(_))), "{refused:?}");
-    home.jobs.cancel(&id, &event()).await.unwrap();
-    home.uploads.delete(&file).await.unwrap();
+    home.jobs
+        .cancel(&id, &event(), &Actor::system())
+        .await
+        .unwrap();
+    home.uploads.delete(&file, &Actor::system()).await.unwrap();
     let gone = home.uploads.verified(&file).await;
     assert!(matches!(gone, Err(Reason::NoSuchFile(_))), "{gone:?}");
-    let created = home.jobs.create(&new_job("b", &file), &[], &KeyLimits::default()).await;
+    let created = home
+        .jobs
+        .create(
+            &new_job("b", &file),
+            &[],
+            &KeyLimits::default(),
+            &Actor::system(),
+        )
+        .await;
     assert_eq!(created, Ok(None), "a job of a file that is gone");
 }
 
@@ -387,7 +425,11 @@ async fn an_upload_comes_in_pieces_and_leaves_nothing_where_it_does_not_end() {
         let folder = std::fs::read_dir(home.folder.path().join("files"));
         folder.unwrap().count()
     };
-    let mut incoming = home.uploads.receive("b.jsonl", &Asker::default()).await.unwrap();
+    let mut incoming = home
+        .uploads
+        .receive("b.jsonl", &Asker::default())
+        .await
+        .unwrap();
     for piece in ["one ", "two ", "three"] {
         incoming.write(piece.into()).await.unwrap();
     }
@@ -397,9 +439,17 @@ async fn an_upload_comes_in_pieces_and_leaves_nothing_where_it_does_not_end() {
     let stored = home.uploads.verified(&view.id).await.unwrap();
     assert_eq!(std::fs::read(stored.path).unwrap(), b"one two three");
 
-    let mut given_up = home.uploads.receive("c.jsonl", &Asker::default()).await.unwrap();
+    let mut given_up = home
+        .uploads
+        .receive("c.jsonl", &Asker::default())
+        .await
+        .unwrap();
     given_up.write("half".into()).await.unwrap();
-    let mut large = home.uploads.receive("d.jsonl", &Asker::default()).await.unwrap();
+    let mut large = home
+        .uploads
+        .receive("d.jsonl", &Asker::default())
+        .await
+        .unwrap();
     large.write(vec![0; 60].into()).await.unwrap();
     let refused = large.write(vec![0; 5].into()).await;
     assert!(

@@ -12,10 +12,11 @@ use bytes::Bytes;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::database::Database;
+use super::audit::{self, Line};
+use super::database::{Database, commit, run};
 use super::page::{Page, one_more};
 use super::{blocking, disk, fault};
-use crate::domain::{Asker, FileId, FileView, KeyId, Limit, LimitReached, Reason};
+use crate::domain::{Actor, Asker, FileId, FileView, KeyId, Limit, LimitReached, Reason};
 
 pub use incoming::Incoming;
 
@@ -186,20 +187,21 @@ impl Uploads {
     }
 
     /// A file that an unfinished job needs stays.
-    pub async fn delete(&self, id: &FileId) -> Result<(), Reason> {
+    pub async fn delete(&self, id: &FileId, actor: &Actor) -> Result<(), Reason> {
         let path = self.path(&self.view(id).await?.id);
-        let done = sqlx::query(
+        let mut change = self.database.begin().await?;
+        let delete = sqlx::query(
             "DELETE FROM files WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM jobs \
              WHERE (training_file = ?1 OR validation_file = ?1) AND status NOT IN ('succeeded', 'failed', 'cancelled'))",
         )
-        .bind(id.as_str())
-        .execute(self.database.pool())
-        .await?;
-        if done.rows_affected() == 0 {
+        .bind(id.as_str());
+        if run(&mut *change, delete).await? == 0 {
             return Err(Reason::WrongState(format!(
                 "file {id} is needed by a job that has not ended"
             )));
         }
+        audit::write(&mut change, &Line::of(actor, "file.delete", id.as_str())).await?;
+        commit(change).await?;
         // Without its row the content is unreachable; what cannot be removed now goes when the process starts next.
         let _ = on_disk("removing an upload", move || disk::remove(&path)).await;
         Ok(())

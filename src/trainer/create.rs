@@ -111,7 +111,9 @@ impl Trainer {
         if plan.parent.is_some() {
             self.keep_parent(&id, &plan).await?;
         }
-        let view = self.record(id, job, (&plan, planned_tokens), created_at).await?;
+        let view = self
+            .record(id, job, (&plan, planned_tokens), created_at)
+            .await?;
         folder.keep();
         Ok(view)
     }
@@ -334,7 +336,11 @@ impl Trainer {
                 .chain(plan.warnings.iter().cloned())
                 .map(|note| NewEvent::message(Level::Warn, note)),
         );
-        let Some(events) = shared.store.create(&row, &events, &limits).await? else {
+        let Some(events) = shared
+            .store
+            .create(&row, &events, &limits, &self.actor)
+            .await?
+        else {
             return Err(Reason::field(
                 "training_file",
                 "a file of this job has just been deleted",

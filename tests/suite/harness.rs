@@ -245,6 +245,7 @@ impl Daemon {
             max_rank: 64,
         };
         let keys = gateway::Keys::open(database.clone()).await.unwrap();
+        let audit = gateway::Audit::new(database.clone());
         let trainer = Trainer::open(database, base.clone(), registry.clone(), turns, config)
             .await
             .unwrap();
@@ -254,6 +255,7 @@ impl Daemon {
             scheduler: scheduler.clone(),
             trainer: trainer.clone(),
             keys: keys.clone(),
+            audit,
         };
         let gateway = Gateway::new(parts, doors);
         let stop = CancellationToken::new();

@@ -24,7 +24,9 @@ pub(super) fn status(reason: Reason) -> Status {
         metadata.insert("retry-after", MetadataValue::from(seconds));
     }
     let message = fault.message();
-    let details = row.retry_after.map(|seconds| retry_info(row.grpc, &message, seconds));
+    let details = row
+        .retry_after
+        .map(|seconds| retry_info(row.grpc, &message, seconds));
     Status::with_details_and_metadata(row.grpc, message, details.unwrap_or_default(), metadata)
 }
 

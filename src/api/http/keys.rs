@@ -61,11 +61,31 @@ pub(super) const KEY: Shape = Shape {
             "What it gets beside other keys where not all get what they ask for; 1 where absent.",
         ),
         Field::new("expires_in", LIFE, "Seconds; for ever where absent."),
-        Field::new("requests_per_minute", LIMIT, "At most so many in any 60 seconds; no limit where absent, as of all that follow."),
-        Field::new("tokens_per_minute", LIMIT, "Tokens of prompts and answers in any 60 seconds; a request counts with all it may take until it has ended."),
-        Field::new("concurrent", LIMIT, "Requests that wait or are answered at the same time."),
-        Field::new("queued_jobs", LIMIT, "Jobs that wait to be run, paused ones among them."),
-        Field::new("training_tokens_per_day", LIMIT, "Tokens that the jobs of one day (UTC) read."),
+        Field::new(
+            "requests_per_minute",
+            LIMIT,
+            "At most so many in any 60 seconds; no limit where absent, as of all that follow.",
+        ),
+        Field::new(
+            "tokens_per_minute",
+            LIMIT,
+            "Tokens of prompts and answers in any 60 seconds; a request counts with all it may take until it has ended.",
+        ),
+        Field::new(
+            "concurrent",
+            LIMIT,
+            "Requests that wait or are answered at the same time.",
+        ),
+        Field::new(
+            "queued_jobs",
+            LIMIT,
+            "Jobs that wait to be run, paused ones among them.",
+        ),
+        Field::new(
+            "training_tokens_per_day",
+            LIMIT,
+            "Tokens that the jobs of one day (UTC) read.",
+        ),
         Field::new("storage_bytes", LIMIT, "Of uploaded files."),
     ]],
 };

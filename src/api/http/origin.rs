@@ -20,9 +20,7 @@ const HEADERS: &str = "authorization, content-type, x-api-key, adapter, x-reques
 /// Bytes of headers' names that are repeated to a browser.
 const MOST_HEADERS: usize = 4096;
 /// What a page's script may read beside the body.
-const EXPOSED: &str = "x-request-id, adapter-generation, retry-after, x-should-retry, x-ratelimit-limit-requests, \
-    x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, \
-    x-ratelimit-reset-tokens, \
+const EXPOSED: &str = "x-request-id, adapter-generation, retry-after, x-should-retry, \
     x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, \
     x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens";
 /// Seconds a browser may remember a preflight; browsers have lower limits of their own.

@@ -13,8 +13,8 @@ use figment::providers::Serialized;
 use figment::value::{Dict, Value};
 
 use super::Values;
+use super::limits::LIMITS_OF_ADAPTERS;
 use super::place::{self, Hints, Place};
-use super::values::LIMITS_OF_ADAPTERS;
 
 /// One mistake in the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The Prometheus metrics, by the names users rely on.
 
+mod limits;
 mod sharing;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use prometheus::{
     Opts, TextEncoder,
 };
 
+use self::limits::Limits;
 use self::sharing::Sharing;
 use super::labels::Labels;
 use crate::device::Shares;
@@ -58,7 +60,7 @@ pub struct Metrics {
     jobs: IntGaugeVec,
     memory: IntGaugeVec,
     train: Train,
-    limit_refusals: IntCounterVec,
+    limits: Limits,
     sharing: Sharing,
 }
 
@@ -210,11 +212,7 @@ impl Metrics {
                     &["job"],
                 )?,
             },
-            limit_refusals: counters(
-                "adapterd_limit_refusals_total",
-                "Requests, jobs and files that a limit of a key or an adapter forbade",
-                &["limit"],
-            )?,
+            limits: Limits::register(&registry)?,
             sharing: Sharing::register(&registry)?,
             registry,
         })
@@ -302,10 +300,7 @@ impl Metrics {
                 .with_label_values(&[status.as_str()])
                 .set(*count as i64);
         }
-        for (limit, times) in &now.limit_refusals {
-            let counted = self.limit_refusals.with_label_values(&[*limit]);
-            counted.inc_by(times.saturating_sub(counted.get()));
-        }
+        self.limits.show(&now.limit_refusals);
         for (part, bytes) in &now.memory {
             self.memory.with_label_values(&[*part]).set(*bytes as i64);
         }

@@ -136,9 +136,15 @@ mod tests {
 
     #[derive(Debug, Clone)]
     enum Step {
-        Ask { after: u64, amount: u64 },
+        Ask {
+            after: u64,
+            amount: u64,
+        },
         /// Of the request that came so long ago, counted in requests.
-        GiveBack { back: usize, amount: u64 },
+        GiveBack {
+            back: usize,
+            amount: u64,
+        },
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {

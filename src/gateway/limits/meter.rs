@@ -48,8 +48,12 @@ impl Meter {
         let mut counts = self.counts();
         counts.check(rates, tokens, now)?;
         // What has no limit is not counted.
-        let requests = rates.requests_per_minute.map(|_| counts.requests.add(now, 1));
-        let stamp = rates.tokens_per_minute.map(|_| counts.tokens.add(now, tokens));
+        let requests = rates
+            .requests_per_minute
+            .map(|_| counts.requests.add(now, 1));
+        let stamp = rates
+            .tokens_per_minute
+            .map(|_| counts.tokens.add(now, tokens));
         counts.running += 1;
         drop(counts);
         Ok(Taken {
@@ -70,8 +74,12 @@ impl Meter {
         let now = now.saturating_duration_since(self.began);
         let mut counts = self.counts();
         Standing {
-            requests: rates.requests_per_minute.map(|most| left(&mut counts.requests, most, now)),
-            tokens: rates.tokens_per_minute.map(|most| left(&mut counts.tokens, most, now)),
+            requests: rates
+                .requests_per_minute
+                .map(|most| left(&mut counts.requests, most, now)),
+            tokens: rates
+                .tokens_per_minute
+                .map(|most| left(&mut counts.tokens, most, now)),
         }
     }
 
@@ -113,8 +121,18 @@ impl Counts {
             }
         };
         for (limit, most, asked, window) in [
-            (Limit::Requests, rates.requests_per_minute, 1, &mut self.requests),
-            (Limit::Tokens, rates.tokens_per_minute, tokens, &mut self.tokens),
+            (
+                Limit::Requests,
+                rates.requests_per_minute,
+                1,
+                &mut self.requests,
+            ),
+            (
+                Limit::Tokens,
+                rates.tokens_per_minute,
+                tokens,
+                &mut self.tokens,
+            ),
         ] {
             let Some(most) = most else { continue };
             if let Err(full) = window.fits(now, asked, most) {
@@ -190,7 +208,11 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn of_fifty_that_race_exactly_as_many_are_let_in_as_may() {
-        for limits in [rates(7, 1000, 1000), rates(1000, 79, 1000), rates(1000, 1000, 7)] {
+        for limits in [
+            rates(7, 1000, 1000),
+            rates(1000, 79, 1000),
+            rates(1000, 1000, 7),
+        ] {
             let meter = Arc::new(Meter::default());
             let racers = (0..50).map(|_| {
                 let meter = meter.clone();
@@ -219,7 +241,10 @@ mod tests {
         assert_eq!((met.limit, met.used, met.asked), (Limit::Tokens, 90, 20));
         first.settle(30);
         let met = meter.take(&limits, 20, now).map(drop).unwrap_err();
-        assert_eq!((met.limit, met.resets), (Limit::Concurrent, Some(COME_BACK)));
+        assert_eq!(
+            (met.limit, met.resets),
+            (Limit::Concurrent, Some(COME_BACK))
+        );
         drop(first);
         let left = meter.standing(&limits, now).tokens.unwrap();
         assert_eq!((left.most, left.remaining), (100, 70));
