@@ -2,6 +2,8 @@
 
 #[path = "suite/adapters.rs"]
 mod adapters;
+#[path = "suite/audit.rs"]
+mod audit;
 #[path = "suite/base.rs"]
 mod base;
 #[path = "suite/blends.rs"]

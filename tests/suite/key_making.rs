@@ -29,7 +29,11 @@ async fn an_admin_makes_lists_rotates_and_revokes_keys() {
         (&json!(["team-a-*"]), &json!(["infer"]))
     );
     assert_eq!(
-        (&made["requests_per_minute"], &made["storage_bytes"], &made["concurrent"]),
+        (
+            &made["requests_per_minute"],
+            &made["storage_bytes"],
+            &made["concurrent"]
+        ),
         (&json!(100), &json!(1000), &Value::Null)
     );
     assert_eq!(get(&daemon, secret, "/v1/models").await.0, 200);
@@ -169,11 +173,18 @@ async fn the_first_key_is_made_where_no_daemon_is() {
     assert!(secret.contains(id));
     let made = &listed["data"][0];
     assert_eq!(
-        (&made["queued_jobs"], &made["storage_bytes"], &made["concurrent"]),
+        (
+            &made["queued_jobs"],
+            &made["storage_bytes"],
+            &made["concurrent"]
+        ),
         (&json!(3), &json!(10u64 << 30), &Value::Null)
     );
     let (_, shown, _) = key(&["list"]).await;
-    assert!(shown.contains("3 queued jobs, 10.0 GiB of files"), "{shown}");
+    assert!(
+        shown.contains("3 queued jobs, 10.0 GiB of files"),
+        "{shown}"
+    );
     let (code, rotated, _) = key(&["rotate", id, "--json"]).await;
     let rotated: Value = serde_json::from_str(&rotated).unwrap();
     assert_eq!((code, rotated["id"].as_str()), (0, Some(id)));

@@ -52,7 +52,8 @@ async fn so_many_requests_a_minute_are_answered_and_the_next_is_told_when_to_com
         assert!(!headers.contains_key("x-ratelimit-limit-tokens"));
     }
     // Many prompts are one request, and what is wrong by itself is none.
-    let (status, headers, _) = complete(&daemon, &key, json!({"prompt": [], "max_tokens": 1})).await;
+    let (status, headers, _) =
+        complete(&daemon, &key, json!({"prompt": [], "max_tokens": 1})).await;
     assert_eq!(status, 400);
     assert_eq!(number(&headers, "x-ratelimit-remaining-requests"), 1);
     let three = json!({"prompt": ["a", "b", "c"], "max_tokens": 1});
@@ -103,7 +104,11 @@ async fn tokens_count_as_reserved_until_the_answer_ends_and_as_used_from_then_on
     let (_, key) = daemon.limited_key("infer", "*", limits).await;
     let remaining = |headers: &HeaderMap| number(headers, "x-ratelimit-remaining-tokens");
     // Of 95 that are reserved, most are not needed: a token that is surely said ends the answer.
-    let first = complete(&daemon, &key, json!({"prompt": [1, 2, 3], "max_tokens": 1, "logprobs": 1}));
+    let first = complete(
+        &daemon,
+        &key,
+        json!({"prompt": [1, 2, 3], "max_tokens": 1, "logprobs": 1}),
+    );
     let (status, headers, body) = first.await;
     assert_eq!(status, 200, "{body}");
     assert_eq!(remaining(&headers), 96);
@@ -123,7 +128,10 @@ async fn tokens_count_as_reserved_until_the_answer_ends_and_as_used_from_then_on
     assert!(!headers.contains_key("retry-after"));
     assert_eq!(headers["x-should-retry"], "false");
     let told = body["error"]["message"].as_str().unwrap();
-    assert!(told.contains("max_tokens") && told.contains("Requested 101"), "{told}");
+    assert!(
+        told.contains("max_tokens") && told.contains("Requested 101"),
+        "{told}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +150,11 @@ async fn a_place_is_given_back_when_a_reader_goes_away() {
     let (status, headers, body) = complete(&daemon, &key, short(1)).await;
     // The long one may have ended on a fast machine.
     if status != 200 {
-        assert_eq!((status, number(&headers, "retry-after")), (429, 1), "{body}");
+        assert_eq!(
+            (status, number(&headers, "retry-after")),
+            (429, 1),
+            "{body}"
+        );
     }
     drop(stream);
     let began = Instant::now();
@@ -169,7 +181,9 @@ async fn calls_are_told_their_limits_as_metadata_and_when_to_come_back_as_retry_
     };
     let response = client.generate(with(prompt("a"))).await.unwrap();
     let told = |metadata: &tonic::metadata::MetadataMap, name: &str| {
-        let value = metadata.get(name).map(|value| value.to_str().unwrap().to_owned());
+        let value = metadata
+            .get(name)
+            .map(|value| value.to_str().unwrap().to_owned());
         value.unwrap_or_else(|| panic!("no {name} in {metadata:?}"))
     };
     let metadata = response.metadata();
@@ -179,8 +193,14 @@ async fn calls_are_told_their_limits_as_metadata_and_when_to_come_back_as_retry_
     while events.message().await.unwrap().is_some() {}
     let refused = client.generate(with(prompt("a"))).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
-    assert_eq!(told(refused.metadata(), "error-code"), "rate_limit_exceeded");
-    assert_eq!(told(refused.metadata(), "x-ratelimit-remaining-requests"), "0");
+    assert_eq!(
+        told(refused.metadata(), "error-code"),
+        "rate_limit_exceeded"
+    );
+    assert_eq!(
+        told(refused.metadata(), "x-ratelimit-remaining-requests"),
+        "0"
+    );
     let seconds: u64 = told(refused.metadata(), "retry-after").parse().unwrap();
     assert!((1..=60).contains(&seconds));
     let details = String::from_utf8_lossy(refused.details()).into_owned();
@@ -208,7 +228,10 @@ async fn an_adapter_may_have_limits_whoever_asks_it() {
         assert_eq!(asked(other).await.0, 200, "{other}");
     }
     let refusals = daemon.gateway.limit_refusals();
-    assert!(refusals.contains(&("requests_per_minute", 1)), "{refusals:?}");
+    assert!(
+        refusals.contains(&("requests_per_minute", 1)),
+        "{refusals:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,14 +270,28 @@ async fn files_and_jobs_of_a_key_have_their_limits() {
     let (status, made) = ask(&daemon, &key, "POST", path, job(200)).await;
     assert_eq!(status, 200, "{made}");
     let made = made["id"].as_str().unwrap();
-    ask(&daemon, &key, "POST", &format!("{path}/{made}/pause"), Value::Null).await;
+    ask(
+        &daemon,
+        &key,
+        "POST",
+        &format!("{path}/{made}/pause"),
+        Value::Null,
+    )
+    .await;
     let (status, body) = ask(&daemon, &key, "POST", path, job(1)).await;
     assert_eq!(
         (status, &body["error"]["type"]),
         (429, &json!("jobs")),
         "{body}"
     );
-    ask(&daemon, &key, "POST", &format!("{path}/{made}/cancel"), Value::Null).await;
+    ask(
+        &daemon,
+        &key,
+        "POST",
+        &format!("{path}/{made}/cancel"),
+        Value::Null,
+    )
+    .await;
     let (status, body) = ask(&daemon, &key, "POST", path, job(1)).await;
     assert_eq!(status, 200, "{body}");
     let began = Instant::now();

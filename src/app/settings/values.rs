@@ -253,7 +253,7 @@ impl Adapters {
 pub struct Storage {
     /// Empty is the first place that can be used: `adapterd` in the XDG state directory, in the account's, `/var/lib/adapterd`.
     pub data_dir: PathBuf,
-    /// Days for which it is known who changed which adapter; 0 is for ever.
+    /// Days for which it is known who changed what; 0 is for ever.
     pub keep_audit_days: u32,
 }
 
