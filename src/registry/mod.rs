@@ -218,14 +218,6 @@ impl Registry {
         Ok(registry)
     }
 
-    /// A handle by which somebody changes things.
-    pub fn by(&self, actor: Actor) -> Self {
-        Self {
-            actor,
-            ..self.clone()
-        }
-    }
-
     pub fn knows(&self, name: &AdapterName) -> bool {
         self.snapshot().get(name).is_some()
     }
