@@ -2,6 +2,8 @@
 
 #[path = "suite/adapters.rs"]
 mod adapters;
+#[path = "suite/audit.rs"]
+mod audit;
 #[path = "suite/base.rs"]
 mod base;
 #[path = "suite/blends.rs"]
@@ -48,6 +50,8 @@ mod keys;
 mod layers;
 #[path = "suite/learning.rs"]
 mod learning;
+#[path = "suite/limits.rs"]
+mod limits;
 #[path = "suite/managing.rs"]
 mod managing;
 #[path = "suite/matrix.rs"]

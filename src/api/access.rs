@@ -1,6 +1,6 @@
 //! What a route or a call asks of its caller.
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::caller::credentials;
 use crate::domain::{Reason, Scope};
@@ -23,6 +23,15 @@ pub(super) const TRAIN: Access = Access::Of(Scope::Train);
 pub(super) const ADAPTERS: Access = Access::Of(Scope::Adapters);
 pub(super) const ADMIN: Access = Access::Of(Scope::Admin);
 
+/// Says how the limits of the caller's key stand, as OpenAI's clients read it.
+pub(super) fn tell_limits(caller: &Caller, headers: &mut HeaderMap) {
+    for (name, value) in caller.standing().headers() {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+}
+
 impl Access {
     /// Says who calls, before anything else of the request is looked at.
     pub async fn admit(self, gateway: &Gateway, headers: &HeaderMap) -> Result<Caller, Reason> {
@@ -39,6 +48,11 @@ impl Access {
             Self::Metrics => caller.check(Scope::Admin),
             Self::Of(scope) => caller.check(scope),
         }
+    }
+
+    /// Whether answers say how the caller's limits stand.
+    pub fn tells_limits(self) -> bool {
+        self == INFER
     }
 
     /// For the interface's description.

@@ -1,6 +1,7 @@
 //! Who calls, as far as a call says.
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use uuid::Uuid;
 
 use crate::gateway::Credentials;
 
@@ -26,6 +27,20 @@ pub(super) fn credentials(headers: &HeaderMap) -> Credentials {
     }
 }
 
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The caller's own id of a request, if it is harmless to repeat in headers and logs; otherwise a new one.
+pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let given = headers.get(&REQUEST_ID).filter(|value| {
+        let bytes = value.as_bytes();
+        (1..=128).contains(&bytes.len()) && bytes.iter().all(|byte| (b' '..=b'~').contains(byte))
+    });
+    given.cloned().unwrap_or_else(|| {
+        let fresh = format!("req_{}", Uuid::new_v4().simple());
+        HeaderValue::from_str(&fresh).unwrap_or(HeaderValue::from_static("req_0"))
+    })
+}
+
 fn bearer(authorization: &str) -> Option<&str> {
     let (scheme, key) = authorization.trim().split_once(' ')?;
     let key = key.trim();
@@ -34,9 +49,23 @@ fn bearer(authorization: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
+
+    fn id_for(value: &[u8]) -> HeaderValue {
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_ID, HeaderValue::from_bytes(value).unwrap());
+        request_id(&headers)
+    }
+
+    #[test]
+    fn a_callers_id_is_kept_only_if_it_is_harmless() {
+        for good in [&b"trace-7/a"[..], b"my id 7", &[b'a'; 128]] {
+            assert_eq!(id_for(good).as_bytes(), good);
+        }
+        for bad in [&b""[..], b"a\tb", b"caf\xc3\xa9", &[b'a'; 129]] {
+            assert!(id_for(bad).to_str().unwrap().starts_with("req_"));
+        }
+    }
 
     #[test]
     fn only_a_bearers_key_is_one() {

@@ -150,6 +150,14 @@ impl Row {
             }
             Reason::Storage(_) => row(500, SERVER, "storage_failed", Code::Internal),
             Reason::Internal(_) => row(500, SERVER, "internal_error", Code::Internal),
+            Reason::LimitReached(met) => {
+                let kind = met.limit.kind();
+                let row = row(429, kind, "rate_limit_exceeded", Code::ResourceExhausted);
+                match met.retry_after() {
+                    Some(seconds) => row.retry_after(seconds),
+                    None => row.final_(),
+                }
+            }
         }
     }
 }
@@ -233,7 +241,8 @@ impl From<Reason> for Fault {
             | Reason::EngineDown(_)
             | Reason::StorageFull(_)
             | Reason::Storage(_)
-            | Reason::Internal(_) => None,
+            | Reason::Internal(_)
+            | Reason::LimitReached(_) => None,
         };
         let param = param.map(str::to_owned);
         Self { reason, param }

@@ -54,6 +54,7 @@ impl Parts {
             max_rank: values.adapters.max_rank,
         };
         let keys = Keys::open(database.clone()).await?;
+        let audit = gateway::Audit::new(database.clone());
         let trainer = Trainer::open(
             database,
             base.clone(),
@@ -68,6 +69,7 @@ impl Parts {
             scheduler: scheduler.clone(),
             trainer: trainer.clone(),
             keys: keys.clone(),
+            audit,
         };
         let gateway = Gateway::new(parts, gateway_config(values)?);
         Ok(Self {
@@ -184,6 +186,8 @@ fn gateway_config(values: &Values) -> anyhow::Result<gateway::Config> {
             keys: weighed(&values.auth.weights)?,
         },
         needs_keys: values.auth.mode == AuthMode::Keys,
+        adapter_rates: gateway::AdapterRates::read(&values.limits.adapters)
+            .map_err(anyhow::Error::msg)?,
         ..gateway::Config::default()
     })
 }

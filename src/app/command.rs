@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use super::audit;
 use super::bench::{self, BenchCommand};
 use super::data::{self, DataCommand};
 use super::demo::{self, DemoArgs};
@@ -118,6 +119,7 @@ async fn run(
             merge::run(&args, &connection).await
         }
         Command::Client(cli::Command::Key(args)) => keys::run(args, &connection).await,
+        Command::Client(cli::Command::Audit(args)) => audit::run(args, &connection).await,
         Command::Client(command) => cli::run(command, &connection).await,
         Command::Plan(args) => plan::run(&args, connection.json),
         Command::Pretrain(command) => pretrain::run(&command),

@@ -7,7 +7,7 @@ use super::assemble::database;
 use super::command::SettingFlags;
 use super::serve::try_claim;
 use crate::cli::{self, Connection, Failure, KeyArgs, KeyCommand, Output};
-use crate::domain::KeyId;
+use crate::domain::{Actor, KeyId};
 use crate::gateway::Keys;
 
 pub async fn run(args: KeyArgs, connection: &Connection) -> Result<(), Failure> {
@@ -26,6 +26,7 @@ pub async fn run(args: KeyArgs, connection: &Connection) -> Result<(), Failure> 
     let lock = try_claim(place).map_err(Failure::failed)?;
     let keys = Keys::open(database(&place.dir).await.map_err(Failure::failed)?);
     let keys = keys.await.map_err(Failure::failed)?;
+    let keys = keys.by(Actor::offline());
     let is_first = keys.is_empty() && matches!(args.command, KeyCommand::Create(_));
     if lock.is_none() && !is_first {
         if args.data_dir.is_none() || names_daemon {

@@ -2,6 +2,7 @@
 //! Sees every layer; no layer sees it.
 
 mod assemble;
+mod audit;
 mod bench;
 mod bundled;
 mod command;

@@ -161,6 +161,7 @@ fn serve(
         scheduler: parts.scheduler.clone(),
         turns: parts.turns.clone(),
         trainer: trainer.clone(),
+        gateway: gateway.clone(),
         max_adapters: values.engine.rows,
         jobs: Mutex::default(),
     });

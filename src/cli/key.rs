@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::output::{Table, cell, line, when};
+use super::output::{Table, cell, line, size, when};
 use super::{Client, Failure, Output};
-use crate::domain::{AdapterGlobs, KeyAsk, KeyView, LONGEST_SPAN, Scopes};
+use crate::domain::{
+    AdapterGlobs, Bytes, KeyAsk, KeyLimits, KeyView, LONGEST_SPAN, Limit, MOST_OF_A_LIMIT, Scopes,
+};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct KeyArgs {
@@ -55,6 +57,57 @@ pub struct NewKeyArgs {
     /// When it ends by itself, as 12h or 30d [default: never]
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     expires: Option<u64>,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+/// What the key may ask for; what is left out has no limit.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitArgs {
+    /// Requests in any 60 seconds
+    #[arg(long, value_name = "N", value_parser = limit())]
+    requests_per_minute: Option<u64>,
+    /// Tokens of prompts and answers in any 60 seconds
+    #[arg(long, value_name = "N", value_parser = limit())]
+    tokens_per_minute: Option<u64>,
+    /// Requests that wait or are answered at the same time
+    #[arg(long, value_name = "N", value_parser = limit())]
+    concurrent: Option<u64>,
+    /// Jobs that wait to be run, paused ones among them
+    #[arg(long, value_name = "N", value_parser = limit())]
+    queued_jobs: Option<u64>,
+    /// Tokens that the jobs of one day (UTC) read
+    #[arg(long, value_name = "N", value_parser = limit())]
+    training_tokens_per_day: Option<u64>,
+    /// Of uploaded files, as 800MB or 10G
+    #[arg(long, value_name = "BYTES", value_parser = storage)]
+    storage: Option<u64>,
+}
+
+impl LimitArgs {
+    fn limits(&self) -> KeyLimits {
+        KeyLimits {
+            requests_per_minute: self.requests_per_minute,
+            tokens_per_minute: self.tokens_per_minute,
+            concurrent: self.concurrent,
+            queued_jobs: self.queued_jobs,
+            training_tokens_per_day: self.training_tokens_per_day,
+            storage_bytes: self.storage,
+        }
+    }
+}
+
+fn limit() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=MOST_OF_A_LIMIT)
+}
+
+fn storage(text: &str) -> Result<u64, String> {
+    let bytes = Bytes::from_text(text).count()?;
+    match bytes <= MOST_OF_A_LIMIT {
+        true => Ok(bytes),
+        false => Err(format!("`{text}` is more than {MOST_OF_A_LIMIT} bytes")),
+    }
 }
 
 impl NewKeyArgs {
@@ -65,6 +118,7 @@ impl NewKeyArgs {
             adapters: self.adapters.clone().unwrap_or_default(),
             weight: self.weight,
             expires_in: self.expires,
+            limits: self.limits.limits(),
         }
     }
 }
@@ -95,13 +149,16 @@ pub async fn run(client: &Client, command: &KeyCommand, output: Output) -> Resul
         KeyCommand::List => client.get(&["v1", "keys"], &[]).await,
         KeyCommand::Create(args) => {
             let ask = args.ask();
-            let body = json!({
+            let mut body = json!({
                 "name": ask.name,
                 "scopes": ask.scopes,
                 "adapters": args.adapters,
                 "weight": ask.weight,
                 "expires_in": ask.expires_in,
             });
+            for (limit, most) in ask.limits.each() {
+                body[limit.name()] = json!(most);
+            }
             client.post(&["v1", "keys"], &body).await
         }
         KeyCommand::Revoke { id } => client.delete(&["v1", "keys", id], &[]).await,
@@ -145,6 +202,7 @@ fn table(keys: &[Value]) -> String {
         "NAME",
         "SCOPES",
         "ADAPTERS",
+        "LIMITS",
         "CREATED",
         "LAST USED",
         "EXPIRES",
@@ -156,6 +214,7 @@ fn table(keys: &[Value]) -> String {
             cell(key, "name"),
             listed(&key["scopes"]),
             listed(&key["adapters"]),
+            limits(key),
             when(&key["created_at"]),
             when(&key["last_used_at"]),
             when(&key["expires_at"]),
@@ -163,6 +222,26 @@ fn table(keys: &[Value]) -> String {
         ]);
     }
     table.render()
+}
+
+/// As `60 requests/min, 10.0 GiB of files`.
+fn limits(key: &Value) -> String {
+    let shown = Limit::ALL.into_iter().filter_map(|limit| {
+        let most = key[limit.name()].as_u64()?;
+        Some(match limit {
+            Limit::Requests => format!("{most} requests/min"),
+            Limit::Tokens => format!("{most} tokens/min"),
+            Limit::Concurrent => format!("{most} at once"),
+            Limit::QueuedJobs => format!("{most} queued jobs"),
+            Limit::TrainingTokens => format!("{most} training tokens/day"),
+            Limit::Storage => format!("{} of files", size(most)),
+        })
+    });
+    let shown: Vec<String> = shown.collect();
+    match shown.is_empty() {
+        true => "-".to_owned(),
+        false => shown.join(", "),
+    }
 }
 
 fn listed(value: &Value) -> String {

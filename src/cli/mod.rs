@@ -2,6 +2,7 @@
 //! Speaks HTTP only: it opens no model and no database, so it works against a remote daemon as it does here.
 
 mod adapter;
+mod audit;
 mod chat;
 mod client;
 mod curve;
@@ -24,6 +25,7 @@ mod summary;
 mod train;
 
 pub use adapter::{AdapterCommand, register};
+pub use audit::{AuditArgs, AuditCommand, show as show_audit};
 pub use chat::{ChatArgs, GenerateArgs};
 pub use client::{Client, Content, Upload};
 pub use failure::Failure;
@@ -98,6 +100,8 @@ pub enum Command {
     Key(KeyArgs),
     /// Ask whether the daemon is up: exit 0 if it is, 1 if it says no, 3 if nobody answers
     Health(HealthArgs),
+    /// See who changed what, and whether the record of it is whole
+    Audit(AuditArgs),
 }
 
 /// Runs one command against the daemon that `connection` names.
@@ -112,5 +116,6 @@ pub async fn run(command: Command, connection: &Connection) -> Result<(), Failur
         Command::Adapter(command) => adapter::run(&client, command, output).await,
         Command::Key(args) => key::run(&client, &args.command, output).await,
         Command::Health(args) => health::run(&client, &args, output).await,
+        Command::Audit(args) => audit::run(&client, &args.command, output).await,
     }
 }

@@ -14,7 +14,7 @@ pub enum Bytes {
 }
 
 /// Each with its bytes; the longer of two that end alike comes first.
-const UNITS: [(&str, u64); 9] = [
+const UNITS: [(&str, u64); 13] = [
     ("kib", 1 << 10),
     ("mib", 1 << 20),
     ("gib", 1 << 30),
@@ -24,6 +24,10 @@ const UNITS: [(&str, u64); 9] = [
     ("gb", 1_000_000_000),
     ("tb", 1_000_000_000_000),
     ("b", 1),
+    ("k", 1 << 10),
+    ("m", 1 << 20),
+    ("g", 1 << 30),
+    ("t", 1 << 40),
 ];
 
 impl Bytes {
@@ -120,6 +124,7 @@ mod tests {
             ("1.5 gib", 3 << 29),
             ("512 KiB", 512 << 10),
             ("7b", 7),
+            ("10G", 10 << 30),
             ("1073741824", 1 << 30),
             ("18446744073709551615", u64::MAX),
         ] {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AdapterName, KeyId, Reason};
+use super::{AdapterName, KeyId, KeyLimits, Reason};
 
 /// What every key's text begins with.
 const MARK: &str = "sk-adp-";
@@ -129,6 +129,11 @@ impl AdapterGlobs {
         let name = name.as_str().as_bytes();
         self.0.iter().any(|glob| fits(glob.as_bytes(), name))
     }
+
+    /// Bytes of names and patterns: of two that allow the same, the longer says more.
+    pub fn bytes(&self) -> usize {
+        self.0.iter().map(String::len).sum()
+    }
 }
 
 impl FromStr for AdapterGlobs {
@@ -219,6 +224,7 @@ pub struct KeyAsk {
     pub weight: Option<f64>,
     /// Seconds.
     pub expires_in: Option<u64>,
+    pub limits: KeyLimits,
 }
 
 impl KeyAsk {
@@ -235,6 +241,7 @@ impl KeyAsk {
             adapters: adapters.map_err(|why| Reason::field("adapters", why))?,
             weight: None,
             expires_in: None,
+            limits: KeyLimits::default(),
         })
     }
 
@@ -251,6 +258,7 @@ impl KeyAsk {
         if self.weight.is_some_and(|w| !(0.01..=100.0).contains(&w)) {
             return Err(Reason::field("weight", "is between 0.01 and 100"));
         }
+        self.limits.check()?;
         match self.expires_in {
             Some(0) => Err(Reason::field("expires_in", "is at least 1 second")),
             span => check_span("expires_in", span.unwrap_or(1)),
@@ -276,6 +284,8 @@ pub struct KeyView {
     pub scopes: Scopes,
     pub adapters: AdapterGlobs,
     pub weight: Option<f64>,
+    #[serde(flatten)]
+    pub limits: KeyLimits,
     /// Unix seconds, as all times here.
     pub created_at: i64,
     pub expires_at: Option<i64>,
@@ -316,6 +326,8 @@ pub struct Asker {
     pub key: Option<KeyId>,
     /// Only what belongs to the key exists for it.
     pub only_own: bool,
+    /// How much of it may belong to the key.
+    pub limits: KeyLimits,
 }
 
 impl Asker {
@@ -403,6 +415,7 @@ mod tests {
         let asker = Asker {
             key: Some(mine.clone()),
             only_own: true,
+            ..Asker::default()
         };
         assert!(asker.sees(Some(&mine)) && !asker.sees(Some(&other)) && !asker.sees(None));
         let all = Asker::default();

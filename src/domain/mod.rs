@@ -2,6 +2,7 @@
 //! No arrays, no files, no sockets, no clocks: only names, requests, answers, events, settings and reasons.
 
 mod adapter;
+mod audit;
 mod blend;
 mod bytes;
 mod chat;
@@ -11,6 +12,7 @@ mod job;
 mod job_event;
 mod job_plan;
 mod key;
+mod limit;
 mod pointer;
 mod range;
 mod reason;
@@ -21,6 +23,7 @@ pub mod settings;
 mod strict;
 
 pub use adapter::{AdapterView, Tier};
+pub use audit::{Actor, AuditAsk, AuditRow, AuditState};
 pub use blend::{Blend, BlendAsk, BlendMethod, MOST_MEMBERS, MOST_WEIGHT, Member, Weight};
 pub use bytes::{Bytes, shown_bytes};
 pub use chat::{Message, Role, join_parts};
@@ -37,6 +40,10 @@ pub use job_plan::{JobPlan, MemoryPlan, PlannedChange};
 pub use key::{
     AdapterGlobs, Asker, IssuedKey, KeyAsk, KeyView, LONGEST_SPAN, OVERLAP, Scope, Scopes,
     check_span, id_in_key, key_text,
+};
+pub use limit::{
+    Full, KeyLimits, Left, Limit, LimitReached, MOST_OF_A_LIMIT, Rates, Stamp, Standing, Window,
+    shown_span,
 };
 pub use pointer::lfs_pointer;
 pub use range::Range;

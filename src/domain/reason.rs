@@ -1,6 +1,6 @@
 //! Every way a request can be refused or fail, named once. `api::fault` turns each into a status; nothing else does.
 
-use super::{Generation, Scope, checkpoint_name};
+use super::{Generation, LimitReached, Scope, checkpoint_name};
 
 /// A row of a training file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -162,6 +162,9 @@ pub enum Reason {
     Storage(String),
     #[error("{0}")]
     Internal(String),
+    /// A key or an adapter has had what it may have for now.
+    #[error("{0}")]
+    LimitReached(Box<LimitReached>),
 }
 
 /// The names that would be found.
@@ -191,6 +194,10 @@ impl Reason {
             field: field.into(),
             why: why.into(),
         }
+    }
+
+    pub fn limit(reached: LimitReached) -> Self {
+        Self::LimitReached(Box::new(reached))
     }
 
     pub fn adapter(field: impl Into<String>, why: impl Into<String>) -> Self {

@@ -2,7 +2,7 @@
 
 use super::{Caller, Files};
 use crate::domain::{AdapterName, AdapterView, BlendAsk, Generation, Pin, Reason, Scope};
-use crate::registry::Expected;
+use crate::registry::{Expected, Registry};
 
 const ADAPTERS: Scope = Scope::Adapters;
 
@@ -33,7 +33,7 @@ impl Caller {
         files: Files,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let registry = &self.may(ADAPTERS)?.registry;
+        let registry = self.registry()?;
         let (name, expected) = (self.own_name("name", name)?, condition(expected)?);
         let view = registry.publish(&name, files, expected, "upload").await?;
         Ok(self.shown(view))
@@ -47,7 +47,7 @@ impl Caller {
         fresh: bool,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let registry = &self.may(ADAPTERS)?.registry;
+        let registry = self.registry()?;
         let name = self.own_name(field, name)?;
         let given = condition(expected)?;
         if fresh && given.is_none() && registry.show(&name).await.is_ok() {
@@ -68,7 +68,7 @@ impl Caller {
         ask: BlendAsk,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let registry = &self.may(ADAPTERS)?.registry;
+        let registry = self.registry()?;
         let (name, expected) = (self.own_name("name", name)?, condition(expected)?);
         for member in ask.from.members() {
             self.see(&member.name)?;
@@ -87,7 +87,7 @@ impl Caller {
         to: &str,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let registry = &self.may(ADAPTERS)?.registry;
+        let registry = self.registry()?;
         let (name, expected) = (self.known(name)?, condition(expected)?);
         let pin = to
             .parse::<Pin>()
@@ -109,7 +109,7 @@ impl Caller {
         name: &str,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let registry = &self.may(ADAPTERS)?.registry;
+        let registry = self.registry()?;
         let (name, expected) = (self.known(name)?, condition(expected)?);
         let view = registry.rollback(&name, expected).await?;
         Ok(self.shown(view))
@@ -121,7 +121,7 @@ impl Caller {
         pinned: bool,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let registry = &self.may(ADAPTERS)?.registry;
+        let registry = self.registry()?;
         let (name, expected) = (self.known(name)?, condition(expected)?);
         let view = registry.set_pinned(&name, pinned, expected).await?;
         Ok(self.shown(view))
@@ -150,9 +150,14 @@ impl Caller {
     }
 
     pub async fn remove_adapter(&self, name: &str, expected: Option<&str>) -> Result<(), Reason> {
-        let registry = &self.may(ADAPTERS)?.registry;
+        let registry = self.registry()?;
         let (name, expected) = (self.known(name)?, condition(expected)?);
         registry.remove(&name, expected).await
+    }
+
+    /// The registry, for changes.
+    fn registry(&self) -> Result<Registry, Reason> {
+        Ok(self.may(ADAPTERS)?.registry.by(self.actor()))
     }
 
     /// Bytes of resident adapters, used and allowed; of those that exist for the caller.

@@ -2,11 +2,13 @@
 //! anything. Each method says which scope it needs, whatever its protocol has asked for already.
 
 use std::future::{Future, pending};
+use std::sync::Arc;
 
 use super::keys::Pass;
+use super::limits::Meter;
 use super::share::{Tenant, number};
 use super::{Gateway, Parts};
-use crate::domain::{AdapterName, Asker, KeyId, Reason, Scope, key_text};
+use crate::domain::{Actor, AdapterName, Asker, KeyId, Rates, Reason, Scope, key_text};
 
 /// What a call says about who makes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub struct Credentials {
 pub struct Caller {
     gateway: Gateway,
     who: Who,
+    /// The id of the request it makes.
+    request: Option<Arc<str>>,
 }
 
 #[derive(Clone)]
@@ -56,7 +60,12 @@ impl Gateway {
 
     fn caller(&self, who: Who) -> Caller {
         let gateway = self.clone();
-        Caller { gateway, who }
+        let request = None;
+        Caller {
+            gateway,
+            who,
+            request,
+        }
     }
 }
 
@@ -72,6 +81,16 @@ impl Caller {
             Who::Holder(pass) => Some(&pass.key().id),
             Who::Nobody | Who::Anyone { .. } => None,
         }
+    }
+
+    /// By the request of this id, which the record of changes tells.
+    pub fn asks_by(&mut self, request: &str) {
+        self.request = Some(request.into());
+    }
+
+    /// As changes are recorded.
+    pub(super) fn actor(&self) -> Actor {
+        Actor::caller(self.key_id(), self.request.as_deref())
     }
 
     /// The parts, for what needs `scope`.
@@ -129,14 +148,26 @@ impl Caller {
     pub(super) fn asker(&self) -> Asker {
         match &self.who {
             Who::Nobody => Asker {
-                key: None,
                 only_own: true,
+                ..Asker::default()
             },
             Who::Anyone { .. } => Asker::default(),
             Who::Holder(pass) => Asker {
                 key: Some(pass.key().id.clone()),
                 only_own: !pass.key().scopes.allow(Scope::Admin),
+                limits: pass.key().limits,
             },
+        }
+    }
+
+    /// What its key may ask, where that has limits, and what it asked.
+    pub(super) fn own_limits(&self) -> Option<(Rates, &Arc<Meter>)> {
+        match &self.who {
+            Who::Holder(pass) => {
+                let rates = pass.key().limits.rates();
+                (rates != Rates::default()).then(|| (rates, pass.meter()))
+            }
+            Who::Nobody | Who::Anyone { .. } => None,
         }
     }
 

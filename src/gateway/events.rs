@@ -6,6 +6,7 @@ use std::pin::Pin;
 use tokio::sync::mpsc;
 
 use super::Caller;
+use super::follow::Followers;
 use crate::domain::{Event, Reason};
 
 /// Dropping it ends the work.
@@ -13,17 +14,27 @@ pub struct Events {
     coming: mpsc::Receiver<Event>,
     /// Resolves when the caller's key has ended; `None` where none can.
     ended: Option<Pin<Box<dyn Future<Output = Reason> + Send + Sync>>>,
+    followers: Followers,
 }
 
 impl Events {
-    pub(super) fn of(caller: &Caller, coming: mpsc::Receiver<Event>) -> Self {
+    pub(super) fn of(caller: &Caller, coming: mpsc::Receiver<Event>, followers: Followers) -> Self {
         Self {
             coming,
             ended: caller.may_end().then(|| Box::pin(caller.ended()) as _),
+            followers,
         }
     }
 
     pub async fn recv(&mut self) -> Option<Event> {
+        let event = self.next().await;
+        for follower in &mut self.followers {
+            event.iter().for_each(|event| follower.see(event));
+        }
+        event
+    }
+
+    async fn next(&mut self) -> Option<Event> {
         let Some(ended) = &mut self.ended else {
             return self.coming.recv().await;
         };
@@ -47,6 +58,7 @@ impl From<mpsc::Receiver<Event>> for Events {
         Self {
             coming,
             ended: None,
+            followers: Followers::new(),
         }
     }
 }
@@ -54,7 +66,9 @@ impl From<mpsc::Receiver<Event>> for Events {
 #[cfg(test)]
 mod tests {
     use std::future::ready;
+    use std::sync::{Arc, Mutex};
 
+    use super::super::follow::Follow;
     use super::*;
 
     #[tokio::test]
@@ -64,9 +78,31 @@ mod tests {
         let mut events = Events {
             coming,
             ended: Some(Box::pin(ready(Reason::KeyEnded("was revoked")))),
+            followers: Followers::new(),
         };
         let told = events.recv().await;
         assert_eq!(told, Some(Event::Failed(Reason::KeyEnded("was revoked"))));
         assert!(out.is_closed(), "the work ends");
+    }
+
+    #[tokio::test]
+    async fn followers_see_what_the_reader_gets_and_end_with_it() {
+        struct Seen(Arc<Mutex<Vec<Event>>>);
+        impl Follow for Seen {
+            fn see(&mut self, event: &Event) {
+                self.0.lock().unwrap().push(event.clone());
+            }
+        }
+        let (out, coming) = mpsc::channel(4);
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let mut events = Events {
+            followers: vec![Box::new(Seen(seen.clone()))],
+            ..Events::from(coming)
+        };
+        out.send(Event::Failed(Reason::Draining)).await.unwrap();
+        let told = events.recv().await;
+        assert_eq!(Vec::from_iter(told), *seen.lock().unwrap());
+        drop(events);
+        assert_eq!(Arc::strong_count(&seen), 1);
     }
 }

@@ -24,8 +24,9 @@ impl Caller {
     /// A file that is about to come.
     pub async fn receive_file(&self, filename: &str) -> Result<Incoming, Reason> {
         let trainer = &self.may(TRAIN)?.trainer;
-        let owner = self.asker().key;
-        trainer.receive_file(base_name(filename), owner).await
+        let asker = self.asker();
+        let received = trainer.receive_file(base_name(filename), &asker).await;
+        self.count_refusal(received)
     }
 
     /// A file that has come as a whole.
@@ -33,7 +34,7 @@ impl Caller {
         // Its key may have ended while it came.
         self.check(TRAIN)?;
         match purpose == PURPOSE {
-            true => file.finish(purpose).await,
+            true => self.count_refusal(file.finish(purpose).await),
             false => Err(Reason::field("purpose", format!("must be `{PURPOSE}`"))),
         }
     }
@@ -73,7 +74,7 @@ impl Caller {
 
     pub async fn delete_file(&self, id: &FileId) -> Result<(), Reason> {
         self.file(id).await?;
-        self.may(TRAIN)?.trainer.delete_file(id).await
+        self.trainer()?.delete_file(id).await
     }
 }
 

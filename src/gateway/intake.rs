@@ -6,6 +6,7 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::choose::{Chosen, choose};
+use super::follow::Begun;
 use super::share::deadline;
 use super::{Caller, Claims, Events};
 use crate::domain::{AdapterChoice, AdapterName, Ask, Generation, Reason, Scope};
@@ -53,7 +54,9 @@ impl Caller {
         claims: &Claims,
         asks: Vec<Ask>,
     ) -> Result<Answers, Reason> {
+        let at = Instant::now();
         let (parts, config) = (self.may(INFER)?, &self.gateway().inner.config);
+        self.check_limits()?;
         let answers = asks
             .iter()
             .fold(0usize, |sum, ask| sum.saturating_add(ask.n as usize));
@@ -79,22 +82,32 @@ impl Caller {
             };
             ready.push((prompt, Admitted::check(draft, &limits)?));
         }
+        let tokens = ready.iter().map(|(_, request)| request.most_tokens()).sum();
+        let grant = self.reserve(lease.as_ref().map(Lease::name), tokens)?;
+        let id = Uuid::new_v4().simple().to_string();
         // A refusal midway drops the receivers of those already submitted, which cancels them.
         let each = ready
             .into_iter()
             .map(|(prompt, request)| {
-                Ok(Answer {
-                    prompt,
-                    events: Events::of(self, parts.scheduler.submit(request)?),
-                })
+                let lease = lease.as_ref();
+                let followers = self.followers(&Begun {
+                    id: &id,
+                    lease,
+                    prompt: &prompt,
+                    at,
+                    grant: &grant,
+                });
+                let events = Events::of(self, parts.scheduler.submit(request)?, followers);
+                Ok(Answer { prompt, events })
             })
             .collect::<Result<Vec<_>, Reason>>()?;
+        grant.begin();
         let (model, generation) = match &lease {
             Some(lease) => (lease.shown().to_owned(), Some(lease.generation())),
             None => (parts.base.name.clone(), None),
         };
         Ok(Answers {
-            id: Uuid::new_v4().simple().to_string(),
+            id,
             created: now(),
             model,
             generation,

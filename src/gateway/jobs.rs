@@ -8,7 +8,7 @@ use crate::domain::{
     AdapterChoice, AdapterName, CheckpointView, FileId, JobEvent, JobId, JobPlan, JobView, Reason,
     Recipe, Scope,
 };
-use crate::trainer::NewJob;
+use crate::trainer::{NewJob, Trainer};
 
 const TRAIN: Scope = Scope::Train;
 
@@ -77,10 +77,17 @@ impl Caller {
     pub async fn create_job(&self, ask: JobAsk) -> Result<JobView, Reason> {
         let (job, joined) = self.new_job(ask).await?;
         let prepared = self.unless_ended(self.may(TRAIN)?.trainer.prepare(job));
-        let prepared = prepared.await.map_err(|reason| joined.explain(reason))?;
+        let prepared = self.count_refusal(prepared.await);
+        let prepared = prepared.map_err(|reason| joined.explain(reason))?;
         // Checking its data takes long; what is recorded is recorded as a whole.
-        let created = self.may(TRAIN)?.trainer.create(prepared).await;
+        let created = self.trainer()?.create(prepared).await;
+        let created = self.count_refusal(created);
         created.map_err(|reason| joined.explain(reason))
+    }
+
+    /// The trainer, for changes.
+    pub(super) fn trainer(&self) -> Result<Trainer, Reason> {
+        Ok(self.may(TRAIN)?.trainer.by(self.actor()))
     }
 
     /// What such a job would be; none is created.
@@ -175,17 +182,17 @@ impl Caller {
 
     pub async fn cancel_job(&self, id: &JobId) -> Result<JobView, Reason> {
         self.job(id).await?;
-        self.may(TRAIN)?.trainer.cancel(id).await
+        self.trainer()?.cancel(id).await
     }
 
     pub async fn pause_job(&self, id: &JobId) -> Result<JobView, Reason> {
         self.job(id).await?;
-        self.may(TRAIN)?.trainer.pause(id).await
+        self.trainer()?.pause(id).await
     }
 
     pub async fn resume_job(&self, id: &JobId) -> Result<JobView, Reason> {
         self.job(id).await?;
-        self.may(TRAIN)?.trainer.resume(id).await
+        self.trainer()?.resume(id).await
     }
 
     /// Newest first; `after` is an event's number.

@@ -12,8 +12,9 @@ use blake3::Hash;
 use futures::{Stream, StreamExt};
 
 use super::Caller;
+use super::limits::Meter;
 use crate::domain::{
-    IssuedKey, KeyAsk, KeyId, KeyView, Reason, Scope, check_span, id_in_key, key_text,
+    Actor, IssuedKey, KeyAsk, KeyId, KeyView, Reason, Scope, check_span, id_in_key, key_text,
 };
 use crate::store::{self, Database, KeyRow, joined, now};
 
@@ -26,6 +27,8 @@ const ID: usize = 6;
 #[derive(Clone)]
 pub struct Keys {
     inner: Arc<Inner>,
+    /// Who changes what is changed through this handle.
+    actor: Actor,
 }
 
 struct Inner {
@@ -41,12 +44,17 @@ struct Held {
     row: KeyRow,
     /// Unix seconds; 0 is never. Stored now and then.
     used_at: AtomicI64,
+    meter: Arc<Meter>,
 }
 
 impl Held {
     fn new(row: KeyRow) -> Self {
         let used_at = AtomicI64::new(row.view.last_used_at.unwrap_or(0));
-        Self { row, used_at }
+        Self {
+            row,
+            used_at,
+            meter: Arc::default(),
+        }
     }
 
     fn used_at(&self) -> Option<i64> {
@@ -104,6 +112,11 @@ impl Pass {
         &self.held.row.view
     }
 
+    /// What its holder asked.
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.held.meter
+    }
+
     /// Whether it still lets its holder in.
     pub fn check(&self) -> Result<(), Reason> {
         let known = self.keys.inner.known.load();
@@ -131,9 +144,18 @@ impl Keys {
                 known: ArcSwap::default(),
                 changing: tokio::sync::Mutex::default(),
             }),
+            actor: Actor::system(),
         };
         keys.read().await?;
         Ok(keys)
+    }
+
+    /// A handle by which somebody changes things.
+    pub fn by(&self, actor: Actor) -> Self {
+        Self {
+            actor,
+            ..self.clone()
+        }
     }
 
     /// Takes the stored keys for what there is.
@@ -198,6 +220,7 @@ impl Keys {
                 scopes: ask.scopes,
                 adapters: ask.adapters,
                 weight: ask.weight,
+                limits: ask.limits,
                 created_at,
                 expires_at: ask.expires_in.map(expires),
                 revoked_at: None,
@@ -209,9 +232,10 @@ impl Keys {
         let keys = self.clone();
         carried_through(async move {
             let _changing = keys.inner.changing.lock().await;
+            let stored = &keys.inner.stored;
             match is_first {
-                true => keys.inner.stored.create_first(&row).await?,
-                false => keys.inner.stored.create(&row).await?,
+                true => stored.create_first(&row, &keys.actor).await?,
+                false => stored.create(&row, &keys.actor).await?,
             }
             tracing::info!(key = %row.view.id, name = row.view.name, "created a key");
             let key = keys.put(row);
@@ -225,7 +249,7 @@ impl Keys {
         let (keys, id) = (self.clone(), id.clone());
         carried_through(async move {
             let _changing = keys.inner.changing.lock().await;
-            let row = keys.inner.stored.revoke(&id, now()).await?;
+            let row = keys.inner.stored.revoke(&id, now(), &keys.actor).await?;
             tracing::info!(key = %id, "revoked a key");
             Ok(keys.put(row))
         })
@@ -253,7 +277,8 @@ impl Keys {
                 0 => 0,
                 overlap => now.saturating_add(overlap as i64),
             };
-            let row = keys.inner.stored.rotate(&id, digest, until).await?;
+            let rotated = keys.inner.stored.rotate(&id, digest, until, &keys.actor);
+            let row = rotated.await?;
             tracing::info!(key = %id, overlap, "rotated a key");
             let key = keys.put(row);
             Ok(IssuedKey { key, secret })
@@ -265,11 +290,13 @@ impl Keys {
     fn put(&self, row: KeyRow) -> KeyView {
         let mut known = HashMap::clone(&self.inner.known.load());
         let id = row.view.id.to_string();
-        let held = Arc::new(Held::new(row));
+        let mut held = Held::new(row);
         if let Some(before) = known.get(&id) {
             let used_at = before.used_at.load(Ordering::Relaxed);
             held.used_at.store(used_at, Ordering::Relaxed);
+            held.meter = before.meter.clone();
         }
+        let held = Arc::new(held);
         let view = held.view();
         known.insert(id, held);
         self.inner.known.store(Arc::new(known));
@@ -353,15 +380,18 @@ impl Caller {
     }
 
     pub async fn create_key(&self, ask: KeyAsk) -> Result<IssuedKey, Reason> {
-        self.may(Scope::Admin)?.keys.create(ask).await
+        let keys = self.may(Scope::Admin)?.keys.by(self.actor());
+        keys.create(ask).await
     }
 
     pub async fn revoke_key(&self, id: &KeyId) -> Result<KeyView, Reason> {
-        self.may(Scope::Admin)?.keys.revoke(id).await
+        let keys = self.may(Scope::Admin)?.keys.by(self.actor());
+        keys.revoke(id).await
     }
 
     pub async fn rotate_key(&self, id: &KeyId, overlap: u64) -> Result<IssuedKey, Reason> {
-        self.may(Scope::Admin)?.keys.rotate(id, overlap).await
+        let keys = self.may(Scope::Admin)?.keys.by(self.actor());
+        keys.rotate(id, overlap).await
     }
 }
 

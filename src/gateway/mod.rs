@@ -2,13 +2,16 @@
 //! hands work to the scheduler, the registry or the trainer. Speaks no protocol and does not run the model itself.
 
 mod adapters;
+mod audit;
 mod caller;
 mod choose;
 mod events;
 mod files;
+mod follow;
 mod intake;
 mod jobs;
 mod keys;
+mod limits;
 mod models;
 mod share;
 mod tokens;
@@ -27,7 +30,7 @@ use crate::trainer::Trainer;
 
 pub use crate::registry::Files;
 pub use crate::scheduler::Load;
-pub use crate::store::{Incoming, Page};
+pub use crate::store::{Audit, Incoming, Page};
 pub use crate::trainer::{ReportAsk, Wishes};
 pub use caller::{Caller, Credentials};
 pub use choose::Claims;
@@ -35,6 +38,7 @@ pub use events::Events;
 pub use intake::{Answer, Answers};
 pub use jobs::JobAsk;
 pub use keys::Keys;
+pub use limits::AdapterRates;
 pub use models::ModelView;
 pub use share::{Shares, Weighed};
 pub use tokens::Dialogue;
@@ -47,6 +51,7 @@ pub struct Parts {
     pub scheduler: Scheduler,
     pub trainer: Trainer,
     pub keys: Keys,
+    pub audit: Audit,
 }
 
 #[derive(Debug, Clone)]
@@ -61,6 +66,8 @@ pub struct Config {
     pub shares: Shares,
     /// Only holders of keys are let in.
     pub needs_keys: bool,
+    /// What adapters may be asked, whoever asks.
+    pub adapter_rates: AdapterRates,
 }
 
 impl Default for Config {
@@ -71,6 +78,7 @@ impl Default for Config {
             tokenizer_wait: Duration::from_secs(20),
             shares: Shares::default(),
             needs_keys: false,
+            adapter_rates: AdapterRates::default(),
         }
     }
 }
@@ -85,6 +93,7 @@ struct Inner {
     parts: Parts,
     config: Config,
     tokenizers: tokens::Pool,
+    limits: limits::Limits,
     /// Unix seconds; what the base says it was created at.
     opened_at: i64,
     closing: AtomicBool,
@@ -108,6 +117,7 @@ impl Gateway {
         Self {
             inner: Arc::new(Inner {
                 parts,
+                limits: limits::Limits::new(config.adapter_rates.clone()),
                 config,
                 tokenizers,
                 opened_at: now(),
@@ -129,6 +139,11 @@ impl Gateway {
 
     pub fn load(&self) -> Load {
         self.parts().scheduler.load()
+    }
+
+    /// How often each limit of a key or an adapter was met.
+    pub fn limit_refusals(&self) -> Vec<(&'static str, u64)> {
+        self.inner.limits.refusals().to_vec()
     }
 
     pub fn base_name(&self) -> &str {

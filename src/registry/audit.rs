@@ -1,12 +1,21 @@
-//! How long the record of changes is kept.
+//! The record of changes: who makes them, and how long it is kept.
 
 use futures::{Stream, StreamExt};
 
 use super::Registry;
+use crate::domain::Actor;
 
 const DAY: i64 = 24 * 60 * 60;
 
 impl Registry {
+    /// A handle by which somebody changes things.
+    pub fn by(&self, actor: Actor) -> Self {
+        Self {
+            actor,
+            ..self.clone()
+        }
+    }
+
     /// Removes lines older than `days` at each tick, which says what time it is, in Unix seconds. Ends with the ticks;
     /// 0 days keep everything.
     pub async fn keep_audit(self, days: u32, ticks: impl Stream<Item = i64>) {

@@ -56,7 +56,7 @@ impl Registry {
         let marked = self
             .shared
             .names
-            .set_pinned(name, entry.generation(), pinned);
+            .set_pinned(&self.actor, name, entry.generation(), pinned);
         let entry = marked.await?;
         self.replace(name, Some(entry.clone()));
         let view = self.view(&entry);
@@ -124,7 +124,11 @@ impl Registry {
         let task = async move {
             let writing = registry.shared.write.lock().await;
             let entry = registry.snapshot().find_at(&name, expected)?.clone();
-            let orphans = registry.shared.names.remove(&entry).await?;
+            let orphans = registry
+                .shared
+                .names
+                .remove(&registry.actor, &entry)
+                .await?;
             registry.replace(&name, None);
             let _ = registry.shared.changes.send(registry.view(&entry));
             tracing::info!(adapter = %name, "removed");

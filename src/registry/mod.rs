@@ -34,7 +34,7 @@ use crate::adapter::packed::Origin;
 use crate::adapter::peft::{self, ENCODER_FILE, WEIGHTS_FILES};
 use crate::adapter::{Adapter, AdapterFault, BaseWeights, Fit, Precision, SiteShape};
 use crate::device::Turns;
-use crate::domain::{AdapterChoice, AdapterName, AdapterView, Generation, Reason, Tier};
+use crate::domain::{Actor, AdapterChoice, AdapterName, AdapterView, Generation, Reason, Tier};
 use crate::store::{Audit, Database, Entry, Failpoints, Names, NoFailpoints, blocking};
 use background::Background;
 use contents::Contents;
@@ -110,6 +110,8 @@ const CHANGES: usize = 256;
 #[derive(Clone)]
 pub struct Registry {
     shared: Arc<Shared>,
+    /// Who changes what is changed through this handle.
+    actor: Actor,
 }
 
 struct Shared {
@@ -210,6 +212,7 @@ impl Registry {
                 changes: broadcast::channel(CHANGES).0,
                 observe,
             }),
+            actor: Actor::system(),
         };
         registry.load_pinned();
         Ok(registry)

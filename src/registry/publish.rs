@@ -169,7 +169,7 @@ impl Registry {
         .await?;
         let from = before.map(|entry| entry.generation());
         let (names, keep) = (&self.shared.names, self.shared.keep_versions);
-        let (entry, surplus) = match names.publish(&name, &held, from, keep).await {
+        let (entry, surplus) = match names.publish(&self.actor, &name, &held, from, keep).await {
             Ok(published) => published,
             Err(reason) => {
                 if !self.snapshot().knows(generation) {

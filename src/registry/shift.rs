@@ -123,9 +123,13 @@ impl Registry {
             self.check_pinned(name, &entry.find(to)?.version)?;
         }
         let (names, keep) = (&self.shared.names, self.shared.keep_versions);
+        let actor = &self.actor;
         let (action, entry) = match direction {
-            Direction::Promote(_) => ("promote", names.promote(name, from, to, keep).await?),
-            Direction::Rollback => ("rollback", names.roll_back(name, from, to).await?),
+            Direction::Promote(_) => {
+                let moved = names.promote(actor, name, from, to, keep);
+                ("promote", moved.await?)
+            }
+            Direction::Rollback => ("rollback", names.roll_back(actor, name, from, to).await?),
         };
         self.replace(name, Some(entry.clone()));
         let _ = self.shared.changes.send(self.view(&entry));

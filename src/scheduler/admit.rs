@@ -131,6 +131,13 @@ impl Admitted {
             terms,
         })
     }
+
+    /// Tokens of the prompt and of all answers, at most.
+    pub fn most_tokens(&self) -> u64 {
+        let answer = self.sampling.max_tokens.unwrap_or(0) as u64;
+        let prompt = self.prompt.len() - self.virtual_tokens;
+        prompt as u64 + answer * u64::from(self.n)
+    }
 }
 
 /// How many tokens the answer may have: those wanted, or all that are left.

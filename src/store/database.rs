@@ -9,7 +9,11 @@ use sqlx::sqlite::{
 };
 use sqlx::{Sqlite, SqliteExecutor, SqlitePool, Transaction};
 
+use super::audit;
 use crate::domain::Reason;
+
+/// The change of the schema that is not done by SQL alone.
+const AUDIT: &str = "audit";
 
 /// Every change of the schema, oldest first. A row that has been released is never edited: add one.
 const MIGRATIONS: &[(&str, &str)] = &[
@@ -22,6 +26,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ),
     ("keys", include_str!("migrations/005_keys.sql")),
     ("owners", include_str!("migrations/006_owners.sql")),
+    ("limits", include_str!("migrations/007_limits.sql")),
+    (AUDIT, include_str!("migrations/008_audit.sql")),
 ];
 
 /// Pages that each connection keeps, as so many KiB (a negative number says that). The system has the file in memory as well,
@@ -101,6 +107,9 @@ impl Database {
         for (version, (name, sql)) in (1..).zip(migrations) {
             if version > found {
                 sqlx::raw_sql(*sql).execute(&mut *transaction).await?;
+                if *name == AUDIT {
+                    audit::carry_over(&mut transaction).await?;
+                }
                 sqlx::query("INSERT INTO schema_version (version, name) VALUES (?, ?)")
                     .bind(version)
                     .bind(*name)

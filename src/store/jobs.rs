@@ -3,6 +3,7 @@
 mod changes;
 mod checkpoints;
 mod events;
+mod limits;
 
 use std::collections::HashSet;
 
@@ -11,11 +12,14 @@ use serde::de::DeserializeOwned;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use super::audit::{self, Line};
+use super::clock::now;
 use super::database::{Database, commit, run};
 use super::fault::unreadable;
 use super::page::{Page, one_more};
 use crate::domain::{
-    AdapterName, Asker, FileId, Generation, JobEvent, JobId, JobStatus, JobView, KeyId, Reason,
+    Actor, AdapterName, Asker, FileId, Generation, JobEvent, JobId, JobStatus, JobView, KeyId,
+    KeyLimits, Reason,
 };
 
 pub use changes::{JobError, JobProgress};
@@ -32,6 +36,8 @@ pub struct JobRow {
     /// The generation it continues from.
     pub parent: Option<Generation>,
     pub publishing: Option<Publishing>,
+    /// Tokens it reads when it runs to its end, as far as could be told when it was created.
+    pub planned_tokens: u64,
 }
 
 /// What publishing a job's adapter changes.
@@ -106,6 +112,7 @@ impl JobRow {
             data_digest: text("data_digest")?,
             parent: generation("parent")?,
             publishing: after.map(|after| Publishing { before, after }),
+            planned_tokens: count("planned_tokens")?,
         })
     }
 }
@@ -136,18 +143,33 @@ impl Jobs {
         Self { database }
     }
 
-    /// Records a job and its first events. `None`, and nothing recorded, when one of its files is gone.
+    /// Whether the asker may have one more job, of one token or more.
+    pub async fn check_limits(&self, asker: &Asker) -> Result<(), Reason> {
+        let Some(owner) = &asker.key else {
+            return Ok(());
+        };
+        let mut db = self.database.pool().acquire().await?;
+        limits::check(&mut db, owner, &asker.limits, 1, now()).await
+    }
+
+    /// Records a job and its first events, unless the limits of its owner forbid it. `None`, and nothing recorded, when one of its files is gone.
     pub async fn create(
         &self,
         job: &JobRow,
         events: &[NewEvent],
+        limits: &KeyLimits,
+        actor: &Actor,
     ) -> Result<Option<Vec<JobEvent>>, Reason> {
         let view = &job.view;
         let mut change = self.database.begin().await?;
+        if let Some(owner) = &view.owner {
+            let now = view.created_at;
+            limits::check(&mut change, owner, limits, job.planned_tokens, now).await?;
+        }
         let insert = sqlx::query(
             "INSERT INTO jobs (id, name, status, created_at, training_file, validation_file, recipe, metadata, data_digest, \
-             parent, total_steps, trainable, parameters, base_name, base_digest, mappings, owner) \
-             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17 \
+             parent, total_steps, trainable, parameters, base_name, base_digest, mappings, owner, planned_tokens) \
+             SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18 \
              WHERE EXISTS (SELECT 1 FROM files WHERE id = ?5) \
              AND (?6 IS NULL OR EXISTS (SELECT 1 FROM files WHERE id = ?6))",
         )
@@ -167,11 +189,17 @@ impl Jobs {
         .bind(&view.model)
         .bind(&job.base_digest)
         .bind(text(&view.mappings)?)
-        .bind(view.owner.as_ref().map(KeyId::as_str));
+        .bind(view.owner.as_ref().map(KeyId::as_str))
+        .bind(job.planned_tokens as i64);
         if run(&mut *change, insert).await? == 0 {
             return Ok(None);
         }
         let stored = events::append(&mut change, &view.id, events).await?;
+        let line = Line {
+            detail: Some(&view.name),
+            ..Line::of(actor, "job.create", view.id.as_str())
+        };
+        audit::write(&mut change, &line).await?;
         commit(change).await?;
         Ok(Some(stored))
     }

@@ -4,9 +4,10 @@ use blake3::Hash;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::database::{Database, commit, run};
+use super::audit::{self, Line};
+use super::database::{Database, Statement, commit, run};
 use super::fault::unreadable;
-use crate::domain::{AdapterGlobs, KeyId, KeyView, Reason, Scopes};
+use crate::domain::{Actor, AdapterGlobs, KeyId, KeyLimits, KeyView, Limit, Reason, Scopes};
 
 /// A key as stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,29 +65,29 @@ impl Keys {
         rows.iter().map(read).collect()
     }
 
-    pub async fn create(&self, row: &KeyRow) -> Result<(), Reason> {
-        self.insert(row, "WHERE true").await.map(drop)
+    pub async fn create(&self, row: &KeyRow, actor: &Actor) -> Result<(), Reason> {
+        self.insert(row, "WHERE true", actor).await.map(drop)
     }
 
     /// Where there is none.
-    pub async fn create_first(&self, row: &KeyRow) -> Result<(), Reason> {
-        match self
-            .insert(row, "WHERE NOT EXISTS (SELECT 1 FROM keys)")
-            .await?
-        {
+    pub async fn create_first(&self, row: &KeyRow, actor: &Actor) -> Result<(), Reason> {
+        let none = "WHERE NOT EXISTS (SELECT 1 FROM keys)";
+        match self.insert(row, none, actor).await? {
             0 => Err(Reason::WrongState("there are keys already".to_owned())),
             _ => Ok(()),
         }
     }
 
     /// Returns how many keys were made.
-    async fn insert(&self, row: &KeyRow, condition: &str) -> Result<u64, Reason> {
+    async fn insert(&self, row: &KeyRow, condition: &str, actor: &Actor) -> Result<u64, Reason> {
         let view = &row.view;
+        // Columns of limits are called as the limits are.
+        let limits = Limit::ALL.map(Limit::name).join(", ");
         let text = format!(
-            "INSERT INTO keys (id, name, scopes, adapters, weight, digest, created_at, expires_at) \
-             SELECT ?, ?, ?, ?, ?, ?, ?, ? {condition}"
+            "INSERT INTO keys (id, name, scopes, adapters, weight, digest, created_at, expires_at, {limits}) \
+             SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? {condition}"
         );
-        let insert = sqlx::query(sqlx::AssertSqlSafe(text))
+        let mut insert = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(view.id.as_str())
             .bind(&view.name)
             .bind(view.scopes.to_string())
@@ -95,28 +96,62 @@ impl Keys {
             .bind(&row.digest.as_bytes()[..])
             .bind(view.created_at)
             .bind(view.expires_at);
-        run(self.database.pool(), insert).await
+        for (_, most) in view.limits.each() {
+            insert = insert.bind(most.map(|most| most as i64));
+        }
+        let mut change = self.database.begin().await?;
+        let made = run(&mut *change, insert).await?;
+        if made > 0 {
+            let detail = format!("scopes={} adapters={}", view.scopes, view.adapters);
+            let line = Line {
+                detail: Some(&detail),
+                ..Line::of(actor, "key.create", view.id.as_str())
+            };
+            audit::write(&mut change, &line).await?;
+            commit(change).await?;
+        }
+        Ok(made)
     }
 
     /// Revoking what is revoked changes nothing.
-    pub async fn revoke(&self, id: &KeyId, at: i64) -> Result<KeyRow, Reason> {
+    pub async fn revoke(&self, id: &KeyId, at: i64, actor: &Actor) -> Result<KeyRow, Reason> {
         let update =
             "UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ? RETURNING *";
         let update = sqlx::query(update).bind(at).bind(id.as_str());
-        let row = update.fetch_optional(self.database.pool()).await?;
-        read(&row.ok_or_else(|| Reason::NoSuchKey(id.to_string()))?)
+        self.change(update, id, &Line::of(actor, "key.revoke", id.as_str()))
+            .await
     }
 
     /// Gives a key another text; the one before counts `until` then.
-    pub async fn rotate(&self, id: &KeyId, digest: Hash, until: i64) -> Result<KeyRow, Reason> {
+    pub async fn rotate(
+        &self,
+        id: &KeyId,
+        digest: Hash,
+        until: i64,
+        actor: &Actor,
+    ) -> Result<KeyRow, Reason> {
         let update = "UPDATE keys SET replaced = digest, replaced_until = ?, digest = ? WHERE id = ? RETURNING *";
-        let row = sqlx::query(update)
+        let update = sqlx::query(update)
             .bind(until)
             .bind(&digest.as_bytes()[..])
-            .bind(id.as_str())
-            .fetch_optional(self.database.pool())
-            .await?;
-        read(&row.ok_or_else(|| Reason::NoSuchKey(id.to_string()))?)
+            .bind(id.as_str());
+        self.change(update, id, &Line::of(actor, "key.rotate", id.as_str()))
+            .await
+    }
+
+    /// One key's row, as the update returns it.
+    async fn change(
+        &self,
+        update: Statement<'_>,
+        id: &KeyId,
+        line: &Line<'_>,
+    ) -> Result<KeyRow, Reason> {
+        let mut change = self.database.begin().await?;
+        let row = update.fetch_optional(&mut *change).await?;
+        let row = read(&row.ok_or_else(|| Reason::NoSuchKey(id.to_string()))?)?;
+        audit::write(&mut change, line).await?;
+        commit(change).await?;
+        Ok(row)
     }
 
     /// When keys were last used.
@@ -136,6 +171,10 @@ fn read(row: &SqliteRow) -> Result<KeyRow, Reason> {
     let hash = |bytes: &[u8]| Hash::from_slice(bytes).map_err(|fault| unreadable("key", fault));
     let scopes: Result<Scopes, _> = text("scopes")?.parse();
     let adapters: Result<AdapterGlobs, _> = text("adapters")?.parse();
+    let limit = |limit: Limit| {
+        let most = row.try_get::<Option<i64>, _>(limit.name());
+        most.map(|most| most.map(|most| most as u64))
+    };
     let replaced: Option<Vec<u8>> = row.try_get("replaced")?;
     let replaced = match (replaced, time("replaced_until")?) {
         (Some(digest), Some(until)) => Some(Replaced {
@@ -152,6 +191,14 @@ fn read(row: &SqliteRow) -> Result<KeyRow, Reason> {
             scopes: scopes.map_err(|fault| unreadable("key", fault))?,
             adapters: adapters.map_err(|fault| unreadable("key", fault))?,
             weight: row.try_get("weight")?,
+            limits: KeyLimits {
+                requests_per_minute: limit(Limit::Requests)?,
+                tokens_per_minute: limit(Limit::Tokens)?,
+                concurrent: limit(Limit::Concurrent)?,
+                queued_jobs: limit(Limit::QueuedJobs)?,
+                training_tokens_per_day: limit(Limit::TrainingTokens)?,
+                storage_bytes: limit(Limit::Storage)?,
+            },
             created_at: row.try_get("created_at")?,
             expires_at: time("expires_at")?,
             revoked_at: time("revoked_at")?,

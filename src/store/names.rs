@@ -9,7 +9,7 @@ use super::audit::{self, Line};
 use super::database::{Change, Database, commit};
 use super::entry::{Entry, NamedVersion};
 use super::failpoint::{Failpoint, Failpoints};
-use crate::domain::{AdapterName, Generation, Reason};
+use crate::domain::{Actor, AdapterName, Generation, Reason};
 
 pub struct Names {
     database: Database,
@@ -33,6 +33,7 @@ impl Names {
     /// versions. Returns what no name has any more, too.
     pub async fn publish(
         &self,
+        actor: &Actor,
         name: &AdapterName,
         held: &NamedVersion,
         from: Option<Generation>,
@@ -47,10 +48,11 @@ impl Names {
         let line = Line {
             generation: Some(held.generation()),
             previous: from,
-            source: Some(&held.source),
-            ..Line::of("publish", name)
+            detail: Some(&held.source),
+            ..Line::of(actor, "adapter.publish", name.as_str())
         };
         audit::write(&mut change, &line).await?;
+        rows::remember(&mut change, name, held).await?;
         let mut entry = rows::read_one(&mut change, name).await?;
         let surplus = entry.surplus(keep);
         rows::shorten(&mut change, name, keep).await?;
@@ -67,6 +69,7 @@ impl Names {
     /// Points the name to a version it has had; the way back keeps its last `keep` steps.
     pub async fn promote(
         &self,
+        actor: &Actor,
         name: &AdapterName,
         from: Generation,
         to: Generation,
@@ -75,45 +78,50 @@ impl Names {
         let mut change = self.database.begin().await?;
         rows::point(&mut change, name, Some(from), to).await?;
         rows::shorten(&mut change, name, keep).await?;
-        moved(change, "promote", name, (from, to)).await
+        let line = Line::of(actor, "adapter.promote", name.as_str());
+        moved(change, name, line, (from, to)).await
     }
 
     /// Points the name to the version before.
     pub async fn roll_back(
         &self,
+        actor: &Actor,
         name: &AdapterName,
         from: Generation,
         to: Generation,
     ) -> Result<Entry, Reason> {
         let mut change = self.database.begin().await?;
         rows::step_back(&mut change, name, from, to).await?;
-        moved(change, "rollback", name, (from, to)).await
+        let line = Line::of(actor, "adapter.rollback", name.as_str());
+        moved(change, name, line, (from, to)).await
     }
 
     /// `generation` is what the name points to.
     pub async fn set_pinned(
         &self,
+        actor: &Actor,
         name: &AdapterName,
         generation: Generation,
         pinned: bool,
     ) -> Result<Entry, Reason> {
         let mut change = self.database.begin().await?;
         rows::set_pinned(&mut change, name, pinned).await?;
-        let line = Line {
-            generation: Some(generation),
-            ..Line::of(if pinned { "pin" } else { "unpin" }, name)
+        let action = match pinned {
+            true => "adapter.pin",
+            false => "adapter.unpin",
         };
-        finished(change, &line).await
+        let line = Line::of(actor, action, name.as_str());
+        moved(change, name, line, (generation, generation)).await
     }
 
     /// Forgets the name. Returns what no name has any more.
-    pub async fn remove(&self, entry: &Entry) -> Result<Vec<Generation>, Reason> {
+    pub async fn remove(&self, actor: &Actor, entry: &Entry) -> Result<Vec<Generation>, Reason> {
         let had: Vec<_> = entry.generations().collect();
         let mut change = self.database.begin().await?;
         let orphans = rows::remove(&mut change, &entry.name, &had).await?;
         let line = Line {
             previous: Some(entry.generation()),
-            ..Line::of("remove", &entry.name)
+            ..Line::of(actor, "adapter.remove", entry.name.as_str())
         };
         audit::write(&mut change, &line).await?;
         commit(change).await?;
@@ -121,24 +129,20 @@ impl Names {
     }
 }
 
+/// Commits with the line, and returns the name as it is then.
 async fn moved(
-    change: Change,
-    action: &'static str,
+    mut change: Change,
     name: &AdapterName,
+    line: Line<'_>,
     (from, to): (Generation, Generation),
 ) -> Result<Entry, Reason> {
     let line = Line {
         generation: Some(to),
         previous: Some(from),
-        ..Line::of(action, name)
+        ..line
     };
-    finished(change, &line).await
-}
-
-/// Commits with the line, and returns the name as it is then.
-async fn finished(mut change: Change, line: &Line<'_>) -> Result<Entry, Reason> {
-    audit::write(&mut change, line).await?;
-    let entry = rows::read_one(&mut change, line.name).await?;
+    audit::write(&mut change, &line).await?;
+    let entry = rows::read_one(&mut change, name).await?;
     commit(change).await?;
     Ok(entry)
 }

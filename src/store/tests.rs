@@ -1,12 +1,15 @@
 //! Jobs, their events and the files they need, against a real database.
 
+mod files;
+mod limits;
+
 use serde_json::json;
 
 use super::*;
 use crate::domain::recipes::{Effect, Mapping};
 use crate::domain::{
-    Asker, EventData, FileId, Generation, JobId, JobStatus, JobView, KeyId, Level, Reason, Recipe,
-    StepMetrics,
+    Actor, Asker, EventData, FileId, Generation, JobId, JobStatus, JobView, KeyId, KeyLimits,
+    Level, Reason, Recipe, StepMetrics,
 };
 
 const MODEL: &str = "base";
@@ -42,7 +45,15 @@ impl Home {
     }
 
     async fn job(&self, id: &str, file: &FileId) -> JobId {
-        let created = self.jobs.create(&new_job(id, file), &[]).await;
+        let created = self
+            .jobs
+            .create(
+                &new_job(id, file),
+                &[],
+                &KeyLimits::default(),
+                &Actor::system(),
+            )
+            .await;
         assert!(created.unwrap().is_some());
         JobId::new(id)
     }
@@ -103,6 +114,7 @@ fn new_job(id: &str, file: &FileId) -> JobRow {
         data_digest: "d".into(),
         parent,
         publishing: None,
+        planned_tokens: 0,
     }
 }
 
@@ -129,7 +141,10 @@ async fn jobs_are_claimed_in_the_order_of_their_creation() {
     let jobs = &home.jobs;
     let claimed = async || jobs.claim(DIGEST).await.unwrap().map(|job| job.view.id);
     assert_eq!(claimed().await, Some(JobId::new("b")));
-    let cancelled = jobs.cancel(&JobId::new("a"), &event()).await.unwrap();
+    let cancelled = jobs
+        .cancel(&JobId::new("a"), &event(), &Actor::system())
+        .await
+        .unwrap();
     assert_eq!(cancelled.unwrap()[0].message, "told");
     assert_eq!(claimed().await, Some(JobId::new("c")));
     assert_eq!(claimed().await, None);
@@ -152,7 +167,12 @@ async fn a_cancel_and_the_end_of_a_job_cannot_both_win() {
     };
     let cancelled = home.job("a", &file).await;
     jobs.claim(DIGEST).await.unwrap();
-    let cancel = async |id| jobs.cancel(id, &event()).await.unwrap().is_some();
+    let cancel = async |id| {
+        jobs.cancel(id, &event(), &Actor::system())
+            .await
+            .unwrap()
+            .is_some()
+    };
     assert!(cancel(&cancelled).await);
     assert!(!cancel(&cancelled).await);
     let begun = jobs.begin_publishing(&cancelled, &PUBLISHING).await;
@@ -167,7 +187,9 @@ async fn a_cancel_and_the_end_of_a_job_cannot_both_win() {
     let begun = jobs.begin_publishing(&done, &PUBLISHING).await;
     assert!(begun.unwrap());
     assert!(!cancel(&done).await);
-    let paused = jobs.pause(&done, JobStatus::Running, &event()).await;
+    let paused = jobs
+        .pause(&done, JobStatus::Running, &event(), Some(&Actor::system()))
+        .await;
     assert!(paused.unwrap().is_none());
     jobs.recover().await.unwrap();
     let again = jobs.claim(DIGEST).await.unwrap().unwrap();
@@ -182,9 +204,16 @@ async fn a_paused_job_waits_again_once_resumed() {
     let home = Home::new().await;
     let (jobs, file) = (&home.jobs, home.file().await);
     let id = home.job("a", &file).await;
-    let resume = async || jobs.resume(&id, &event()).await.unwrap().is_some();
+    let resume = async || {
+        jobs.resume(&id, &event(), &Actor::system())
+            .await
+            .unwrap()
+            .is_some()
+    };
     assert!(!resume().await);
-    let paused = jobs.pause(&id, JobStatus::Queued, &event()).await;
+    let paused = jobs
+        .pause(&id, JobStatus::Queued, &event(), Some(&Actor::system()))
+        .await;
     assert!(paused.unwrap().is_some());
     assert!(jobs.claim(DIGEST).await.unwrap().is_none());
     assert!(resume().await);
@@ -218,7 +247,9 @@ async fn what_is_over_is_no_longer_unfinished() {
         jobs.fail(&id, error, &event()).await.unwrap();
     }
     let cancelled = home.job("cancelled", &file).await;
-    jobs.cancel(&cancelled, &event()).await.unwrap();
+    jobs.cancel(&cancelled, &event(), &Actor::system())
+        .await
+        .unwrap();
     home.job("queued", &file).await;
     let unfinished = jobs.unfinished().await.unwrap();
     assert_eq!(unfinished.len(), 2);
@@ -345,90 +376,4 @@ async fn files_and_jobs_are_listed_newest_first_in_pages() {
         .await
         .unwrap();
     assert_eq!((&jobs.items[0].id, jobs.has_more), (&JobId::new("y"), true));
-}
-
-#[tokio::test]
-async fn a_file_stays_while_an_unfinished_job_needs_it() {
-    let home = Home::new().await;
-    let file = home.file().await;
-    let id = home.job("a", &file).await;
-    let refused = home.uploads.delete(&file).await;
-    assert!(matches!(refused, Err(Reason::WrongState(_))), "{refused:?}");
-    home.jobs.cancel(&id, &event()).await.unwrap();
-    home.uploads.delete(&file).await.unwrap();
-    let gone = home.uploads.verified(&file).await;
-    assert!(matches!(gone, Err(Reason::NoSuchFile(_))), "{gone:?}");
-    let created = home.jobs.create(&new_job("b", &file), &[]).await;
-    assert_eq!(created, Ok(None), "a job of a file that is gone");
-}
-
-#[tokio::test]
-async fn an_upload_is_verified_and_leftovers_go_at_the_start() {
-    let home = Home::new().await;
-    let file = home.file().await;
-    let files = home.folder.path().join("files");
-    std::fs::write(files.join(".half.part"), "x").unwrap();
-    std::fs::create_dir(files.join("folder")).unwrap();
-    let home = Home::at(home.folder).await;
-    let left = std::fs::read_dir(&files).unwrap().count();
-    assert_eq!(left, 1);
-    let whole = home.uploads.verified(&file).await.unwrap();
-    assert_eq!(std::fs::read(whole.path).unwrap(), b"abc");
-    std::fs::write(files.join(file.as_str()), "abd").unwrap();
-    let damaged = home.uploads.verified(&file).await;
-    assert!(matches!(damaged, Err(Reason::Storage(_))), "{damaged:?}");
-}
-
-#[tokio::test]
-async fn an_upload_comes_in_pieces_and_leaves_nothing_where_it_does_not_end() {
-    let home = Home::new().await;
-    let files = || {
-        let folder = std::fs::read_dir(home.folder.path().join("files"));
-        folder.unwrap().count()
-    };
-    let mut incoming = home.uploads.receive("b.jsonl", None).await.unwrap();
-    for piece in ["one ", "two ", "three"] {
-        incoming.write(piece.into()).await.unwrap();
-    }
-    assert_eq!(files(), 1);
-    let view = incoming.finish("fine-tune").await.unwrap();
-    assert_eq!((view.bytes, view.filename.as_str()), (13, "b.jsonl"));
-    let stored = home.uploads.verified(&view.id).await.unwrap();
-    assert_eq!(std::fs::read(stored.path).unwrap(), b"one two three");
-
-    let mut given_up = home.uploads.receive("c.jsonl", None).await.unwrap();
-    given_up.write("half".into()).await.unwrap();
-    let mut large = home.uploads.receive("d.jsonl", None).await.unwrap();
-    large.write(vec![0; 60].into()).await.unwrap();
-    let refused = large.write(vec![0; 5].into()).await;
-    assert!(
-        matches!(refused, Err(Reason::TooLarge { limit: 64 })),
-        "{refused:?}"
-    );
-    drop((given_up, large));
-    assert_eq!(files(), 1);
-}
-
-#[tokio::test]
-async fn what_a_key_made_is_listed_for_it_and_for_who_sees_all() {
-    let home = Home::new().await;
-    let asker = |id: &str| Asker {
-        key: Some(KeyId::new(id)),
-        only_own: true,
-    };
-    let mut of_one = home
-        .uploads
-        .receive("a.jsonl", asker("one").key)
-        .await
-        .unwrap();
-    of_one.write("abc".into()).await.unwrap();
-    let of_one = of_one.finish("fine-tune").await.unwrap();
-    let of_nobody = home.file().await;
-    let listed = async |asker: Asker| -> Vec<FileId> {
-        let page = home.uploads.list(&asker, None, 9).await.unwrap();
-        page.items.into_iter().map(|file| file.id).collect()
-    };
-    assert_eq!(listed(asker("one")).await, std::slice::from_ref(&of_one.id));
-    assert_eq!(listed(asker("two")).await, []);
-    assert_eq!(listed(Asker::default()).await, [of_nobody, of_one.id]);
 }

@@ -12,10 +12,11 @@ use bytes::Bytes;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::database::Database;
+use super::audit::{self, Line};
+use super::database::{Database, commit, run};
 use super::page::{Page, one_more};
 use super::{blocking, disk, fault};
-use crate::domain::{Asker, FileId, FileView, KeyId, Reason};
+use crate::domain::{Actor, Asker, FileId, FileView, KeyId, Limit, LimitReached, Reason};
 
 pub use incoming::Incoming;
 
@@ -43,6 +44,34 @@ impl Stored {
                 self.id
             ))),
         }
+    }
+}
+
+/// What the files of a key take.
+#[derive(Clone, Copy)]
+struct Room {
+    most: u64,
+    used: u64,
+}
+
+impl Room {
+    /// Whether so many bytes more fit.
+    fn check(self, owner: &KeyId, bytes: u64) -> Result<(), Reason> {
+        match self.used.saturating_add(bytes) > self.most {
+            true => Err(self.refusal(owner, bytes)),
+            false => Ok(()),
+        }
+    }
+
+    fn refusal(self, owner: &KeyId, asked: u64) -> Reason {
+        Reason::limit(LimitReached {
+            limit: Limit::Storage,
+            of: format!("key {owner}"),
+            most: self.most,
+            used: self.used,
+            asked,
+            resets: None,
+        })
     }
 }
 
@@ -74,8 +103,24 @@ impl Uploads {
     }
 
     /// A file that is about to come.
-    pub async fn receive(&self, filename: &str, owner: Option<KeyId>) -> Result<Incoming, Reason> {
-        Incoming::begin(self.clone(), filename, owner).await
+    pub async fn receive(&self, filename: &str, asker: &Asker) -> Result<Incoming, Reason> {
+        let room = self.room(asker).await?;
+        Incoming::begin(self.clone(), filename, asker.key.clone(), room).await
+    }
+
+    /// What the asker's files may still grow by; an error where that is nothing.
+    async fn room(&self, asker: &Asker) -> Result<Option<Room>, Reason> {
+        let (Some(owner), Some(most)) = (&asker.key, asker.limits.storage_bytes) else {
+            return Ok(None);
+        };
+        let sum = sqlx::query_scalar("SELECT coalesce(sum(bytes), 0) FROM files WHERE owner = ?");
+        let used: i64 = sum
+            .bind(owner.as_str())
+            .fetch_one(self.database.pool())
+            .await?;
+        let used = used as u64;
+        let room = Room { most, used };
+        room.check(owner, 1).map(|()| Some(room))
     }
 
     /// A file as a whole. Both the content and its row are durable when this returns.
@@ -85,7 +130,7 @@ impl Uploads {
         purpose: &str,
         bytes: Bytes,
     ) -> Result<FileView, Reason> {
-        let mut incoming = self.receive(filename, None).await?;
+        let mut incoming = self.receive(filename, &Asker::default()).await?;
         incoming.write(bytes).await?;
         incoming.finish(purpose).await
     }
@@ -142,20 +187,21 @@ impl Uploads {
     }
 
     /// A file that an unfinished job needs stays.
-    pub async fn delete(&self, id: &FileId) -> Result<(), Reason> {
+    pub async fn delete(&self, id: &FileId, actor: &Actor) -> Result<(), Reason> {
         let path = self.path(&self.view(id).await?.id);
-        let done = sqlx::query(
+        let mut change = self.database.begin().await?;
+        let delete = sqlx::query(
             "DELETE FROM files WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM jobs \
              WHERE (training_file = ?1 OR validation_file = ?1) AND status NOT IN ('succeeded', 'failed', 'cancelled'))",
         )
-        .bind(id.as_str())
-        .execute(self.database.pool())
-        .await?;
-        if done.rows_affected() == 0 {
+        .bind(id.as_str());
+        if run(&mut *change, delete).await? == 0 {
             return Err(Reason::WrongState(format!(
                 "file {id} is needed by a job that has not ended"
             )));
         }
+        audit::write(&mut change, &Line::of(actor, "file.delete", id.as_str())).await?;
+        commit(change).await?;
         // Without its row the content is unreachable; what cannot be removed now goes when the process starts next.
         let _ = on_disk("removing an upload", move || disk::remove(&path)).await;
         Ok(())

@@ -52,6 +52,7 @@ pub struct Prepared {
     id: JobId,
     folder: Unrecorded,
     plan: Plan,
+    planned_tokens: u64,
     created_at: i64,
 }
 
@@ -84,9 +85,11 @@ impl Trainer {
                 retry_after: COME_BACK,
             });
         }
+        shared.store.check_limits(&job.asker).await?;
         let checked = self.check(&job).await?;
         job.notes.extend(checked.fits?);
         Ok(Prepared {
+            planned_tokens: checked.plan.tokens(&checked.rows),
             job,
             id: checked.id,
             folder: checked.folder,
@@ -102,12 +105,15 @@ impl Trainer {
             id,
             folder,
             plan,
+            planned_tokens,
             created_at,
         } = prepared;
         if plan.parent.is_some() {
             self.keep_parent(&id, &plan).await?;
         }
-        let view = self.record(id, job, &plan, created_at).await?;
+        let view = self
+            .record(id, job, (&plan, planned_tokens), created_at)
+            .await?;
         folder.keep();
         Ok(view)
     }
@@ -263,10 +269,11 @@ impl Trainer {
         &self,
         id: JobId,
         job: NewJob,
-        plan: &Plan,
+        (plan, planned_tokens): (&Plan, u64),
         created_at: i64,
     ) -> Result<JobView, Reason> {
         let shared = &self.shared;
+        let limits = job.asker.limits;
         let row = JobRow {
             view: JobView {
                 id: id.clone(),
@@ -294,6 +301,7 @@ impl Trainer {
             data_digest: plan.identity.data_digest.clone(),
             parent: plan.parent.as_ref().and_then(|parent| parent.generation),
             publishing: None,
+            planned_tokens,
         };
         let rows = plan.train.len();
         let held_out = plan.held_out.len();
@@ -328,7 +336,11 @@ impl Trainer {
                 .chain(plan.warnings.iter().cloned())
                 .map(|note| NewEvent::message(Level::Warn, note)),
         );
-        let Some(events) = shared.store.create(&row, &events).await? else {
+        let Some(events) = shared
+            .store
+            .create(&row, &events, &limits, &self.actor)
+            .await?
+        else {
             return Err(Reason::field(
                 "training_file",
                 "a file of this job has just been deleted",

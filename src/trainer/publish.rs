@@ -10,7 +10,7 @@ use super::run::Finished;
 use super::shared::Shared;
 use super::worker::Worker;
 use crate::adapter::peft::{self, Files, PROVENANCE_FILE, Provenance};
-use crate::domain::{AdapterName, Generation, JobId, Level, Reason};
+use crate::domain::{Actor, AdapterName, Generation, JobId, Level, Reason};
 use crate::registry::Registry;
 use crate::store::{JobRow, NewEvent, Publishing};
 
@@ -23,7 +23,7 @@ pub fn publish(
     finished: Finished,
 ) -> Result<(), Fault> {
     let (shared, id, name) = (worker.shared, &job.view.id, job.name()?);
-    let registry = &shared.registry;
+    let registry = &shared.registry.by(Actor::job(id));
     let files = files(plan, &shared.base.name, &finished)?;
     let step = finished.step;
     // Whole weights are large, and registering reads them once more.

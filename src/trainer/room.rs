@@ -6,7 +6,7 @@ use super::methods::{self, Fitting};
 use super::plan::Plan;
 use crate::device::{Budget, Part};
 use crate::domain::{
-    Checkpointing, JobPlan, MemoryPlan, PlannedChange, Reason, Recipe, shown_bytes,
+    Checkpointing, JobPlan, MOST_OF_A_LIMIT, MemoryPlan, PlannedChange, Reason, Recipe, shown_bytes,
 };
 use crate::model::Base;
 
@@ -153,6 +153,15 @@ impl Plan {
 }
 
 impl Plan {
+    /// Tokens that the job reads in all its steps, those of one row once for each time it is read.
+    pub fn tokens(&self, rows: &[Length]) -> u64 {
+        let once: u64 = rows.iter().map(|row| u64::from(row.tokens)).sum();
+        let (steps_per_epoch, _) = total_steps(&self.recipe, self.train.len());
+        let tokens = u128::from(once) * u128::from(self.total_steps);
+        let tokens = tokens.div_ceil(u128::from(steps_per_epoch.max(1)));
+        tokens.min(u128::from(MOST_OF_A_LIMIT)) as u64
+    }
+
     /// For those who asked what a job named `name` would be.
     pub fn shown(
         &self,

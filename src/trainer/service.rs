@@ -13,7 +13,7 @@ use super::shared::{Control, Shared};
 use super::worker;
 use crate::device::{Part, Turns};
 use crate::domain::{
-    Asker, CheckpointView, FileId, FileView, JobEvent, JobId, JobStatus, JobView, KeyId, Level,
+    Actor, Asker, CheckpointView, FileId, FileView, JobEvent, JobId, JobStatus, JobView, Level,
     Reason,
 };
 use crate::model::Base;
@@ -49,6 +49,8 @@ pub struct Trainer {
     pub(super) shared: Arc<Shared>,
     pub(super) max_queued: usize,
     pub(super) max_rank: usize,
+    /// Who changes what is changed through this handle.
+    pub(super) actor: Actor,
     /// Ends the workers when the last handle goes.
     _shutdown: Arc<ShutdownGuard>,
 }
@@ -90,6 +92,7 @@ impl Trainer {
         let trainer = Self {
             max_queued: config.max_queued,
             max_rank: config.max_rank,
+            actor: Actor::system(),
             _shutdown: Arc::new(ShutdownGuard(shared.clone())),
             shared,
         };
@@ -104,6 +107,14 @@ impl Trainer {
             Reason::Internal(format!("a training thread does not start: {fault}"))
         })?;
         Ok(trainer)
+    }
+
+    /// A handle by which somebody changes things.
+    pub fn by(&self, actor: Actor) -> Self {
+        Self {
+            actor,
+            ..self.clone()
+        }
     }
 
     /// Removes folders of jobs that are over, or that were never recorded.
@@ -146,12 +157,8 @@ impl Trainer {
     }
 
     /// A file that is about to come.
-    pub async fn receive_file(
-        &self,
-        filename: &str,
-        owner: Option<KeyId>,
-    ) -> Result<Incoming, Reason> {
-        self.shared.uploads.receive(filename, owner).await
+    pub async fn receive_file(&self, filename: &str, asker: &Asker) -> Result<Incoming, Reason> {
+        self.shared.uploads.receive(filename, asker).await
     }
 
     pub async fn list_files(
@@ -173,7 +180,7 @@ impl Trainer {
     }
 
     pub async fn delete_file(&self, id: &FileId) -> Result<(), Reason> {
-        self.shared.uploads.delete(id).await
+        self.shared.uploads.delete(id, &self.actor).await
     }
 
     pub async fn list(
@@ -208,6 +215,7 @@ impl Trainer {
     pub async fn pause(&self, id: &JobId) -> Result<JobView, Reason> {
         let deadline = Instant::now() + PAUSE;
         let mut settled = self.shared.settled.subscribe();
+        let mut told = false;
         loop {
             settled.borrow_and_update();
             self.change(id, JobStatus::Paused).await?;
@@ -216,7 +224,13 @@ impl Trainer {
                 JobStatus::Paused => return Ok(row.view),
                 // A worker took it up or let go of it just now.
                 JobStatus::Queued if row.publishing.is_none() => {}
-                JobStatus::Running if row.publishing.is_none() => self.shared.control.pause(id),
+                JobStatus::Running if row.publishing.is_none() => {
+                    // It is its worker that pauses it, when it can.
+                    if !std::mem::replace(&mut told, true) {
+                        self.shared.store.ask_pause(id, &self.actor).await?;
+                    }
+                    self.shared.control.pause(id);
+                }
                 _ => {
                     self.shared.control.unpause(id);
                     return Err(refused(&row, "paused"));
@@ -252,15 +266,18 @@ impl Trainer {
 
     /// Whether the status changed.
     async fn change(&self, id: &JobId, wanted: JobStatus) -> Result<bool, Reason> {
-        let shared = &self.shared;
+        let (shared, actor) = (&self.shared, &self.actor);
         let event = |word| NewEvent::message(Level::Info, word);
         let changed = match wanted {
-            JobStatus::Cancelled => shared.store.cancel(id, &event("cancelled")).await?,
-            JobStatus::Paused => {
-                let queued = JobStatus::Queued;
-                shared.store.pause(id, queued, &event("paused")).await?
+            JobStatus::Cancelled => {
+                let cancelled = event("cancelled");
+                shared.store.cancel(id, &cancelled, actor).await?
             }
-            _ => shared.store.resume(id, &event("resumed")).await?,
+            JobStatus::Paused => {
+                let (queued, paused) = (JobStatus::Queued, event("paused"));
+                shared.store.pause(id, queued, &paused, Some(actor)).await?
+            }
+            _ => shared.store.resume(id, &event("resumed"), actor).await?,
         };
         let Some(events) = changed else {
             return Ok(false);

@@ -261,7 +261,7 @@ impl Worker<'_> {
         self.record(id, async || {
             if control.is_pausing(id) {
                 let paused = NewEvent::message(Level::Info, "paused");
-                if let Some(events) = store.pause(id, JobStatus::Running, &paused).await? {
+                if let Some(events) = store.pause(id, JobStatus::Running, &paused, None).await? {
                     return Ok(events);
                 }
             }

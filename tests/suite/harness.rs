@@ -8,7 +8,7 @@ use std::time::Duration;
 use adapterd::adapter::Precision;
 use adapterd::api::{Limits, Memory, Pace, grpc, http};
 use adapterd::device::Turns;
-use adapterd::domain::{AdapterName, KeyAsk, KeyId};
+use adapterd::domain::{AdapterName, KeyAsk, KeyId, KeyLimits};
 use adapterd::gateway::{self, Files, Gateway};
 use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, Quant};
@@ -138,12 +138,24 @@ impl Daemon {
 
     /// A new key: its id, and what its holder sends.
     pub async fn key(&self, scopes: &str, adapters: &str) -> (KeyId, String) {
+        self.limited_key(scopes, adapters, KeyLimits::default())
+            .await
+    }
+
+    /// The same of one that may not ask for all it likes.
+    pub async fn limited_key(
+        &self,
+        scopes: &str,
+        adapters: &str,
+        limits: KeyLimits,
+    ) -> (KeyId, String) {
         let ask = KeyAsk {
             name: "test".into(),
             scopes: scopes.parse().unwrap(),
             adapters: adapters.parse().unwrap(),
             weight: None,
             expires_in: None,
+            limits,
         };
         let issued = self.keys.create(ask).await.unwrap();
         (issued.key.id, issued.secret)
@@ -156,7 +168,28 @@ impl Daemon {
         request.bearer_auth(key)
     }
 
+    /// As [`Self::with_adapters`], each of which may be asked so much.
+    pub async fn with_limited_adapters(adapter_rates: gateway::AdapterRates) -> Self {
+        let config = gateway::Config {
+            adapter_rates,
+            ..gateway::Config::default()
+        };
+        let daemon = Self::start_as(TempDir::new().unwrap(), http_config(), config).await;
+        for (name, files) in [("legal", "plain"), ("medical", "regex")] {
+            daemon.publish(name, adapter(files)).await;
+        }
+        daemon
+    }
+
     async fn start_with(dir: TempDir, http_config: http::Config, needs_keys: bool) -> Self {
+        let config = gateway::Config {
+            needs_keys,
+            ..gateway::Config::default()
+        };
+        Self::start_as(dir, http_config, config).await
+    }
+
+    async fn start_as(dir: TempDir, http_config: http::Config, doors: gateway::Config) -> Self {
         let base = Base::open(
             &Origin::Folder(golden("models/llama")),
             Some(Quant::To(Format::F32)),
@@ -212,6 +245,7 @@ impl Daemon {
             max_rank: 64,
         };
         let keys = gateway::Keys::open(database.clone()).await.unwrap();
+        let audit = gateway::Audit::new(database.clone());
         let trainer = Trainer::open(database, base.clone(), registry.clone(), turns, config)
             .await
             .unwrap();
@@ -221,12 +255,9 @@ impl Daemon {
             scheduler: scheduler.clone(),
             trainer: trainer.clone(),
             keys: keys.clone(),
+            audit,
         };
-        let config = gateway::Config {
-            needs_keys,
-            ..gateway::Config::default()
-        };
-        let gateway = Gateway::new(parts, config);
+        let gateway = Gateway::new(parts, doors);
         let stop = CancellationToken::new();
         let (http_door, http_at) = open_port().await;
         let (grpc_door, grpc_at) = open_port().await;

@@ -15,7 +15,8 @@ use crate::keys::{ask, get, ids};
 async fn an_admin_makes_lists_rotates_and_revokes_keys() {
     let daemon = Daemon::with_keys().await;
     let (_, admin) = daemon.key("admin", "*").await;
-    let wish = json!({"name": "team a", "scopes": ["infer"], "adapters": ["team-a-*"], "expires_in": 60, "weight": 2});
+    let wish = json!({"name": "team a", "scopes": ["infer"], "adapters": ["team-a-*"], "expires_in": 60, "weight": 2,
+        "requests_per_minute": 100, "storage_bytes": 1000});
     let (status, made) = ask(&daemon, &admin, "POST", "/v1/keys", wish).await;
     assert_eq!(status, 200, "{made}");
     let (id, secret) = (
@@ -26,6 +27,14 @@ async fn an_admin_makes_lists_rotates_and_revokes_keys() {
     assert_eq!(
         (&made["adapters"], &made["scopes"]),
         (&json!(["team-a-*"]), &json!(["infer"]))
+    );
+    assert_eq!(
+        (
+            &made["requests_per_minute"],
+            &made["storage_bytes"],
+            &made["concurrent"]
+        ),
+        (&json!(100), &json!(1000), &Value::Null)
     );
     assert_eq!(get(&daemon, secret, "/v1/models").await.0, 200);
     let path = format!("/v1/keys/{id}/rotate");
@@ -67,6 +76,10 @@ async fn an_admin_makes_lists_rotates_and_revokes_keys() {
             json!({"name": "x", "scopes": ["infer"], "weight": 0}),
             "weight",
         ),
+        (
+            json!({"name": "x", "scopes": ["infer"], "tokens_per_minute": 0}),
+            "tokens_per_minute",
+        ),
     ] {
         let (status, body) = ask(&daemon, &admin, "POST", "/v1/keys", wrong).await;
         assert_eq!(
@@ -96,6 +109,7 @@ async fn keys_are_made_by_calls_as_well() {
     let wish = pb::CreateKeyRequest {
         name: "b".into(),
         scopes: vec!["infer".into()],
+        tokens_per_minute: Some(1000),
         ..Default::default()
     };
     let made = client
@@ -105,6 +119,7 @@ async fn keys_are_made_by_calls_as_well() {
         .into_inner();
     let key = made.key.unwrap();
     assert_eq!(key.adapters, ["*"]);
+    assert_eq!((key.tokens_per_minute, key.queued_jobs), (Some(1000), None));
     let mut inference = InferenceClient::connect(daemon.grpc.clone()).await.unwrap();
     inference
         .generate(with(&made.secret, prompt("a")))
@@ -141,6 +156,10 @@ async fn the_first_key_is_made_where_no_daemon_is() {
         "admin",
         "--expires",
         "30d",
+        "--queued-jobs",
+        "3",
+        "--storage",
+        "10G",
     ])
     .await;
     assert_eq!(code, 0, "{told}");
@@ -152,6 +171,20 @@ async fn the_first_key_is_made_where_no_daemon_is() {
     let listed: Value = serde_json::from_str(&listed).unwrap();
     let id = ids(&listed)[0];
     assert!(secret.contains(id));
+    let made = &listed["data"][0];
+    assert_eq!(
+        (
+            &made["queued_jobs"],
+            &made["storage_bytes"],
+            &made["concurrent"]
+        ),
+        (&json!(3), &json!(10u64 << 30), &Value::Null)
+    );
+    let (_, shown, _) = key(&["list"]).await;
+    assert!(
+        shown.contains("3 queued jobs, 10.0 GiB of files"),
+        "{shown}"
+    );
     let (code, rotated, _) = key(&["rotate", id, "--json"]).await;
     let rotated: Value = serde_json::from_str(&rotated).unwrap();
     assert_eq!((code, rotated["id"].as_str()), (0, Some(id)));

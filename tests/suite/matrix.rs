@@ -57,6 +57,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST /v1/keys", "admin"),
     ("DELETE /v1/keys/{id}", "admin"),
     ("POST /v1/keys/{id}/rotate", "admin"),
+    ("GET /v1/audit", "admin"),
+    ("GET /v1/audit/verify", "admin"),
     ("GET /livez", "open"),
     ("GET /readyz", "open"),
     ("GET /startupz", "open"),
@@ -93,6 +95,8 @@ const CALLS: &[(&str, &str)] = &[
     ("/adapterd.v1.Keys/Create", "admin"),
     ("/adapterd.v1.Keys/Revoke", "admin"),
     ("/adapterd.v1.Keys/Rotate", "admin"),
+    ("/adapterd.v1.Audit/List", "admin"),
+    ("/adapterd.v1.Audit/Verify", "admin"),
 ];
 /// Calls of services that are not ours; nothing lists them.
 const OTHERS: &[(&str, &str)] = &[

@@ -10,7 +10,8 @@ use tonic::server::NamedService;
 use tonic::{Request, Status};
 
 use super::status::status;
-use crate::api::access::{ADAPTERS, ADMIN, Access, INFER, TRAIN};
+use crate::api::access::{ADAPTERS, ADMIN, Access, INFER, TRAIN, tell_limits};
+use crate::api::caller::{REQUEST_ID, request_id};
 use crate::domain::Reason;
 use crate::gateway::{Caller, Gateway};
 
@@ -45,6 +46,7 @@ const CALLS: &[(&str, &[&str], Access)] = &[
         &["List", "Create", "Revoke", "Rotate"],
         ADMIN,
     ),
+    ("adapterd.v1.Audit", &["List", "Verify"], ADMIN),
     (
         "grpc.reflection.v1.ServerReflection",
         &["ServerReflectionInfo"],
@@ -107,25 +109,35 @@ where
         let mut inner = std::mem::replace(&mut self.inner, fresh);
         let gateway = self.gateway.clone();
         async move {
+            let id = request_id(request.headers());
             let caller = access.admit(&gateway, request.headers()).await;
-            let caller = caller.and_then(|caller| {
+            let caller = caller.and_then(|mut caller| {
+                caller.asks_by(id.to_str().unwrap_or(""));
                 let key = caller.key_id().map(ToString::to_string);
                 let may = access.check(&caller);
                 tracing::info!(
                     call = request.uri().path(),
+                    id = id.to_str().unwrap_or(""),
                     key,
                     refused = may.is_err(),
                     "called"
                 );
                 may.map(|()| caller)
             });
-            match caller {
+            let mut response = match caller {
                 Ok(caller) => {
+                    let asks = access.tells_limits().then(|| caller.clone());
                     request.extensions_mut().insert(caller);
-                    inner.call(request).await
+                    let mut response = inner.call(request).await?;
+                    if let Some(caller) = asks {
+                        tell_limits(&caller, response.headers_mut());
+                    }
+                    response
                 }
-                Err(reason) => Ok(status(reason).into_http()),
-            }
+                Err(reason) => status(reason).into_http(),
+            };
+            response.headers_mut().insert(REQUEST_ID, id);
+            Ok(response)
         }
         .boxed()
     }

@@ -5,7 +5,7 @@ use tonic::{Request, Response, Status};
 use super::Doors;
 use super::guard::caller;
 use super::status::status;
-use crate::domain::{IssuedKey, KeyAsk, KeyId, KeyView, OVERLAP, Reason};
+use crate::domain::{IssuedKey, KeyAsk, KeyId, KeyLimits, KeyView, OVERLAP, Reason};
 use crate::pb;
 use crate::pb::keys_server::Keys;
 
@@ -20,6 +20,12 @@ fn shown(key: KeyView) -> pb::Key {
         expires_at: key.expires_at,
         revoked_at: key.revoked_at,
         last_used_at: key.last_used_at,
+        requests_per_minute: key.limits.requests_per_minute,
+        tokens_per_minute: key.limits.tokens_per_minute,
+        concurrent: key.limits.concurrent,
+        queued_jobs: key.limits.queued_jobs,
+        training_tokens_per_day: key.limits.training_tokens_per_day,
+        storage_bytes: key.limits.storage_bytes,
     }
 }
 
@@ -31,10 +37,19 @@ fn issued(outcome: Result<IssuedKey, Reason>) -> Result<Response<pb::IssuedKey>,
 
 /// An empty list has no "absent" in proto3.
 fn asked(ask: pb::CreateKeyRequest) -> Result<KeyAsk, Reason> {
+    let limits = KeyLimits {
+        requests_per_minute: ask.requests_per_minute,
+        tokens_per_minute: ask.tokens_per_minute,
+        concurrent: ask.concurrent,
+        queued_jobs: ask.queued_jobs,
+        training_tokens_per_day: ask.training_tokens_per_day,
+        storage_bytes: ask.storage_bytes,
+    };
     let adapters = Some(ask.adapters).filter(|adapters| !adapters.is_empty());
     Ok(KeyAsk {
         weight: ask.weight,
         expires_in: ask.expires_in,
+        limits,
         ..KeyAsk::of(ask.name, ask.scopes, adapters)?
     })
 }

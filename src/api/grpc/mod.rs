@@ -2,6 +2,7 @@
 //! as HTTP's bodies and refused for the same reasons.
 
 mod adapters;
+mod audit;
 mod counted;
 mod generate;
 mod guard;

@@ -8,26 +8,25 @@ use std::time::Instant;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use axum::http::{HeaderValue, Method, Uri, header};
 use axum::response::Response;
 use axum::routing::{MethodFilter, on};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use uuid::Uuid;
 
 use super::App;
 use super::call::{Call, Request, refuse};
 use super::origin::Source;
 use super::respond::{empty_response, fault_response};
 use super::routes::{Row, Verb, probe_rows, rows};
-use crate::api::access::Access;
+use crate::api::access::{Access, tell_limits};
+use crate::api::caller::{REQUEST_ID, request_id};
 use crate::api::fault::Fault;
 use crate::domain::Reason;
 
 pub(super) type Outcome = Result<Response, Fault>;
 pub(super) type Handler = fn(Call) -> BoxFuture<'static, Outcome>;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The metrics label of requests that match no row.
 const NO_ROUTE: &str = "none";
 
@@ -77,7 +76,7 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
     let (mut parts, body) = request.into_parts();
     let id = request_id(&parts.headers);
     let source = app.config.origins.of(&parts.headers);
-    let mut key = None;
+    let (mut key, mut standing) = (None, None);
     let outcome = async {
         if row.verb != Verb::Get
             && let Source::Elsewhere(origin) = &source
@@ -92,15 +91,18 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
             Access::Metrics if app.config.open_metrics => Access::Open,
             access => access,
         };
-        let caller = match access.admit(&app.gateway, &parts.headers).await {
+        let mut caller = match access.admit(&app.gateway, &parts.headers).await {
             Ok(caller) => caller,
             Err(reason) => return Err(refuse(&parts.headers, body, reason)),
         };
+        caller.asks_by(id.to_str().unwrap_or(""));
         // Known before it is refused: the log says who tries what is not theirs.
         key = caller.key_id().map(ToString::to_string);
         if let Err(reason) = access.check(&caller) {
             return Err(refuse(&parts.headers, body, reason));
         }
+        // The limits stand as the answer leaves them, also one that is a refusal.
+        standing = row.access.tells_limits().then(|| caller.clone());
         let params = params(row, &mut parts).await?;
         let Parts { headers, uri, .. } = parts;
         let request = Request {
@@ -123,7 +125,11 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
         source: &source,
         key: key.as_deref(),
     };
-    finish(&app, row.path, began, who, outcome)
+    let mut response = finish(&app, row.path, began, who, outcome);
+    if let Some(caller) = standing {
+        tell_limits(&caller, response.headers_mut());
+    }
+    response
 }
 
 /// What a handler comes to. A panic is a fault of ours, never the end of the daemon.
@@ -215,37 +221,9 @@ fn bad_path(uri: &Uri) -> Reason {
     Reason::NoSuchRoute(uri.path().chars().take(200).collect())
 }
 
-/// The caller's own id, if it is harmless to repeat in headers and logs; otherwise a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let given = headers.get(&REQUEST_ID).filter(|value| {
-        let bytes = value.as_bytes();
-        (1..=128).contains(&bytes.len()) && bytes.iter().all(|byte| (b' '..=b'~').contains(byte))
-    });
-    given.cloned().unwrap_or_else(|| {
-        let fresh = format!("req_{}", Uuid::new_v4().simple());
-        HeaderValue::from_str(&fresh).unwrap_or(HeaderValue::from_static("req_0"))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn id_for(value: &[u8]) -> HeaderValue {
-        let mut headers = HeaderMap::new();
-        headers.insert(REQUEST_ID, HeaderValue::from_bytes(value).unwrap());
-        request_id(&headers)
-    }
-
-    #[test]
-    fn a_callers_id_is_kept_only_if_it_is_harmless() {
-        for good in [&b"trace-7/a"[..], b"my id 7", &[b'a'; 128]] {
-            assert_eq!(id_for(good).as_bytes(), good);
-        }
-        for bad in [&b""[..], b"a\tb", b"caf\xc3\xa9", &[b'a'; 129]] {
-            assert!(id_for(bad).to_str().unwrap().starts_with("req_"));
-        }
-    }
 
     #[tokio::test]
     async fn a_panic_of_a_handler_is_an_error_of_its_request() {

@@ -9,7 +9,10 @@ use super::call::Call;
 use super::dispatch::Outcome;
 use super::respond::json_response;
 use super::shape::{Field, Kind, NAME, Shape};
-use crate::domain::{IssuedKey, KeyAsk, KeyId, LONGEST_SPAN, OVERLAP, Range, Reason, Scope};
+use crate::domain::{
+    IssuedKey, KeyAsk, KeyId, KeyLimits, LONGEST_SPAN, MOST_OF_A_LIMIT, OVERLAP, Range, Reason,
+    Scope,
+};
 
 const SCOPE: Kind = Kind::Choice(Scope::NAMES);
 
@@ -21,6 +24,11 @@ const SPAN: Kind = Kind::Integer {
 const LIFE: Kind = Kind::Integer {
     min: 1,
     max: LONGEST_SPAN as i64,
+};
+
+const LIMIT: Kind = Kind::Integer {
+    min: 1,
+    max: MOST_OF_A_LIMIT as i64,
 };
 
 pub(super) const KEY: Shape = Shape {
@@ -53,6 +61,32 @@ pub(super) const KEY: Shape = Shape {
             "What it gets beside other keys where not all get what they ask for; 1 where absent.",
         ),
         Field::new("expires_in", LIFE, "Seconds; for ever where absent."),
+        Field::new(
+            "requests_per_minute",
+            LIMIT,
+            "At most so many in any 60 seconds; no limit where absent, as of all that follow.",
+        ),
+        Field::new(
+            "tokens_per_minute",
+            LIMIT,
+            "Tokens of prompts and answers in any 60 seconds; a request counts with all it may take until it has ended.",
+        ),
+        Field::new(
+            "concurrent",
+            LIMIT,
+            "Requests that wait or are answered at the same time.",
+        ),
+        Field::new(
+            "queued_jobs",
+            LIMIT,
+            "Jobs that wait to be run, paused ones among them.",
+        ),
+        Field::new(
+            "training_tokens_per_day",
+            LIMIT,
+            "Tokens that the jobs of one day (UTC) read.",
+        ),
+        Field::new("storage_bytes", LIMIT, "Of uploaded files."),
     ]],
 };
 
@@ -73,6 +107,8 @@ struct Ask {
     adapters: Option<Vec<String>>,
     weight: Option<f64>,
     expires_in: Option<u64>,
+    #[serde(flatten)]
+    limits: KeyLimits,
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,6 +145,7 @@ pub(super) async fn create(call: Call) -> Outcome {
     let ask = KeyAsk {
         weight: ask.weight,
         expires_in: ask.expires_in,
+        limits: ask.limits,
         ..KeyAsk::of(ask.name, ask.scopes, ask.adapters)?
     };
     issued(request.caller().create_key(ask).await?)

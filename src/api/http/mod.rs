@@ -3,6 +3,7 @@
 
 mod adapters;
 mod archive;
+mod audit;
 mod body;
 mod call;
 mod chat;

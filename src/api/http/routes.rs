@@ -5,8 +5,8 @@ use super::dispatch::Handler;
 use super::documents as answers;
 use super::shape::Shape;
 use super::{
-    adapters, chat, completions, docs, files, health, job_fields, jobs, keys, models, paging,
-    tokens, vllm,
+    adapters, audit, chat, completions, docs, files, health, job_fields, jobs, keys, models,
+    paging, tokens, vllm,
 };
 use crate::api::access::{ADAPTERS, ADMIN, Access, INFER, TRAIN};
 
@@ -173,6 +173,13 @@ static KEYS: &[Row] = &[
         .sends(Optional(&keys::ROTATION)).tag("Keys"),
 ];
 
+static AUDIT: &[Row] = &[
+    row!(Get "/v1/audit" ADMIN audit::list, Json(&answers::AUDIT), "Who changed what, newest first.")
+        .query(&audit::LIST).tag("Audit"),
+    row!(Get "/v1/audit/verify" ADMIN audit::verify, Json(&answers::AUDIT_STATE), "Whether every change still follows from the one before.")
+        .tag("Audit"),
+];
+
 static OPERATE: &[Row] = &[
     row!(Get "/livez" OPEN health::live, Json(&answers::HEALTH), "The engine runs.")
         .tag("Operations"),
@@ -191,7 +198,9 @@ static OPERATE: &[Row] = &[
 ];
 
 pub(super) fn rows() -> impl Iterator<Item = &'static Row> {
-    [ASK, LEARN, MANAGE, KEYS, OPERATE].into_iter().flatten()
+    [ASK, LEARN, MANAGE, KEYS, AUDIT, OPERATE]
+        .into_iter()
+        .flatten()
 }
 
 /// What answers while nothing else does.

@@ -13,6 +13,7 @@ use figment::providers::Serialized;
 use figment::value::{Dict, Value};
 
 use super::Values;
+use super::limits::LIMITS_OF_ADAPTERS;
 use super::place::{self, Hints, Place};
 
 /// One mistake in the settings.
@@ -336,9 +337,16 @@ fn parse_text(text: &str, default: &Value) -> Value {
         }
         Value::Bool(..) => text.parse::<bool>().ok().map(Value::from),
         Value::Array(..) => Some(Value::from(listed(text))),
+        Value::Dict(..) => tabled(text),
         _ => None,
     };
     parsed.unwrap_or_else(|| Value::from(text))
+}
+
+/// A table, as TOML writes it between braces.
+fn tabled(text: &str) -> Option<Value> {
+    let table: Dict = toml::from_str(&format!("table = {text}")).ok()?;
+    table.into_values().next()
 }
 
 /// Entries of a list: as TOML writes them, or with commas between them.
@@ -376,19 +384,24 @@ fn as_dict(values: &Values) -> Dict {
     }
 }
 
+/// Every setting with its full name.
 fn leaves(table: &Dict) -> Vec<(String, Value)> {
     let mut found = Vec::new();
+    gather("", table, &mut found);
+    found
+}
+
+fn gather(above: &str, table: &Dict, found: &mut Vec<(String, Value)>) {
     for (name, value) in table {
+        let key = match above {
+            "" => name.clone(),
+            above => format!("{above}.{name}"),
+        };
         match value {
-            Value::Dict(_, inner) => found.extend(
-                leaves(inner)
-                    .into_iter()
-                    .map(|(key, value)| (format!("{name}.{key}"), value)),
-            ),
-            other => found.push((name.clone(), other.clone())),
+            Value::Dict(_, inner) if key != LIMITS_OF_ADAPTERS => gather(&key, inner, found),
+            other => found.push((key, other.clone())),
         }
     }
-    found
 }
 
 fn plain(value: &Value) -> String {
@@ -397,6 +410,15 @@ fn plain(value: &Value) -> String {
     }
     if let Some(entries) = value.as_array() {
         return entries.iter().map(plain).collect::<Vec<_>>().join(",");
+    }
+    if let Some(table) = value.as_dict() {
+        let entries = table.iter();
+        let entries = entries.map(|(name, value)| format!("{name:?} = {}", plain(value)));
+        let entries = entries.collect::<Vec<_>>().join(", ");
+        return match entries.is_empty() {
+            true => String::new(),
+            false => format!("{{ {entries} }}"),
+        };
     }
     if let Some(truth) = value.to_bool() {
         return truth.to_string();

@@ -3,6 +3,7 @@
 
 mod auth;
 mod layers;
+mod limits;
 mod place;
 mod training;
 mod values;

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::auth::Auth;
+use super::limits::{LIMITS_OF_ADAPTERS, Limits};
 use super::training::Training;
 use crate::adapter::Precision;
 use crate::api::http::Origins;
-use crate::gateway::Weighed;
+use crate::gateway::{AdapterRates, Weighed};
 use crate::kernels::quant::Format;
 use crate::model::{KvKind, Origin, Quant};
 
@@ -252,7 +253,7 @@ impl Adapters {
 pub struct Storage {
     /// Empty is the first place that can be used: `adapterd` in the XDG state directory, in the account's, `/var/lib/adapterd`.
     pub data_dir: PathBuf,
-    /// Days for which it is known who changed which adapter; 0 is for ever.
+    /// Days for which it is known who changed what; 0 is for ever.
     pub keep_audit_days: u32,
 }
 
@@ -261,32 +262,6 @@ impl Default for Storage {
         Self {
             data_dir: PathBuf::new(),
             keep_audit_days: 90,
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Limits {
-    /// Requests that may wait for the engine; more get a 429. Beside other callers, one may take as many of these as it
-    /// leaves free.
-    pub queue: usize,
-    /// `n` of one request.
-    pub max_n: u32,
-    pub max_body_bytes: usize,
-    /// Of one training file, as it is sent and as it unpacks.
-    pub max_file_bytes: u64,
-    pub max_adapter_bytes: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            queue: 256,
-            max_n: 16,
-            max_body_bytes: 8 << 20,
-            max_file_bytes: 16 << 30,
-            max_adapter_bytes: 2 << 30,
         }
     }
 }
@@ -353,6 +328,9 @@ impl Values {
             if let Err(why) = weights.parse::<Weighed>() {
                 say(key, why);
             }
+        }
+        if let Err(why) = AdapterRates::read(&self.limits.adapters) {
+            say(LIMITS_OF_ADAPTERS, why);
         }
         for (key, why) in self.training.mistakes() {
             say(key, why);

@@ -11,6 +11,7 @@ use super::{Gauges, Metrics, process};
 use crate::api::{grpc, http};
 use crate::device::{Part, Turns};
 use crate::domain::JobStatus;
+use crate::gateway::Gateway;
 use crate::model::Base;
 use crate::registry::Registry;
 use crate::scheduler::Scheduler;
@@ -23,6 +24,7 @@ pub struct Collector {
     pub scheduler: Scheduler,
     pub turns: Turns,
     pub trainer: Trainer,
+    pub gateway: Gateway,
     /// Adapters that one step can hold.
     pub max_adapters: usize,
     /// Read from the store now and then; a scrape must not wait for a database.
@@ -51,6 +53,7 @@ impl Collector {
             shares: self.turns.shares(),
             load,
             resident,
+            limit_refusals: self.gateway.limit_refusals(),
         }
     }
 }

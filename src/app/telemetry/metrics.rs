@@ -1,5 +1,6 @@
 //! The Prometheus metrics, by the names users rely on.
 
+mod limits;
 mod sharing;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use prometheus::{
     Opts, TextEncoder,
 };
 
+use self::limits::Limits;
 use self::sharing::Sharing;
 use super::labels::Labels;
 use crate::device::Shares;
@@ -30,6 +32,8 @@ pub struct Gauges {
     pub jobs: Vec<(JobStatus, u64)>,
     /// `(part, bytes)`
     pub memory: Vec<(&'static str, u64)>,
+    /// `(limit, times)` that it was met.
+    pub limit_refusals: Vec<(&'static str, u64)>,
 }
 
 /// Every metric of the process.
@@ -56,6 +60,7 @@ pub struct Metrics {
     jobs: IntGaugeVec,
     memory: IntGaugeVec,
     train: Train,
+    limits: Limits,
     sharing: Sharing,
 }
 
@@ -207,6 +212,7 @@ impl Metrics {
                     &["job"],
                 )?,
             },
+            limits: Limits::register(&registry)?,
             sharing: Sharing::register(&registry)?,
             registry,
         })
@@ -294,6 +300,7 @@ impl Metrics {
                 .with_label_values(&[status.as_str()])
                 .set(*count as i64);
         }
+        self.limits.show(&now.limit_refusals);
         for (part, bytes) in &now.memory {
             self.memory.with_label_values(&[*part]).set(*bytes as i64);
         }

@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use super::*;
-use crate::domain::AdapterGlobs;
+use crate::domain::{AdapterGlobs, KeyLimits};
 use crate::store::Replaced;
 
 async fn keys() -> (Keys, Database, tempfile::TempDir) {
@@ -17,6 +17,7 @@ fn ask(name: &str) -> KeyAsk {
         adapters: AdapterGlobs::default(),
         weight: None,
         expires_in: None,
+        limits: KeyLimits::default(),
     }
 }
 
@@ -185,6 +186,7 @@ fn a_key_counts_until_the_second_it_expires() {
             scopes: "infer".parse().unwrap(),
             adapters: AdapterGlobs::default(),
             weight: None,
+            limits: KeyLimits::default(),
             created_at: 0,
             expires_at: Some(10),
             revoked_at: None,

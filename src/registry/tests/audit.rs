@@ -3,16 +3,20 @@
 use futures::stream;
 
 use super::*;
+use crate::domain::{AuditAsk, KeyId};
 
 const DAY: i64 = 24 * 60 * 60;
 /// Some noon.
 const NOW: i64 = 1_700_000_000;
 
-/// So many lines of one moment, written from `source`.
-async fn lines(home: &Home, count: usize, at: i64, source: &str) {
-    let row = format!("({at}, 'publish', 'a', '{source}')");
-    let rows = vec![row; count].join(", ");
-    let insert = format!("INSERT INTO adapter_audit (at, action, name, source) VALUES {rows}");
+/// So many lines of one moment. What a row follows from is not looked at here.
+async fn lines(home: &Home, count: usize, at: i64) {
+    let insert = format!(
+        "INSERT INTO audit (number, at, action, object, outcome, digest)
+         WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < {count})
+         SELECT (SELECT coalesce(max(number), 0) FROM audit) + x, {at}, 'adapter.publish', 'a', 'done', zeroblob(32)
+         FROM n"
+    );
     home.database().await.execute(&insert).await;
 }
 
@@ -21,7 +25,7 @@ async fn left(home: &Home) -> Vec<i64> {
     let at: Vec<i64> = home
         .database()
         .await
-        .select("SELECT at FROM adapter_audit ORDER BY at DESC")
+        .select("SELECT at FROM audit ORDER BY at DESC")
         .await;
     at.into_iter().map(|at| (NOW - at) / DAY).collect()
 }
@@ -31,8 +35,8 @@ async fn lines_older_than_the_setting_go_at_the_start_and_day_by_day() {
     for days in [1, 7, 90] {
         let home = Home::new();
         let registry = home.open().await;
-        for age in [0, 1, days - 1, days, days + 1, 400] {
-            lines(&home, 1, NOW - age * DAY, "upload").await;
+        for age in [400, days + 1, days, days - 1, 1, 0] {
+            lines(&home, 1, NOW - age * DAY).await;
         }
         let keep = |ticks: Vec<i64>| {
             registry
@@ -56,8 +60,8 @@ async fn lines_older_than_the_setting_go_at_the_start_and_day_by_day() {
 async fn many_old_lines_go_in_several_transactions_and_young_ones_stay() {
     let home = Home::new();
     let registry = home.open().await;
-    lines(&home, 1700, NOW - 100 * DAY, "upload").await;
-    lines(&home, 3, NOW - DAY, "upload").await;
+    lines(&home, 1700, NOW - 100 * DAY).await;
+    lines(&home, 3, NOW - DAY).await;
     registry.clone().keep_audit(90, stream::iter([NOW])).await;
     assert_eq!(left(&home).await, [1, 1, 1]);
 }
@@ -66,7 +70,7 @@ async fn many_old_lines_go_in_several_transactions_and_young_ones_stay() {
 async fn zero_days_keep_everything() {
     let home = Home::new();
     let registry = home.open().await;
-    lines(&home, 2, 0, "upload").await;
+    lines(&home, 2, 0).await;
     registry
         .clone()
         .keep_audit(0, stream::iter([NOW, NOW + DAY]))
@@ -78,6 +82,7 @@ async fn zero_days_keep_everything() {
 async fn what_an_unfinished_job_has_published_stays_known() {
     let home = Home::new();
     let registry = home.open().await;
+    let database = home.database().await;
     for (id, status, publishing) in [
         ("one", "running", "'g'"),
         ("two", "failed", "'g'"),
@@ -87,13 +92,73 @@ async fn what_an_unfinished_job_has_published_stays_known() {
         let job = format!(
             "INSERT INTO jobs (id, name, status, created_at, training_file, recipe, metadata, data_digest, total_steps,
                  publish_after)
-             VALUES ('{id}', 'a', '{status}', 0, 'f', '{{}}', '{{}}', '', 1, {publishing})"
+             VALUES ('{id}', 'a', '{status}', 0, 'f', '{{}}', '{{}}', '', 1, {publishing});
+             INSERT INTO publications VALUES ('job:{id}', 'a', 'g')"
         );
-        home.database().await.execute(&job).await;
-        lines(&home, 1, NOW - 200 * DAY, &format!("job:{id}")).await;
+        database.execute(&job).await;
     }
     registry.clone().keep_audit(90, stream::iter([NOW])).await;
-    let sources = "SELECT source FROM adapter_audit ORDER BY id";
-    let sources: Vec<String> = home.database().await.select(sources).await;
+    let sources = "SELECT source FROM publications ORDER BY rowid";
+    let sources: Vec<String> = database.select(sources).await;
     assert_eq!(sources, ["job:one", "job:two"]);
+}
+
+#[tokio::test]
+async fn every_change_of_a_name_is_recorded_with_who_made_it_and_by_which_request() {
+    let home = Home::new();
+    let actor = Actor::caller(Some(&KeyId::new("k1")), Some("req-7"));
+    let registry = home.open().await.by(actor);
+    let name: AdapterName = "legal".parse().unwrap();
+    let mut made = Vec::new();
+    for seed in [1, 2] {
+        let view = registry
+            .publish(&name, specimen(1, seed), None, "job:j1")
+            .await;
+        made.push(view.unwrap().generation);
+    }
+    registry.rollback(&name, None).await.unwrap();
+    registry.promote(&name, made[1], None).await.unwrap();
+    registry.set_pinned(&name, true, None).await.unwrap();
+    registry.set_pinned(&name, false, None).await.unwrap();
+    // What changes nothing is no change.
+    registry.promote(&name, made[1], None).await.unwrap();
+    registry.remove(&name, None).await.unwrap();
+    let audit = Audit::new(home.database().await);
+    let rows = audit
+        .list(&AuditAsk::default(), None, 20)
+        .await
+        .unwrap()
+        .items;
+    assert!(rows.iter().all(|row| row.who.as_deref() == Some("k1")
+        && row.request_id.as_deref() == Some("req-7")
+        && row.object == "legal"));
+    let told: Vec<_> = { rows.iter().rev() }
+        .map(|row| (row.action.as_str(), row.before, row.after))
+        .collect();
+    let (first, second) = (Some(made[0]), Some(made[1]));
+    assert_eq!(
+        told,
+        [
+            ("adapter.publish", None, first),
+            ("adapter.publish", first, second),
+            ("adapter.rollback", second, first),
+            ("adapter.promote", first, second),
+            ("adapter.pin", second, second),
+            ("adapter.unpin", second, second),
+            ("adapter.remove", second, None),
+        ]
+    );
+    assert!(audit.verify().await.unwrap().intact);
+    assert!(
+        registry
+            .has_published(&name, made[0], "job:j1")
+            .await
+            .unwrap()
+    );
+    assert!(
+        !registry
+            .has_published(&name, made[0], "job:j2")
+            .await
+            .unwrap()
+    );
 }

@@ -3,9 +3,13 @@
 
 use super::events::append;
 use super::{DIVERGED, JobRow, Jobs, NewEvent, Publishing};
-use crate::domain::{Generation, JobEvent, JobId, JobStatus, Reason};
+use crate::domain::{Actor, Generation, JobEvent, JobId, JobStatus, Reason};
+use crate::store::audit::{self, Line};
 use crate::store::clock::now;
 use crate::store::database::{Statement, commit, run};
+
+/// As the record of changes calls it.
+const PAUSE: &str = "job.pause";
 
 /// Why a job failed.
 #[derive(Debug, Clone, Copy)]
@@ -64,36 +68,53 @@ impl Jobs {
     }
 
     /// Nothing changes once the adapter is being published.
-    pub async fn cancel(&self, id: &JobId, event: &NewEvent) -> Changed {
+    pub async fn cancel(&self, id: &JobId, event: &NewEvent, actor: &Actor) -> Changed {
         let update = sqlx::query(
             "UPDATE jobs SET status = 'cancelled', finished_at = ?, estimated_finish = NULL WHERE id = ? \
              AND status IN ('validating_files', 'queued', 'running', 'paused') AND publish_after IS NULL",
         );
-        self.change(update.bind(now()).bind(id.as_str()), id, event)
-            .await
+        let line = Line::of(actor, "job.cancel", id.as_str());
+        let update = update.bind(now()).bind(id.as_str());
+        self.change(update, id, event, Some(line)).await
     }
 
     /// Of a job of status `from`; nothing changes once its adapter is being published. A running job's progress must have
-    /// been saved.
-    pub async fn pause(&self, id: &JobId, from: JobStatus, event: &NewEvent) -> Changed {
+    /// been saved. `actor`: who pauses it, unless that was recorded when it was asked for.
+    pub async fn pause(
+        &self,
+        id: &JobId,
+        from: JobStatus,
+        event: &NewEvent,
+        actor: Option<&Actor>,
+    ) -> Changed {
         let update = sqlx::query(
             "UPDATE jobs SET status = 'paused', estimated_finish = NULL WHERE id = ? AND status = ? \
              AND publish_after IS NULL",
         );
-        self.change(update.bind(id.as_str()).bind(from.as_str()), id, event)
-            .await
+        let line = actor.map(|actor| Line::of(actor, PAUSE, id.as_str()));
+        let update = update.bind(id.as_str()).bind(from.as_str());
+        self.change(update, id, event, line).await
+    }
+
+    /// Records that a running job is to be paused.
+    pub async fn ask_pause(&self, id: &JobId, actor: &Actor) -> Result<(), Reason> {
+        let mut change = self.database.begin().await?;
+        let line = Line::of(actor, PAUSE, id.as_str());
+        audit::write(&mut change, &line).await?;
+        commit(change).await
     }
 
     /// A paused job waits again, and so does one that failed where trying again can help and its data is still there.
-    pub async fn resume(&self, id: &JobId, event: &NewEvent) -> Changed {
+    pub async fn resume(&self, id: &JobId, event: &NewEvent, actor: &Actor) -> Changed {
         let update = sqlx::query(
             "UPDATE jobs SET status = 'queued', finished_at = NULL, error_code = NULL, error_message = NULL, \
              error_param = NULL WHERE id = ?1 AND (status = 'paused' OR (status = 'failed' AND error_code <> ?2 \
              AND EXISTS (SELECT 1 FROM files WHERE id = training_file) \
              AND (validation_file IS NULL OR EXISTS (SELECT 1 FROM files WHERE id = validation_file))))",
         );
-        self.change(update.bind(id.as_str()).bind(DIVERGED), id, event)
-            .await
+        let line = Line::of(actor, "job.resume", id.as_str());
+        let update = update.bind(id.as_str()).bind(DIVERGED);
+        self.change(update, id, event, Some(line)).await
     }
 
     /// From here on the job can only succeed or fail. `false`: it no longer runs.
@@ -148,7 +169,7 @@ impl Jobs {
         .bind(error.message)
         .bind(error.param)
         .bind(id.as_str());
-        self.change(update, id, event).await
+        self.change(update, id, event, None).await
     }
 
     /// Stores events of a job, and how far it is. Returns the events that are new, numbered. Steps that are done again
@@ -182,10 +203,19 @@ impl Jobs {
         Ok(run(self.database.pool(), update).await? > 0)
     }
 
-    async fn change(&self, update: Statement<'_>, id: &JobId, event: &NewEvent) -> Changed {
+    async fn change(
+        &self,
+        update: Statement<'_>,
+        id: &JobId,
+        event: &NewEvent,
+        line: Option<Line<'_>>,
+    ) -> Changed {
         let mut change = self.database.begin().await?;
         if run(&mut *change, update).await? == 0 {
             return Ok(None);
+        }
+        if let Some(line) = line {
+            audit::write(&mut change, &line).await?;
         }
         let stored = append(&mut change, id, std::slice::from_ref(event)).await?;
         commit(change).await?;

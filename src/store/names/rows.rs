@@ -287,3 +287,20 @@ fn damaged(name: &str, what: &str) -> Reason {
         "the database is damaged: of adapter `{name}`, {what}"
     ))
 }
+
+/// Keeps for a job that it has published, until it has succeeded.
+pub(super) async fn remember(
+    db: &mut SqliteConnection,
+    name: &AdapterName,
+    held: &NamedVersion,
+) -> Result<(), Reason> {
+    if !held.source.starts_with("job:") {
+        return Ok(());
+    }
+    let insert = "INSERT OR IGNORE INTO publications (source, name, generation) VALUES (?, ?, ?)";
+    let insert = sqlx::query(insert)
+        .bind(&held.source)
+        .bind(name.as_str())
+        .bind(held.generation().to_string());
+    run(db, insert).await.map(drop)
+}

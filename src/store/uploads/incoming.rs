@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::{Uploads, on_disk};
-use crate::domain::{FileId, FileView, KeyId, Reason};
+use super::{Room, Uploads, on_disk};
+use crate::domain::{Asker, FileId, FileView, KeyId, KeyLimits, Reason};
 use crate::store::artefacts::SLICE;
+use crate::store::database::run;
 use crate::store::{disk, now};
 
 /// What came of a file so far. Dropping it removes that.
@@ -18,6 +19,8 @@ pub struct Incoming {
     id: FileId,
     filename: String,
     owner: Option<KeyId>,
+    /// As it was when the file began to come.
+    room: Option<Room>,
     bytes: u64,
     /// What has not been written yet.
     pending: Vec<u8>,
@@ -52,6 +55,7 @@ impl Incoming {
         uploads: Uploads,
         filename: &str,
         owner: Option<KeyId>,
+        room: Option<Room>,
     ) -> Result<Self, Reason> {
         let id = FileId::new(&Uuid::new_v4().simple().to_string());
         let staged = uploads.folder.join(format!(".{id}.part"));
@@ -68,6 +72,7 @@ impl Incoming {
             id,
             filename: filename.to_owned(),
             owner,
+            room,
             bytes: 0,
             pending: Vec::new(),
             sink: Some(sink),
@@ -82,6 +87,9 @@ impl Incoming {
             return Err(Reason::TooLarge {
                 limit: usize::try_from(most).unwrap_or(usize::MAX),
             });
+        }
+        if let (Some(room), Some(owner)) = (self.room, &self.owner) {
+            room.check(owner, self.bytes)?;
         }
         self.pending.extend_from_slice(&piece);
         match self.pending.len() >= SLICE {
@@ -138,16 +146,38 @@ impl Incoming {
             disk::sync_folder(&folder)
         };
         on_disk("storing an upload", publish).await?;
-        sqlx::query("INSERT INTO files (id, bytes, created_at, filename, purpose, digest, owner) VALUES (?, ?, ?, ?, ?, ?, ?)")
-            .bind(view.id.as_str())
-            .bind(view.bytes as i64)
-            .bind(view.created_at)
-            .bind(&view.filename)
-            .bind(&view.purpose)
-            .bind(hasher.finalize().to_string())
-            .bind(view.owner.as_ref().map(KeyId::as_str))
-            .execute(self.uploads.database.pool())
-            .await?;
-        Ok(view)
+        let most = self.room.map(|room| room.most as i64);
+        // Other files of the key may have come meanwhile.
+        let insert = sqlx::query(
+            "INSERT INTO files (id, bytes, created_at, filename, purpose, digest, owner) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7 \
+             WHERE ?8 IS NULL OR ?2 + (SELECT coalesce(sum(bytes), 0) FROM files WHERE owner = ?7) <= ?8",
+        )
+        .bind(view.id.as_str())
+        .bind(view.bytes as i64)
+        .bind(view.created_at)
+        .bind(&view.filename)
+        .bind(&view.purpose)
+        .bind(hasher.finalize().to_string())
+        .bind(view.owner.as_ref().map(KeyId::as_str))
+        .bind(most);
+        if run(self.uploads.database.pool(), insert).await? > 0 {
+            return Ok(view);
+        }
+        let path = self.uploads.path(&view.id);
+        // What cannot be removed now goes when the process starts next.
+        let _ = on_disk("removing an upload", move || disk::remove(&path)).await;
+        let asker = Asker {
+            key: view.owner.clone(),
+            limits: KeyLimits {
+                storage_bytes: self.room.map(|room| room.most),
+                ..KeyLimits::default()
+            },
+            ..Asker::default()
+        };
+        let room = self.uploads.room(&asker).await?.or(self.room);
+        Err(match (room, &view.owner) {
+            (Some(room), Some(owner)) => room.refusal(owner, view.bytes),
+            _ => Reason::Storage("an upload was not recorded".into()),
+        })
     }
 }

@@ -1,7 +1,7 @@
 //! Answers about adapters and keys.
 
 use super::super::shape::{ANY_NUMBER, COUNT, FLAG, Field, Kind, Shape, TEXT};
-use super::{CREATED_AT, ID, LIST, list_of, shape};
+use super::{CREATED_AT, FIRST_ID, HAS_MORE, ID, LAST_ID, LIST, list_of, shape};
 use crate::domain::Scope;
 
 const TIER: Field = Field::new(
@@ -73,6 +73,12 @@ const KEY_FIELDS: &[Field] = &[
     )
     .required(),
     Field::new("weight", ANY_NUMBER, "Beside other keys; null is 1."),
+    Field::new("requests_per_minute", COUNT, "Null is no limit."),
+    Field::new("tokens_per_minute", COUNT, "Null is no limit."),
+    Field::new("concurrent", COUNT, "Null is no limit."),
+    Field::new("queued_jobs", COUNT, "Null is no limit."),
+    Field::new("training_tokens_per_day", COUNT, "Null is no limit."),
+    Field::new("storage_bytes", COUNT, "Null is no limit."),
     CREATED_AT,
     Field::new("expires_at", COUNT, "Unix seconds; null is never."),
     Field::new("revoked_at", COUNT, "Unix seconds."),
@@ -98,4 +104,60 @@ pub(in super::super) const ISSUED_KEY: Shape = shape(
         KEY_FIELDS,
         &[Field::new("secret", TEXT, "What callers send; told this once.").required()],
     ],
+);
+const AUDIT_ROW: Shape = shape(
+    "AuditRow",
+    "One change.",
+    &[&[
+        ID,
+        Field::new("at", COUNT, "Unix seconds.").required(),
+        Field::new(
+            "who",
+            TEXT,
+            "The id of a key, `job:<id>`, `offline` or `system`; null where no key was asked for.",
+        ),
+        Field::new("action", TEXT, "As `adapter.promote`.").required(),
+        Field::new("object", TEXT, "The name or id of what was changed.").required(),
+        Field::new("before", TEXT, "A generation."),
+        Field::new("after", TEXT, "A generation."),
+        Field::new(
+            "detail",
+            TEXT,
+            "Where an adapter came from, what a key opens.",
+        ),
+        Field::new("request_id", TEXT, "As the header `x-request-id`."),
+        Field::new("outcome", TEXT, "").required(),
+        Field::new(
+            "digest",
+            TEXT,
+            "64 hex digits, over the digest of the row before and this row.",
+        )
+        .required(),
+    ]],
+);
+pub(in super::super) const AUDIT: Shape = shape(
+    "AuditList",
+    "",
+    &[&[
+        LIST,
+        Field::new("data", list_of(&Kind::Object(&AUDIT_ROW)), "").required(),
+        FIRST_ID,
+        LAST_ID,
+        HAS_MORE,
+    ]],
+);
+pub(in super::super) const AUDIT_STATE: Shape = shape(
+    "AuditState",
+    "What a walk along the record found.",
+    &[&[
+        Field::new("intact", FLAG, "").required(),
+        Field::new("rows", COUNT, "Rows that follow from the ones before.").required(),
+        Field::new("digest", TEXT, "Of the last of them.").required(),
+        Field::new(
+            "broken",
+            TEXT,
+            "The id of the first row that does not follow.",
+        ),
+        Field::new("why", TEXT, ""),
+    ]],
 );

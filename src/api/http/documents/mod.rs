@@ -9,7 +9,7 @@ use super::shape::{COUNT, FLAG, Field, Kind, Shape, TEXT, TOKEN_ID};
 
 pub(super) use inference::{CHAT, CHAT_CHUNK, MODEL, MODELS, PROMPT, TEXT_COMPLETION, TOKENS};
 pub(super) use learning::{CHECKPOINTS, EVENTS, FILE, FILES, JOB, JOBS, PLAN};
-pub(super) use management::{ADAPTER, ADAPTERS, ISSUED_KEY, KEY, KEYS, LORAS};
+pub(super) use management::{ADAPTER, ADAPTERS, AUDIT, AUDIT_STATE, ISSUED_KEY, KEY, KEYS, LORAS};
 pub(super) use report::REPORT;
 
 const fn list_of(object: &'static Kind) -> Kind {

@@ -17,6 +17,7 @@ fn idle() -> Gauges {
         max_adapters: 8,
         jobs: Vec::new(),
         memory: Vec::new(),
+        limit_refusals: Vec::new(),
     }
 }
 
@@ -57,6 +58,7 @@ fn a_scrape_holds_what_gateways_read() {
         max_adapters: 8,
         jobs: vec![(JobStatus::Queued, 1)],
         memory: vec![("base", 3)],
+        limit_refusals: vec![("tokens_per_minute", 2)],
     };
     let text = metrics.render(&now).unwrap();
     for line in [
@@ -74,6 +76,7 @@ fn a_scrape_holds_what_gateways_read() {
         "vllm:cache_config_info{block_size=\"16\",num_gpu_blocks=\"10\"} 1",
         "adapterd_jobs{state=\"queued\"} 1",
         "adapterd_memory_bytes{part=\"base\"} 3",
+        "adapterd_limit_refusals_total{limit=\"tokens_per_minute\"} 2",
         "adapterd_train_share 0.25",
         "adapterd_train_yields_total 3",
         "adapterd_train_slice_seconds_count 1",
@@ -201,6 +204,7 @@ fn every_metric_that_users_rely_on_is_there() {
     now.resident.push(("legal".into(), false, 1));
     now.jobs.push((JobStatus::Running, 1));
     now.memory.push(("kv", 1));
+    now.limit_refusals.push(("requests_per_minute", 0));
     let text = metrics.render(&now).unwrap();
     let histograms = [
         "adapterd_time_to_first_token_seconds",
@@ -227,6 +231,7 @@ fn every_metric_that_users_rely_on_is_there() {
         "adapterd_train_skipped_steps_total",
         "adapterd_jobs",
         "adapterd_memory_bytes",
+        "adapterd_limit_refusals_total",
         "vllm:num_requests_waiting",
         "vllm:num_requests_running",
         "vllm:kv_cache_usage_perc",

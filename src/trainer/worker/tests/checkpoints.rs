@@ -118,6 +118,7 @@ async fn a_checkpoint_answers_the_key_whose_job_keeps_it_and_admins() {
     let holder = |key: &str, only_own: bool| Asker {
         key: Some(KeyId::from_text(key)),
         only_own,
+        ..Asker::default()
     };
     let (owner, other) = (holder("owner", true), holder("other", true));
     let rows = shop.rows().await;
