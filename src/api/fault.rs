@@ -150,6 +150,8 @@ impl Row {
             }
             Reason::Storage(_) => row(500, SERVER, "storage_failed", Code::Internal),
             Reason::Internal(_) => row(500, SERVER, "internal_error", Code::Internal),
+            Reason::NoSuchAnswer(_) => row(404, INVALID, "answer_not_found", Code::NotFound),
+            Reason::NoSuchFeedback(_) => row(404, INVALID, "feedback_not_found", Code::NotFound),
         }
     }
 }
@@ -233,7 +235,9 @@ impl From<Reason> for Fault {
             | Reason::EngineDown(_)
             | Reason::StorageFull(_)
             | Reason::Storage(_)
-            | Reason::Internal(_) => None,
+            | Reason::Internal(_)
+            | Reason::NoSuchFeedback(_) => None,
+            Reason::NoSuchAnswer(_) => Some("id"),
         };
         let param = param.map(str::to_owned);
         Self { reason, param }

@@ -162,6 +162,11 @@ pub enum Reason {
     Storage(String),
     #[error("{0}")]
     Internal(String),
+    /// Of no answer that is remembered, or of another key's.
+    #[error("no answer `{0}` is remembered here")]
+    NoSuchAnswer(String),
+    #[error("there is no feedback `{0}`")]
+    NoSuchFeedback(String),
 }
 
 /// The names that would be found.

@@ -21,13 +21,19 @@ pub(super) struct Begun<'a> {
     /// `None` for the base.
     pub lease: Option<&'a Lease>,
     pub prompt: &'a [u32],
+    /// Its place among the prompts of the request.
+    pub number: usize,
+    /// As it was sent, where it may be kept.
+    pub heard: Option<&'a str>,
     /// When the request arrived.
     pub at: Instant,
 }
 
 impl Caller {
     /// Who follows the answer to this prompt.
-    pub(super) fn followers(&self, _begun: &Begun<'_>) -> Followers {
-        Followers::new()
+    pub(super) fn followers(&self, begun: &Begun<'_>) -> Followers {
+        let mut followers = Followers::new();
+        followers.extend(self.remember(begun));
+        followers
     }
 }

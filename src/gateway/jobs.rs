@@ -8,6 +8,7 @@ use crate::domain::{
     AdapterChoice, AdapterName, CheckpointView, FileId, JobEvent, JobId, JobPlan, JobView, Reason,
     Recipe, Scope,
 };
+use crate::store::Use;
 use crate::trainer::NewJob;
 
 const TRAIN: Scope = Scope::Train;
@@ -80,6 +81,20 @@ impl Caller {
         let prepared = prepared.await.map_err(|reason| joined.explain(reason))?;
         // Checking its data takes long; what is recorded is recorded as a whole.
         let created = self.may(TRAIN)?.trainer.create(prepared).await;
+        created.map_err(|reason| joined.explain(reason))
+    }
+
+    /// The same of a job that learns from feedback, which counts as used with it.
+    pub(super) async fn create_job_of(
+        &self,
+        ask: JobAsk,
+        feedback: &[Use],
+    ) -> Result<JobView, Reason> {
+        let (job, joined) = self.new_job(ask).await?;
+        let prepared = self.unless_ended(self.may(TRAIN)?.trainer.prepare(job));
+        let prepared = prepared.await.map_err(|reason| joined.explain(reason))?;
+        let trainer = &self.may(TRAIN)?.trainer;
+        let created = trainer.create_of(prepared, Some(feedback)).await;
         created.map_err(|reason| joined.explain(reason))
     }
 

@@ -5,6 +5,7 @@ mod adapters;
 mod caller;
 mod choose;
 mod events;
+pub mod feedback;
 mod files;
 mod follow;
 mod intake;
@@ -33,6 +34,7 @@ pub use crate::trainer::{ReportAsk, Wishes};
 pub use caller::{Caller, Credentials};
 pub use choose::Claims;
 pub use events::Events;
+pub use feedback::{ExportAsk, Feedback, RetrainAsk, RetrainRule};
 pub use intake::{Answer, Answers};
 pub use jobs::JobAsk;
 pub use keys::Keys;
@@ -48,6 +50,7 @@ pub struct Parts {
     pub scheduler: Scheduler,
     pub trainer: Trainer,
     pub keys: Keys,
+    pub feedback: Feedback,
 }
 
 #[derive(Debug, Clone)]
@@ -158,9 +161,9 @@ impl Gateway {
 fn listed<T>(found: Result<T, Reason>) -> Result<(), Reason> {
     match found {
         Ok(_) => Ok(()),
-        Err(missing @ (Reason::NoSuchJob(_) | Reason::NoSuchFile(_))) => {
-            Err(Reason::field("after", missing.to_string()))
-        }
+        Err(
+            missing @ (Reason::NoSuchJob(_) | Reason::NoSuchFile(_) | Reason::NoSuchFeedback(_)),
+        ) => Err(Reason::field("after", missing.to_string())),
         Err(other) => Err(other),
     }
 }

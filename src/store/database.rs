@@ -22,6 +22,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ),
     ("keys", include_str!("migrations/005_keys.sql")),
     ("owners", include_str!("migrations/006_owners.sql")),
+    ("feedback", include_str!("migrations/010_feedback.sql")),
 ];
 
 /// Pages that each connection keeps, as so many KiB (a negative number says that). The system has the file in memory as well,
@@ -52,6 +53,8 @@ impl Database {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .pragma("cache_size", CACHE)
+            // What is deleted is overwritten: prompts and answers are among it.
+            .pragma("secure_delete", "on")
             .busy_timeout(Duration::from_secs(5));
         let pool = SqlitePoolOptions::new()
             .max_connections(4)

@@ -11,8 +11,10 @@ use serde::de::DeserializeOwned;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use super::audit;
 use super::database::{Database, commit, run};
 use super::fault::unreadable;
+use super::feedback::{self, Use};
 use super::page::{Page, one_more};
 use crate::domain::{
     AdapterName, Asker, FileId, Generation, JobEvent, JobId, JobStatus, JobView, KeyId, Reason,
@@ -142,6 +144,16 @@ impl Jobs {
         job: &JobRow,
         events: &[NewEvent],
     ) -> Result<Option<Vec<JobEvent>>, Reason> {
+        self.create_of(job, events, None).await
+    }
+
+    /// The same of a job that learns from feedback, which counts as used with it.
+    pub async fn create_of(
+        &self,
+        job: &JobRow,
+        events: &[NewEvent],
+        feedback: Option<&[Use]>,
+    ) -> Result<Option<Vec<JobEvent>>, Reason> {
         let view = &job.view;
         let mut change = self.database.begin().await?;
         let insert = sqlx::query(
@@ -172,8 +184,46 @@ impl Jobs {
             return Ok(None);
         }
         let stored = events::append(&mut change, &view.id, events).await?;
+        if let Some(uses) = feedback {
+            feedback::mark(&mut change, &view.id, &view.name, uses).await?;
+            let (name, source) = (job.name()?, format!("job:{}", view.id));
+            let line = audit::Line {
+                previous: job.parent,
+                source: Some(&source),
+                ..audit::Line::of("retrain", &name)
+            };
+            audit::write(&mut change, &line).await?;
+        }
         commit(change).await?;
         Ok(Some(stored))
+    }
+
+    /// The job that made a generation for a name, the newest where there are several.
+    pub async fn maker(
+        &self,
+        name: &AdapterName,
+        generation: Generation,
+    ) -> Result<Option<JobView>, Reason> {
+        let row = sqlx::query(
+            "SELECT * FROM jobs WHERE name = ? AND generation = ? ORDER BY number DESC LIMIT 1",
+        )
+        .bind(name.as_str())
+        .bind(generation.to_string())
+        .fetch_optional(self.database.pool())
+        .await?;
+        row.map(|row| JobRow::read(&row).map(|job| job.view))
+            .transpose()
+    }
+
+    /// The job for a name that has not ended.
+    pub async fn at_work_on(&self, name: &AdapterName) -> Result<Option<JobId>, Reason> {
+        let id: Option<String> = sqlx::query_scalar(
+            "SELECT id FROM jobs WHERE name = ? AND status NOT IN ('succeeded', 'failed', 'cancelled') LIMIT 1",
+        )
+        .bind(name.as_str())
+        .fetch_optional(self.database.pool())
+        .await?;
+        Ok(id.map(JobId::from_text))
     }
 
     pub async fn job(&self, id: &JobId) -> Result<JobRow, Reason> {

@@ -21,7 +21,7 @@ use crate::domain::{
     Recipe, parameters_report,
 };
 use crate::kernels::pool::{self, Class};
-use crate::store::{self, Artefacts, JobRow, NewEvent, Stored, blocking, disk_fault, now};
+use crate::store::{self, Artefacts, JobRow, NewEvent, Stored, Use, blocking, disk_fault, now};
 
 /// Sent as `retry-after` (seconds) to a caller that is refused for now.
 const COME_BACK: u64 = 60;
@@ -97,6 +97,15 @@ impl Trainer {
 
     /// Records the job; it is queued when this returns.
     pub async fn create(&self, prepared: Prepared) -> Result<JobView, Reason> {
+        self.create_of(prepared, None).await
+    }
+
+    /// The same of a job that learns from `feedback`.
+    pub async fn create_of(
+        &self,
+        prepared: Prepared,
+        feedback: Option<&[Use]>,
+    ) -> Result<JobView, Reason> {
         let Prepared {
             job,
             id,
@@ -107,7 +116,7 @@ impl Trainer {
         if plan.parent.is_some() {
             self.keep_parent(&id, &plan).await?;
         }
-        let view = self.record(id, job, &plan, created_at).await?;
+        let view = self.record(id, job, &plan, created_at, feedback).await?;
         folder.keep();
         Ok(view)
     }
@@ -265,6 +274,7 @@ impl Trainer {
         job: NewJob,
         plan: &Plan,
         created_at: i64,
+        feedback: Option<&[Use]>,
     ) -> Result<JobView, Reason> {
         let shared = &self.shared;
         let row = JobRow {
@@ -328,7 +338,8 @@ impl Trainer {
                 .chain(plan.warnings.iter().cloned())
                 .map(|note| NewEvent::message(Level::Warn, note)),
         );
-        let Some(events) = shared.store.create(&row, &events).await? else {
+        let created = shared.store.create_of(&row, &events, feedback).await?;
+        let Some(events) = created else {
             return Err(Reason::field(
                 "training_file",
                 "a file of this job has just been deleted",

@@ -25,6 +25,7 @@ pub mod optimizer;
 mod plan;
 mod publish;
 mod recipe;
+mod replay;
 mod rng;
 mod room;
 mod run;
