@@ -37,6 +37,7 @@ const CALLS: &[(&str, &[&str], Access)] = &[
             "PauseJob",
             "ResumeJob",
             "WatchJob",
+            "Retrain",
         ],
         TRAIN,
     ),
@@ -44,6 +45,11 @@ const CALLS: &[(&str, &[&str], Access)] = &[
         "adapterd.v1.Keys",
         &["List", "Create", "Revoke", "Rotate"],
         ADMIN,
+    ),
+    (
+        "adapterd.v1.Feedback",
+        &["Give", "List", "Get", "Delete", "Export", "Scores"],
+        INFER,
     ),
     (
         "grpc.reflection.v1.ServerReflection",

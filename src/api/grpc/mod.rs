@@ -3,6 +3,7 @@
 
 mod adapters;
 mod counted;
+mod feedback;
 mod generate;
 mod guard;
 mod inference;

@@ -20,16 +20,18 @@ use crate::api::socket::Socket;
 use crate::gateway::Gateway;
 use crate::pb;
 use crate::pb::adapters_server::AdaptersServer;
+use crate::pb::feedback_server::FeedbackServer;
 use crate::pb::inference_server::InferenceServer;
 use crate::pb::keys_server::KeysServer;
 use crate::pb::training_server::TrainingServer;
 
-const SERVICES: [&str; 5] = [
+const SERVICES: [&str; 6] = [
     "",
     "adapterd.v1.Inference",
     "adapterd.v1.Adapters",
     "adapterd.v1.Training",
     "adapterd.v1.Keys",
+    "adapterd.v1.Feedback",
 ];
 /// How often health is looked at.
 const PULSE: Duration = Duration::from_millis(500);
@@ -78,6 +80,9 @@ pub async fn serve(
     let keys = KeysServer::new(doors.clone())
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(most);
+    let feedback = FeedbackServer::new(doors.clone())
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(most);
     let training = TrainingServer::new(doors)
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(most);
@@ -92,6 +97,7 @@ pub async fn serve(
         .add_service(door(adapters, &gateway, &telemetry))
         .add_service(door(training, &gateway, &telemetry))
         .add_service(door(keys, &gateway, &telemetry))
+        .add_service(door(feedback, &gateway, &telemetry))
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned())
         .await;
     watching.abort();

@@ -204,9 +204,11 @@ pub fn load(
     match figment.extract::<Values>() {
         Ok(values) => {
             problems.extend(values.mistakes().into_iter().map(|(key, why)| {
+                // A rule of a list comes from where the list does.
+                let said = key.split_once('[').map_or(&*key, |(list, _)| list);
                 Problem {
                     origin: origins
-                        .get(&key)
+                        .get(said)
                         .cloned()
                         .unwrap_or_else(|| "default".into()),
                     key,
@@ -397,6 +399,11 @@ fn plain(value: &Value) -> String {
     }
     if let Some(entries) = value.as_array() {
         return entries.iter().map(plain).collect::<Vec<_>>().join(",");
+    }
+    if let Some(table) = value.as_dict() {
+        let pairs = table.iter();
+        let pairs: Vec<String> = pairs.map(|(key, value)| format!("{key}={}", plain(value))).collect();
+        return format!("{{{}}}", pairs.join(" "));
     }
     if let Some(truth) = value.to_bool() {
         return truth.to_string();

@@ -1,5 +1,6 @@
 //! The Prometheus metrics, by the names users rely on.
 
+mod feedback;
 mod sharing;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use prometheus::{
     Opts, TextEncoder,
 };
 
+use self::feedback::Feedback;
 use self::sharing::Sharing;
 use super::labels::Labels;
 use crate::device::Shares;
@@ -57,6 +59,7 @@ pub struct Metrics {
     memory: IntGaugeVec,
     train: Train,
     sharing: Sharing,
+    feedback: Feedback,
 }
 
 struct Train {
@@ -208,6 +211,7 @@ impl Metrics {
                 )?,
             },
             sharing: Sharing::register(&registry)?,
+            feedback: Feedback::register(&registry)?,
             registry,
         })
     }
@@ -262,6 +266,7 @@ impl Metrics {
     pub fn forget_adapters(&self, exists: impl Fn(&str) -> bool) {
         let exists = |name: &str| name == registry::BLENDS || exists(name);
         for name in self.adapters.release(exists) {
+            self.feedback.forget(&name);
             for kind in KINDS {
                 // Absent where no request has ended yet.
                 let _ = self.tokens.remove_label_values(&[name.as_str(), kind]);

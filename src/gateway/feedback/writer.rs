@@ -50,8 +50,10 @@ pub(super) async fn write(stored: store::Feedback, mut notes: Receiver<Note>) {
             told("what is too much", stored.trim_content().await);
         }
         drop(held);
-        // Who waits may have gone.
-        waiting.into_iter().for_each(|done| drop(done.send(())));
+        for done in waiting {
+            // Who waits may have gone.
+            let _ = done.send(());
+        }
     }
 }
 

@@ -13,7 +13,7 @@ mod tests;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::database::{Change, Database, Statement, commit, run};
+use super::database::{Change, Database, commit, run};
 use super::fault::unreadable;
 use super::page::{Page, one_more};
 use crate::domain::{FeedbackView, Generation, JobId, KeyId, Reason};

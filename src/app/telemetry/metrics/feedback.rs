@@ -1,0 +1,57 @@
+//! What people think of answers.
+
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+
+use super::Metrics;
+use crate::gateway::feedback::Observe;
+
+/// What feedback may say.
+const KINDS: [&str; 3] = ["up", "down", "correction"];
+
+pub struct Feedback {
+    given: IntCounterVec,
+    dropped: IntCounter,
+}
+
+impl Feedback {
+    pub fn register(registry: &Registry) -> prometheus::Result<Self> {
+        let made = Self {
+            given: IntCounterVec::new(
+                Opts::new("adapterd_feedback_total", "Feedback on answers"),
+                &["adapter", "kind"],
+            )?,
+            dropped: IntCounter::new(
+                "adapterd_feedback_dropped_total",
+                "Answers that were to be kept and were not",
+            )?,
+        };
+        registry.register(Box::new(made.given.clone()))?;
+        registry.register(Box::new(made.dropped.clone()))?;
+        Ok(made)
+    }
+
+    /// The series of an adapter that is gone.
+    pub fn forget(&self, adapter: &str) {
+        for kind in KINDS {
+            // Absent where there was no such feedback.
+            let _ = self.given.remove_label_values(&[adapter, kind]);
+        }
+    }
+}
+
+impl Observe for Metrics {
+    fn given(&self, adapter: Option<&str>, kind: &'static str) {
+        let adapter = match adapter {
+            None => "none",
+            // Blends are too many to be told apart.
+            Some(blend) if blend.contains('=') => crate::registry::BLENDS,
+            Some(name) => self.adapters.of(name),
+        };
+        let given = &self.feedback.given;
+        given.with_label_values(&[adapter, kind]).inc();
+    }
+
+    fn dropped(&self) {
+        self.feedback.dropped.inc();
+    }
+}
