@@ -26,6 +26,8 @@ mod deadlines;
 mod doors;
 #[path = "suite/engine.rs"]
 mod engine;
+#[path = "suite/feedback.rs"]
+mod feedback;
 #[path = "suite/golden_adapters.rs"]
 mod golden_adapters;
 #[path = "suite/golden_blends.rs"]

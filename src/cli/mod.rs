@@ -7,6 +7,7 @@ mod client;
 mod curve;
 mod dry_run;
 mod failure;
+mod feedback;
 mod flags;
 mod follow;
 mod job;
@@ -26,6 +27,7 @@ pub use adapter::{AdapterCommand, register};
 pub use chat::{ChatArgs, GenerateArgs};
 pub use client::{Client, Content, Upload};
 pub use failure::Failure;
+pub use feedback::{FeedbackCommand, RetrainArgs};
 pub use flags::{Flags, Rows};
 pub use job::JobCommand;
 pub use key::{KeyArgs, KeyCommand, listing as list_keys, show as show_key};
@@ -93,6 +95,11 @@ pub enum Command {
     Adapter(AdapterCommand),
     /// Say who may ask the daemon: make keys, list and end them
     Key(KeyArgs),
+    /// Say what answers were worth, and get training rows of it
+    #[command(subcommand)]
+    Feedback(FeedbackCommand),
+    /// Let a name learn from the feedback that is new
+    Retrain(Box<RetrainArgs>),
 }
 
 /// Runs one command against the daemon that `connection` names.
@@ -106,5 +113,7 @@ pub async fn run(command: Command, connection: &Connection) -> Result<(), Failur
         Command::Job(command) => job::run(&client, command, output).await,
         Command::Adapter(command) => adapter::run(&client, command, output).await,
         Command::Key(args) => key::run(&client, &args.command, output).await,
+        Command::Feedback(command) => feedback::run(&client, command, output).await,
+        Command::Retrain(args) => feedback::retrain(&client, &args, output).await,
     }
 }

@@ -156,7 +156,28 @@ impl Daemon {
         request.bearer_auth(key)
     }
 
+    /// As [`Self::with_keys`] or [`Self::with_adapters`], and what is answered is kept as `feedback` says.
+    pub async fn hearing(feedback: gateway::feedback::Config, needs_keys: bool) -> Self {
+        let config = http_config();
+        let dir = TempDir::new().unwrap();
+        let daemon = Self::start_of(dir, config, needs_keys, feedback).await;
+        for (name, files) in [("legal", "plain"), ("medical", "regex")] {
+            daemon.publish(name, adapter(files)).await;
+        }
+        daemon
+    }
+
     async fn start_with(dir: TempDir, http_config: http::Config, needs_keys: bool) -> Self {
+        let feedback = gateway::feedback::Config::default();
+        Self::start_of(dir, http_config, needs_keys, feedback).await
+    }
+
+    async fn start_of(
+        dir: TempDir,
+        http_config: http::Config,
+        needs_keys: bool,
+        feedback: gateway::feedback::Config,
+    ) -> Self {
         let base = Base::open(
             &Origin::Folder(golden("models/llama")),
             Some(Quant::To(Format::F32)),
@@ -212,15 +233,19 @@ impl Daemon {
             max_rank: 64,
         };
         let keys = gateway::Keys::open(database.clone()).await.unwrap();
+        let kept_in = database.clone();
         let trainer = Trainer::open(database, base.clone(), registry.clone(), turns, config)
             .await
             .unwrap();
+        let observe = Arc::new(gateway::feedback::Unobserved);
+        let feedback = gateway::Feedback::open(kept_in, feedback, observe);
         let parts = gateway::Parts {
             base,
             registry: registry.clone(),
             scheduler: scheduler.clone(),
             trainer: trainer.clone(),
             keys: keys.clone(),
+            feedback,
         };
         let config = gateway::Config {
             needs_keys,
@@ -273,6 +298,11 @@ impl Daemon {
             .await
             .unwrap();
         view.generation.to_string()
+    }
+
+    /// Where state is kept.
+    pub fn state(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The tree that requests may name paths in.

@@ -224,7 +224,7 @@ fn asked(body: Value) -> Result<RetrainAsk, Reason> {
     let min_rows = said.remove("min_rows").and_then(|rows| rows.as_u64());
     let mut brought = Recipes::default();
     for name in recipes::NAMES {
-        if let Some(file) = said.remove(*name) {
+        if let Some(file) = said.remove(name) {
             brought.put(name, file)?;
         }
     }
