@@ -216,7 +216,10 @@ async fn export(client: &Client, args: ExportArgs) -> Result<(), Failure> {
 pub async fn retrain(client: &Client, args: &RetrainArgs, output: Output) -> Result<(), Failure> {
     let mut body = args.recipe.said.clone();
     body.extend(args.brought.files.clone());
-    body.extend(args.min_rows.map(|rows| ("min_rows".to_owned(), json!(rows))));
+    body.extend(
+        args.min_rows
+            .map(|rows| ("min_rows".to_owned(), json!(rows))),
+    );
     let path = ["v1", "adapters", &args.name, "retrain"];
     let job = client.post(&path, &Value::Object(body)).await?;
     let id = cell(&job, "id");

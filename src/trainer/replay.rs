@@ -57,7 +57,9 @@ impl Trainer {
                 rows += 1;
                 // Who wanted the rows may have gone.
                 if piece.len() >= PIECE
-                    && out.blocking_send(std::mem::take(&mut piece).into()).is_err()
+                    && out
+                        .blocking_send(std::mem::take(&mut piece).into())
+                        .is_err()
                 {
                     return Err(Reason::Draining);
                 }

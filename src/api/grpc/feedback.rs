@@ -42,7 +42,10 @@ fn entry(view: FeedbackView) -> pb::FeedbackEntry {
         captured: view.captured,
         tokens: view.tokens,
         used_by: view.used_by.map(|job| job.to_string()).unwrap_or_default(),
-        input_json: view.input.map(|input| input.to_string()).unwrap_or_default(),
+        input_json: view
+            .input
+            .map(|input| input.to_string())
+            .unwrap_or_default(),
         answer: view.answer.unwrap_or_default(),
     }
 }
@@ -127,7 +130,10 @@ impl Feedback for Doors {
         let count = match (given(ask.id), given(ask.key)) {
             (Some(id), None) => caller.delete_feedback(&id).await.map(|()| 1),
             (None, Some(key)) => caller.delete_feedback_of(&key).await,
-            _ => Err(Reason::field("id", "is required, or else `key`, and not both")),
+            _ => Err(Reason::field(
+                "id",
+                "is required, or else `key`, and not both",
+            )),
         };
         let count = count.map_err(status)?;
         Ok(Response::new(pb::DeleteFeedbackResponse { count }))

@@ -33,7 +33,12 @@ pub(super) const FEEDBACK: Shape = Shape {
     name: "FeedbackRequest",
     about: "What somebody thinks of an answer.",
     fields: &[&[
-        Field::new("id", NAME, "The answer's `id`, with or without what its protocol puts before it.").required(),
+        Field::new(
+            "id",
+            NAME,
+            "The answer's `id`, with or without what its protocol puts before it.",
+        )
+        .required(),
         Field::new("score", SCORE, "-1 to 1; above 0 is good.").required(),
         Field::new(
             "correction",
@@ -51,8 +56,16 @@ pub(super) const LIST: Shape = Shape {
     fields: &[
         PAGING,
         &[
-            Field::new("adapter", NAME, "On answers of this adapter; `none` is the base."),
-            Field::new("generation", NAME, "On answers of this generation; its first digits do."),
+            Field::new(
+                "adapter",
+                NAME,
+                "On answers of this adapter; `none` is the base.",
+            ),
+            Field::new(
+                "generation",
+                NAME,
+                "On answers of this generation; its first digits do.",
+            ),
             Field::new("label", NAME, "With this label."),
             Field::new("min_score", ANY_SCORE, "Scored at least so."),
             Field::new("max_score", ANY_SCORE, "Scored at most so."),
@@ -61,8 +74,12 @@ pub(super) const LIST: Shape = Shape {
     ],
 };
 
-const ADAPTER: Field =
-    Field::new("adapter", NAME, "On answers of this adapter; `none` is the base.").required();
+const ADAPTER: Field = Field::new(
+    "adapter",
+    NAME,
+    "On answers of this adapter; `none` is the base.",
+)
+.required();
 
 pub(super) const EXPORT: Shape = Shape {
     name: "FeedbackExportQuery",
@@ -204,7 +221,10 @@ pub(super) async fn export(call: Call) -> Outcome {
     let ask = ExportAsk {
         adapter: query.adapter,
         // The table takes no other names.
-        form: query.format.and_then(|name| RowForm::named(&name)).unwrap_or_default(),
+        form: query
+            .format
+            .and_then(|name| RowForm::named(&name))
+            .unwrap_or_default(),
         min_score: query.min_score,
     };
     let mut lines = call.request.caller().export_feedback(ask)?;

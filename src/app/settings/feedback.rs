@@ -182,7 +182,8 @@ mod tests {
 
     #[test]
     fn a_rule_takes_the_settings_of_a_job() {
-        let read = rule("adapter = \"medical\"\nmin_rows = 40\nevery = \"30m\"\nlr = 0.001\nsteps = 60");
+        let read =
+            rule("adapter = \"medical\"\nmin_rows = 40\nevery = \"30m\"\nlr = 0.001\nsteps = 60");
         let read = read.unwrap();
         assert_eq!(
             (read.adapter.as_str(), read.min_rows, read.every.as_secs()),
@@ -193,7 +194,10 @@ mod tests {
             (Some(0.001), Some(60))
         );
         let plain = rule("adapter = \"medical\"\nmin_rows = 1").unwrap();
-        assert_eq!((plain.every.as_secs(), plain.wishes), (3600, Wishes::default()));
+        assert_eq!(
+            (plain.every.as_secs(), plain.wishes),
+            (3600, Wishes::default())
+        );
     }
 
     #[test]
@@ -206,7 +210,9 @@ mod tests {
         };
         assert_eq!(keys(""), ["adapter", "min_rows"]);
         assert_eq!(
-            keys("adapter = \"No\"\nmin_rows = 0\nevery = \"7w\"\nrang = 1\nlr = \"x\"\nfrom = \"legal\""),
+            keys(
+                "adapter = \"No\"\nmin_rows = 0\nevery = \"7w\"\nrang = 1\nlr = \"x\"\nfrom = \"legal\""
+            ),
             ["adapter", "every", "from", "lr", "min_rows", "rang"]
         );
         let one: Retrain = toml::from_str("adapter = \"a\"\nmin_rows = 1").unwrap();

@@ -59,9 +59,7 @@ impl Caller {
         }
         let feedback = &self.gateway().parts().feedback;
         let names = begun.lease.map(|lease| lease.names());
-        let input = begun
-            .heard
-            .filter(|_| feedback.inner.capture.keeps(names));
+        let input = begun.heard.filter(|_| feedback.inner.capture.keeps(names));
         let answered = Answered {
             id: begun.id.to_owned(),
             at: now(),

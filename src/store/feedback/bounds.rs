@@ -20,7 +20,8 @@ const ROWS: i64 = 500;
 impl Feedback {
     /// Removes what is older than it may be, and the oldest of the answers without content where there are too many.
     pub async fn trim(&self, now: i64) -> Result<(), Reason> {
-        let old = "DELETE FROM answers WHERE number IN (SELECT number FROM answers WHERE at < ? LIMIT ?)";
+        let old =
+            "DELETE FROM answers WHERE number IN (SELECT number FROM answers WHERE at < ? LIMIT ?)";
         let before = now.saturating_sub(self.bounds.age);
         while run(
             self.database.pool(),

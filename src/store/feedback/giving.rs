@@ -3,9 +3,7 @@
 use sqlx::{AssertSqlSafe, Row};
 
 use super::{COLUMNS, Change, Feedback, JOINED, Page, commit, generation, one_more, run, view};
-use crate::domain::{
-    Asker, FeedbackAsk, FeedbackFilter, FeedbackView, KeyId, Reason, ScoreView,
-};
+use crate::domain::{Asker, FeedbackAsk, FeedbackFilter, FeedbackView, KeyId, Reason, ScoreView};
 use crate::store::now;
 
 impl Feedback {

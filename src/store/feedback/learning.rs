@@ -112,10 +112,11 @@ pub async fn mark(
         )));
     }
     for used in uses {
-        let update = sqlx::query("UPDATE feedback SET used_by = ? WHERE number = ? AND version = ?")
-            .bind(job.as_str())
-            .bind(used.number)
-            .bind(used.version);
+        let update =
+            sqlx::query("UPDATE feedback SET used_by = ? WHERE number = ? AND version = ?")
+                .bind(job.as_str())
+                .bind(used.number)
+                .bind(used.version);
         run(&mut **change, update).await?;
     }
     Ok(())

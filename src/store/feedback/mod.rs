@@ -20,8 +20,8 @@ use crate::domain::{FeedbackView, Generation, JobId, KeyId, Reason};
 
 pub use answers::{Answered, Kept};
 pub use bounds::Bounds;
-pub use learning::{Given, Place, Use};
 pub(super) use learning::mark;
+pub use learning::{Given, Place, Use};
 
 /// Cheap to clone.
 #[derive(Clone)]

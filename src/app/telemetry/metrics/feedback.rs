@@ -55,3 +55,36 @@ impl Observe for Metrics {
         self.feedback.dropped.inc();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::idle;
+    use super::*;
+
+    #[test]
+    fn feedback_is_counted_by_adapter_and_kind_and_what_was_not_kept() {
+        let metrics = Metrics::new(1).unwrap();
+        metrics.given(Some("legal"), "up");
+        metrics.given(Some("medical"), "down");
+        metrics.given(Some("a=0.5,b=0.5"), "up");
+        metrics.given(None, "correction");
+        metrics.dropped();
+        let text = metrics.render(&idle()).unwrap();
+        for line in [
+            "adapterd_feedback_total{adapter=\"legal\",kind=\"up\"} 1",
+            "adapterd_feedback_total{adapter=\"other\",kind=\"down\"} 1",
+            "adapterd_feedback_total{adapter=\"(blend)\",kind=\"up\"} 1",
+            "adapterd_feedback_total{adapter=\"none\",kind=\"correction\"} 1",
+            "adapterd_feedback_dropped_total 1",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+        }
+        metrics.forget_adapters(|_| false);
+        assert!(
+            !metrics
+                .render(&idle())
+                .unwrap()
+                .contains("adapter=\"legal\"")
+        );
+    }
+}
