@@ -62,6 +62,8 @@ mod pressure;
 mod recipes;
 #[path = "suite/refusals.rs"]
 mod refusals;
+#[path = "suite/retraining.rs"]
+mod retraining;
 #[path = "suite/text.rs"]
 mod text;
 #[path = "suite/virtual_tokens.rs"]

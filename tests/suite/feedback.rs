@@ -1,11 +1,8 @@
 //! Feedback from an answer to a name that has learned from it: over HTTP, by calls and by the program.
 
 use std::path::Path;
-use std::time::Duration;
 
-use adapterd::domain::AdapterName;
 use adapterd::gateway::feedback::{Capture, Config};
-use adapterd::gateway::{RetrainRule, Wishes};
 use adapterd::pb;
 use adapterd::pb::feedback_client::FeedbackClient;
 use adapterd::pb::training_client::TrainingClient;
@@ -14,14 +11,14 @@ use tonic::{Code, Request};
 
 use crate::calls::{generate, prompt};
 use crate::command_line::{outcome, program};
-use crate::harness::{Daemon, PATIENCE, answer};
+use crate::harness::{Daemon, answer};
 use crate::keys::{ask, get, ids};
 use crate::learning::ended;
 
 /// What is not kept unless it may be.
 const SECRET: &str = "quagga-4711";
 
-fn capturing(adapters: &[&str], keys: &[&str]) -> Config {
+pub fn capturing(adapters: &[&str], keys: &[&str]) -> Config {
     let owned = |list: &[&str]| -> Vec<String> { list.iter().map(|e| (*e).into()).collect() };
     Config {
         capture: Capture::new(true, &owned(adapters), &owned(keys)).unwrap(),
@@ -37,7 +34,7 @@ fn chat(adapter: &str, text: &str) -> Value {
 }
 
 /// The answer's id and generation.
-async fn asked(daemon: &Daemon, adapter: &str, text: &str) -> (String, Value) {
+pub async fn asked(daemon: &Daemon, adapter: &str, text: &str) -> (String, Value) {
     let path = "/v1/chat/completions";
     let (status, said) = daemon.post(path, chat(adapter, text)).await;
     assert_eq!(status, 200, "{said}");
@@ -45,18 +42,8 @@ async fn asked(daemon: &Daemon, adapter: &str, text: &str) -> (String, Value) {
     (id, said["adapter_generation"].clone())
 }
 
-async fn give(daemon: &Daemon, body: Value) -> (u16, Value) {
+pub async fn give(daemon: &Daemon, body: Value) -> (u16, Value) {
     daemon.post("/v1/feedback", body).await
-}
-
-/// So many corrected answers of `legal`.
-async fn correct(daemon: &Daemon, count: usize) {
-    for n in 0..count {
-        let (id, _) = asked(daemon, "legal", &format!("Name clerk {n}.")).await;
-        let body = json!({"id": id, "score": -1, "correction": format!("Ada {n}")});
-        let (status, given) = give(daemon, body).await;
-        assert_eq!(status, 200, "{given}");
-    }
 }
 
 async fn export(daemon: &Daemon, query: &str) -> String {
@@ -245,116 +232,6 @@ async fn feedback_is_its_keys_and_admins_see_all() {
     assert_eq!((status, &gone["count"]), (200, &json!(1)), "{gone}");
     let (_, listed) = get(&daemon, &admin, "/v1/feedback").await;
     assert_eq!(ids(&listed), Vec::<&str>::new());
-    daemon.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_name_learns_from_what_is_new_and_from_what_it_learned_before() {
-    let daemon = Daemon::hearing(capturing(&[], &[]), false).await;
-    let retrain = async |body: Value| daemon.post("/v1/adapters/legal/retrain", body).await;
-    let steps = json!({"steps": 1, "batch_size": 4, "lr": 0.001});
-    let (status, refused) = retrain(steps.clone()).await;
-    assert_eq!(status, 409, "{refused}");
-    correct(&daemon, 3).await;
-    let (status, refused) = retrain(json!({"min_rows": 4})).await;
-    let why = refused["error"]["message"].as_str().unwrap();
-    assert!(status == 409 && why.contains("3 new rows"), "{refused}");
-    for (body, param) in [
-        (json!({"from": "medical"}), "from"),
-        (json!({"lr": -1}), "lr"),
-        (json!({"rang": 1}), "rang"),
-    ] {
-        let (status, refused) = retrain(body).await;
-        assert_eq!((status, &refused["error"]["param"]), (400, &json!(param)));
-    }
-    let (status, _) = daemon.post("/v1/adapters/nobody/retrain", json!({})).await;
-    assert_eq!(status, 404);
-    // What was refused left no file, and used nothing.
-    let (_, files) = daemon.get("/v1/files").await;
-    assert_eq!(ids(&files), Vec::<&str>::new());
-
-    let (_, before) = daemon.get("/v1/adapters/legal").await;
-    let (status, job) = retrain(steps.clone()).await;
-    assert_eq!(status, 200, "{job}");
-    let parent = format!("legal@{}", before["generation"].as_str().unwrap());
-    assert!(job.to_string().contains(&parent), "{job}");
-    assert_eq!(job["metadata"]["feedback_rows"], "3");
-    let (status, again) = retrain(steps.clone()).await;
-    assert_eq!(status, 409, "{again}");
-    let id = job["id"].as_str().unwrap();
-    let done = ended(&daemon, id).await;
-    assert_eq!(done["status"], "succeeded", "{done}");
-    let (_, after) = daemon.get("/v1/adapters/legal").await;
-    assert_eq!(after["previous_generation"], before["generation"]);
-    let (_, listed) = daemon.get("/v1/feedback").await;
-    let used = listed["data"].as_array().unwrap();
-    assert!(used.iter().all(|entry| entry["used_by"] == id), "{listed}");
-    assert_eq!(retrain(steps.clone()).await.0, 409, "nothing is new");
-
-    correct(&daemon, 2).await;
-    let (status, job) = retrain(steps).await;
-    assert_eq!(status, 200, "{job}");
-    assert_eq!(
-        (
-            &job["metadata"]["feedback_rows"],
-            &job["metadata"]["replayed_rows"]
-        ),
-        (&json!("2"), &json!("3"))
-    );
-    let file = job["training_file"].as_str().unwrap();
-    let url = format!("{}/v1/files/{file}/content", daemon.http);
-    let rows = daemon.client.get(url).send().await.unwrap();
-    let rows = rows.text().await.unwrap();
-    let answers: Vec<Value> = rows
-        .lines()
-        .map(|row| serde_json::from_str::<Value>(row).unwrap()["messages"][1]["content"].clone())
-        .collect();
-    assert_eq!(answers, ["Ada 0", "Ada 1", "Ada 2", "Ada 0", "Ada 1"]);
-    let done = ended(&daemon, job["id"].as_str().unwrap()).await;
-    assert_eq!(done["status"], "succeeded", "{done}");
-    daemon.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rule_retrains_a_name_when_there_is_enough() {
-    let daemon = Daemon::hearing(capturing(&[], &[]), false).await;
-    let rule = RetrainRule {
-        adapter: "legal".parse::<AdapterName>().unwrap(),
-        min_rows: 2,
-        every: Duration::from_secs(3600),
-        wishes: Wishes {
-            steps: Some(1),
-            batch_size: Some(2),
-            ..Wishes::default()
-        },
-    };
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let rules = daemon.gateway.clone().retrain_by(vec![rule], async {
-        // Dropped at the end of the test.
-        let _ = stopped.await;
-    });
-    let rules = tokio::spawn(rules);
-    correct(&daemon, 1).await;
-    tokio::time::sleep(Duration::from_millis(1200)).await;
-    let (_, jobs) = daemon.get("/v1/fine_tuning/jobs").await;
-    assert_eq!(ids(&jobs), Vec::<&str>::new(), "one row is not enough");
-    correct(&daemon, 2).await;
-    let made = async {
-        loop {
-            let (_, jobs) = daemon.get("/v1/fine_tuning/jobs").await;
-            if let Some(id) = ids(&jobs).first() {
-                return (*id).to_owned();
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    let id = tokio::time::timeout(PATIENCE, made).await.expect("a job");
-    let done = ended(&daemon, &id).await;
-    assert_eq!(done["status"], "succeeded", "{done}");
-    drop(stop);
-    rules.await.unwrap();
-    let (_, jobs) = daemon.get("/v1/fine_tuning/jobs").await;
-    assert_eq!(ids(&jobs), [id.as_str()], "what was used starts no other");
     daemon.stop().await;
 }
 

@@ -91,10 +91,10 @@ impl Caller {
         &self,
         ask: ExportAsk,
     ) -> Result<BoxStream<'static, Result<String, Reason>>, Reason> {
-        let stored = self.may(INFER)?.feedback.stored().clone();
-        let asker = self.asker();
+        self.check(INFER)?;
+        let (caller, asker) = (self.clone(), self.asker());
         let pieces = stream::unfold(Some(0), move |after| {
-            let (stored, asker, ask) = (stored.clone(), asker.clone(), ask.clone());
+            let (caller, asker, ask) = (caller.clone(), asker.clone(), ask.clone());
             async move {
                 let place = Place {
                     asker: &asker,
@@ -102,7 +102,12 @@ impl Caller {
                     is_fresh: false,
                     after: after?,
                 };
-                let given = match stored.usable(place, ROWS).await {
+                // Whose key has ended gets an error, never what looks like the end.
+                let given = async {
+                    let stored = caller.may(INFER)?.feedback.stored();
+                    stored.usable(place, ROWS).await
+                };
+                let given = match given.await {
                     Ok(given) => given,
                     Err(reason) => return Some((Err(reason), None)),
                 };
@@ -114,7 +119,7 @@ impl Caller {
                 Some((Ok(lines), Some(last)))
             }
         });
-        Ok(pieces.take_until(Box::pin(self.ended())).boxed())
+        Ok(pieces.boxed())
     }
 }
 

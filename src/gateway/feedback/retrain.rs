@@ -7,7 +7,7 @@ use crate::domain::recipes::Recipes;
 use crate::domain::{
     AdapterName, AdapterView, FileView, JobView, Objective, Reason, RowForm, Scope,
 };
-use crate::store::{Place, Use};
+use crate::store::{Place, Use, joined};
 
 const TRAIN: Scope = Scope::Train;
 /// Feedback that is read at a time.
@@ -33,7 +33,14 @@ struct Learned {
 }
 
 impl Caller {
+    /// Runs to its end even if who asked for it goes away: no file is left of which no job was made.
     pub async fn retrain(&self, name: &str, ask: RetrainAsk) -> Result<JobView, Reason> {
+        self.check(TRAIN)?;
+        let (caller, name) = (self.clone(), name.to_owned());
+        joined(tokio::spawn(async move { caller.learn(&name, ask).await })).await
+    }
+
+    async fn learn(&self, name: &str, ask: RetrainAsk) -> Result<JobView, Reason> {
         let parts = self.may(TRAIN)?;
         let missing = || Reason::NoSuchAdapter(name.chars().take(200).collect());
         let name: AdapterName = name.parse().map_err(|_| missing())?;
@@ -51,7 +58,7 @@ impl Caller {
         }
         let joined = ask.recipes.join(ask.wishes.clone())?;
         let objective = joined.wishes.objective.unwrap_or(Objective::Sft);
-        let learned = self.unless_ended(self.learned(&current, objective, ask.min_rows));
+        let learned = self.learned(&current, objective, ask.min_rows);
         let Learned {
             file,
             uses,
@@ -119,7 +126,8 @@ impl Caller {
                 is_fresh: true,
                 after,
             };
-            let given = parts.feedback.stored().usable(place, ROWS).await?;
+            let stored = self.may(TRAIN)?.feedback.stored();
+            let given = stored.usable(place, ROWS).await?;
             let Some(last) = given.last() else { break };
             after = last.used.number;
             let mut lines = String::new();

@@ -129,9 +129,17 @@ impl Feedback {
     /// Deleted pages are overwritten, but the log of changes still has them: it is emptied. Where others read just now,
     /// that is done with the next checkpoint.
     async fn forget_pages(&self) {
-        let emptied = sqlx::raw_sql("PRAGMA wal_checkpoint(TRUNCATE)");
-        if let Err(error) = emptied.execute(self.database.pool()).await {
-            tracing::warn!(%error, "the database's log still has what was deleted");
+        let emptied = sqlx::query_as("PRAGMA wal_checkpoint(TRUNCATE)");
+        let emptied = emptied.fetch_one(self.database.pool()).await;
+        match emptied {
+            Ok((0_i64, _, _)) => {}
+            Ok((_, pages, done)) => {
+                let (pages, done): (i64, i64) = (pages, done);
+                tracing::warn!(pages, done, "the database's log still has what was deleted");
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the database's log still has what was deleted");
+            }
         }
     }
 }
