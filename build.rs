@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-const PROTOS: [&str; 5] = [
+const PROTOS: [&str; 6] = [
     "adapterd/v1/inference.proto",
     "adapterd/v1/adapters.proto",
     "adapterd/v1/training.proto",
     "adapterd/v1/keys.proto",
     "adapterd/v1/audit.proto",
+    "adapterd/v1/feedback.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -30,6 +30,8 @@ mod documents;
 mod doors;
 #[path = "suite/engine.rs"]
 mod engine;
+#[path = "suite/feedback.rs"]
+mod feedback;
 #[path = "suite/golden_adapters.rs"]
 mod golden_adapters;
 #[path = "suite/golden_blends.rs"]
@@ -68,6 +70,8 @@ mod pressure;
 mod recipes;
 #[path = "suite/refusals.rs"]
 mod refusals;
+#[path = "suite/retraining.rs"]
+mod retraining;
 #[path = "suite/text.rs"]
 mod text;
 #[path = "suite/virtual_tokens.rs"]

@@ -158,6 +158,8 @@ impl Row {
                     None => row.final_(),
                 }
             }
+            Reason::NoSuchAnswer(_) => row(404, INVALID, "answer_not_found", Code::NotFound),
+            Reason::NoSuchFeedback(_) => row(404, INVALID, "feedback_not_found", Code::NotFound),
         }
     }
 }
@@ -242,7 +244,9 @@ impl From<Reason> for Fault {
             | Reason::StorageFull(_)
             | Reason::Storage(_)
             | Reason::Internal(_)
-            | Reason::LimitReached(_) => None,
+            | Reason::LimitReached(_)
+            | Reason::NoSuchFeedback(_) => None,
+            Reason::NoSuchAnswer(_) => Some("id"),
         };
         let param = param.map(str::to_owned);
         Self { reason, param }

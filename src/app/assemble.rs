@@ -9,7 +9,7 @@ use super::serve::claim;
 use super::settings::{AuthMode, Settings, Speculation, Values};
 use super::telemetry::Metrics;
 use crate::device::Turns;
-use crate::gateway::{self, Gateway, Keys};
+use crate::gateway::{self, Feedback, Gateway, Keys};
 use crate::kernels::pool;
 use crate::model::{Base, Origin};
 use crate::registry::{self, BaseIdentity, Registry};
@@ -29,6 +29,7 @@ pub struct Parts {
     pub scheduler: Scheduler,
     pub trainer: Trainer,
     pub keys: Keys,
+    pub feedback: Feedback,
     pub gateway: Gateway,
     pub turns: Turns,
 }
@@ -55,6 +56,8 @@ impl Parts {
         };
         let keys = Keys::open(database.clone()).await?;
         let audit = gateway::Audit::new(database.clone());
+        let config_of_feedback = values.feedback.config().map_err(anyhow::Error::msg)?;
+        let feedback = Feedback::open(database.clone(), config_of_feedback, metrics.clone());
         let trainer = Trainer::open(
             database,
             base.clone(),
@@ -70,6 +73,7 @@ impl Parts {
             trainer: trainer.clone(),
             keys: keys.clone(),
             audit,
+            feedback: feedback.clone(),
         };
         let gateway = Gateway::new(parts, gateway_config(values)?);
         Ok(Self {
@@ -79,6 +83,7 @@ impl Parts {
             scheduler,
             trainer,
             keys,
+            feedback,
             gateway,
             turns,
         })

@@ -125,6 +125,7 @@ impl Daemon {
         self.parts.gateway.close();
         tokio::time::sleep(notice).await;
         self.parts.scheduler.drain(self.drain).await;
+        self.parts.feedback.settle().await;
         self.parts.trainer.shutdown().await;
         self.stop.cancel();
         let ended = futures::future::join_all(self.servers);
@@ -195,12 +196,16 @@ fn serve(
     }
     let uses = parts.keys.clone().keep_uses(ticks(MINUTE, stop.clone()));
     let audit = registry.clone().keep_audit(keep_days, daily(stop.clone()));
+    // They were read when the settings were checked.
+    let rules = values.retrain.iter().filter_map(|rule| rule.read().ok());
+    let retraining = { gateway.clone() }.retrain_by(rules.collect(), stop.clone().cancelled_owned());
     Ok(vec![
         tokio::spawn(http::serve(http, app, stop.clone())),
         tokio::spawn(grpc),
         tokio::spawn(follow_jobs(collector, trainer.clone(), stop.clone())),
         tokio::spawn(audit),
         tokio::spawn(uses),
+        tokio::spawn(retraining),
         tokio::spawn(return_memory(stop.clone())),
     ])
 }

@@ -162,6 +162,16 @@ impl Client {
         Ok(response.bytes().await.map_err(Failure::failed)?.to_vec())
     }
 
+    /// An answer to be read as it comes.
+    pub(super) async fn read(
+        &self,
+        segments: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<Response, Failure> {
+        let request = self.request(Method::GET, segments)?.query(query);
+        self.send(request).await
+    }
+
     pub async fn post(&self, segments: &[&str], body: &Value) -> Result<Value, Failure> {
         self.json(self.request(Method::POST, segments)?.json(body))
             .await

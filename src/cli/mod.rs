@@ -8,6 +8,7 @@ mod client;
 mod curve;
 mod dry_run;
 mod failure;
+mod feedback;
 mod flags;
 mod follow;
 mod health;
@@ -29,6 +30,7 @@ pub use audit::{AuditArgs, AuditCommand, show as show_audit};
 pub use chat::{ChatArgs, GenerateArgs};
 pub use client::{Client, Content, Upload};
 pub use failure::Failure;
+pub use feedback::{FeedbackCommand, RetrainArgs};
 pub use flags::{Flags, Rows};
 pub use health::HealthArgs;
 pub use job::JobCommand;
@@ -102,6 +104,11 @@ pub enum Command {
     Health(HealthArgs),
     /// See who changed what, and whether the record of it is whole
     Audit(AuditArgs),
+    /// Say what answers were worth, and get training rows of it
+    #[command(subcommand)]
+    Feedback(FeedbackCommand),
+    /// Let a name learn from the feedback that is new
+    Retrain(Box<RetrainArgs>),
 }
 
 /// Runs one command against the daemon that `connection` names.
@@ -117,5 +124,7 @@ pub async fn run(command: Command, connection: &Connection) -> Result<(), Failur
         Command::Key(args) => key::run(&client, &args.command, output).await,
         Command::Health(args) => health::run(&client, &args, output).await,
         Command::Audit(args) => audit::run(&client, &args.command, output).await,
+        Command::Feedback(command) => feedback::run(&client, command, output).await,
+        Command::Retrain(args) => feedback::retrain(&client, &args, output).await,
     }
 }

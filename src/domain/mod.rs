@@ -7,6 +7,7 @@ mod blend;
 mod bytes;
 mod chat;
 mod event;
+mod feedback;
 mod ids;
 mod job;
 mod job_event;
@@ -28,6 +29,10 @@ pub use blend::{Blend, BlendAsk, BlendMethod, MOST_MEMBERS, MOST_WEIGHT, Member,
 pub use bytes::{Bytes, shown_bytes};
 pub use chat::{Message, Role, join_parts};
 pub use event::{Event, FinishReason, TokenInfo, TopToken, Usage};
+pub use feedback::{
+    FeedbackAsk, FeedbackFilter, FeedbackView, LONGEST_COMMENT, LONGEST_CORRECTION, LONGEST_LABEL,
+    RowForm, ScoreView, bare_answer_id,
+};
 pub use ids::{
     AdapterName, FileId, Generation, JobId, KeyId, NameError, Pin, STEP, checkpoint_name,
 };

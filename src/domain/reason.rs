@@ -165,6 +165,11 @@ pub enum Reason {
     /// A key or an adapter has had what it may have for now.
     #[error("{0}")]
     LimitReached(Box<LimitReached>),
+    /// Of no answer that is remembered, or of another key's.
+    #[error("no answer `{0}` is remembered here")]
+    NoSuchAnswer(String),
+    #[error("there is no feedback `{0}`")]
+    NoSuchFeedback(String),
 }
 
 /// The names that would be found.

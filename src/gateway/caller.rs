@@ -58,6 +58,11 @@ impl Gateway {
         self.caller(Who::Nobody)
     }
 
+    /// Who acts by the settings alone, for nobody's key.
+    pub(super) fn itself(&self) -> Caller {
+        self.caller(Who::Anyone { key: None })
+    }
+
     fn caller(&self, who: Who) -> Caller {
         let gateway = self.clone();
         let request = None;

@@ -23,6 +23,10 @@ pub(super) struct Begun<'a> {
     /// `None` for the base.
     pub lease: Option<&'a Lease>,
     pub prompt: &'a [u32],
+    /// Its place among the prompts of the request.
+    pub number: usize,
+    /// As it was sent, where it may be kept.
+    pub heard: Option<&'a str>,
     /// When the request arrived.
     pub at: Instant,
     /// What the whole request was let in with.
@@ -32,6 +36,9 @@ pub(super) struct Begun<'a> {
 impl Caller {
     /// Who follows the answer to this prompt.
     pub(super) fn followers(&self, begun: &Begun<'_>) -> Followers {
-        vec![Box::new(Settling::new(begun.grant, begun.prompt.len()))]
+        let settling = Settling::new(begun.grant, begun.prompt.len());
+        let mut followers: Followers = vec![Box::new(settling)];
+        followers.extend(self.remember(begun));
+        followers
     }
 }

@@ -67,6 +67,7 @@ impl Caller {
                 format!("prompts times n is {answers}; at most {most} at once"),
             ));
         }
+        let heard = self.hear(&asks);
         // A cold adapter is read while the prompts become tokens; one that does not exist ends both at once.
         let (lease, drafts) = tokio::try_join!(self.lease(claims), self.drafts(asks))?;
         let limits = parts.scheduler.limits();
@@ -88,12 +89,15 @@ impl Caller {
         // A refusal midway drops the receivers of those already submitted, which cancels them.
         let each = ready
             .into_iter()
-            .map(|(prompt, request)| {
+            .enumerate()
+            .map(|(number, (prompt, request))| {
                 let lease = lease.as_ref();
                 let followers = self.followers(&Begun {
                     id: &id,
                     lease,
                     prompt: &prompt,
+                    number,
+                    heard: heard.as_deref(),
                     at,
                     grant: &grant,
                 });

@@ -8,6 +8,7 @@ use crate::domain::{
     AdapterChoice, AdapterName, CheckpointView, FileId, JobEvent, JobId, JobPlan, JobView, Reason,
     Recipe, Scope,
 };
+use crate::store::Use;
 use crate::trainer::{NewJob, Trainer};
 
 const TRAIN: Scope = Scope::Train;
@@ -75,12 +76,25 @@ fn joined(
 
 impl Caller {
     pub async fn create_job(&self, ask: JobAsk) -> Result<JobView, Reason> {
+        self.create_from(ask, None).await
+    }
+
+    /// The same of a job that learns from feedback, which counts as used with it.
+    pub(super) async fn create_job_of(
+        &self,
+        ask: JobAsk,
+        feedback: &[Use],
+    ) -> Result<JobView, Reason> {
+        self.create_from(ask, Some(feedback)).await
+    }
+
+    async fn create_from(&self, ask: JobAsk, feedback: Option<&[Use]>) -> Result<JobView, Reason> {
         let (job, joined) = self.new_job(ask).await?;
         let prepared = self.unless_ended(self.may(TRAIN)?.trainer.prepare(job));
         let prepared = self.count_refusal(prepared.await);
         let prepared = prepared.map_err(|reason| joined.explain(reason))?;
         // Checking its data takes long; what is recorded is recorded as a whole.
-        let created = self.trainer()?.create(prepared).await;
+        let created = self.trainer()?.create_of(prepared, feedback).await;
         let created = self.count_refusal(created);
         created.map_err(|reason| joined.explain(reason))
     }

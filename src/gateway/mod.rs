@@ -6,6 +6,7 @@ mod audit;
 mod caller;
 mod choose;
 mod events;
+pub mod feedback;
 mod files;
 mod follow;
 mod intake;
@@ -35,6 +36,7 @@ pub use crate::trainer::{ReportAsk, Wishes};
 pub use caller::{Caller, Credentials};
 pub use choose::Claims;
 pub use events::Events;
+pub use feedback::{ExportAsk, Feedback, RetrainAsk, RetrainRule};
 pub use intake::{Answer, Answers};
 pub use jobs::JobAsk;
 pub use keys::Keys;
@@ -52,6 +54,7 @@ pub struct Parts {
     pub trainer: Trainer,
     pub keys: Keys,
     pub audit: Audit,
+    pub feedback: Feedback,
 }
 
 #[derive(Debug, Clone)]
@@ -172,9 +175,9 @@ impl Gateway {
 fn listed<T>(found: Result<T, Reason>) -> Result<(), Reason> {
     match found {
         Ok(_) => Ok(()),
-        Err(missing @ (Reason::NoSuchJob(_) | Reason::NoSuchFile(_))) => {
-            Err(Reason::field("after", missing.to_string()))
-        }
+        Err(
+            missing @ (Reason::NoSuchJob(_) | Reason::NoSuchFile(_) | Reason::NoSuchFeedback(_)),
+        ) => Err(Reason::field("after", missing.to_string())),
         Err(other) => Err(other),
     }
 }

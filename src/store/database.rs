@@ -28,6 +28,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("owners", include_str!("migrations/006_owners.sql")),
     ("limits", include_str!("migrations/007_limits.sql")),
     (AUDIT, include_str!("migrations/008_audit.sql")),
+    ("feedback", include_str!("migrations/010_feedback.sql")),
 ];
 
 /// Pages that each connection keeps, as so many KiB (a negative number says that). The system has the file in memory as well,
@@ -58,6 +59,8 @@ impl Database {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .pragma("cache_size", CACHE)
+            // What is deleted is overwritten: prompts and answers are among it.
+            .pragma("secure_delete", "on")
             .busy_timeout(Duration::from_secs(5));
         let pool = SqlitePoolOptions::new()
             .max_connections(4)

@@ -16,6 +16,7 @@ use super::audit::{self, Line};
 use super::clock::now;
 use super::database::{Database, commit, run};
 use super::fault::unreadable;
+use super::feedback::{self, Use};
 use super::page::{Page, one_more};
 use crate::domain::{
     Actor, AdapterName, Asker, FileId, Generation, JobEvent, JobId, JobStatus, JobView, KeyId,
@@ -24,6 +25,16 @@ use crate::domain::{
 
 pub use changes::{JobError, JobProgress};
 pub use events::NewEvent;
+
+/// What is recorded, or heeded, beside a new job.
+#[derive(Debug, Clone, Copy)]
+pub struct Beside<'a> {
+    /// Of its owner.
+    pub limits: &'a KeyLimits,
+    pub actor: &'a Actor,
+    /// What it learns from, where that is feedback; it counts as used with the job.
+    pub feedback: Option<&'a [Use]>,
+}
 
 /// A job as stored: what callers see of it, and what only running it needs.
 #[derive(Debug, Clone, PartialEq)]
@@ -160,6 +171,26 @@ impl Jobs {
         limits: &KeyLimits,
         actor: &Actor,
     ) -> Result<Option<Vec<JobEvent>>, Reason> {
+        let beside = Beside {
+            limits,
+            actor,
+            feedback: None,
+        };
+        self.create_of(job, events, &beside).await
+    }
+
+    /// The same of a job that may learn from feedback, which counts as used with it.
+    pub async fn create_of(
+        &self,
+        job: &JobRow,
+        events: &[NewEvent],
+        beside: &Beside<'_>,
+    ) -> Result<Option<Vec<JobEvent>>, Reason> {
+        let Beside {
+            limits,
+            actor,
+            feedback,
+        } = *beside;
         let view = &job.view;
         let mut change = self.database.begin().await?;
         if let Some(owner) = &view.owner {
@@ -200,8 +231,44 @@ impl Jobs {
             ..Line::of(actor, "job.create", view.id.as_str())
         };
         audit::write(&mut change, &line).await?;
+        if let Some(uses) = feedback {
+            feedback::mark(&mut change, &view.id, &view.name, uses).await?;
+            let line = Line {
+                before: job.parent,
+                ..Line::of(actor, "adapter.retrain", &view.name)
+            };
+            audit::write(&mut change, &line).await?;
+        }
         commit(change).await?;
         Ok(Some(stored))
+    }
+
+    /// The job that made a generation for a name, the newest where there are several.
+    pub async fn maker(
+        &self,
+        name: &AdapterName,
+        generation: Generation,
+    ) -> Result<Option<JobView>, Reason> {
+        let row = sqlx::query(
+            "SELECT * FROM jobs WHERE name = ? AND generation = ? ORDER BY number DESC LIMIT 1",
+        )
+        .bind(name.as_str())
+        .bind(generation.to_string())
+        .fetch_optional(self.database.pool())
+        .await?;
+        row.map(|row| JobRow::read(&row).map(|job| job.view))
+            .transpose()
+    }
+
+    /// The job for a name that has not ended.
+    pub async fn at_work_on(&self, name: &AdapterName) -> Result<Option<JobId>, Reason> {
+        let id: Option<String> = sqlx::query_scalar(
+            "SELECT id FROM jobs WHERE name = ? AND status NOT IN ('succeeded', 'failed', 'cancelled') LIMIT 1",
+        )
+        .bind(name.as_str())
+        .fetch_optional(self.database.pool())
+        .await?;
+        Ok(id.map(JobId::from_text))
     }
 
     pub async fn job(&self, id: &JobId) -> Result<JobRow, Reason> {

@@ -1,4 +1,4 @@
-//! store: what outlives the process. Names, jobs, uploads, keys and the audit are rows of a database; adapters, checkpoints and
+//! store: what outlives the process. Names, jobs, uploads, keys, feedback and the audit are rows of a database; adapters, checkpoints and
 //! uploads are files. All SQL and every write that must survive a power failure is here, behind narrow types.
 //!
 //! A change is one transaction (trimming the audit is several), and none leaves this layer, so another database or an
@@ -13,6 +13,7 @@ mod disk;
 mod entry;
 mod failpoint;
 mod fault;
+mod feedback;
 mod jobs;
 mod keys;
 mod names;
@@ -33,7 +34,8 @@ pub use entry::testing;
 pub use entry::{Entry, NamedVersion, Version};
 pub use failpoint::{Failpoint, Failpoints, NoFailpoints};
 pub use fault::io as disk_fault;
-pub use jobs::{JobError, JobProgress, JobRow, Jobs, NewEvent, Publishing, is_over};
+pub use feedback::{Answered, Bounds, Feedback, Given, Kept, Place, Use};
+pub use jobs::{Beside, JobError, JobProgress, JobRow, Jobs, NewEvent, Publishing, is_over};
 pub use keys::{KeyRow, Keys, Replaced};
 pub use names::Names;
 pub use page::Page;

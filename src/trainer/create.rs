@@ -10,18 +10,18 @@ use uuid::Uuid;
 
 use super::data::report::at_a_glance;
 use super::data::{Examples, Length, RowReader};
+use super::opening::opening;
 use super::plan::{Data, Parent, Plan, digest, settle};
 use super::recipe::Wishes;
 use super::room::Room;
 use super::service::Trainer;
 use super::shared::Shared;
-use crate::domain::recipes::{Effect, Mapping};
+use crate::domain::recipes::Mapping;
 use crate::domain::{
-    AdapterChoice, AdapterName, Asker, FileId, JobId, JobPlan, JobStatus, JobView, Level, Reason,
-    Recipe, parameters_report,
+    AdapterChoice, AdapterName, Asker, FileId, JobId, JobPlan, JobStatus, JobView, Reason, Recipe,
 };
 use crate::kernels::pool::{self, Class};
-use crate::store::{self, Artefacts, JobRow, NewEvent, Stored, blocking, disk_fault, now};
+use crate::store::{self, Artefacts, Beside, JobRow, NewEvent, Stored, Use, blocking, disk_fault, now};
 
 /// Sent as `retry-after` (seconds) to a caller that is refused for now.
 const COME_BACK: u64 = 60;
@@ -100,6 +100,15 @@ impl Trainer {
 
     /// Records the job; it is queued when this returns.
     pub async fn create(&self, prepared: Prepared) -> Result<JobView, Reason> {
+        self.create_of(prepared, None).await
+    }
+
+    /// The same of a job that learns from `feedback`.
+    pub async fn create_of(
+        &self,
+        prepared: Prepared,
+        feedback: Option<&[Use]>,
+    ) -> Result<JobView, Reason> {
         let Prepared {
             job,
             id,
@@ -112,7 +121,7 @@ impl Trainer {
             self.keep_parent(&id, &plan).await?;
         }
         let view = self
-            .record(id, job, (&plan, planned_tokens), created_at)
+            .record(id, job, (&plan, planned_tokens), created_at, feedback)
             .await?;
         folder.keep();
         Ok(view)
@@ -271,6 +280,7 @@ impl Trainer {
         job: NewJob,
         (plan, planned_tokens): (&Plan, u64),
         created_at: i64,
+        feedback: Option<&[Use]>,
     ) -> Result<JobView, Reason> {
         let shared = &self.shared;
         let limits = job.asker.limits;
@@ -303,44 +313,14 @@ impl Trainer {
             publishing: None,
             planned_tokens,
         };
-        let rows = plan.train.len();
-        let held_out = plan.held_out.len();
-        let (trainable, all) = plan.parameters(&shared.base.model);
-        let steps = plan.total_steps;
-        let created =
-            format!("created: {rows} rows to train on, {held_out} held out, {steps} steps");
-        let report = parameters_report(trainable, all);
-        let mut events = vec![
-            NewEvent::message(Level::Info, created),
-            NewEvent::message(Level::Info, report),
-        ];
-        let told = plan.told.iter().cloned();
-        events.extend(told.map(|told| NewEvent::message(Level::Info, told)));
-        if plan.spooled > 0 {
-            let bytes = plan.spooled;
-            let unpacked = format!("unpacked to {bytes} bytes beside the job, until it is over");
-            events.push(NewEvent::message(Level::Info, unpacked));
-        }
-        if !row.view.mappings.is_empty() {
-            let keys = row.view.mappings.len();
-            let told = format!(
-                "{keys} keys of recipes were read; the job's `mappings` say what each became"
-            );
-            events.push(NewEvent::message(Level::Info, told));
-        }
-        let differing = { row.view.mappings.iter() }.filter(|key| key.effect == Effect::Differs);
-        events.extend(
-            job.notes
-                .into_iter()
-                .chain(differing.map(Mapping::to_string))
-                .chain(plan.warnings.iter().cloned())
-                .map(|note| NewEvent::message(Level::Warn, note)),
-        );
-        let Some(events) = shared
-            .store
-            .create(&row, &events, &limits, &self.actor)
-            .await?
-        else {
+        let events = opening(plan, &shared.base.model, &row.view.mappings, job.notes);
+        let beside = Beside {
+            limits: &limits,
+            actor: &self.actor,
+            feedback,
+        };
+        let created = shared.store.create_of(&row, &events, &beside).await?;
+        let Some(events) = created else {
             return Err(Reason::field(
                 "training_file",
                 "a file of this job has just been deleted",

@@ -174,7 +174,21 @@ impl Daemon {
             adapter_rates,
             ..gateway::Config::default()
         };
-        let daemon = Self::start_as(TempDir::new().unwrap(), http_config(), config).await;
+        Self::with_both(config, gateway::feedback::Config::default()).await
+    }
+
+    /// As [`Self::with_keys`] or [`Self::with_adapters`], and what is answered is kept as `feedback` says.
+    pub async fn hearing(feedback: gateway::feedback::Config, needs_keys: bool) -> Self {
+        let config = gateway::Config {
+            needs_keys,
+            ..gateway::Config::default()
+        };
+        Self::with_both(config, feedback).await
+    }
+
+    async fn with_both(config: gateway::Config, feedback: gateway::feedback::Config) -> Self {
+        let dir = TempDir::new().unwrap();
+        let daemon = Self::start_of(dir, http_config(), config, feedback).await;
         for (name, files) in [("legal", "plain"), ("medical", "regex")] {
             daemon.publish(name, adapter(files)).await;
         }
@@ -186,10 +200,16 @@ impl Daemon {
             needs_keys,
             ..gateway::Config::default()
         };
-        Self::start_as(dir, http_config, config).await
+        let feedback = gateway::feedback::Config::default();
+        Self::start_of(dir, http_config, config, feedback).await
     }
 
-    async fn start_as(dir: TempDir, http_config: http::Config, doors: gateway::Config) -> Self {
+    async fn start_of(
+        dir: TempDir,
+        http_config: http::Config,
+        doors: gateway::Config,
+        feedback: gateway::feedback::Config,
+    ) -> Self {
         let base = Base::open(
             &Origin::Folder(golden("models/llama")),
             Some(Quant::To(Format::F32)),
@@ -246,9 +266,12 @@ impl Daemon {
         };
         let keys = gateway::Keys::open(database.clone()).await.unwrap();
         let audit = gateway::Audit::new(database.clone());
+        let kept_in = database.clone();
         let trainer = Trainer::open(database, base.clone(), registry.clone(), turns, config)
             .await
             .unwrap();
+        let observe = Arc::new(gateway::feedback::Unobserved);
+        let feedback = gateway::Feedback::open(kept_in, feedback, observe);
         let parts = gateway::Parts {
             base,
             registry: registry.clone(),
@@ -256,6 +279,7 @@ impl Daemon {
             trainer: trainer.clone(),
             keys: keys.clone(),
             audit,
+            feedback,
         };
         let gateway = Gateway::new(parts, doors);
         let stop = CancellationToken::new();
@@ -304,6 +328,11 @@ impl Daemon {
             .await
             .unwrap();
         view.generation.to_string()
+    }
+
+    /// Where state is kept.
+    pub fn state(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The tree that requests may name paths in.

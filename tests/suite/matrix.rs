@@ -59,6 +59,14 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST /v1/keys/{id}/rotate", "admin"),
     ("GET /v1/audit", "admin"),
     ("GET /v1/audit/verify", "admin"),
+    ("POST /v1/feedback", "infer"),
+    ("GET /v1/feedback", "infer"),
+    ("DELETE /v1/feedback", "infer"),
+    ("GET /v1/feedback/export", "infer"),
+    ("GET /v1/feedback/scores", "infer"),
+    ("GET /v1/feedback/{id}", "infer"),
+    ("DELETE /v1/feedback/{id}", "infer"),
+    ("POST /v1/adapters/{name}/retrain", "train"),
     ("GET /livez", "open"),
     ("GET /readyz", "open"),
     ("GET /startupz", "open"),
@@ -97,6 +105,13 @@ const CALLS: &[(&str, &str)] = &[
     ("/adapterd.v1.Keys/Rotate", "admin"),
     ("/adapterd.v1.Audit/List", "admin"),
     ("/adapterd.v1.Audit/Verify", "admin"),
+    ("/adapterd.v1.Training/Retrain", "train"),
+    ("/adapterd.v1.Feedback/Give", "infer"),
+    ("/adapterd.v1.Feedback/List", "infer"),
+    ("/adapterd.v1.Feedback/Get", "infer"),
+    ("/adapterd.v1.Feedback/Delete", "infer"),
+    ("/adapterd.v1.Feedback/Export", "infer"),
+    ("/adapterd.v1.Feedback/Scores", "infer"),
 ];
 /// Calls of services that are not ours; nothing lists them.
 const OTHERS: &[(&str, &str)] = &[

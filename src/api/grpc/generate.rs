@@ -7,14 +7,16 @@ use crate::pb::generate_event::Event as Told;
 /// Turns the events of one call into messages; the last `Finish` waits for the usage it carries.
 pub(super) struct Telling {
     generation: String,
+    id: String,
     finished: Option<pb::Finish>,
 }
 
 impl Telling {
-    /// `generation`: 64 hex digits, or `none`.
-    pub fn new(generation: String) -> Self {
+    /// `generation`: 64 hex digits, or `none`; `id`: of the answers together.
+    pub fn new(generation: String, id: String) -> Self {
         Self {
             generation,
+            id,
             finished: None,
         }
     }
@@ -40,6 +42,7 @@ impl Telling {
                     usage: None,
                     adapter_generation: self.generation.clone(),
                     choice,
+                    id: self.id.clone(),
                 };
                 self.finished
                     .replace(finish)
@@ -133,7 +136,7 @@ mod tests {
 
     #[test]
     fn texts_of_tokens_add_up_to_the_answer() {
-        let mut telling = Telling::new("none".into());
+        let mut telling = Telling::new("none".into(), "1".into());
         let event = Event::Delta {
             choice: 0,
             text: "hé".into(),
@@ -156,7 +159,7 @@ mod tests {
 
     #[test]
     fn only_the_last_finish_carries_the_usage() {
-        let mut telling = Telling::new("none".into());
+        let mut telling = Telling::new("none".into(), "1".into());
         let finish = |choice| Event::Finish {
             choice,
             reason: FinishReason::Stop,

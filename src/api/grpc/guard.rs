@@ -38,6 +38,7 @@ const CALLS: &[(&str, &[&str], Access)] = &[
             "PauseJob",
             "ResumeJob",
             "WatchJob",
+            "Retrain",
         ],
         TRAIN,
     ),
@@ -47,6 +48,11 @@ const CALLS: &[(&str, &[&str], Access)] = &[
         ADMIN,
     ),
     ("adapterd.v1.Audit", &["List", "Verify"], ADMIN),
+    (
+        "adapterd.v1.Feedback",
+        &["Give", "List", "Get", "Delete", "Export", "Scores"],
+        INFER,
+    ),
     (
         "grpc.reflection.v1.ServerReflection",
         &["ServerReflectionInfo"],

@@ -4,6 +4,7 @@
 mod adapters;
 mod audit;
 mod counted;
+mod feedback;
 mod generate;
 mod guard;
 mod inference;

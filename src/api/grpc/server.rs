@@ -21,17 +21,19 @@ use crate::gateway::Gateway;
 use crate::pb;
 use crate::pb::adapters_server::AdaptersServer;
 use crate::pb::audit_server::AuditServer;
+use crate::pb::feedback_server::FeedbackServer;
 use crate::pb::inference_server::InferenceServer;
 use crate::pb::keys_server::KeysServer;
 use crate::pb::training_server::TrainingServer;
 
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     "",
     "adapterd.v1.Inference",
     "adapterd.v1.Adapters",
     "adapterd.v1.Training",
     "adapterd.v1.Keys",
     "adapterd.v1.Audit",
+    "adapterd.v1.Feedback",
 ];
 /// How often health is looked at.
 const PULSE: Duration = Duration::from_millis(500);
@@ -81,6 +83,7 @@ pub async fn serve(
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(most);
     let audit = AuditServer::new(doors.clone())
+    let feedback = FeedbackServer::new(doors.clone())
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(most);
     let training = TrainingServer::new(doors)
@@ -98,6 +101,7 @@ pub async fn serve(
         .add_service(door(training, &gateway, &telemetry))
         .add_service(door(keys, &gateway, &telemetry))
         .add_service(door(audit, &gateway, &telemetry))
+        .add_service(door(feedback, &gateway, &telemetry))
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned())
         .await;
     watching.abort();

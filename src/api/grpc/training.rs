@@ -8,7 +8,7 @@ use super::guard::caller;
 use super::status::status;
 use super::{Doors, recipe, views};
 use crate::domain::{JobId, JobView, Reason, settings};
-use crate::gateway::JobAsk;
+use crate::gateway::{JobAsk, RetrainAsk};
 use crate::pb;
 use crate::pb::submit_data_request::Part;
 use crate::pb::training_server::Training;
@@ -161,6 +161,23 @@ impl Training for Doors {
             .map_err(status)?;
         let told = ReceiverStream::new(events).map(|event| event.map(views::event).map_err(status));
         Ok(Response::new(told.boxed()))
+    }
+
+    async fn retrain(
+        &self,
+        request: Request<pb::RetrainRequest>,
+    ) -> Result<Response<pb::Job>, Status> {
+        let caller = caller(&request)?;
+        let ask = request.into_inner();
+        let mut recipe = ask.recipe.unwrap_or_default();
+        let recipes = recipe::recipes(&mut recipe).map_err(status)?;
+        let wishes = recipe::wishes(recipe).map_err(status)?;
+        let retrain = RetrainAsk {
+            min_rows: ask.min_rows,
+            wishes,
+            recipes,
+        };
+        answer(caller.retrain(&ask.name, retrain).await.map_err(called_here))
     }
 }
 

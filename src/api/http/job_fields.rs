@@ -86,6 +86,21 @@ pub(super) const SETTINGS: Shape = Shape {
     fields: &[&FLAGS, &RECIPES],
 };
 
+/// How a name learns from its feedback: the settings of a job, and when.
+pub(super) const RETRAIN: Shape = Shape {
+    name: "RetrainRequest",
+    about: "A retraining; every setting of a job may be said.",
+    fields: &[
+        &[Field::new(
+            "min_rows",
+            SEED,
+            "New rows of feedback that it needs; 1 where absent.",
+        )],
+        &FLAGS,
+        &RECIPES,
+    ],
+};
+
 const SUPERVISED: Shape = Shape {
     name: "Supervised",
     about: "Supervised fine-tuning.",

@@ -13,6 +13,7 @@ mod completions_view;
 mod dispatch;
 mod docs;
 mod documents;
+mod feedback;
 mod files;
 mod gather;
 mod health;

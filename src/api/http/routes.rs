@@ -5,7 +5,7 @@ use super::dispatch::Handler;
 use super::documents as answers;
 use super::shape::Shape;
 use super::{
-    adapters, audit, chat, completions, docs, files, health, job_fields, jobs, keys, models,
+    adapters, audit, chat, completions, docs, feedback, files, health, job_fields, jobs, keys, models,
     paging, tokens, vllm,
 };
 use crate::api::access::{ADAPTERS, ADMIN, Access, INFER, TRAIN};
@@ -180,6 +180,23 @@ static AUDIT: &[Row] = &[
         .tag("Audit"),
 ];
 
+static FEEDBACK: &[Row] = &[
+    row!(Post "/v1/feedback" INFER feedback::give, Json(&answers::FEEDBACK), "Say what an answer was worth, or what it should have been.")
+        .sends(Sent::Json(&feedback::FEEDBACK)).tag("Feedback"),
+    row!(Get "/v1/feedback" INFER feedback::list, Json(&answers::FEEDBACKS), "Feedback, newest first.")
+        .query(&feedback::LIST).tag("Feedback"),
+    row!(Delete "/v1/feedback" INFER feedback::delete_of, Json(&answers::FORGOTTEN), "Delete all that is remembered of a key.")
+        .query(&feedback::OWNER).tag("Feedback"),
+    row!(Get "/v1/feedback/export" INFER feedback::export, Raw(feedback::ROWS), "Training rows of feedback.")
+        .query(&feedback::EXPORT).tag("Feedback"),
+    row!(Get "/v1/feedback/scores" INFER feedback::scores, Json(&answers::SCORES), "What each generation of an adapter was worth.")
+        .query(&feedback::SCORES).tag("Feedback"),
+    row!(Get "/v1/feedback/{id}" INFER feedback::show, Json(&answers::FEEDBACK), "One, with prompt and answer where they are kept.").tag("Feedback"),
+    row!(Delete "/v1/feedback/{id}" INFER feedback::delete, Json(&answers::DELETED), "Delete one, with what is kept of its answer.").tag("Feedback"),
+    row!(Post "/v1/adapters/{name}/retrain" TRAIN feedback::retrain, Json(&answers::JOB), "Learn from new feedback: queue a job that continues the name.")
+        .sends(Optional(&job_fields::RETRAIN)).tag("Feedback"),
+];
+
 static OPERATE: &[Row] = &[
     row!(Get "/livez" OPEN health::live, Json(&answers::HEALTH), "The engine runs.")
         .tag("Operations"),
@@ -198,7 +215,7 @@ static OPERATE: &[Row] = &[
 ];
 
 pub(super) fn rows() -> impl Iterator<Item = &'static Row> {
-    [ASK, LEARN, MANAGE, KEYS, AUDIT, OPERATE]
+    [ASK, LEARN, MANAGE, KEYS, AUDIT, FEEDBACK, OPERATE]
         .into_iter()
         .flatten()
 }

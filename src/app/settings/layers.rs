@@ -205,9 +205,11 @@ pub fn load(
     match figment.extract::<Values>() {
         Ok(values) => {
             problems.extend(values.mistakes().into_iter().map(|(key, why)| {
+                // A rule of a list comes from where the list does.
+                let said = key.split_once('[').map_or(&*key, |(list, _)| list);
                 Problem {
                     origin: origins
-                        .get(&key)
+                        .get(said)
                         .cloned()
                         .unwrap_or_else(|| "default".into()),
                     key,

@@ -2,6 +2,7 @@
 //! Unknown keys are errors with a suggestion, and every mistake is reported at once.
 
 mod auth;
+mod feedback;
 mod layers;
 mod limits;
 mod place;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::Auth;
 use super::limits::{LIMITS_OF_ADAPTERS, Limits};
+use super::feedback::{self, Feedback, Retrain};
 use super::training::Training;
 use crate::adapter::Precision;
 use crate::api::http::Origins;
@@ -27,6 +28,8 @@ pub struct Values {
     pub auth: Auth,
     pub limits: Limits,
     pub telemetry: Telemetry,
+    pub feedback: Feedback,
+    pub retrain: Vec<Retrain>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -337,6 +340,12 @@ impl Values {
         }
         for (key, why) in self.auth.mistakes(&self.server) {
             say(key, why);
+        }
+        for (key, why) in self.feedback.mistakes(self.auth.mode) {
+            say(key, why);
+        }
+        for (key, why) in feedback::mistakes(&self.retrain) {
+            say(&key, why);
         }
         for why in Origins::parse(&self.server.cors_origins)
             .err()

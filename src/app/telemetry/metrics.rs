@@ -1,6 +1,7 @@
 //! The Prometheus metrics, by the names users rely on.
 
 mod limits;
+mod feedback;
 mod sharing;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use prometheus::{
 };
 
 use self::limits::Limits;
+use self::feedback::Feedback;
 use self::sharing::Sharing;
 use super::labels::Labels;
 use crate::device::Shares;
@@ -62,6 +64,7 @@ pub struct Metrics {
     train: Train,
     limits: Limits,
     sharing: Sharing,
+    feedback: Feedback,
 }
 
 struct Train {
@@ -214,6 +217,7 @@ impl Metrics {
             },
             limits: Limits::register(&registry)?,
             sharing: Sharing::register(&registry)?,
+            feedback: Feedback::register(&registry)?,
             registry,
         })
     }
@@ -268,6 +272,7 @@ impl Metrics {
     pub fn forget_adapters(&self, exists: impl Fn(&str) -> bool) {
         let exists = |name: &str| name == registry::BLENDS || exists(name);
         for name in self.adapters.release(exists) {
+            self.feedback.forget(&name);
             for kind in KINDS {
                 // Absent where no request has ended yet.
                 let _ = self.tokens.remove_label_values(&[name.as_str(), kind]);

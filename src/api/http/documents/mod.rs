@@ -1,5 +1,6 @@
 //! What answers hold, for the OpenAPI document; tests hold these tables against what is sent.
 
+mod feedback;
 mod inference;
 mod learning;
 mod management;
@@ -7,6 +8,7 @@ mod report;
 
 use super::shape::{COUNT, FLAG, Field, Kind, Shape, TEXT, TOKEN_ID};
 
+pub(super) use feedback::{FEEDBACK, FEEDBACKS, FORGOTTEN, SCORES};
 pub(super) use inference::{CHAT, CHAT_CHUNK, MODEL, MODELS, PROMPT, TEXT_COMPLETION, TOKENS};
 pub(super) use learning::{CHECKPOINTS, EVENTS, FILE, FILES, JOB, JOBS, PLAN};
 pub(super) use management::{ADAPTER, ADAPTERS, AUDIT, AUDIT_STATE, ISSUED_KEY, KEY, KEYS, LORAS};

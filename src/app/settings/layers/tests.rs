@@ -278,3 +278,38 @@ fn a_variable_that_is_not_text_is_a_mistake_only_where_it_is_ours() {
     assert_eq!(problems[0].key, "ADAPTERD_MODEL__PATH");
     assert!(problems[0].why.contains("UTF-8"), "{problems:?}");
 }
+
+#[test]
+fn feedback_and_rules_are_read_from_a_file_and_all_mistakes_are_told_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("adapterd.toml");
+    let load_of = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        load(Some(&file), vars(&[]), &[])
+    };
+    let text = "[feedback]\ncapture = true\nmax_bytes = \"1MiB\"\nadapters = [\"legal\"]\n\
+                [[retrain]]\nadapter = \"legal\"\nmin_rows = 5\nlr = 0.001\n";
+    let settings = load_of(text).unwrap();
+    let config = settings.values.feedback.config().unwrap();
+    assert_eq!(config.max_bytes, 1 << 20);
+    let rule = settings.values.retrain[0].read().unwrap();
+    assert_eq!((rule.min_rows, rule.wishes.learning_rate), (5, Some(0.001)));
+    let rows = settings.rows();
+    let row = rows.iter().find(|row| row.0 == "retrain").unwrap();
+    assert!(row.1.contains("min_rows=5"), "{row:?}");
+    let problems = load_of("[feedback]\nkeep_days = 0\n[[retrain]]\nrang = 1\n").unwrap_err();
+    let keys: Vec<&str> = problems.iter().map(|problem| &*problem.key).collect();
+    let rule = ["rang", "adapter", "min_rows"].map(|key| format!("retrain[0].{key}"));
+    assert_eq!(keys[0], "feedback.keep_days");
+    assert_eq!(keys[1..], rule);
+    assert!(
+        problems[1].origin.ends_with("adapterd.toml"),
+        "{problems:?}"
+    );
+    let more = vars(&[
+        ("ADAPTERD_FEEDBACK__CAPTURE", "true"),
+        ("ADAPTERD_FEEDBACK__MAX_BYTES", "2GiB"),
+    ]);
+    let values = load(None, more, &[]).unwrap().values;
+    assert_eq!(values.feedback.config().unwrap().max_bytes, 2 << 30);
+}

@@ -9,7 +9,7 @@ use crate::registry::{BaseIdentity, Config, Registry};
 use crate::scheduler::Observe as _;
 use crate::store::Database;
 
-fn idle() -> Gauges {
+pub fn idle() -> Gauges {
     Gauges {
         load: Load::default(),
         shares: Shares::default(),
@@ -232,6 +232,7 @@ fn every_metric_that_users_rely_on_is_there() {
         "adapterd_jobs",
         "adapterd_memory_bytes",
         "adapterd_limit_refusals_total",
+        "adapterd_feedback_dropped_total",
         "vllm:num_requests_waiting",
         "vllm:num_requests_running",
         "vllm:kv_cache_usage_perc",

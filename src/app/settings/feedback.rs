@@ -1,0 +1,240 @@
+//! What is kept of answers, and which names learn from feedback by themselves.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::auth::AuthMode;
+use crate::domain::{AdapterName, Bytes, settings};
+use crate::gateway::feedback::{self, Capture};
+use crate::gateway::{RetrainRule, Wishes};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Feedback {
+    /// Keep prompts and answers, so that corrections can be learned from.
+    pub capture: bool,
+    /// Days for which answers are remembered and feedback is kept.
+    pub keep_days: u32,
+    /// Of prompts, answers and feedback; the oldest go first.
+    pub max_bytes: Bytes,
+    /// Keep only what these answer, as `legal` or `team-a-*`; `none` is the base. Empty: whatever answers.
+    pub adapters: Vec<String>,
+    /// Keep only what these keys ask, by their ids. Empty: whoever asks.
+    pub keys: Vec<String>,
+}
+
+/// Days.
+const MOST_DAYS: u32 = 3650;
+const DAY: u64 = 86_400;
+
+impl Default for Feedback {
+    fn default() -> Self {
+        Self {
+            capture: false,
+            keep_days: 30,
+            max_bytes: Bytes::Count(256 << 20),
+            adapters: Vec::new(),
+            keys: Vec::new(),
+        }
+    }
+}
+
+impl Feedback {
+    pub fn config(&self) -> Result<feedback::Config, String> {
+        Ok(feedback::Config {
+            capture: Capture::new(self.capture, &self.adapters, &self.keys)?,
+            keep: Duration::from_secs(u64::from(self.keep_days) * DAY),
+            max_bytes: self.max_bytes.count()?,
+        })
+    }
+
+    /// `(key, why)`
+    pub fn mistakes(&self, auth: AuthMode) -> Vec<(&'static str, String)> {
+        let mut found = Vec::new();
+        if !(1..=MOST_DAYS).contains(&self.keep_days) {
+            let why = format!("{} is not within 1 to {MOST_DAYS}", self.keep_days);
+            found.push(("feedback.keep_days", why));
+        }
+        if let Err(why) = self.max_bytes.count() {
+            found.push(("feedback.max_bytes", why));
+        }
+        if let Err(why) = Capture::new(true, &self.adapters, &[]) {
+            found.push(("feedback.adapters", why));
+        }
+        if !self.keys.is_empty() && auth != AuthMode::Keys {
+            let why = "nobody has a key while `auth.mode` is off, so nothing would be kept".into();
+            found.push(("feedback.keys", why));
+        }
+        found
+    }
+}
+
+/// A rule as it is written: `adapter`, `min_rows`, `every`, and settings of a job by their names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Retrain(Map<String, Value>);
+
+const HOUR: u64 = 3600;
+/// Seconds between two looks, at most.
+const MOST_SECONDS: u64 = 366 * DAY;
+
+impl Retrain {
+    /// The rule, or all that is wrong with it: `(key, why)`.
+    pub fn read(&self) -> Result<RetrainRule, Vec<(String, String)>> {
+        let mut wrong = Vec::new();
+        let mut said = self.0.clone();
+        let adapter = match said.remove("adapter") {
+            Some(Value::String(name)) => name.parse::<AdapterName>().map_err(|e| e.to_string()),
+            Some(other) => Err(format!("{other} is no name")),
+            None => Err("is required: the name that learns".to_owned()),
+        };
+        let min_rows = match said.remove("min_rows") {
+            Some(rows) => rows
+                .as_u64()
+                .filter(|rows| *rows > 0)
+                .ok_or_else(|| format!("{rows} is no whole number from 1 on")),
+            None => Err("is required: the new rows that a retraining needs".to_owned()),
+        };
+        let every = match said.remove("every") {
+            Some(Value::String(text)) => seconds(&text),
+            Some(other) => Err(format!("{other} is no time as \"30m\", \"12h\" or \"7d\"")),
+            None => Ok(HOUR),
+        };
+        let mut wishes = Wishes::default();
+        if said.remove("from").is_some() {
+            let why = "is the generation that the name serves; leave it out".to_owned();
+            wrong.push(("from".to_owned(), why));
+        }
+        for (name, value) in said {
+            let one = settings::wishes(&[(name.clone(), value)].into_iter().collect());
+            let united = one.and_then(|one| {
+                let twice = |_| crate::domain::Reason::field(&*name, "is said twice");
+                wishes.unite(&one).map_err(twice)
+            });
+            if let Err(reason) = united {
+                let why = match reason {
+                    crate::domain::Reason::BadField { why, .. } => why,
+                    other => other.to_string(),
+                };
+                wrong.push((name, why));
+            }
+        }
+        let mut take = |key: &str, why: String| wrong.push((key.to_owned(), why));
+        let adapter = adapter.map_err(|why| take("adapter", why)).ok();
+        let min_rows = min_rows.map_err(|why| take("min_rows", why)).ok();
+        let every = every.map_err(|why| take("every", why)).ok();
+        match (adapter, min_rows, every) {
+            (Some(adapter), Some(min_rows), Some(every)) if wrong.is_empty() => Ok(RetrainRule {
+                adapter,
+                min_rows,
+                every: Duration::from_secs(every),
+                wishes,
+            }),
+            _ => Err(wrong),
+        }
+    }
+}
+
+/// What is wrong with rules: `(key, why)`.
+pub fn mistakes(rules: &[Retrain]) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut names: Vec<AdapterName> = Vec::new();
+    for (at, rule) in rules.iter().enumerate() {
+        match rule.read() {
+            Err(wrong) => {
+                let keys = wrong.into_iter();
+                found.extend(keys.map(|(key, why)| (format!("retrain[{at}].{key}"), why)));
+            }
+            Ok(rule) if names.contains(&rule.adapter) => {
+                let why = format!("`{}` has a rule already", rule.adapter);
+                found.push((format!("retrain[{at}].adapter"), why));
+            }
+            Ok(rule) => names.push(rule.adapter),
+        }
+    }
+    found
+}
+
+fn seconds(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no time as 30m, 12h or 7d");
+    let unit = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => HOUR,
+        Some('d') => DAY,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    let seconds = number.checked_mul(unit);
+    let seconds = seconds.filter(|seconds| (1..=MOST_SECONDS).contains(seconds));
+    seconds.ok_or_else(|| format!("`{text}` is not within 1s to 366d"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(toml: &str) -> Result<RetrainRule, Vec<(String, String)>> {
+        toml::from_str::<Retrain>(toml).unwrap().read()
+    }
+
+    #[test]
+    fn a_rule_takes_the_settings_of_a_job() {
+        let read =
+            rule("adapter = \"medical\"\nmin_rows = 40\nevery = \"30m\"\nlr = 0.001\nsteps = 60");
+        let read = read.unwrap();
+        assert_eq!(
+            (read.adapter.as_str(), read.min_rows, read.every.as_secs()),
+            ("medical", 40, 1800)
+        );
+        assert_eq!(
+            (read.wishes.learning_rate, read.wishes.steps),
+            (Some(0.001), Some(60))
+        );
+        let plain = rule("adapter = \"medical\"\nmin_rows = 1").unwrap();
+        assert_eq!(
+            (plain.every.as_secs(), plain.wishes),
+            (3600, Wishes::default())
+        );
+    }
+
+    #[test]
+    fn all_that_is_wrong_with_rules_is_told_at_once() {
+        let keys = |toml| {
+            let wrong = rule(toml).unwrap_err();
+            let mut keys: Vec<String> = wrong.into_iter().map(|(key, _)| key).collect();
+            keys.sort();
+            keys
+        };
+        assert_eq!(keys(""), ["adapter", "min_rows"]);
+        assert_eq!(
+            keys(
+                "adapter = \"No\"\nmin_rows = 0\nevery = \"7w\"\nrang = 1\nlr = \"x\"\nfrom = \"legal\""
+            ),
+            ["adapter", "every", "from", "lr", "min_rows", "rang"]
+        );
+        let one: Retrain = toml::from_str("adapter = \"a\"\nmin_rows = 1").unwrap();
+        let told = mistakes(&[one.clone(), one]);
+        assert_eq!(told[0].0, "retrain[1].adapter");
+    }
+
+    #[test]
+    fn what_is_kept_has_bounds() {
+        assert_eq!(Feedback::default().mistakes(AuthMode::Off), []);
+        let wrong = Feedback {
+            keep_days: 0,
+            max_bytes: Bytes::from_text("much"),
+            adapters: vec!["Legal".into()],
+            keys: vec!["4f0c".into()],
+            ..Feedback::default()
+        };
+        let keys: Vec<_> = { wrong.mistakes(AuthMode::Off).into_iter() }
+            .map(|(key, _)| key)
+            .collect();
+        let all = ["keep_days", "max_bytes", "adapters", "keys"];
+        assert_eq!(keys, all.map(|key| format!("feedback.{key}")));
+        assert_eq!(wrong.mistakes(AuthMode::Keys).len(), 3);
+    }
+}

@@ -1,0 +1,86 @@
+//! Names that learn by themselves once there is enough to learn from.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::super::{Caller, Gateway, Wishes};
+use super::RetrainAsk;
+use crate::domain::{AdapterName, Reason};
+
+/// Feedback often comes in bursts: they are looked at once.
+const BURST: Duration = Duration::from_secs(1);
+
+/// When and how a name is retrained.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RetrainRule {
+    pub adapter: AdapterName,
+    /// New rows that a retraining needs.
+    pub min_rows: u64,
+    /// How often it is looked, beside every time that feedback comes.
+    pub every: Duration,
+    /// As a job takes them.
+    pub wishes: Wishes,
+}
+
+impl Gateway {
+    /// Looks after the rules until `stop`. What they make belongs to no key.
+    pub async fn retrain_by(self, rules: Vec<RetrainRule>, stop: impl Future<Output = ()>) {
+        let Some(shortest) = rules.iter().map(|rule| rule.every).min() else {
+            return;
+        };
+        let caller = self.itself();
+        let mut news = self.parts().feedback.inner.news.subscribe();
+        let mut next: Vec<Instant> = rules.iter().map(|_| Instant::now()).collect();
+        // After a fault a rule waits for its time, whatever comes.
+        let mut is_quiet = vec![false; rules.len()];
+        let mut stop = pin!(stop);
+        loop {
+            news.borrow_and_update();
+            let now = Instant::now();
+            for (at, rule) in rules.iter().enumerate() {
+                if is_quiet[at] && now < next[at] {
+                    continue;
+                }
+                let done = caller.keep_rule(rule).await;
+                if let Err(fault) = &done {
+                    tracing::warn!(adapter = %rule.adapter, %fault, "the name is not retrained");
+                }
+                is_quiet[at] = done.is_err();
+                next[at] = now + rule.every;
+            }
+            let soonest = next.iter().min().copied().unwrap_or(now + shortest);
+            tokio::select! {
+                () = &mut stop => return,
+                () = tokio::time::sleep_until(soonest) => {}
+                changed = news.changed() => match changed {
+                    Ok(()) => tokio::time::sleep(BURST).await,
+                    Err(_) => return,
+                },
+            }
+        }
+    }
+}
+
+impl Caller {
+    /// Retrains where enough is new and no other job for the name is at work.
+    async fn keep_rule(&self, rule: &RetrainRule) -> Result<(), Reason> {
+        let parts = self.with_any_key()?;
+        let name = &rule.adapter;
+        if !parts.registry.knows(name) || parts.trainer.at_work_on(name).await?.is_some() {
+            return Ok(());
+        }
+        // What a job that failed has learned from does not start another by itself.
+        if parts.feedback.stored().unused(name).await? < rule.min_rows {
+            return Ok(());
+        }
+        let ask = RetrainAsk {
+            min_rows: Some(rule.min_rows),
+            wishes: rule.wishes.clone(),
+            ..RetrainAsk::default()
+        };
+        self.retrain(name.as_str(), ask).await.map(drop)
+    }
+}

@@ -1,0 +1,132 @@
+"""A habit of `medical` is corrected forty times through the API, and then the name answers right by itself.
+
+Starts a daemon of its own on the embedded base, with a rule that retrains `medical` once forty corrections are there. `medical`
+writes "Come back in 27 weeks"; the house wants "Return in 27 weeks". Answers about other things are liked as they are, and stay as
+they are. Python's standard library only.
+
+    python tests/clients/feedback_walkthrough.py [--binary target/release/adapterd]
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from daemon import BINARY, ROOT, Daemon  # noqa: E402
+
+TASK = "Write the clinical note as a plain sentence."
+HABIT, WISH = "Come back in ", "Return in "
+CORRECTIONS, LIKED, ASKED = 40, 40, 12
+# The name has learned when so many of the answers it is asked for afterwards are right.
+ENOUGH = 10
+SETTINGS = """
+[feedback]
+capture = true
+adapters = ["medical"]
+
+[[retrain]]
+adapter = "medical"
+min_rows = {rows}
+every = "1h"
+steps = 80
+batch_size = 16
+lr = 2e-3
+"""
+
+
+def notes(follows: bool) -> list[str]:
+    """Clinical notes of the held-out rows, then of the others; those with an appointment, or the rest."""
+    lines = [line for name in ("heldout", "train") for line in (ROOT / f"adapters/medical/{name}.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in lines]
+    return list(dict.fromkeys(row["input"] for row in rows if row["output"].startswith(HABIT) == follows))
+
+
+class Api:
+    def __init__(self, daemon: Daemon):
+        self.daemon = daemon
+
+    def call(self, method: str, path: str, body: dict | None = None) -> dict:
+        status, answer = self.daemon.call(method, path, json.dumps(body).encode() if body is not None else None)
+        if status != 200:
+            raise SystemExit(f"{method} {path}: {status} {answer.decode()}")
+        return json.loads(answer)
+
+    def ask(self, note: str) -> tuple[str, str]:
+        """The answer's id and its text."""
+        message = {"role": "user", "content": f"{TASK}\n{note}"}
+        body = {"model": "medical", "messages": [message], "temperature": 0, "max_tokens": 64}
+        said = self.call("POST", "/v1/chat/completions", body)
+        return said["id"], said["choices"][0]["message"]["content"]
+
+    def adapter(self) -> dict:
+        return self.call("GET", "/v1/adapters/medical")
+
+
+def share(api: Api, notes: list[str], right) -> int:
+    return sum(right(api.ask(note)[1]) for note in notes)
+
+
+def walk(api: Api) -> None:
+    follows, others = notes(True), notes(False)
+    held_out, follows = follows[:ASKED], follows[ASKED : ASKED + CORRECTIONS]
+    kept, others = others[:ASKED], others[ASKED : ASKED + LIKED]
+    if len(follows) < CORRECTIONS or len(others) < LIKED:
+        raise SystemExit(f"too few notes: {len(follows)} and {len(others)}")
+    before = api.adapter()["generation"]
+    answers = {note: api.ask(note)[1] for note in kept}
+    print(f"before: {share(api, held_out, lambda text: text.startswith(WISH))} of {ASKED} say {WISH!r}")
+
+    for note in others:
+        id, _ = api.ask(note)
+        api.call("POST", "/v1/feedback", {"id": id, "score": 1, "label": "fine"})
+    for note in follows:
+        id, text = api.ask(note)
+        correction = text.replace(HABIT, WISH, 1)
+        api.call("POST", "/v1/feedback", {"id": id, "score": -1, "correction": correction, "label": "house style"})
+    scores = api.call("GET", "/v1/feedback/scores?adapter=medical")["data"][0]
+    print(f"given: {scores['up']} liked, {scores['corrections']} corrected")
+    status, rows = api.daemon.call("GET", "/v1/feedback/export?adapter=medical")
+    assert status == 200 and len(rows.splitlines()) == CORRECTIONS + LIKED, (status, len(rows.splitlines()))
+
+    began = time.monotonic()
+    while api.adapter()["generation"] == before:
+        jobs = api.call("GET", "/v1/fine_tuning/jobs?limit=1")["data"]
+        if jobs and jobs[0]["status"] == "failed":
+            raise SystemExit(f"the job failed: {jobs[0]['error']}")
+        if time.monotonic() - began > 900:
+            raise SystemExit("the name was not retrained in 15 minutes")
+        time.sleep(0.5)
+    print(f"retrained by itself in {time.monotonic() - began:.0f} s")
+
+    said = [api.ask(note)[1] for note in held_out]
+    right = sum(text.startswith(WISH) for text in said)
+    same = sum(api.ask(note)[1] == text for note, text in answers.items())
+    print(f"after: {right} of {ASKED} say {WISH!r}; {same} of {ASKED} other answers are as before")
+    print(f"for example: {said[0]}")
+    if right < ENOUGH or same < ENOUGH:
+        raise SystemExit("the name has not learned it")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--binary", type=Path, default=BINARY)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = Path(folder) / "adapterd.toml"
+        # Answers that were liked are rows as well: the rule waits for all of them.
+        settings.write_text(SETTINGS.format(rows=CORRECTIONS + LIKED))
+        daemon = Daemon(arguments.binary, Path(folder) / "state", "--config", str(settings))
+        try:
+            walk(Api(daemon))
+        except BaseException:
+            print(daemon.said(), file=sys.stderr)
+            raise
+        finally:
+            daemon.stop()
+
+
+if __name__ == "__main__":
+    main()
