@@ -83,6 +83,8 @@ pub async fn serve(
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(most);
     let audit = AuditServer::new(doors.clone())
+        .accept_compressed(CompressionEncoding::Gzip)
+        .max_decoding_message_size(most);
     let feedback = FeedbackServer::new(doors.clone())
         .accept_compressed(CompressionEncoding::Gzip)
         .max_decoding_message_size(most);

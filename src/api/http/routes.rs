@@ -5,8 +5,8 @@ use super::dispatch::Handler;
 use super::documents as answers;
 use super::shape::Shape;
 use super::{
-    adapters, audit, chat, completions, docs, feedback, files, health, job_fields, jobs, keys, models,
-    paging, tokens, vllm,
+    adapters, audit, chat, completions, docs, feedback, files, health, job_fields, jobs, keys,
+    models, paging, tokens, vllm,
 };
 use crate::api::access::{ADAPTERS, ADMIN, Access, INFER, TRAIN};
 

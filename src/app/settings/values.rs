@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::auth::Auth;
-use super::limits::{LIMITS_OF_ADAPTERS, Limits};
 use super::feedback::{self, Feedback, Retrain};
+use super::limits::{LIMITS_OF_ADAPTERS, Limits};
 use super::training::Training;
 use crate::adapter::Precision;
 use crate::api::http::Origins;

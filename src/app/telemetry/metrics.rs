@@ -1,7 +1,7 @@
 //! The Prometheus metrics, by the names users rely on.
 
-mod limits;
 mod feedback;
+mod limits;
 mod sharing;
 #[cfg(test)]
 mod tests;
@@ -15,8 +15,8 @@ use prometheus::{
     Opts, TextEncoder,
 };
 
-use self::limits::Limits;
 use self::feedback::Feedback;
+use self::limits::Limits;
 use self::sharing::Sharing;
 use super::labels::Labels;
 use crate::device::Shares;
