@@ -9,7 +9,7 @@ use super::serve::claim;
 use super::settings::{AuthMode, Settings, Speculation, Values};
 use super::telemetry::Metrics;
 use crate::device::Turns;
-use crate::gateway::{self, Gateway, Keys};
+use crate::gateway::{self, Gateway, Keys, Routes};
 use crate::kernels::pool;
 use crate::model::{Base, Origin};
 use crate::registry::{self, BaseIdentity, Registry};
@@ -29,6 +29,7 @@ pub struct Parts {
     pub scheduler: Scheduler,
     pub trainer: Trainer,
     pub keys: Keys,
+    pub routes: Routes,
     pub gateway: Gateway,
     pub turns: Turns,
 }
@@ -62,12 +63,14 @@ impl Parts {
             config,
         )
         .await?;
+        let routes = Routes::new(registry.clone(), metrics.clone());
         let parts = gateway::Parts {
             base: base.clone(),
             registry: registry.clone(),
             scheduler: scheduler.clone(),
             trainer: trainer.clone(),
             keys: keys.clone(),
+            routes: routes.clone(),
         };
         let gateway = Gateway::new(parts, gateway_config(values)?);
         Ok(Self {
@@ -77,6 +80,7 @@ impl Parts {
             scheduler,
             trainer,
             keys,
+            routes,
             gateway,
             turns,
         })

@@ -25,6 +25,8 @@ use crate::store::{create_folder, now};
 const NOTICE: Duration = Duration::from_millis(500);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MINUTE: Duration = Duration::from_secs(60);
+/// Between two looks at what canaries have come to; an answer that fails is looked at at once.
+const ROUTES: Duration = Duration::from_secs(5);
 const RETURN_MEMORY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, clap::Args)]
@@ -194,12 +196,14 @@ fn serve(
     }
     let uses = parts.keys.clone().keep_uses(ticks(MINUTE, stop.clone()));
     let audit = registry.clone().keep_audit(keep_days, daily(stop.clone()));
+    let routes = parts.routes.clone().keep(ticks(ROUTES, stop.clone()));
     Ok(vec![
         tokio::spawn(http::serve(http, app, stop.clone())),
         tokio::spawn(grpc),
         tokio::spawn(follow_jobs(collector, trainer.clone(), stop.clone())),
         tokio::spawn(audit),
         tokio::spawn(uses),
+        tokio::spawn(routes),
         tokio::spawn(return_memory(stop.clone())),
     ])
 }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::rollout::RouteView;
 use super::{AdapterName, Generation};
 
 /// Where an adapter's weights are.
@@ -33,4 +34,6 @@ pub struct AdapterView {
     /// Where it came from: `upload`, `path:…`, `job:ftjob-…`, `bundled`.
     pub source: String,
     pub evaluation: Option<serde_json::Value>,
+    /// Which generations answer for the name.
+    pub route: RouteView,
 }

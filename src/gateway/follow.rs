@@ -27,7 +27,9 @@ pub(super) struct Begun<'a> {
 
 impl Caller {
     /// Who follows the answer to this prompt.
-    pub(super) fn followers(&self, _begun: &Begun<'_>) -> Followers {
-        Followers::new()
+    pub(super) fn followers(&self, begun: &Begun<'_>) -> Followers {
+        let mut followers = Followers::new();
+        followers.extend(self.counting(begun));
+        followers
     }
 }

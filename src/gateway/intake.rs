@@ -69,30 +69,33 @@ impl Caller {
         // A cold adapter is read while the prompts become tokens; one that does not exist ends both at once.
         let (lease, drafts) = tokio::try_join!(self.lease(claims), self.drafts(asks))?;
         let limits = parts.scheduler.limits();
+        let shadowing = self.shadowing(lease.as_ref(), claims);
         let mut ready = Vec::with_capacity(drafts.len());
         for (draft, priority) in drafts {
             let adapter = lease.as_ref().map(Lease::name);
             let tenant = self.tenant();
             let prompt = draft.prompt.clone();
+            let shadow = { shadowing.as_ref() }.map(|of| of.after(&prompt, &draft.sampling));
             let draft = Draft {
                 lease: lease.as_ref().map(Lease::again),
                 terms: config.shares.terms(tenant, adapter, priority, deadline),
                 ..draft
             };
-            ready.push((prompt, Admitted::check(draft, &limits)?));
+            ready.push((prompt, Admitted::check(draft, &limits)?, shadow));
         }
         let id = Uuid::new_v4().simple().to_string();
         // A refusal midway drops the receivers of those already submitted, which cancels them.
         let each = ready
             .into_iter()
-            .map(|(prompt, request)| {
+            .map(|(prompt, request, shadow)| {
                 let lease = lease.as_ref();
-                let followers = self.followers(&Begun {
+                let mut followers = self.followers(&Begun {
                     id: &id,
                     lease,
                     prompt: &prompt,
                     at,
                 });
+                followers.extend(shadow);
                 let events = Events::of(self, parts.scheduler.submit(request)?, followers);
                 Ok(Answer { prompt, events })
             })
@@ -138,6 +141,7 @@ impl Caller {
                 let leased = parts.trainer.lease_checkpoint(&asker, name, *step);
                 leased.await.map(Some)
             }
+            AdapterChoice::Named { name, pin: None } => self.lease_routed(name, claims).await,
             choice => parts.registry.lease(choice).await,
         };
         leased.map_err(|reason| chosen.explain(reason))

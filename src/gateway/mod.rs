@@ -11,6 +11,9 @@ mod intake;
 mod jobs;
 mod keys;
 mod models;
+mod rollout;
+mod routes;
+mod shadow;
 mod share;
 mod tokens;
 mod watch;
@@ -37,6 +40,7 @@ pub use intake::{Answer, Answers};
 pub use jobs::JobAsk;
 pub use keys::Keys;
 pub use models::ModelView;
+pub use routes::{ObserveRoutes, Routes, UnobservedRoutes};
 pub use share::{Shares, Weighed};
 pub use tokens::Dialogue;
 pub use watch::AdapterChange;
@@ -48,6 +52,7 @@ pub struct Parts {
     pub scheduler: Scheduler,
     pub trainer: Trainer,
     pub keys: Keys,
+    pub routes: Routes,
 }
 
 #[derive(Debug, Clone)]

@@ -17,7 +17,7 @@ impl Audit {
         Self { database }
     }
 
-    /// Whether the record has a publication of this version under this name from there.
+    /// Whether the record has a publication of this version under this name from there, in whatever way it was published.
     pub async fn has_published(
         &self,
         name: &AdapterName,
@@ -26,7 +26,7 @@ impl Audit {
     ) -> Result<bool, Reason> {
         let found = sqlx::query_scalar(
             "SELECT EXISTS (SELECT 1 FROM adapter_audit
-                 WHERE action = 'publish' AND name = ? AND generation = ? AND source = ?)",
+                 WHERE action IN ('publish', 'canary', 'keep') AND name = ? AND generation = ? AND source = ?)",
         )
         .bind(name.as_str())
         .bind(generation.to_string())

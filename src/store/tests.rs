@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::domain::recipes::{Effect, Mapping};
+use crate::domain::rollout::Publish;
 use crate::domain::{
     Asker, EventData, FileId, Generation, JobId, JobStatus, JobView, KeyId, Level, Reason, Recipe,
     StepMetrics,
@@ -109,6 +110,7 @@ fn new_job(id: &str, file: &FileId) -> JobRow {
 const PUBLISHING: Publishing = Publishing {
     before: None,
     after: Generation::new([1; 32]),
+    way: Way::As(Publish::Now),
 };
 
 #[tokio::test]
@@ -146,7 +148,7 @@ async fn a_cancel_and_the_end_of_a_job_cannot_both_win() {
     let home = Home::new().await;
     let (jobs, file) = (&home.jobs, home.file().await);
     let succeed = async |id| {
-        jobs.succeed(id, (PUBLISHING.after, 0), &event())
+        jobs.succeed(id, (PUBLISHING.after, 0, true), &event())
             .await
             .unwrap()
     };

@@ -10,12 +10,14 @@ use uuid::Uuid;
 
 use super::data::report::at_a_glance;
 use super::data::{Examples, Length, RowReader};
+use super::gate;
 use super::plan::{Data, Parent, Plan, digest, settle};
 use super::recipe::Wishes;
 use super::room::Room;
 use super::service::Trainer;
 use super::shared::Shared;
 use crate::domain::recipes::{Effect, Mapping};
+use crate::domain::rollout::Publish;
 use crate::domain::{
     AdapterChoice, AdapterName, Asker, FileId, JobId, JobPlan, JobStatus, JobView, Level, Reason,
     Recipe, parameters_report,
@@ -156,6 +158,15 @@ impl Trainer {
             parent.as_ref().map(|parent| parent.adapter.as_ref()),
             &shared.base,
         )?;
+        if let Publish::Canary(_) = gate::wished(&recipe)?
+            && !shared.registry.knows(&job.name)
+        {
+            let why = format!(
+                "a canary needs a name that serves something already, and `{}` does not",
+                job.name
+            );
+            return Err(Reason::field("publish", why));
+        }
         let id = JobId::new(&Uuid::new_v4().simple().to_string());
         let room = shared.room(&recipe);
         let (of, folder) = (shared.clone(), Unrecorded(Some(shared.job_folder(&id))));
@@ -278,6 +289,7 @@ impl Trainer {
                 model: shared.base.name.clone(),
                 name: job.name.to_string(),
                 generation: None,
+                published: false,
                 training_file: job.training_file,
                 validation_file: job.validation_file,
                 recipe: plan.recipe.clone(),

@@ -67,6 +67,9 @@ pub fn tarball(files: &Files, within: &str) -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
+/// Between two looks at canaries.
+const ROUTES: Duration = Duration::from_millis(200);
+
 pub struct Daemon {
     /// `http://127.0.0.1:PORT`
     pub http: String,
@@ -76,6 +79,7 @@ pub struct Daemon {
     pub scheduler: Scheduler,
     pub registry: Registry,
     pub keys: gateway::Keys,
+    pub routes: gateway::Routes,
     pub client: reqwest::Client,
     _ending: Ending,
     dir: TempDir,
@@ -215,12 +219,14 @@ impl Daemon {
         let trainer = Trainer::open(database, base.clone(), registry.clone(), turns, config)
             .await
             .unwrap();
+        let routes = gateway::Routes::new(registry.clone(), Arc::new(gateway::UnobservedRoutes));
         let parts = gateway::Parts {
             base,
             registry: registry.clone(),
             scheduler: scheduler.clone(),
             trainer: trainer.clone(),
             keys: keys.clone(),
+            routes: routes.clone(),
         };
         let config = gateway::Config {
             needs_keys,
@@ -241,7 +247,16 @@ impl Daemon {
             },
             stop.clone(),
         );
+        let (ticking, ends) = (tokio::time::interval(ROUTES), stop.clone());
+        let ticks = futures::stream::unfold(ticking, move |mut ticking| {
+            let ends = ends.clone();
+            async move {
+                ends.run_until_cancelled(ticking.tick()).await?;
+                Some(((), ticking))
+            }
+        });
         let doors = vec![
+            tokio::spawn(routes.clone().keep(ticks)),
             tokio::spawn(serving),
             tokio::spawn(async move { calls.await.unwrap() }),
         ];
@@ -257,6 +272,7 @@ impl Daemon {
             scheduler,
             registry,
             keys,
+            routes,
             _ending: Ending(trainer),
             client,
             dir,

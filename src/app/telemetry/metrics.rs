@@ -1,5 +1,6 @@
 //! The Prometheus metrics, by the names users rely on.
 
+mod routes;
 mod sharing;
 #[cfg(test)]
 mod tests;
@@ -13,10 +14,11 @@ use prometheus::{
     Opts, TextEncoder,
 };
 
+use self::routes::Routes;
 use self::sharing::Sharing;
 use super::labels::Labels;
 use crate::device::Shares;
-use crate::domain::{EventData, JobEvent, JobStatus, Usage};
+use crate::domain::{AdapterName, EventData, JobEvent, JobStatus, Usage};
 use crate::registry;
 use crate::scheduler::{self, Load};
 
@@ -57,6 +59,7 @@ pub struct Metrics {
     memory: IntGaugeVec,
     train: Train,
     sharing: Sharing,
+    routes: Routes,
 }
 
 struct Train {
@@ -208,6 +211,7 @@ impl Metrics {
                 )?,
             },
             sharing: Sharing::register(&registry)?,
+            routes: Routes::register(&registry)?,
             registry,
         })
     }
@@ -258,10 +262,16 @@ impl Metrics {
         }
     }
 
+    /// The label of an adapter.
+    fn label<'a>(&self, name: &'a AdapterName) -> &'a str {
+        self.adapters.of(name.as_str())
+    }
+
     /// Adapters that are gone give their labels to others, and their series go.
     pub fn forget_adapters(&self, exists: impl Fn(&str) -> bool) {
         let exists = |name: &str| name == registry::BLENDS || exists(name);
         for name in self.adapters.release(exists) {
+            self.routes.forget(&name);
             for kind in KINDS {
                 // Absent where no request has ended yet.
                 let _ = self.tokens.remove_label_values(&[name.as_str(), kind]);
