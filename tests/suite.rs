@@ -60,6 +60,10 @@ mod pressure;
 mod recipes;
 #[path = "suite/refusals.rs"]
 mod refusals;
+#[path = "suite/rollout.rs"]
+mod rollout;
+#[path = "suite/rollout_jobs.rs"]
+mod rollout_jobs;
 #[path = "suite/text.rs"]
 mod text;
 #[path = "suite/virtual_tokens.rs"]

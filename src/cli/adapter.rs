@@ -272,6 +272,10 @@ fn details(adapter: &Value) -> String {
         let text = match field.as_str() {
             "bytes" => size(value.as_u64().unwrap_or(0)),
             "created_at" => when(value),
+            "generations" => { value.as_array().into_iter().flatten() }
+                .map(short)
+                .collect::<Vec<_>>()
+                .join(" "),
             _ => cell(adapter, field),
         };
         table.row(vec![format!("{field}:"), text]);

@@ -20,6 +20,8 @@ pub struct AdapterView {
     pub object: String,
     pub generation: Generation,
     pub previous_generation: Option<Generation>,
+    /// Those the name has, the newest publication first.
+    pub generations: Vec<Generation>,
     /// `lora`, …
     pub kind: String,
     /// The largest rank of any site.

@@ -146,10 +146,17 @@ impl Caller {
     /// Who counts an answer for its route, where a route chose who gives it.
     pub(super) fn counting(&self, begun: &Begun<'_>) -> Option<Box<dyn Follow>> {
         let lease = begun.lease?;
+        let arm = lease.arm()?;
+        tracing::debug!(
+            answer = begun.id,
+            tokens = begun.prompt.len(),
+            arm = arm.as_str(),
+            "a route chose who answers"
+        );
         Some(Box::new(Counting {
             routes: self.gateway().parts().routes.clone(),
             name: lease.name().clone(),
-            arm: lease.arm()?,
+            arm,
             generation: lease.generation(),
             at: begun.at,
             first_token: None,

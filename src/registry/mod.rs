@@ -388,10 +388,8 @@ impl Registry {
     /// Tells followers about every name that points to one of `generations`.
     fn announce(&self, generations: &[Generation]) {
         let snapshot = self.snapshot();
-        for entry in snapshot
-            .entries()
-            .filter(|entry| generations.contains(&entry.generation()))
-        {
+        let among = |entry: &&Arc<Entry>| generations.contains(&entry.generation());
+        for entry in snapshot.entries().filter(among) {
             // Fails only where there are no followers.
             let _ = self.shared.changes.send(self.view(entry));
         }

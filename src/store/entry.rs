@@ -136,6 +136,7 @@ impl Entry {
             object: "adapter".to_owned(),
             generation: version.generation,
             previous_generation: self.previous,
+            generations: self.generations().collect(),
             kind: version.kind.clone(),
             rank: version.rank,
             bytes: version.bytes,

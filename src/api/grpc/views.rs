@@ -32,6 +32,9 @@ pub(super) fn adapter(view: AdapterView) -> pb::Adapter {
             .map(|value| value.to_string())
             .unwrap_or_default(),
         route: Some(rollout::route(view.route)),
+        generations: { view.generations.iter() }
+            .map(ToString::to_string)
+            .collect(),
     }
 }
 

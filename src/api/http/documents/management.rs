@@ -20,6 +20,12 @@ pub(in super::super) const ADAPTER: Shape = shape(
         Field::new("object", Kind::Choice(&["adapter"]), "").required(),
         Field::new("generation", TEXT, "64 hex digits.").required(),
         Field::new("previous_generation", TEXT, "Where a rollback leads."),
+        Field::new(
+            "generations",
+            list_of(&TEXT),
+            "Those the name has, the newest publication first.",
+        )
+        .required(),
         Field::new("kind", TEXT, "`lora`.").required(),
         Field::new("rank", COUNT, "The largest of any site.").required(),
         Field::new("bytes", COUNT, "").required(),
