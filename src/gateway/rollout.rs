@@ -91,10 +91,11 @@ impl Caller {
         name: &str,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let registry = &self.may(ADAPTERS)?.registry;
+        let parts = self.may(ADAPTERS)?;
         let (name, expected) = (self.known(name)?, condition(expected)?);
         let end = CanaryEnd::default();
-        let view = registry.abort_canary(&name, end, expected).await?;
+        let view = parts.registry.abort_canary(&name, end, expected).await?;
+        parts.routes.canary_ended(&name);
         Ok(self.shown(view))
     }
 

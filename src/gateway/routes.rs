@@ -197,6 +197,13 @@ impl Routes {
         self.0.shadowing.clone()
     }
 
+    /// A canary has ended: another one, even of the same generation, begins with nothing counted.
+    pub(super) fn canary_ended(&self, name: &AdapterName) {
+        if let Some(live) = self.live().get_mut(name) {
+            live.canary = None;
+        }
+    }
+
     /// An adapter's view, with what its route has counted.
     pub(super) fn told(&self, mut view: AdapterView) -> AdapterView {
         if view.route.canary.is_none() && view.route.shadow.is_none() {
@@ -279,6 +286,7 @@ impl Routes {
         let decision = verdict.decision.as_str();
         match done {
             Ok(_) => {
+                self.canary_ended(name);
                 self.0.observe.decided(name, verdict.decision);
                 tracing::warn!(adapter = %name, %generation, decision, why = verdict.why, "a canary's policy has decided");
             }
