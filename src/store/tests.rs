@@ -80,6 +80,7 @@ fn new_job(id: &str, file: &FileId) -> JobRow {
         model: MODEL.into(),
         name: "legal".into(),
         generation: None,
+        published: false,
         training_file: file.clone(),
         validation_file: None,
         recipe: recipe(),
@@ -174,6 +175,10 @@ async fn a_cancel_and_the_end_of_a_job_cannot_both_win() {
     jobs.recover().await.unwrap();
     let again = jobs.claim(DIGEST).await.unwrap().unwrap();
     assert_eq!(again.publishing, Some(PUBLISHING));
+    let way = Way::Withheld("it is worse".into());
+    assert!(jobs.change_way(&done, &way).await.unwrap() && !way.is_served());
+    let told = jobs.job(&done).await.unwrap().publishing.unwrap();
+    assert_eq!(told, Publishing { way, ..PUBLISHING });
     assert!(succeed(&done).await.is_some());
     let job = jobs.job(&done).await.unwrap();
     assert_eq!(job.view.generation, Some(PUBLISHING.after));

@@ -53,7 +53,7 @@ async fn a_canary_outlasts_newer_versions_and_a_restart_and_ends_with_the_name()
     registry.remove(&name("legal"), None).await.unwrap();
     assert_eq!((home.contents(), registry.all_routed().len()), (0, 0));
     let rows = home.database().await;
-    let left = rows.select("SELECT count(*) FROM adapter_routes").await[0];
+    let left: i64 = rows.select("SELECT count(*) FROM adapter_routes").await[0];
     assert_eq!(left, 0);
 }
 
@@ -143,12 +143,13 @@ async fn a_version_that_arrives_may_leave_the_name_where_it_is() {
     let begun = keep(&registry, "legal", 3, tenth).await.unwrap();
     assert_eq!(begun.generation, generation(1));
     assert_eq!(canary_of(&registry).await, Some(generation(3)));
-    let other = registry.publish_as(&name("legal"), files(4), None, "upload", tenth);
+    let legal = name("legal");
+    let other = registry.publish_as(&legal, files(4), None, "upload", tenth);
     assert!(matches!(other.await, Err(Reason::WrongState(_))));
     assert_eq!(home.contents(), 3, "what was refused is not left behind");
     let again = keep(&registry, "legal", 3, tenth).await.unwrap();
     assert_eq!(again.route.canary.unwrap().percent, percent(10.0));
-    let shadowed = registry.shadow(&name("legal"), generation(2), percent(5.0), None);
+    let shadowed = registry.shadow(&legal, generation(2), percent(5.0), None);
     let shadow = shadowed.await.unwrap().route.shadow.unwrap();
     assert_eq!(
         (shadow.generation, shadow.percent),
@@ -175,7 +176,8 @@ async fn what_is_kept_under_a_name_that_points_to_nothing_answers_by_its_pin_unt
     assert!(matches!(unserved.err(), Some(Reason::NoSuchAdapter(_))));
     let pinned = lease(&registry, &format!("new@{}", generation(3))).await;
     assert_eq!(pinned.unwrap().generation(), generation(3));
-    let served = registry.promote(&name("new"), generation(3), Some(None));
+    let new = name("new");
+    let served = registry.promote(&new, generation(3), Some(None));
     let served = served.await.unwrap();
     assert_eq!(served.generation, generation(3));
     assert_eq!(served.generations.len(), KEEP);
