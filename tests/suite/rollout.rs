@@ -359,8 +359,9 @@ async fn calls_do_the_same() {
 async fn the_command_line_does_the_same_and_tells_the_route() {
     let two = Two::start().await;
     let run = async |args: &[&str]| {
-        let mut all = vec!["--server", two.daemon.http.as_str(), "adapter"];
+        let mut all = vec!["adapter"];
         all.extend(args);
+        all.extend(["--server", two.daemon.http.as_str()]);
         let (code, out, err) = outcome(program(&all)).await;
         assert_eq!(code, 0, "{args:?}: {err}");
         out

@@ -242,7 +242,9 @@ mod tests {
     #[test]
     fn scores_are_shown_as_they_are_given() {
         let mut tally = Tally::default();
-        [1.0, -1.0, 0.5, 7.0].map(|score| tally.scored(score));
+        for score in [1.0, -1.0, 0.5, 7.0] {
+            tally.scored(score);
+        }
         assert_eq!(tally.view(None).mean_score, Some(0.375));
     }
 

@@ -103,3 +103,48 @@ impl ObserveRoutes for Metrics {
         self.routes.decisions.with_label_values(&labels).inc();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scheduler::Load;
+
+    fn text(metrics: &Metrics) -> String {
+        let gauges = crate::app::telemetry::Gauges {
+            load: Load::default(),
+            shares: crate::device::Shares::default(),
+            resident: Vec::new(),
+            max_adapters: 8,
+            jobs: Vec::new(),
+            memory: Vec::new(),
+        };
+        metrics.render(&gauges).unwrap()
+    }
+
+    #[test]
+    fn routes_are_counted_by_arm_under_few_names_and_forgotten_with_them() {
+        let metrics = Metrics::new(1).unwrap();
+        let observe: &dyn ObserveRoutes = &metrics;
+        for name in ["legal", "second"] {
+            let name: AdapterName = name.parse().unwrap();
+            observe.answered(&name, Arm::Canary, Outcome::Failed);
+            observe.first_token(&name, Arm::Stable, 0.1);
+            observe.decided(&name, Decision::Abort);
+            for what in SHADOWED {
+                observe.shadowed(&name, what);
+            }
+        }
+        let told = text(&metrics);
+        for line in [
+            r#"adapterd_route_requests_total{adapter="legal",outcome="error",route="canary"} 1"#,
+            r#"adapterd_route_requests_total{adapter="other",outcome="ok",route="shadow"} 2"#,
+            r#"adapterd_route_shadow_total{adapter="legal",outcome="dropped"} 1"#,
+            r#"adapterd_route_decisions_total{adapter="legal",decision="abort"} 1"#,
+            r#"adapterd_route_time_to_first_token_seconds_count{adapter="legal",route="stable"} 1"#,
+        ] {
+            assert!(told.contains(line), "{line} in\n{told}");
+        }
+        metrics.forget_adapters(|_| false);
+        assert!(!text(&metrics).contains("legal"));
+    }
+}
