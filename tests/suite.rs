@@ -72,6 +72,10 @@ mod recipes;
 mod refusals;
 #[path = "suite/retraining.rs"]
 mod retraining;
+#[path = "suite/rollout.rs"]
+mod rollout;
+#[path = "suite/rollout_jobs.rs"]
+mod rollout_jobs;
 #[path = "suite/text.rs"]
 mod text;
 #[path = "suite/virtual_tokens.rs"]

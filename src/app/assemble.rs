@@ -9,7 +9,7 @@ use super::serve::claim;
 use super::settings::{AuthMode, Settings, Speculation, Values};
 use super::telemetry::Metrics;
 use crate::device::Turns;
-use crate::gateway::{self, Feedback, Gateway, Keys};
+use crate::gateway::{self, Feedback, Gateway, Keys, Routes};
 use crate::kernels::pool;
 use crate::model::{Base, Origin};
 use crate::registry::{self, BaseIdentity, Registry};
@@ -30,6 +30,7 @@ pub struct Parts {
     pub trainer: Trainer,
     pub keys: Keys,
     pub feedback: Feedback,
+    pub routes: Routes,
     pub gateway: Gateway,
     pub turns: Turns,
 }
@@ -66,6 +67,7 @@ impl Parts {
             config,
         )
         .await?;
+        let routes = Routes::new(registry.clone(), metrics.clone());
         let parts = gateway::Parts {
             base: base.clone(),
             registry: registry.clone(),
@@ -74,6 +76,7 @@ impl Parts {
             keys: keys.clone(),
             audit,
             feedback: feedback.clone(),
+            routes: routes.clone(),
         };
         let gateway = Gateway::new(parts, gateway_config(values)?);
         Ok(Self {
@@ -84,6 +87,7 @@ impl Parts {
             trainer,
             keys,
             feedback,
+            routes,
             gateway,
             turns,
         })

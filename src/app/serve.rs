@@ -25,6 +25,8 @@ use crate::store::{create_folder, now};
 const NOTICE: Duration = Duration::from_millis(500);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const MINUTE: Duration = Duration::from_secs(60);
+/// Between two looks at what canaries have come to; an answer that fails is looked at at once.
+const ROUTES: Duration = Duration::from_secs(5);
 const RETURN_MEMORY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, clap::Args)]
@@ -200,6 +202,7 @@ fn serve(
     let rules = values.retrain.iter().filter_map(|rule| rule.read().ok());
     let retraining =
         { gateway.clone() }.retrain_by(rules.collect(), stop.clone().cancelled_owned());
+    let routes = parts.routes.clone().keep(ticks(ROUTES, stop.clone()));
     Ok(vec![
         tokio::spawn(http::serve(http, app, stop.clone())),
         tokio::spawn(grpc),
@@ -207,6 +210,7 @@ fn serve(
         tokio::spawn(audit),
         tokio::spawn(uses),
         tokio::spawn(retraining),
+        tokio::spawn(routes),
         tokio::spawn(return_memory(stop.clone())),
     ])
 }

@@ -1,6 +1,7 @@
 //! `adapter …`: the registry from the command line.
 
 mod folder;
+mod route;
 
 use std::path::{Path, PathBuf};
 
@@ -53,6 +54,9 @@ pub enum AdapterCommand {
         dir: PathBuf,
         #[arg(long)]
         name: String,
+        /// How it reaches its name: now (the name moves to it), canary:10 (it answers 10 % of the requests) or manual (the name has it, and stays where it is) [default: now]
+        #[arg(long, value_name = "WAY")]
+        publish: Option<String>,
         #[command(flatten)]
         condition: Condition,
     },
@@ -98,6 +102,28 @@ pub enum AdapterCommand {
         #[command(flatten)]
         condition: Condition,
     },
+    /// Let a generation answer part of a name's requests, or change which part
+    Canary(Box<route::CanaryArgs>),
+    /// Move a name to its canary
+    CanaryPromote {
+        name: String,
+        #[command(flatten)]
+        condition: Condition,
+    },
+    /// Give a canary up: all requests get what the name points to
+    CanaryAbort {
+        name: String,
+        #[command(flatten)]
+        condition: Condition,
+    },
+    /// Let a generation answer part of a name's requests once more, unheard, to compare it
+    Shadow(route::ShadowArgs),
+    /// End that
+    ShadowStop {
+        name: String,
+        #[command(flatten)]
+        condition: Condition,
+    },
     /// Keep an adapter in memory whatever else is loaded
     Pin {
         name: String,
@@ -125,8 +151,9 @@ pub enum AdapterCommand {
 
 pub async fn run(client: &Client, command: AdapterCommand, output: Output) -> Result<(), Failure> {
     let act = async |name: &str, verb: &str, body: Value| {
-        let adapter = client.post(&["v1", "adapters", name, verb], &body).await?;
-        output.show(&adapter, details)
+        let verb = verb.split('/');
+        let path: Vec<&str> = ["v1", "adapters", name].into_iter().chain(verb).collect();
+        output.show(&client.post(&path, &body).await?, details)
     };
     match command {
         AdapterCommand::List => output.show(&client.get(&["v1", "adapters"], &[]).await?, listing),
@@ -146,6 +173,17 @@ pub async fn run(client: &Client, command: AdapterCommand, output: Output) -> Re
             let mut body = condition.body();
             body["generation"] = json!(generation);
             act(&name, "promote", body).await
+        }
+        AdapterCommand::Canary(args) => act(&args.name, "canary", args.body()).await,
+        AdapterCommand::CanaryPromote { name, condition } => {
+            act(&name, "canary/promote", condition.body()).await
+        }
+        AdapterCommand::CanaryAbort { name, condition } => {
+            act(&name, "canary/abort", condition.body()).await
+        }
+        AdapterCommand::Shadow(args) => act(&args.name, "shadow", args.body()).await,
+        AdapterCommand::ShadowStop { name, condition } => {
+            act(&name, "shadow/stop", condition.body()).await
         }
         AdapterCommand::Blend {
             name,
@@ -176,9 +214,12 @@ pub async fn run(client: &Client, command: AdapterCommand, output: Output) -> Re
         AdapterCommand::Register {
             dir,
             name,
+            publish,
             condition,
         } => {
-            let adapter = register(client, &name, &dir, &condition.query()).await?;
+            let mut query = condition.query();
+            query.extend(publish.map(|publish| ("publish", publish)));
+            let adapter = register(client, &name, &dir, &query).await?;
             output.show(&adapter, details)
         }
         AdapterCommand::Remove { name, condition } => {
@@ -224,11 +265,22 @@ fn listing(adapters: &Value) -> String {
 fn details(adapter: &Value) -> String {
     let mut table = Table::default();
     for (field, value) in adapter.as_object().into_iter().flatten() {
+        if field == "route" {
+            // At the end, where there is anything to say beyond the generation.
+            continue;
+        }
         let text = match field.as_str() {
             "bytes" => size(value.as_u64().unwrap_or(0)),
             "created_at" => when(value),
+            "generations" => { value.as_array().into_iter().flatten() }
+                .map(short)
+                .collect::<Vec<_>>()
+                .join(" "),
             _ => cell(adapter, field),
         };
+        table.row(vec![format!("{field}:"), text]);
+    }
+    for (field, text) in route::told(&adapter["route"]) {
         table.row(vec![format!("{field}:"), text]);
     }
     table.render()

@@ -124,7 +124,7 @@ impl NewKeyArgs {
 }
 
 /// A time as people write it.
-fn seconds(text: &str) -> Result<u64, String> {
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is no time as 45s, 30m, 12h or 7d");
     let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
         Some(at) => text.split_at(at),

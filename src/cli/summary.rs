@@ -57,6 +57,9 @@ pub fn text(summary: &Value) -> String {
     if let Some(step) = summary["best_step"].as_u64() {
         put("best step", step.to_string());
     }
+    if let Some(why) = summary["withheld"].as_str() {
+        put("not served", why.to_owned());
+    }
     for (at, row) in summary["examples"]
         .as_array()
         .into_iter()

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::rollout::RouteView;
 use super::{AdapterName, Generation};
 
 /// Where an adapter's weights are.
@@ -19,6 +20,8 @@ pub struct AdapterView {
     pub object: String,
     pub generation: Generation,
     pub previous_generation: Option<Generation>,
+    /// Those the name has, the newest publication first.
+    pub generations: Vec<Generation>,
     /// `lora`, …
     pub kind: String,
     /// The largest rank of any site.
@@ -33,4 +36,6 @@ pub struct AdapterView {
     /// Where it came from: `upload`, `path:…`, `job:ftjob-…`, `bundled`.
     pub source: String,
     pub evaluation: Option<serde_json::Value>,
+    /// Which generations answer for the name.
+    pub route: RouteView,
 }

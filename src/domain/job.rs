@@ -75,8 +75,11 @@ pub struct JobView {
     pub model: String,
     /// The name it will be served under; `fine_tuned_model` once it succeeded.
     pub name: String,
-    /// The generation it published.
+    /// The generation it made.
     pub generation: Option<super::Generation>,
+    /// Whether its name serves that generation, or did, to all or to some; otherwise it is only kept.
+    #[serde(default)]
+    pub published: bool,
     pub training_file: FileId,
     pub validation_file: Option<FileId>,
     pub recipe: Recipe,

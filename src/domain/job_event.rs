@@ -87,6 +87,9 @@ pub struct Summary {
     pub after: Option<HeldOut>,
     /// Some of the rows.
     pub examples: Vec<AnsweredRow>,
+    /// Why the result is kept and not served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<String>,
 }
 
 /// Numbers that are not finite are null.
@@ -249,6 +252,7 @@ mod tests {
                         before: "3".into(),
                         after: "2".into(),
                     }],
+                    withheld: None,
                 }),
                 r#"{"held_out_rows":2,"best_step":7,"before":null,"after":{"loss":0.5,"accuracy":null},"examples":[{"prompt":"1+1","expected":"2","before":"3","after":"2"}]}"#,
             ),

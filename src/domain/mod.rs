@@ -19,6 +19,7 @@ mod range;
 mod reason;
 pub mod recipes;
 mod request;
+pub mod rollout;
 pub mod sampling;
 pub mod settings;
 mod strict;
@@ -56,8 +57,8 @@ pub use reason::{BadRow, Reason};
 pub use request::{AdapterChoice, Ask, Input, MAX_SALT_BYTES, MOST_PRIORITY, Urgency};
 pub use sampling::Sampling;
 pub use settings::{
-    Bias, Checkpointing, Keep, Layers, LossScale, Method, Named, NonLinearity, Objective, Offload,
-    OnSpike, Optimizer, Patterns, Placement, Precision, PromptInit, Recipe, Schedule, Stage,
-    Stages, Targets, Wishes,
+    Bias, Checkpointing, Gate, Keep, Layers, LossScale, Method, Named, NonLinearity, Objective,
+    Offload, OnSpike, Optimizer, Patterns, Placement, Precision, PromptInit, Recipe, Schedule,
+    Stage, Stages, Targets, Wishes,
 };
 pub use strict::Strict;

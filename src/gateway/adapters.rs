@@ -1,7 +1,8 @@
 //! Managing adapters: names and conditions are read here, the registry does the rest.
 
 use super::{Caller, Files};
-use crate::domain::{AdapterName, AdapterView, BlendAsk, Generation, Pin, Reason, Scope};
+use crate::domain::rollout::Publish;
+use crate::domain::{AdapterName, AdapterView, BlendAsk, Generation, Reason, Scope};
 use crate::registry::{Expected, Registry};
 
 const ADAPTERS: Scope = Scope::Adapters;
@@ -26,17 +27,47 @@ impl Caller {
         registry.files(&self.known(name)?).await
     }
 
-    /// Publishes an uploaded folder and moves the name to it.
+    /// Publishes an uploaded folder: the name moves to it, or else `publish` says what becomes of it.
     pub async fn register(
         &self,
         name: &str,
         files: Files,
         expected: Option<&str>,
+        publish: Option<&str>,
+    ) -> Result<AdapterView, Reason> {
+        self.check(ADAPTERS)?;
+        let (name, expected) = (self.own_name("name", name)?, condition(expected)?);
+        self.publish_as(&name, files, expected, ("upload", publish))
+            .await
+    }
+
+    async fn publish_as(
+        &self,
+        name: &AdapterName,
+        files: Files,
+        expected: Expected,
+        (source, publish): (&str, Option<&str>),
     ) -> Result<AdapterView, Reason> {
         let registry = self.registry()?;
-        let (name, expected) = (self.own_name("name", name)?, condition(expected)?);
-        let view = registry.publish(&name, files, expected, "upload").await?;
+        let publish = self.way(name, publish)?;
+        let published = registry.publish_as(name, files, expected, source, publish);
+        let missing = || Reason::NoSuchAdapter(name.to_string());
+        let view = published.await?.ok_or_else(missing)?;
         Ok(self.shown(view))
+    }
+
+    /// How a folder for that name is to be published.
+    pub(super) fn way(&self, name: &AdapterName, text: Option<&str>) -> Result<Publish, Reason> {
+        let publish = text.map_or(Ok(Publish::Now), str::parse);
+        let publish = publish.map_err(|why| Reason::field("publish", why))?;
+        let registry = &self.may(ADAPTERS)?.registry;
+        if publish != Publish::Now && !registry.knows(name) {
+            let why = format!(
+                "`{publish}` needs a name that serves something already, and `{name}` does not; leave it out to serve this"
+            );
+            return Err(Reason::field("publish", why));
+        }
+        Ok(publish)
     }
 
     /// Publishes a folder under the adapter root. `fresh`: only if the name is not taken.
@@ -45,7 +76,7 @@ impl Caller {
         (field, name): (&str, &str),
         path: &str,
         fresh: bool,
-        expected: Option<&str>,
+        (expected, publish): (Option<&str>, Option<&str>),
     ) -> Result<AdapterView, Reason> {
         let registry = self.registry()?;
         let name = self.own_name(field, name)?;
@@ -57,8 +88,8 @@ impl Caller {
         self.check(ADAPTERS)?;
         let expected = if fresh { given.or(Some(None)) } else { given };
         let source = format!("path:{path}");
-        let view = registry.publish(&name, files, expected, &source).await?;
-        Ok(self.shown(view))
+        self.publish_as(&name, files, expected, (&source, publish))
+            .await
     }
 
     /// Makes an adapter of others and moves the name to it.
@@ -89,17 +120,7 @@ impl Caller {
     ) -> Result<AdapterView, Reason> {
         let registry = self.registry()?;
         let (name, expected) = (self.known(name)?, condition(expected)?);
-        let pin = to
-            .parse::<Pin>()
-            .map_err(|wrong| Reason::field("generation", wrong.to_string()))?;
-        let history = registry.history(&name).await?;
-        let to = history
-            .into_iter()
-            .find(|generation| pin.matches(generation))
-            .ok_or_else(|| Reason::NoSuchGeneration {
-                name: name.to_string(),
-                generation: pin.as_str().to_owned(),
-            })?;
+        let to = self.generation_of(&name, to).await?;
         let view = registry.promote(&name, to, expected).await?;
         Ok(self.shown(view))
     }
@@ -175,6 +196,7 @@ impl Caller {
 
     /// As the caller may see it: where it came from may tell of jobs and adapters that do not exist for it.
     pub(super) fn shown(&self, view: AdapterView) -> AdapterView {
+        let view = self.gateway().parts().routes.told(view);
         if self.sees_everything() {
             return view;
         }
@@ -183,7 +205,7 @@ impl Caller {
     }
 
     /// A name that exists for the caller, if it exists. What cannot be a name cannot have been registered.
-    fn known(&self, text: &str) -> Result<AdapterName, Reason> {
+    pub(super) fn known(&self, text: &str) -> Result<AdapterName, Reason> {
         let missing = || Reason::NoSuchAdapter(text.chars().take(200).collect());
         let name = text.parse().map_err(|_| missing())?;
         self.see(&name).map(|()| name)
@@ -211,7 +233,7 @@ impl Caller {
 }
 
 /// `expected_generation`: absent sets no condition, `none` means that the name must not exist.
-fn condition(text: Option<&str>) -> Result<Expected, Reason> {
+pub(super) fn condition(text: Option<&str>) -> Result<Expected, Reason> {
     match text {
         None => Ok(None),
         Some("none") => Ok(Some(None)),

@@ -176,6 +176,16 @@ impl Caller {
         }
     }
 
+    /// What tells it from other callers for as long as it is the same one: the id of its key, or the text it sends as one.
+    /// `None` where it says nothing of itself.
+    pub(super) fn told_apart_by(&self) -> Option<&str> {
+        match &self.who {
+            Who::Nobody => None,
+            Who::Anyone { key } => key.as_deref(),
+            Who::Holder(pass) => Some(pass.key().id.as_str()),
+        }
+    }
+
     pub(super) fn tenant(&self) -> Tenant {
         let shares = &self.gateway.inner.config.shares;
         match &self.who {

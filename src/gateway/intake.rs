@@ -71,17 +71,19 @@ impl Caller {
         // A cold adapter is read while the prompts become tokens; one that does not exist ends both at once.
         let (lease, drafts) = tokio::try_join!(self.lease(claims), self.drafts(asks))?;
         let limits = parts.scheduler.limits();
+        let shadowing = self.shadowing(lease.as_ref(), claims);
         let mut ready = Vec::with_capacity(drafts.len());
         for (draft, priority) in drafts {
             let adapter = lease.as_ref().map(Lease::name);
             let tenant = self.tenant();
             let prompt = draft.prompt.clone();
+            let shadow = { shadowing.as_ref() }.map(|of| of.after(&prompt, &draft.sampling));
             let draft = Draft {
                 lease: lease.as_ref().map(Lease::again),
                 terms: config.shares.terms(tenant, adapter, priority, deadline),
                 ..draft
             };
-            ready.push((prompt, Admitted::check(draft, &limits)?));
+            ready.push((prompt, Admitted::check(draft, &limits)?, shadow));
         }
         let tokens = ready.iter().map(|(_, request)| request.most_tokens()).sum();
         let grant = self.reserve(lease.as_ref().map(Lease::name), tokens)?;
@@ -90,9 +92,9 @@ impl Caller {
         let each = ready
             .into_iter()
             .enumerate()
-            .map(|(number, (prompt, request))| {
+            .map(|(number, (prompt, request, shadow))| {
                 let lease = lease.as_ref();
-                let followers = self.followers(&Begun {
+                let mut followers = self.followers(&Begun {
                     id: &id,
                     lease,
                     prompt: &prompt,
@@ -101,6 +103,7 @@ impl Caller {
                     at,
                     grant: &grant,
                 });
+                followers.extend(shadow);
                 let events = Events::of(self, parts.scheduler.submit(request)?, followers);
                 Ok(Answer { prompt, events })
             })
@@ -147,6 +150,7 @@ impl Caller {
                 let leased = parts.trainer.lease_checkpoint(&asker, name, *step);
                 leased.await.map(Some)
             }
+            AdapterChoice::Named { name, pin: None } => self.lease_routed(name, claims).await,
             choice => parts.registry.lease(choice).await,
         };
         leased.map_err(|reason| chosen.explain(reason))

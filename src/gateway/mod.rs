@@ -14,6 +14,9 @@ mod jobs;
 mod keys;
 mod limits;
 mod models;
+mod rollout;
+mod routes;
+mod shadow;
 mod share;
 mod tokens;
 mod watch;
@@ -42,6 +45,7 @@ pub use jobs::JobAsk;
 pub use keys::Keys;
 pub use limits::AdapterRates;
 pub use models::ModelView;
+pub use routes::{ObserveRoutes, Routes, UnobservedRoutes};
 pub use share::{Shares, Weighed};
 pub use tokens::Dialogue;
 pub use watch::AdapterChange;
@@ -55,6 +59,7 @@ pub struct Parts {
     pub keys: Keys,
     pub audit: Audit,
     pub feedback: Feedback,
+    pub routes: Routes,
 }
 
 #[derive(Debug, Clone)]

@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use super::Registry;
 use super::resident::{self, Residency, Room};
 use crate::adapter::Adapter;
+use crate::domain::rollout::Arm;
 use crate::domain::{AdapterChoice, AdapterName, Generation, Member, Pin, Reason};
 use crate::store::{NamedVersion, blocking, disk_fault, joined};
 
@@ -26,6 +27,8 @@ pub struct Lease {
     blend: Option<Arc<str>>,
     held: Vec<resident::Held>,
     adapter: Arc<Adapter>,
+    /// As whose part of a route it answers; `None` where no route decided.
+    arm: Option<Arm>,
 }
 
 /// What blends are called where names are counted: there are too many of them to tell them apart. No adapter can have it.
@@ -39,7 +42,18 @@ impl Lease {
             blend: None,
             adapter: held.adapter().clone(),
             held: vec![held],
+            arm: None,
         }
+    }
+
+    /// Chosen by a route.
+    pub fn on(self, arm: Arm) -> Self {
+        let arm = Some(arm);
+        Self { arm, ..self }
+    }
+
+    pub fn arm(&self) -> Option<Arm> {
+        self.arm
     }
 
     /// Of the members of a blend, in any order.
@@ -71,6 +85,7 @@ impl Lease {
             blend: Some(text.into()),
             held,
             adapter: adapter.into(),
+            arm: None,
         }
     }
 
@@ -114,6 +129,7 @@ impl Lease {
             blend: self.blend.clone(),
             held: self.held.iter().map(resident::Held::again).collect(),
             adapter: self.adapter.clone(),
+            arm: self.arm,
         }
     }
 }
@@ -255,12 +271,12 @@ impl Registry {
         pin: Option<&Pin>,
     ) -> Result<resident::Held, Reason> {
         loop {
-            let version = self.snapshot().find(name)?.choose(pin)?.clone();
+            let version = self.snapshot().choose(name, pin)?.clone();
             match self.hold(&version).await {
                 Ok(held) => return Ok(held),
                 // The files may be gone because the name is, or what it meant: then it means something else by now.
                 Err(reason) => {
-                    let meant = self.snapshot().find(name)?.choose(pin)?.clone();
+                    let meant = self.snapshot().choose(name, pin)?.clone();
                     if meant.generation() == version.generation() {
                         return Err(reason);
                     }

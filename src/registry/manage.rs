@@ -123,14 +123,23 @@ impl Registry {
         let (registry, name) = (self.clone(), name.clone());
         let task = async move {
             let writing = registry.shared.write.lock().await;
-            let entry = registry.snapshot().find_at(&name, expected)?.clone();
+            let snapshot = registry.snapshot();
+            let entry = match snapshot.unserved(&name) {
+                [] => Some(snapshot.find_at(&name, expected)?),
+                _ => None,
+            };
+            snapshot.check(&name, expected)?;
+            let had = registry.history(&name).await?;
+            let at = entry.map(|entry| entry.generation());
             let orphans = registry
                 .shared
                 .names
-                .remove(&registry.actor, &entry)
+                .remove(&registry.actor, &name, &had, at)
                 .await?;
             registry.replace(&name, None);
-            let _ = registry.shared.changes.send(registry.view(&entry));
+            if let Some(entry) = entry {
+                let _ = registry.shared.changes.send(registry.view(entry));
+            }
             tracing::info!(adapter = %name, "removed");
             let discarded = registry.discard(orphans).await;
             drop(writing);

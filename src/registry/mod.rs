@@ -18,6 +18,7 @@ mod manage;
 mod observe;
 mod publish;
 mod resident;
+mod rollout;
 mod shift;
 mod snapshot;
 #[cfg(test)]
@@ -44,6 +45,7 @@ use snapshot::Snapshot;
 pub use crate::adapter::peft::Files;
 pub use lease::{BLENDS, Lease};
 pub use observe::{Observe, Unobserved};
+pub use rollout::CanaryEnd;
 
 /// `None`: no condition. `Some(None)`: the name must not exist. `Some(Some(g))`: it must point to `g`.
 pub type Expected = Option<Option<Generation>>;
@@ -165,7 +167,8 @@ impl Registry {
             weights: config.max_file_bytes,
         };
         let names = Names::new(database.clone(), failpoints.clone());
-        let snapshot = Snapshot::new(names.read().await?);
+        let (entries, unserved) = names.read().await?;
+        let snapshot = Snapshot::new(entries).with_unserved(unserved);
         let (snapshot, contents) = blocking(move || {
             let contents = Contents::open(&config.dir, sizes, failpoints)?;
             let known = snapshot.generations();
@@ -245,7 +248,11 @@ impl Registry {
 
     /// The generations a name has had and still has, the newest publication first.
     pub async fn history(&self, name: &AdapterName) -> Result<Vec<Generation>, Reason> {
-        Ok(self.snapshot().find(name)?.generations().collect())
+        let snapshot = self.snapshot();
+        match snapshot.unserved(name) {
+            [] => Ok(snapshot.find(name)?.generations().collect()),
+            kept => Ok(kept.iter().map(|held| held.generation()).collect()),
+        }
     }
 
     /// The stored files of the version a name points to.
@@ -282,7 +289,7 @@ impl Registry {
                 return Err(Reason::field("adapter", why));
             }
         };
-        let version = self.snapshot().find(name)?.choose(pin.as_ref())?.clone();
+        let version = self.snapshot().choose(name, pin.as_ref())?.clone();
         self.check_base(&version)?;
         let (shared, generation) = (self.shared.clone(), version.generation());
         let read = move || shared.load(generation, Precision::Exact);
@@ -290,7 +297,7 @@ impl Registry {
             Ok(adapter) => Ok(Some(adapter)),
             Err(reason) => {
                 // The files may be gone because the name is.
-                self.snapshot().find(name)?.find(generation)?;
+                self.snapshot().choose(name, Some(&generation.into()))?;
                 Err(reason)
             }
         }
@@ -301,7 +308,7 @@ impl Registry {
         match choice {
             AdapterChoice::Base => Ok(()),
             AdapterChoice::Named { name, pin } => {
-                self.check_base(self.snapshot().find(name)?.choose(pin.as_ref())?)
+                self.check_base(self.snapshot().choose(name, pin.as_ref())?)
             }
             AdapterChoice::Checkpoint { name, step } => Err(loose::unknown(name, *step)),
             AdapterChoice::Blend(blend) => self.check_blend(blend),
@@ -384,10 +391,8 @@ impl Registry {
     /// Tells followers about every name that points to one of `generations`.
     fn announce(&self, generations: &[Generation]) {
         let snapshot = self.snapshot();
-        for entry in snapshot
-            .entries()
-            .filter(|entry| generations.contains(&entry.generation()))
-        {
+        let among = |entry: &&Arc<Entry>| generations.contains(&entry.generation());
+        for entry in snapshot.entries().filter(among) {
             // Fails only where there are no followers.
             let _ = self.shared.changes.send(self.view(entry));
         }

@@ -9,8 +9,9 @@ use super::resident::Room;
 use super::{Expected, Files, Registry};
 use crate::adapter::Adapter;
 use crate::adapter::peft::{PROVENANCE_FILE, Provenance, WEIGHTS_FILE, WEIGHTS_FILES};
+use crate::domain::rollout::{CanaryAsk, Publish};
 use crate::domain::{AdapterName, AdapterView, Generation, Reason};
-use crate::store::{Entry, NamedVersion, Staged, Version, blocking, joined, now};
+use crate::store::{Entry, Landed, Landing, NamedVersion, Staged, Version, blocking, joined, now};
 
 /// A publication, checked.
 struct Candidate {
@@ -19,6 +20,7 @@ struct Candidate {
     held: NamedVersion,
     adapter: Arc<Adapter>,
     staged: Staged,
+    publish: Publish,
 }
 
 impl Registry {
@@ -35,6 +37,21 @@ impl Registry {
         expected: Expected,
         source: &str,
     ) -> Result<AdapterView, Reason> {
+        let published = self.publish_as(name, files, expected, source, Publish::Now);
+        let missing = || Reason::NoSuchAdapter(name.to_string());
+        published.await?.ok_or_else(missing)
+    }
+
+    /// As [`publish`](Self::publish), but that the name may stay where it is, with the version among those it has or as its
+    /// canary. `None`: the name points to nothing, and the version is kept under it.
+    pub async fn publish_as(
+        &self,
+        name: &AdapterName,
+        files: Files,
+        expected: Expected,
+        source: &str,
+        publish: Publish,
+    ) -> Result<Option<AdapterView>, Reason> {
         let (registry, name, source) = (self.clone(), name.clone(), source.to_owned());
         let task = async move {
             if name.as_str() == registry.shared.base.name {
@@ -51,7 +68,7 @@ impl Registry {
                 let stored = contents.clone();
                 let read = move || stored.read(generation);
                 if registry.shared.background.run(read).await.is_ok() {
-                    return Ok(registry.view(&entry));
+                    return Ok(Some(registry.view(&entry)));
                 }
                 tracing::warn!(adapter = %name, %generation, "its stored files are damaged and are replaced");
             }
@@ -65,6 +82,7 @@ impl Registry {
                 held,
                 adapter: Arc::new(adapter),
                 staged,
+                publish,
             };
             let writing = registry.shared.write.lock().await;
             let (view, surplus) = registry.commit(candidate).await?;
@@ -141,27 +159,46 @@ impl Registry {
     }
 
     /// Returns the contents that no name keeps any more, too. Only under the write lock.
-    async fn commit(&self, candidate: Candidate) -> Result<(AdapterView, Vec<Generation>), Reason> {
+    async fn commit(
+        &self,
+        candidate: Candidate,
+    ) -> Result<(Option<AdapterView>, Vec<Generation>), Reason> {
         let Candidate {
             name,
             expected,
             held,
             adapter,
             staged,
+            publish,
         } = candidate;
         let started = Instant::now();
         let contents = self.shared.contents.clone();
         let generation = adapter.generation();
         if let Some(entry) = self.already(&name, expected, &adapter)? {
             blocking(move || contents.place(generation, staged)).await?;
-            return Ok((self.view(&entry), Vec::new()));
+            return Ok((Some(self.view(&entry)), Vec::new()));
         }
         let before = self.snapshot().get(&name).cloned();
-        if before.as_ref().is_some_and(|entry| entry.pinned) {
+        let landing = match publish {
+            Publish::Now => Landing::Now,
+            Publish::Manual => Landing::Keep,
+            Publish::Canary(percent) => {
+                let entry = self.snapshot().find(&name)?.clone();
+                let ask = CanaryAsk {
+                    percent,
+                    sticky: None,
+                    policy: None,
+                };
+                Landing::Canary(super::rollout::canary(&entry, generation, ask, now())?)
+            }
+        };
+        let moves = matches!(landing, Landing::Now);
+        if moves && before.as_ref().is_some_and(|entry| entry.pinned) {
             self.check_pinned(&name, &held.version)?;
         }
         // A place in memory is welcome, so that the first request need not load, but not needed.
-        let room = self.make_room(&adapter);
+        let is_asked_for = !matches!(landing, Landing::Keep);
+        let room = { is_asked_for }.then(|| self.make_room(&adapter)).flatten();
         let stamp = blocking(move || {
             contents.place(generation, staged)?;
             contents.stamp(generation)
@@ -169,7 +206,8 @@ impl Registry {
         .await?;
         let from = before.map(|entry| entry.generation());
         let (names, keep) = (&self.shared.names, self.shared.keep_versions);
-        let (entry, surplus) = match names.publish(&self.actor, &name, &held, from, keep).await {
+        let landed = names.publish(&self.actor, &name, &held, from, &landing, keep);
+        let (landed, surplus) = match landed.await {
             Ok(published) => published,
             Err(reason) => {
                 if !self.snapshot().knows(generation) {
@@ -184,21 +222,31 @@ impl Registry {
                 drop(self.shared.residency.admit(room, adapter));
                 None
             }
-            None => Some(adapter),
+            None => Some(adapter).filter(|_| is_asked_for),
         };
-        self.replace(&name, Some(entry));
+        match landed {
+            Landed::Named(entry) => self.replace(&name, Some(entry)),
+            Landed::Unserved(kept) => {
+                let next = self.snapshot().keeping(&name, kept);
+                self.shared.snapshot.store(Arc::new(next));
+                tracing::info!(adapter = %name, %generation, "kept; the name points to nothing");
+                return Ok((None, surplus));
+            }
+        }
         // What was replaced no longer counts as pinned: its place may have become free.
         if let Some((adapter, room)) =
             waiting.and_then(|a| self.make_room(&a).map(|room| (a, room)))
         {
             drop(self.shared.residency.admit(room, adapter));
         }
-        self.shared.observe.swapped(started.elapsed().as_secs_f64());
+        if moves {
+            self.shared.observe.swapped(started.elapsed().as_secs_f64());
+        }
         self.copy_later(generation, stamp);
         let view = self.show(&name).await?;
         let _ = self.shared.changes.send(view.clone());
-        tracing::info!(adapter = %name, %generation, source = view.source, "published");
-        Ok((view, surplus))
+        tracing::info!(adapter = %name, %generation, source = held.source, way = %publish, "published");
+        Ok((Some(view), surplus))
     }
 
     fn make_room(&self, adapter: &Adapter) -> Option<Room> {

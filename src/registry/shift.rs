@@ -1,20 +1,23 @@
 //! Moving a name between versions it has. What takes time, reading and loading, comes before the write lock, so that
 //! no other change waits for it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Expected, Registry, resident};
+use super::{CanaryEnd, Expected, Registry, resident};
 use crate::domain::{AdapterName, AdapterView, Generation, Reason};
-use crate::store::Entry;
+use crate::store::{Entry, NamedVersion};
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Direction {
     Promote(Generation),
     Rollback,
+    /// To the canary, while it runs.
+    Canary(CanaryEnd),
 }
 
 impl Direction {
-    fn target(self, entry: &Entry) -> Result<Generation, Reason> {
+    fn target(&self, entry: &Entry) -> Result<Generation, Reason> {
         let nothing = || {
             let name = &entry.name;
             Reason::WrongState(format!(
@@ -22,8 +25,9 @@ impl Direction {
             ))
         };
         match self {
-            Self::Promote(to) => entry.find(to).map(|held| held.generation()),
+            Self::Promote(to) => entry.find(*to).map(|held| held.generation()),
             Self::Rollback => entry.previous.ok_or_else(nothing),
+            Self::Canary(end) => super::rollout::running(entry, end.of),
         }
     }
 }
@@ -36,7 +40,58 @@ impl Registry {
         to: Generation,
         expected: Expected,
     ) -> Result<AdapterView, Reason> {
+        let is_kept = |held: &Arc<NamedVersion>| held.generation() == to;
+        if self.snapshot().unserved(name).iter().any(is_kept) {
+            return self.raise(name, to, expected).await;
+        }
         self.shift(name, Direction::Promote(to), expected).await
+    }
+
+    /// Points the name to its canary.
+    pub async fn promote_canary(
+        &self,
+        name: &AdapterName,
+        end: CanaryEnd,
+        expected: Expected,
+    ) -> Result<AdapterView, Reason> {
+        self.shift(name, Direction::Canary(end), expected).await
+    }
+
+    /// Points a name that points to nothing to a version kept under it.
+    async fn raise(
+        &self,
+        name: &AdapterName,
+        to: Generation,
+        expected: Expected,
+    ) -> Result<AdapterView, Reason> {
+        self.carry_through(name, move |registry, name| async move {
+            let contents = registry.shared.contents.clone();
+            let read = move || contents.read(to);
+            registry.shared.background.run(read).await?;
+            let _writing = registry.shared.write.lock().await;
+            let snapshot = registry.snapshot();
+            snapshot.check(&name, expected)?;
+            registry.check_base(snapshot.choose(&name, Some(&to.into()))?)?;
+            if let Some(entry) = snapshot.get(&name) {
+                // Pointed elsewhere meanwhile.
+                return Err(Reason::GenerationMismatch {
+                    name: name.to_string(),
+                    expected: "none".into(),
+                    actual: Some(entry.generation()),
+                });
+            }
+            let entry = registry
+                .shared
+                .names
+                .raise(&registry.actor, &name, to)
+                .await?;
+            registry.replace(&name, Some(entry.clone()));
+            let view = registry.view(&entry);
+            let _ = registry.shared.changes.send(view.clone());
+            tracing::info!(adapter = %name, generation = %to, "served from now on");
+            Ok(view)
+        })
+        .await
     }
 
     /// Points the name to what it pointed to before.
@@ -82,7 +137,7 @@ impl Registry {
                     // Changed meanwhile: what is right now, and what has to be ready for it, may be something else.
                     continue;
                 }
-                let moved = registry.point(&entry, to, direction).await?;
+                let moved = registry.point(&entry, to, &direction).await?;
                 drop(writing);
                 // What was replaced no longer keeps its place; only a request that still holds it does.
                 if moved.pinned && ready.is_none() && registry.hold(&moved.current).await.is_err() {
@@ -115,7 +170,7 @@ impl Registry {
         &self,
         entry: &Entry,
         to: Generation,
-        direction: Direction,
+        direction: &Direction,
     ) -> Result<Entry, Reason> {
         let started = Instant::now();
         let (name, from) = (&entry.name, entry.generation());
@@ -126,8 +181,18 @@ impl Registry {
         let actor = &self.actor;
         let (action, entry) = match direction {
             Direction::Promote(_) => {
-                let moved = names.promote(actor, name, from, to, keep);
-                ("promote", moved.await?)
+                let line = ("promote", None);
+                (
+                    line.0,
+                    names.promote(actor, name, (from, to), line, keep).await?,
+                )
+            }
+            Direction::Canary(end) => {
+                let line = ("canary_promote", end.why.as_deref());
+                (
+                    line.0,
+                    names.promote(actor, name, (from, to), line, keep).await?,
+                )
             }
             Direction::Rollback => ("rollback", names.roll_back(actor, name, from, to).await?),
         };

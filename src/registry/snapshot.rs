@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::Expected;
-use crate::domain::{AdapterName, Generation, Reason};
-use crate::store::{Entry, Version};
+use crate::domain::{AdapterName, Generation, Pin, Reason};
+use crate::store::{Entry, NamedVersion, Unserved, Version};
 
 /// Everything, at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     names: BTreeMap<AdapterName, Arc<Entry>>,
+    /// Versions kept under names that point to nothing.
+    unserved: Arc<Unserved>,
 }
 
 impl Snapshot {
@@ -20,17 +22,64 @@ impl Snapshot {
                 .into_iter()
                 .map(|entry| (entry.name.clone(), Arc::new(entry)))
                 .collect(),
+            unserved: Arc::default(),
         }
     }
 
-    /// The same with one name replaced, or without it.
+    /// The same, with what is kept under names that point to nothing.
+    pub fn with_unserved(self, unserved: Unserved) -> Self {
+        let unserved = Arc::new(unserved);
+        Self { unserved, ..self }
+    }
+
+    /// The same, with this kept under a name that points to nothing.
+    pub fn keeping(&self, name: &AdapterName, kept: Vec<Arc<NamedVersion>>) -> Self {
+        let mut unserved = Unserved::clone(&self.unserved);
+        match kept.is_empty() {
+            true => unserved.remove(name),
+            false => unserved.insert(name.clone(), kept),
+        };
+        self.clone().with_unserved(unserved)
+    }
+
+    /// The versions kept under a name that points to nothing, newest first.
+    pub fn unserved(&self, name: &AdapterName) -> &[Arc<NamedVersion>] {
+        self.unserved.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// What a request for this name means; a pin also finds what is kept under a name that points to nothing.
+    pub fn choose(
+        &self,
+        name: &AdapterName,
+        pin: Option<&Pin>,
+    ) -> Result<&Arc<NamedVersion>, Reason> {
+        let kept = self.unserved(name);
+        match (self.get(name), pin) {
+            (None, Some(pin)) if !kept.is_empty() => {
+                let mut kept = kept.iter();
+                let found = kept.find(|held| pin.matches(&held.generation()));
+                found.ok_or_else(|| Reason::NoSuchGeneration {
+                    name: name.to_string(),
+                    generation: pin.as_str().to_owned(),
+                })
+            }
+            _ => self.find(name)?.choose(pin),
+        }
+    }
+
+    /// The same with one name replaced, or without it. What was kept while it pointed to nothing is its entry's then.
     pub fn with(&self, name: &AdapterName, entry: Option<Entry>) -> Self {
         let mut names = self.names.clone();
         match entry {
             Some(entry) => names.insert(name.clone(), Arc::new(entry)),
             None => names.remove(name),
         };
-        Self { names }
+        let unserved = self.unserved.clone();
+        let next = Self { names, unserved };
+        match next.unserved.contains_key(name) {
+            true => next.keeping(name, Vec::new()),
+            false => next,
+        }
     }
 
     pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
@@ -91,13 +140,19 @@ impl Snapshot {
 
     /// Every version of every name.
     pub fn generations(&self) -> HashSet<Generation> {
-        let entries = self.entries();
-        entries.flat_map(|entry| entry.generations()).collect()
+        let entries = self.entries().flat_map(|entry| entry.generations());
+        entries.chain(self.kept()).collect()
+    }
+
+    fn kept(&self) -> impl Iterator<Item = Generation> {
+        let kept = self.unserved.values().flatten();
+        kept.map(|held| held.generation())
     }
 
     pub fn knows(&self, generation: Generation) -> bool {
         self.entries()
             .any(|entry| entry.generations().any(|known| known == generation))
+            || self.kept().any(|known| known == generation)
     }
 }
 
@@ -145,5 +200,22 @@ mod tests {
             20
         );
         assert_eq!(snapshot.pinned().len(), 1);
+    }
+
+    #[test]
+    fn a_name_that_points_to_nothing_is_found_by_a_pin_alone() {
+        let new: AdapterName = "new".parse().unwrap();
+        let snapshot = Snapshot::default().keeping(&new, vec![held(2), held(1)]);
+        let pin = |digits: &str| snapshot.choose(&new, Some(&digits.parse().unwrap()));
+        assert_eq!(pin("01010101").unwrap().generation(), held(1).generation());
+        assert!(matches!(
+            pin("03030303"),
+            Err(Reason::NoSuchGeneration { .. })
+        ));
+        let none = snapshot.choose(&new, None);
+        assert!(matches!(none, Err(Reason::NoSuchAdapter(_))));
+        assert!(snapshot.knows(held(1).generation()) && snapshot.generations().len() == 2);
+        let served = snapshot.with(&new, Some(entry("new", &[1])));
+        assert!(served.unserved(&new).is_empty() && !served.knows(held(2).generation()));
     }
 }

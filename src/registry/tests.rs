@@ -4,6 +4,7 @@ mod crash;
 mod life;
 mod residency;
 mod retention;
+mod routes;
 mod stress;
 
 use std::path::Path;

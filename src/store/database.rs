@@ -28,6 +28,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("owners", include_str!("migrations/006_owners.sql")),
     ("limits", include_str!("migrations/007_limits.sql")),
     (AUDIT, include_str!("migrations/008_audit.sql")),
+    ("routes", include_str!("migrations/009_routes.sql")),
     ("feedback", include_str!("migrations/010_feedback.sql")),
 ];
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::domain::rollout::{Canary, RouteView, Shadow, Watched};
 use crate::domain::{AdapterName, AdapterView, Generation, Pin, Reason, Tier};
 
 /// A stored content.
@@ -27,6 +28,34 @@ pub struct NamedVersion {
     pub base_digest: [u8; 32],
 }
 
+/// What takes part of a name's requests.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Route {
+    pub canary: Option<Canary>,
+    pub shadow: Option<Shadow>,
+    /// What was counted when it was last stored.
+    pub watched: Watched,
+}
+
+impl Route {
+    pub fn is_empty(&self) -> bool {
+        self.canary.is_none() && self.shadow.is_none()
+    }
+
+    /// Generations that must not be forgotten.
+    pub fn generations(&self) -> impl Iterator<Item = Generation> {
+        let canary = self.canary.iter().map(|canary| canary.generation);
+        canary.chain(self.shadow.iter().map(|shadow| shadow.generation))
+    }
+
+    /// Without what `stable` has become.
+    pub fn after_move_to(mut self, stable: Generation) -> Self {
+        self.canary.take_if(|canary| canary.generation == stable);
+        self.shadow.take_if(|shadow| shadow.generation == stable);
+        self
+    }
+}
+
 impl NamedVersion {
     pub fn generation(&self) -> Generation {
         self.version.generation
@@ -43,6 +72,7 @@ pub struct Entry {
     pub previous: Option<Generation>,
     /// Those the name has had and still has, the newest publication first.
     pub versions: Vec<Arc<NamedVersion>>,
+    pub route: Route,
 }
 
 impl Entry {
@@ -73,10 +103,14 @@ impl Entry {
             .ok_or_else(|| self.no_such(pin.as_str()))
     }
 
-    /// The versions to forget where `keep` stay: what the name points to, where a rollback leads, and of the others the
-    /// newest.
+    /// The versions to forget where `keep` stay: what the name points to, where a rollback leads, what takes part of its
+    /// requests, and of the others the newest.
     pub fn surplus(&self, keep: usize) -> Vec<Generation> {
-        let stays = |at: &Generation| *at == self.generation() || Some(*at) == self.previous;
+        let stays = |at: &Generation| {
+            *at == self.generation()
+                || Some(*at) == self.previous
+                || self.route.generations().any(|routed| routed == *at)
+        };
         let others = keep.saturating_sub(self.generations().filter(stays).count());
         let others = self.generations().filter(|at| !stays(at)).skip(others);
         others.collect()
@@ -102,6 +136,7 @@ impl Entry {
             object: "adapter".to_owned(),
             generation: version.generation,
             previous_generation: self.previous,
+            generations: self.generations().collect(),
             kind: version.kind.clone(),
             rank: version.rank,
             bytes: version.bytes,
@@ -111,6 +146,13 @@ impl Entry {
             base: base_name.clone(),
             source: source.clone(),
             evaluation: evaluation.clone(),
+            route: RouteView {
+                stable: version.generation,
+                canary: self.route.canary.clone(),
+                shadow: self.route.shadow.clone(),
+                counts: None,
+                verdict: None,
+            },
         }
     }
 }
@@ -145,6 +187,7 @@ pub mod testing {
             current: had[0].clone(),
             previous: None,
             versions: had,
+            route: Route::default(),
         }
     }
 }
@@ -186,5 +229,23 @@ mod tests {
         legal.previous = Some(Generation::new([1; 32]));
         assert_eq!(legal.surplus(3), all(&[4, 3]));
         assert_eq!(legal.surplus(1), all(&[5, 4, 3]), "the way back stays");
+    }
+
+    #[test]
+    fn what_takes_part_of_the_requests_stays_until_it_is_what_the_name_points_to() {
+        let mut legal = entry("legal", &[5, 4, 3, 2, 1]);
+        let one = Generation::new([1; 32]);
+        legal.route.canary = Some(Canary {
+            generation: one,
+            percent: crate::domain::rollout::Percent::new("percent", 10.0).unwrap(),
+            sticky: crate::domain::rollout::Sticky::Request,
+            since: 0,
+            policy: crate::domain::rollout::Policy::default(),
+        });
+        let left: Vec<_> = [4, 3, 2].map(|byte| Generation::new([byte; 32])).into();
+        assert_eq!(legal.surplus(2), left);
+        let route = legal.route.clone();
+        assert_eq!(route.clone().after_move_to(Generation::new([2; 32])), route);
+        assert!(route.after_move_to(one).is_empty());
     }
 }

@@ -18,6 +18,7 @@ use super::database::{Database, commit, run};
 use super::fault::unreadable;
 use super::feedback::{self, Use};
 use super::page::{Page, one_more};
+use crate::domain::rollout::Publish;
 use crate::domain::{
     Actor, AdapterName, Asker, FileId, Generation, JobEvent, JobId, JobStatus, JobView, KeyId,
     KeyLimits, Reason,
@@ -52,11 +53,47 @@ pub struct JobRow {
 }
 
 /// What publishing a job's adapter changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publishing {
     /// What the name pointed to.
     pub before: Option<Generation>,
     pub after: Generation,
+    pub way: Way,
+}
+
+/// How a job's generation reaches its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    As(Publish),
+    /// It is only kept, for this reason.
+    Withheld(String),
+}
+
+impl Way {
+    const WITHHELD: &str = "withheld:";
+
+    fn text(&self) -> String {
+        match self {
+            Self::As(publish) => publish.to_string(),
+            Self::Withheld(why) => format!("{}{why}", Self::WITHHELD),
+        }
+    }
+
+    /// Absent in what was stored before there were several ways.
+    fn read(text: Option<String>) -> Result<Self, Reason> {
+        let Some(text) = text else {
+            return Ok(Self::As(Publish::Now));
+        };
+        match text.strip_prefix(Self::WITHHELD) {
+            Some(why) => Ok(Self::Withheld(why.to_owned())),
+            None => { text.parse().map(Self::As) }.map_err(|fault| unreadable("job", fault)),
+        }
+    }
+
+    /// Whether the name serves what has reached it like that, if only to some.
+    pub fn is_served(&self) -> bool {
+        matches!(self, Self::As(Publish::Now | Publish::Canary(_)))
+    }
 }
 
 impl JobRow {
@@ -95,6 +132,7 @@ impl JobRow {
             None => None,
         };
         let tokens = count("tokens")?;
+        let made: Option<Generation> = generation("generation")?;
         Ok(Self {
             view: JobView {
                 id: JobId::from_text(text("id")?),
@@ -106,7 +144,10 @@ impl JobRow {
                 estimated_finish: number("estimated_finish")?,
                 model: text("base_name")?,
                 name: text("name")?,
-                generation: generation("generation")?,
+                // What had a generation before this was recorded was served.
+                published: made.is_some()
+                    && number("published")?.is_none_or(|published| published != 0),
+                generation: made,
                 training_file: FileId::from_text(text("training_file")?),
                 validation_file: maybe("validation_file")?.map(FileId::from_text),
                 recipe: json(&text("recipe")?)?,
@@ -122,7 +163,14 @@ impl JobRow {
             base_digest: text("base_digest")?,
             data_digest: text("data_digest")?,
             parent: generation("parent")?,
-            publishing: after.map(|after| Publishing { before, after }),
+            publishing: match after {
+                None => None,
+                Some(after) => Some(Publishing {
+                    before,
+                    after,
+                    way: Way::read(maybe("publish_how")?)?,
+                }),
+            },
             planned_tokens: count("planned_tokens")?,
         })
     }

@@ -31,13 +31,13 @@ pub use database::Database;
 pub use disk::{create_folder, publish_file, read_through, remove, sweep};
 #[cfg(test)]
 pub use entry::testing;
-pub use entry::{Entry, NamedVersion, Version};
+pub use entry::{Entry, NamedVersion, Route, Version};
 pub use failpoint::{Failpoint, Failpoints, NoFailpoints};
 pub use fault::io as disk_fault;
 pub use feedback::{Answered, Bounds, Feedback, Given, Kept, Place, Use};
-pub use jobs::{Beside, JobError, JobProgress, JobRow, Jobs, NewEvent, Publishing, is_over};
+pub use jobs::{Beside, JobError, JobProgress, JobRow, Jobs, NewEvent, Publishing, Way, is_over};
 pub use keys::{KeyRow, Keys, Replaced};
-pub use names::Names;
+pub use names::{Landed, Landing, Names, Unserved};
 pub use page::Page;
 pub use retry::retry;
 pub use uploads::{Incoming, Stored, Uploads};

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::domain::recipes::{Effect, Mapping};
+use crate::domain::rollout::Publish;
 use crate::domain::{
     Actor, Asker, EventData, FileId, Generation, JobId, JobStatus, JobView, KeyId, KeyLimits,
     Level, Reason, Recipe, StepMetrics,
@@ -90,6 +91,7 @@ fn new_job(id: &str, file: &FileId) -> JobRow {
         model: MODEL.into(),
         name: "legal".into(),
         generation: None,
+        published: false,
         training_file: file.clone(),
         validation_file: None,
         recipe: recipe(),
@@ -121,6 +123,7 @@ fn new_job(id: &str, file: &FileId) -> JobRow {
 const PUBLISHING: Publishing = Publishing {
     before: None,
     after: Generation::new([1; 32]),
+    way: Way::As(Publish::Now),
 };
 
 #[tokio::test]
@@ -161,7 +164,7 @@ async fn a_cancel_and_the_end_of_a_job_cannot_both_win() {
     let home = Home::new().await;
     let (jobs, file) = (&home.jobs, home.file().await);
     let succeed = async |id| {
-        jobs.succeed(id, (PUBLISHING.after, 0), &event())
+        jobs.succeed(id, (PUBLISHING.after, 0, true), &event())
             .await
             .unwrap()
     };
@@ -194,6 +197,10 @@ async fn a_cancel_and_the_end_of_a_job_cannot_both_win() {
     jobs.recover().await.unwrap();
     let again = jobs.claim(DIGEST).await.unwrap().unwrap();
     assert_eq!(again.publishing, Some(PUBLISHING));
+    let way = Way::Withheld("it is worse".into());
+    assert!(jobs.change_way(&done, &way).await.unwrap() && !way.is_served());
+    let told = jobs.job(&done).await.unwrap().publishing.unwrap();
+    assert_eq!(told, Publishing { way, ..PUBLISHING });
     assert!(succeed(&done).await.is_some());
     let job = jobs.job(&done).await.unwrap();
     assert_eq!(job.view.generation, Some(PUBLISHING.after));

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::data::report::at_a_glance;
 use super::data::{Examples, Length, RowReader};
+use super::gate;
 use super::opening::opening;
 use super::plan::{Data, Parent, Plan, digest, settle};
 use super::recipe::Wishes;
@@ -17,6 +18,7 @@ use super::room::Room;
 use super::service::Trainer;
 use super::shared::Shared;
 use crate::domain::recipes::Mapping;
+use crate::domain::rollout::Publish;
 use crate::domain::{
     AdapterChoice, AdapterName, Asker, FileId, JobId, JobPlan, JobStatus, JobView, Reason, Recipe,
 };
@@ -173,6 +175,15 @@ impl Trainer {
             parent.as_ref().map(|parent| parent.adapter.as_ref()),
             &shared.base,
         )?;
+        if let Publish::Canary(_) = gate::wished(&recipe)?
+            && !shared.registry.knows(&job.name)
+        {
+            let why = format!(
+                "a canary needs a name that serves something already, and `{}` does not",
+                job.name
+            );
+            return Err(Reason::field("publish", why));
+        }
         let id = JobId::new(&Uuid::new_v4().simple().to_string());
         let room = shared.room(&recipe);
         let (of, folder) = (shared.clone(), Unrecorded(Some(shared.job_folder(&id))));
@@ -297,6 +308,7 @@ impl Trainer {
                 model: shared.base.name.clone(),
                 name: job.name.to_string(),
                 generation: None,
+                published: false,
                 training_file: job.training_file,
                 validation_file: job.validation_file,
                 recipe: plan.recipe.clone(),

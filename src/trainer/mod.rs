@@ -15,6 +15,7 @@ mod evaluate;
 mod examine;
 mod fault;
 mod follower;
+mod gate;
 #[cfg(test)]
 mod golden;
 mod learner;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::checkpoint::Identity;
 use super::course::Course;
 use super::data::{Chosen, Examples, Order, Scan, Scanned, Selection, Voice, held_out, select};
+use super::gate;
 use super::learner::Learner;
 use super::methods::{self, Method};
 use super::recipe::{Wishes, resolve};
@@ -128,6 +129,7 @@ impl Plan {
             told,
             spooled,
         } = rows(&voice, &recipe, &data)?;
+        gate::check_rows(&recipe, &held_out)?;
         if held_out.is_empty() {
             let why = "compares held-out rows, and there are none: give a validation file or `eval_split`";
             if recipe.early_stopping.is_some() {

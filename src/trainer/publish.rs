@@ -10,9 +10,10 @@ use super::run::Finished;
 use super::shared::Shared;
 use super::worker::Worker;
 use crate::adapter::peft::{self, Files, PROVENANCE_FILE, Provenance};
+use crate::domain::rollout::Publish;
 use crate::domain::{Actor, AdapterName, Generation, JobId, Level, Reason};
 use crate::registry::Registry;
-use crate::store::{JobRow, NewEvent, Publishing};
+use crate::store::{JobRow, NewEvent, Publishing, Way};
 
 /// Publishes once, however often it is begun: what the name pointed to before, and what it is to point to, are
 /// recorded first. Does nothing when the job no longer runs.
@@ -20,7 +21,7 @@ pub fn publish(
     worker: &Worker<'_>,
     job: &JobRow,
     plan: &Plan,
-    finished: Finished,
+    (finished, way): (Finished, Way),
 ) -> Result<(), Fault> {
     let (shared, id, name) = (worker.shared, &job.view.id, job.name()?);
     let registry = &shared.registry.by(Actor::job(id));
@@ -29,37 +30,72 @@ pub fn publish(
     // Whole weights are large, and registering reads them once more.
     drop(finished);
     let after = peft::generation(&files);
-    let begun = match job.publishing {
-        Some(begun) => Some(begun),
-        None => worker.retry(async || begin_publishing(shared, id, &name, after).await)?,
+    let begun = match &job.publishing {
+        Some(begun) => Some(begun.clone()),
+        None => worker.retry(async || begin_publishing(shared, id, &name, (after, &way)).await)?,
     };
-    let Some(publishing) = begun else {
+    let Some(mut publishing) = begun else {
         return Ok(());
     };
-    worker.retry(async || {
-        let source = format!("job:{id}");
-        if is_published(registry, &name, &publishing, &source).await? {
+    let source = format!("job:{id}");
+    let land = async |publishing: &Publishing| {
+        if is_published(registry, &name, publishing, &source).await? {
             return Ok(());
         }
-        registry
-            .publish(&name, files.clone(), None, &source)
-            .await
-            .map(drop)
+        let publish = match publishing.way {
+            Way::As(publish) => publish,
+            Way::Withheld(_) => Publish::Manual,
+        };
+        let landed = registry.publish_as(&name, files.clone(), None, &source, publish);
+        landed.await.map(drop)
+    };
+    let landed = worker.retry(async || match land(&publishing).await {
+        // Another canary runs, or the name is gone: trying again would not help.
+        Err(
+            reason @ (Reason::WrongState(_)
+            | Reason::NoSuchAdapter(_)
+            | Reason::NoSuchGeneration { .. }),
+        ) if matches!(publishing.way, Way::As(Publish::Canary(_))) => Ok(Some(reason)),
+        landed => landed.map(|()| None),
     })?;
-    let message = format!(
-        "the adapter is served as `{name}`, generation {}",
-        publishing.after
-    );
-    let done = NewEvent::message(Level::Info, message);
+    if let Some(reason) = landed {
+        publishing.way = Way::Withheld(format!("it could not become a canary: {reason}"));
+        worker.retry(async || shared.store.change_way(id, &publishing.way).await)?;
+        worker.retry(async || land(&publishing).await)?;
+    }
+    let done = told(&name, &publishing);
+    let is_served = publishing.way.is_served();
     let ended = async || {
-        shared
-            .store
-            .succeed(id, (publishing.after, step), &done)
-            .await
+        let made = (publishing.after, step, is_served);
+        shared.store.succeed(id, made, &done).await
     };
     shared.broadcast(worker.retry(ended)?.unwrap_or_default());
-    tracing::info!(job = %id, %name, generation = %publishing.after, "published");
+    tracing::info!(job = %id, %name, generation = %publishing.after, is_served, "the job's adapter is stored");
     Ok(())
+}
+
+/// What became of the adapter.
+fn told(name: &AdapterName, publishing: &Publishing) -> NewEvent {
+    let after = publishing.after;
+    let (level, message) = match &publishing.way {
+        Way::As(Publish::Now) => (
+            Level::Info,
+            format!("the adapter is served as `{name}`, generation {after}"),
+        ),
+        Way::As(Publish::Canary(percent)) => (
+            Level::Info,
+            format!("generation {after} answers {percent} % of the requests for `{name}`"),
+        ),
+        Way::As(Publish::Manual) => (
+            Level::Info,
+            format!("generation {after} is kept under `{name}`, which serves what it served"),
+        ),
+        Way::Withheld(why) => (
+            Level::Warn,
+            format!("generation {after} is kept under `{name}` and not served: {why}"),
+        ),
+    };
+    NewEvent::message(level, message)
 }
 
 /// Records what is about to change; `None` when the job no longer runs.
@@ -67,10 +103,11 @@ async fn begin_publishing(
     shared: &Shared,
     id: &JobId,
     name: &AdapterName,
-    after: Generation,
+    (after, way): (Generation, &Way),
 ) -> Result<Option<Publishing>, Reason> {
     let before = generation_of(&shared.registry, name).await?;
-    let publishing = Publishing { before, after };
+    let way = way.clone();
+    let publishing = Publishing { before, after, way };
     if shared.store.begin_publishing(id, &publishing).await? {
         return Ok(Some(publishing));
     }
@@ -98,6 +135,10 @@ async fn is_published(
     publishing: &Publishing,
     source: &str,
 ) -> Result<bool, Reason> {
+    if publishing.way != Way::As(Publish::Now) {
+        // The record is written with the change.
+        return registry.has_published(name, publishing.after, source).await;
+    }
     let now = generation_of(registry, name).await?;
     if now == Some(publishing.after) {
         return Ok(true);

@@ -1,7 +1,8 @@
 //! From what a caller wishes to what will be done. Ranges and defaults are those of the settings' table; here is what
 //! holds between settings, the parent's shape, and what the model can read.
 
-use crate::domain::{Keep, Named, Objective, Precision, PromptInit, Reason, Recipe};
+use super::gate;
+use crate::domain::{Gate, Keep, Named, Objective, Precision, PromptInit, Reason, Recipe};
 
 pub use crate::domain::Wishes;
 
@@ -31,6 +32,12 @@ pub fn resolve(wishes: &Wishes, shape: Option<&Wishes>, context: usize) -> Resul
         let why = format!("is not used by precision `{precision}`; say `precision: f16` too");
         return Err(Reason::field("loss_scale", why));
     }
+    if wishes.gate_margin.is_some() && recipe.gate != Gate::Current {
+        let gate = recipe.gate.name();
+        let why = format!("is not used by gate `{gate}`; say `gate: current` too");
+        return Err(Reason::field("gate_margin", why));
+    }
+    gate::wished(&recipe)?;
     check_virtual(&recipe, context)?;
     if recipe
         .balance

@@ -49,6 +49,7 @@ pub fn summarize(
         before: progress.parent.or(progress.base).map(told),
         after: progress.held_out.map(told),
         examples,
+        withheld: None,
     };
     let loss = |held: &Option<HeldOut>| held.and_then(|held| held.loss);
     let message = match (loss(&summary.before), loss(&summary.after)) {
@@ -58,6 +59,13 @@ pub fn summarize(
         _ => "held-out rows after training".to_owned(),
     };
     Some(NewEvent::about(message, EventData::Summary(summary)))
+}
+
+/// Notes that the result is kept and not served.
+pub fn withhold(event: &mut NewEvent, why: &str) {
+    if let EventData::Summary(summary) = &mut event.data {
+        summary.withheld = Some(why.to_owned());
+    }
 }
 
 fn told(score: Score) -> HeldOut {

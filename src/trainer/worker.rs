@@ -13,16 +13,17 @@ use super::create::data_folder;
 use super::data::Examples;
 use super::fault::{Fault, retry};
 use super::follower::Follower;
+use super::gate::decide;
 use super::plan::Plan;
 use super::publish::publish;
 use super::run::{Ending, Memory, RunSpec, Watch, run};
 use super::shared::Shared;
-use super::summary::summarize;
+use super::summary::{summarize, withhold};
 use crate::adapter::{Adapt, Unadapted, Uniform};
 use crate::device::Budget;
 use crate::domain::{JobEvent, JobId, JobStatus, Level, Reason};
 use crate::kernels::pool::{self, Class};
-use crate::store::{self, JobError, JobRow, NewEvent};
+use crate::store::{self, JobError, JobRow, NewEvent, Way};
 
 /// Waiting is by notification; this only bounds the harm of one that got lost.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
@@ -186,11 +187,26 @@ impl Worker<'_> {
             fit: self.shared.fit(),
             memory: Some(&memory),
         };
+        let (name, mut way) = (job.name()?, None);
         let ending = pool::within(Class::Training(turns.clone()), || {
             let ending = run(&spec, plan.method.start(&base.model)?, &mut follower)?;
             if let Ending::Finished(finished) = &ending {
                 let go_on = || !interrupted.load(Ordering::Relaxed);
-                let summary = summarize(base, &spec.fit, &plan, finished, &go_on);
+                // What was decided before a crash is not decided again.
+                way = match &job.publishing {
+                    Some(begun) => Some(begun.way.clone()),
+                    None => {
+                        let about = (&name, finished);
+                        decide(self, &spec, &plan, about, &mut || go_on())?
+                    }
+                };
+                let Some(way) = &way else {
+                    return Ok(Ending::Interrupted);
+                };
+                let mut summary = summarize(base, &spec.fit, &plan, finished, &go_on);
+                if let (Some(summary), Way::Withheld(why)) = (&mut summary, way) {
+                    withhold(summary, why);
+                }
                 follower.summarized(summary)?;
             }
             Ok::<_, Fault>(ending)
@@ -199,7 +215,10 @@ impl Worker<'_> {
         follower.store()?;
         match ending? {
             Ending::Interrupted => Ok(()),
-            Ending::Finished(finished) => publish(self, job, &plan, finished),
+            Ending::Finished(finished) => match way {
+                Some(way) => publish(self, job, &plan, (finished, way)),
+                None => Ok(()),
+            },
         }
     }
 

@@ -67,6 +67,9 @@ pub fn tarball(files: &Files, within: &str) -> Vec<u8> {
     archive.into_inner().unwrap()
 }
 
+/// Between two looks at canaries.
+const ROUTES: Duration = Duration::from_millis(200);
+
 pub struct Daemon {
     /// `http://127.0.0.1:PORT`
     pub http: String,
@@ -76,6 +79,7 @@ pub struct Daemon {
     pub scheduler: Scheduler,
     pub registry: Registry,
     pub keys: gateway::Keys,
+    pub routes: gateway::Routes,
     pub client: reqwest::Client,
     _ending: Ending,
     dir: TempDir,
@@ -272,6 +276,7 @@ impl Daemon {
             .unwrap();
         let observe = Arc::new(gateway::feedback::Unobserved);
         let feedback = gateway::Feedback::open(kept_in, feedback, observe);
+        let routes = gateway::Routes::new(registry.clone(), Arc::new(gateway::UnobservedRoutes));
         let parts = gateway::Parts {
             base,
             registry: registry.clone(),
@@ -280,6 +285,7 @@ impl Daemon {
             keys: keys.clone(),
             audit,
             feedback,
+            routes: routes.clone(),
         };
         let gateway = Gateway::new(parts, doors);
         let stop = CancellationToken::new();
@@ -296,7 +302,16 @@ impl Daemon {
             },
             stop.clone(),
         );
+        let (ticking, ends) = (tokio::time::interval(ROUTES), stop.clone());
+        let ticks = futures::stream::unfold(ticking, move |mut ticking| {
+            let ends = ends.clone();
+            async move {
+                ends.run_until_cancelled(ticking.tick()).await?;
+                Some(((), ticking))
+            }
+        });
         let doors = vec![
+            tokio::spawn(routes.clone().keep(ticks)),
             tokio::spawn(serving),
             tokio::spawn(async move { calls.await.unwrap() }),
         ];
@@ -312,6 +327,7 @@ impl Daemon {
             scheduler,
             registry,
             keys,
+            routes,
             _ending: Ending(trainer),
             client,
             dir,

@@ -9,7 +9,8 @@ use tonic::{Request, Response, Status, Streaming};
 use super::Doors;
 use super::guard::caller;
 use super::status::status;
-use super::views;
+use super::{rollout, views};
+use crate::domain::rollout::Percent;
 use crate::domain::{AdapterView, Blend, BlendAsk, BlendMethod, Reason};
 use crate::gateway::Files;
 use crate::pb;
@@ -20,7 +21,7 @@ use crate::pb::register_adapter_request::Part;
 const MAX_FILES: usize = 64;
 
 /// Text fields have no "absent" in proto3: empty is absent.
-fn given(text: &str) -> Option<&str> {
+pub(super) fn given(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
@@ -109,7 +110,12 @@ impl Adapters for Doors {
             .collect();
         answer(
             caller
-                .register(&header.name, files, given(&header.expected_generation))
+                .register(
+                    &header.name,
+                    files,
+                    given(&header.expected_generation),
+                    given(&header.publish),
+                )
                 .await,
         )
     }
@@ -225,5 +231,65 @@ impl Adapters for Doors {
             })
         });
         Ok(Response::new(told.boxed()))
+    }
+
+    async fn canary(
+        &self,
+        request: Request<pb::CanaryAdapterRequest>,
+    ) -> Result<Response<pb::Adapter>, Status> {
+        let caller = caller(&request)?;
+        let asked = request.into_inner();
+        let ask = rollout::canary_ask(&asked).map_err(status)?;
+        let expected = given(&asked.expected_generation);
+        answer(
+            caller
+                .canary(&asked.name, &asked.generation, ask, expected)
+                .await,
+        )
+    }
+
+    async fn promote_canary(
+        &self,
+        request: Request<pb::PromoteCanaryRequest>,
+    ) -> Result<Response<pb::Adapter>, Status> {
+        let caller = caller(&request)?;
+        let asked = request.into_inner();
+        let expected = given(&asked.expected_generation);
+        answer(caller.promote_canary(&asked.name, expected).await)
+    }
+
+    async fn abort_canary(
+        &self,
+        request: Request<pb::AbortCanaryRequest>,
+    ) -> Result<Response<pb::Adapter>, Status> {
+        let caller = caller(&request)?;
+        let asked = request.into_inner();
+        let expected = given(&asked.expected_generation);
+        answer(caller.abort_canary(&asked.name, expected).await)
+    }
+
+    async fn shadow(
+        &self,
+        request: Request<pb::ShadowAdapterRequest>,
+    ) -> Result<Response<pb::Adapter>, Status> {
+        let caller = caller(&request)?;
+        let asked = request.into_inner();
+        let percent = Percent::new("percent", asked.percent).map_err(status)?;
+        let expected = given(&asked.expected_generation);
+        answer(
+            caller
+                .shadow(&asked.name, &asked.generation, percent, expected)
+                .await,
+        )
+    }
+
+    async fn stop_shadow(
+        &self,
+        request: Request<pb::StopShadowRequest>,
+    ) -> Result<Response<pb::Adapter>, Status> {
+        let caller = caller(&request)?;
+        let asked = request.into_inner();
+        let expected = given(&asked.expected_generation);
+        answer(caller.stop_shadow(&asked.name, expected).await)
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use futures::stream::{self, BoxStream, StreamExt};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
+use uuid::Uuid;
 
 use super::Doors;
 use super::generate::Telling;
@@ -149,7 +150,18 @@ fn claims(
         field: given(field),
         blend: blend.transpose()?,
         headers,
+        request: request_id(metadata),
     })
+}
+
+/// The caller's own id of its request, or a new one.
+fn request_id(metadata: &MetadataMap) -> String {
+    let given = metadata.get("x-request-id");
+    let given = given.and_then(|value| value.to_str().ok());
+    match given.filter(|text| (1..=128).contains(&text.len())) {
+        Some(text) => text.to_owned(),
+        None => format!("req_{}", Uuid::new_v4().simple()),
+    }
 }
 
 /// Seconds of `grpc-timeout`. One that cannot be read is refused by the transport, one beyond a day is none.

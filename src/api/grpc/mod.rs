@@ -10,6 +10,7 @@ mod guard;
 mod inference;
 mod keys;
 mod recipe;
+mod rollout;
 mod server;
 mod status;
 mod training;

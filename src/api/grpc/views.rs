@@ -1,6 +1,6 @@
 //! The gateway's views as messages.
 
-use super::recipe;
+use super::{recipe, rollout};
 use crate::domain::recipes::Mapping;
 use crate::domain::{
     AdapterView, EventData, FileView, JobEvent, JobPlan, JobView, KeyId, PlannedChange, Tier,
@@ -31,6 +31,10 @@ pub(super) fn adapter(view: AdapterView) -> pb::Adapter {
             .evaluation
             .map(|value| value.to_string())
             .unwrap_or_default(),
+        route: Some(rollout::route(view.route)),
+        generations: { view.generations.iter() }
+            .map(ToString::to_string)
+            .collect(),
     }
 }
 
@@ -76,6 +80,7 @@ pub(super) fn job(view: JobView) -> pb::Job {
             .generation
             .map(|generation| generation.to_string())
             .unwrap_or_default(),
+        published: view.published,
         training_file: view.training_file.to_string(),
         validation_file: view
             .validation_file

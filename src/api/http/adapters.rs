@@ -16,7 +16,7 @@ use crate::api::fault::Fault;
 use crate::domain::{AdapterView, Blend, BlendAsk, BlendMethod, Range, Reason};
 use crate::gateway::Files;
 
-const EXPECTED: &[Field] = &[Field::new(
+pub(super) const EXPECTED: &[Field] = &[Field::new(
     "expected_generation",
     NAME,
     "Change nothing unless the name is at this generation; `none`: unless the name does not exist.",
@@ -26,6 +26,19 @@ pub(super) const CONDITION: Shape = Shape {
     name: "Condition",
     about: "When a change may happen.",
     fields: &[EXPECTED],
+};
+
+pub(super) const ARRIVAL: Shape = Shape {
+    name: "Arrival",
+    about: "When a folder may be published, and how.",
+    fields: &[
+        EXPECTED,
+        &[Field::new(
+            "publish",
+            NAME,
+            "`now` (the name moves to it; where absent), `canary:` and a percentage (it answers so many requests), or `manual` (the name has it, and stays where it is).",
+        )],
+    ],
 };
 
 pub(super) const PROMOTION: Shape = Shape {
@@ -99,6 +112,12 @@ struct Condition {
 }
 
 #[derive(Debug, Deserialize)]
+struct Arrival {
+    expected_generation: Option<String>,
+    publish: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
 struct Promotion {
     expected_generation: Option<String>,
     generation: String,
@@ -113,7 +132,7 @@ fn shown(view: &AdapterView) -> Result<Value, Reason> {
     serde_json::to_value(view).map_err(|fault| Reason::Internal(fault.to_string()))
 }
 
-fn answer(view: &AdapterView) -> Outcome {
+pub(super) fn answer(view: &AdapterView) -> Outcome {
     Ok(json_response(200, &shown(view)?))
 }
 
@@ -158,8 +177,9 @@ const ARCHIVES: [&str; 9] = [
 ];
 
 pub(super) async fn put(call: Call) -> Outcome {
-    let condition: Condition = call.request.query(&CONDITION)?;
-    let expected = condition.expected_generation.as_deref();
+    let arrival: Arrival = call.request.query(&ARRIVAL)?;
+    let expected = arrival.expected_generation.as_deref();
+    let publish = arrival.publish.as_deref();
     let content_type = call.request.content_type().to_ascii_lowercase();
     let limit = call.request.app.config.limits.max_adapter_bytes;
     let name = call.request.param("name").to_owned();
@@ -168,7 +188,7 @@ pub(super) async fn put(call: Call) -> Outcome {
             let (request, folder) = call.read::<Folder>(&FOLDER).await?;
             request
                 .caller()
-                .register_folder(("name", &name), &folder.path, false, expected)
+                .register_folder(("name", &name), &folder.path, false, (expected, publish))
                 .await?
         }
         kind if ARCHIVES.contains(&kind) => {
@@ -177,11 +197,13 @@ pub(super) async fn put(call: Call) -> Outcome {
             if is_unpacked {
                 archive::check_unpacked(&files)?;
             }
-            request.caller().register(&name, files, expected).await?
+            let caller = request.caller();
+            caller.register(&name, files, expected, publish).await?
         }
         "multipart/form-data" => {
             let (request, files) = uploaded(call, limit).await?;
-            request.caller().register(&name, files, expected).await?
+            let caller = request.caller();
+            caller.register(&name, files, expected, publish).await?
         }
         other => {
             let other: String = other.chars().take(80).collect();
@@ -258,7 +280,7 @@ pub(super) async fn blend(call: Call) -> Outcome {
 }
 
 /// The body of a verb that takes nothing but a condition.
-async fn conditional(call: Call) -> Result<(Request, Option<String>), Fault> {
+pub(super) async fn conditional(call: Call) -> Result<(Request, Option<String>), Fault> {
     let (request, condition) = call.read_or_empty::<Condition>(&CONDITION).await?;
     Ok((request, condition.expected_generation))
 }
@@ -323,6 +345,7 @@ mod tests {
         conforms(&CONDITION, |body| {
             CONDITION.take::<Condition>(body).map(drop)
         });
+        conforms(&ARRIVAL, |body| ARRIVAL.take::<Arrival>(body).map(drop));
         conforms(&PROMOTION, |body| {
             PROMOTION.take::<Promotion>(body).map(drop)
         });

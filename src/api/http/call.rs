@@ -24,6 +24,8 @@ use crate::gateway::{Caller, Claims, Gateway};
 /// Everything but the body.
 pub(super) struct Request {
     pub app: Arc<App>,
+    /// The request's own, as it is echoed.
+    pub id: String,
     pub headers: HeaderMap,
     pub uri: Uri,
     pub caller: Caller,
@@ -97,6 +99,7 @@ impl Request {
             field,
             blend,
             headers,
+            request: self.id.clone(),
         })
     }
 

@@ -107,6 +107,7 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
         let Parts { headers, uri, .. } = parts;
         let request = Request {
             app: app.clone(),
+            id: id.to_str().unwrap_or_default().to_owned(),
             caller,
             headers,
             uri,

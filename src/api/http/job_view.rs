@@ -63,6 +63,14 @@ pub(super) fn plan(plan: &JobPlan) -> Result<Value, Reason> {
     }))
 }
 
+/// What a request names to be answered by what the job made: what is only kept has no name of its own.
+fn answers_as(job: &JobView) -> String {
+    match (job.published, job.generation) {
+        (false, Some(generation)) => format!("{}@{generation}", job.name),
+        _ => job.name.clone(),
+    }
+}
+
 pub(super) fn job(job: &JobView) -> Result<Value, Reason> {
     let recipe = settings(&job.recipe)?;
     let hyperparameters = hyperparameters(&job.recipe);
@@ -81,7 +89,7 @@ pub(super) fn job(job: &JobView) -> Result<Value, Reason> {
         "finished_at": job.finished_at,
         "estimated_finish": job.estimated_finish,
         "model": job.model,
-        "fine_tuned_model": (job.status == JobStatus::Succeeded).then_some(&job.name),
+        "fine_tuned_model": (job.status == JobStatus::Succeeded).then(|| answers_as(job)),
         "organization_id": "adapterd",
         "status": job.status,
         "training_file": job.training_file,
@@ -97,6 +105,7 @@ pub(super) fn job(job: &JobView) -> Result<Value, Reason> {
         "adapterd": {
             "name": job.name,
             "generation": job.generation,
+            "published": job.published,
             "step": job.step,
             "total_steps": job.total_steps,
             "train_loss": job.train_loss,

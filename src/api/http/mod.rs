@@ -27,6 +27,7 @@ mod multipart;
 mod origin;
 mod paging;
 mod respond;
+mod rollout;
 mod routes;
 mod sampling;
 mod server;

@@ -6,7 +6,7 @@ use super::documents as answers;
 use super::shape::Shape;
 use super::{
     adapters, audit, chat, completions, docs, feedback, files, health, job_fields, jobs, keys,
-    models, paging, tokens, vllm,
+    models, paging, rollout, tokens, vllm,
 };
 use crate::api::access::{ADAPTERS, ADMIN, Access, INFER, TRAIN};
 
@@ -140,7 +140,7 @@ static MANAGE: &[Row] = &[
     row!(Get "/v1/adapters/{name}" ADAPTERS adapters::show, Json(&answers::ADAPTER), "One adapter.").tag("Adapters"),
     row!(Get "/v1/adapters/{name}/content" ADAPTERS adapters::content, Raw("application/x-tar"), "Its folder.").tag("Adapters"),
     row!(Put "/v1/adapters/{name}" ADAPTERS adapters::put, Json(&answers::ADAPTER), "Create a name, or move it to a new folder.")
-        .query(&adapters::CONDITION).sends(Folder(&adapters::FOLDER)).tag("Adapters"),
+        .query(&adapters::ARRIVAL).sends(Folder(&adapters::FOLDER)).tag("Adapters"),
     row!(Delete "/v1/adapters/{name}" ADAPTERS adapters::delete, Json(&answers::DELETED), "Take a name away; running requests finish.")
         .query(&adapters::CONDITION).tag("Adapters"),
     row!(Post "/v1/adapters/{name}/promote" ADAPTERS adapters::promote, Json(&answers::ADAPTER), "Move a name to a generation it had.")
@@ -156,6 +156,16 @@ static MANAGE: &[Row] = &[
     row!(Post "/v1/adapters/{name}/load" ADAPTERS adapters::load, Json(&answers::ADAPTER), "Make it resident now.")
         .sends(Optional(&adapters::CONDITION)).tag("Adapters"),
     row!(Post "/v1/adapters/{name}/unload" ADAPTERS adapters::unload, Json(&answers::ADAPTER), "Drop it until it is asked for.")
+        .sends(Optional(&adapters::CONDITION)).tag("Adapters"),
+    row!(Post "/v1/adapters/{name}/canary" ADAPTERS rollout::canary, Json(&answers::ADAPTER), "Let a generation answer part of a name's requests.")
+        .sends(Sent::Json(&rollout::CANARY)).tag("Adapters"),
+    row!(Post "/v1/adapters/{name}/canary/promote" ADAPTERS rollout::promote, Json(&answers::ADAPTER), "Move a name to its canary.")
+        .sends(Optional(&adapters::CONDITION)).tag("Adapters"),
+    row!(Post "/v1/adapters/{name}/canary/abort" ADAPTERS rollout::abort, Json(&answers::ADAPTER), "Give a canary up.")
+        .sends(Optional(&adapters::CONDITION)).tag("Adapters"),
+    row!(Post "/v1/adapters/{name}/shadow" ADAPTERS rollout::shadow, Json(&answers::ADAPTER), "Let a generation answer part of a name's requests once more, unheard.")
+        .sends(Sent::Json(&rollout::SHADOW)).tag("Adapters"),
+    row!(Post "/v1/adapters/{name}/shadow/stop" ADAPTERS rollout::stop_shadow, Json(&answers::ADAPTER), "End that.")
         .sends(Optional(&adapters::CONDITION)).tag("Adapters"),
     row!(Post "/v1/load_lora_adapter" ADAPTERS vllm::load, Raw("text/plain"), "Serve a folder, as vLLM does.")
         .sends(Sent::Json(&vllm::LOAD)).tag("Adapters"),

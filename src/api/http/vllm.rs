@@ -68,7 +68,7 @@ pub(super) async fn load(call: Call) -> Outcome {
     let expected = ask.expected_generation.as_deref();
     let outcome = request
         .caller()
-        .register_folder(("lora_name", name), path, fresh, expected)
+        .register_folder(("lora_name", name), path, fresh, (expected, None))
         .await;
     outcome.map_err(|reason| match reason {
         Reason::PathForbidden(_) | Reason::PathNotFound(_) => {

@@ -2,6 +2,7 @@
 
 mod feedback;
 mod limits;
+mod routes;
 mod sharing;
 #[cfg(test)]
 mod tests;
@@ -17,10 +18,11 @@ use prometheus::{
 
 use self::feedback::Feedback;
 use self::limits::Limits;
+use self::routes::Routes;
 use self::sharing::Sharing;
 use super::labels::Labels;
 use crate::device::Shares;
-use crate::domain::{EventData, JobEvent, JobStatus, Usage};
+use crate::domain::{AdapterName, EventData, JobEvent, JobStatus, Usage};
 use crate::registry;
 use crate::scheduler::{self, Load};
 
@@ -65,6 +67,7 @@ pub struct Metrics {
     limits: Limits,
     sharing: Sharing,
     feedback: Feedback,
+    routes: Routes,
 }
 
 struct Train {
@@ -218,6 +221,7 @@ impl Metrics {
             limits: Limits::register(&registry)?,
             sharing: Sharing::register(&registry)?,
             feedback: Feedback::register(&registry)?,
+            routes: Routes::register(&registry)?,
             registry,
         })
     }
@@ -268,11 +272,17 @@ impl Metrics {
         }
     }
 
+    /// The label of an adapter.
+    fn label<'a>(&self, name: &'a AdapterName) -> &'a str {
+        self.adapters.of(name.as_str())
+    }
+
     /// Adapters that are gone give their labels to others, and their series go.
     pub fn forget_adapters(&self, exists: impl Fn(&str) -> bool) {
         let exists = |name: &str| name == registry::BLENDS || exists(name);
         for name in self.adapters.release(exists) {
             self.feedback.forget(&name);
+            self.routes.forget(&name);
             for kind in KINDS {
                 // Absent where no request has ended yet.
                 let _ = self.tokens.remove_label_values(&[name.as_str(), kind]);

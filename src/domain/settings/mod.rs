@@ -23,8 +23,8 @@ pub use recipe::{Recipe, TABLE, Wishes};
 pub use stages::{Layers, Stage, Stages};
 pub(crate) use table::each_setting;
 pub use values::{
-    Bias, Checkpointing, Keep, Method, Named, NonLinearity, Objective, Offload, OnSpike, Optimizer,
-    Placement, Precision, PromptInit, Schedule, Targets,
+    Bias, Checkpointing, Gate, Keep, Method, Named, NonLinearity, Objective, Offload, OnSpike,
+    Optimizer, Placement, Precision, PromptInit, Schedule, Targets,
 };
 
 /// A row of the table.

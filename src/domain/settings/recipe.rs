@@ -12,8 +12,8 @@ use super::patterns::Patterns;
 use super::stages::Stages;
 use super::table::each_setting;
 use super::values::{
-    Bias, Checkpointing, Keep, Method, Named, NonLinearity, Objective, Offload, OnSpike, Optimizer,
-    Placement, Precision, PromptInit, Schedule, Targets,
+    Bias, Checkpointing, Gate, Keep, Method, Named, NonLinearity, Objective, Offload, OnSpike,
+    Optimizer, Placement, Precision, PromptInit, Schedule, Targets,
 };
 use super::{Group, Kind, Said, Setting};
 use crate::domain::{Bytes, Range, Reason};
@@ -388,6 +388,7 @@ values! {
     PromptInit, choice => Said::Text(choice.name());
     Checkpointing, choice => Said::Text(choice.name());
     Keep, choice => Said::Text(choice.name());
+    Gate, choice => Said::Text(choice.name());
     Objective, choice => Said::Text(choice.name());
     OnSpike, choice => Said::Text(choice.name());
     Precision, choice => Said::Text(choice.name());

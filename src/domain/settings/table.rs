@@ -92,6 +92,9 @@ Evaluation {
     save_every          as save_every:    Option<u64>,    Interval,                          Made("every 15 seconds", nothing),              ALL,      "Steps between checkpoints";
     early_stopping      as early_stopping: Option<u64>,   Whole(1, 10_000),                  Made("never", nothing),                         ALL,      "Evaluations without a lower held-out loss after which the job ends";
     keep                as keep:          Keep,           Choice(Keep::NAMES),               Made("last; best with early_stopping", keep),   ALL,      "What is published: the last step's weights, or those of the evaluation with the lowest held-out loss";
+    gate                as gate:          Gate,           Choice(Gate::NAMES),               Is(Gate::None),                                 ALL,      "What the result must pass to be served: heldout is better than the base on held-out rows, current not worse than what the name serves now; one that does not pass is kept and not served";
+    gate_margin         as gate_margin:   f64,            FROM_ZERO,                         Is(0.0),                                        ALL,      "Gate current: by how much the held-out loss may be above that of what is served";
+    publish             as publish:       String,         Text,                              Is("now".to_owned()),                           ALL,      "How the result reaches its name: now moves the name to it, canary:10 lets it answer 10 % of the requests, manual only keeps it";
 }
 
     } };

@@ -52,6 +52,7 @@ choices! {
     Precision { F32 "f32" Bf16 "bf16" F16 "f16" }
     Optimizer { AdamW "adamw" AdamW8bit "adamw8bit" }
     Offload { None "none" Host "host" Disk "disk" }
+    Gate { None "none" Heldout "heldout" Current "current" }
     Schedule { Linear "linear" Cosine "cosine" Constant "constant" }
 }
 

@@ -2,7 +2,7 @@
 //! that comes with it is stored with it.
 
 use super::events::append;
-use super::{DIVERGED, JobRow, Jobs, NewEvent, Publishing};
+use super::{DIVERGED, JobRow, Jobs, NewEvent, Publishing, Way};
 use crate::domain::{Actor, Generation, JobEvent, JobId, JobStatus, Reason};
 use crate::store::audit::{self, Line};
 use crate::store::clock::now;
@@ -124,28 +124,37 @@ impl Jobs {
         publishing: &Publishing,
     ) -> Result<bool, Reason> {
         let update = sqlx::query(
-            "UPDATE jobs SET publish_before = ?, publish_after = ? WHERE id = ? AND status = 'running' \
+            "UPDATE jobs SET publish_before = ?, publish_after = ?, publish_how = ? WHERE id = ? AND status = 'running' \
              AND publish_after IS NULL",
         )
         .bind(publishing.before.map(|generation| generation.to_string()))
         .bind(publishing.after.to_string())
+        .bind(publishing.way.text())
         .bind(id.as_str());
         self.update(update).await
     }
 
-    /// `published`: the generation, and the step it was made after. Of other steps nothing is kept from here on.
+    /// Of a job that is being published, before anything of it is: how it is to be.
+    pub async fn change_way(&self, id: &JobId, way: &Way) -> Result<bool, Reason> {
+        let update = "UPDATE jobs SET publish_how = ? WHERE id = ? AND status = 'running'";
+        let update = sqlx::query(update).bind(way.text()).bind(id.as_str());
+        self.update(update).await
+    }
+
+    /// With the generation, the step it was made after, and whether it is served. Of other steps nothing is kept from here on.
     pub async fn succeed(
         &self,
         id: &JobId,
-        (generation, step): (Generation, u64),
+        (generation, step, published): (Generation, u64, bool),
         event: &NewEvent,
     ) -> Changed {
         let update = sqlx::query(
-            "UPDATE jobs SET status = 'succeeded', finished_at = ?, estimated_finish = NULL, generation = ? \
+            "UPDATE jobs SET status = 'succeeded', finished_at = ?, estimated_finish = NULL, generation = ?, published = ? \
              WHERE id = ? AND status = 'running'",
         )
         .bind(now())
         .bind(generation.to_string())
+        .bind(published)
         .bind(id.as_str());
         let mut change = self.database.begin().await?;
         if run(&mut *change, update).await? == 0 {

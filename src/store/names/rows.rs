@@ -10,12 +10,13 @@ use sqlx::{Row, SqliteConnection};
 use crate::domain::{AdapterName, Generation, Reason};
 use crate::store::database::{Statement, run};
 use crate::store::entry::{Entry, NamedVersion, Version};
+use crate::store::names::{Unserved, routes};
 
-/// All names, or the one given.
+/// All names, or the one given, and what is kept under names that point to nothing.
 pub(super) async fn read(
     db: &mut SqliteConnection,
     only: Option<&AdapterName>,
-) -> Result<Vec<Entry>, Reason> {
+) -> Result<(Vec<Entry>, Unserved), Reason> {
     let only = only.map(AdapterName::as_str);
     let mut had: HashMap<String, Vec<Arc<NamedVersion>>> = HashMap::new();
     let rows = sqlx::query(
@@ -32,15 +33,16 @@ pub(super) async fn read(
             .push(Arc::new(held(&row)?));
     }
     let rows = sqlx::query(
-        "SELECT name, generation, pinned,
+        "SELECT name, generation, pinned, canary, shadow, watched,
                 (SELECT generation FROM adapter_lineage AS before WHERE before.name = adapter_names.name
                  ORDER BY depth DESC LIMIT 1) AS previous
-         FROM adapter_names WHERE ?1 IS NULL OR name = ?1 ORDER BY name",
+         FROM adapter_names LEFT JOIN adapter_routes USING (name) WHERE ?1 IS NULL OR name = ?1 ORDER BY name",
     )
     .bind(only)
     .fetch_all(&mut *db)
     .await?;
-    rows.iter()
+    let entries = rows
+        .iter()
         .map(|row| {
             let name: String = row.try_get("name")?;
             let had = had.remove(&name).unwrap_or_default();
@@ -56,9 +58,12 @@ pub(super) async fn read(
                 name: parse(&name)?,
                 pinned: row.try_get("pinned")?,
                 versions: had,
+                route: routes::read(row)?,
             })
         })
-        .collect()
+        .collect::<Result<Vec<_>, Reason>>()?;
+    let unserved = had.into_iter().map(|(name, had)| Ok((parse(&name)?, had)));
+    Ok((entries, unserved.collect::<Result<_, Reason>>()?))
 }
 
 /// One name that exists.
@@ -67,7 +72,7 @@ pub(super) async fn read_one(
     name: &AdapterName,
 ) -> Result<Entry, Reason> {
     let missing = || damaged(name.as_str(), "its row is missing");
-    read(db, Some(name)).await?.pop().ok_or_else(missing)
+    read(db, Some(name)).await?.0.pop().ok_or_else(missing)
 }
 
 /// Records a version and that `name` has had it; a version or pair that is known is brought up to date.
@@ -177,6 +182,7 @@ pub(super) async fn remove(
 ) -> Result<Vec<Generation>, Reason> {
     for sql in [
         "DELETE FROM adapter_lineage WHERE name = ?",
+        "DELETE FROM adapter_routes WHERE name = ?",
         "DELETE FROM adapter_names WHERE name = ?",
         "DELETE FROM adapter_history WHERE name = ?",
     ] {
@@ -203,6 +209,20 @@ pub(super) async fn forget(
         }
     }
     orphans(db, versions).await
+}
+
+/// Forgets what a name that points to nothing has beyond `most` versions. Returns the others, and those that no name has
+/// any more.
+pub(super) async fn keep_unserved(
+    db: &mut SqliteConnection,
+    name: &AdapterName,
+    most: usize,
+) -> Result<(Vec<Arc<NamedVersion>>, Vec<Generation>), Reason> {
+    let mut kept = { read(db, Some(name)).await?.1.remove(name) }.unwrap_or_default();
+    let surplus = kept.split_off(most.min(kept.len()));
+    let surplus: Vec<_> = surplus.iter().map(|held| held.generation()).collect();
+    let orphans = forget(db, name, &surplus).await?;
+    Ok((kept, orphans))
 }
 
 /// Forgets the way back but for its last `most` steps.

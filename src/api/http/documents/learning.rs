@@ -72,7 +72,13 @@ const PROGRESS: Shape = shape(
     "What OpenAI's job has no place for.",
     &[&[
         Field::new("name", TEXT, "The name it will be served under.").required(),
-        Field::new("generation", TEXT, "What it published."),
+        Field::new("generation", TEXT, "What it made."),
+        Field::new(
+            "published",
+            FLAG,
+            "Whether the name serves, or served, what it made; otherwise that is only kept.",
+        )
+        .required(),
         Field::new("step", COUNT, "").required(),
         Field::new("total_steps", COUNT, "").required(),
         Field::new("train_loss", ANY_NUMBER, "Of the newest step."),

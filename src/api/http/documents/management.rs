@@ -2,7 +2,9 @@
 
 use super::super::shape::{ANY_NUMBER, COUNT, FLAG, Field, Kind, Shape, TEXT};
 use super::{CREATED_AT, FIRST_ID, HAS_MORE, ID, LAST_ID, LIST, list_of, shape};
+use crate::api::http::rollout::POLICY;
 use crate::domain::Scope;
+use crate::domain::rollout::{Decision, Percent, Sticky};
 
 const TIER: Field = Field::new(
     "tier",
@@ -18,6 +20,12 @@ pub(in super::super) const ADAPTER: Shape = shape(
         Field::new("object", Kind::Choice(&["adapter"]), "").required(),
         Field::new("generation", TEXT, "64 hex digits.").required(),
         Field::new("previous_generation", TEXT, "Where a rollback leads."),
+        Field::new(
+            "generations",
+            list_of(&TEXT),
+            "Those the name has, the newest publication first.",
+        )
+        .required(),
         Field::new("kind", TEXT, "`lora`.").required(),
         Field::new("rank", COUNT, "The largest of any site.").required(),
         Field::new("bytes", COUNT, "").required(),
@@ -27,6 +35,125 @@ pub(in super::super) const ADAPTER: Shape = shape(
         Field::new("base", TEXT, "").required(),
         Field::new("source", TEXT, "Where it came from.").required(),
         Field::new("evaluation", Kind::Any, "What its training measured."),
+        Field::new(
+            "route",
+            Kind::Object(&ROUTE),
+            "Which generations answer for it.",
+        )
+        .required(),
+    ]],
+);
+const SHARE_OF: Field = Field::new(
+    "percent",
+    Kind::Number(Percent::RANGE),
+    "Of the name's requests.",
+)
+.required();
+const SINCE: Field = Field::new("since", COUNT, "Unix seconds.").required();
+const OF_GENERATION: Field = Field::new("generation", TEXT, "64 hex digits.").required();
+const CANARY: Shape = shape(
+    "Canary",
+    "A generation that answers part of a name's requests.",
+    &[&[
+        OF_GENERATION,
+        SHARE_OF,
+        Field::new(
+            "sticky",
+            Kind::Choice(Sticky::NAMES),
+            "What stays with one version.",
+        )
+        .required(),
+        SINCE,
+        Field::new("policy", Kind::Object(&POLICY), "").required(),
+    ]],
+);
+const SHADOW: Shape = shape(
+    "Shadow",
+    "A generation that answers part of a name's requests once more, unheard.",
+    &[&[OF_GENERATION, SHARE_OF, SINCE]],
+);
+const ARM: Shape = shape(
+    "RouteCounts",
+    "What is counted of a generation. Times are in seconds from a request's arrival.",
+    &[&[
+        Field::new(
+            "requests",
+            COUNT,
+            "Answers that ended by themselves or failed.",
+        )
+        .required(),
+        Field::new(
+            "errors",
+            COUNT,
+            "Of these, those that failed for a fault of the server.",
+        )
+        .required(),
+        Field::new("error_rate", ANY_NUMBER, ""),
+        Field::new("first_token_p50", ANY_NUMBER, ""),
+        Field::new("first_token_p95", ANY_NUMBER, ""),
+        Field::new("duration_p50", ANY_NUMBER, ""),
+        Field::new("duration_p95", ANY_NUMBER, ""),
+        Field::new("feedback", COUNT, "Scores.").required(),
+        Field::new("mean_score", ANY_NUMBER, "-1 to 1."),
+        Field::new("heldout_loss", ANY_NUMBER, "As its training measured it."),
+    ]],
+);
+const SHADOW_COUNTS: Shape = shape(
+    "ShadowCounts",
+    "How a shadow's answers compare with those that were sent.",
+    &[&[
+        Field::new("compared", COUNT, "").required(),
+        Field::new(
+            "dropped",
+            COUNT,
+            "Given up because others needed the machine.",
+        )
+        .required(),
+        Field::new("failed", COUNT, "").required(),
+        Field::new(
+            "equal_rate",
+            ANY_NUMBER,
+            "Share of answers that were the same, token by token.",
+        ),
+        Field::new(
+            "mean_edit_distance",
+            ANY_NUMBER,
+            "Tokens to change over the tokens of the longer answer, 0 to 1.",
+        ),
+        Field::new(
+            "mean_logprob",
+            ANY_NUMBER,
+            "Of the sent answers' tokens under the shadow.",
+        ),
+    ]],
+);
+const COUNTS: Shape = shape(
+    "RouteCountsByArm",
+    "Since the canary, or the shadow, began.",
+    &[&[
+        Field::new("stable", Kind::Object(&ARM), "").required(),
+        Field::new("canary", Kind::Object(&ARM), ""),
+        Field::new("shadow", Kind::Object(&SHADOW_COUNTS), ""),
+    ]],
+);
+const VERDICT: Shape = shape(
+    "CanaryVerdict",
+    "What the policy says so far.",
+    &[&[
+        Field::new("decision", Kind::Choice(Decision::NAMES), "").required(),
+        Field::new("why", TEXT, "").required(),
+        Field::new("elapsed_seconds", COUNT, "For which the canary has run.").required(),
+    ]],
+);
+const ROUTE: Shape = shape(
+    "Route",
+    "Which generations answer for a name.",
+    &[&[
+        Field::new("stable", TEXT, "What the name points to.").required(),
+        Field::new("canary", Kind::Object(&CANARY), ""),
+        Field::new("shadow", Kind::Object(&SHADOW), ""),
+        Field::new("counts", Kind::Object(&COUNTS), ""),
+        Field::new("verdict", Kind::Object(&VERDICT), ""),
     ]],
 );
 pub(in super::super) const ADAPTERS: Shape = shape(

@@ -77,3 +77,36 @@ async fn publishing_that_a_crash_cut_short_is_not_done_twice() {
     );
     assert_eq!(shop.registry.history(&name).await.unwrap(), history);
 }
+
+#[tokio::test]
+async fn a_canary_that_a_crash_cut_short_is_begun_once() {
+    let shop = Shop::open().await;
+    let rows = shop.rows().await;
+    let name = "numbers".parse().unwrap();
+    let first = shop.create("numbers", &rows, short()).await.unwrap().id;
+    let stable = shop.until(&first, JobStatus::Succeeded).await.generation;
+    let wishes = Wishes {
+        seed: Some(7),
+        publish: Some("canary:10".into()),
+        ..short()
+    };
+    let id = shop.create("numbers", &rows, wishes).await.unwrap().id;
+    let made = shop.until(&id, JobStatus::Succeeded).await.generation;
+    let route = async |registry: &crate::registry::Registry| {
+        let view = registry.show(&name).await.unwrap();
+        assert_eq!(Some(view.generation), stable, "the name stays where it is");
+        view.route.canary.map(|canary| canary.generation)
+    };
+    assert_eq!(route(&shop.registry).await, made);
+    // The state a crash leaves before the end is recorded; meanwhile somebody has given the canary up.
+    let end = crate::registry::CanaryEnd::default();
+    shop.registry.abort_canary(&name, end, None).await.unwrap();
+    let undo = format!(
+        "UPDATE jobs SET status = 'running', generation = NULL, published = NULL WHERE id = '{id}'"
+    );
+    shop.database.execute(&undo).await;
+    let shop = shop.reopen().await;
+    let again = shop.until(&id, JobStatus::Succeeded).await;
+    assert_eq!((again.generation, again.published), (made, true));
+    assert_eq!(route(&shop.registry).await, None, "it does not begin again");
+}
