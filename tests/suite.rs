@@ -24,6 +24,8 @@ mod crash;
 mod deadlines;
 #[path = "suite/doors.rs"]
 mod doors;
+#[path = "suite/embeddings.rs"]
+mod embeddings;
 #[path = "suite/engine.rs"]
 mod engine;
 #[path = "suite/golden_adapters.rs"]

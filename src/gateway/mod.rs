@@ -4,6 +4,7 @@
 mod adapters;
 mod caller;
 mod choose;
+mod embed;
 mod events;
 mod files;
 mod intake;
@@ -31,6 +32,7 @@ pub use crate::store::{Incoming, Page};
 pub use crate::trainer::{ReportAsk, Wishes};
 pub use caller::{Caller, Credentials};
 pub use choose::Claims;
+pub use embed::Embedded;
 pub use events::Events;
 pub use intake::{Answer, Answers};
 pub use jobs::JobAsk;

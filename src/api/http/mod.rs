@@ -12,6 +12,7 @@ mod completions_view;
 mod dispatch;
 mod docs;
 mod documents;
+mod embeddings;
 mod files;
 mod gather;
 mod health;
