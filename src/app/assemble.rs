@@ -184,6 +184,8 @@ fn gateway_config(values: &Values) -> anyhow::Result<gateway::Config> {
             keys: weighed(&values.auth.weights)?,
         },
         needs_keys: values.auth.mode == AuthMode::Keys,
+        hub: gateway::Hub::new(&values.adapters.hub, &values.adapters.hub_token)
+            .map_err(anyhow::Error::msg)?,
         ..gateway::Config::default()
     })
 }

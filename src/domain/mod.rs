@@ -7,6 +7,7 @@ mod bytes;
 mod chat;
 mod embedding;
 mod event;
+mod hub_id;
 mod ids;
 mod job;
 mod job_event;
@@ -27,6 +28,7 @@ pub use bytes::{Bytes, shown_bytes};
 pub use chat::{Message, Role, join_parts};
 pub use embedding::{EmbedAsk, MOST_EMBEDDED_TOKENS, MOST_TEXTS, Pooling, normalised};
 pub use event::{Event, FinishReason, TokenInfo, TopToken, Usage};
+pub use hub_id::{HubId, is_hub_id, is_plain};
 pub use ids::{
     AdapterName, FileId, Generation, JobId, KeyId, NameError, Pin, STEP, checkpoint_name,
 };

@@ -1,7 +1,7 @@
 //! Managing adapters: names and conditions are read here, the registry does the rest.
 
 use super::{Caller, Files};
-use crate::domain::{AdapterName, AdapterView, BlendAsk, Generation, Pin, Reason, Scope};
+use crate::domain::{AdapterName, AdapterView, BlendAsk, Generation, HubId, Pin, Reason, Scope};
 use crate::registry::Expected;
 
 const ADAPTERS: Scope = Scope::Adapters;
@@ -57,6 +57,22 @@ impl Caller {
         self.check(ADAPTERS)?;
         let expected = if fresh { given.or(Some(None)) } else { given };
         let source = format!("path:{path}");
+        let view = registry.publish(&name, files, expected, &source).await?;
+        Ok(self.shown(view))
+    }
+
+    /// Publishes an adapter of the hub and moves the name to it.
+    pub async fn register_from_hub(
+        &self,
+        name: &str,
+        id: HubId,
+        expected: Option<&str>,
+    ) -> Result<AdapterView, Reason> {
+        let registry = &self.may(ADAPTERS)?.registry;
+        let (name, expected) = (self.own_name("name", name)?, condition(expected)?);
+        let hub = &self.gateway().inner.config.hub;
+        let (files, source) = self.unless_ended(registry.fetch(hub, id)).await?;
+        self.check(ADAPTERS)?;
         let view = registry.publish(&name, files, expected, &source).await?;
         Ok(self.shown(view))
     }

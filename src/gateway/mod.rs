@@ -26,7 +26,7 @@ use crate::scheduler::Scheduler;
 use crate::store::now;
 use crate::trainer::Trainer;
 
-pub use crate::registry::Files;
+pub use crate::registry::{Files, Hub};
 pub use crate::scheduler::Load;
 pub use crate::store::{Incoming, Page};
 pub use crate::trainer::{ReportAsk, Wishes};
@@ -63,6 +63,8 @@ pub struct Config {
     pub shares: Shares,
     /// Only holders of keys are let in.
     pub needs_keys: bool,
+    /// Where adapters may be fetched from.
+    pub hub: Hub,
 }
 
 impl Default for Config {
@@ -73,6 +75,7 @@ impl Default for Config {
             tokenizer_wait: Duration::from_secs(20),
             shares: Shares::default(),
             needs_keys: false,
+            hub: Hub::default(),
         }
     }
 }

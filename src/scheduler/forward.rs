@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::adapter::Routed;
-use crate::device::{Array, Result};
+use crate::device::{Array, Result, bail};
 use crate::model::{Base, Batch, Cache};
 
 pub trait Forward {
@@ -20,11 +20,13 @@ pub trait Forward {
     /// The same, and hidden states after the last norm [state_rows, hidden] beside the logits.
     fn serve_with_states(
         &self,
-        batch: &Batch,
-        state_rows: &[usize],
-        cache: &mut Self::Cache,
-        adapters: &Routed,
-    ) -> Result<[Array; 2]>;
+        _batch: &Batch,
+        _state_rows: &[usize],
+        _cache: &mut Self::Cache,
+        _adapters: &Routed,
+    ) -> Result<[Array; 2]> {
+        bail!("this model tells no hidden states")
+    }
 }
 
 impl Forward for Arc<Base> {
