@@ -38,6 +38,8 @@ mod golden_forward;
 mod harness;
 #[path = "suite/hidden.rs"]
 mod hidden;
+#[path = "suite/hub.rs"]
+mod hub;
 #[path = "suite/key_making.rs"]
 mod key_making;
 #[path = "suite/keys.rs"]

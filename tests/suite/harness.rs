@@ -156,7 +156,23 @@ impl Daemon {
         request.bearer_auth(key)
     }
 
+    /// A fresh one that fetches adapters from the hub at this address.
+    pub async fn with_hub(at: &str) -> Self {
+        let hub = gateway::Hub::new(at, "").unwrap();
+        Self::start_beside(TempDir::new().unwrap(), http_config(), false, hub).await
+    }
+
     async fn start_with(dir: TempDir, http_config: http::Config, needs_keys: bool) -> Self {
+        let hub = gateway::Hub::default();
+        Self::start_beside(dir, http_config, needs_keys, hub).await
+    }
+
+    async fn start_beside(
+        dir: TempDir,
+        http_config: http::Config,
+        needs_keys: bool,
+        hub: gateway::Hub,
+    ) -> Self {
         let base = Base::open(
             &Origin::Folder(golden("models/llama")),
             Some(Quant::To(Format::F32)),
@@ -224,6 +240,7 @@ impl Daemon {
         };
         let config = gateway::Config {
             needs_keys,
+            hub,
             ..gateway::Config::default()
         };
         let gateway = Gateway::new(parts, config);
