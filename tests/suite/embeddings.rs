@@ -131,11 +131,11 @@ fn unpacked(text: &str) -> Vec<f32> {
     };
     let letters = text.trim_end_matches('=').bytes().map(value);
     let bits: Vec<u8> = letters
-        .flat_map(|six| (0..6).rev().map(move |at| six >> at & 1))
+        .flat_map(|six| (0..6).rev().map(move |at| (six >> at) & 1))
         .collect();
     let bytes: Vec<u8> = bits
         .chunks_exact(8)
-        .map(|byte| byte.iter().fold(0, |sum, bit| sum << 1 | bit))
+        .map(|byte| byte.iter().fold(0, |sum, bit| (sum << 1) | bit))
         .collect();
     let floats = bytes.chunks_exact(4);
     floats

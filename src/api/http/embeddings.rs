@@ -218,7 +218,7 @@ fn base64(vector: &[f32]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for part in bytes.chunks(3) {
         let bits = (0..3).fold(0u32, |bits, at| {
-            bits << 8 | u32::from(part.get(at).copied().unwrap_or(0))
+            (bits << 8) | u32::from(part.get(at).copied().unwrap_or(0))
         });
         for at in 0..4 {
             let letter = LETTERS[(bits >> (18 - 6 * at)) as usize & 63];

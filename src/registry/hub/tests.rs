@@ -111,12 +111,12 @@ fn fetch_at(at: &str, token: &str, id: &HubId) -> Result<(Files, String), Reason
     door.fetch(id, Sizes { weights: 1000 }, &wait)
 }
 
-fn main() -> HubId {
+fn of_main() -> HubId {
     HubId::new("owner/name", None).unwrap()
 }
 
 fn refused(changes: &[(&str, Answer)]) -> String {
-    let fault = fetch_at(&repository(changes).at, "", &main());
+    let fault = fetch_at(&repository(changes).at, "", &of_main());
     match fault {
         Ok((files, _)) => panic!("{:?}", files.keys()),
         Err(reason) => reason.to_string(),
@@ -126,7 +126,7 @@ fn refused(changes: &[(&str, Answer)]) -> String {
 #[test]
 fn the_files_of_an_adapter_come_from_one_commit_and_nothing_else_does() {
     let hub = repository(&[]);
-    let (files, source) = fetch_at(&hub.at, "hf_secret", &main()).unwrap();
+    let (files, source) = fetch_at(&hub.at, "hf_secret", &of_main()).unwrap();
     assert_eq!(source, format!("hf:owner/name@{SHA}"));
     let names: Vec<_> = files.keys().map(String::as_str).collect();
     assert_eq!(names, ["adapter_config.json", "adapter_model.safetensors"]);
@@ -160,7 +160,7 @@ fn a_redirect_is_followed_within_the_hub_and_nowhere_inside_a_network() {
     let weights = resolve("adapter_model.safetensors");
     let moved = Answer::Bytes(vec![9; 10]);
     let hub = repository(&[(&weights, Answer::To("/moved".into())), ("/moved", moved)]);
-    let (files, _) = fetch_at(&hub.at, "", &main()).unwrap();
+    let (files, _) = fetch_at(&hub.at, "", &of_main()).unwrap();
     assert_eq!(files["adapter_model.safetensors"], vec![9; 10]);
     let other = repository(&[]);
     for place in [
@@ -228,7 +228,7 @@ fn what_a_hub_lacks_or_says_wrongly_is_told() {
         let told = refused(&[(path, answer)]);
         assert!(told.contains(why), "{path}: {told}");
     }
-    let gone = fetch_at("http://127.0.0.1:1", "", &main()).unwrap_err();
+    let gone = fetch_at("http://127.0.0.1:1", "", &of_main()).unwrap_err();
     assert!(matches!(gone, Reason::HubFailed(_)), "{gone}");
 }
 
@@ -240,7 +240,7 @@ fn a_caller_who_leaves_ends_the_download() {
         until: Instant::now() + Duration::from_secs(20),
     };
     let door = hub.0.expect("a hub");
-    let ended = door.fetch(&main(), Sizes { weights: 1000 }, &wait);
+    let ended = door.fetch(&of_main(), Sizes { weights: 1000 }, &wait);
     assert!(matches!(ended, Err(Reason::HubFailed(_))));
 }
 

@@ -278,3 +278,22 @@ fn a_variable_that_is_not_text_is_a_mistake_only_where_it_is_ours() {
     assert_eq!(problems[0].key, "ADAPTERD_MODEL__PATH");
     assert!(problems[0].why.contains("UTF-8"), "{problems:?}");
 }
+
+#[test]
+fn a_hub_is_an_address_and_its_token_is_never_shown() {
+    let token = ("ADAPTERD_ADAPTERS__HUB_TOKEN", "hf_secret");
+    let settings = load(None, vars(&[token]), &[]).unwrap();
+    assert_eq!(settings.values.adapters.hub_token, "hf_secret");
+    let rows = settings.rows();
+    let row = rows.iter().find(|row| row.0 == "adapters.hub_token");
+    let (_, value, origin) = row.unwrap();
+    assert_eq!((value.as_str(), origin.as_str()), ("(hidden)", token.0));
+    assert!(rows.iter().all(|row| !row.1.contains("hf_secret")));
+    for right in ["", "https://hub.example"] {
+        let said = [("adapters.hub", right.to_owned())];
+        assert!(load(None, vars(&[]), &said).is_ok(), "{right}");
+    }
+    let said = [("adapters.hub", "http://hub.example".to_owned())];
+    let told = load(None, vars(&[]), &said).unwrap_err();
+    assert_eq!(told[0].key, "adapters.hub");
+}
