@@ -159,12 +159,15 @@ fn a_revision_is_asked_for_as_it_was_said() {
 fn a_redirect_is_followed_within_the_hub_and_nowhere_inside_a_network() {
     let weights = resolve("adapter_model.safetensors");
     let moved = Answer::Bytes(vec![9; 10]);
-    let hub = repository(&[(&weights, Answer::To("/moved".into())), ("/moved", moved)]);
+    let hub = repository(&[
+        (weights.as_str(), Answer::To("/moved".into())),
+        ("/moved", moved),
+    ]);
     let (files, _) = fetch_at(&hub.at, "", &of_main()).unwrap();
     assert_eq!(files["adapter_model.safetensors"], vec![9; 10]);
     let other = repository(&[]);
     for place in [
-        &*other.at,
+        other.at.as_str(),
         "http://example.com/x",
         "https://127.0.0.1/x",
         "https://10.0.0.1/x",
@@ -175,14 +178,14 @@ fn a_redirect_is_followed_within_the_hub_and_nowhere_inside_a_network() {
         "https://me:secret@example.com/x",
         "file:///etc/passwd",
     ] {
-        let told = refused(&[(&weights, Answer::To(place.into()))]);
+        let told = refused(&[(weights.as_str(), Answer::To(place.into()))]);
         assert!(
             told.contains("leads where nothing is fetched from"),
             "{place}: {told}"
         );
     }
     assert!(other.asked.lock().unwrap().is_empty());
-    let circle = refused(&[(&weights, Answer::To(weights.clone()))]);
+    let circle = refused(&[(weights.as_str(), Answer::To(weights.clone()))]);
     assert!(circle.contains("from place to place"), "{circle}");
 }
 
@@ -218,7 +221,7 @@ fn what_a_hub_lacks_or_says_wrongly_is_told() {
             Answer::Bytes(vec![0; 1001]),
             "is larger than 1000 bytes",
         ),
-        (&weights, Answer::Short, "adapter_model.safetensors"),
+        (weights.as_str(), Answer::Short, "adapter_model.safetensors"),
         (
             &config,
             Answer::Status(404),

@@ -2,6 +2,7 @@
 
 use super::super::admit::Draft;
 use super::super::engine::Shape;
+use super::exact::{MODELS, adapter};
 use super::real::model;
 use super::toy::*;
 use crate::domain::{Event, Pooling, Reason, Sampling, Usage};
@@ -22,13 +23,17 @@ fn prompt(number: u64) -> Vec<u32> {
         .collect()
 }
 
+/// On the models of the exact tests, packed as bases are by default, with their adapters.
 fn request(number: u64) -> Draft {
     let pooling = match number.is_multiple_of(2) {
         true => Pooling::Last,
         false => Pooling::Mean,
     };
-    let adapter = (number % (ADAPTERS + 1)).checked_sub(1);
-    embed(&prompt(number), pooling, adapter)
+    Draft {
+        lease: (number % (ADAPTERS + 1)).checked_sub(1).map(adapter),
+        pooling: Some(pooling),
+        ..draft(&prompt(number), Sampling::default())
+    }
 }
 
 /// Small chunks, few blocks: prompts in pieces, some computed again after preemption.
@@ -42,20 +47,22 @@ const CRAMPED: Shape = Shape {
 
 #[test]
 fn a_vector_has_the_same_bits_alone_and_among_answers() {
-    let model = model();
-    for shape in [AMPLE, CRAMPED] {
+    for (model, shape) in MODELS
+        .iter()
+        .flat_map(|model| [(model, AMPLE), (model, CRAMPED)])
+    {
         let mut bench = Bench::of(model.clone(), shape);
         let mut vectors = Vec::new();
         let mut answers = Vec::new();
         for number in 0..24 {
             vectors.push(bench.ask(request(number)));
-            let adapter = (number % 3).checked_sub(1);
             answers.push(bench.ask(Draft {
-                lease: adapter.map(lease),
+                lease: (number % 3).checked_sub(1).map(adapter),
                 ..draft(&prompt(number), greedy(12))
             }));
         }
         bench.finish();
+        // The softmax runs over blocks, so their size is part of what an engine computes.
         let shape = Shape {
             block_size: shape.block_size,
             ..AMPLE
@@ -70,11 +77,8 @@ fn a_vector_has_the_same_bits_alone_and_among_answers() {
             assert_eq!(bits(&alone.vector), bits(&crowd.vector), "request {number}");
             assert_eq!(alone.usage, crowd.usage, "request {number}");
         }
-        assert!(
-            answers
-                .iter_mut()
-                .all(|reader| read(reader).failed.is_none())
-        );
+        let whole = |reader: &mut _| read(reader).failed.is_none();
+        assert!(answers.iter_mut().all(whole));
     }
 }
 
@@ -130,7 +134,7 @@ fn the_mean_is_that_of_the_vectors_of_every_beginning() {
         }
         let mean = vector(text.len(), Pooling::Mean);
         for (sum, mean) in sum.into_iter().zip(mean) {
-            assert!((sum / text.len() as f64 - f64::from(mean)).abs() < 1e-6);
+            assert!((sum / text.len() as f64 - f64::from(mean)).abs() < 1e-4);
         }
     }
 }
