@@ -28,6 +28,8 @@ mod deadlines;
 mod documents;
 #[path = "suite/doors.rs"]
 mod doors;
+#[path = "suite/embeddings.rs"]
+mod embeddings;
 #[path = "suite/engine.rs"]
 mod engine;
 #[path = "suite/feedback.rs"]
@@ -44,6 +46,8 @@ mod harness;
 mod hidden;
 #[path = "suite/hostile.rs"]
 mod hostile;
+#[path = "suite/hub.rs"]
+mod hub;
 #[path = "suite/key_making.rs"]
 mod key_making;
 #[path = "suite/keys.rs"]
@@ -76,6 +80,8 @@ mod retraining;
 mod rollout;
 #[path = "suite/rollout_jobs.rs"]
 mod rollout_jobs;
+#[path = "suite/samples.rs"]
+mod samples;
 #[path = "suite/text.rs"]
 mod text;
 #[path = "suite/virtual_tokens.rs"]

@@ -145,6 +145,7 @@ impl Row {
             Reason::NotEnoughMemory(_) => {
                 row(400, INVALID, "insufficient_memory", Code::ResourceExhausted)
             }
+            Reason::HubFailed(_) => row(502, SERVER, "hub_failed", Code::Unavailable),
             Reason::StorageFull(_) => {
                 row(507, SERVER, "storage_full", Code::ResourceExhausted).final_()
             }
@@ -241,6 +242,7 @@ impl From<Reason> for Fault {
             | Reason::SlowReader { .. }
             | Reason::Draining
             | Reason::EngineDown(_)
+            | Reason::HubFailed(_)
             | Reason::StorageFull(_)
             | Reason::Storage(_)
             | Reason::Internal(_)

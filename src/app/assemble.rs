@@ -197,6 +197,8 @@ fn gateway_config(values: &Values) -> anyhow::Result<gateway::Config> {
         needs_keys: values.auth.mode == AuthMode::Keys,
         adapter_rates: gateway::AdapterRates::read(&values.limits.adapters)
             .map_err(anyhow::Error::msg)?,
+        hub: gateway::Hub::new(&values.adapters.hub, &values.adapters.hub_token)
+            .map_err(anyhow::Error::msg)?,
         ..gateway::Config::default()
     })
 }

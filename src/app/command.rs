@@ -148,7 +148,7 @@ pub struct SettingFlags {
     /// A TOML file with settings
     #[arg(long, value_name = "FILE", env = "ADAPTERD_CONFIG")]
     pub config: Option<PathBuf>,
-    /// A folder, a .gguf file, a Hugging Face id, or `embedded`
+    /// A folder, a .gguf file, a Hugging Face id, `ollama:NAME[:TAG]`, or `embedded`
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
     /// auto, none (as stored), int8 (LLM.int8), or a format: f32, f16, bf16, q8_0, q6_k, q5_k, q4_k, q4_0, …

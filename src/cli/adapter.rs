@@ -11,6 +11,7 @@ use self::folder::{HUB_WEIGHTS, archived, check, pack};
 use super::client::Streamed;
 use super::output::{Table, cell, line, short, size, when};
 use super::{Client, Failure, MergeArgs, Output};
+use crate::domain::{HubId, Reason};
 
 /// A change that only happens if the name is still where the caller saw it.
 #[derive(Debug, Clone, clap::Args)]
@@ -48,9 +49,10 @@ pub enum AdapterCommand {
         #[command(flatten)]
         condition: Condition,
     },
-    /// Upload a PEFT folder and serve it under a name, or move the name to it
+    /// Upload a PEFT folder, or have the daemon fetch one, and serve it under a name, or move the name to it
     Register {
-        /// A folder with adapter_config.json and adapter_model.safetensors
+        /// A folder with adapter_config.json and adapter_model.safetensors, or hf:OWNER/NAME[@REVISION] of the daemon's hub
+        #[arg(value_name = "DIR|hf:OWNER/NAME")]
         dir: PathBuf,
         #[arg(long)]
         name: String,
@@ -219,7 +221,10 @@ pub async fn run(client: &Client, command: AdapterCommand, output: Output) -> Re
         } => {
             let mut query = condition.query();
             query.extend(publish.map(|publish| ("publish", publish)));
-            let adapter = register(client, &name, &dir, &query).await?;
+            let adapter = match on_hub(&dir) {
+                Some(place) => fetched(client, &name, place, &query).await?,
+                None => register(client, &name, &dir, &query).await?,
+            };
             output.show(&adapter, details)
         }
         AdapterCommand::Remove { name, condition } => {
@@ -284,6 +289,33 @@ fn details(adapter: &Value) -> String {
         table.row(vec![format!("{field}:"), text]);
     }
     table.render()
+}
+
+/// What stands behind `hf:`.
+fn on_hub(dir: &Path) -> Option<&str> {
+    dir.to_str()?.strip_prefix("hf:")
+}
+
+/// Has the daemon fetch `OWNER/NAME[@REVISION]` from its hub and serve it under `name`.
+async fn fetched(
+    client: &Client,
+    name: &str,
+    place: &str,
+    query: &[(&str, String)],
+) -> Result<Value, Failure> {
+    let (repo, revision) = match place.split_once('@') {
+        Some((repo, revision)) => (repo, Some(revision)),
+        None => (place, None),
+    };
+    let wrong = |reason: Reason| Failure::Usage(format!("hf:{place}: {reason}"));
+    HubId::new(repo, revision).map_err(wrong)?;
+    let body = json!({"hub": repo, "revision": revision}).to_string();
+    let body = Streamed {
+        content_type: "application/json",
+        length: body.len() as u64,
+        parts: body.into(),
+    };
+    client.put(&["v1", "adapters", name], query, body).await
 }
 
 /// Uploads a PEFT folder and serves it under `name`; `query` may hold a condition.

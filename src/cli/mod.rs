@@ -7,6 +7,7 @@ mod chat;
 mod client;
 mod curve;
 mod dry_run;
+mod embed;
 mod failure;
 mod feedback;
 mod flags;
@@ -29,6 +30,7 @@ pub use adapter::{AdapterCommand, register};
 pub use audit::{AuditArgs, AuditCommand, show as show_audit};
 pub use chat::{ChatArgs, GenerateArgs};
 pub use client::{Client, Content, Upload};
+pub use embed::EmbedArgs;
 pub use failure::Failure;
 pub use feedback::{FeedbackCommand, RetrainArgs};
 pub use flags::{Flags, Rows};
@@ -90,6 +92,8 @@ pub enum Command {
     Chat(ChatArgs),
     /// Continue one prompt and print the answer
     Generate(GenerateArgs),
+    /// Turn texts into vectors, one a line
+    Embed(EmbedArgs),
     /// Train a new adapter from a data file and serve it under a name
     Train(Box<TrainArgs>),
     /// Look after fine-tuning jobs
@@ -118,6 +122,7 @@ pub async fn run(command: Command, connection: &Connection) -> Result<(), Failur
     match command {
         Command::Chat(args) => chat::chat(&client, &args, output).await,
         Command::Generate(args) => chat::generate(&client, &args, output).await,
+        Command::Embed(args) => embed::embed(&client, &args, output).await,
         Command::Train(args) => train::train(&client, &args, output).await,
         Command::Job(command) => job::run(&client, command, output).await,
         Command::Adapter(command) => adapter::run(&client, command, output).await,

@@ -64,6 +64,8 @@ pub enum Event {
         text: String,
         tokens: Vec<TokenInfo>,
     },
+    /// The vector that stands for the prompt, not scaled; sent once, where it was asked for in place of an answer.
+    Embedding { vector: Vec<f32> },
     /// One answer ended.
     Finish { choice: u32, reason: FinishReason },
     /// Every answer ended; nothing follows.

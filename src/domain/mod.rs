@@ -6,8 +6,10 @@ mod audit;
 mod blend;
 mod bytes;
 mod chat;
+mod embedding;
 mod event;
 mod feedback;
+mod hub_id;
 mod ids;
 mod job;
 mod job_event;
@@ -29,11 +31,13 @@ pub use audit::{Actor, AuditAsk, AuditRow, AuditState};
 pub use blend::{Blend, BlendAsk, BlendMethod, MOST_MEMBERS, MOST_WEIGHT, Member, Weight};
 pub use bytes::{Bytes, shown_bytes};
 pub use chat::{Message, Role, join_parts};
+pub use embedding::{EmbedAsk, MOST_EMBEDDED_TOKENS, MOST_TEXTS, Pooling, normalised};
 pub use event::{Event, FinishReason, TokenInfo, TopToken, Usage};
 pub use feedback::{
     FeedbackAsk, FeedbackFilter, FeedbackView, LONGEST_COMMENT, LONGEST_CORRECTION, LONGEST_LABEL,
     RowForm, ScoreView, bare_answer_id,
 };
+pub use hub_id::{HubId, is_hub_id, is_plain};
 pub use ids::{
     AdapterName, FileId, Generation, JobId, KeyId, NameError, Pin, STEP, checkpoint_name,
 };

@@ -156,6 +156,9 @@ pub enum Reason {
     /// A job would take more memory than it may; holds what it takes, what there is, and what would fit.
     #[error("{0}")]
     NotEnoughMemory(String),
+    /// The model hub cannot be reached, or says what nobody can read.
+    #[error("the hub failed: {0}")]
+    HubFailed(String),
     #[error("no space is left: {0}")]
     StorageFull(String),
     #[error("storage failed: {0}")]

@@ -2,7 +2,7 @@
 
 use super::{Caller, Files};
 use crate::domain::rollout::Publish;
-use crate::domain::{AdapterName, AdapterView, BlendAsk, Generation, Reason, Scope};
+use crate::domain::{AdapterName, AdapterView, BlendAsk, Generation, HubId, Reason, Scope};
 use crate::registry::{Expected, Registry};
 
 const ADAPTERS: Scope = Scope::Adapters;
@@ -88,6 +88,22 @@ impl Caller {
         self.check(ADAPTERS)?;
         let expected = if fresh { given.or(Some(None)) } else { given };
         let source = format!("path:{path}");
+        self.publish_as(&name, files, expected, (&source, publish))
+            .await
+    }
+
+    /// Publishes an adapter of the hub and moves the name to it.
+    pub async fn register_from_hub(
+        &self,
+        name: &str,
+        id: HubId,
+        (expected, publish): (Option<&str>, Option<&str>),
+    ) -> Result<AdapterView, Reason> {
+        let registry = self.registry()?;
+        let (name, expected) = (self.own_name("name", name)?, condition(expected)?);
+        let hub = &self.gateway().inner.config.hub;
+        let (files, source) = self.unless_ended(registry.fetch(hub, id)).await?;
+        self.check(ADAPTERS)?;
         self.publish_as(&name, files, expected, (&source, publish))
             .await
     }

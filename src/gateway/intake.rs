@@ -135,6 +135,7 @@ impl Caller {
                 lease: None,
                 cache_salt: ask.cache_salt,
                 terms: Terms::default(),
+                pooling: None,
             };
             drafts.push((draft, priority));
         }

@@ -5,6 +5,7 @@ mod adapters;
 mod audit;
 mod caller;
 mod choose;
+mod embed;
 mod events;
 pub mod feedback;
 mod files;
@@ -32,12 +33,13 @@ use crate::scheduler::Scheduler;
 use crate::store::now;
 use crate::trainer::Trainer;
 
-pub use crate::registry::Files;
+pub use crate::registry::{Files, Hub};
 pub use crate::scheduler::Load;
 pub use crate::store::{Audit, Incoming, Page};
 pub use crate::trainer::{ReportAsk, Wishes};
 pub use caller::{Caller, Credentials};
 pub use choose::Claims;
+pub use embed::Embedded;
 pub use events::Events;
 pub use feedback::{ExportAsk, Feedback, RetrainAsk, RetrainRule};
 pub use intake::{Answer, Answers};
@@ -76,6 +78,8 @@ pub struct Config {
     pub needs_keys: bool,
     /// What adapters may be asked, whoever asks.
     pub adapter_rates: AdapterRates,
+    /// Where adapters may be fetched from.
+    pub hub: Hub,
 }
 
 impl Default for Config {
@@ -87,6 +91,7 @@ impl Default for Config {
             shares: Shares::default(),
             needs_keys: false,
             adapter_rates: AdapterRates::default(),
+            hub: Hub::default(),
         }
     }
 }

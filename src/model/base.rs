@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Model;
 use super::hub;
+use super::weights::gguf::Named;
 use super::weights::merge::Stored;
 use super::weights::{Folder, Gguf, Quant, Source, WeightError};
 use crate::adapter::{BaseShape, BaseTensor, BaseWeights, Fit, Precision, Site};
@@ -20,7 +21,10 @@ pub enum Origin {
     Embedded,
     /// A Hugging Face model folder.
     Folder(PathBuf),
+    /// A GGUF file; of one that is split, any piece.
     Gguf(PathBuf),
+    /// A GGUF file that its store calls by another name than its own.
+    Named { name: String, path: PathBuf },
     /// `owner/name` on the Hugging Face hub.
     Hub(String),
 }
@@ -38,7 +42,7 @@ impl Origin {
                 let file = Gguf::from_static(EMBEDDED, Quant::AsStored)?;
                 Ok(Stored::Gguf(Box::new(file)))
             }
-            Self::Gguf(path) => {
+            Self::Gguf(path) | Self::Named { path, .. } => {
                 let file = Gguf::open(path, Quant::AsStored)?;
                 Ok(Stored::Gguf(Box::new(file)))
             }
@@ -63,7 +67,9 @@ pub fn voice(origin: &Origin) -> Result<(Tokenizer, ChatTemplate), OpenError> {
     };
     match origin {
         Origin::Embedded => of_gguf(Gguf::from_static(EMBEDDED, Quant::AsStored)?),
-        Origin::Gguf(path) => of_gguf(Gguf::open(path, Quant::AsStored)?),
+        Origin::Gguf(path) | Origin::Named { path, .. } => {
+            of_gguf(Gguf::open(path, Quant::AsStored)?)
+        }
         Origin::Folder(dir) => of_folder(dir),
         Origin::Hub(id) => of_folder(&hub::folder(id).map_err(|why| OpenError::Hub {
             id: id.clone(),
@@ -170,12 +176,9 @@ impl Base {
                 Gguf::from_static(EMBEDDED, stored)?,
                 kv,
             ),
-            Origin::Gguf(path) => {
-                let name = path.file_stem().map_or_else(
-                    || "base".to_owned(),
-                    |stem| stem.to_string_lossy().into_owned(),
-                );
-                Self::of_gguf(name, Gguf::open(path, stored)?, kv)
+            Origin::Gguf(path) => Self::of_gguf(file_name(path), Gguf::open(path, stored)?, kv),
+            Origin::Named { name, path } => {
+                Self::of_gguf(name.clone(), Gguf::open(path, stored)?, kv)
             }
             Origin::Folder(dir) => Self::of_folder(folder_name(dir), dir, quant, kv),
             Origin::Hub(id) => {
@@ -237,6 +240,13 @@ impl Base {
     }
 }
 
+/// The file's name without its end and, of a piece, without its number.
+fn file_name(path: &Path) -> String {
+    let stem = || Some(path.file_stem()?.to_string_lossy().into_owned());
+    let pieces = Named::of(path).map(|named| named.stem);
+    pieces.or_else(stem).unwrap_or_else(|| "base".to_owned())
+}
+
 /// The last part of the path, links and dots resolved.
 fn folder_name(dir: &Path) -> String {
     let whole = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
@@ -260,6 +270,17 @@ mod tests {
             folder_name(&inner.join("..").join("my-model").join(".")),
             "my-model"
         );
+    }
+
+    #[test]
+    fn a_file_is_served_under_its_name_without_end_and_number() {
+        for (path, name) in [
+            ("/x/tiny-Q4.gguf", "tiny-Q4"),
+            ("/x/tiny-00001-of-00003.gguf", "tiny"),
+            ("/blobs/sha256-ab", "sha256-ab"),
+        ] {
+            assert_eq!(file_name(Path::new(path)), name);
+        }
     }
 
     #[test]

@@ -170,6 +170,36 @@ impl Model {
 
     /// Serving: one ragged forward that writes keys and values; logits [logit_rows, vocab].
     pub fn serve(&self, batch: &Batch, cache: &mut Cache, adapters: &dyn Adapt) -> Result<Array> {
+        let hidden = self.rows(batch, cache, adapters)?;
+        self.logits_of(&hidden, &batch.logit_rows, adapters)
+    }
+
+    /// As [`serve`](Self::serve), with the hidden states after the last norm [state_rows, hidden] of some rows beside the
+    /// logits.
+    pub fn serve_with_states(
+        &self,
+        batch: &Batch,
+        state_rows: &[usize],
+        cache: &mut Cache,
+        adapters: &dyn Adapt,
+    ) -> Result<[Array; 2]> {
+        if let Some(row) = state_rows.iter().find(|row| **row >= batch.tokens.len()) {
+            bail!(
+                "the state of row {row} in a batch of {}",
+                batch.tokens.len()
+            );
+        }
+        let hidden = self.rows(batch, cache, adapters)?;
+        let of_rows = adapters.of_rows(state_rows);
+        let adapt: &dyn Adapt = of_rows.as_ref().map_or(adapters, |routed| routed);
+        let wanted = hidden.select_rows(state_rows)?.into();
+        let states = self.norm.forward(&wanted, Run::host(), adapt)?;
+        let logits = self.logits_of(&hidden, &batch.logit_rows, adapters)?;
+        Ok([logits, states.into_array()])
+    }
+
+    /// Hidden states of every row before the last norm; keys and values are in the cache afterwards.
+    fn rows(&self, batch: &Batch, cache: &mut Cache, adapters: &dyn Adapt) -> Result<Value> {
         let run = Run::host();
         let positions = batch.positions(self.spec.context)?;
         let slots = batch.slots(cache.block_size())?;
@@ -187,9 +217,13 @@ impl Model {
         };
         let embedded = self.embedding.forward(&batch.tokens, run, adapters)?;
         let blocks = self.blocks.iter();
-        let hidden = { blocks }.try_fold(embedded, |x, block| block.forward(&x, &mut step))?;
-        let wanted = hidden.select_rows(&batch.logit_rows)?.into();
-        let of_rows = adapters.of_rows(&batch.logit_rows);
+        { blocks }.try_fold(embedded, |x, block| block.forward(&x, &mut step))
+    }
+
+    fn logits_of(&self, hidden: &Value, rows: &[usize], adapters: &dyn Adapt) -> Result<Array> {
+        let run = Run::host();
+        let wanted = hidden.select_rows(rows)?.into();
+        let of_rows = adapters.of_rows(rows);
         let adapters = of_rows.as_ref().map_or(adapters, |routed| routed);
         let normed = self.norm.forward(&wanted, run, adapters)?;
         Ok(self.logits(run, &normed, adapters)?.into_array())

@@ -43,7 +43,7 @@ impl Outline {
         match origin {
             Origin::Embedded if EMBEDDED.is_empty() => Err(OpenError::NothingEmbedded),
             Origin::Embedded => gguf(Gguf::from_static(EMBEDDED, stored)?),
-            Origin::Gguf(path) => gguf(Gguf::open(path, stored)?),
+            Origin::Gguf(path) | Origin::Named { path, .. } => gguf(Gguf::open(path, stored)?),
             Origin::Folder(dir) => folder(dir),
             Origin::Hub(id) => folder(&hub::folder(id).map_err(|why| OpenError::Hub {
                 id: id.clone(),

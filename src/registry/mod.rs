@@ -1,5 +1,5 @@
 //! registry: which adapter versions exist, what names point to, and which are loaded.
-//! Knows no sockets and checks no caller's rights.
+//! Knows no sockets but those to the hub that settings name, and checks no caller's rights.
 //!
 //! A version is immutable and named by the hash of its content. A name moves from version to version by one
 //! transaction, after the content is on disk for good; readers see it by one snapshot load. A request holds its version
@@ -12,6 +12,7 @@ mod contents;
 mod copies;
 mod discard;
 mod folder;
+mod hub;
 mod lease;
 mod loose;
 mod manage;
@@ -43,6 +44,7 @@ use resident::Residency;
 use snapshot::Snapshot;
 
 pub use crate::adapter::peft::Files;
+pub use hub::Hub;
 pub use lease::{BLENDS, Lease};
 pub use observe::{Observe, Unobserved};
 pub use rollout::CanaryEnd;

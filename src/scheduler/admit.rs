@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::policy::ledger::Weights;
 use crate::adapter::virtual_tokens;
-use crate::domain::{MAX_SALT_BYTES, MOST_PRIORITY, Reason, Sampling};
+use crate::domain::{MAX_SALT_BYTES, MOST_PRIORITY, Pooling, Reason, Sampling};
 use crate::registry::Lease;
 
 /// How a request stands beside others.
@@ -34,6 +34,8 @@ pub struct Draft {
     /// Requests share what is computed of a common beginning only where they say the same.
     pub cache_salt: String,
     pub terms: Terms,
+    /// Only the vector of the prompt is wanted, pooled so.
+    pub pooling: Option<Pooling>,
 }
 
 /// What a request must keep to.
@@ -61,6 +63,7 @@ pub struct Admitted {
     pub(super) lease: Option<Lease>,
     pub(super) cache_salt: String,
     pub(super) terms: Terms,
+    pub(super) pooling: Option<Pooling>,
 }
 
 impl Admitted {
@@ -73,7 +76,12 @@ impl Admitted {
             lease,
             cache_salt,
             terms,
+            pooling,
         } = draft;
+        if pooling.is_some() {
+            // One vector and no answer, whatever the rest says.
+            sampling.max_tokens = Some(0);
+        }
         if prompt.is_empty() {
             return Err(Reason::field("prompt", "needs at least one token"));
         }
@@ -129,6 +137,7 @@ impl Admitted {
             lease,
             cache_salt,
             terms,
+            pooling,
         })
     }
 
@@ -197,6 +206,7 @@ mod tests {
             lease: None,
             cache_salt: String::new(),
             terms: Terms::default(),
+            pooling: None,
         }
     }
 

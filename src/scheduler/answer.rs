@@ -84,10 +84,9 @@ impl Answer {
     }
 
     /// Leading blocks it may take from the cache instead of computing them. The newest token is left to compute, for its
-    /// row chooses; so are the rows that score a prompt.
+    /// row chooses; so are the rows that score a prompt or are pooled.
     pub fn reusable(&self, request: &Request) -> &[Name] {
-        let scored = request.scored().unwrap_or(usize::MAX);
-        let positions = scored.min(self.known(request)) - 1;
+        let positions = request.reusable().min(self.known(request)) - 1;
         let blocks = positions / self.table.block_size();
         &self.names[..blocks.min(self.names.len())]
     }

@@ -176,7 +176,7 @@ impl<F: Forward> Engine<F> {
             self.waiting
                 .push(Answer::new(key, request, &self.pool, &self.tokenizer));
         }
-        if !speaks && self.requests[&number].scored().is_none() {
+        if self.requests[&number].needs_no_step() {
             self.end_silent(number);
         }
     }
@@ -248,12 +248,24 @@ impl<F: Forward> Engine<F> {
     }
 
     fn compute(&mut self, step: &Step) -> crate::device::Result<()> {
-        let logits = self
-            .forward
-            .serve(&step.batch, &mut self.cache, &step.routed)?;
-        let rows = step.batch.logit_rows.len();
+        let (batch, cache, routed) = (&step.batch, &mut self.cache, &step.routed);
+        let (logits, states) = match step.state_rows.as_slice() {
+            [] => (self.forward.serve(batch, cache, routed)?, None),
+            rows => {
+                let made = self.forward.serve_with_states(batch, rows, cache, routed);
+                let [logits, states] = made?;
+                (logits, Some(states))
+            }
+        };
+        let rows = batch.logit_rows.len();
         if logits.rows() != rows {
             bail!("asked for {rows} rows of logits, got {logits:?}");
+        }
+        if let Some(states) = &states {
+            if states.rows() != step.state_rows.len() {
+                bail!("asked for {} states, got {states:?}", step.state_rows.len());
+            }
+            self.pool_states(step, states);
         }
         self.settle(step, logits.values(), logits.width());
         Ok(())

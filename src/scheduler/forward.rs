@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::adapter::Routed;
-use crate::device::{Array, Result};
+use crate::device::{Array, Result, bail};
 use crate::model::{Base, Batch, Cache};
 
 pub trait Forward {
@@ -17,6 +17,16 @@ pub trait Forward {
     fn new_cache(&self, blocks: usize, block_size: usize) -> Result<Self::Cache>;
     /// Logits [wanted rows, vocab] of one ragged batch; its keys and values are in the cache afterwards.
     fn serve(&self, batch: &Batch, cache: &mut Self::Cache, adapters: &Routed) -> Result<Array>;
+    /// The same, and hidden states after the last norm [state_rows, hidden] beside the logits.
+    fn serve_with_states(
+        &self,
+        _batch: &Batch,
+        _state_rows: &[usize],
+        _cache: &mut Self::Cache,
+        _adapters: &Routed,
+    ) -> Result<[Array; 2]> {
+        bail!("this model tells no hidden states")
+    }
 }
 
 impl Forward for Arc<Base> {
@@ -36,5 +46,16 @@ impl Forward for Arc<Base> {
 
     fn serve(&self, batch: &Batch, cache: &mut Cache, adapters: &Routed) -> Result<Array> {
         self.model.serve(batch, cache, adapters)
+    }
+
+    fn serve_with_states(
+        &self,
+        batch: &Batch,
+        state_rows: &[usize],
+        cache: &mut Cache,
+        adapters: &Routed,
+    ) -> Result<[Array; 2]> {
+        let model = &self.model;
+        model.serve_with_states(batch, state_rows, cache, adapters)
     }
 }

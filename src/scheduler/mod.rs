@@ -16,6 +16,7 @@ mod gate;
 mod observe;
 mod pace;
 mod policy;
+mod pooling;
 mod prefix;
 mod request;
 mod speculation;

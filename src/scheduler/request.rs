@@ -1,6 +1,7 @@
 //! What the answers of one request share: the prompt, the adapter, the reader.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use super::admit::{Admitted, Terms};
 use super::detokenize::describe;
 use super::gate::Seat;
 use super::policy::ledger::{self, Party};
+use super::pooling::Pooled;
 use super::prefix::{Circle, Name, Names};
 use crate::domain::{Event, FinishReason, Reason, Sampling, TokenInfo, Usage};
 use crate::model::sample::Score;
@@ -35,6 +37,8 @@ pub struct Request {
     cached: Option<usize>,
     /// What is known of each prompt token so far; taken when it is sent.
     scores: Option<Vec<TokenInfo>>,
+    /// What is known of the vector that is wanted of the prompt; taken when it is sent.
+    pooled: Option<Pooled>,
     events: Sender<Event>,
     unfinished: u32,
     /// Prompt tokens that a step has computed, each counted once.
@@ -75,6 +79,7 @@ impl Request {
             lease,
             cache_salt,
             terms,
+            pooling,
         } = admitted;
         let mut ends = sampling.stop_token_ids.clone();
         if !sampling.ignore_eos {
@@ -104,6 +109,7 @@ impl Request {
         naming.names.extend(root, &mut names, prompt.iter());
         let scores =
             prompt_logprobs.then(|| vec![describe(tokenizer, prompt[virtual_tokens], None)]);
+        let pooled = pooling.map(|pooling| Pooled::new(pooling, virtual_tokens..prompt.len()));
         Self {
             prompt,
             virtual_tokens,
@@ -117,6 +123,7 @@ impl Request {
             names: Arc::new(names),
             cached: None,
             scores,
+            pooled,
             events,
             unfinished: n,
             computed: 0,
@@ -168,8 +175,45 @@ impl Request {
         }
     }
 
-    /// Sends the scores of the prompt once all are known.
-    pub fn tell_scores(&mut self) -> Result<(), Gone> {
+    /// Of the prompt positions computed, those whose hidden states go into its vector.
+    pub fn states_wanted(&self, computed: Range<usize>) -> Range<usize> {
+        match &self.pooled {
+            None => computed.start..computed.start,
+            Some(pooled) => pooled.wants(computed),
+        }
+    }
+
+    /// Takes the hidden state of the next such position.
+    pub fn add_state(&mut self, state: &[f32]) {
+        if let Some(pooled) = &mut self.pooled {
+            pooled.add(state);
+        }
+    }
+
+    /// Sends the vector of the prompt once it is whole.
+    fn tell_vector(&mut self) -> Result<(), Gone> {
+        let vector = self.pooled.as_ref().and_then(Pooled::vector);
+        let Some(vector) = vector else { return Ok(()) };
+        self.pooled = None;
+        self.tell(Event::Embedding { vector })
+    }
+
+    /// Nothing is wanted of it any more that a step would bring.
+    pub fn needs_no_step(&self) -> bool {
+        self.max_tokens() == 0 && self.scored().is_none() && self.pooled.is_none()
+    }
+
+    /// Leading positions it may take from the cache, as far as what is wanted of the prompt's rows goes.
+    pub fn reusable(&self) -> usize {
+        let scored = self.scored().unwrap_or(usize::MAX);
+        let pooled = self.pooled.as_ref().map(Pooled::reusable);
+        // The row before a score's token makes it; the first row that is not pooled has to be computed itself.
+        scored.min(pooled.map_or(usize::MAX, |next| next + 1))
+    }
+
+    /// Sends what is known of the prompt once all of it is.
+    pub fn tell_of_prompt(&mut self) -> Result<(), Gone> {
+        self.tell_vector()?;
         let all = self.asked().len();
         match self.scores.take_if(|scores| scores.len() == all) {
             Some(tokens) => self.tell(Event::Prompt { tokens }),

@@ -12,6 +12,8 @@ use crate::model::{Batch, Sequence};
 pub struct Step {
     pub batch: Batch,
     pub routed: Routed,
+    /// Rows whose hidden states after the last norm are wanted, in the order of the parts.
+    pub state_rows: Vec<usize>,
     /// In the order of the batch.
     pub parts: Vec<Part>,
 }
@@ -32,6 +34,8 @@ pub struct Part {
     pub tokens: usize,
     /// Rows that score the prompt's next positions.
     pub scores: usize,
+    /// Rows whose states go into the prompt's vector.
+    pub states: usize,
     /// The row of the last known token chooses the answer's next one.
     pub chooses: bool,
     /// The row of each guess chooses one more, where the guess was right.
@@ -72,6 +76,7 @@ impl Step {
                 logit_rows: Vec::new(),
             },
             routed: Routed::default(),
+            state_rows: Vec::new(),
             parts: Vec::with_capacity(members.len()),
         };
         for (answer, request, work) in members {
@@ -103,6 +108,9 @@ impl Step {
         self.batch
             .logit_rows
             .extend(scored.clone().map(|position| first + position - start));
+        let states = request.states_wanted(start..start + tokens);
+        self.state_rows
+            .extend(states.clone().map(|position| first + position - start));
         let chooses = request.max_tokens() > 0 && start + tokens == answer.known(request);
         if chooses {
             let newest = first + tokens - 1;
@@ -120,6 +128,7 @@ impl Step {
             key: answer.key,
             tokens,
             scores: scored.len(),
+            states: states.len(),
             chooses,
             drafts,
         });

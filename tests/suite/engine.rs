@@ -135,6 +135,7 @@ impl House {
             lease: self.registry.lease(&choice).await.expect("a lease"),
             cache_salt: String::new(),
             terms: Terms::default(),
+            pooling: None,
         };
         let admitted = Admitted::check(draft, &engine.limits()).expect("a request");
         engine.submit(admitted).expect("a place in the queue")
@@ -153,7 +154,7 @@ async fn all(mut events: Receiver<Event>) -> Answer {
         match event {
             Event::Prompt { tokens } => answer.prompt = tokens,
             Event::Delta { tokens, .. } => answer.tokens.extend(tokens),
-            Event::Finish { .. } => {}
+            Event::Finish { .. } | Event::Embedding { .. } => {}
             Event::Done { usage } => {
                 assert_eq!(usage.generated, answer.tokens.len());
                 return answer;

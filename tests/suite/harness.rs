@@ -29,46 +29,7 @@ pub const CONNECTIONS: usize = 64;
 /// Nothing in a test takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-pub fn golden(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(path)
-}
-
-/// An adapter folder's files, by name.
-pub fn folder(path: &Path) -> Files {
-    let entries = std::fs::read_dir(path).unwrap().map(Result::unwrap);
-    entries
-        .map(|entry| {
-            (
-                entry.file_name().into_string().unwrap(),
-                std::fs::read(entry.path()).unwrap().into(),
-            )
-        })
-        .collect()
-}
-
-/// The golden adapters that fit [`BASE`].
-pub fn adapter(name: &str) -> Files {
-    folder(&golden(&format!("adapters/llama-{name}")))
-}
-
-/// An archive of `files`, each name with `within` before it.
-pub fn tarball(files: &Files, within: &str) -> Vec<u8> {
-    let mut archive = tar::Builder::new(Vec::new());
-    for (name, content) in files {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        archive
-            .append_data(&mut header, format!("{within}{name}"), &content[..])
-            .unwrap();
-    }
-    archive.into_inner().unwrap()
-}
-
-/// Between two looks at canaries.
-const ROUTES: Duration = Duration::from_millis(200);
+pub use crate::samples::{adapter, folder, golden, tarball};
 
 pub struct Daemon {
     /// `http://127.0.0.1:PORT`
@@ -176,9 +137,9 @@ impl Daemon {
     pub async fn with_limited_adapters(adapter_rates: gateway::AdapterRates) -> Self {
         let config = gateway::Config {
             adapter_rates,
-            ..gateway::Config::default()
+            ..Default::default()
         };
-        Self::with_both(config, gateway::feedback::Config::default()).await
+        Self::with_both(config, Default::default()).await
     }
 
     /// As [`Self::with_keys`] or [`Self::with_adapters`], and what is answered is kept as `feedback` says.
@@ -199,13 +160,22 @@ impl Daemon {
         daemon
     }
 
+    /// A fresh one that fetches adapters from the hub at this address.
+    pub async fn with_hub(at: &str) -> Self {
+        let config = gateway::Config {
+            hub: gateway::Hub::new(at, "").unwrap(),
+            ..gateway::Config::default()
+        };
+        let dir = TempDir::new().unwrap();
+        Self::start_of(dir, http_config(), config, Default::default()).await
+    }
+
     async fn start_with(dir: TempDir, http_config: http::Config, needs_keys: bool) -> Self {
         let config = gateway::Config {
             needs_keys,
             ..gateway::Config::default()
         };
-        let feedback = gateway::feedback::Config::default();
-        Self::start_of(dir, http_config, config, feedback).await
+        Self::start_of(dir, http_config, config, Default::default()).await
     }
 
     async fn start_of(
@@ -274,8 +244,8 @@ impl Daemon {
         let trainer = Trainer::open(database, base.clone(), registry.clone(), turns, config)
             .await
             .unwrap();
-        let observe = Arc::new(gateway::feedback::Unobserved);
-        let feedback = gateway::Feedback::open(kept_in, feedback, observe);
+        let unobserved = Arc::new(gateway::feedback::Unobserved);
+        let feedback = gateway::Feedback::open(kept_in, feedback, unobserved);
         let routes = gateway::Routes::new(registry.clone(), Arc::new(gateway::UnobservedRoutes));
         let parts = gateway::Parts {
             base,

@@ -21,6 +21,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST /v1/completions", "infer"),
     ("POST /tokenize", "infer"),
     ("POST /detokenize", "infer"),
+    ("POST /v1/embeddings", "infer"),
     ("GET /v1/models", "any"),
     ("GET /v1/models/{id}", "any"),
     ("POST /v1/files", "train"),
@@ -84,6 +85,7 @@ const ROUTES: &[(&str, &str)] = &[
 const CALLS: &[(&str, &str)] = &[
     ("/adapterd.v1.Inference/Generate", "infer"),
     ("/adapterd.v1.Inference/Tokenize", "infer"),
+    ("/adapterd.v1.Inference/Embed", "infer"),
     ("/adapterd.v1.Adapters/List", "adapters"),
     ("/adapterd.v1.Adapters/Get", "adapters"),
     ("/adapterd.v1.Adapters/Register", "adapters"),

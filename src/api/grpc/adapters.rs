@@ -11,7 +11,7 @@ use super::guard::caller;
 use super::status::status;
 use super::{rollout, views};
 use crate::domain::rollout::Percent;
-use crate::domain::{AdapterView, Blend, BlendAsk, BlendMethod, Reason};
+use crate::domain::{AdapterView, Blend, BlendAsk, BlendMethod, HubId, Reason};
 use crate::gateway::Files;
 use crate::pb;
 use crate::pb::adapters_server::Adapters;
@@ -80,6 +80,19 @@ impl Adapters for Doors {
                 _ => None,
             })
             .await?;
+        let expected = given(&header.expected_generation);
+        if let Some(hub) = given(&header.hub) {
+            let id = HubId::new(hub, given(&header.revision)).map_err(status)?;
+            if upload.next().await?.is_some() {
+                let why = "comes alone, without files";
+                return Err(status(Reason::field("header.hub", why)));
+            }
+            let ways = (expected, given(&header.publish));
+            return answer(caller.register_from_hub(&header.name, id, ways).await);
+        }
+        if given(&header.revision).is_some() {
+            return Err(status(Reason::field("header.revision", "is for `hub`")));
+        }
         let mut files = BTreeMap::<String, Vec<u8>>::new();
         while let Some(message) = upload.next().await? {
             let piece = match message.part {
@@ -108,16 +121,8 @@ impl Adapters for Doors {
             .into_iter()
             .map(|(name, bytes)| (name, bytes.into()))
             .collect();
-        answer(
-            caller
-                .register(
-                    &header.name,
-                    files,
-                    given(&header.expected_generation),
-                    given(&header.publish),
-                )
-                .await,
-        )
+        let registered = caller.register(&header.name, files, expected, given(&header.publish));
+        answer(registered.await)
     }
 
     async fn blend(

@@ -50,6 +50,8 @@ impl Telling {
                     .into_iter()
                     .collect()
             }
+            // No answer has one.
+            Event::Embedding { .. } => Vec::new(),
             Event::Done { usage } => {
                 let last = self.finished.take();
                 last.map(|finish| {

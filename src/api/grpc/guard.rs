@@ -17,7 +17,11 @@ use crate::gateway::{Caller, Gateway};
 
 /// What each call asks of its caller; a method that is not here serves nobody.
 const CALLS: &[(&str, &[&str], Access)] = &[
-    ("adapterd.v1.Inference", &["Generate", "Tokenize"], INFER),
+    (
+        "adapterd.v1.Inference",
+        &["Generate", "Tokenize", "Embed"],
+        INFER,
+    ),
     (
         "adapterd.v1.Adapters",
         &[

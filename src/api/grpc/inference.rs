@@ -12,9 +12,12 @@ use super::generate::Telling;
 use super::guard::caller;
 use super::status::status;
 use crate::domain::sampling::{Numbers, each_number};
-use crate::domain::{Ask, Blend, Event, Input, Message, Reason, Role, Sampling, Urgency};
+use crate::domain::{
+    Ask, Blend, EmbedAsk, Event, Input, Message, Pooling, Reason, Role, Sampling, Urgency,
+};
 use crate::gateway::{Claims, Events};
 use crate::pb;
+use crate::pb::embed_request::Input as Embeds;
 use crate::pb::generate_request::Input as Asked;
 use crate::pb::inference_server::Inference;
 use crate::pb::tokenize_request::Input as Tokenized;
@@ -104,6 +107,57 @@ impl Inference for Doors {
             .map_err(status)?;
         let count = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
         Ok(Response::new(pb::TokenizeResponse { tokens, count }))
+    }
+
+    async fn embed(
+        &self,
+        request: Request<pb::EmbedRequest>,
+    ) -> Result<Response<pb::EmbedResponse>, Status> {
+        let caller = caller(&request)?;
+        let (metadata, _, body) = request.into_parts();
+        let claims = claims(&metadata, body.model, body.adapter, body.blend).map_err(status)?;
+        let inputs = match body.input {
+            Some(Embeds::Texts(texts)) => texts.texts.into_iter().map(Input::Text).collect(),
+            Some(Embeds::TokenLists(lists)) => {
+                let lists = lists.lists.into_iter();
+                lists.map(|tokens| Input::Tokens(tokens.ids)).collect()
+            }
+            None => {
+                let why = "is required: texts or token_lists";
+                return Err(status(Reason::field("input", why)));
+            }
+        };
+        let pooling = match body.pooling.as_str() {
+            "" => Pooling::default(),
+            name => Pooling::of("pooling", name).map_err(status)?,
+        };
+        let ask = EmbedAsk {
+            inputs,
+            pooling,
+            dimensions: body.dimensions.map(|count| count as usize),
+            cache_salt: body.cache_salt,
+            urgency: Urgency {
+                priority: body.priority,
+                timeout: timeout(&metadata),
+            },
+        };
+        let made = caller.embed(&claims, ask).await.map_err(status)?;
+        let generation = made
+            .generation
+            .map_or_else(|| "none".to_owned(), |generation| generation.to_string());
+        let vectors = made.vectors.into_iter();
+        let mut response = Response::new(pb::EmbedResponse {
+            embeddings: vectors.map(|values| pb::Embedding { values }).collect(),
+            adapter_generation: generation.clone(),
+            usage: Some(pb::Usage {
+                prompt_tokens: u32::try_from(made.tokens).unwrap_or(u32::MAX),
+                ..pb::Usage::default()
+            }),
+        });
+        if let Ok(value) = MetadataValue::try_from(&generation) {
+            response.metadata_mut().insert("adapter-generation", value);
+        }
+        Ok(response)
     }
 }
 

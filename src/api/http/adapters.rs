@@ -13,7 +13,7 @@ use super::respond::{PIECE, download, json_response};
 use super::sampling::WEIGHTS;
 use super::shape::{COUNT, Field, Kind, NAME, Shape};
 use crate::api::fault::Fault;
-use crate::domain::{AdapterView, Blend, BlendAsk, BlendMethod, Range, Reason};
+use crate::domain::{AdapterView, Blend, BlendAsk, BlendMethod, HubId, Range, Reason};
 use crate::gateway::Files;
 
 pub(super) const EXPECTED: &[Field] = &[Field::new(
@@ -57,8 +57,20 @@ pub(super) const PROMOTION: Shape = Shape {
 
 pub(super) const FOLDER: Shape = Shape {
     name: "AdapterFolder",
-    about: "An adapter folder on the server.",
-    fields: &[&[Field::new("path", NAME, "A folder under the adapter root.").required()]],
+    about: "An adapter folder on the server, or an adapter of the model hub.",
+    fields: &[&[
+        Field::new("path", NAME, "A folder under the adapter root."),
+        Field::new(
+            "hub",
+            NAME,
+            "In place of `path`: `OWNER/NAME` on the hub that `adapters.hub` names.",
+        ),
+        Field::new(
+            "revision",
+            NAME,
+            "With `hub`: a branch, a tag or a commit; `main` where absent.",
+        ),
+    ]],
 };
 
 pub(super) const BLENDING: Shape = Shape {
@@ -125,7 +137,29 @@ struct Promotion {
 
 #[derive(Debug, Deserialize)]
 struct Folder {
-    path: String,
+    path: Option<String>,
+    hub: Option<String>,
+    revision: Option<String>,
+}
+
+/// Where an adapter that is not sent lies.
+enum Elsewhere {
+    Folder(String),
+    Hub(HubId),
+}
+
+impl Folder {
+    fn place(self) -> Result<Elsewhere, Reason> {
+        match (self.path, self.hub) {
+            (Some(_), Some(_)) => Err(Reason::field("hub", "cannot be combined with `path`")),
+            (None, None) => Err(Reason::field("path", "is required, or `hub`")),
+            (Some(path), None) => match self.revision {
+                Some(_) => Err(Reason::field("revision", "is for `hub`")),
+                None => Ok(Elsewhere::Folder(path)),
+            },
+            (None, Some(hub)) => HubId::new(&hub, self.revision.as_deref()).map(Elsewhere::Hub),
+        }
+    }
 }
 
 fn shown(view: &AdapterView) -> Result<Value, Reason> {
@@ -186,10 +220,20 @@ pub(super) async fn put(call: Call) -> Outcome {
     let view = match content_type.as_str() {
         "application/json" => {
             let (request, folder) = call.read::<Folder>(&FOLDER).await?;
-            request
-                .caller()
-                .register_folder(("name", &name), &folder.path, false, (expected, publish))
-                .await?
+            let caller = request.caller();
+            match folder.place()? {
+                Elsewhere::Folder(path) => {
+                    let name = ("name", name.as_str());
+                    caller
+                        .register_folder(name, &path, false, (expected, publish))
+                        .await?
+                }
+                Elsewhere::Hub(id) => {
+                    caller
+                        .register_from_hub(&name, id, (expected, publish))
+                        .await?
+                }
+            }
         }
         kind if ARCHIVES.contains(&kind) => {
             let (request, body, is_unpacked) = call.archive(limit).await?;
@@ -351,5 +395,29 @@ mod tests {
         });
         conforms(&BLENDING, |body| BLENDING.take::<Blending>(body).map(drop));
         conforms(&FOLDER, |body| FOLDER.take::<Folder>(body).map(drop));
+    }
+
+    #[test]
+    fn an_adapter_lies_in_a_folder_or_on_the_hub() {
+        let place = |body: Value| FOLDER.take::<Folder>(body).and_then(Folder::place);
+        assert!(matches!(
+            place(json!({"path": "a"})),
+            Ok(Elsewhere::Folder(_))
+        ));
+        let hub = place(json!({"hub": "a/b", "revision": "v1"}));
+        assert!(matches!(hub, Ok(Elsewhere::Hub(id)) if id.to_string() == "a/b@v1"));
+        for (body, field) in [
+            (json!({}), "path"),
+            (json!({"path": "a", "hub": "a/b"}), "hub"),
+            (json!({"path": "a", "revision": "v1"}), "revision"),
+            (json!({"hub": "../b"}), "hub"),
+            (json!({"hub": "a/b", "revision": "../v1"}), "revision"),
+        ] {
+            match place(body) {
+                Err(Reason::BadField { field: found, .. }) => assert_eq!(found, field),
+                Err(other) => panic!("{other}"),
+                Ok(_) => panic!("{field}"),
+            }
+        }
     }
 }

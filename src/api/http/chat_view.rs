@@ -197,7 +197,7 @@ impl Chunks for ChatStream {
                 add(&mut self.usage, usage);
                 Vec::new()
             }
-            Event::Prompt { .. } | Event::Failed(_) => Vec::new(),
+            Event::Prompt { .. } | Event::Embedding { .. } | Event::Failed(_) => Vec::new(),
         }
     }
 

@@ -269,7 +269,7 @@ impl Chunks for TextStream {
                 add(&mut self.usage, usage);
                 Vec::new()
             }
-            Event::Failed(_) => Vec::new(),
+            Event::Embedding { .. } | Event::Failed(_) => Vec::new(),
         }
     }
 

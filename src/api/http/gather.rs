@@ -76,6 +76,8 @@ pub(super) async fn all(each: Vec<Events>, n: u32) -> Result<Whole, Reason> {
                     choice.finish = Some(reason);
                 }
             }
+            // No answer has one.
+            Event::Embedding { .. } => {}
             Event::Done { usage } => add(&mut whole.usage, usage),
             Event::Failed(reason) => return Err(reason),
         }

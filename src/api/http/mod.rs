@@ -13,6 +13,7 @@ mod completions_view;
 mod dispatch;
 mod docs;
 mod documents;
+mod embeddings;
 mod feedback;
 mod files;
 mod gather;

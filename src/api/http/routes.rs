@@ -5,8 +5,8 @@ use super::dispatch::Handler;
 use super::documents as answers;
 use super::shape::Shape;
 use super::{
-    adapters, audit, chat, completions, docs, feedback, files, health, job_fields, jobs, keys,
-    models, paging, rollout, tokens, vllm,
+    adapters, audit, chat, completions, docs, embeddings, feedback, files, health, job_fields,
+    jobs, keys, models, paging, rollout, tokens, vllm,
 };
 use crate::api::access::{ADAPTERS, ADMIN, Access, INFER, TRAIN};
 
@@ -102,6 +102,8 @@ static ASK: &[Row] = &[
         .sends(Sent::Json(&tokens::TOKENIZE)).tag("Inference"),
     row!(Post "/detokenize" INFER tokens::detokenize, Json(&answers::PROMPT), "Turn token ids into text.")
         .sends(Sent::Json(&tokens::DETOKENIZE)).tag("Inference"),
+    row!(Post "/v1/embeddings" INFER embeddings::create, Json(&answers::EMBEDDINGS), "Turn texts into vectors.")
+        .sends(Sent::Json(&embeddings::EMBEDDING)).tag("Inference"),
     row!(Get "/v1/models" ANY_KEY models::list, Json(&answers::MODELS), "The base and every adapter.").tag("Models"),
     row!(Get "/v1/models/{*id}" ANY_KEY models::show, Json(&answers::MODEL), "One of them.").tag("Models"),
 ];

@@ -158,7 +158,7 @@ pub(super) const SAMPLING: &[Field] = &[
     ),
 ];
 
-const SALT: Kind = Kind::Text {
+pub(super) const SALT: Kind = Kind::Text {
     min: 0,
     max: MAX_SALT_BYTES,
 };

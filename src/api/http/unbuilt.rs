@@ -188,6 +188,26 @@ pub(super) const COMPLETION: &[Field] = &[
     ),
 ];
 
+/// What clients of other servers say of vectors.
+pub(super) const EMBEDDING: &[Field] = &[
+    Field::unbuilt("normalize", "a vector always has length 1", &[Flag(true)]),
+    Field::unbuilt(
+        "add_special_tokens",
+        "text gets the model's special tokens; send token ids to have none",
+        &[Flag(true)],
+    ),
+    Field::unbuilt(
+        "truncate_prompt_tokens",
+        "a text that is too long is refused, never cut",
+        &[],
+    ),
+    Field::unbuilt(
+        "truncate",
+        "a text that is too long is refused, never cut",
+        &[Flag(false)],
+    ),
+];
+
 /// Of a message in a conversation: what would change what the model reads.
 pub(super) const MESSAGE: &[Field] = &[
     Field::unbuilt("tool_calls", NO_TOOLS, &[Empty]),

@@ -41,6 +41,8 @@ pub struct Settings {
 }
 
 const DATA_DIR: &str = "storage.data_dir";
+/// What opens doors elsewhere is not shown.
+const SECRET: &str = "adapters.hub_token";
 const DEFAULT: &str = "default";
 const FLAG: &str = "flag";
 
@@ -61,7 +63,9 @@ impl Settings {
                     (Err(problem), _) if key == DATA_DIR => (String::new(), problem.why.clone()),
                     (_, said) => {
                         let origin = said.cloned().unwrap_or_else(|| DEFAULT.into());
-                        (plain(&value), origin)
+                        let shown = plain(&value);
+                        let hidden = key == SECRET && !shown.is_empty();
+                        (if hidden { "(hidden)".into() } else { shown }, origin)
                     }
                 };
                 (key, value, origin)

@@ -11,9 +11,9 @@ use super::limits::{LIMITS_OF_ADAPTERS, Limits};
 use super::training::Training;
 use crate::adapter::Precision;
 use crate::api::http::Origins;
-use crate::gateway::{AdapterRates, Weighed};
+use crate::gateway::{AdapterRates, Hub, Weighed};
 use crate::kernels::quant::Format;
-use crate::model::{KvKind, Origin, Quant};
+use crate::model::{KvKind, Origin, Quant, Surroundings, locate};
 
 /// Every section and key of a settings file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -63,7 +63,7 @@ impl Default for Server {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// A folder, a `.gguf` file, a Hugging Face id, or `embedded`.
+    /// A folder, a `.gguf` file, a Hugging Face id, `ollama:NAME[:TAG]`, or `embedded`.
     pub path: String,
     /// `auto` quantizes safetensors to q8_0 and keeps a GGUF's own types.
     pub quant: String,
@@ -89,39 +89,9 @@ impl Default for Model {
 }
 
 impl Model {
+    /// Where the model lies.
     pub fn origin(&self) -> Result<Origin, String> {
-        if self.path == "embedded" {
-            return Ok(Origin::Embedded);
-        }
-        let path = PathBuf::from(&self.path);
-        if path.is_dir() {
-            return Ok(Origin::Folder(path));
-        }
-        if path.is_file() {
-            return match path
-                .extension()
-                .is_some_and(|e| e.eq_ignore_ascii_case("gguf"))
-            {
-                true => Ok(Origin::Gguf(path)),
-                false => Err(format!("`{}` is a file, but not a `.gguf` one", self.path)),
-            };
-        }
-        let parts: Vec<&str> = self.path.split('/').collect();
-        let hub_id = parts.len() == 2
-            && parts.iter().all(|part| {
-                !part.is_empty()
-                    && !part.starts_with('.')
-                    && part
-                        .chars()
-                        .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
-            });
-        match hub_id {
-            true => Ok(Origin::Hub(self.path.clone())),
-            false => Err(format!(
-                "`{}` is no folder or file here, and no `OWNER/NAME` of a model hub",
-                self.path
-            )),
-        }
+        locate(&self.path, &Surroundings::of_process())
     }
 
     /// `None` lets the file's kind decide.
@@ -223,6 +193,10 @@ pub struct Adapters {
     pub precision: String,
     /// What adapters get beside others where not all get what they ask for, as `legal=2,none=0.5`; others have 1.
     pub weights: String,
+    /// The model hub that adapters may be fetched from; empty is none.
+    pub hub: String,
+    /// What the hub asks for to show what not everybody may see; never shown.
+    pub hub_token: String,
 }
 
 impl Default for Adapters {
@@ -235,6 +209,8 @@ impl Default for Adapters {
             keep_versions: 8,
             precision: "auto".into(),
             weights: String::new(),
+            hub: "https://huggingface.co".into(),
+            hub_token: String::new(),
         }
     }
 }
@@ -334,6 +310,9 @@ impl Values {
         }
         if let Err(why) = AdapterRates::read(&self.limits.adapters) {
             say(LIMITS_OF_ADAPTERS, why);
+        }
+        if let Err(why) = Hub::address(&self.adapters.hub) {
+            say("adapters.hub", why);
         }
         for (key, why) in self.training.mistakes() {
             say(key, why);

@@ -90,7 +90,7 @@ impl<F: Forward> Engine<F> {
     /// Ends a request that wanted no token.
     pub(super) fn end_silent(&mut self, number: u64) {
         if let Some(request) = self.requests.get_mut(&number) {
-            let told = request.tell_scores();
+            let told = request.tell_of_prompt();
             let told = told.and_then(|()| {
                 (0..request.n)
                     .try_for_each(|choice| request.finish(choice, FinishReason::Length).map(drop))

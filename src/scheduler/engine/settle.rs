@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Engine;
+use crate::device::Array;
 use crate::domain::Reason;
 use crate::model::sample::{NotFinite, score};
 use crate::scheduler::forward::Forward;
@@ -34,14 +35,29 @@ impl<F: Forward> Engine<F> {
             let Some(request) = self.requests.get_mut(&number) else {
                 continue;
             };
-            if request.tell_scores().is_err() {
+            if request.tell_of_prompt().is_err() {
                 self.remove(number);
                 continue;
             }
-            if request.max_tokens() == 0 && request.scored().is_none() {
+            if request.needs_no_step() {
                 self.end_silent(number);
             } else {
                 self.choose_all(at, &choices, &part.drafts, now);
+            }
+        }
+    }
+
+    /// Takes the hidden states of a step that go into vectors of prompts.
+    pub(super) fn pool_states(&mut self, step: &Step, states: &Array) {
+        let mut rows = states.values().chunks_exact(states.width().max(1));
+        for part in &step.parts {
+            let number = part.key.request;
+            for state in rows.by_ref().take(part.states) {
+                if state.iter().any(|x| !x.is_finite()) {
+                    self.fail(number, not_finite());
+                } else if let Some(request) = self.requests.get_mut(&number) {
+                    request.add_state(state);
+                }
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::model::{KvKind, Model};
 use crate::registry::Lease;
 
 /// With keys and values kept as they are by default, and in 8 bits; and with rotations that depend on lengths.
-static MODELS: LazyLock<[Real; 4]> = LazyLock::new(|| {
+pub static MODELS: LazyLock<[Real; 4]> = LazyLock::new(|| {
     let spec = Spec {
         arch: &LLAMA,
         hidden: 64,
@@ -70,7 +70,7 @@ static MODELS: LazyLock<[Real; 4]> = LazyLock::new(|| {
 });
 
 /// Adapters of different ranks on every linear layer, a prefix and a prompt.
-fn adapter(number: u64) -> Lease {
+pub fn adapter(number: u64) -> Lease {
     let model = &*MODELS[0].0;
     let sites: &[SiteShape] = model.sites();
     let files = match number {

@@ -4,6 +4,7 @@
 
 mod asks;
 mod deadline;
+mod embedding;
 mod exact;
 mod fair;
 mod mixes;

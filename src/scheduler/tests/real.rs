@@ -36,6 +36,16 @@ impl Forward for Real {
     fn serve(&self, batch: &Batch, cache: &mut Cache, adapters: &Routed) -> Result<Array> {
         self.0.serve(batch, cache, adapters)
     }
+
+    fn serve_with_states(
+        &self,
+        batch: &Batch,
+        state_rows: &[usize],
+        cache: &mut Cache,
+        adapters: &Routed,
+    ) -> Result<[Array; 2]> {
+        self.0.serve_with_states(batch, state_rows, cache, adapters)
+    }
 }
 
 /// A decoder with random weights, of the shapes that `lease` has adapters for.

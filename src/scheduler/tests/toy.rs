@@ -114,6 +114,22 @@ impl Forward for Toy {
         }
         Array::new(logits, (batch.logit_rows.len(), VOCAB))
     }
+
+    /// The states of a toy are its scores.
+    fn serve_with_states(
+        &self,
+        batch: &Batch,
+        state_rows: &[usize],
+        cache: &mut Slots,
+        adapters: &Routed,
+    ) -> Result<[Array; 2]> {
+        let asked = Batch {
+            logit_rows: state_rows.to_vec(),
+            ..batch.clone()
+        };
+        let logits = self.serve(batch, cache, adapters)?;
+        Ok([logits, self.serve(&asked, cache, adapters)?])
+    }
 }
 
 fn adapter_of_rows(batch: &Batch, adapters: &Routed) -> Vec<Option<Generation>> {
@@ -160,6 +176,7 @@ pub struct Transcript {
     pub answers: Vec<Told>,
     pub usage: Option<Usage>,
     pub failed: Option<Reason>,
+    pub vector: Option<Vec<f32>>,
 }
 
 #[derive(Debug, Default, PartialEq)]
@@ -203,6 +220,12 @@ impl Transcript {
                 assert!(
                     self.of(choice).finish.replace(reason).is_none(),
                     "an answer ends once"
+                );
+            }
+            Event::Embedding { vector } => {
+                assert!(
+                    self.vector.replace(vector).is_none(),
+                    "a vector is told once"
                 );
             }
             Event::Done { usage } => self.usage = Some(usage),
@@ -340,6 +363,7 @@ pub fn draft(prompt: &[u32], sampling: Sampling) -> Draft {
         lease: None,
         cache_salt: String::new(),
         terms: Terms::default(),
+        pooling: None,
     }
 }
 

@@ -162,6 +162,40 @@ pub(in super::super) const TEXT_COMPLETION: Shape = shape(
     ],
 );
 
+const EMBEDDING: Shape = shape(
+    "Embedding",
+    "",
+    &[&[
+        Field::new("object", Kind::Choice(&["embedding"]), "").required(),
+        Field::new("index", COUNT, "Of the text.").required(),
+        Field::new(
+            "embedding",
+            Kind::Either(&[list_of(&ANY_NUMBER), TEXT]),
+            "Numbers, or in base64 where asked for.",
+        )
+        .required(),
+    ]],
+);
+const EMBEDDED: Shape = shape(
+    "EmbeddingUsage",
+    "Tokens of all texts.",
+    &[&[
+        Field::new("prompt_tokens", COUNT, "").required(),
+        Field::new("total_tokens", COUNT, "").required(),
+    ]],
+);
+pub(in super::super) const EMBEDDINGS: Shape = shape(
+    "EmbeddingList",
+    "Vectors in the order of their texts.",
+    &[&[
+        LIST,
+        Field::new("data", list_of(&Kind::Object(&EMBEDDING)), "").required(),
+        Field::new("model", TEXT, "What made them.").required(),
+        Field::new("usage", Kind::Object(&EMBEDDED), "").required(),
+        GENERATION,
+    ]],
+);
+
 pub(in super::super) const TOKENS: Shape = shape(
     "Tokens",
     "",

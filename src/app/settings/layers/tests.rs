@@ -296,7 +296,7 @@ fn feedback_and_rules_are_read_from_a_file_and_all_mistakes_are_told_with_it() {
     assert_eq!((rule.min_rows, rule.wishes.learning_rate), (5, Some(0.001)));
     let rows = settings.rows();
     let row = rows.iter().find(|row| row.0 == "retrain").unwrap();
-    assert!(row.1.contains("min_rows=5"), "{row:?}");
+    assert!(row.1.contains("\"min_rows\" = 5"), "{row:?}");
     let problems = load_of("[feedback]\nkeep_days = 0\n[[retrain]]\nrang = 1\n").unwrap_err();
     let keys: Vec<&str> = problems.iter().map(|problem| &*problem.key).collect();
     let rule = ["rang", "adapter", "min_rows"].map(|key| format!("retrain[0].{key}"));
@@ -312,4 +312,23 @@ fn feedback_and_rules_are_read_from_a_file_and_all_mistakes_are_told_with_it() {
     ]);
     let values = load(None, more, &[]).unwrap().values;
     assert_eq!(values.feedback.config().unwrap().max_bytes, 2 << 30);
+}
+
+#[test]
+fn a_hub_is_an_address_and_its_token_is_never_shown() {
+    let token = ("ADAPTERD_ADAPTERS__HUB_TOKEN", "hf_secret");
+    let settings = load(None, vars(&[token]), &[]).unwrap();
+    assert_eq!(settings.values.adapters.hub_token, "hf_secret");
+    let rows = settings.rows();
+    let row = rows.iter().find(|row| row.0 == "adapters.hub_token");
+    let (_, value, origin) = row.unwrap();
+    assert_eq!((value.as_str(), origin.as_str()), ("(hidden)", token.0));
+    assert!(rows.iter().all(|row| !row.1.contains("hf_secret")));
+    for right in ["", "https://hub.example"] {
+        let said = [("adapters.hub", right.to_owned())];
+        assert!(load(None, vars(&[]), &said).is_ok(), "{right}");
+    }
+    let said = [("adapters.hub", "http://hub.example".to_owned())];
+    let told = load(None, vars(&[]), &said).unwrap_err();
+    assert_eq!(told[0].key, "adapters.hub");
 }

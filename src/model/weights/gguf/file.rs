@@ -28,6 +28,8 @@ pub(super) enum Value {
 pub(super) struct Info {
     pub shape: Vec<usize>,
     pub format: Format,
+    /// Which file has it, of a model that is split over several.
+    pub piece: usize,
     /// Where its bytes are in the file.
     pub bytes: Range<usize>,
 }
@@ -118,6 +120,7 @@ impl Container {
                     Info {
                         shape,
                         format,
+                        piece: 0,
                         bytes: range,
                     },
                 )

@@ -5,6 +5,7 @@
 mod file;
 mod header;
 mod source;
+mod split;
 mod vocabulary;
 mod write;
 
@@ -12,5 +13,6 @@ pub(super) use file::ALIGNMENT;
 pub(super) use header::DIVISORS;
 pub use source::Gguf;
 pub(super) use source::{interleaved, stored};
+pub use split::Named;
 pub use write::{Contents, write};
 pub(super) use write::{Line, Table, layout, metadata_of};

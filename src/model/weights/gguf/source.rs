@@ -10,44 +10,45 @@ use super::super::folder::refuse_foreign;
 use super::super::{Source, WeightError, names};
 use super::file::{Container, Info};
 use super::header::{self, DIVISORS};
+use super::split;
 use super::vocabulary;
 use super::write::value_bytes;
 use crate::kernels::quant::{Format, Matrix};
 use crate::model::spec::Spec;
 use crate::text::{ChatTemplate, TextError, Tokenizer};
 
-/// An opened file: every tensor is there with the right shape.
+/// An opened file, or several that a model is split over: every tensor is there with the right shape.
 pub struct Gguf {
-    blob: Blob,
+    /// In order; nearly always one.
+    pieces: Vec<Blob>,
     file: Container,
     spec: Spec,
     quant: Quant,
 }
 
 impl Gguf {
+    /// Of a model that is split, any piece leads to all.
     pub fn open(path: &Path, quant: Quant) -> Result<Self, WeightError> {
-        let shown = path
-            .file_name()
-            .unwrap_or(path.as_os_str())
-            .to_string_lossy();
-        Self::of(Blob::open(path)?, &shown, quant)
+        let (pieces, file) = split::open(path)?;
+        Self::of(pieces, file, quant)
     }
 
     /// From bytes that are part of the program.
     pub fn from_static(bytes: &'static [u8], quant: Quant) -> Result<Self, WeightError> {
-        Self::of(Blob::of(bytes), "the embedded base", quant)
+        let blob = Blob::of(bytes);
+        refuse_foreign("the embedded base", &blob)?;
+        let file = Container::parse(&blob)?;
+        Self::of(vec![blob], file, quant)
     }
 
-    fn of(blob: Blob, shown: &str, quant: Quant) -> Result<Self, WeightError> {
-        refuse_foreign(shown, &blob)?;
-        let file = Container::parse(&blob)?;
+    fn of(pieces: Vec<Blob>, file: Container, quant: Quant) -> Result<Self, WeightError> {
         let divisors = match file.tensors.get(DIVISORS) {
             None => None,
-            Some(info) => Some(raw(&blob, DIVISORS, info)?.into_vector()?),
+            Some(info) => Some(raw(&pieces[info.piece], DIVISORS, info)?.into_vector()?),
         };
         let spec = header::spec(&file, divisors)?;
         let gguf = Self {
-            blob,
+            pieces,
             file,
             spec,
             quant,
@@ -56,10 +57,12 @@ impl Gguf {
         Ok(gguf)
     }
 
-    /// BLAKE3 of the whole file.
+    /// BLAKE3 of the whole file, or of all pieces one after the other.
     pub fn digest(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
-        self.blob.hash_into(&mut hasher);
+        for piece in &self.pieces {
+            piece.hash_into(&mut hasher);
+        }
         *hasher.finalize().as_bytes()
     }
 
@@ -114,7 +117,7 @@ impl Gguf {
             .get(&stored)
             .filter(|info| info.shape.len() == dims);
         let info = info.ok_or_else(|| WeightError::new(path, "is not a tensor of this base"))?;
-        let mut raw = raw(&self.blob, path, info)?;
+        let mut raw = raw(&self.pieces[info.piece], path, info)?;
         if self.spec.arch.gguf.paired && (path.contains(".q_proj.") || path.contains(".k_proj.")) {
             let unit = if dims == 2 {
                 raw.row_bytes()
@@ -139,33 +142,35 @@ impl Gguf {
     /// Lets go of the memory behind a tensor.
     pub(in crate::model::weights) fn release(&self, path: &str) {
         if let Some(info) = self.file.tensors.get(&stored(path)) {
-            self.blob.release(info.bytes.clone());
+            self.pieces[info.piece].release(info.bytes.clone());
         }
     }
 
     /// Every tensor in the order of the file: name, shape and format, bytes.
     pub(in crate::model::weights) fn table(&self) -> Vec<Stored<'_>> {
         let mut all: Vec<_> = self.file.tensors.iter().collect();
-        all.sort_by_key(|(_, info)| info.bytes.start);
+        all.sort_by_key(|(_, info)| (info.piece, info.bytes.start));
         let all = all.into_iter();
         all.map(|(name, info)| {
-            let bytes = &self.blob[info.bytes.clone()];
+            let bytes = &self.pieces[info.piece][info.bytes.clone()];
             (name.clone(), (info.shape.clone(), info.format), bytes)
         })
         .collect()
     }
 
-    /// By key, type and value as they stand in the file, where it has today's lengths.
+    /// By key, type and value as they stand in the file, where it has today's lengths. What is said of pieces is left out:
+    /// one file is written.
     pub(in crate::model::weights) fn metadata_bytes(&self) -> BTreeMap<String, Vec<u8>> {
         let each = self.file.metadata.iter();
-        each.map(|(key, value)| {
-            let bytes = match self.file.values.get(key) {
-                Some(place) => self.blob[place.clone()].to_vec(),
-                None => value_bytes(value),
-            };
-            (key.clone(), bytes)
-        })
-        .collect()
+        each.filter(|(key, _)| !split::is_of_pieces(key))
+            .map(|(key, value)| {
+                let bytes = match self.file.values.get(key) {
+                    Some(place) => self.pieces[0][place.clone()].to_vec(),
+                    None => value_bytes(value),
+                };
+                (key.clone(), bytes)
+            })
+            .collect()
     }
 
     pub(in crate::model::weights) fn alignment(&self) -> usize {

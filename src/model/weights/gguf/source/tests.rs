@@ -146,7 +146,7 @@ fn rows_that_turn_together_lie_side_by_side_in_a_llama_file() {
     assert_eq!(deviation(&mut read, &made.weights), 0.0);
     // As other readers see it: element 1 of the file is element half of the head.
     let info = &read.file.tensors["blk.0.attn_q.weight"];
-    let row = |i: usize| &read.blob[info.bytes.start + i * 256..][..256];
+    let row = |i: usize| &read.pieces[0][info.bytes.start + i * 256..][..256];
     let expected = &made.weights["model.layers.0.self_attn.q_proj.weight"].1;
     let bytes: Vec<u8> = expected[8 * 64..9 * 64]
         .iter()
