@@ -119,7 +119,8 @@ impl Caller {
                 Some((Ok(lines), Some(last)))
             }
         });
-        Ok(pieces.boxed())
+        // What ended may be asked again.
+        Ok(pieces.fuse().boxed())
     }
 }
 
