@@ -150,6 +150,21 @@ impl Row {
             }
             Reason::Storage(_) => row(500, SERVER, "storage_failed", Code::Internal),
             Reason::Internal(_) => row(500, SERVER, "internal_error", Code::Internal),
+            Reason::OnAdminAddress(_) => row(404, INVALID, "unknown_url", Code::PermissionDenied),
+            Reason::MemoryShort { retry_after } => {
+                row(503, SERVER, "overloaded", Code::Unavailable).retry_after(*retry_after)
+            }
+            Reason::UnknownCertificate(_) => {
+                row(401, INVALID, "invalid_api_key", Code::Unauthenticated)
+            }
+            Reason::KeyInUrl(_) => row(400, INVALID, "key_in_url", Code::InvalidArgument),
+            Reason::TooManyWrongKeys { retry_after } => row(
+                429,
+                "rate_limit_error",
+                "too_many_wrong_keys",
+                Code::ResourceExhausted,
+            )
+            .retry_after(*retry_after),
         }
     }
 }
@@ -233,7 +248,12 @@ impl From<Reason> for Fault {
             | Reason::EngineDown(_)
             | Reason::StorageFull(_)
             | Reason::Storage(_)
-            | Reason::Internal(_) => None,
+            | Reason::Internal(_)
+            | Reason::OnAdminAddress(_)
+            | Reason::MemoryShort { .. }
+            | Reason::UnknownCertificate(_)
+            | Reason::TooManyWrongKeys { .. } => None,
+            Reason::KeyInUrl(name) => Some(name.as_str()),
         };
         let param = param.map(str::to_owned);
         Self { reason, param }

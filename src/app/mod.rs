@@ -17,7 +17,9 @@ mod pretrain;
 mod serve;
 mod settings;
 mod shapes;
+mod systemd;
 mod telemetry;
+mod upkeep;
 
 pub use command::main;
 

@@ -55,6 +55,9 @@ pub struct NewKeyArgs {
     /// When it ends by itself, as 12h or 30d [default: never]
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     expires: Option<u64>,
+    /// What a client's certificate calls its holder, who then needs no secret: a URI, a DNS name or a common name
+    #[arg(long, value_name = "NAME", visible_alias = "certificate")]
+    identity: Option<String>,
 }
 
 impl NewKeyArgs {
@@ -65,6 +68,7 @@ impl NewKeyArgs {
             adapters: self.adapters.clone().unwrap_or_default(),
             weight: self.weight,
             expires_in: self.expires,
+            identity: self.identity.clone(),
         }
     }
 }
@@ -101,6 +105,7 @@ pub async fn run(client: &Client, command: &KeyCommand, output: Output) -> Resul
                 "adapters": args.adapters,
                 "weight": ask.weight,
                 "expires_in": ask.expires_in,
+                "identity": ask.identity,
             });
             client.post(&["v1", "keys"], &body).await
         }
@@ -149,6 +154,7 @@ fn table(keys: &[Value]) -> String {
         "LAST USED",
         "EXPIRES",
         "REVOKED",
+        "IDENTITY",
     ]);
     for key in keys {
         table.row(vec![
@@ -160,6 +166,7 @@ fn table(keys: &[Value]) -> String {
             when(&key["last_used_at"]),
             when(&key["expires_at"]),
             when(&key["revoked_at"]),
+            cell(key, "identity"),
         ]);
     }
     table.render()

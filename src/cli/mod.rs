@@ -21,6 +21,7 @@ mod server;
 mod sse;
 mod summary;
 mod train;
+mod trust;
 
 pub use adapter::{AdapterCommand, register};
 pub use chat::{ChatArgs, GenerateArgs};
@@ -32,6 +33,7 @@ pub use key::{KeyArgs, KeyCommand, listing as list_keys, show as show_key};
 pub use merge::MergeArgs;
 pub use output::{Output, Table, colors, size};
 pub use sse::chunks;
+pub use trust::Trust;
 pub use train::{TrainArgs, TrainFlags, create_job, plan_job};
 
 /// Where the daemon is and how to print; the same on every client command.
@@ -54,6 +56,8 @@ pub struct Connection {
     /// Print JSON for programs instead of text for people.
     #[arg(long, global = true, help_heading = "Connection")]
     pub json: bool,
+    #[command(flatten)]
+    pub trust: Trust,
 }
 
 impl Connection {
@@ -61,7 +65,7 @@ impl Connection {
     pub fn client(&self) -> Result<Client, Failure> {
         let named = self.named();
         let server = named.as_deref().unwrap_or(server::DEFAULT);
-        Client::new(server, self.api_key.as_deref())
+        Client::trusting(server, self.api_key.as_deref(), &self.trust)
     }
 
     /// The daemon that is named, where one is.

@@ -1,6 +1,6 @@
 //! Managing adapters: names and conditions are read here, the registry does the rest.
 
-use super::{Caller, Files};
+use super::{Caller, Files, Work};
 use crate::domain::{AdapterName, AdapterView, BlendAsk, Generation, Pin, Reason, Scope};
 use crate::registry::Expected;
 
@@ -34,6 +34,7 @@ impl Caller {
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
         let registry = &self.may(ADAPTERS)?.registry;
+        self.afford(Work::Upload)?;
         let (name, expected) = (self.own_name("name", name)?, condition(expected)?);
         let view = registry.publish(&name, files, expected, "upload").await?;
         Ok(self.shown(view))
@@ -48,6 +49,7 @@ impl Caller {
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
         let registry = &self.may(ADAPTERS)?.registry;
+        self.afford(Work::Upload)?;
         let name = self.own_name(field, name)?;
         let given = condition(expected)?;
         if fresh && given.is_none() && registry.show(&name).await.is_ok() {
@@ -69,6 +71,7 @@ impl Caller {
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
         let registry = &self.may(ADAPTERS)?.registry;
+        self.afford(Work::Background)?;
         let (name, expected) = (self.own_name("name", name)?, condition(expected)?);
         for member in ask.from.members() {
             self.see(&member.name)?;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 
 use tokio::sync::mpsc;
 
-use super::Caller;
+use super::{Caller, Trace};
 use crate::domain::{Event, Reason};
 
 /// Dropping it ends the work.
@@ -13,6 +13,7 @@ pub struct Events {
     coming: mpsc::Receiver<Event>,
     /// Resolves when the caller's key has ended; `None` where none can.
     ended: Option<Pin<Box<dyn Future<Output = Reason> + Send + Sync>>>,
+    trace: Option<Trace>,
 }
 
 impl Events {
@@ -20,10 +21,19 @@ impl Events {
         Self {
             coming,
             ended: caller.may_end().then(|| Box::pin(caller.ended()) as _),
+            trace: caller.trace().cloned(),
         }
     }
 
     pub async fn recv(&mut self) -> Option<Event> {
+        let event = self.next().await;
+        if let (Some(trace), Some(event)) = (&self.trace, &event) {
+            trace.heard(event);
+        }
+        event
+    }
+
+    async fn next(&mut self) -> Option<Event> {
         let Some(ended) = &mut self.ended else {
             return self.coming.recv().await;
         };
@@ -47,6 +57,7 @@ impl From<mpsc::Receiver<Event>> for Events {
         Self {
             coming,
             ended: None,
+            trace: None,
         }
     }
 }
@@ -64,6 +75,7 @@ mod tests {
         let mut events = Events {
             coming,
             ended: Some(Box::pin(ready(Reason::KeyEnded("was revoked")))),
+            trace: None,
         };
         let told = events.recv().await;
         assert_eq!(told, Some(Event::Failed(Reason::KeyEnded("was revoked"))));

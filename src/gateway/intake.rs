@@ -10,7 +10,7 @@ use super::share::deadline;
 use super::{Caller, Claims, Events};
 use crate::domain::{AdapterChoice, AdapterName, Ask, Generation, Reason, Scope};
 use crate::registry::Lease;
-use crate::scheduler::{Admitted, Draft, Terms};
+use crate::scheduler::{Admitted, Begun, Draft, Terms};
 use crate::store::now;
 
 const INFER: Scope = Scope::Infer;
@@ -64,20 +64,33 @@ impl Caller {
                 format!("prompts times n is {answers}; at most {most} at once"),
             ));
         }
+        let first = asks.iter().map(|ask| ask.urgency.priority).min();
+        let first = first.unwrap_or(0);
+        // Before anything is held for it; how long its prompts are is known once they are tokens.
+        self.afford_request(first, 0)?;
         // A cold adapter is read while the prompts become tokens; one that does not exist ends both at once.
         let (lease, drafts) = tokio::try_join!(self.lease(claims), self.drafts(asks))?;
+        let longest = drafts.iter().map(|(draft, _)| draft.prompt.len()).max();
+        self.afford_request(first, longest.unwrap_or(0))?;
         let limits = parts.scheduler.limits();
         let mut ready = Vec::with_capacity(drafts.len());
+        let mut begun = Vec::with_capacity(drafts.len());
         for (draft, priority) in drafts {
             let adapter = lease.as_ref().map(Lease::name);
             let tenant = self.tenant();
             let prompt = draft.prompt.clone();
+            begun.push(draft.begun.clone());
             let draft = Draft {
                 lease: lease.as_ref().map(Lease::again),
                 terms: config.shares.terms(tenant, adapter, priority, deadline),
                 ..draft
             };
             ready.push((prompt, Admitted::check(draft, &limits)?));
+        }
+        if let Some(trace) = self.trace() {
+            let adapter = lease.as_ref().map(|lease| (lease.shown(), lease.generation()));
+            let tokens = ready.iter().map(|(prompt, _)| prompt.len()).sum();
+            trace.asked(adapter, tokens, begun);
         }
         // A refusal midway drops the receivers of those already submitted, which cancels them.
         let each = ready
@@ -115,6 +128,7 @@ impl Caller {
                 lease: None,
                 cache_salt: ask.cache_salt,
                 terms: Terms::default(),
+                begun: Begun::default(),
             };
             drafts.push((draft, priority));
         }

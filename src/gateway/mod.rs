@@ -10,8 +10,10 @@ mod intake;
 mod jobs;
 mod keys;
 mod models;
+mod pressure;
 mod share;
 mod tokens;
+mod trace;
 mod watch;
 
 use std::sync::Arc;
@@ -36,8 +38,10 @@ pub use intake::{Answer, Answers};
 pub use jobs::JobAsk;
 pub use keys::Keys;
 pub use models::ModelView;
+pub use pressure::{Pressure, Work, decide};
 pub use share::{Shares, Weighed};
 pub use tokens::Dialogue;
+pub use trace::{Told, Trace};
 pub use watch::AdapterChange;
 
 /// The parts a gateway stands in front of.
@@ -61,6 +65,8 @@ pub struct Config {
     pub shares: Shares,
     /// Only holders of keys are let in.
     pub needs_keys: bool,
+    /// How short memory is; somebody else tells it.
+    pub pressure: Pressure,
 }
 
 impl Default for Config {
@@ -71,6 +77,7 @@ impl Default for Config {
             tokenizer_wait: Duration::from_secs(20),
             shares: Shares::default(),
             needs_keys: false,
+            pressure: Pressure::default(),
         }
     }
 }
@@ -129,6 +136,10 @@ impl Gateway {
 
     pub fn load(&self) -> Load {
         self.parts().scheduler.load()
+    }
+
+    pub fn pressure(&self) -> &Pressure {
+        &self.inner.config.pressure
     }
 
     pub fn base_name(&self) -> &str {

@@ -1,5 +1,6 @@
 //! The one way into the scheduler: an unchecked draft becomes `Admitted`, or a reason that names the field.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::policy::ledger::Weights;
@@ -34,6 +35,23 @@ pub struct Draft {
     /// Requests share what is computed of a common beginning only where they say the same.
     pub cache_salt: String,
     pub terms: Terms,
+    /// Told when a row is taken for it.
+    pub begun: Begun,
+}
+
+/// When the engine took a request up; all clones are the same request.
+#[derive(Debug, Clone, Default)]
+pub struct Begun(Arc<OnceLock<Instant>>);
+
+impl Begun {
+    pub fn at(&self) -> Option<Instant> {
+        self.0.get().copied()
+    }
+
+    /// The first time counts.
+    pub(super) fn mark(&self) {
+        self.0.get_or_init(Instant::now);
+    }
 }
 
 /// What a request must keep to.
@@ -61,6 +79,7 @@ pub struct Admitted {
     pub(super) lease: Option<Lease>,
     pub(super) cache_salt: String,
     pub(super) terms: Terms,
+    pub(super) begun: Begun,
 }
 
 impl Admitted {
@@ -73,6 +92,7 @@ impl Admitted {
             lease,
             cache_salt,
             terms,
+            begun,
         } = draft;
         if prompt.is_empty() {
             return Err(Reason::field("prompt", "needs at least one token"));
@@ -129,6 +149,7 @@ impl Admitted {
             lease,
             cache_salt,
             terms,
+            begun,
         })
     }
 }
@@ -190,6 +211,7 @@ mod tests {
             lease: None,
             cache_salt: String::new(),
             terms: Terms::default(),
+            begun: Begun::default(),
         }
     }
 

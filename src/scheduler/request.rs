@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::Sender;
 
-use super::admit::{Admitted, Terms};
+use super::admit::{Admitted, Begun, Terms};
 use super::detokenize::describe;
 use super::gate::Seat;
 use super::policy::ledger::{self, Party};
@@ -42,6 +42,7 @@ pub struct Request {
     generated: usize,
     arrived: Instant,
     answered: bool,
+    begun: Begun,
     seat: Seat,
 }
 
@@ -75,6 +76,7 @@ impl Request {
             lease,
             cache_salt,
             terms,
+            begun,
         } = admitted;
         let mut ends = sampling.stop_token_ids.clone();
         if !sampling.ignore_eos {
@@ -123,6 +125,7 @@ impl Request {
             generated: 0,
             arrived: Instant::now(),
             answered: false,
+            begun,
             seat,
         }
     }
@@ -181,6 +184,7 @@ impl Request {
     /// tokens were found.
     pub fn begin(&mut self, found: usize) -> Option<usize> {
         self.seat.leave_queue();
+        self.begun.mark();
         let first = self.cached.is_none();
         let found = self.shown(found);
         first.then(|| *self.cached.insert(found))

@@ -22,6 +22,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ),
     ("keys", include_str!("migrations/005_keys.sql")),
     ("owners", include_str!("migrations/006_owners.sql")),
+    ("identities", include_str!("migrations/012_identities.sql")),
 ];
 
 /// Pages that each connection keeps, as so many KiB (a negative number says that). The system has the file in memory as well,

@@ -83,8 +83,8 @@ impl Keys {
     async fn insert(&self, row: &KeyRow, condition: &str) -> Result<u64, Reason> {
         let view = &row.view;
         let text = format!(
-            "INSERT INTO keys (id, name, scopes, adapters, weight, digest, created_at, expires_at) \
-             SELECT ?, ?, ?, ?, ?, ?, ?, ? {condition}"
+            "INSERT INTO keys (id, name, scopes, adapters, weight, digest, created_at, expires_at, identity) \
+             SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? {condition}"
         );
         let insert = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(view.id.as_str())
@@ -94,7 +94,8 @@ impl Keys {
             .bind(view.weight)
             .bind(&row.digest.as_bytes()[..])
             .bind(view.created_at)
-            .bind(view.expires_at);
+            .bind(view.expires_at)
+            .bind(view.identity.as_deref());
         run(self.database.pool(), insert).await
     }
 
@@ -156,6 +157,7 @@ fn read(row: &SqliteRow) -> Result<KeyRow, Reason> {
             expires_at: time("expires_at")?,
             revoked_at: time("revoked_at")?,
             last_used_at: time("last_used_at")?,
+            identity: row.try_get("identity")?,
         },
         digest: hash(&row.try_get::<Vec<u8>, _>("digest")?)?,
         replaced,

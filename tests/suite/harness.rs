@@ -144,6 +144,7 @@ impl Daemon {
             adapters: adapters.parse().unwrap(),
             weight: None,
             expires_in: None,
+            identity: None,
         };
         let issued = self.keys.create(ask).await.unwrap();
         (issued.key.id, issued.secret)
@@ -324,6 +325,7 @@ fn limits() -> Limits {
             timeout: Duration::from_secs(5),
             ..Pace::default()
         },
+        ..Limits::default()
     }
 }
 

@@ -20,6 +20,7 @@ fn shown(key: KeyView) -> pb::Key {
         expires_at: key.expires_at,
         revoked_at: key.revoked_at,
         last_used_at: key.last_used_at,
+        identity: key.identity,
     }
 }
 
@@ -35,6 +36,7 @@ fn asked(ask: pb::CreateKeyRequest) -> Result<KeyAsk, Reason> {
     Ok(KeyAsk {
         weight: ask.weight,
         expires_in: ask.expires_in,
+        identity: ask.identity,
         ..KeyAsk::of(ask.name, ask.scopes, adapters)?
     })
 }

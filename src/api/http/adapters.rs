@@ -172,6 +172,7 @@ pub(super) async fn put(call: Call) -> Outcome {
                 .await?
         }
         kind if ARCHIVES.contains(&kind) => {
+            call.request.caller().check_upload()?;
             let (request, body, is_unpacked) = call.archive(limit).await?;
             let files = archive::unpack(&body)?;
             if is_unpacked {

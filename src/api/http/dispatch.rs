@@ -6,33 +6,36 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use axum::http::{HeaderValue, Method, Uri, header};
 use axum::response::Response;
 use axum::routing::{MethodFilter, on};
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use uuid::Uuid;
 
-use super::App;
 use super::call::{Call, Request, refuse};
+use super::logged::Logged;
 use super::origin::Source;
 use super::respond::{empty_response, fault_response};
 use super::routes::{Row, Verb, probe_rows, rows};
+use super::{App, Part};
 use crate::api::access::Access;
+use crate::api::access_log::Entry;
+use crate::api::caller::{REQUEST_ID, key_in_url, request_id};
+use crate::api::door::Peer;
 use crate::api::fault::Fault;
 use crate::domain::Reason;
 
 pub(super) type Outcome = Result<Response, Fault>;
 pub(super) type Handler = fn(Call) -> BoxFuture<'static, Outcome>;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The metrics label of requests that match no row.
 const NO_ROUTE: &str = "none";
 
 pub(super) fn router(app: Arc<App>) -> Router {
-    let lost = |parts: &Parts| Reason::NoSuchRoute(parts.uri.path().chars().take(200).collect());
+    let lost = |parts: &Parts| bad_path(&parts.uri);
     routed(app, rows(), lost, |parts| {
         Reason::MethodNotAllowed(parts.method.to_string())
     })
@@ -77,8 +80,13 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
     let (mut parts, body) = request.into_parts();
     let id = request_id(&parts.headers);
     let source = app.config.origins.of(&parts.headers);
+    let peer = parts.extensions.get::<Peer>().cloned();
+    let entry = entry(&app, &id, peer.as_ref());
     let mut key = None;
     let outcome = async {
+        if let Some(reason) = misplaced(&app, Some(row), &parts) {
+            return Err(refuse(&parts.headers, body, reason));
+        }
         if row.verb != Verb::Get
             && let Source::Elsewhere(origin) = &source
         {
@@ -92,8 +100,10 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
             Access::Metrics if app.config.open_metrics => Access::Open,
             access => access,
         };
-        let caller = match access.admit(&app.gateway, &parts.headers).await {
-            Ok(caller) => caller,
+        let backoff = &app.config.common.backoff;
+        let admitted = access.admit(&app.gateway, &parts.headers, peer.as_ref(), backoff);
+        let caller = match admitted.await {
+            Ok(caller) => caller.traced(entry.as_ref().map(|entry| entry.trace.clone())),
             Err(reason) => return Err(refuse(&parts.headers, body, reason)),
         };
         // Known before it is refused: the log says who tries what is not theirs.
@@ -129,8 +139,25 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
         id,
         source: &source,
         key: key.as_deref(),
+        entry,
     };
     finish(&app, row.path, began, who, outcome)
+}
+
+/// A request to be told of in the access log, where there is one.
+fn entry(app: &App, id: &HeaderValue, peer: Option<&Peer>) -> Option<Entry> {
+    let log = app.config.common.log.as_ref()?;
+    let id = id.to_str().unwrap_or("").to_owned();
+    Some(log.entry("http", id, peer.map(|peer| peer.address.ip())))
+}
+
+/// What is refused whoever asks: a key where logs would show it, and what is answered elsewhere.
+fn misplaced(app: &App, row: Option<&Row>, parts: &Parts) -> Option<Reason> {
+    if let Some(name) = key_in_url(&parts.uri) {
+        return Some(Reason::KeyInUrl(name));
+    }
+    let row = row.filter(|row| app.config.part == Part::Public && row.access.operates());
+    row.map(|row| Reason::OnAdminAddress(row.path.to_owned()))
 }
 
 /// What no route answers: browsers that ask first, and mistakes.
@@ -141,12 +168,13 @@ async fn stray(
 ) -> Response {
     let (parts, _) = request.into_parts();
     let (id, headers) = (request_id(&parts.headers), &parts.headers);
+    let entry = entry(&app, &id, parts.extensions.get::<Peer>());
     let source = app.config.origins.of(headers);
     let asks_first = parts.method == Method::OPTIONS
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let outcome = match asks_first {
         true => app.config.origins.preflight(headers),
-        false => match why(&parts) {
+        false => match misplaced(&app, None, &parts).unwrap_or_else(|| why(&parts)) {
             // Which methods there are, is said by a header that the router adds.
             Reason::MethodNotAllowed(_) if parts.method == Method::OPTIONS => {
                 Ok(empty_response(204))
@@ -158,6 +186,7 @@ async fn stray(
         id,
         source: &source,
         key: None,
+        entry,
     };
     finish(&app, NO_ROUTE, Instant::now(), who, outcome)
 }
@@ -169,6 +198,7 @@ struct Who<'r> {
     source: &'r Source,
     /// The id of its key.
     key: Option<&'r str>,
+    entry: Option<Entry>,
 }
 
 fn finish(
@@ -178,7 +208,12 @@ fn finish(
     who: Who<'_>,
     outcome: Outcome,
 ) -> Response {
-    let Who { id, source, key } = who;
+    let Who {
+        id,
+        source,
+        key,
+        entry,
+    } = who;
     let took = began.elapsed();
     let mut response = outcome.unwrap_or_else(|fault| {
         // A deadline is the caller's own wish.
@@ -199,7 +234,15 @@ fn finish(
     );
     response.headers_mut().insert(REQUEST_ID, id);
     app.config.origins.mark(source, response.headers_mut());
-    response
+    match entry {
+        None => response,
+        Some(entry) => {
+            if let Some(key) = key {
+                entry.trace.key(key);
+            }
+            response.map(|body| Body::new(Logged::new(body, entry, route, code)))
+        }
+    }
 }
 
 async fn params(row: &Row, parts: &mut Parts) -> Result<Vec<(String, String)>, Fault> {
@@ -214,37 +257,4 @@ async fn params(row: &Row, parts: &mut Parts) -> Result<Vec<(String, String)>, F
 
 fn bad_path(uri: &Uri) -> Reason {
     Reason::NoSuchRoute(uri.path().chars().take(200).collect())
-}
-
-/// The caller's own id, if it is harmless to repeat in headers and logs; otherwise a new one.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let given = headers.get(&REQUEST_ID).filter(|value| {
-        let bytes = value.as_bytes();
-        (1..=128).contains(&bytes.len()) && bytes.iter().all(|byte| (b' '..=b'~').contains(byte))
-    });
-    given.cloned().unwrap_or_else(|| {
-        let fresh = format!("req_{}", Uuid::new_v4().simple());
-        HeaderValue::from_str(&fresh).unwrap_or(HeaderValue::from_static("req_0"))
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn id_for(value: &[u8]) -> HeaderValue {
-        let mut headers = HeaderMap::new();
-        headers.insert(REQUEST_ID, HeaderValue::from_bytes(value).unwrap());
-        request_id(&headers)
-    }
-
-    #[test]
-    fn a_callers_id_is_kept_only_if_it_is_harmless() {
-        for good in [&b"trace-7/a"[..], b"my id 7", &[b'a'; 128]] {
-            assert_eq!(id_for(good).as_bytes(), good);
-        }
-        for bad in [&b""[..], b"a\tb", b"caf\xc3\xa9", &[b'a'; 129]] {
-            assert!(id_for(bad).to_str().unwrap().starts_with("req_"));
-        }
-    }
 }

@@ -53,6 +53,11 @@ pub(super) const KEY: Shape = Shape {
             "What it gets beside other keys where not all get what they ask for; 1 where absent.",
         ),
         Field::new("expires_in", LIFE, "Seconds; for ever where absent."),
+        Field::new(
+            "identity",
+            NAME,
+            "What a client's certificate calls its holder (URI, DNS name or common name), who then needs no secret.",
+        ),
     ]],
 };
 
@@ -73,6 +78,7 @@ struct Ask {
     adapters: Option<Vec<String>>,
     weight: Option<f64>,
     expires_in: Option<u64>,
+    identity: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -109,6 +115,7 @@ pub(super) async fn create(call: Call) -> Outcome {
     let ask = KeyAsk {
         weight: ask.weight,
         expires_in: ask.expires_in,
+        identity: ask.identity,
         ..KeyAsk::of(ask.name, ask.scopes, ask.adapters)?
     };
     issued(request.caller().create_key(ask).await?)

@@ -4,6 +4,7 @@
 mod auth;
 mod layers;
 mod place;
+mod server;
 mod training;
 mod values;
 

@@ -1,14 +1,14 @@
 //! The settings themselves, with their defaults and what each may be.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::auth::Auth;
+use super::server::Server;
 use super::training::Training;
 use crate::adapter::Precision;
-use crate::api::http::Origins;
+use crate::api::LogPlace;
 use crate::gateway::Weighed;
 use crate::kernels::quant::Format;
 use crate::model::{KvKind, Origin, Quant};
@@ -26,34 +26,6 @@ pub struct Values {
     pub auth: Auth,
     pub limits: Limits,
     pub telemetry: Telemetry,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Server {
-    pub http: SocketAddr,
-    pub grpc: SocketAddr,
-    /// Connections of one protocol open at once; a few more may ask the HTTP probes, further ones wait in the kernel's queue.
-    pub max_connections: usize,
-    /// Seconds that running requests get to end after a signal to stop.
-    pub drain_seconds: u64,
-    /// Pages of other places whose scripts may use the HTTP API from a browser, as `https://chat.example:8443`; `*` is all.
-    pub cors_origins: Vec<String>,
-    /// Listen beyond loopback with `auth.mode` off.
-    pub insecure_bind: bool,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            http: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            grpc: SocketAddr::from(([127, 0, 0, 1], 8081)),
-            max_connections: 1024,
-            drain_seconds: 30,
-            cors_origins: Vec::new(),
-            insecure_bind: false,
-        }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -277,6 +249,9 @@ pub struct Limits {
     /// Of one training file, as it is sent and as it unpacks.
     pub max_file_bytes: u64,
     pub max_adapter_bytes: u64,
+    /// What this process may take: auto (what its control group, or the machine, has) or a size as 24G. Above 92 % of it work
+    /// is refused, the cheapest to lose first.
+    pub memory: String,
 }
 
 impl Default for Limits {
@@ -287,7 +262,40 @@ impl Default for Limits {
             max_body_bytes: 8 << 20,
             max_file_bytes: 16 << 30,
             max_adapter_bytes: 2 << 30,
+            memory: "auto".into(),
         }
+    }
+}
+
+impl Limits {
+    /// Bytes; `None` is what the machine or the control group allows.
+    pub fn memory(&self) -> Result<Option<u64>, String> {
+        match self.memory.trim() {
+            "auto" => Ok(None),
+            size => size_of(size).map(Some),
+        }
+    }
+}
+
+/// A size as people write it.
+fn size_of(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is neither auto nor a size as 512M, 24G or 24GiB");
+    let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        Some(at) => text.split_at(at),
+        None => (text, ""),
+    };
+    let shift = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kib" => 10,
+        "m" | "mib" => 20,
+        "g" | "gib" => 30,
+        "t" | "tib" => 40,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    match number.checked_mul(1 << shift).filter(|bytes| *bytes >= 64 << 20) {
+        Some(bytes) => Ok(bytes),
+        None => Err(format!("`{text}` is not at least 64 MiB")),
     }
 }
 
@@ -306,6 +314,8 @@ pub struct Telemetry {
     pub format: LogFormat,
     /// Adapters with metric labels of their own; the rest are `other`.
     pub adapter_labels: usize,
+    /// A JSON line for each request: off, stdout, or a file that is added to.
+    pub access_log: String,
 }
 
 impl Default for Telemetry {
@@ -314,6 +324,18 @@ impl Default for Telemetry {
             log: "info".into(),
             format: LogFormat::Text,
             adapter_labels: 64,
+            access_log: "off".into(),
+        }
+    }
+}
+
+impl Telemetry {
+    /// Where the access log goes, if there is one.
+    pub fn access_log(&self) -> Option<LogPlace> {
+        match self.access_log.trim() {
+            "" | "off" => None,
+            "stdout" => Some(LogPlace::Stdout),
+            path => Some(LogPlace::File(path.into())),
         }
     }
 }
@@ -360,22 +382,13 @@ impl Values {
         for (key, why) in self.auth.mistakes(&self.server) {
             say(key, why);
         }
-        for why in Origins::parse(&self.server.cors_origins)
-            .err()
-            .unwrap_or_default()
-        {
-            say("server.cors_origins", why);
+        for (key, why) in self.server.mistakes() {
+            say(key, why);
         }
         if let Err(why) = self.model.check_device() {
             say("model.device", why);
         }
         for (key, value, least, most) in [
-            (
-                "server.max_connections",
-                self.server.max_connections,
-                1,
-                1 << 20,
-            ),
             ("model.max_len", self.model.max_len, 0, MOST_POSITIONS),
             ("engine.threads", self.engine.threads, 0, 1024),
             ("engine.rows", self.engine.rows, 1, 4096),
@@ -407,12 +420,6 @@ impl Values {
                 say(key, format!("{value} is not within {least} to {most}"));
             }
         }
-        if self.server.http == self.server.grpc && self.server.http.port() != 0 {
-            say(
-                "server.grpc",
-                format!("{} is taken by server.http", self.server.grpc),
-            );
-        }
         if self
             .telemetry
             .log
@@ -423,6 +430,9 @@ impl Values {
                 "telemetry.log",
                 format!("`{}` is not a log filter", self.telemetry.log),
             );
+        }
+        if let Err(why) = self.limits.memory() {
+            say("limits.memory", why);
         }
         found
     }

@@ -17,6 +17,7 @@ fn ask(name: &str) -> KeyAsk {
         adapters: AdapterGlobs::default(),
         weight: None,
         expires_in: None,
+        identity: None,
     }
 }
 
