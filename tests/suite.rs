@@ -52,6 +52,8 @@ mod matrix;
 mod merges;
 #[path = "suite/methods.rs"]
 mod methods;
+#[path = "suite/overload.rs"]
+mod overload;
 #[path = "suite/packed.rs"]
 mod packed;
 #[path = "suite/pressure.rs"]
@@ -62,6 +64,8 @@ mod recipes;
 mod refusals;
 #[path = "suite/text.rs"]
 mod text;
+#[path = "suite/tls.rs"]
+mod tls;
 #[path = "suite/virtual_tokens.rs"]
 mod virtual_tokens;
 #[path = "suite/weights.rs"]

@@ -181,6 +181,7 @@ pub(super) async fn put(call: Call) -> Outcome {
             request.caller().register(&name, files, expected).await?
         }
         "multipart/form-data" => {
+            call.request.caller().check_upload()?;
             let (request, files) = uploaded(call, limit).await?;
             request.caller().register(&name, files, expected).await?
         }
