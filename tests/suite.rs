@@ -66,6 +66,8 @@ mod matrix;
 mod merges;
 #[path = "suite/methods.rs"]
 mod methods;
+#[path = "suite/overload.rs"]
+mod overload;
 #[path = "suite/packed.rs"]
 mod packed;
 #[path = "suite/pressure.rs"]
@@ -84,6 +86,8 @@ mod rollout_jobs;
 mod samples;
 #[path = "suite/text.rs"]
 mod text;
+#[path = "suite/tls.rs"]
+mod tls;
 #[path = "suite/virtual_tokens.rs"]
 mod virtual_tokens;
 #[path = "suite/weights.rs"]

@@ -2,7 +2,9 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
+use super::backoff::Backoff;
 use super::caller::credentials;
+use super::door::Peer;
 use crate::domain::{Reason, Scope};
 use crate::gateway::{Caller, Gateway};
 
@@ -34,10 +36,28 @@ pub(super) fn tell_limits(caller: &Caller, headers: &mut HeaderMap) {
 
 impl Access {
     /// Says who calls, before anything else of the request is looked at.
-    pub async fn admit(self, gateway: &Gateway, headers: &HeaderMap) -> Result<Caller, Reason> {
+    pub async fn admit(
+        self,
+        gateway: &Gateway,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+        backoff: &Backoff,
+    ) -> Result<Caller, Reason> {
+        if self == Self::Open {
+            return Ok(gateway.nobody());
+        }
+        let admitted = gateway.admit(credentials(headers, peer)).await;
+        admitted.map_err(|reason| match peer {
+            Some(peer) => backoff.judge(peer.address.ip(), reason),
+            None => reason,
+        })
+    }
+
+    /// Whether it is about the daemon rather than about what the daemon answers: adapters, keys, metrics.
+    pub fn operates(self) -> bool {
         match self {
-            Self::Open => Ok(gateway.nobody()),
-            _ => gateway.admit(credentials(headers)).await,
+            Self::Metrics | Self::Of(Scope::Adapters | Scope::Admin) => true,
+            Self::Open | Self::AnyKey | Self::Of(Scope::Infer | Scope::Train) => false,
         }
     }
 

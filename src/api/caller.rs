@@ -1,13 +1,16 @@
 //! Who calls, as far as a call says.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::extract::Query;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use uuid::Uuid;
 
+use super::door::Peer;
 use crate::gateway::Credentials;
 
 /// What a call's headers, or its metadata, say about who makes it: the key of `authorization: Bearer KEY`, or else
-/// `x-api-key`. Where there are several, all must say the same: a proxy in front may have looked at another of them.
-pub(super) fn credentials(headers: &HeaderMap) -> Credentials {
+/// `x-api-key`. Where there are several, all must say the same: a proxy in front may have looked at another of them. What
+/// the peer's certificate calls it comes beside.
+pub(super) fn credentials(headers: &HeaderMap, peer: Option<&Peer>) -> Credentials {
     let text = |name: &str| headers.get(name)?.to_str().ok();
     let other = || text("x-api-key").map(str::trim);
     let both = [
@@ -23,6 +26,7 @@ pub(super) fn credentials(headers: &HeaderMap) -> Credentials {
     };
     Credentials {
         key: key.map(str::to_owned),
+        certificate: peer.map(|peer| peer.names.clone()).unwrap_or_default(),
         is_ambiguous: disagree || differs("authorization") || differs("x-api-key"),
     }
 }
@@ -39,6 +43,28 @@ pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
         let fresh = format!("req_{}", Uuid::new_v4().simple());
         HeaderValue::from_str(&fresh).unwrap_or(HeaderValue::from_static("req_0"))
     })
+}
+
+/// Names of query parameters that people write keys into.
+const KEY_NAMES: [&str; 7] = [
+    "access_token",
+    "api-key",
+    "api_key",
+    "apikey",
+    "authorization",
+    "key",
+    "x-api-key",
+];
+
+/// The query parameter that carries a key, which ends up in the logs of everything on the way.
+pub(super) fn key_in_url(uri: &Uri) -> Option<String> {
+    uri.query()?;
+    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?;
+    let found = pairs.into_iter().find(|(name, value)| {
+        let is_name = KEY_NAMES.iter().any(|key| name.eq_ignore_ascii_case(key));
+        (is_name && !value.is_empty()) || value.trim().starts_with("sk-adp-")
+    });
+    found.map(|(name, _)| name.chars().take(80).collect())
 }
 
 fn bearer(authorization: &str) -> Option<&str> {
@@ -77,6 +103,42 @@ mod tests {
     }
 
     #[test]
+    fn a_key_in_a_url_is_seen_by_its_name_or_its_beginning() {
+        let of = |text: &str| key_in_url(&text.parse().unwrap());
+        for (uri, name) in [
+            ("/v1/models?api_key=x", "api_key"),
+            ("/v1/models?limit=1&Access_Token=x", "Access_Token"),
+            ("/v1/files?after=sk-adp-0a1b-ff", "after"),
+            ("/v1/files?x=sk%2Dadp-0a1b-ff", "x"),
+        ] {
+            assert_eq!(of(uri).as_deref(), Some(name), "{uri}");
+        }
+        for uri in [
+            "/v1/models",
+            "/v1/files?limit=2&after=file-1",
+            "/v1/files?key=",
+        ] {
+            assert_eq!(of(uri), None, "{uri}");
+        }
+    }
+
+    fn id_for(value: &[u8]) -> HeaderValue {
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_ID, HeaderValue::from_bytes(value).unwrap());
+        request_id(&headers)
+    }
+
+    #[test]
+    fn a_callers_id_is_kept_only_if_it_is_harmless() {
+        for good in [&b"trace-7/a"[..], b"my id 7", &[b'a'; 128]] {
+            assert_eq!(id_for(good).as_bytes(), good);
+        }
+        for bad in [&b""[..], b"a\tb", b"caf\xc3\xa9", &[b'a'; 129]] {
+            assert!(id_for(bad).to_str().unwrap().starts_with("req_"));
+        }
+    }
+
+    #[test]
     fn a_bearers_key_comes_before_the_other_header() {
         let of = |authorization: Option<&'static str>, other: Option<&'static str>| {
             let mut headers = HeaderMap::new();
@@ -85,7 +147,7 @@ mod tests {
                     headers.insert(name, HeaderValue::from_static(text));
                 }
             }
-            credentials(&headers).key
+            credentials(&headers, None).key
         };
         let key = |text: &str| Some(text.to_owned());
         assert_eq!(of(Some("Bearer sk-1"), Some("sk-2")), key("sk-1"));
@@ -102,7 +164,7 @@ mod tests {
             for value in values {
                 headers.append(name, HeaderValue::from_static(value));
             }
-            credentials(&headers).is_ambiguous
+            credentials(&headers, None).is_ambiguous
         };
         for name in ["authorization", "x-api-key"] {
             assert!(of(["Bearer a", "Bearer b"], name), "{name}");

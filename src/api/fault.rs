@@ -161,6 +161,21 @@ impl Row {
             }
             Reason::NoSuchAnswer(_) => row(404, INVALID, "answer_not_found", Code::NotFound),
             Reason::NoSuchFeedback(_) => row(404, INVALID, "feedback_not_found", Code::NotFound),
+            Reason::OnAdminAddress(_) => row(404, INVALID, "unknown_url", Code::PermissionDenied),
+            Reason::MemoryShort { retry_after } => {
+                row(503, SERVER, "overloaded", Code::Unavailable).retry_after(*retry_after)
+            }
+            Reason::UnknownCertificate(_) => {
+                row(401, INVALID, "invalid_api_key", Code::Unauthenticated)
+            }
+            Reason::KeyInUrl(_) => row(400, INVALID, "key_in_url", Code::InvalidArgument),
+            Reason::TooManyWrongKeys { retry_after } => row(
+                429,
+                "rate_limit_error",
+                "too_many_wrong_keys",
+                Code::ResourceExhausted,
+            )
+            .retry_after(*retry_after),
         }
     }
 }
@@ -247,8 +262,13 @@ impl From<Reason> for Fault {
             | Reason::Storage(_)
             | Reason::Internal(_)
             | Reason::LimitReached(_)
-            | Reason::NoSuchFeedback(_) => None,
+            | Reason::NoSuchFeedback(_)
+            | Reason::OnAdminAddress(_)
+            | Reason::MemoryShort { .. }
+            | Reason::UnknownCertificate(_)
+            | Reason::TooManyWrongKeys { .. } => None,
             Reason::NoSuchAnswer(_) => Some("id"),
+            Reason::KeyInUrl(name) => Some(name.as_str()),
         };
         let param = param.map(str::to_owned);
         Self { reason, param }

@@ -2,14 +2,33 @@
 //! table that says how every reason to refuse looks. Decides nothing about models, adapters or jobs.
 
 mod access;
+mod access_log;
 mod arrival;
+mod backoff;
 mod caller;
+mod door;
 mod fault;
 pub mod grpc;
 pub mod http;
 mod socket;
+pub mod tls;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use access_log::{AccessLog, Place as LogPlace};
 pub use arrival::{Memory, Pace};
+pub use backoff::Backoff;
+pub use door::{Counts, DoorName, Traffic};
+
+/// A peer of HTTP/2 that does not answer a ping is gone.
+const PING: Duration = Duration::from_secs(30);
+const PONG: Duration = Duration::from_secs(20);
+/// Streams that a peer of HTTP/2 has begun and taken back before they were looked at; beyond, its connection ends. What a
+/// reset costs the peer is a few bytes, so it must not cost a request here.
+const PENDING_RESETS: usize = 20;
+/// The same for streams that were ended here because the peer broke the protocol's rules.
+const LOCAL_ERROR_RESETS: usize = 256;
 
 /// What HTTP and gRPC both keep to.
 #[derive(Debug, Clone)]
@@ -26,6 +45,14 @@ pub struct Limits {
     pub memory: Memory,
     /// How slowly a body may come. A peer that reads nothing of its answer for as long as a body may pause is gone.
     pub pace: Pace,
+    /// Of these connections, those of one address.
+    pub connections_per_address: usize,
+    /// A request's line and headers together.
+    pub max_header_bytes: usize,
+    /// Requests of one HTTP/2 connection at once.
+    pub streams: u32,
+    /// How long a TLS handshake may take.
+    pub handshake: Duration,
 }
 
 impl Default for Limits {
@@ -37,6 +64,20 @@ impl Default for Limits {
             max_adapter_bytes: 1 << 30,
             memory: Memory::new(2 << 30),
             pace: Pace::default(),
+            connections_per_address: 512,
+            max_header_bytes: 64 << 10,
+            streams: 256,
+            handshake: Duration::from_secs(10),
         }
     }
+}
+
+/// What all listeners hold together.
+#[derive(Debug, Clone, Default)]
+pub struct Common {
+    /// Certificates; without, connections are as they come.
+    pub tls: Option<tls::Tls>,
+    pub traffic: Arc<Traffic>,
+    pub backoff: Backoff,
+    pub log: Option<AccessLog>,
 }

@@ -7,29 +7,29 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
-use tonic::transport::server::{Connected, TcpConnectInfo};
 
-pub(super) struct Socket<S = TcpStream> {
+use super::door::Seat;
+
+pub(super) struct Socket<S = TcpStream, T = Seat> {
     stream: S,
     /// How long a write may go without any progress.
     timeout: Duration,
     /// Runs while a write is waiting for the peer.
     stalled: Option<Pin<Box<Sleep>>>,
-    _seat: OwnedSemaphorePermit,
+    _seat: T,
 }
 
 impl Socket {
-    pub fn new(stream: TcpStream, timeout: Duration, seat: OwnedSemaphorePermit) -> Self {
+    pub fn new(stream: TcpStream, timeout: Duration, seat: Seat) -> Self {
         // Streams of small messages must not wait for each other.
         let _ = stream.set_nodelay(true);
         Self::of(stream, timeout, seat)
     }
 }
 
-impl<S> Socket<S> {
-    const fn of(stream: S, timeout: Duration, seat: OwnedSemaphorePermit) -> Self {
+impl<S, T> Socket<S, T> {
+    const fn of(stream: S, timeout: Duration, seat: T) -> Self {
         Self {
             stream,
             timeout,
@@ -39,11 +39,11 @@ impl<S> Socket<S> {
     }
 
     /// A write's outcome, or that it took too long.
-    fn timed<T>(
+    fn timed<W>(
         &mut self,
         cx: &mut Context<'_>,
-        written: Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
+        written: Poll<io::Result<W>>,
+    ) -> Poll<io::Result<W>> {
         if written.is_ready() {
             self.stalled = None;
             return written;
@@ -59,15 +59,7 @@ impl<S> Socket<S> {
     }
 }
 
-impl Connected for Socket {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
+impl<S: AsyncRead + Unpin, T: Unpin> AsyncRead for Socket<S, T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -77,7 +69,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Socket<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Socket<S> {
+impl<S: AsyncWrite + Unpin, T: Unpin> AsyncWrite for Socket<S, T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -114,11 +106,13 @@ mod tests {
     use std::sync::Arc;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-    use tokio::sync::Semaphore;
+    use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
     use super::*;
 
-    fn seated(timeout: Duration) -> (Socket<DuplexStream>, DuplexStream, Arc<Semaphore>) {
+    type Near = Socket<DuplexStream, OwnedSemaphorePermit>;
+
+    fn seated(timeout: Duration) -> (Near, DuplexStream, Arc<Semaphore>) {
         let seats = Arc::new(Semaphore::new(1));
         let seat = seats.clone().try_acquire_owned().unwrap();
         let (near, far) = tokio::io::duplex(4);

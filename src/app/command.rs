@@ -178,6 +178,18 @@ pub struct SettingFlags {
     /// Where gRPC listens [default: 127.0.0.1:8081]
     #[arg(long, value_name = "ADDR")]
     pub grpc: Option<String>,
+    /// An address of its own for adapters, keys and metrics, which the others then refuse
+    #[arg(long, value_name = "ADDR")]
+    pub admin: Option<String>,
+    /// PEM file with this daemon's certificate and those between it and a root: both ports speak TLS then
+    #[arg(long, value_name = "FILE")]
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM file with the certificate's key
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// PEM file with those whose certificates callers must show
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
     /// Where adapters, jobs and files are kept [default: adapterd in the XDG state directory, or else /var/lib/adapterd]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -189,6 +201,7 @@ pub struct SettingFlags {
 impl SettingFlags {
     /// The flags given, by the keys they set.
     pub fn pairs(&self) -> Vec<(&'static str, String)> {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
         [
             ("model.path", self.model.clone()),
             ("model.quant", self.quant.clone()),
@@ -206,10 +219,11 @@ impl SettingFlags {
             ("engine.speculation", self.speculation.clone()),
             ("server.http", self.http.clone()),
             ("server.grpc", self.grpc.clone()),
-            (
-                "storage.data_dir",
-                self.data_dir.as_ref().map(|dir| dir.display().to_string()),
-            ),
+            ("storage.data_dir", path(&self.data_dir)),
+            ("server.admin", self.admin.clone()),
+            ("server.tls.certificate", path(&self.tls_certificate)),
+            ("server.tls.key", path(&self.tls_key)),
+            ("server.tls.client_ca", path(&self.tls_client_ca)),
             (
                 "engine.threads",
                 self.threads.map(|threads| threads.to_string()),
@@ -229,8 +243,14 @@ impl SettingFlags {
         &self,
         more: &[(&'static str, String)],
     ) -> Result<super::settings::Settings, Failure> {
-        if let Some(dir) = &self.data_dir {
-            text_of(dir)?;
+        let paths = [
+            &self.data_dir,
+            &self.tls_certificate,
+            &self.tls_key,
+            &self.tls_client_ca,
+        ];
+        for path in paths.into_iter().flatten() {
+            text_of(path)?;
         }
         let mut pairs = self.pairs();
         pairs.extend_from_slice(more);

@@ -29,6 +29,13 @@ impl Local {
             // Nobody else is told its address.
             ("auth.mode", "off".to_owned()),
             ("telemetry.log", "warn".to_owned()),
+            // What the environment may say of these is meant for `serve`.
+            ("server.admin", String::new()),
+            ("server.tls.certificate", String::new()),
+            ("server.tls.key", String::new()),
+            ("server.tls.client_ca", String::new()),
+            ("server.tls.client_auth", "required".to_owned()),
+            ("telemetry.access_log", "off".to_owned()),
         ];
         all.extend(flags.iter().cloned());
         let settings = settings::load(None, std::env::vars_os(), &all).map_err(super::unusable)?;

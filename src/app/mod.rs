@@ -18,7 +18,9 @@ mod pretrain;
 mod serve;
 pub mod settings;
 mod shapes;
+mod systemd;
 mod telemetry;
+mod upkeep;
 
 pub use command::main;
 

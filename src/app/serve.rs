@@ -12,8 +12,10 @@ use tokio_util::sync::CancellationToken;
 use super::assemble::Parts;
 use super::command::SettingFlags;
 use super::settings::{AuthMode, Place, Settings, Values};
+use super::systemd::Manager;
 use super::telemetry::{self, Collector, follow_jobs};
-use crate::api::{Limits, Memory, grpc, http};
+use super::upkeep;
+use crate::api::{Common, Limits, Memory, grpc, http};
 use crate::cli::Failure;
 use crate::domain::Scope;
 use crate::gateway::Gateway;
@@ -28,6 +30,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Between two looks at what canaries have come to; an answer that fails is looked at at once.
 const ROUTES: Duration = Duration::from_secs(5);
 const RETURN_MEMORY: Duration = Duration::from_secs(60);
+/// Of the address for what operates the daemon.
+const ADMIN_CONNECTIONS: usize = 64;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServeArgs {
@@ -45,12 +49,27 @@ pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
     }
     tracing::info!(dir = %place.dir.display(), chosen_by = place.why, "state is kept here");
     let daemon = Daemon::start(&settings).await.map_err(Failure::failed)?;
+    let manager = Manager::of(|name| std::env::var_os(name));
+    manager.ready(&format!(
+        "serves {} on {}",
+        daemon.base().name,
+        daemon.http()
+    ));
+    let gateway = daemon.parts.gateway.clone();
+    let lives = move || gateway.health().live.is_ok();
+    let ended = CancellationToken::new();
+    let watch = tokio::spawn(manager.clone().watch(lives, ended.clone()));
     stop_signal().await?;
+    manager.stopping("running requests end, then running jobs are saved");
     tracing::info!("stopping: running requests end first; a second signal ends at once");
-    tokio::select! {
+    let stopped = tokio::select! {
         () = daemon.stop(NOTICE) => Ok(()),
         again = stop_signal() => again.and(Err(Failure::failed("ended before running requests had"))),
-    }
+    };
+    ended.cancel();
+    // It ends with the token; that it has is not waited for where the engine has gone.
+    watch.abort();
+    stopped
 }
 
 #[cfg(unix)]
@@ -88,10 +107,14 @@ impl Daemon {
         let lock = claim(place)?;
         // Addresses first: a port that is taken should not cost a model load.
         let listeners = listen(values).await?;
-        let (http, grpc) = (listeners.0.local_addr()?, listeners.1.local_addr()?);
+        let (http, grpc) = (listeners.http.local_addr()?, listeners.grpc.local_addr()?);
+        let admin = listeners.admin.as_ref().map(TcpListener::local_addr);
+        let admin = admin.transpose()?.map(tracing::field::display);
+        let common = upkeep::common(values)?;
+        let has_tls = common.tls.is_some();
         let parts = Parts::open(settings, &place.dir).await?;
         let stop = CancellationToken::new();
-        let servers = serve(&parts, values, listeners, &stop)?;
+        let servers = serve(&parts, values, listeners, common, &stop)?;
         for group in parts.base.model.weight_groups() {
             tracing::info!(bytes = group.bytes, "weights of {group}");
         }
@@ -99,6 +122,8 @@ impl Daemon {
             model = %parts.base.name,
             %http,
             %grpc,
+            admin,
+            tls = has_tls,
             data_dir = %place.dir.display(),
             seconds = began.elapsed().as_secs_f32(),
             "ready"
@@ -148,7 +173,8 @@ impl Daemon {
 fn serve(
     parts: &Parts,
     values: &Values,
-    (http, grpc): (TcpListener, TcpListener),
+    listeners: Listeners,
+    common: Common,
     stop: &CancellationToken,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
     let Parts {
@@ -167,22 +193,44 @@ fn serve(
         gateway: gateway.clone(),
         max_adapters: values.engine.rows,
         jobs: Mutex::default(),
+        common: common.clone(),
+        pressure: gateway.pressure().clone(),
     });
     let limits = limits(values);
+    let has_admin = listeners.admin.is_some();
     let http_config = http::Config {
         limits: limits.clone(),
+        part: if has_admin {
+            http::Part::Public
+        } else {
+            http::Part::All
+        },
+        common: common.clone(),
         origins: http::Origins::parse(&values.server.cors_origins)
             .map_err(|wrong| anyhow::anyhow!("server.cors_origins: {}", wrong.join("; ")))?,
         open_metrics: values.auth.opens_metrics(&values.server),
         ..http::Config::default()
     };
+    let admin_config = http::Config {
+        limits: Limits {
+            connections: limits.connections.min(ADMIN_CONNECTIONS),
+            ..limits.clone()
+        },
+        part: http::Part::Admin,
+        ..http_config.clone()
+    };
     let app = http::App::new(gateway.clone(), http_config, collector.clone());
+    let admin = listeners.admin.map(|listener| {
+        let app = http::App::new(gateway.clone(), admin_config, collector.clone());
+        http::serve(listener, app, stop.clone())
+    });
     let grpc_config = grpc::Config {
         limits,
         telemetry: collector.clone(),
-        ..grpc::Config::default()
+        common: common.clone(),
+        is_public: has_admin,
     };
-    let grpc = serve_grpc(grpc, gateway.clone(), grpc_config, stop.clone());
+    let grpc = serve_grpc(listeners.grpc, gateway.clone(), grpc_config, stop.clone());
     let keep_days = values.storage.keep_audit_days;
     if values.auth.mode == AuthMode::Keys && parts.keys.is_empty() {
         tracing::warn!(
@@ -203,8 +251,10 @@ fn serve(
     let retraining =
         { gateway.clone() }.retrain_by(rules.collect(), stop.clone().cancelled_owned());
     let routes = parts.routes.clone().keep(ticks(ROUTES, stop.clone()));
-    Ok(vec![
-        tokio::spawn(http::serve(http, app, stop.clone())),
+    let memory = values.limits.memory().map_err(anyhow::Error::msg)?;
+    let weighing = upkeep::weigh(gateway.pressure().clone(), memory, stop.clone());
+    let mut running = vec![
+        tokio::spawn(http::serve(listeners.http, app, stop.clone())),
         tokio::spawn(grpc),
         tokio::spawn(follow_jobs(collector, trainer.clone(), stop.clone())),
         tokio::spawn(audit),
@@ -212,7 +262,11 @@ fn serve(
         tokio::spawn(retraining),
         tokio::spawn(routes),
         tokio::spawn(return_memory(stop.clone())),
-    ])
+        tokio::spawn(upkeep::renew(common, stop.clone())),
+        tokio::spawn(weighing),
+    ];
+    running.extend(admin.map(tokio::spawn));
+    Ok(running)
 }
 
 /// Returns freed memory to the system now and then, until `stop`.
@@ -252,6 +306,9 @@ fn limits(values: &Values) -> Limits {
         max_adapter_bytes,
         // Training files go to disk as they come.
         memory: Memory::new(max_adapter_bytes.saturating_mul(2)),
+        connections_per_address: values.server.max_connections_per_address,
+        max_header_bytes: values.server.max_header_bytes,
+        streams: values.server.max_streams,
         ..Limits::default()
     }
 }
@@ -267,8 +324,14 @@ async fn serve_grpc(
     }
 }
 
-/// Both addresses, or what is wrong with each.
-async fn listen(values: &Values) -> anyhow::Result<(TcpListener, TcpListener)> {
+struct Listeners {
+    http: TcpListener,
+    grpc: TcpListener,
+    admin: Option<TcpListener>,
+}
+
+/// Every address, or what is wrong with each.
+async fn listen(values: &Values) -> anyhow::Result<Listeners> {
     let open = async |address: SocketAddr, setting: &str| {
         TcpListener::bind(address).await.map_err(|error| {
             format!("cannot listen on {address}: {error}; choose another address with --{setting} (server.{setting})")
@@ -276,10 +339,15 @@ async fn listen(values: &Values) -> anyhow::Result<(TcpListener, TcpListener)> {
     };
     let http = open(values.server.http, "http").await;
     let grpc = open(values.server.grpc, "grpc").await;
-    match (http, grpc) {
-        (Ok(http), Ok(grpc)) => Ok((http, grpc)),
-        (http, grpc) => {
-            let wrong: Vec<String> = [http.err(), grpc.err()].into_iter().flatten().collect();
+    let admin = match values.server.admin().map_err(anyhow::Error::msg)? {
+        Some(address) => open(address, "admin").await.map(Some),
+        None => Ok(None),
+    };
+    match (http, grpc, admin) {
+        (Ok(http), Ok(grpc), Ok(admin)) => Ok(Listeners { http, grpc, admin }),
+        (http, grpc, admin) => {
+            let wrong = [http.err(), grpc.err(), admin.err()];
+            let wrong: Vec<String> = wrong.into_iter().flatten().collect();
             Err(anyhow::anyhow!(wrong.join("\n")))
         }
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tokio_util::io::ReaderStream;
 
 use super::proxy::Proxy;
-use super::{Failure, server};
+use super::{Failure, Trust, server};
 
 /// Bytes of a file that are sent at a time.
 const PIECE: usize = 256 << 10;
@@ -44,13 +44,19 @@ pub(super) struct Streamed {
 impl Client {
     /// `server` is an address as [`server::parse`] takes it.
     pub fn new(server: &str, key: Option<&str>) -> Result<Self, Failure> {
-        Self::within(server, key, |name| std::env::var(name).ok())
+        Self::trusting(server, key, &Trust::default())
+    }
+
+    /// The same, with what `trust` says about TLS.
+    pub fn trusting(server: &str, key: Option<&str>, trust: &Trust) -> Result<Self, Failure> {
+        Self::within(server, key, trust, |name| std::env::var(name).ok())
     }
 
     /// `variable` reads a variable of the environment, which may name a proxy.
     fn within(
         server: &str,
         key: Option<&str>,
+        trust: &Trust,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, Failure> {
         let base = server::parse(server)?;
@@ -58,10 +64,11 @@ impl Client {
         let mut http = reqwest::Client::builder()
             .connect_timeout(std::time::Duration::from_secs(5))
             // The decision is made above; the library's own knows nothing of loopback.
-            .no_proxy();
+            .no_proxy()
+            .tls_backend_preconfigured(trust.config(base.scheme() == "https")?);
         if let Some(proxy) = &proxy {
             let refused = |error| Failure::Usage(format!("{proxy}: {}", root_cause(&error)));
-            http = http.proxy(reqwest::Proxy::http(&proxy.url).map_err(refused)?);
+            http = http.proxy(reqwest::Proxy::all(&proxy.url).map_err(refused)?);
         }
         Ok(Self {
             base,

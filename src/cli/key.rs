@@ -57,6 +57,9 @@ pub struct NewKeyArgs {
     /// When it ends by itself, as 12h or 30d [default: never]
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     expires: Option<u64>,
+    /// What a client's certificate calls its holder, who then needs no secret: a URI, a DNS name or a common name
+    #[arg(long, value_name = "NAME", visible_alias = "certificate")]
+    identity: Option<String>,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -119,6 +122,7 @@ impl NewKeyArgs {
             weight: self.weight,
             expires_in: self.expires,
             limits: self.limits.limits(),
+            identity: self.identity.clone(),
         }
     }
 }
@@ -155,6 +159,7 @@ pub async fn run(client: &Client, command: &KeyCommand, output: Output) -> Resul
                 "adapters": args.adapters,
                 "weight": ask.weight,
                 "expires_in": ask.expires_in,
+                "identity": ask.identity,
             });
             for (limit, most) in ask.limits.each() {
                 body[limit.name()] = json!(most);
@@ -207,6 +212,7 @@ fn table(keys: &[Value]) -> String {
         "LAST USED",
         "EXPIRES",
         "REVOKED",
+        "IDENTITY",
     ]);
     for key in keys {
         table.row(vec![
@@ -219,6 +225,7 @@ fn table(keys: &[Value]) -> String {
             when(&key["last_used_at"]),
             when(&key["expires_at"]),
             when(&key["revoked_at"]),
+            cell(key, "identity"),
         ]);
     }
     table.render()

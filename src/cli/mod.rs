@@ -25,6 +25,7 @@ mod server;
 mod sse;
 mod summary;
 mod train;
+mod trust;
 
 pub use adapter::{AdapterCommand, register};
 pub use audit::{AuditArgs, AuditCommand, show as show_audit};
@@ -42,6 +43,7 @@ pub use output::{Output, Table, colors, size};
 pub use recipes::Brought;
 pub use sse::chunks;
 pub use train::{TrainArgs, TrainFlags, create_job, plan_job};
+pub use trust::Trust;
 
 /// Where the daemon is and how to print; the same on every client command.
 #[derive(Debug, Clone, clap::Args)]
@@ -63,6 +65,8 @@ pub struct Connection {
     /// Print JSON for programs instead of text for people.
     #[arg(long, global = true, help_heading = "Connection")]
     pub json: bool,
+    #[command(flatten)]
+    pub trust: Trust,
 }
 
 impl Connection {
@@ -70,7 +74,7 @@ impl Connection {
     pub fn client(&self) -> Result<Client, Failure> {
         let named = self.named();
         let server = named.as_deref().unwrap_or(server::DEFAULT);
-        Client::new(server, self.api_key.as_deref())
+        Client::trusting(server, self.api_key.as_deref(), &self.trust)
     }
 
     /// The daemon that is named, where one is.

@@ -11,6 +11,8 @@ use reqwest::Url;
 
 /// Read in this order: the first that names a proxy counts.
 const NAMES: [&str; 4] = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+/// The same on the way to a daemon that speaks TLS.
+const TLS_NAMES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 const EXCEPTIONS: [&str; 2] = ["NO_PROXY", "no_proxy"];
 /// Set for CGI programs, where a request's header `Proxy` would arrive as HTTP_PROXY.
 const CGI: &str = "REQUEST_METHOD";
@@ -50,17 +52,21 @@ impl Proxy {
             return None;
         }
         let target: hyper::Uri = server.as_str().parse().ok()?;
-        let (variable, url, shown) = NAMES.into_iter().find_map(|name| {
+        let names = match server.scheme() {
+            "https" => TLS_NAMES,
+            _ => NAMES,
+        };
+        let (variable, url, shown) = names.into_iter().find_map(|name| {
             let url = said(name)?;
             let shown = Matcher::builder()
-                .http(url.as_str())
+                .all(url.as_str())
                 .build()
                 .intercept(&target)?;
             Some((name, url, shown.uri().to_string()))
         })?;
         // The list of exceptions is asked last: it excepts from all proxies.
         Matcher::builder()
-            .http(url.as_str())
+            .all(url.as_str())
             .no(exceptions)
             .build()
             .intercept(&target)?;

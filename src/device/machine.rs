@@ -12,6 +12,25 @@ pub fn available() -> Option<u64> {
     left.chain(machine).min()
 }
 
+/// Bytes that this process holds and that the system cannot take back by itself, as it can pages of files that are only
+/// mapped; `None` where the system does not say.
+pub fn held() -> Option<u64> {
+    let account = std::fs::read_to_string("/proc/self/status").ok()?;
+    let anonymous = bytes_of("RssAnon", &account);
+    let shared = bytes_of("RssShmem", &account).unwrap_or(0);
+    anonymous
+        .map(|bytes| bytes + shared)
+        .or_else(|| bytes_of("VmRSS", &account))
+}
+
+/// Bytes that this process may hold: of its control groups and the machine, what the tightest has.
+pub fn allowed() -> Option<u64> {
+    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let groups = groups(&own, Path::new("/sys/fs/cgroup"));
+    let limits = groups.iter().filter_map(|folder| limit_of(folder));
+    limits.chain(of_memory("MemTotal")).min()
+}
+
 /// An entry of the system's account of this process, such as `VmRSS`, in bytes; `None` where it does not say.
 pub fn of_process(entry: &str) -> Option<u64> {
     bytes_of(entry, &std::fs::read_to_string("/proc/self/status").ok()?)
@@ -56,16 +75,23 @@ fn groups(own: &str, root: &Path) -> Vec<PathBuf> {
     folders
 }
 
+/// The number in the first of these files that is there.
+fn number_in(folder: &Path, names: [&str; 2]) -> Option<u64> {
+    let mut texts = names
+        .into_iter()
+        .filter_map(|name| std::fs::read_to_string(folder.join(name)).ok());
+    texts.next()?.trim().parse().ok()
+}
+
+/// A control group's limit, where it has one.
+fn limit_of(folder: &Path) -> Option<u64> {
+    number_in(folder, ["memory.max", "memory.limit_in_bytes"])
+}
+
 /// What is left within a control group's limit, where it has one.
 fn left_in(folder: &Path) -> Option<u64> {
-    let number = |names: [&str; 2]| {
-        let mut texts = names
-            .into_iter()
-            .filter_map(|name| std::fs::read_to_string(folder.join(name)).ok());
-        texts.next()?.trim().parse::<u64>().ok()
-    };
-    let limit = number(["memory.max", "memory.limit_in_bytes"])?;
-    let used = number(["memory.current", "memory.usage_in_bytes"])?;
+    let limit = limit_of(folder)?;
+    let used = number_in(folder, ["memory.current", "memory.usage_in_bytes"])?;
     // Pages of files that nobody uses are given up when they are needed.
     let stat = std::fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
     let idle = stat.lines().find_map(|line| {

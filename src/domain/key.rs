@@ -11,6 +11,8 @@ use super::{AdapterName, KeyId, KeyLimits, Reason};
 const MARK: &str = "sk-adp-";
 /// Bytes of a key's name.
 const LONGEST_NAME: usize = 128;
+/// Bytes of what a certificate calls its holder.
+const LONGEST_IDENTITY: usize = 256;
 /// Patterns of one key: each is tried on every adapter of a listing.
 const MOST_GLOBS: usize = 64;
 /// Bytes of a pattern, as of an adapter's name.
@@ -225,6 +227,8 @@ pub struct KeyAsk {
     /// Seconds.
     pub expires_in: Option<u64>,
     pub limits: KeyLimits,
+    /// What a client's certificate calls the key's holder, who then needs no secret.
+    pub identity: Option<String>,
 }
 
 impl KeyAsk {
@@ -242,6 +246,7 @@ impl KeyAsk {
             weight: None,
             expires_in: None,
             limits: KeyLimits::default(),
+            identity: None,
         })
     }
 
@@ -259,10 +264,30 @@ impl KeyAsk {
             return Err(Reason::field("weight", "is between 0.01 and 100"));
         }
         self.limits.check()?;
+        if self.identity.as_deref().is_some_and(|it| !is_identity(it)) {
+            let why = format!(
+                "is a URI, a DNS name or a common name as a certificate has it: 1 to {LONGEST_IDENTITY} visible letters without `*`"
+            );
+            return Err(Reason::field("identity", why));
+        }
         match self.expires_in {
             Some(0) => Err(Reason::field("expires_in", "is at least 1 second")),
             span => check_span("expires_in", span.unwrap_or(1)),
         }
+    }
+}
+
+/// Whether a certificate's name can be looked for by this text.
+fn is_identity(text: &str) -> bool {
+    let visible = |c: char| !c.is_control() && !c.is_whitespace() && c != '*';
+    (1..=LONGEST_IDENTITY).contains(&text.len()) && text.chars().all(visible)
+}
+
+/// How an identity is written: names of hosts mean the same in either case, URIs do not.
+pub fn plain_identity(text: &str) -> String {
+    match text.contains([':', '/']) {
+        true => text.to_owned(),
+        false => text.to_ascii_lowercase(),
     }
 }
 
@@ -292,6 +317,8 @@ pub struct KeyView {
     pub revoked_at: Option<i64>,
     /// After a crash up to a minute behind.
     pub last_used_at: Option<i64>,
+    /// What a client's certificate calls its holder.
+    pub identity: Option<String>,
 }
 
 /// A key with its secret, which is told once.

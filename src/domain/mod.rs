@@ -49,7 +49,7 @@ pub use job_event::{
 pub use job_plan::{JobPlan, MemoryPlan, PlannedChange};
 pub use key::{
     AdapterGlobs, Asker, IssuedKey, KeyAsk, KeyView, LONGEST_SPAN, OVERLAP, Scope, Scopes,
-    check_span, id_in_key, key_text,
+    check_span, id_in_key, key_text, plain_identity,
 };
 pub use limit::{
     Full, KeyLimits, Left, Limit, LimitReached, MOST_OF_A_LIMIT, Rates, Stamp, Standing, Window,

@@ -173,6 +173,23 @@ pub enum Reason {
     NoSuchAnswer(String),
     #[error("there is no feedback `{0}`")]
     NoSuchFeedback(String),
+    /// Holds what was asked for.
+    #[error("{0} is answered on the daemon's admin address (`server.admin`)")]
+    OnAdminAddress(String),
+    #[error("memory is short; try again in {retry_after} s")]
+    MemoryShort { retry_after: u64 },
+    /// Holds what the certificate calls its holder.
+    #[error(
+        "the client certificate is of `{0}`, which is no key's identity; create a key with `adapterd key create --name me --scopes infer --identity {0}`"
+    )]
+    UnknownCertificate(String),
+    /// Holds the parameter's name.
+    #[error(
+        "the URL carries a key (`{0}`), and URLs are written into logs; send it as `authorization: Bearer KEY` or `x-api-key`, and replace this one with `adapterd key rotate`"
+    )]
+    KeyInUrl(String),
+    #[error("too many requests of this address carried no good key; try again in {retry_after} s")]
+    TooManyWrongKeys { retry_after: u64 },
 }
 
 /// The names that would be found.

@@ -1,6 +1,6 @@
 //! Managing adapters: names and conditions are read here, the registry does the rest.
 
-use super::{Caller, Files};
+use super::{Caller, Files, Work};
 use crate::domain::rollout::Publish;
 use crate::domain::{AdapterName, AdapterView, BlendAsk, Generation, HubId, Reason, Scope};
 use crate::registry::{Expected, Registry};
@@ -36,6 +36,7 @@ impl Caller {
         publish: Option<&str>,
     ) -> Result<AdapterView, Reason> {
         self.check(ADAPTERS)?;
+        self.afford(Work::Upload)?;
         let (name, expected) = (self.own_name("name", name)?, condition(expected)?);
         self.publish_as(&name, files, expected, ("upload", publish))
             .await
@@ -79,6 +80,7 @@ impl Caller {
         (expected, publish): (Option<&str>, Option<&str>),
     ) -> Result<AdapterView, Reason> {
         let registry = self.registry()?;
+        self.afford(Work::Upload)?;
         let name = self.own_name(field, name)?;
         let given = condition(expected)?;
         if fresh && given.is_none() && registry.show(&name).await.is_ok() {
@@ -116,6 +118,7 @@ impl Caller {
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
         let registry = self.registry()?;
+        self.afford(Work::Background)?;
         let (name, expected) = (self.own_name("name", name)?, condition(expected)?);
         for member in ask.from.members() {
             self.see(&member.name)?;

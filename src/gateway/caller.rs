@@ -7,13 +7,15 @@ use std::sync::Arc;
 use super::keys::Pass;
 use super::limits::Meter;
 use super::share::{Tenant, number};
-use super::{Gateway, Parts};
+use super::{Gateway, Parts, Trace};
 use crate::domain::{Actor, AdapterName, Asker, KeyId, Rates, Reason, Scope, key_text};
 
 /// What a call says about who makes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Credentials {
     pub key: Option<String>,
+    /// What its client's certificate, which was verified, calls it; none where it showed none.
+    pub certificate: Arc<[String]>,
     /// It carries others that differ.
     pub is_ambiguous: bool,
 }
@@ -25,6 +27,8 @@ pub struct Caller {
     who: Who,
     /// The id of the request it makes.
     request: Option<Arc<str>>,
+    /// Where it is noted what became of its request.
+    trace: Option<Trace>,
 }
 
 #[derive(Clone)]
@@ -41,16 +45,36 @@ enum Who {
 impl Gateway {
     /// Lets somebody in.
     pub async fn admit(&self, credentials: Credentials) -> Result<Caller, Reason> {
-        let Credentials { key, is_ambiguous } = credentials;
+        let Credentials {
+            key,
+            certificate,
+            is_ambiguous,
+        } = credentials;
         let who = match self.inner.config.needs_keys {
-            false => Who::Anyone { key },
+            false => Who::Anyone {
+                key: key.or_else(|| certificate.first().cloned()),
+            },
             true if is_ambiguous => return Err(Reason::TwoKeys),
-            true => {
-                let key = key.ok_or(Reason::NoKey)?;
-                Who::Holder(self.parts().keys.find(&key).await?)
-            }
+            true => Who::Holder(self.pass(key, &certificate).await?),
         };
         Ok(self.caller(who))
+    }
+
+    /// The key that is shown, by its text or by a certificate; where both are, they must say the same.
+    async fn pass(&self, key: Option<String>, names: &[String]) -> Result<Pass, Reason> {
+        let keys = &self.parts().keys;
+        let certified = keys.certified(names);
+        let Some(key) = key else {
+            return certified?.ok_or_else(|| match names.first() {
+                Some(name) => Reason::UnknownCertificate(name.clone()),
+                None => Reason::NoKey,
+            });
+        };
+        let pass = keys.find(&key).await?;
+        match certified? {
+            Some(other) if other.key().id != pass.key().id => Err(Reason::TwoKeys),
+            _ => Ok(pass),
+        }
     }
 
     /// For what is open to all: nobody is asked who they are, and nothing is done for them.
@@ -70,6 +94,7 @@ impl Gateway {
             gateway,
             who,
             request,
+            trace: None,
         }
     }
 }
@@ -78,6 +103,16 @@ impl Caller {
     /// Whether it may do what needs `scope`; its key may have ended meanwhile.
     pub fn check(&self, scope: Scope) -> Result<(), Reason> {
         self.may(scope).map(drop)
+    }
+
+    /// The same, and what becomes of its request is noted.
+    pub fn traced(mut self, trace: Option<Trace>) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    pub(super) fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()
     }
 
     /// The id of its key, where keys are asked for.

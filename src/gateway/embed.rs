@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
+use super::limits::Settling;
 use super::share::deadline;
 use super::{Caller, Claims, Events};
 use crate::domain::{
@@ -12,7 +13,7 @@ use crate::domain::{
     normalised,
 };
 use crate::registry::Lease;
-use crate::scheduler::{Admitted, Draft};
+use crate::scheduler::{Admitted, Begun, Draft};
 
 /// Texts of one request that wait or run at once: enough to fill steps, and few beside the queue that all share.
 const AT_ONCE: usize = 16;
@@ -49,6 +50,7 @@ impl Caller {
         ask: EmbedAsk,
     ) -> Result<Embedded, Reason> {
         let parts = self.may(Scope::Infer)?;
+        self.check_limits()?;
         check(&ask, parts.base.model.spec().hidden)?;
         let EmbedAsk {
             inputs,
@@ -57,10 +59,13 @@ impl Caller {
             cache_salt,
             urgency,
         } = ask;
+        self.afford_request(urgency.priority, 0)?;
         let texts = self.unless_ended(self.texts(inputs));
         let (lease, texts) = tokio::try_join!(self.lease(claims), texts)?;
+        let longest = texts.iter().map(Vec::len).max();
+        self.afford_request(urgency.priority, longest.unwrap_or(0))?;
         let limits = parts.scheduler.limits();
-        let tokens = texts.iter().map(Vec::len).sum();
+        let tokens = texts.iter().map(Vec::len).sum::<usize>();
         let shares = &self.gateway().inner.config.shares;
         let adapter = lease.as_ref().map(Lease::name);
         let terms = shares.terms(self.tenant(), adapter, urgency.priority, deadline);
@@ -74,15 +79,25 @@ impl Caller {
                 cache_salt: cache_salt.clone(),
                 terms,
                 pooling: Some(pooling),
+                begun: Begun::default(),
             };
-            Admitted::check(draft, &limits).map_err(|reason| of_text(at, reason))
+            let length = draft.prompt.len();
+            let checked = Admitted::check(draft, &limits);
+            let checked = checked.map_err(|reason| of_text(at, reason))?;
+            Ok((length, checked))
         });
         let admitted = admitted.collect::<Result<Vec<_>, Reason>>()?;
+        let grant = self.reserve(adapter, tokens as u64)?;
         // A failure drops the receivers of those under way, which cancels them.
-        let made = stream::iter(admitted).map(|request| async move {
-            let mut events = Events::of(self, parts.scheduler.submit(request)?);
-            vector(&mut events).await
+        let made = stream::iter(admitted).map(|(length, request)| {
+            let settling = Box::new(Settling::new(&grant, length));
+            async move {
+                let submitted = parts.scheduler.submit(request)?;
+                let mut events = Events::of(self, submitted, vec![settling]);
+                vector(&mut events).await
+            }
         });
+        grant.begin();
         let made: Vec<Vec<f32>> = made.buffered(AT_ONCE).try_collect().await?;
         let (model, generation) = match &lease {
             Some(lease) => (lease.shown().to_owned(), Some(lease.generation())),

@@ -5,8 +5,8 @@ use std::pin::Pin;
 
 use tokio::sync::mpsc;
 
-use super::Caller;
 use super::follow::Followers;
+use super::{Caller, Trace};
 use crate::domain::{Event, Reason};
 
 /// Dropping it ends the work.
@@ -15,6 +15,7 @@ pub struct Events {
     /// Resolves when the caller's key has ended; `None` where none can.
     ended: Option<Pin<Box<dyn Future<Output = Reason> + Send + Sync>>>,
     followers: Followers,
+    trace: Option<Trace>,
 }
 
 impl Events {
@@ -23,11 +24,15 @@ impl Events {
             coming,
             ended: caller.may_end().then(|| Box::pin(caller.ended()) as _),
             followers,
+            trace: caller.trace().cloned(),
         }
     }
 
     pub async fn recv(&mut self) -> Option<Event> {
         let event = self.next().await;
+        if let (Some(trace), Some(event)) = (&self.trace, &event) {
+            trace.heard(event);
+        }
         for follower in &mut self.followers {
             event.iter().for_each(|event| follower.see(event));
         }
@@ -59,6 +64,7 @@ impl From<mpsc::Receiver<Event>> for Events {
             coming,
             ended: None,
             followers: Followers::new(),
+            trace: None,
         }
     }
 }
@@ -79,6 +85,7 @@ mod tests {
             coming,
             ended: Some(Box::pin(ready(Reason::KeyEnded("was revoked")))),
             followers: Followers::new(),
+            trace: None,
         };
         let told = events.recv().await;
         assert_eq!(told, Some(Event::Failed(Reason::KeyEnded("was revoked"))));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::{Caller, Incoming, Page, ReportAsk, listed};
+use super::{Caller, Incoming, Page, ReportAsk, Work, listed};
 use crate::domain::{FileId, FileView, Reason, Scope};
 
 const TRAIN: Scope = Scope::Train;
@@ -24,6 +24,7 @@ impl Caller {
     /// A file that is about to come.
     pub async fn receive_file(&self, filename: &str) -> Result<Incoming, Reason> {
         let trainer = &self.may(TRAIN)?.trainer;
+        self.afford(Work::Upload)?;
         let asker = self.asker();
         let received = trainer.receive_file(base_name(filename), &asker).await;
         self.count_refusal(received)
@@ -69,6 +70,7 @@ impl Caller {
     /// What is in a file's records, and what is wrong with them.
     pub async fn file_report(&self, ask: ReportAsk) -> Result<Value, Reason> {
         let trainer = &self.may(TRAIN)?.trainer;
+        self.afford(Work::Upload)?;
         self.unless_ended(trainer.report(ask, &self.asker())).await
     }
 

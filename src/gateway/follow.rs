@@ -17,7 +17,7 @@ pub(super) trait Follow: Send + Sync {
 pub(super) type Followers = Vec<Box<dyn Follow>>;
 
 /// One prompt of a request that is about to be submitted.
-pub(super) struct Begun<'a> {
+pub(super) struct Submission<'a> {
     /// Of the whole request, as its answer says, without a protocol's prefix.
     pub id: &'a str,
     /// `None` for the base.
@@ -35,7 +35,7 @@ pub(super) struct Begun<'a> {
 
 impl Caller {
     /// Who follows the answer to this prompt.
-    pub(super) fn followers(&self, begun: &Begun<'_>) -> Followers {
+    pub(super) fn followers(&self, begun: &Submission<'_>) -> Followers {
         let settling = Settling::new(begun.grant, begun.prompt.len());
         let mut followers: Followers = vec![Box::new(settling)];
         followers.extend(self.remember(begun));

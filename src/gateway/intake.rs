@@ -6,12 +6,12 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::choose::{Chosen, choose};
-use super::follow::Begun;
+use super::follow::Submission;
 use super::share::deadline;
 use super::{Caller, Claims, Events};
 use crate::domain::{AdapterChoice, AdapterName, Ask, Generation, Reason, Scope};
 use crate::registry::Lease;
-use crate::scheduler::{Admitted, Draft, Terms};
+use crate::scheduler::{Admitted, Begun, Draft, Terms};
 use crate::store::now;
 
 const INFER: Scope = Scope::Infer;
@@ -67,17 +67,25 @@ impl Caller {
                 format!("prompts times n is {answers}; at most {most} at once"),
             ));
         }
+        let first = asks.iter().map(|ask| ask.urgency.priority).min();
+        let first = first.unwrap_or(0);
+        // Before anything is held for it; how long its prompts are is known once they are tokens.
+        self.afford_request(first, 0)?;
         let heard = self.hear(&asks);
         // A cold adapter is read while the prompts become tokens; one that does not exist ends both at once.
         let (lease, drafts) = tokio::try_join!(self.lease(claims), self.drafts(asks))?;
+        let longest = drafts.iter().map(|(draft, _)| draft.prompt.len()).max();
+        self.afford_request(first, longest.unwrap_or(0))?;
         let limits = parts.scheduler.limits();
         let shadowing = self.shadowing(lease.as_ref(), claims);
         let mut ready = Vec::with_capacity(drafts.len());
+        let mut taken_up = Vec::with_capacity(drafts.len());
         for (draft, priority) in drafts {
             let adapter = lease.as_ref().map(Lease::name);
             let tenant = self.tenant();
             let prompt = draft.prompt.clone();
             let shadow = { shadowing.as_ref() }.map(|of| of.after(&prompt, &draft.sampling));
+            taken_up.push(draft.begun.clone());
             let draft = Draft {
                 lease: lease.as_ref().map(Lease::again),
                 terms: config.shares.terms(tenant, adapter, priority, deadline),
@@ -88,13 +96,20 @@ impl Caller {
         let tokens = ready.iter().map(|(_, request)| request.most_tokens()).sum();
         let grant = self.reserve(lease.as_ref().map(Lease::name), tokens)?;
         let id = Uuid::new_v4().simple().to_string();
+        if let Some(trace) = self.trace() {
+            let adapter = lease
+                .as_ref()
+                .map(|lease| (lease.shown(), lease.generation()));
+            let tokens = ready.iter().map(|(prompt, ..)| prompt.len()).sum();
+            trace.asked(adapter, tokens, taken_up);
+        }
         // A refusal midway drops the receivers of those already submitted, which cancels them.
         let each = ready
             .into_iter()
             .enumerate()
             .map(|(number, (prompt, request, shadow))| {
                 let lease = lease.as_ref();
-                let mut followers = self.followers(&Begun {
+                let mut followers = self.followers(&Submission {
                     id: &id,
                     lease,
                     prompt: &prompt,
@@ -136,6 +151,7 @@ impl Caller {
                 cache_salt: ask.cache_salt,
                 terms: Terms::default(),
                 pooling: None,
+                begun: Begun::default(),
             };
             drafts.push((draft, priority));
         }

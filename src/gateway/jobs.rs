@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Caller, Claims, Page, Wishes, listed};
+use super::{Caller, Claims, Page, Wishes, Work, listed};
 use crate::domain::recipes::{Joined, Recipes};
 use crate::domain::{
     AdapterChoice, AdapterName, CheckpointView, FileId, JobEvent, JobId, JobPlan, JobView, Reason,
@@ -114,6 +114,7 @@ impl Caller {
     /// The job that is asked for, and what recipes say of it.
     async fn new_job(&self, ask: JobAsk) -> Result<(NewJob, Joined), Reason> {
         self.check(TRAIN)?;
+        self.afford(Work::Upload)?;
         check_metadata(&ask.metadata)?;
         let mut wishes = ask.wishes;
         if let Some(parent) = self.parent(ask.model).await? {

@@ -15,6 +15,7 @@ use super::Caller;
 use super::limits::Meter;
 use crate::domain::{
     Actor, IssuedKey, KeyAsk, KeyId, KeyView, Reason, Scope, check_span, id_in_key, key_text,
+    plain_identity,
 };
 use crate::store::{self, Database, KeyRow, joined, now};
 
@@ -35,6 +36,8 @@ struct Inner {
     stored: store::Keys,
     /// By id.
     known: ArcSwap<HashMap<String, Arc<Held>>>,
+    /// Their ids by what a certificate calls their holders.
+    identities: ArcSwap<HashMap<String, KeyId>>,
     /// Held for every change.
     changing: tokio::sync::Mutex<()>,
 }
@@ -104,7 +107,30 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 pub(super) struct Pass {
     keys: Keys,
     held: Arc<Held>,
-    digest: Hash,
+    proof: Proof,
+}
+
+/// What was shown.
+#[derive(Clone)]
+enum Proof {
+    Secret(Hash),
+    /// A certificate with this name.
+    Certificate(String),
+}
+
+impl Proof {
+    /// Whether it opens what the key does.
+    fn judge(&self, row: &KeyRow, now: i64) -> Result<(), Reason> {
+        match self {
+            Self::Secret(digest) => judge(row, digest, now),
+            Self::Certificate(name) if row.view.identity.as_ref() != Some(name) => {
+                Err(Reason::UnknownCertificate(name.clone()))
+            }
+            Self::Certificate(_) => {
+                over(&row.view, now).map_or(Ok(()), |how| Err(Reason::KeyEnded(how)))
+            }
+        }
+    }
 }
 
 impl Pass {
@@ -121,7 +147,8 @@ impl Pass {
     pub fn check(&self) -> Result<(), Reason> {
         let known = self.keys.inner.known.load();
         let held = known.get(self.key().id.as_str());
-        judge(&held.ok_or(Reason::UnknownKey)?.row, &self.digest, now())
+        self.proof
+            .judge(&held.ok_or(Reason::UnknownKey)?.row, now())
     }
 
     /// Resolves soon after it no longer does.
@@ -142,6 +169,7 @@ impl Keys {
             inner: Arc::new(Inner {
                 stored,
                 known: ArcSwap::default(),
+                identities: ArcSwap::default(),
                 changing: tokio::sync::Mutex::default(),
             }),
             actor: Actor::system(),
@@ -162,8 +190,18 @@ impl Keys {
     async fn read(&self) -> Result<(), Reason> {
         let _changing = self.inner.changing.lock().await;
         let rows = self.inner.stored.all().await?.into_iter();
-        let known = rows.map(|row| (row.view.id.to_string(), Arc::new(Held::new(row))));
+        let rows: Vec<KeyRow> = rows.collect();
+        let mut identities = HashMap::new();
+        for KeyRow { view, .. } in &rows {
+            // Of several with the same, all but the newest have ended.
+            if let Some(identity) = &view.identity {
+                identities.insert(identity.clone(), view.id.clone());
+            }
+        }
+        let known = rows.into_iter();
+        let known = known.map(|row| (row.view.id.to_string(), Arc::new(Held::new(row))));
         self.inner.known.store(Arc::new(known.collect()));
+        self.inner.identities.store(Arc::new(identities));
         Ok(())
     }
 
@@ -225,6 +263,7 @@ impl Keys {
                 expires_at: ask.expires_in.map(expires),
                 revoked_at: None,
                 last_used_at: None,
+                identity: ask.identity.as_deref().map(plain_identity),
             },
             digest: self.inner.stored.digest(&secret),
             replaced: None,
@@ -232,6 +271,7 @@ impl Keys {
         let keys = self.clone();
         carried_through(async move {
             let _changing = keys.inner.changing.lock().await;
+            keys.check_identity(row.view.identity.as_deref())?;
             let stored = &keys.inner.stored;
             match is_first {
                 true => stored.create_first(&row, &keys.actor).await?,
@@ -298,6 +338,11 @@ impl Keys {
         }
         let held = Arc::new(held);
         let view = held.view();
+        if let (Some(identity), None) = (&view.identity, over(&view, now())) {
+            let mut identities = HashMap::clone(&self.inner.identities.load());
+            identities.insert(identity.clone(), view.id.clone());
+            self.inner.identities.store(Arc::new(identities));
+        }
         known.insert(id, held);
         self.inner.known.store(Arc::new(known));
         view
@@ -314,6 +359,49 @@ impl Keys {
         }
     }
 
+    /// What a certificate calls its holder has one key at a time.
+    fn check_identity(&self, identity: Option<&str>) -> Result<(), Reason> {
+        let holder = identity.and_then(|it| self.inner.identities.load().get(it).cloned());
+        let known = self.inner.known.load();
+        let held = holder.and_then(|id| known.get(id.as_str()).cloned());
+        match held.filter(|held| over(&held.row.view, now()).is_none()) {
+            Some(held) => {
+                let why = format!("is that of key {}; revoke it first", held.row.view.id);
+                Err(Reason::field("identity", why))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The key of who shows a certificate with these names; `None` where none of them is a key's.
+    pub(super) fn certified(&self, names: &[String]) -> Result<Option<Pass>, Reason> {
+        let identities = self.inner.identities.load();
+        let mut found: Option<(&KeyId, String)> = None;
+        for name in names {
+            let name = plain_identity(name);
+            let Some(id) = identities.get(&name) else {
+                continue;
+            };
+            match &found {
+                Some((other, _)) if *other != id => return Err(Reason::TwoKeys),
+                _ => found = Some((id, name)),
+            }
+        }
+        let Some((id, name)) = found else {
+            return Ok(None);
+        };
+        let held = self.inner.known.load().get(id.as_str()).cloned();
+        let held = held.ok_or(Reason::UnknownKey)?;
+        let (proof, now) = (Proof::Certificate(name), now());
+        proof.judge(&held.row, now)?;
+        held.used_at.store(now, Ordering::Relaxed);
+        Ok(Some(Pass {
+            keys: self.clone(),
+            held,
+            proof,
+        }))
+    }
+
     /// In memory, and as long for an id that does not exist as for a secret that is wrong.
     fn look(&self, text: &str) -> Result<Pass, Reason> {
         let digest = self.inner.stored.digest(text);
@@ -326,7 +414,7 @@ impl Keys {
         Ok(Pass {
             keys: self.clone(),
             held,
-            digest,
+            proof: Proof::Secret(digest),
         })
     }
 

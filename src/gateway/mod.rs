@@ -15,11 +15,13 @@ mod jobs;
 mod keys;
 mod limits;
 mod models;
+mod pressure;
 mod rollout;
 mod routes;
 mod shadow;
 mod share;
 mod tokens;
+mod trace;
 mod watch;
 
 use std::sync::Arc;
@@ -47,9 +49,11 @@ pub use jobs::JobAsk;
 pub use keys::Keys;
 pub use limits::AdapterRates;
 pub use models::ModelView;
+pub use pressure::{Pressure, Work, decide};
 pub use routes::{ObserveRoutes, Routes, UnobservedRoutes};
 pub use share::{Shares, Weighed};
 pub use tokens::Dialogue;
+pub use trace::{Told, Trace};
 pub use watch::AdapterChange;
 
 /// The parts a gateway stands in front of.
@@ -80,6 +84,8 @@ pub struct Config {
     pub adapter_rates: AdapterRates,
     /// Where adapters may be fetched from.
     pub hub: Hub,
+    /// How short memory is; somebody else tells it.
+    pub pressure: Pressure,
 }
 
 impl Default for Config {
@@ -92,6 +98,7 @@ impl Default for Config {
             needs_keys: false,
             adapter_rates: AdapterRates::default(),
             hub: Hub::default(),
+            pressure: Pressure::default(),
         }
     }
 }
@@ -157,6 +164,10 @@ impl Gateway {
     /// How often each limit of a key or an adapter was met.
     pub fn limit_refusals(&self) -> Vec<(&'static str, u64)> {
         self.inner.limits.refusals().to_vec()
+    }
+
+    pub fn pressure(&self) -> &Pressure {
+        &self.inner.config.pressure
     }
 
     pub fn base_name(&self) -> &str {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use super::adapters::condition;
-use super::follow::{Begun, Follow};
+use super::follow::{Follow, Submission};
 use super::routes::Routes;
 use super::{Caller, Claims};
 use crate::domain::rollout::{Arm, CanaryAsk, Outcome, Percent};
@@ -145,7 +145,7 @@ impl Caller {
     }
 
     /// Who counts an answer for its route, where a route chose who gives it.
-    pub(super) fn counting(&self, begun: &Begun<'_>) -> Option<Box<dyn Follow>> {
+    pub(super) fn counting(&self, begun: &Submission<'_>) -> Option<Box<dyn Follow>> {
         let lease = begun.lease?;
         let arm = lease.arm()?;
         tracing::debug!(

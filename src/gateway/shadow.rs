@@ -15,7 +15,7 @@ use crate::domain::{
     AdapterChoice, AdapterName, Event, Generation, MOST_PRIORITY, Reason, Sampling,
 };
 use crate::registry::Lease;
-use crate::scheduler::{Admitted, Draft, Load, Terms, Weights};
+use crate::scheduler::{Admitted, Begun, Draft, Load, Terms, Weights};
 
 /// Tokens of an answer that is compared; of a longer one, its beginning.
 const TOKENS: usize = 2_048;
@@ -208,6 +208,8 @@ impl Again {
                 priority: MOST_PRIORITY,
                 deadline: None,
             },
+            pooling: None,
+            begun: Begun::default(),
         };
         let admitted = Admitted::check(draft, &scheduler.limits())?;
         let mut events = match scheduler.submit(admitted) {
@@ -264,7 +266,7 @@ async fn hear(
                     return Ok(None);
                 }
             }
-            Some(Event::Finish { .. }) => {}
+            Some(Event::Finish { .. } | Event::Embedding { .. }) => {}
             Some(Event::Done { .. }) => return Ok(Some(heard)),
             Some(Event::Failed(Reason::Draining | Reason::Overloaded { .. })) => return Ok(None),
             Some(Event::Failed(reason)) => return Err(reason),

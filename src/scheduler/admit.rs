@@ -1,5 +1,6 @@
 //! The one way into the scheduler: an unchecked draft becomes `Admitted`, or a reason that names the field.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::policy::ledger::Weights;
@@ -36,6 +37,23 @@ pub struct Draft {
     pub terms: Terms,
     /// Only the vector of the prompt is wanted, pooled so.
     pub pooling: Option<Pooling>,
+    /// Told when a row is taken for it.
+    pub begun: Begun,
+}
+
+/// When the engine took a request up; all clones are the same request.
+#[derive(Debug, Clone, Default)]
+pub struct Begun(Arc<OnceLock<Instant>>);
+
+impl Begun {
+    pub fn at(&self) -> Option<Instant> {
+        self.0.get().copied()
+    }
+
+    /// The first time counts.
+    pub(super) fn mark(&self) {
+        self.0.get_or_init(Instant::now);
+    }
 }
 
 /// What a request must keep to.
@@ -64,6 +82,7 @@ pub struct Admitted {
     pub(super) cache_salt: String,
     pub(super) terms: Terms,
     pub(super) pooling: Option<Pooling>,
+    pub(super) begun: Begun,
 }
 
 impl Admitted {
@@ -77,6 +96,7 @@ impl Admitted {
             cache_salt,
             terms,
             pooling,
+            begun,
         } = draft;
         if pooling.is_some() {
             // One vector and no answer, whatever the rest says.
@@ -138,6 +158,7 @@ impl Admitted {
             cache_salt,
             terms,
             pooling,
+            begun,
         })
     }
 
@@ -207,6 +228,7 @@ mod tests {
             cache_salt: String::new(),
             terms: Terms::default(),
             pooling: None,
+            begun: Begun::default(),
         }
     }
 

@@ -26,7 +26,7 @@ mod step;
 mod tests;
 
 pub use actor::{Config, Scheduler};
-pub use admit::{Admitted, Draft, Limits, Terms};
+pub use admit::{Admitted, Begun, Draft, Limits, Terms};
 pub use engine::{Shortcuts, Speculation};
 pub use observe::{Load, Observe, Unobserved};
 pub use policy::ledger::Weights;

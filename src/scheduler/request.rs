@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc::Sender;
 
-use super::admit::{Admitted, Terms};
+use super::admit::{Admitted, Begun, Terms};
 use super::detokenize::describe;
 use super::gate::Seat;
 use super::policy::ledger::{self, Party};
@@ -46,6 +46,7 @@ pub struct Request {
     generated: usize,
     arrived: Instant,
     answered: bool,
+    begun: Begun,
     seat: Seat,
 }
 
@@ -80,6 +81,7 @@ impl Request {
             cache_salt,
             terms,
             pooling,
+            begun,
         } = admitted;
         let mut ends = sampling.stop_token_ids.clone();
         if !sampling.ignore_eos {
@@ -130,6 +132,7 @@ impl Request {
             generated: 0,
             arrived: Instant::now(),
             answered: false,
+            begun,
             seat,
         }
     }
@@ -225,6 +228,7 @@ impl Request {
     /// tokens were found.
     pub fn begin(&mut self, found: usize) -> Option<usize> {
         self.seat.leave_queue();
+        self.begun.mark();
         let first = self.cached.is_none();
         let found = self.shown(found);
         first.then(|| *self.cached.insert(found))

@@ -30,6 +30,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     (AUDIT, include_str!("migrations/008_audit.sql")),
     ("routes", include_str!("migrations/009_routes.sql")),
     ("feedback", include_str!("migrations/010_feedback.sql")),
+    ("identities", include_str!("migrations/012_identities.sql")),
 ];
 
 /// Pages that each connection keeps, as so many KiB (a negative number says that). The system has the file in memory as well,

@@ -282,7 +282,7 @@ impl Jobs {
         if let Some(uses) = feedback {
             feedback::mark(&mut change, &view.id, &view.name, uses).await?;
             let line = Line {
-                before: job.parent,
+                previous: job.parent,
                 ..Line::of(actor, "adapter.retrain", &view.name)
             };
             audit::write(&mut change, &line).await?;

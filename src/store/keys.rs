@@ -84,8 +84,8 @@ impl Keys {
         // Columns of limits are called as the limits are.
         let limits = Limit::ALL.map(Limit::name).join(", ");
         let text = format!(
-            "INSERT INTO keys (id, name, scopes, adapters, weight, digest, created_at, expires_at, {limits}) \
-             SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? {condition}"
+            "INSERT INTO keys (id, name, scopes, adapters, weight, digest, created_at, expires_at, identity, {limits}) \
+             SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? {condition}"
         );
         let mut insert = sqlx::query(sqlx::AssertSqlSafe(text))
             .bind(view.id.as_str())
@@ -95,7 +95,8 @@ impl Keys {
             .bind(view.weight)
             .bind(&row.digest.as_bytes()[..])
             .bind(view.created_at)
-            .bind(view.expires_at);
+            .bind(view.expires_at)
+            .bind(view.identity.as_deref());
         for (_, most) in view.limits.each() {
             insert = insert.bind(most.map(|most| most as i64));
         }
@@ -203,6 +204,7 @@ fn read(row: &SqliteRow) -> Result<KeyRow, Reason> {
             expires_at: time("expires_at")?,
             revoked_at: time("revoked_at")?,
             last_used_at: time("last_used_at")?,
+            identity: row.try_get("identity")?,
         },
         digest: hash(&row.try_get::<Vec<u8>, _>("digest")?)?,
         replaced,

@@ -23,9 +23,7 @@ use crate::domain::{
     AdapterChoice, AdapterName, Asker, FileId, JobId, JobPlan, JobStatus, JobView, Reason, Recipe,
 };
 use crate::kernels::pool::{self, Class};
-use crate::store::{
-    self, Artefacts, Beside, JobRow, NewEvent, Stored, Use, blocking, disk_fault, now,
-};
+use crate::store::{self, Artefacts, Beside, JobRow, Stored, Use, blocking, disk_fault, now};
 
 /// Sent as `retry-after` (seconds) to a caller that is refused for now.
 const COME_BACK: u64 = 60;

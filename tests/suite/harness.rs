@@ -20,6 +20,10 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_util::sync::CancellationToken;
 
 /// What the base is called: its folder's name.
@@ -121,6 +125,7 @@ impl Daemon {
             weight: None,
             expires_in: None,
             limits,
+            identity: None,
         };
         let issued = self.keys.create(ask).await.unwrap();
         (issued.key.id, issued.secret)
@@ -168,6 +173,13 @@ impl Daemon {
         };
         let dir = TempDir::new().unwrap();
         Self::start_of(dir, http_config(), config, Default::default()).await
+    }
+
+    /// A fresh one with other settings than usual.
+    pub async fn changed(needs_keys: bool, change: impl FnOnce(&mut http::Config)) -> Self {
+        let mut config = http_config();
+        change(&mut config);
+        Self::start_with(TempDir::new().unwrap(), config, needs_keys).await
     }
 
     async fn start_with(dir: TempDir, http_config: http::Config, needs_keys: bool) -> Self {
@@ -261,13 +273,17 @@ impl Daemon {
         let stop = CancellationToken::new();
         let (http_door, http_at) = open_port().await;
         let (grpc_door, grpc_at) = open_port().await;
+        let (limits, common) = (http_config.limits.clone(), http_config.common.clone());
+        let is_public = http_config.part == http::Part::Public;
         let app = http::App::new(gateway.clone(), http_config, Arc::new(http::Untold));
         let serving = http::serve(http_door, app, stop.clone());
         let calls = grpc::serve(
             grpc_door,
             gateway.clone(),
             grpc::Config {
-                limits: limits(),
+                limits,
+                common,
+                is_public,
                 ..grpc::Config::default()
             },
             stop.clone(),
@@ -288,6 +304,7 @@ impl Daemon {
         let client = reqwest::Client::builder()
             .timeout(PATIENCE)
             .no_proxy()
+            .tls_backend_preconfigured(trust(None, None))
             .build()
             .unwrap();
         Self {
@@ -370,6 +387,7 @@ fn limits() -> Limits {
             timeout: Duration::from_secs(5),
             ..Pace::default()
         },
+        ..Limits::default()
     }
 }
 
@@ -378,6 +396,30 @@ fn http_config() -> http::Config {
         limits: limits(),
         header_timeout: Duration::from_millis(500),
         ..http::Config::default()
+    }
+}
+
+/// What a client of TLS believes, and the certificate (with its key) that it shows; all PEM.
+pub fn trust(ca: Option<&str>, own: Option<(&str, &str)>) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    if let Some(ca) = ca {
+        let ca = CertificateDer::from_pem_slice(ca.as_bytes()).unwrap();
+        roots.add(ca).unwrap();
+    }
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    match own {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+            builder
+                .with_client_auth_cert(vec![certificate], key)
+                .unwrap()
+        }
     }
 }
 

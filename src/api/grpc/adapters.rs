@@ -73,6 +73,7 @@ impl Adapters for Doors {
         request: Request<Streaming<pb::RegisterAdapterRequest>>,
     ) -> Result<Response<pb::Adapter>, Status> {
         let caller = caller(&request)?;
+        caller.check_upload().map_err(status)?;
         let mut upload = self.upload(request.into_inner(), self.limits.max_adapter_bytes);
         let header = upload
             .opening(|message| match message.part {

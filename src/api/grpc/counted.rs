@@ -15,6 +15,9 @@ use tonic::server::NamedService;
 use tonic::{Code, Status};
 
 use super::Telemetry;
+use crate::api::access_log::{AccessLog, Entry};
+use crate::api::caller::request_id;
+use crate::api::door::{Counted as Held, Counter, Peer};
 
 /// The metrics label of calls to methods that do not exist.
 const NO_ROUTE: &str = "none";
@@ -23,12 +26,21 @@ const NO_ROUTE: &str = "none";
 #[derive(Clone)]
 pub struct Counted<S> {
     inner: S,
-    telemetry: Arc<dyn Telemetry>,
+    telling: Telling,
+}
+
+/// Whom calls are told.
+#[derive(Clone)]
+pub struct Telling {
+    pub telemetry: Arc<dyn Telemetry>,
+    /// Calls under way.
+    pub open: Arc<Counter>,
+    pub log: Option<AccessLog>,
 }
 
 impl<S> Counted<S> {
-    pub fn new(inner: S, telemetry: Arc<dyn Telemetry>) -> Self {
-        Self { inner, telemetry }
+    pub fn new(inner: S, telling: Telling) -> Self {
+        Self { inner, telling }
     }
 }
 
@@ -49,11 +61,23 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        let entry = self.telling.log.as_ref().map(|log| {
+            let id = request_id(request.headers());
+            let id = id.to_str().unwrap_or("").to_owned();
+            let peer = request.extensions().get::<Peer>();
+            log.entry("grpc", id, peer.map(|peer| peer.address.ip()))
+        });
+        if let Some(entry) = &entry {
+            request.extensions_mut().insert(entry.trace.clone());
+        }
         let mut call = Call {
             route: request.uri().path().trim_start_matches('/').to_owned(),
-            telemetry: self.telemetry.clone(),
+            telemetry: self.telling.telemetry.clone(),
             ended: false,
+            entry,
+            bytes: 0,
+            _open: self.telling.open.hold(),
         };
         let answered = self.inner.call(request);
         async move {
@@ -80,6 +104,10 @@ struct Call {
     route: String,
     telemetry: Arc<dyn Telemetry>,
     ended: bool,
+    entry: Option<Entry>,
+    /// Of its messages.
+    bytes: u64,
+    _open: Held,
 }
 
 impl Call {
@@ -93,6 +121,9 @@ impl Call {
             _ => &self.route,
         };
         self.telemetry.called(route, name(code));
+        if let Some(entry) = &self.entry {
+            entry.end(route, name(code).into(), self.bytes);
+        }
     }
 }
 
@@ -117,6 +148,11 @@ impl Read for Told {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let next = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &next
+            && let Some(data) = frame.data_ref()
+        {
+            self.call.bytes += data.len() as u64;
+        }
         if let Poll::Ready(Some(Ok(frame))) = &next
             && let Some(status) = frame.trailers_ref().and_then(Status::from_header_map)
         {
@@ -245,7 +281,14 @@ mod tests {
         S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
         S::Future: Send + 'static,
     {
-        let mut counted = Counted::new(answers, notes.clone());
+        let mut counted = Counted::new(
+            answers,
+            Telling {
+                telemetry: notes.clone(),
+                open: Arc::default(),
+                log: None,
+            },
+        );
         let request = http::Request::builder().uri("http://x/a.B/C");
         counted
             .call(request.body(Body::empty()).unwrap())

@@ -11,9 +11,11 @@ use tonic::{Request, Status};
 
 use super::status::status;
 use crate::api::access::{ADAPTERS, ADMIN, Access, INFER, TRAIN, tell_limits};
+use crate::api::backoff::Backoff;
 use crate::api::caller::{REQUEST_ID, request_id};
+use crate::api::door::Peer;
 use crate::domain::Reason;
-use crate::gateway::{Caller, Gateway};
+use crate::gateway::{Caller, Gateway, Trace};
 
 /// What each call asks of its caller; a method that is not here serves nobody.
 const CALLS: &[(&str, &[&str], Access)] = &[
@@ -95,11 +97,19 @@ fn access(path: &str) -> Option<Access> {
 pub struct Guarded<S> {
     inner: S,
     gateway: Gateway,
+    backoff: Backoff,
+    /// What operates the daemon is refused.
+    is_public: bool,
 }
 
 impl<S> Guarded<S> {
-    pub fn new(inner: S, gateway: Gateway) -> Self {
-        Self { inner, gateway }
+    pub fn new(inner: S, gateway: Gateway, backoff: Backoff, is_public: bool) -> Self {
+        Self {
+            inner,
+            gateway,
+            backoff,
+            is_public,
+        }
     }
 }
 
@@ -131,13 +141,23 @@ where
         // The one that was asked whether it is ready.
         let fresh = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, fresh);
-        let gateway = self.gateway.clone();
+        let (gateway, backoff) = (self.gateway.clone(), self.backoff.clone());
+        if self.is_public && access.operates() {
+            let elsewhere = Reason::OnAdminAddress(request.uri().path().to_owned());
+            return std::future::ready(Ok(status(elsewhere).into_http())).boxed();
+        }
         async move {
             let id = request_id(request.headers());
-            let caller = access.admit(&gateway, request.headers()).await;
+            let peer = request.extensions().get::<Peer>().cloned();
+            let trace = request.extensions().get::<Trace>().cloned();
+            let caller = access.admit(&gateway, request.headers(), peer.as_ref(), &backoff);
+            let caller = caller.await.map(|caller| caller.traced(trace.clone()));
             let caller = caller.and_then(|mut caller| {
                 caller.asks_by(id.to_str().unwrap_or(""));
                 let key = caller.key_id().map(ToString::to_string);
+                if let (Some(trace), Some(key)) = (trace, &key) {
+                    trace.key(key);
+                }
                 let may = access.check(&caller);
                 tracing::info!(
                     call = request.uri().path(),

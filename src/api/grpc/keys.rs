@@ -26,6 +26,7 @@ fn shown(key: KeyView) -> pb::Key {
         queued_jobs: key.limits.queued_jobs,
         training_tokens_per_day: key.limits.training_tokens_per_day,
         storage_bytes: key.limits.storage_bytes,
+        identity: key.identity,
     }
 }
 
@@ -50,6 +51,7 @@ fn asked(ask: pb::CreateKeyRequest) -> Result<KeyAsk, Reason> {
         weight: ask.weight,
         expires_in: ask.expires_in,
         limits,
+        identity: ask.identity,
         ..KeyAsk::of(ask.name, ask.scopes, adapters)?
     })
 }

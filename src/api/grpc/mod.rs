@@ -19,7 +19,7 @@ mod views;
 
 use std::sync::Arc;
 
-use crate::api::Limits;
+use crate::api::{Common, Limits};
 
 pub use server::serve;
 
@@ -37,17 +37,19 @@ impl Telemetry for Untold {}
 #[derive(Clone)]
 pub struct Config {
     pub limits: Limits,
-    /// Calls of one connection at once.
-    pub streams: u32,
     pub telemetry: Arc<dyn Telemetry>,
+    pub common: Common,
+    /// Services that operate the daemon are refused: who may call them has an address of its own.
+    pub is_public: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
-            streams: 256,
             telemetry: Arc::new(Untold),
+            common: Common::default(),
+            is_public: false,
         }
     }
 }

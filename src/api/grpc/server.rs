@@ -1,22 +1,27 @@
 //! The gRPC listener: a cap on connections, health that follows the gateway's, reflection, and a drain.
 
-use std::io;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream;
+use futures::StreamExt;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use super::counted::Counted;
+use super::counted::{Counted, Telling};
 use super::guard::Guarded;
 use super::{Config, Doors, Telemetry};
+use crate::api::Common;
+use crate::api::door::{Door, DoorName, Line};
 use crate::api::socket::Socket;
+use crate::api::tls::Offer;
+use crate::api::{LOCAL_ERROR_RESETS, PENDING_RESETS, PING, PONG};
 use crate::gateway::Gateway;
 use crate::pb;
 use crate::pb::adapters_server::AdaptersServer;
@@ -37,11 +42,10 @@ const SERVICES: [&str; 7] = [
 ];
 /// How often health is looked at.
 const PULSE: Duration = Duration::from_millis(500);
-/// After an accept that failed (out of descriptors, say), before the next.
-const BREATH: Duration = Duration::from_millis(50);
-/// A peer that does not answer a ping is gone.
-const PING: Duration = Duration::from_secs(30);
-const PONG: Duration = Duration::from_secs(20);
+/// While memory is short, it is looked this often whether it still is.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// Connections between handshake and service.
+const READY: usize = 16;
 
 /// Serves until `stop`, then returns when every running call has ended. The caller sets the deadline for that.
 ///
@@ -65,13 +69,28 @@ pub async fn serve(
     };
     let Config {
         limits,
-        streams,
         telemetry,
+        common,
+        is_public,
     } = config;
     let most = limits.max_request_bytes;
-    let seats = Arc::new(Semaphore::new(limits.connections.max(1)));
-    let incoming = accepted(listener, seats, limits.pace.timeout);
+    let counts = common.traffic.of(DoorName::Grpc).clone();
+    let way_in = Door::new(&limits, counts, common.tls.clone(), Offer::Grpc);
+    let (ready, incoming) = mpsc::channel(READY);
+    let timeout = limits.pace.timeout;
+    let accepting = accept(listener, way_in.clone(), timeout, gateway.clone(), ready);
+    let accepting = tokio::spawn(stop.clone().run_until_cancelled_owned(accepting));
+    let incoming = ReceiverStream::new(incoming).map(Ok::<Line, Infallible>);
+    let streams = limits.streams;
+    let head_bytes = u32::try_from(limits.max_header_bytes).unwrap_or(u32::MAX);
     let doors = Doors::new(limits);
+    let around = Around {
+        gateway: gateway.clone(),
+        telemetry,
+        common,
+        way_in,
+        is_public,
+    };
     // The limit holds for what a compressed message unpacks to as well.
     let inference = InferenceServer::new(doors.clone())
         .accept_compressed(CompressionEncoding::Gzip)
@@ -95,24 +114,52 @@ pub async fn serve(
         .max_concurrent_streams(streams)
         .http2_keepalive_interval(Some(PING))
         .http2_keepalive_timeout(Some(PONG))
+        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS))
+        .http2_max_local_error_reset_streams(Some(LOCAL_ERROR_RESETS))
+        .http2_max_header_list_size(head_bytes)
         .add_service(health)
-        .add_service(Guarded::new(reflection().build_v1()?, gateway.clone()))
-        .add_service(Guarded::new(reflection().build_v1alpha()?, gateway.clone()))
-        .add_service(door(inference, &gateway, &telemetry))
-        .add_service(door(adapters, &gateway, &telemetry))
-        .add_service(door(training, &gateway, &telemetry))
-        .add_service(door(keys, &gateway, &telemetry))
-        .add_service(door(audit, &gateway, &telemetry))
-        .add_service(door(feedback, &gateway, &telemetry))
+        .add_service(around.guarded(reflection().build_v1()?))
+        .add_service(around.guarded(reflection().build_v1alpha()?))
+        .add_service(around.counted(inference))
+        .add_service(around.counted(adapters))
+        .add_service(around.counted(training))
+        .add_service(around.counted(keys))
+        .add_service(around.counted(audit))
+        .add_service(around.counted(feedback))
         .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned())
         .await;
     watching.abort();
+    accepting.abort();
     Ok(served?)
 }
 
-/// A service whose callers are let in, and whose calls are counted.
-fn door<S>(service: S, gateway: &Gateway, telemetry: &Arc<dyn Telemetry>) -> Counted<Guarded<S>> {
-    Counted::new(Guarded::new(service, gateway.clone()), telemetry.clone())
+/// What goes around every service.
+struct Around {
+    gateway: Gateway,
+    telemetry: Arc<dyn Telemetry>,
+    common: Common,
+    way_in: Door,
+    is_public: bool,
+}
+
+impl Around {
+    /// A service whose callers are let in.
+    fn guarded<S>(&self, service: S) -> Guarded<S> {
+        let backoff = self.common.backoff.clone();
+        Guarded::new(service, self.gateway.clone(), backoff, self.is_public)
+    }
+
+    /// The same, and its calls are counted.
+    fn counted<S>(&self, service: S) -> Counted<Guarded<S>> {
+        Counted::new(
+            self.guarded(service),
+            Telling {
+                telemetry: self.telemetry.clone(),
+                open: self.way_in.counts.requests.clone(),
+                log: self.common.log.clone(),
+            },
+        )
+    }
 }
 
 /// Keeps the health service, which says `said`, at what the gateway says, and at "not serving" from the stop on.
@@ -150,24 +197,34 @@ async fn say(reporter: &HealthReporter, serving: bool) {
     }
 }
 
-fn accepted(
+/// Hands over connections that have shaken hands; those that have not come to that hold up no others.
+async fn accept(
     listener: TcpListener,
-    seats: Arc<Semaphore>,
+    door: Door,
     timeout: Duration,
-) -> impl futures::Stream<Item = io::Result<Socket>> {
-    stream::unfold((listener, seats), move |(listener, seats)| async move {
-        let seat = seats.clone().acquire_owned().await.ok()?;
-        loop {
-            match listener.accept().await {
-                Ok((socket, _)) => {
-                    let socket = Socket::new(socket, timeout, seat);
-                    return Some((Ok(socket), (listener, seats)));
-                }
-                Err(fault) => {
-                    tracing::warn!(%fault, "cannot accept a connection");
-                    tokio::time::sleep(BREATH).await;
-                }
-            }
+    gateway: Gateway,
+    ready: mpsc::Sender<Line>,
+) {
+    loop {
+        while gateway.pressure().holds_connections() {
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-    })
+        let Ok(permit) = door.seats.clone().acquire_owned().await else {
+            return;
+        };
+        let (socket, address, place) = door.accept(&listener).await;
+        let socket = Socket::new(socket, timeout, door.seat(permit, place));
+        let (door, ready) = (door.clone(), ready.clone());
+        tokio::spawn(async move {
+            let opened = tokio::select! {
+                opened = door.open(socket, address) => opened,
+                // Nobody serves it any more.
+                () = ready.closed() => None,
+            };
+            if let Some((line, _)) = opened {
+                // Fails where the server has ended meanwhile.
+                let _ = ready.send(line).await;
+            }
+        });
+    }
 }

@@ -236,6 +236,7 @@ pub(super) async fn put(call: Call) -> Outcome {
             }
         }
         kind if ARCHIVES.contains(&kind) => {
+            call.request.caller().check_upload()?;
             let (request, body, is_unpacked) = call.archive(limit).await?;
             let files = archive::unpack(&body)?;
             if is_unpacked {
@@ -245,6 +246,7 @@ pub(super) async fn put(call: Call) -> Outcome {
             caller.register(&name, files, expected, publish).await?
         }
         "multipart/form-data" => {
+            call.request.caller().check_upload()?;
             let (request, files) = uploaded(call, limit).await?;
             let caller = request.caller();
             caller.register(&name, files, expected, publish).await?

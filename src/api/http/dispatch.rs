@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, Uri, header};
@@ -14,13 +15,16 @@ use axum::routing::{MethodFilter, on};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::App;
 use super::call::{Call, Request, refuse};
+use super::logged::Logged;
 use super::origin::Source;
 use super::respond::{empty_response, fault_response};
 use super::routes::{Row, Verb, probe_rows, rows};
+use super::{App, Part};
 use crate::api::access::{Access, tell_limits};
-use crate::api::caller::{REQUEST_ID, request_id};
+use crate::api::access_log::Entry;
+use crate::api::caller::{REQUEST_ID, key_in_url, request_id};
+use crate::api::door::Peer;
 use crate::api::fault::Fault;
 use crate::domain::Reason;
 
@@ -31,7 +35,7 @@ pub(super) type Handler = fn(Call) -> BoxFuture<'static, Outcome>;
 const NO_ROUTE: &str = "none";
 
 pub(super) fn router(app: Arc<App>) -> Router {
-    let lost = |parts: &Parts| Reason::NoSuchRoute(parts.uri.path().chars().take(200).collect());
+    let lost = |parts: &Parts| bad_path(&parts.uri);
     routed(app, rows(), lost, |parts| {
         Reason::MethodNotAllowed(parts.method.to_string())
     })
@@ -76,8 +80,13 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
     let (mut parts, body) = request.into_parts();
     let id = request_id(&parts.headers);
     let source = app.config.origins.of(&parts.headers);
+    let peer = parts.extensions.get::<Peer>().cloned();
+    let entry = entry(&app, &id, peer.as_ref());
     let (mut key, mut standing) = (None, None);
     let outcome = async {
+        if let Some(reason) = misplaced(&app, Some(row), &parts) {
+            return Err(refuse(&parts.headers, body, reason));
+        }
         if row.verb != Verb::Get
             && let Source::Elsewhere(origin) = &source
         {
@@ -91,8 +100,10 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
             Access::Metrics if app.config.open_metrics => Access::Open,
             access => access,
         };
-        let mut caller = match access.admit(&app.gateway, &parts.headers).await {
-            Ok(caller) => caller,
+        let backoff = &app.config.common.backoff;
+        let admitted = access.admit(&app.gateway, &parts.headers, peer.as_ref(), backoff);
+        let mut caller = match admitted.await {
+            Ok(caller) => caller.traced(entry.as_ref().map(|entry| entry.trace.clone())),
             Err(reason) => return Err(refuse(&parts.headers, body, reason)),
         };
         caller.asks_by(id.to_str().unwrap_or(""));
@@ -125,6 +136,7 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
         id,
         source: &source,
         key: key.as_deref(),
+        entry,
     };
     let mut response = finish(&app, row.path, began, who, outcome);
     if let Some(caller) = standing {
@@ -139,6 +151,22 @@ async fn caught<T>(handler: impl Future<Output = T>) -> Result<T, Reason> {
     done.map_err(|_| Reason::Internal("the request failed inside the server".into()))
 }
 
+/// A request to be told of in the access log, where there is one.
+fn entry(app: &App, id: &HeaderValue, peer: Option<&Peer>) -> Option<Entry> {
+    let log = app.config.common.log.as_ref()?;
+    let id = id.to_str().unwrap_or("").to_owned();
+    Some(log.entry("http", id, peer.map(|peer| peer.address.ip())))
+}
+
+/// What is refused whoever asks: a key where logs would show it, and what is answered elsewhere.
+fn misplaced(app: &App, row: Option<&Row>, parts: &Parts) -> Option<Reason> {
+    if let Some(name) = key_in_url(&parts.uri) {
+        return Some(Reason::KeyInUrl(name));
+    }
+    let row = row.filter(|row| app.config.part == Part::Public && row.access.operates());
+    row.map(|row| Reason::OnAdminAddress(row.path.to_owned()))
+}
+
 /// What no route answers: browsers that ask first, and mistakes.
 async fn stray(
     app: Arc<App>,
@@ -147,12 +175,13 @@ async fn stray(
 ) -> Response {
     let (parts, _) = request.into_parts();
     let (id, headers) = (request_id(&parts.headers), &parts.headers);
+    let entry = entry(&app, &id, parts.extensions.get::<Peer>());
     let source = app.config.origins.of(headers);
     let asks_first = parts.method == Method::OPTIONS
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
     let outcome = match asks_first {
         true => app.config.origins.preflight(headers),
-        false => match why(&parts) {
+        false => match misplaced(&app, None, &parts).unwrap_or_else(|| why(&parts)) {
             // Which methods there are, is said by a header that the router adds.
             Reason::MethodNotAllowed(_) if parts.method == Method::OPTIONS => {
                 Ok(empty_response(204))
@@ -164,6 +193,7 @@ async fn stray(
         id,
         source: &source,
         key: None,
+        entry,
     };
     finish(&app, NO_ROUTE, Instant::now(), who, outcome)
 }
@@ -175,6 +205,7 @@ struct Who<'r> {
     source: &'r Source,
     /// The id of its key.
     key: Option<&'r str>,
+    entry: Option<Entry>,
 }
 
 fn finish(
@@ -184,7 +215,12 @@ fn finish(
     who: Who<'_>,
     outcome: Outcome,
 ) -> Response {
-    let Who { id, source, key } = who;
+    let Who {
+        id,
+        source,
+        key,
+        entry,
+    } = who;
     let took = began.elapsed();
     let mut response = outcome.unwrap_or_else(|fault| {
         // A deadline is the caller's own wish.
@@ -205,7 +241,15 @@ fn finish(
     );
     response.headers_mut().insert(REQUEST_ID, id);
     app.config.origins.mark(source, response.headers_mut());
-    response
+    match entry {
+        None => response,
+        Some(entry) => {
+            if let Some(key) = key {
+                entry.trace.key(key);
+            }
+            response.map(|body| Body::new(Logged::new(body, entry, route, code)))
+        }
+    }
 }
 
 async fn params(row: &Row, parts: &mut Parts) -> Result<Vec<(String, String)>, Fault> {

@@ -87,6 +87,11 @@ pub(super) const KEY: Shape = Shape {
             "Tokens that the jobs of one day (UTC) read.",
         ),
         Field::new("storage_bytes", LIMIT, "Of uploaded files."),
+        Field::new(
+            "identity",
+            NAME,
+            "What a client's certificate calls its holder (URI, DNS name or common name), who then needs no secret.",
+        ),
     ]],
 };
 
@@ -109,6 +114,7 @@ struct Ask {
     expires_in: Option<u64>,
     #[serde(flatten)]
     limits: KeyLimits,
+    identity: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -146,6 +152,7 @@ pub(super) async fn create(call: Call) -> Outcome {
         weight: ask.weight,
         expires_in: ask.expires_in,
         limits: ask.limits,
+        identity: ask.identity,
         ..KeyAsk::of(ask.name, ask.scopes, ask.adapters)?
     };
     issued(request.caller().create_key(ask).await?)

@@ -10,6 +10,7 @@ mod chat;
 mod chat_view;
 mod completions;
 mod completions_view;
+mod connection;
 mod dispatch;
 mod docs;
 mod documents;
@@ -23,6 +24,7 @@ mod job_fields;
 mod job_view;
 mod jobs;
 mod keys;
+mod logged;
 mod models;
 mod multipart;
 mod origin;
@@ -42,7 +44,7 @@ mod vllm;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::api::Limits;
+use crate::api::{Common, DoorName, Limits};
 use crate::gateway::Gateway;
 
 pub use origin::Origins;
@@ -68,6 +70,31 @@ impl Telemetry for Untold {
     fn answered(&self, _route: &'static str, _code: u16, _took: Duration) {}
 }
 
+/// Which routes a listener has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Part {
+    /// All of them: there is one listener.
+    #[default]
+    All,
+    /// Those that operate nothing; the others are told to be elsewhere.
+    Public,
+    /// All of them, beside a public listener.
+    Admin,
+}
+
+impl Part {
+    const fn is_admin(self) -> bool {
+        matches!(self, Self::Admin)
+    }
+
+    const fn door(self) -> DoorName {
+        match self {
+            Self::All | Self::Public => DoorName::Http,
+            Self::Admin => DoorName::Admin,
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Config {
     pub limits: Limits,
@@ -79,6 +106,8 @@ pub struct Config {
     pub origins: Origins,
     /// `/metrics` asks for no key.
     pub open_metrics: bool,
+    pub part: Part,
+    pub common: Common,
 }
 
 impl Default for Config {
@@ -89,6 +118,8 @@ impl Default for Config {
             spare_connections: 16,
             origins: Origins::default(),
             open_metrics: true,
+            part: Part::All,
+            common: Common::default(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::values::Server;
+use super::server::Server;
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,7 +75,11 @@ impl From<OpenMetrics> for String {
 impl Auth {
     pub fn opens_metrics(&self, server: &Server) -> bool {
         match self.open_metrics {
-            OpenMetrics::Auto => is_loopback(server.http.ip()),
+            // Where they are answered.
+            OpenMetrics::Auto => {
+                let admin = server.admin().ok().flatten();
+                is_loopback(admin.unwrap_or(server.http).ip())
+            }
             OpenMetrics::Always => true,
             OpenMetrics::Never => false,
         }
@@ -86,8 +90,8 @@ impl Auth {
         if self.mode == AuthMode::Keys || server.insecure_bind {
             return Vec::new();
         }
-        let addresses = [("server.http", server.http), ("server.grpc", server.grpc)];
-        let open = addresses
+        let open = server
+            .addresses()
             .into_iter()
             .filter(|(_, address)| !is_loopback(address.ip()));
         open.map(|(key, address)| {

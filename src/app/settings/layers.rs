@@ -269,7 +269,14 @@ enum Variable {
 }
 
 /// Read by the command line itself.
-const OF_COMMANDS: [&str; 3] = ["ADAPTERD_SERVER", "ADAPTERD_API_KEY", "ADAPTERD_CONFIG"];
+const OF_COMMANDS: [&str; 6] = [
+    "ADAPTERD_SERVER",
+    "ADAPTERD_API_KEY",
+    "ADAPTERD_CONFIG",
+    "ADAPTERD_CA",
+    "ADAPTERD_CERT",
+    "ADAPTERD_CERT_KEY",
+];
 /// No setting: what a processor is allowed to use holds for every command, from the first product on.
 const OF_KERNELS: &str = crate::kernels::SWITCH;
 
@@ -303,7 +310,7 @@ fn from_variable(name: String, value: OsString, known: &[String]) -> Variable {
     let lower = rest.to_lowercase();
     if let Some((section, key)) = lower.split_once("__") {
         return Variable::Setting(Given {
-            key: format!("{section}.{key}"),
+            key: format!("{section}.{}", key.replace("__", ".")),
             value: Said::Text(text),
             origin: name,
         });

@@ -6,6 +6,7 @@ mod feedback;
 mod layers;
 mod limits;
 mod place;
+mod server;
 mod training;
 mod values;
 

@@ -1,6 +1,5 @@
 //! The settings themselves, with their defaults and what each may be.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -8,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::auth::Auth;
 use super::feedback::{self, Feedback, Retrain};
 use super::limits::{LIMITS_OF_ADAPTERS, Limits};
+use super::server::Server;
 use super::training::Training;
 use crate::adapter::Precision;
-use crate::api::http::Origins;
+use crate::api::LogPlace;
 use crate::gateway::{AdapterRates, Hub, Weighed};
 use crate::kernels::quant::Format;
 use crate::model::{KvKind, Origin, Quant, Surroundings, locate};
@@ -30,34 +30,6 @@ pub struct Values {
     pub telemetry: Telemetry,
     pub feedback: Feedback,
     pub retrain: Vec<Retrain>,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Server {
-    pub http: SocketAddr,
-    pub grpc: SocketAddr,
-    /// Connections of one protocol open at once; a few more may ask the HTTP probes, further ones wait in the kernel's queue.
-    pub max_connections: usize,
-    /// Seconds that running requests get to end after a signal to stop.
-    pub drain_seconds: u64,
-    /// Pages of other places whose scripts may use the HTTP API from a browser, as `https://chat.example:8443`; `*` is all.
-    pub cors_origins: Vec<String>,
-    /// Listen beyond loopback with `auth.mode` off.
-    pub insecure_bind: bool,
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            http: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            grpc: SocketAddr::from(([127, 0, 0, 1], 8081)),
-            max_connections: 1024,
-            drain_seconds: 30,
-            cors_origins: Vec::new(),
-            insecure_bind: false,
-        }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -260,6 +232,8 @@ pub struct Telemetry {
     pub format: LogFormat,
     /// Adapters with metric labels of their own; the rest are `other`.
     pub adapter_labels: usize,
+    /// A JSON line for each request: off, stdout, or a file that is added to.
+    pub access_log: String,
 }
 
 impl Default for Telemetry {
@@ -268,6 +242,18 @@ impl Default for Telemetry {
             log: "info".into(),
             format: LogFormat::Text,
             adapter_labels: 64,
+            access_log: "off".into(),
+        }
+    }
+}
+
+impl Telemetry {
+    /// Where the access log goes, if there is one.
+    pub fn access_log(&self) -> Option<LogPlace> {
+        match self.access_log.trim() {
+            "" | "off" => None,
+            "stdout" => Some(LogPlace::Stdout),
+            path => Some(LogPlace::File(path.into())),
         }
     }
 }
@@ -326,22 +312,13 @@ impl Values {
         for (key, why) in feedback::mistakes(&self.retrain) {
             say(&key, why);
         }
-        for why in Origins::parse(&self.server.cors_origins)
-            .err()
-            .unwrap_or_default()
-        {
-            say("server.cors_origins", why);
+        for (key, why) in self.server.mistakes() {
+            say(key, why);
         }
         if let Err(why) = self.model.check_device() {
             say("model.device", why);
         }
         for (key, value, least, most) in [
-            (
-                "server.max_connections",
-                self.server.max_connections,
-                1,
-                1 << 20,
-            ),
             ("model.max_len", self.model.max_len, 0, MOST_POSITIONS),
             ("engine.threads", self.engine.threads, 0, 1024),
             ("engine.rows", self.engine.rows, 1, 4096),
@@ -373,12 +350,6 @@ impl Values {
                 say(key, format!("{value} is not within {least} to {most}"));
             }
         }
-        if self.server.http == self.server.grpc && self.server.http.port() != 0 {
-            say(
-                "server.grpc",
-                format!("{} is taken by server.http", self.server.grpc),
-            );
-        }
         if self
             .telemetry
             .log
@@ -389,6 +360,9 @@ impl Values {
                 "telemetry.log",
                 format!("`{}` is not a log filter", self.telemetry.log),
             );
+        }
+        if let Err(why) = self.limits.memory() {
+            say("limits.memory", why);
         }
         found
     }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use super::{Gauges, Metrics, process};
-use crate::api::{grpc, http};
+use super::{Gauges, Metrics, doors, process};
+use crate::api::{Common, grpc, http};
 use crate::device::{Part, Turns};
 use crate::domain::JobStatus;
 use crate::gateway::Gateway;
+use crate::gateway::Pressure;
 use crate::model::Base;
 use crate::registry::Registry;
 use crate::scheduler::Scheduler;
@@ -29,6 +30,9 @@ pub struct Collector {
     pub max_adapters: usize,
     /// Read from the store now and then; a scrape must not wait for a database.
     pub jobs: Mutex<Vec<(JobStatus, u64)>>,
+    /// Of all listeners.
+    pub common: Common,
+    pub pressure: Pressure,
 }
 
 impl Collector {
@@ -84,7 +88,7 @@ impl http::Telemetry for Collector {
             tracing::error!(%error, "metrics cannot be rendered");
             String::new()
         });
-        text + &process::exposition()
+        text + &doors::exposition(&self.common, &self.pressure) + &process::exposition()
     }
 
     fn answered(&self, route: &'static str, code: u16, _took: Duration) {

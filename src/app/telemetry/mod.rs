@@ -1,6 +1,7 @@
 //! telemetry: logs and metrics. Observes; never decides.
 
 mod collector;
+mod doors;
 mod labels;
 mod log;
 mod metrics;

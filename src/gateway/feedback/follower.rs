@@ -1,7 +1,7 @@
 //! What remembers an answer while it goes out.
 
 use super::super::Caller;
-use super::super::follow::{Begun, Follow};
+use super::super::follow::{Follow, Submission};
 use super::{Feedback, LONGEST};
 use crate::domain::Event;
 use crate::store::{Answered, Kept, now};
@@ -53,7 +53,7 @@ impl Drop for Follower {
 impl Caller {
     /// Remembers which generation answers, and prompt and answer where they may be kept. Several prompts or answers of one
     /// request have one id: it is remembered once, and no text of it is kept.
-    pub(in crate::gateway) fn remember(&self, begun: &Begun<'_>) -> Option<Box<dyn Follow>> {
+    pub(in crate::gateway) fn remember(&self, begun: &Submission<'_>) -> Option<Box<dyn Follow>> {
         if begun.number > 0 {
             return None;
         }

@@ -108,9 +108,8 @@ impl Caller {
             Objective::Dpo => RowForm::Dpo,
         };
         parts.feedback.settle().await;
-        let owner = asker.key.clone();
         let filename = format!("retrain-{name}.jsonl");
-        let mut file = parts.trainer.receive_file(&filename, owner).await?;
+        let mut file = parts.trainer.receive_file(&filename, &asker).await?;
         let before = parts
             .trainer
             .trained_on(name, current.generation, objective, &asker);

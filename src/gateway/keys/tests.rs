@@ -18,6 +18,7 @@ fn ask(name: &str) -> KeyAsk {
         weight: None,
         expires_in: None,
         limits: KeyLimits::default(),
+        identity: None,
     }
 }
 

@@ -65,7 +65,10 @@ impl Follow for Settling {
         match event {
             Event::Delta { tokens, .. } => self.used += tokens.len() as u64,
             Event::Done { usage } => self.used = (usage.prompt + usage.generated) as u64,
-            Event::Prompt { .. } | Event::Finish { .. } | Event::Failed(_) => {}
+            Event::Prompt { .. }
+            | Event::Finish { .. }
+            | Event::Embedding { .. }
+            | Event::Failed(_) => {}
         }
     }
 }

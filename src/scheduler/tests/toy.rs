@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::super::admit::{Admitted, Draft, Limits, Terms};
+use super::super::admit::{Admitted, Begun, Draft, Limits, Terms};
 use super::super::engine::{Engine, Shape, Shortcuts, Speculation};
 use super::super::forward::Forward;
 use super::super::gate::{Gate, Most};
@@ -364,6 +364,7 @@ pub fn draft(prompt: &[u32], sampling: Sampling) -> Draft {
         cache_salt: String::new(),
         terms: Terms::default(),
         pooling: None,
+        begun: Begun::default(),
     }
 }
 

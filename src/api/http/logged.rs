@@ -1,0 +1,62 @@
+//! An answer that is written to the access log when it has gone, or when its reader has.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::Body;
+use bytes::Bytes;
+use hyper::body::{Body as Read, Frame, SizeHint};
+
+use crate::api::access_log::Entry;
+
+pub(super) struct Logged {
+    body: Body,
+    entry: Entry,
+    route: &'static str,
+    code: u16,
+    bytes: u64,
+}
+
+impl Logged {
+    pub fn new(body: Body, entry: Entry, route: &'static str, code: u16) -> Self {
+        Self {
+            body,
+            entry,
+            route,
+            code,
+            bytes: 0,
+        }
+    }
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        self.entry.end(self.route, self.code.into(), self.bytes);
+    }
+}
+
+impl Read for Logged {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let next = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &next
+            && let Some(data) = frame.data_ref()
+        {
+            self.bytes += data.len() as u64;
+        }
+        next
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
