@@ -184,6 +184,7 @@ fn gateway_config(values: &Values) -> anyhow::Result<gateway::Config> {
             keys: weighed(&values.auth.weights)?,
         },
         needs_keys: values.auth.mode == AuthMode::Keys,
+        tool_parser: values.model.tool_parser().map_err(anyhow::Error::msg)?,
         ..gateway::Config::default()
     })
 }

@@ -2,6 +2,7 @@
 //! Speaks HTTP only: it opens no model and no database, so it works against a remote daemon as it does here.
 
 mod adapter;
+mod calls;
 mod chat;
 mod client;
 mod curve;

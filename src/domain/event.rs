@@ -33,6 +33,8 @@ pub struct TokenInfo {
 pub enum FinishReason {
     Stop,
     Length,
+    /// It ended with calls, whose results the model waits for.
+    ToolCalls,
 }
 
 impl FinishReason {
@@ -40,6 +42,7 @@ impl FinishReason {
         match self {
             Self::Stop => "stop",
             Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
         }
     }
 }
@@ -53,6 +56,13 @@ pub struct Usage {
     pub generated: usize,
 }
 
+/// A call as it is told: what is called, then the JSON text of its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallPiece {
+    Begin { id: String, name: String },
+    Arguments(String),
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// Sent once, before any answer, where `prompt_logprobs` was asked for.
@@ -63,6 +73,12 @@ pub enum Event {
         choice: u32,
         text: String,
         tokens: Vec<TokenInfo>,
+    },
+    /// Part of a call in one answer, the answer's calls counted from 0.
+    Call {
+        choice: u32,
+        index: u32,
+        piece: CallPiece,
     },
     /// One answer ended.
     Finish { choice: u32, reason: FinishReason },

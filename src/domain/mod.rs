@@ -19,12 +19,13 @@ mod request;
 pub mod sampling;
 pub mod settings;
 mod strict;
+mod tools;
 
 pub use adapter::{AdapterView, Tier};
 pub use blend::{Blend, BlendAsk, BlendMethod, MOST_MEMBERS, MOST_WEIGHT, Member, Weight};
 pub use bytes::{Bytes, shown_bytes};
 pub use chat::{Message, Role, join_parts};
-pub use event::{Event, FinishReason, TokenInfo, TopToken, Usage};
+pub use event::{CallPiece, Event, FinishReason, TokenInfo, TopToken, Usage};
 pub use ids::{
     AdapterName, FileId, Generation, JobId, KeyId, NameError, Pin, STEP, checkpoint_name,
 };
@@ -49,3 +50,4 @@ pub use settings::{
     Stages, Targets, Wishes,
 };
 pub use strict::Strict;
+pub use tools::{MAX_CALLS, MAX_TOOL_NAME, MAX_TOOLS, Tool, ToolCall, ToolChoice, Toolset};

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use tokio::sync::mpsc;
 
 use super::Caller;
+use super::calls::Reader;
 use crate::domain::{Event, Reason};
 
 /// Dropping it ends the work.
@@ -13,6 +14,8 @@ pub struct Events {
     coming: mpsc::Receiver<Event>,
     /// Resolves when the caller's key has ended; `None` where none can.
     ended: Option<Pin<Box<dyn Future<Output = Reason> + Send + Sync>>>,
+    /// Finds calls in what is said; `None` where nothing can be called.
+    reader: Option<Reader>,
 }
 
 impl Events {
@@ -20,10 +23,34 @@ impl Events {
         Self {
             coming,
             ended: caller.may_end().then(|| Box::pin(caller.ended()) as _),
+            reader: None,
         }
     }
 
+    pub(super) fn reading(mut self, reader: Option<Reader>) -> Self {
+        self.reader = reader;
+        self
+    }
+
+    /// Whether calls may come beside text, or instead.
+    pub fn may_call(&self) -> bool {
+        self.reader.is_some()
+    }
+
     pub async fn recv(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.reader.as_mut().and_then(Reader::next) {
+                return Some(event);
+            }
+            let event = self.hear().await?;
+            match &mut self.reader {
+                Some(reader) => reader.read(event),
+                None => return Some(event),
+            }
+        }
+    }
+
+    async fn hear(&mut self) -> Option<Event> {
         let Some(ended) = &mut self.ended else {
             return self.coming.recv().await;
         };
@@ -47,6 +74,7 @@ impl From<mpsc::Receiver<Event>> for Events {
         Self {
             coming,
             ended: None,
+            reader: None,
         }
     }
 }
@@ -64,6 +92,7 @@ mod tests {
         let mut events = Events {
             coming,
             ended: Some(Box::pin(ready(Reason::KeyEnded("was revoked")))),
+            reader: None,
         };
         let told = events.recv().await;
         assert_eq!(told, Some(Event::Failed(Reason::KeyEnded("was revoked"))));

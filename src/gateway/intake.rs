@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::choose::{Chosen, choose};
 use super::share::deadline;
-use super::{Caller, Claims, Events};
+use super::{Caller, Claims, Events, calls};
 use crate::domain::{AdapterChoice, AdapterName, Ask, Generation, Reason, Scope};
 use crate::registry::Lease;
 use crate::scheduler::{Admitted, Draft, Terms};
@@ -64,6 +64,10 @@ impl Caller {
                 format!("prompts times n is {answers}; at most {most} at once"),
             ));
         }
+        let readers: Vec<_> = asks
+            .iter()
+            .map(|ask| self.gateway().call_reader(&ask.tools, ask.n))
+            .collect();
         // A cold adapter is read while the prompts become tokens; one that does not exist ends both at once.
         let (lease, drafts) = tokio::try_join!(self.lease(claims), self.drafts(asks))?;
         let limits = parts.scheduler.limits();
@@ -82,10 +86,11 @@ impl Caller {
         // A refusal midway drops the receivers of those already submitted, which cancels them.
         let each = ready
             .into_iter()
-            .map(|(prompt, request)| {
+            .zip(readers)
+            .map(|((prompt, request), reader)| {
                 Ok(Answer {
                     prompt,
-                    events: Events::of(self, parts.scheduler.submit(request)?),
+                    events: Events::of(self, parts.scheduler.submit(request)?).reading(reader),
                 })
             })
             .collect::<Result<Vec<_>, Reason>>()?;
@@ -107,9 +112,17 @@ impl Caller {
         let mut drafts = Vec::with_capacity(asks.len());
         for ask in asks {
             let priority = ask.urgency.priority;
+            calls::free(&ask.tools)?;
+            let mut sampling = ask.sampling;
+            if !ask.tools.offered().is_empty() {
+                sampling.spelled = self.gateway().call_markers();
+            }
             let draft = Draft {
-                prompt: self.gateway().encode(ask.input).await?,
-                sampling: ask.sampling,
+                prompt: self
+                    .gateway()
+                    .encode(ask.input, ask.tools.offered())
+                    .await?,
+                sampling,
                 n: ask.n,
                 prompt_logprobs: ask.prompt_logprobs,
                 lease: None,

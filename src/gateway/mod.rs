@@ -3,6 +3,7 @@
 
 mod adapters;
 mod caller;
+mod calls;
 mod choose;
 mod events;
 mod files;
@@ -23,6 +24,7 @@ use crate::model::Base;
 use crate::registry::Registry;
 use crate::scheduler::Scheduler;
 use crate::store::now;
+use crate::text::Syntax;
 use crate::trainer::Trainer;
 
 pub use crate::registry::Files;
@@ -61,6 +63,8 @@ pub struct Config {
     pub shares: Shares,
     /// Only holders of keys are let in.
     pub needs_keys: bool,
+    /// How the model writes calls; `None` leaves it to its chat template.
+    pub tool_parser: Option<Syntax>,
 }
 
 impl Default for Config {
@@ -71,6 +75,7 @@ impl Default for Config {
             tokenizer_wait: Duration::from_secs(20),
             shares: Shares::default(),
             needs_keys: false,
+            tool_parser: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::api::http::Origins;
 use crate::gateway::Weighed;
 use crate::kernels::quant::Format;
 use crate::model::{KvKind, Origin, Quant};
+use crate::text::Syntax;
 
 /// Every section and key of a settings file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -68,6 +69,9 @@ pub struct Model {
     pub kv: String,
     /// Positions of a sequence, prompt and answer; 0 is as many as the model's files say.
     pub max_len: usize,
+    /// How the model writes calls of functions: `auto` (what its chat template says), hermes, llama3, mistral, qwen3-coder
+    /// or json.
+    pub tool_parser: String,
     pub device: String,
 }
 
@@ -79,6 +83,7 @@ impl Default for Model {
             int8_threshold: 6.0,
             kv: "auto".into(),
             max_len: 0,
+            tool_parser: "auto".into(),
             device: "auto".into(),
         }
     }
@@ -117,6 +122,14 @@ impl Model {
                 "`{}` is no folder or file here, and no `OWNER/NAME` of a model hub",
                 self.path
             )),
+        }
+    }
+
+    /// `None` lets the chat template decide.
+    pub fn tool_parser(&self) -> Result<Option<Syntax>, String> {
+        match self.tool_parser.as_str() {
+            "auto" => Ok(None),
+            name => name.parse().map(Some),
         }
     }
 
@@ -342,6 +355,9 @@ impl Values {
         }
         if let Err(why) = self.model.kv() {
             say("model.kv", why);
+        }
+        if let Err(why) = self.model.tool_parser() {
+            say("model.tool_parser", why);
         }
         if let Err(why) = self.adapters.precision(false) {
             say("adapters.precision", why);

@@ -10,6 +10,7 @@ mod preference;
 mod refused;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod turns;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,8 @@ pub struct Record {
     pub form: &'static str,
     /// What is to be done, where the row says it apart from what it is done with.
     pub task: Option<String>,
+    /// Functions that the answers may call, as chat templates are told of them.
+    pub tools: Vec<Value>,
     pub body: Body,
 }
 
@@ -62,10 +65,11 @@ impl Record {
         let mut row = Fields::new(map, "");
         refused::row(&row)?;
         let mut unused = BTreeSet::new();
+        let tools = tools::offered(&mut row)?;
         if let Some(keys) = preference::keys(&row) {
             let record = preference::read(&mut row, keys, &mut unused)?;
             row.leave(&mut unused);
-            return Ok((record, unused));
+            return Ok((record.with(tools)?, unused));
         }
         let record = match form(&row)? {
             key @ ("messages" | "conversations" | "conversation") => {
@@ -78,7 +82,22 @@ impl Record {
             answer => pair::pair(&mut row, answer)?,
         };
         row.leave(&mut unused);
-        Ok((record, unused))
+        Ok((record.with(tools)?, unused))
+    }
+
+    /// Says what can be called, unless the record says so itself.
+    fn with(mut self, tools: Vec<Value>) -> Result<Self, String> {
+        if tools.is_empty() {
+            return Ok(self);
+        }
+        if !self.tools.is_empty() {
+            return Err("`tools` stands in two places: give only one of them".into());
+        }
+        if !self.body.is_chat() {
+            return Err("`tools`: raw text is trained on without them; use `messages`".into());
+        }
+        self.tools = tools;
+        Ok(self)
     }
 
     /// The text that is asked for, as far as reports need it.
@@ -88,6 +107,14 @@ impl Record {
 }
 
 impl Body {
+    fn is_chat(&self) -> bool {
+        match self {
+            Self::Chat(_) => true,
+            Self::Raw { .. } => false,
+            Self::Preference(both) => both[0].is_chat(),
+        }
+    }
+
     /// What a job with such rows learns.
     pub const fn objective(&self) -> Objective {
         match self {
@@ -177,6 +204,7 @@ fn completion(row: &mut Fields, unused: &mut BTreeSet<String>) -> Result<Record,
     Ok(Record {
         form: "completion",
         task: None,
+        tools: Vec::new(),
         body: Body::Raw {
             prompt: row.required("prompt")?,
             completion: row.answer("completion")?,
@@ -195,6 +223,7 @@ fn text(row: &mut Fields) -> Result<Record, String> {
     Ok(Record {
         form: "text",
         task: None,
+        tools: Vec::new(),
         body: Body::Raw {
             prompt: String::new(),
             completion: row.answer("text")?,
