@@ -62,6 +62,8 @@ mod recipes;
 mod refusals;
 #[path = "suite/text.rs"]
 mod text;
+#[path = "suite/tools.rs"]
+mod tools;
 #[path = "suite/virtual_tokens.rs"]
 mod virtual_tokens;
 #[path = "suite/weights.rs"]

@@ -156,9 +156,23 @@ impl Daemon {
         request.bearer_auth(key)
     }
 
+    /// A fresh one on another base.
+    pub async fn on(model: &Path) -> Self {
+        Self::start_on(model, TempDir::new().unwrap(), http_config(), false).await
+    }
+
     async fn start_with(dir: TempDir, http_config: http::Config, needs_keys: bool) -> Self {
+        Self::start_on(&golden("models/llama"), dir, http_config, needs_keys).await
+    }
+
+    async fn start_on(
+        model: &Path,
+        dir: TempDir,
+        http_config: http::Config,
+        needs_keys: bool,
+    ) -> Self {
         let base = Base::open(
-            &Origin::Folder(golden("models/llama")),
+            &Origin::Folder(model.to_owned()),
             Some(Quant::To(Format::F32)),
             KvKind::F32,
         )

@@ -130,7 +130,7 @@ impl Body {
             Self::Chat(turns) => turns
                 .iter()
                 .rfind(|turn| is_trained(turn))
-                .map_or("", |turn| &turn.content),
+                .map_or("", said),
             Self::Preference(both) => both[0].answer(),
         }
     }
@@ -239,6 +239,14 @@ fn raw_has_none(row: &Fields) -> Result<(), String> {
 /// Whether a turn is one whose tokens the loss covers.
 pub(super) fn is_trained(turn: &Message) -> bool {
     turn.role == Role::Assistant && turn.weight != Some(0.0)
+}
+
+/// What reports take for a turn's text: of one that only calls, the name of what it calls first.
+pub(super) fn said(turn: &Message) -> &str {
+    match turn.tool_calls.first() {
+        Some(call) if turn.content.is_empty() => &call.name,
+        _ => &turn.content,
+    }
 }
 
 fn kind(value: &Value) -> &'static str {
