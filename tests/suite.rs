@@ -88,6 +88,8 @@ mod samples;
 mod text;
 #[path = "suite/tls.rs"]
 mod tls;
+#[path = "suite/tools.rs"]
+mod tools;
 #[path = "suite/virtual_tokens.rs"]
 mod virtual_tokens;
 #[path = "suite/weights.rs"]

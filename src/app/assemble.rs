@@ -199,6 +199,7 @@ fn gateway_config(values: &Values) -> anyhow::Result<gateway::Config> {
             .map_err(anyhow::Error::msg)?,
         hub: gateway::Hub::new(&values.adapters.hub, &values.adapters.hub_token)
             .map_err(anyhow::Error::msg)?,
+        tool_parser: values.model.tool_parser().map_err(anyhow::Error::msg)?,
         ..gateway::Config::default()
     })
 }

@@ -163,6 +163,9 @@ pub struct SettingFlags {
     /// Tokens of prompt and answer together, fewer or more than the model was made for [default: as its files say]
     #[arg(long, value_name = "N")]
     pub max_len: Option<usize>,
+    /// How the model writes calls of functions: auto (what its chat template says), hermes, llama3, mistral, qwen3-coder, json
+    #[arg(long, value_name = "SYNTAX")]
+    pub tool_parser: Option<String>,
     /// Whether requests that begin alike share what is computed of it [default: true]
     #[arg(long, value_name = "BOOL")]
     pub prefix_cache: Option<bool>,
@@ -211,6 +214,7 @@ impl SettingFlags {
             ),
             ("model.kv", self.kv.clone()),
             ("model.max_len", self.max_len.map(|n| n.to_string())),
+            ("model.tool_parser", self.tool_parser.clone()),
             ("model.device", self.device.clone()),
             (
                 "engine.prefix_cache",

@@ -1,10 +1,13 @@
 //! `chat` and `generate`: text in, text out.
 
+use std::collections::VecDeque;
 use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
 
 use futures::StreamExt;
 use serde_json::{Map, Value, json};
 
+use super::calls::{self, Calls, Due};
 use super::flags::{Flags, Rows};
 use super::{Client, Failure, Output, output, sse};
 use crate::domain::sampling::NUMBERS;
@@ -72,6 +75,9 @@ pub struct ChatArgs {
     /// A first message that sets the scene
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
+    /// A JSON file with functions the model may call, as the field `tools` has them; nothing is run, you are asked for results
+    #[arg(long, value_name = "FILE")]
+    tools: Option<PathBuf>,
     /// Start an engine in this process instead of talking to a daemon
     #[arg(long)]
     pub local: bool,
@@ -93,6 +99,7 @@ pub struct GenerateArgs {
 
 struct Answer {
     text: String,
+    calls: Calls,
     usage: Value,
     generation: Value,
     finish_reason: Value,
@@ -110,6 +117,7 @@ async fn ask(
     let mut chunks = std::pin::pin!(sse::chunks(response));
     let mut answer = Answer {
         text: String::new(),
+        calls: Calls::default(),
         usage: Value::Null,
         generation: Value::Null,
         finish_reason: Value::Null,
@@ -124,6 +132,7 @@ async fn ask(
         if !choice["finish_reason"].is_null() {
             answer.finish_reason = choice["finish_reason"].clone();
         }
+        answer.calls.hear(choice);
         if let Some(text) = piece(choice) {
             answer.text.push_str(text);
             if !output.is_json() {
@@ -141,12 +150,25 @@ async fn ask(
 
 impl Answer {
     fn as_json(&self) -> Value {
-        json!({
+        let mut told = json!({
             "text": self.text,
             "finish_reason": self.finish_reason,
             "adapter_generation": self.generation,
             "usage": self.usage,
-        })
+        });
+        if !self.calls.is_empty() {
+            told["tool_calls"] = self.calls.sent();
+        }
+        told
+    }
+
+    /// The turn as the next request has it.
+    fn turn(&self) -> Value {
+        let mut turn = json!({"role": "assistant", "content": self.text});
+        if !self.calls.is_empty() {
+            turn["tool_calls"] = self.calls.sent();
+        }
+        turn
     }
 }
 
@@ -185,6 +207,7 @@ pub async fn chat(client: &Client, args: &ChatArgs, output: Output) -> Result<()
     if let Some(system) = &args.system {
         messages.push(json!({"role": "system", "content": system}));
     }
+    let tools = args.tools.as_deref().map(calls::described).transpose()?;
     let interactive = std::io::stdin().is_terminal() && !output.is_json();
     if interactive {
         let adapter = args.answer.adapter.as_deref().unwrap_or("the base model");
@@ -192,10 +215,13 @@ pub async fn chat(client: &Client, args: &ChatArgs, output: Output) -> Result<()
             "Talking to {adapter}. An empty line or Ctrl-D ends."
         ))?;
     }
+    // Calls whose results the model waits for.
+    let mut due: VecDeque<Due> = VecDeque::new();
     loop {
+        let asked = due.front().map_or("> ".to_owned(), Due::prompt);
         if interactive {
             let mut out = std::io::stdout().lock();
-            out.write_all(b"> ")?;
+            out.write_all(asked.as_bytes())?;
             out.flush()?;
         }
         let mut said = String::new();
@@ -203,25 +229,39 @@ pub async fn chat(client: &Client, args: &ChatArgs, output: Output) -> Result<()
             return Ok(());
         }
         let said = said.trim_end_matches(['\n', '\r']);
-        if said.is_empty() {
+        if let Some(call) = due.pop_front() {
+            messages.push(call.result(said));
+            if !due.is_empty() {
+                continue;
+            }
+        } else if said.is_empty() {
             match interactive {
                 true => return Ok(()),
                 false => continue,
             }
+        } else {
+            messages.push(json!({"role": "user", "content": said}));
         }
-        messages.push(json!({"role": "user", "content": said}));
         let mut body = args.answer.fields();
         body.insert("messages".into(), json!(messages));
+        if let Some(tools) = &tools {
+            body.insert("tools".into(), tools.clone());
+        }
         let body = Value::Object(body);
         let path = ["v1", "chat", "completions"];
         let answer = ask(client, &path, &body, output, |choice| {
             choice["delta"]["content"].as_str()
         })
         .await?;
-        if output.is_json() {
-            output::line(&answer.as_json().to_string())?;
+        match output.is_json() {
+            true => output::line(&answer.as_json().to_string())?,
+            false => answer
+                .calls
+                .shown()
+                .try_for_each(|line| output::line(&line))?,
         }
-        messages.push(json!({"role": "assistant", "content": answer.text}));
+        messages.push(answer.turn());
+        due = answer.calls.due();
     }
 }
 

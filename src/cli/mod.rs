@@ -3,6 +3,7 @@
 
 mod adapter;
 mod audit;
+mod calls;
 mod chat;
 mod client;
 mod curve;

@@ -33,6 +33,8 @@ pub struct TokenInfo {
 pub enum FinishReason {
     Stop,
     Length,
+    /// It ended with calls, whose results the model waits for.
+    ToolCalls,
 }
 
 impl FinishReason {
@@ -40,6 +42,7 @@ impl FinishReason {
         match self {
             Self::Stop => "stop",
             Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
         }
     }
 }
@@ -51,6 +54,13 @@ pub struct Usage {
     /// Of `prompt`, those whose keys and values were found in the cache.
     pub cached: usize,
     pub generated: usize,
+}
+
+/// A call as it is told: what is called, then the JSON text of its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CallPiece {
+    Begin { id: String, name: String },
+    Arguments(String),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -66,6 +76,12 @@ pub enum Event {
     },
     /// The vector that stands for the prompt, not scaled; sent once, where it was asked for in place of an answer.
     Embedding { vector: Vec<f32> },
+    /// Part of a call in one answer, the answer's calls counted from 0.
+    Call {
+        choice: u32,
+        index: u32,
+        piece: CallPiece,
+    },
     /// One answer ended.
     Finish { choice: u32, reason: FinishReason },
     /// Every answer ended; nothing follows.

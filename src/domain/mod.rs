@@ -25,6 +25,7 @@ pub mod rollout;
 pub mod sampling;
 pub mod settings;
 mod strict;
+mod tools;
 
 pub use adapter::{AdapterView, Tier};
 pub use audit::{Actor, AuditAsk, AuditRow, AuditState};
@@ -32,7 +33,7 @@ pub use blend::{Blend, BlendAsk, BlendMethod, MOST_MEMBERS, MOST_WEIGHT, Member,
 pub use bytes::{Bytes, shown_bytes};
 pub use chat::{Message, Role, join_parts};
 pub use embedding::{EmbedAsk, MOST_EMBEDDED_TOKENS, MOST_TEXTS, Pooling, normalised};
-pub use event::{Event, FinishReason, TokenInfo, TopToken, Usage};
+pub use event::{CallPiece, Event, FinishReason, TokenInfo, TopToken, Usage};
 pub use feedback::{
     FeedbackAsk, FeedbackFilter, FeedbackView, LONGEST_COMMENT, LONGEST_CORRECTION, LONGEST_LABEL,
     RowForm, ScoreView, bare_answer_id,
@@ -66,3 +67,4 @@ pub use settings::{
     Stage, Stages, Targets, Wishes,
 };
 pub use strict::Strict;
+pub use tools::{MAX_CALLS, MAX_TOOL_NAME, MAX_TOOLS, Tool, ToolCall, ToolChoice, Toolset};

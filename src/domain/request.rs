@@ -1,6 +1,6 @@
 //! What a caller asks for, before it is checked.
 
-use super::{AdapterName, Blend, Message, Pin, Sampling};
+use super::{AdapterName, Blend, Message, Pin, Sampling, Toolset};
 
 /// Which adapter a request names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -33,6 +33,8 @@ pub enum Input {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ask {
     pub input: Input,
+    /// What the model may call, in a chat.
+    pub tools: Toolset,
     pub sampling: Sampling,
     /// Answers to the same prompt, numbered from 0.
     pub n: u32,

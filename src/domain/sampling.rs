@@ -67,6 +67,8 @@ macro_rules! make {
             pub stop: Vec<String>,
             pub stop_token_ids: Vec<u32>,
             pub ignore_eos: bool,
+            /// Special tokens that are part of the text, as those that mark calls; the others are not.
+            pub spelled: Vec<u32>,
         }
 
         impl Default for Sampling {
@@ -82,6 +84,7 @@ macro_rules! make {
                     stop: Vec::new(),
                     stop_token_ids: Vec::new(),
                     ignore_eos: false,
+                    spelled: Vec::new(),
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use tokio::sync::mpsc;
 
+use super::calls::Reader;
 use super::follow::Followers;
 use super::{Caller, Trace};
 use crate::domain::{Event, Reason};
@@ -16,6 +17,8 @@ pub struct Events {
     ended: Option<Pin<Box<dyn Future<Output = Reason> + Send + Sync>>>,
     followers: Followers,
     trace: Option<Trace>,
+    /// Finds calls in what is said; `None` where nothing can be called.
+    reader: Option<Reader>,
 }
 
 impl Events {
@@ -25,21 +28,40 @@ impl Events {
             ended: caller.may_end().then(|| Box::pin(caller.ended()) as _),
             followers,
             trace: caller.trace().cloned(),
+            reader: None,
         }
+    }
+
+    pub(super) fn reading(mut self, reader: Option<Reader>) -> Self {
+        self.reader = reader;
+        self
+    }
+
+    /// Whether calls may come beside text, or instead.
+    pub fn may_call(&self) -> bool {
+        self.reader.is_some()
     }
 
     pub async fn recv(&mut self) -> Option<Event> {
-        let event = self.next().await;
-        if let (Some(trace), Some(event)) = (&self.trace, &event) {
-            trace.heard(event);
+        loop {
+            if let Some(event) = self.reader.as_mut().and_then(Reader::next) {
+                return Some(event);
+            }
+            let event = self.hear().await?;
+            if let Some(trace) = &self.trace {
+                trace.heard(&event);
+            }
+            for follower in &mut self.followers {
+                follower.see(&event);
+            }
+            match &mut self.reader {
+                Some(reader) => reader.read(event),
+                None => return Some(event),
+            }
         }
-        for follower in &mut self.followers {
-            event.iter().for_each(|event| follower.see(event));
-        }
-        event
     }
 
-    async fn next(&mut self) -> Option<Event> {
+    async fn hear(&mut self) -> Option<Event> {
         let Some(ended) = &mut self.ended else {
             return self.coming.recv().await;
         };
@@ -65,6 +87,7 @@ impl From<mpsc::Receiver<Event>> for Events {
             ended: None,
             followers: Followers::new(),
             trace: None,
+            reader: None,
         }
     }
 }
@@ -86,6 +109,7 @@ mod tests {
             ended: Some(Box::pin(ready(Reason::KeyEnded("was revoked")))),
             followers: Followers::new(),
             trace: None,
+            reader: None,
         };
         let told = events.recv().await;
         assert_eq!(told, Some(Event::Failed(Reason::KeyEnded("was revoked"))));

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::choose::{Chosen, choose};
 use super::follow::Submission;
 use super::share::deadline;
-use super::{Caller, Claims, Events};
+use super::{Caller, Claims, Events, calls};
 use crate::domain::{AdapterChoice, AdapterName, Ask, Generation, Reason, Scope};
 use crate::registry::Lease;
 use crate::scheduler::{Admitted, Begun, Draft, Terms};
@@ -72,6 +72,10 @@ impl Caller {
         // Before anything is held for it; how long its prompts are is known once they are tokens.
         self.afford_request(first, 0)?;
         let heard = self.hear(&asks);
+        let readers: Vec<_> = asks
+            .iter()
+            .map(|ask| self.gateway().call_reader(&ask.tools, ask.n))
+            .collect();
         // A cold adapter is read while the prompts become tokens; one that does not exist ends both at once.
         let (lease, drafts) = tokio::try_join!(self.lease(claims), self.drafts(asks))?;
         let longest = drafts.iter().map(|(draft, _)| draft.prompt.len()).max();
@@ -107,7 +111,8 @@ impl Caller {
         let each = ready
             .into_iter()
             .enumerate()
-            .map(|(number, (prompt, request, shadow))| {
+            .zip(readers)
+            .map(|((number, (prompt, request, shadow)), reader)| {
                 let lease = lease.as_ref();
                 let mut followers = self.followers(&Submission {
                     id: &id,
@@ -119,7 +124,8 @@ impl Caller {
                     grant: &grant,
                 });
                 followers.extend(shadow);
-                let events = Events::of(self, parts.scheduler.submit(request)?, followers);
+                let submitted = parts.scheduler.submit(request)?;
+                let events = Events::of(self, submitted, followers).reading(reader);
                 Ok(Answer { prompt, events })
             })
             .collect::<Result<Vec<_>, Reason>>()?;
@@ -142,9 +148,17 @@ impl Caller {
         let mut drafts = Vec::with_capacity(asks.len());
         for ask in asks {
             let priority = ask.urgency.priority;
+            calls::free(&ask.tools)?;
+            let mut sampling = ask.sampling;
+            if !ask.tools.offered().is_empty() {
+                sampling.spelled = self.gateway().call_markers();
+            }
             let draft = Draft {
-                prompt: self.gateway().encode(ask.input).await?,
-                sampling: ask.sampling,
+                prompt: self
+                    .gateway()
+                    .encode(ask.input, ask.tools.offered())
+                    .await?,
+                sampling,
                 n: ask.n,
                 prompt_logprobs: ask.prompt_logprobs,
                 lease: None,

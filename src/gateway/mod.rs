@@ -4,6 +4,7 @@
 mod adapters;
 mod audit;
 mod caller;
+mod calls;
 mod choose;
 mod embed;
 mod events;
@@ -33,6 +34,7 @@ use crate::model::Base;
 use crate::registry::Registry;
 use crate::scheduler::Scheduler;
 use crate::store::now;
+use crate::text::Syntax;
 use crate::trainer::Trainer;
 
 pub use crate::registry::{Files, Hub};
@@ -86,6 +88,8 @@ pub struct Config {
     pub hub: Hub,
     /// How short memory is; somebody else tells it.
     pub pressure: Pressure,
+    /// How the model writes calls; `None` leaves it to its chat template.
+    pub tool_parser: Option<Syntax>,
 }
 
 impl Default for Config {
@@ -99,6 +103,7 @@ impl Default for Config {
             adapter_rates: AdapterRates::default(),
             hub: Hub::default(),
             pressure: Pressure::default(),
+            tool_parser: None,
         }
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
-use super::{Caller, Claims, Gateway};
-use crate::domain::{AdapterChoice, Input, Message, Reason, Scope};
+use super::{Caller, Claims, Gateway, calls};
+use crate::domain::{AdapterChoice, Input, Message, Reason, Scope, Tool};
 use crate::text::{ChatTemplate, Conversation, TextError, Tokenizer};
 
 /// Texts up to this many bytes tokenize in well under a millisecond and are done on the spot.
@@ -25,9 +25,8 @@ const LEAST_TOKENS: usize = 64 << 10;
 /// A conversation, and everything else that a chat template may be given.
 #[derive(Debug, Clone, Default)]
 pub struct Dialogue {
-    /// Objects with `role`, `content` and what else the template reads.
-    pub messages: Vec<Value>,
-    /// Descriptions of functions; none is none.
+    pub messages: Vec<Message>,
+    /// Descriptions of functions, as templates are told of them; none is none.
     pub tools: Vec<Value>,
     /// Variables of the template, by name.
     pub variables: Map<String, Value>,
@@ -92,7 +91,7 @@ impl Caller {
             match input {
                 Input::Text(text) => self.gateway().encode_text(text, add_special, most).await,
                 Input::Tokens(ids) => Ok(ids),
-                Input::Chat(messages) => self.gateway().encode_chat(messages, most).await,
+                Input::Chat(messages) => self.gateway().encode_chat(messages, &[], most).await,
             }
         };
         self.unless_ended(tokens).await
@@ -120,11 +119,10 @@ impl Caller {
         let most = self.most_tokens(claims).await?;
         let base = &self.may(Scope::Infer)?.base;
         let (tokenizer, template) = (base.tokenizer.clone(), base.template.clone());
-        let told = [&dialogue.messages, &dialogue.tools].into_iter().flatten();
-        let bytes = told.map(|value| value.to_string().len()).sum();
+        let bytes = size(&dialogue.messages, &dialogue.tools);
         let tokens = self.gateway().inner.tokenizers.run(bytes, move || {
             let conversation = Conversation {
-                messages: &dialogue.messages,
+                messages: &template.told(&dialogue.messages),
                 tools: (!dialogue.tools.is_empty()).then_some(&*dialogue.tools),
                 variables: Some(&dialogue.variables),
                 add_generation_prompt: dialogue.add_generation_prompt,
@@ -164,12 +162,12 @@ impl Caller {
 
 impl Gateway {
     /// The tokens `input` stands for, as a request would run them.
-    pub(super) async fn encode(&self, input: Input) -> Result<Vec<u32>, Reason> {
+    pub(super) async fn encode(&self, input: Input, tools: &[Tool]) -> Result<Vec<u32>, Reason> {
         let most = self.longest_prompt();
         match input {
             Input::Tokens(ids) => Ok(ids),
             Input::Text(text) => self.encode_text(text, true, most).await,
-            Input::Chat(messages) => self.encode_chat(messages, most).await,
+            Input::Chat(messages) => self.encode_chat(messages, tools, most).await,
         }
     }
 
@@ -193,10 +191,17 @@ impl Gateway {
             .await
     }
 
-    async fn encode_chat(&self, messages: Vec<Message>, most: usize) -> Result<Vec<u32>, Reason> {
+    async fn encode_chat(
+        &self,
+        messages: Vec<Message>,
+        tools: &[Tool],
+        most: usize,
+    ) -> Result<Vec<u32>, Reason> {
         let base = &self.parts().base;
-        let (tokenizer, template) = (base.tokenizer.clone(), base.template.clone());
-        let bytes = messages.iter().map(|message| message.content.len()).sum();
+        calls::writable(&base.template, &messages, tools)?;
+        let told: Vec<Value> = tools.iter().map(|tool| tool.sent.clone()).collect();
+        let bytes = size(&messages, &told);
+        let (tokenizer, template) = (base.tokenizer.clone(), base.template.with_tools(&told));
         self.inner
             .tokenizers
             .run(bytes, move || {
@@ -204,6 +209,15 @@ impl Gateway {
             })
             .await
     }
+}
+
+/// Bytes of what a template is given, roughly.
+fn size(messages: &[Message], tools: &[Value]) -> usize {
+    let calls = messages.iter().flat_map(|message| &message.tool_calls);
+    let calls = calls.map(|call| call.told().to_string().len());
+    let tools = tools.iter().map(|tool| tool.to_string().len());
+    let texts = messages.iter().map(|message| message.content.len());
+    texts.chain(calls).chain(tools).sum()
 }
 
 /// The template writes the special tokens itself.

@@ -54,7 +54,7 @@ impl Answer {
             table: pool.table(),
             names: request.names.clone(),
             sampler: Sampler::new(&request.sampling, request.asked(), key.answer),
-            detokenizer: Detokenizer::new(tokenizer, &request.sampling.stop),
+            detokenizer: Detokenizer::new(tokenizer, &request.sampling),
             drafter: None,
             overtaken: 0,
             passed: 0,

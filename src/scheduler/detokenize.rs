@@ -1,6 +1,6 @@
 //! From the tokens of one answer to the text its reader sees, and to what is reported of each token.
 
-use crate::domain::{TokenInfo, TopToken};
+use crate::domain::{Sampling, TokenInfo, TopToken};
 use crate::model::sample::Score;
 use crate::text::{Checked, Decoder, StopMatcher, Tokenizer};
 
@@ -10,10 +10,10 @@ pub struct Detokenizer {
 }
 
 impl Detokenizer {
-    pub fn new(tokenizer: &Tokenizer, stops: &[String]) -> Self {
+    pub fn new(tokenizer: &Tokenizer, sampling: &Sampling) -> Self {
         Self {
-            decoder: tokenizer.decoder(),
-            stops: StopMatcher::new(stops),
+            decoder: tokenizer.decoder().spelling(&sampling.spelled),
+            stops: StopMatcher::new(&sampling.stop),
         }
     }
 

@@ -9,6 +9,8 @@ use super::bytes::{Pieces, take_text};
 /// UTF-8, ill-formed pieces as U+FFFD.
 pub struct Decoder {
     pieces: Arc<Pieces>,
+    /// Special tokens that are spelled all the same.
+    spelled: Vec<u32>,
     /// The start of an unfinished character: at most three bytes between calls.
     held: Vec<u8>,
 }
@@ -17,13 +19,20 @@ impl Decoder {
     pub(super) fn new(pieces: Arc<Pieces>) -> Self {
         Self {
             pieces,
+            spelled: Vec::new(),
             held: Vec::new(),
         }
     }
 
+    /// The same, with these special tokens as part of the text.
+    pub fn spelling(mut self, ids: &[u32]) -> Self {
+        self.spelled = ids.to_vec();
+        self
+    }
+
     /// The text that `id` completes; `None` while there is none.
     pub fn push(&mut self, id: u32) -> Option<String> {
-        if self.pieces.is_special(id) {
+        if self.pieces.is_special(id) && !self.spelled.contains(&id) {
             return None;
         }
         self.held.extend_from_slice(self.pieces.get(id));

@@ -10,14 +10,16 @@ mod stop;
 pub mod synthetic;
 mod template;
 mod tokenizer;
+mod tool_calls;
 pub mod vocabulary;
 mod words;
 
 pub use decoder::Decoder;
 pub use special::Specials;
 pub use stop::{Checked, StopMatcher};
-pub use template::{ChatTemplate, Conversation, Rendered};
+pub use template::{ChatTemplate, Conversation, Rendered, TOOL_USE_FILE, ToolParts};
 pub use tokenizer::{Encoded, Tokenizer};
+pub use tool_calls::{CallParser, Part, Syntax, forced_call_grammar};
 
 /// Why text cannot be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,17 +2,21 @@
 
 mod conversation;
 mod fence;
+mod needs;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use indexmap::IndexMap;
+use serde_json::Value as Json;
 
 pub use conversation::Conversation;
+pub use needs::ToolParts;
 
 use self::fence::Fence;
+use self::needs::Needs;
 use super::jinja::{Fault, Kind, Options, Template, Value};
 use super::special::object;
 use super::{Specials, TextError};
@@ -41,14 +45,20 @@ pub struct ChatTemplate {
     inner: Arc<Inner>,
     /// The time that a template sees, in Unix seconds.
     time: Option<i64>,
+    /// What every rendering is told can be called.
+    tools: Option<Arc<[Json]>>,
 }
 
 struct Inner {
     template: Template,
     source: String,
+    /// The one for conversations with tools, where the model brings two, and its source.
+    tool_use: Option<(Template, String)>,
     /// `bos_token` and the like.
     tokens: BTreeMap<String, String>,
-    knows_developer: bool,
+    needs: Needs,
+    /// Worked out when it is first asked for.
+    tool_parts: OnceLock<ToolParts>,
 }
 
 /// A rendering, and which parts of it the template marked as answers.
@@ -61,18 +71,12 @@ pub struct Rendered {
 
 impl ChatTemplate {
     /// `chat_template.jinja`, else `chat_template` in `tokenizer_config.json` (one template, or named ones of which
-    /// `default` is taken), else the plain template.
+    /// `default` is taken, and `tool_use` where there are tools), else the plain template.
     pub fn from_folder(dir: &Path) -> Result<Self, TextError> {
         let specials = Specials::from_folder(dir)?;
-        match std::fs::read_to_string(dir.join("chat_template.jinja")) {
-            Ok(source) => {
-                return match lfs_pointer(source.as_bytes()) {
-                    Some(why) => Err(TextError::File(format!("chat_template.jinja: {why}"))),
-                    None => Self::of(&source, &specials),
-                };
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(TextError::File(format!("chat_template.jinja: {e}"))),
+        if let Some(source) = file(dir, "chat_template.jinja")? {
+            let tool_use = file(dir, TOOL_USE_FILE)?;
+            return Self::both(&source, tool_use.as_deref(), &specials);
         }
         let config = object(dir, "tokenizer_config.json")?;
         let wrong = || {
@@ -84,13 +88,17 @@ impl ChatTemplate {
             None | Some(serde_json::Value::Null) => Self::plain(&specials),
             Some(serde_json::Value::String(source)) => Self::of(source, &specials),
             Some(serde_json::Value::Array(named)) => {
-                let found = named
-                    .iter()
-                    .find(|t| t["name"] == "default")
-                    .and_then(|t| t["template"].as_str());
-                Self::of(found.ok_or_else(wrong)?, &specials)
+                let found = |name: &str| {
+                    let found = named.iter().find(|t| t["name"] == name)?;
+                    found["template"].as_str()
+                };
+                let default = found("default").ok_or_else(wrong)?;
+                Self::both(default, found("tool_use"), &specials)
             }
-            Some(named) => Self::of(named["default"].as_str().ok_or_else(wrong)?, &specials),
+            Some(named) => {
+                let default = named["default"].as_str().ok_or_else(wrong)?;
+                Self::both(default, named["tool_use"].as_str(), &specials)
+            }
         }
     }
 
@@ -110,15 +118,36 @@ impl ChatTemplate {
 
     /// Fails where the source is malformed, with its line.
     pub fn of(source: &str, specials: &Specials) -> Result<Self, TextError> {
+        Self::both(source, None, specials)
+    }
+
+    /// `tool_use`: the source for conversations with tools, where it is another.
+    pub fn both(
+        source: &str,
+        tool_use: Option<&str>,
+        specials: &Specials,
+    ) -> Result<Self, TextError> {
         let template = Template::compile(source).map_err(explain)?;
+        let tool_use = tool_use
+            .map(|source| {
+                Ok((
+                    Template::compile(source).map_err(explain)?,
+                    source.to_owned(),
+                ))
+            })
+            .transpose()?;
+        let all = [source, tool_use.as_ref().map_or("", |(_, source)| source)].concat();
         Ok(Self {
             inner: Arc::new(Inner {
                 template,
                 source: source.to_owned(),
+                tool_use,
                 tokens: specials.named.clone(),
-                knows_developer: source.contains("developer"),
+                needs: Needs::of(&all),
+                tool_parts: OnceLock::new(),
             }),
             time: None,
+            tools: None,
         })
     }
 
@@ -126,9 +155,30 @@ impl ChatTemplate {
     /// runs.
     pub fn at(&self, time: i64) -> Self {
         Self {
-            inner: self.inner.clone(),
             time: Some(time),
+            ..self.clone()
         }
+    }
+
+    /// The same template, told in every rendering that these can be called; none is none.
+    pub fn with_tools(&self, tools: &[Json]) -> Self {
+        Self {
+            tools: (!tools.is_empty()).then(|| tools.into()),
+            ..self.clone()
+        }
+    }
+
+    /// Which parts of a conversation with tools it writes.
+    pub fn tool_parts(&self) -> ToolParts {
+        *self.inner.tool_parts.get_or_init(|| {
+            let plain = self.with_tools(&[]);
+            needs::tool_parts(&plain)
+        })
+    }
+
+    /// Messages as it is told of them.
+    pub fn told(&self, messages: &[Message]) -> Vec<Json> {
+        self.inner.needs.told(messages)
     }
 
     /// The time that every rendering sees, where its clock is stopped.
@@ -146,17 +196,21 @@ impl ChatTemplate {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<String, TextError> {
-        self.run(&self.given(messages, add_generation_prompt), None)
+        self.run(
+            &self.given(messages, add_generation_prompt),
+            None,
+            self.chosen(self.tools.is_some()),
+        )
     }
 
     /// A conversation with everything that clients send beside its texts: tools, their calls, variables of the template.
     pub fn render_with(&self, conversation: &Conversation<'_>) -> Result<String, TextError> {
-        let mut values = conversation.values(self.inner.knows_developer);
+        let mut values = conversation.values(self.inner.needs.developer);
         for (name, token) in &self.inner.tokens {
             let token = || Value::str(token.as_str());
             values.entry(name.clone()).or_insert_with(token);
         }
-        self.run(&values, None)
+        self.run(&values, None, self.chosen(conversation.tools.is_some()))
     }
 
     /// The same text as [`Self::render`], and which parts of it the template marked as answers.
@@ -166,7 +220,8 @@ impl ChatTemplate {
         add_generation_prompt: bool,
     ) -> Result<Rendered, TextError> {
         let values = self.given(messages, add_generation_prompt);
-        let text = self.run(&values, None)?;
+        let chosen = self.chosen(self.tools.is_some());
+        let text = self.run(&values, None, chosen)?;
         if !self.marks_answers() {
             let answers = Vec::new();
             return Ok(Rendered { text, answers });
@@ -174,7 +229,7 @@ impl ChatTemplate {
         let fence = Fence::absent_from(&text)?;
         // Values are gone through once: iterators among them cannot be.
         let values = self.given(messages, add_generation_prompt);
-        let rendered = fence.take_out(&self.run(&values, Some(&fence))?);
+        let rendered = fence.take_out(&self.run(&values, Some(&fence), chosen)?);
         // A template can look at what a block rendered (its length, its last letter) and go another way for the fence.
         match rendered.text == text {
             true => Ok(rendered),
@@ -187,12 +242,24 @@ impl ChatTemplate {
 
     /// Whether the template has `{% generation %}` blocks.
     pub fn marks_answers(&self) -> bool {
-        self.inner.template.marks_answers()
+        self.chosen(self.tools.is_some()).marks_answers()
+    }
+
+    fn chosen(&self, tools: bool) -> &Template {
+        match &self.inner.tool_use {
+            Some((template, _)) if tools => template,
+            _ => &self.inner.template,
+        }
     }
 
     fn given(&self, messages: &[Message], prompt: bool) -> IndexMap<String, Value> {
-        let mut values = conversation::of_messages(messages, self.inner.knows_developer);
-        values.insert("add_generation_prompt".into(), Value::Bool(prompt));
+        let mut values = Conversation {
+            messages: &self.told(messages),
+            tools: self.tools.as_deref(),
+            variables: None,
+            add_generation_prompt: prompt,
+        }
+        .values(self.inner.needs.developer);
         let tokens = self.inner.tokens.iter();
         values.extend(tokens.map(|(name, token)| (name.clone(), Value::str(token.as_str()))));
         values
@@ -202,6 +269,7 @@ impl ChatTemplate {
         &self,
         values: &IndexMap<String, Value>,
         fence: Option<&Fence>,
+        template: &Template,
     ) -> Result<String, TextError> {
         let time = self.time.map(|time| {
             let then = chrono::DateTime::from_timestamp(time, 0).unwrap_or_default();
@@ -212,12 +280,22 @@ impl ChatTemplate {
             fence: fence.map(|fence| (fence.open, fence.close)),
             time,
         };
-        let rendered = self.inner.template.render(values, &options);
+        let rendered = template.render(values, &options);
         rendered.map_err(explain)
     }
 
     pub fn source(&self) -> &str {
         &self.inner.source
+    }
+
+    /// The source for conversations with tools, where that is another.
+    pub fn tool_use_source(&self) -> Option<&str> {
+        self.inner.tool_use.as_ref().map(|(_, source)| &**source)
+    }
+
+    /// The source that says how calls are written.
+    pub fn call_source(&self) -> &str {
+        self.tool_use_source().unwrap_or(&self.inner.source)
     }
 
     /// BLAKE3 of the source and of the tokens it writes.
@@ -227,7 +305,24 @@ impl ChatTemplate {
         for (name, token) in &self.inner.tokens {
             hasher.update(format!("\0{name}\0{token}").as_bytes());
         }
+        if let Some(source) = self.tool_use_source() {
+            hasher.update(format!("\0\0{source}").as_bytes());
+        }
         *hasher.finalize().as_bytes()
+    }
+}
+
+/// Where transformers keeps the template for conversations with tools, beside `chat_template.jinja`.
+pub const TOOL_USE_FILE: &str = "additional_chat_templates/tool_use.jinja";
+
+fn file(dir: &Path, name: &str) -> Result<Option<String>, TextError> {
+    match std::fs::read_to_string(dir.join(name)) {
+        Ok(source) => match lfs_pointer(source.as_bytes()) {
+            Some(why) => Err(TextError::File(format!("{name}: {why}"))),
+            None => Ok(Some(source)),
+        },
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(TextError::File(format!("{name}: {e}"))),
     }
 }
 

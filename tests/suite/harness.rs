@@ -62,43 +62,107 @@ impl Drop for Ending {
     }
 }
 
+/// What a daemon is made with; the usual one has no adapters and asks for no keys.
+struct Setup {
+    model: PathBuf,
+    dir: TempDir,
+    http: http::Config,
+    doors: gateway::Config,
+    feedback: gateway::feedback::Config,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            model: golden("models/llama"),
+            dir: TempDir::new().unwrap(),
+            http: http_config(),
+            doors: gateway::Config::default(),
+            feedback: gateway::feedback::Config::default(),
+        }
+    }
+}
+
+impl Setup {
+    fn with_keys(mut self, needs_keys: bool) -> Self {
+        self.doors.needs_keys = needs_keys;
+        self
+    }
+}
+
 impl Daemon {
     /// A fresh one, without adapters.
     pub async fn start() -> Self {
-        Self::start_in(TempDir::new().unwrap()).await
+        Self::of(Setup::default()).await
+    }
+
+    /// On a state directory an earlier one may have left.
+    pub async fn start_in(dir: TempDir) -> Self {
+        Self::of(Setup {
+            dir,
+            ..Setup::default()
+        })
+        .await
+    }
+
+    /// A fresh one on another base.
+    pub async fn on(model: &Path) -> Self {
+        Self::of(Setup {
+            model: model.to_owned(),
+            ..Setup::default()
+        })
+        .await
     }
 
     /// With the golden adapters `plain` and `regex` registered as `legal` and `medical`.
     pub async fn with_adapters() -> Self {
-        let daemon = Self::start().await;
-        for (name, files) in [("legal", "plain"), ("medical", "regex")] {
-            daemon.publish(name, adapter(files)).await;
-        }
-        daemon
+        Self::adapted(Setup::default()).await
+    }
+
+    /// As [`Self::with_adapters`], and only holders of keys are let in, to metrics too.
+    pub async fn with_keys() -> Self {
+        let mut setup = Setup::default().with_keys(true);
+        setup.http.open_metrics = false;
+        Self::adapted(setup).await
+    }
+
+    /// As [`Self::with_adapters`], each of which may be asked so much.
+    pub async fn with_limited_adapters(adapter_rates: gateway::AdapterRates) -> Self {
+        let mut setup = Setup::default();
+        setup.doors.adapter_rates = adapter_rates;
+        Self::adapted(setup).await
+    }
+
+    /// As [`Self::with_keys`] or [`Self::with_adapters`], and what is answered is kept as `feedback` says.
+    pub async fn hearing(feedback: gateway::feedback::Config, needs_keys: bool) -> Self {
+        let mut setup = Setup::default().with_keys(needs_keys);
+        setup.feedback = feedback;
+        Self::adapted(setup).await
     }
 
     /// A fresh one that pages of these origins may use.
     pub async fn open_to(origins: &[&str]) -> Self {
         let entries: Vec<String> = origins.iter().map(|entry| (*entry).to_owned()).collect();
-        let config = http::Config {
-            origins: http::Origins::parse(&entries).unwrap(),
-            ..http_config()
-        };
-        Self::start_with(TempDir::new().unwrap(), config, false).await
+        let origins = http::Origins::parse(&entries).unwrap();
+        Self::changed(false, |config| config.origins = origins).await
     }
 
-    /// On a state directory an earlier one may have left.
-    pub async fn start_in(dir: TempDir) -> Self {
-        Self::start_with(dir, http_config(), false).await
+    /// A fresh one that fetches adapters from the hub at this address.
+    pub async fn with_hub(at: &str) -> Self {
+        let mut setup = Setup::default();
+        setup.doors.hub = gateway::Hub::new(at, "").unwrap();
+        Self::of(setup).await
     }
 
-    /// As [`Self::with_adapters`], and only holders of keys are let in, to metrics too.
-    pub async fn with_keys() -> Self {
-        let config = http::Config {
-            open_metrics: false,
-            ..http_config()
-        };
-        let daemon = Self::start_with(TempDir::new().unwrap(), config, true).await;
+    /// A fresh one with other settings than usual.
+    pub async fn changed(needs_keys: bool, change: impl FnOnce(&mut http::Config)) -> Self {
+        let mut setup = Setup::default().with_keys(needs_keys);
+        change(&mut setup.http);
+        Self::of(setup).await
+    }
+
+    async fn adapted(setup: Setup) -> Self {
+        let daemon = Self::of(setup).await;
         for (name, files) in [("legal", "plain"), ("medical", "regex")] {
             daemon.publish(name, adapter(files)).await;
         }
@@ -138,66 +202,16 @@ impl Daemon {
         request.bearer_auth(key)
     }
 
-    /// As [`Self::with_adapters`], each of which may be asked so much.
-    pub async fn with_limited_adapters(adapter_rates: gateway::AdapterRates) -> Self {
-        let config = gateway::Config {
-            adapter_rates,
-            ..Default::default()
-        };
-        Self::with_both(config, Default::default()).await
-    }
-
-    /// As [`Self::with_keys`] or [`Self::with_adapters`], and what is answered is kept as `feedback` says.
-    pub async fn hearing(feedback: gateway::feedback::Config, needs_keys: bool) -> Self {
-        let config = gateway::Config {
-            needs_keys,
-            ..gateway::Config::default()
-        };
-        Self::with_both(config, feedback).await
-    }
-
-    async fn with_both(config: gateway::Config, feedback: gateway::feedback::Config) -> Self {
-        let dir = TempDir::new().unwrap();
-        let daemon = Self::start_of(dir, http_config(), config, feedback).await;
-        for (name, files) in [("legal", "plain"), ("medical", "regex")] {
-            daemon.publish(name, adapter(files)).await;
-        }
-        daemon
-    }
-
-    /// A fresh one that fetches adapters from the hub at this address.
-    pub async fn with_hub(at: &str) -> Self {
-        let config = gateway::Config {
-            hub: gateway::Hub::new(at, "").unwrap(),
-            ..gateway::Config::default()
-        };
-        let dir = TempDir::new().unwrap();
-        Self::start_of(dir, http_config(), config, Default::default()).await
-    }
-
-    /// A fresh one with other settings than usual.
-    pub async fn changed(needs_keys: bool, change: impl FnOnce(&mut http::Config)) -> Self {
-        let mut config = http_config();
-        change(&mut config);
-        Self::start_with(TempDir::new().unwrap(), config, needs_keys).await
-    }
-
-    async fn start_with(dir: TempDir, http_config: http::Config, needs_keys: bool) -> Self {
-        let config = gateway::Config {
-            needs_keys,
-            ..gateway::Config::default()
-        };
-        Self::start_of(dir, http_config, config, Default::default()).await
-    }
-
-    async fn start_of(
-        dir: TempDir,
-        http_config: http::Config,
-        doors: gateway::Config,
-        feedback: gateway::feedback::Config,
-    ) -> Self {
+    async fn of(setup: Setup) -> Self {
+        let Setup {
+            model,
+            dir,
+            http: http_config,
+            doors,
+            feedback,
+        } = setup;
         let base = Base::open(
-            &Origin::Folder(golden("models/llama")),
+            &Origin::Folder(model),
             Some(Quant::To(Format::F32)),
             KvKind::F32,
         )

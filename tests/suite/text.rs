@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use adapterd::domain::Message;
+use adapterd::domain::{Message, Tool, ToolCall};
 use adapterd::text::{ChatTemplate, TextError, Tokenizer};
 use serde::Deserialize;
+use serde_json::Value;
 
 #[derive(Deserialize)]
 struct Expected {
@@ -168,4 +169,57 @@ fn token_by_token_a_text_comes_out_as_it_went_in() {
             );
         }
     });
+}
+
+/// A message as clients send it.
+fn message(sent: &Value) -> Message {
+    let text = |key: &str| sent[key].as_str().map(str::to_owned);
+    let role = serde_json::from_value(sent["role"].clone()).unwrap();
+    let calls = sent["tool_calls"].as_array().into_iter().flatten();
+    Message {
+        name: text("name"),
+        tool_calls: calls.map(|call| ToolCall::read(call).unwrap()).collect(),
+        tool_call_id: text("tool_call_id"),
+        ..Message::new(role, text("content").unwrap_or_default())
+    }
+}
+
+#[test]
+fn conversations_with_tools_are_rendered_as_transformers_renders_them() {
+    let folder = golden().join("templates");
+    let made = std::fs::read_to_string(folder.join("tools.json")).unwrap();
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let tools: Vec<Value> = { made["tools"].as_array().unwrap().iter() }
+        .map(|tool| Tool::read(tool.clone()).unwrap().sent)
+        .collect();
+    let token = |name: &str| made["tokens"][name].as_str();
+    let mut seen = 0;
+    for file in made["templates"].as_array().unwrap() {
+        let name = file["template"].as_str().unwrap();
+        let source = std::fs::read_to_string(folder.join("tools").join(name)).unwrap();
+        let template = ChatTemplate::new(&source, token("bos_token"), token("eos_token")).unwrap();
+        let template = template.at(made["time"].as_i64().unwrap());
+        let parts = template.tool_parts();
+        assert!(
+            parts.tools && parts.calls && parts.results,
+            "{name}: {parts:?}"
+        );
+        for case in file["cases"].as_array().unwrap() {
+            let messages: Vec<Message> = { case["messages"].as_array().unwrap().iter() }
+                .map(message)
+                .collect();
+            let told = match case["tools"] == true {
+                true => template.with_tools(&tools),
+                false => template.clone(),
+            };
+            let prompt = case["add_generation_prompt"] == true;
+            let rendered = told.render(&messages, prompt);
+            match case["expected"].as_str() {
+                Some(text) => assert_eq!(rendered.as_deref(), Ok(text), "{name}: {}", case["name"]),
+                None => assert!(rendered.is_err(), "{name}: {}", case["name"]),
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 100, "{seen} conversations");
 }

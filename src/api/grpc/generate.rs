@@ -1,6 +1,8 @@
 //! From the engine's events to `GenerateEvent`s.
 
-use crate::domain::{Event, Reason, TokenInfo, Usage};
+use std::collections::HashMap;
+
+use crate::domain::{CallPiece, Event, Reason, TokenInfo, Usage};
 use crate::pb;
 use crate::pb::generate_event::Event as Told;
 
@@ -9,6 +11,8 @@ pub(super) struct Telling {
     generation: String,
     id: String,
     finished: Option<pb::Finish>,
+    /// Calls that have begun, until their arguments come; by answer and index.
+    begun: HashMap<(u32, u32), pb::ToolCall>,
 }
 
 impl Telling {
@@ -18,6 +22,7 @@ impl Telling {
             generation,
             id,
             finished: None,
+            begun: HashMap::new(),
         }
     }
 
@@ -36,6 +41,32 @@ impl Telling {
                 text,
                 tokens,
             } => delta(choice, text, tokens),
+            Event::Call {
+                choice,
+                index,
+                piece: CallPiece::Begin { id, name },
+            } => {
+                let call = pb::ToolCall {
+                    id,
+                    name,
+                    arguments: String::new(),
+                };
+                self.begun.insert((choice, index), call);
+                Vec::new()
+            }
+            Event::Call {
+                choice,
+                index,
+                piece: CallPiece::Arguments(arguments),
+            } => {
+                let begun = self.begun.remove(&(choice, index));
+                let call = begun.map(|call| pb::ToolCall { arguments, ..call });
+                vec![Told::Called(pb::Called {
+                    call,
+                    index,
+                    choice,
+                })]
+            }
             Event::Finish { choice, reason } => {
                 let finish = pb::Finish {
                     reason: reason.as_str().to_owned(),
@@ -156,6 +187,34 @@ mod tests {
         assert_eq!(
             tokens_of(telling.on(released).unwrap()),
             [(None, "!".into())]
+        );
+    }
+
+    #[test]
+    fn a_call_is_told_when_it_is_whole() {
+        let mut telling = Telling::new("none".into());
+        let mut on = |piece| {
+            let event = Event::Call {
+                choice: 1,
+                index: 0,
+                piece,
+            };
+            telling.on(event).unwrap()
+        };
+        let begin = CallPiece::Begin {
+            id: "call_1".into(),
+            name: "f".into(),
+        };
+        assert!(on(begin).is_empty());
+        let told = on(CallPiece::Arguments("{}".into()));
+        let Some(Told::Called(called)) = &told[0].event else {
+            panic!("{told:?}")
+        };
+        let call = called.call.as_ref().unwrap();
+        assert_eq!((called.choice, called.index), (1, 0));
+        assert_eq!(
+            (&*call.id, &*call.name, &*call.arguments),
+            ("call_1", "f", "{}")
         );
     }
 

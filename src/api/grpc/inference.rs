@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use futures::stream::{self, BoxStream, StreamExt};
+use serde_json::json;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
@@ -13,9 +14,10 @@ use super::guard::caller;
 use super::status::status;
 use crate::domain::sampling::{Numbers, each_number};
 use crate::domain::{
-    Ask, Blend, EmbedAsk, Event, Input, Message, Pooling, Reason, Role, Sampling, Urgency,
+    Ask, Blend, EmbedAsk, Event, Input, MAX_CALLS, Message, Pooling, Reason, Role, Sampling,
+    Strict, ToolCall, ToolChoice, Toolset, Urgency,
 };
-use crate::gateway::{Claims, Events};
+use crate::gateway::{Claims, Dialogue, Events};
 use crate::pb;
 use crate::pb::embed_request::Input as Embeds;
 use crate::pb::generate_request::Input as Asked;
@@ -38,9 +40,13 @@ impl Inference for Doors {
         let caller = caller(&request)?;
         let (metadata, _, body) = request.into_parts();
         let claims = claims(&metadata, body.model, body.adapter, body.blend).map_err(status)?;
+        let mut tools = Toolset::default();
         let input = match body.input {
             Some(Asked::Prompt(text)) => Input::Text(text),
-            Some(Asked::Messages(chat)) => conversation(chat).map_err(status)?,
+            Some(Asked::Messages(mut chat)) => {
+                tools = toolset(&mut chat).map_err(status)?;
+                Input::Chat(conversation(chat).map_err(status)?)
+            }
             Some(Asked::TokenIds(tokens)) => Input::Tokens(tokens.ids),
             None => {
                 return Err(status(Reason::field(
@@ -53,6 +59,7 @@ impl Inference for Doors {
         let (n, prompt_logprobs) = (asked.n.unwrap_or(1), asked.prompt_logprobs);
         let ask = Ask {
             input,
+            tools,
             sampling: sampling(asked).map_err(status)?,
             n,
             prompt_logprobs,
@@ -92,7 +99,21 @@ impl Inference for Doors {
                 let why = "is for `prompt`; a chat template writes its own";
                 return Err(status(Reason::field("add_special_tokens", why)));
             }
-            (Some(Tokenized::Messages(chat)), _) => conversation(chat).map_err(status)?,
+            (Some(Tokenized::Messages(mut chat)), _) => {
+                let tools = toolset(&mut chat).map_err(status)?;
+                let dialogue = Dialogue {
+                    messages: conversation(chat).map_err(status)?,
+                    tools: tools
+                        .offered()
+                        .iter()
+                        .map(|tool| tool.sent.clone())
+                        .collect(),
+                    add_generation_prompt: true,
+                    ..Dialogue::default()
+                };
+                let tokens = caller.tokenize_dialogue(&claims, dialogue).await;
+                return Ok(tokenized(tokens.map_err(status)?));
+            }
             (None, _) => {
                 return Err(status(Reason::field(
                     "input",
@@ -105,8 +126,7 @@ impl Inference for Doors {
             .tokenize(&claims, input, special)
             .await
             .map_err(status)?;
-        let count = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
-        Ok(Response::new(pb::TokenizeResponse { tokens, count }))
+        Ok(tokenized(tokens))
     }
 
     async fn embed(
@@ -159,6 +179,11 @@ impl Inference for Doors {
         }
         Ok(response)
     }
+}
+
+fn tokenized(tokens: Vec<u32>) -> Response<pb::TokenizeResponse> {
+    let count = u32::try_from(tokens.len()).unwrap_or(u32::MAX);
+    Response::new(pb::TokenizeResponse { tokens, count })
 }
 
 /// The answer as messages; dropping the stream drops the receiver, which ends the work.
@@ -238,7 +263,7 @@ fn timeout(metadata: &MetadataMap) -> Option<f64> {
     (seconds <= DAY).then_some(before)
 }
 
-fn conversation(chat: pb::ChatMessages) -> Result<Input, Reason> {
+fn conversation(chat: pb::ChatMessages) -> Result<Vec<Message>, Reason> {
     if chat.messages.is_empty() {
         return Err(Reason::field("messages", "needs at least one message"));
     }
@@ -248,23 +273,75 @@ fn conversation(chat: pb::ChatMessages) -> Result<Input, Reason> {
             "developer" => Role::Developer,
             "user" => Role::User,
             "assistant" => Role::Assistant,
+            "tool" => Role::Tool,
             _ => {
-                let why = "must be `system`, `developer`, `user` or `assistant`";
+                let why = "must be `system`, `developer`, `user`, `assistant` or `tool`";
                 return Err(Reason::field(format!("messages[{at}].role"), why));
             }
         };
-        let name = (!message.name.is_empty()).then_some(message.name);
+        let only = |part: &str, given: bool, whose: Role| match given && role != whose {
+            true => {
+                let why = format!("is for role `{}`", whose.as_str());
+                Err(Reason::field(format!("messages[{at}].{part}"), why))
+            }
+            false => Ok(()),
+        };
+        only(
+            "tool_calls",
+            !message.tool_calls.is_empty(),
+            Role::Assistant,
+        )?;
+        only("tool_call_id", !message.tool_call_id.is_empty(), Role::Tool)?;
+        let given = |text: String| (!text.is_empty()).then_some(text);
         Ok(Message {
-            name,
+            name: given(message.name),
+            tool_calls: calls(at, &message.tool_calls)?,
+            tool_call_id: given(message.tool_call_id),
             ..Message::new(role, message.content)
         })
     };
-    chat.messages
-        .into_iter()
-        .enumerate()
-        .map(message)
-        .collect::<Result<_, _>>()
-        .map(Input::Chat)
+    chat.messages.into_iter().enumerate().map(message).collect()
+}
+
+fn calls(message: usize, calls: &[pb::ToolCall]) -> Result<Vec<ToolCall>, Reason> {
+    let place = format!("messages[{message}].tool_calls");
+    if calls.len() > MAX_CALLS {
+        let why = format!("has {} entries; at most {MAX_CALLS}", calls.len());
+        return Err(Reason::field(place, why));
+    }
+    let call = |(at, call): (usize, &pb::ToolCall)| {
+        let function = json!({"name": call.name, "arguments": call.arguments});
+        ToolCall::read(&json!({"id": call.id, "function": function})).map_err(|(part, why)| {
+            let part = part.strip_prefix("function.").unwrap_or(&part);
+            Reason::field(format!("{place}[{at}].{part}"), why)
+        })
+    };
+    calls.iter().enumerate().map(call).collect()
+}
+
+/// What may be called, taken out of the conversation.
+fn toolset(chat: &mut pb::ChatMessages) -> Result<Toolset, Reason> {
+    let tools = std::mem::take(&mut chat.tools);
+    let read = |(at, text): (usize, &String)| {
+        let read = serde_json::from_str::<Strict>(text);
+        let told = |fault| Reason::field(format!("tools[{at}]"), format!("is not JSON: {fault}"));
+        read.map(|Strict(value)| value).map_err(told)
+    };
+    let tools = tools.iter().enumerate().map(read);
+    let choice = match chat.tool_choice.as_str() {
+        "" | "auto" => ToolChoice::Auto,
+        "none" => ToolChoice::None,
+        "required" => ToolChoice::Required,
+        other => match other.strip_prefix("function:") {
+            Some(name) => ToolChoice::Named(name.to_owned()),
+            None => {
+                let why = "must be `auto`, `none`, `required` or `function:NAME`";
+                return Err(Reason::field("tool_choice", why));
+            }
+        },
+    };
+    let parallel = chat.parallel_tool_calls.unwrap_or(true);
+    Toolset::check(tools.collect::<Result<_, _>>()?, choice, parallel)
 }
 
 macro_rules! make {

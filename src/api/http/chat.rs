@@ -14,9 +14,10 @@ use super::sampling::{
     ALTERNATIVES, BOOKKEEPING, CHOICE, Delivery, NUMBERS_OF_SAMPLING, SAMPLING, SamplingAsk,
 };
 use super::shape::{COUNT, FLAG, Field, Kind, NAME, Neutral, Shape, TEXT};
+use super::tools::{self, ToolsAsk};
 use super::{gather, sse, unbuilt};
 use crate::api::fault::Fault;
-use crate::domain::{Ask, Input, Message, Reason, Role, Sampling, Urgency, join_parts};
+use crate::domain::{Ask, Input, Message, Reason, Role, Sampling, Toolset, Urgency, join_parts};
 
 const PART: Shape = Shape {
     name: "TextPart",
@@ -51,7 +52,7 @@ pub(super) const MESSAGE: Shape = Shape {
         &[
             Field::new(
                 "role",
-                Kind::Choice(&["assistant", "developer", "system", "user"]),
+                Kind::Choice(&["assistant", "developer", "system", "tool", "user"]),
                 "Who speaks.",
             )
             .required(),
@@ -62,6 +63,7 @@ pub(super) const MESSAGE: Shape = Shape {
             ),
             Field::new("name", NAME, "Given to the chat template.").neutral(&[Neutral::Text("")]),
         ],
+        tools::MESSAGE,
         unbuilt::MESSAGE,
         unbuilt::ECHOED,
     ],
@@ -88,6 +90,7 @@ pub(super) const CHAT: Shape = Shape {
             )
             .neutral(&[Neutral::Number(0.0)]),
         ],
+        tools::TOOLS,
         &NUMBERS_OF_SAMPLING,
         SAMPLING,
         BOOKKEEPING,
@@ -130,23 +133,37 @@ pub(super) struct MessageAsk {
     role: Role,
     content: Option<Content>,
     name: Option<String>,
+    tool_calls: Option<Vec<Value>>,
+    tool_call_id: Option<String>,
 }
 
 /// The conversation; a turn without content is refused by its place.
 pub(super) fn conversation(asks: Vec<MessageAsk>) -> Result<Vec<Message>, Reason> {
     let message = |(at, ask): (usize, MessageAsk)| {
+        let place = format!("messages[{at}]");
+        let tool_calls = tools::calls(&place, &ask.tool_calls.unwrap_or_default())?;
+        if !tool_calls.is_empty() && ask.role != Role::Assistant {
+            let field = format!("{place}.tool_calls");
+            return Err(Reason::field(field, "is for role `assistant`"));
+        }
+        if ask.tool_call_id.is_some() && ask.role != Role::Tool {
+            let field = format!("{place}.tool_call_id");
+            return Err(Reason::field(field, "is for role `tool`"));
+        }
         let content = match ask.content {
             Some(Content::Text(text)) => text,
             Some(Content::Parts(parts)) => join_parts(parts.iter().map(Part::text)),
-            // An answer that was all reasoning, or a refusal, comes back without text.
+            // An answer that was all reasoning or calls, or a refusal, comes back without text.
             None if ask.role == Role::Assistant => String::new(),
             None => {
-                let field = format!("messages[{at}].content");
+                let field = format!("{place}.content");
                 return Err(Reason::field(field, "is required"));
             }
         };
         Ok(Message {
             name: ask.name,
+            tool_calls,
+            tool_call_id: ask.tool_call_id,
             ..Message::new(ask.role, content)
         })
     };
@@ -162,6 +179,8 @@ struct ChatAsk {
     logprobs: Option<bool>,
     top_logprobs: Option<u8>,
     #[serde(flatten)]
+    tools: ToolsAsk,
+    #[serde(flatten)]
     sampling: SamplingAsk,
 }
 
@@ -171,6 +190,7 @@ struct Chat {
     model: Option<String>,
     adapter: Option<AdapterField>,
     messages: Vec<Message>,
+    tools: Toolset,
     n: u32,
     cache_salt: String,
     urgency: Urgency,
@@ -210,6 +230,7 @@ impl Chat {
             model: ask.model,
             adapter: ask.adapter,
             messages: conversation(ask.messages)?,
+            tools: ask.tools.settle()?,
             n: ask.sampling.n(),
             cache_salt: ask.sampling.cache_salt.clone().unwrap_or_default(),
             urgency: ask.sampling.urgency(),
@@ -227,6 +248,7 @@ pub(super) async fn create(call: Call) -> Outcome {
     let logprobs = chat.sampling.logprobs.is_some();
     let ask = Ask {
         input: Input::Chat(chat.messages),
+        tools: chat.tools,
         sampling: chat.sampling,
         n: chat.n,
         prompt_logprobs: false,

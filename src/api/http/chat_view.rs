@@ -1,12 +1,15 @@
 //! How chat answers look: `chat.completion` and its chunks.
 
+#[cfg(test)]
+mod tests;
+
 use serde_json::{Value, json};
 
-use super::gather::{Choice, Whole, add};
+use super::gather::{Called, Choice, Whole, add};
 use super::respond::usage;
 use super::sampling::Delivery;
 use super::sse::Chunks;
-use crate::domain::{Event, Generation, TokenInfo, Usage};
+use crate::domain::{CallPiece, Event, Generation, TokenInfo, Usage};
 use crate::gateway::{Answers, Events};
 
 /// What every chunk of one request repeats.
@@ -18,6 +21,8 @@ pub(super) struct ChatView {
     generation: Option<Generation>,
     prompt: Vec<u32>,
     logprobs: bool,
+    /// Calls may come beside text, or instead.
+    may_call: bool,
     delivery: Delivery,
 }
 
@@ -33,7 +38,7 @@ impl ChatView {
             prompt = answer.prompt;
             answer.events
         };
-        let each = answers.each.into_iter().map(take).collect();
+        let each: Vec<Events> = answers.each.into_iter().map(take).collect();
         let view = Self {
             id: format!("chatcmpl-{}", answers.id),
             created: answers.created,
@@ -42,6 +47,7 @@ impl ChatView {
             generation: answers.generation,
             prompt,
             logprobs,
+            may_call: each.iter().any(Events::may_call),
             delivery,
         };
         (view, each)
@@ -78,9 +84,16 @@ impl ChatView {
     }
 
     fn choice(&self, index: usize, choice: &Choice) -> Value {
+        let mut message = json!({"role": "assistant", "content": choice.text, "refusal": null});
+        if !choice.calls.is_empty() {
+            if choice.text.is_empty() {
+                message["content"] = Value::Null;
+            }
+            message["tool_calls"] = choice.calls.iter().map(call).collect();
+        }
         let mut value = json!({
             "index": index,
-            "message": {"role": "assistant", "content": choice.text, "refusal": null},
+            "message": message,
             "logprobs": self.logprobs_of(&choice.tokens),
             "finish_reason": choice.finish.map(|reason| reason.as_str()),
         });
@@ -105,6 +118,11 @@ impl ChatView {
             usage: Usage::default(),
         }
     }
+}
+
+fn call(call: &Called) -> Value {
+    let function = json!({"name": call.name, "arguments": call.arguments});
+    json!({"id": call.id, "type": "function", "function": function})
 }
 
 fn ids(tokens: &[TokenInfo]) -> Value {
@@ -152,8 +170,8 @@ impl ChatStream {
         chunk
     }
 
-    /// The chunk that opens an answer, once.
-    fn opening(&mut self, choice: u32) -> Option<Value> {
+    /// The chunk that opens an answer, once. One that opens with a call says null, as OpenAI's do.
+    fn opening(&mut self, choice: u32, content: Option<&str>) -> Option<Value> {
         let first = !self.begun.contains(&true);
         let begun = self.begun.get_mut(choice as usize)?;
         if std::mem::replace(begun, true) {
@@ -161,7 +179,7 @@ impl ChatStream {
         }
         let mut chunk = self.chunk(
             choice,
-            json!({"role": "assistant", "content": ""}),
+            json!({"role": "assistant", "content": content}),
             &[],
             None,
         );
@@ -180,16 +198,38 @@ impl Chunks for ChatStream {
                 text,
                 tokens,
             } => {
-                let mut chunks: Vec<Value> = self.opening(choice).into_iter().collect();
                 let telling =
                     (self.view.logprobs || self.view.delivery.token_ids) && !tokens.is_empty();
+                if self.view.may_call && text.is_empty() && !telling {
+                    // Whether it opens with text or with a call is not known yet.
+                    return Vec::new();
+                }
+                let mut chunks: Vec<Value> = self.opening(choice, Some("")).into_iter().collect();
                 if !text.is_empty() || telling {
                     chunks.push(self.chunk(choice, json!({"content": text}), &tokens, None));
                 }
                 chunks
             }
+            Event::Call {
+                choice,
+                index,
+                piece,
+            } => {
+                let mut chunks: Vec<Value> = self.opening(choice, None).into_iter().collect();
+                let call = match piece {
+                    CallPiece::Begin { id, name } => json!({
+                        "index": index, "id": id, "type": "function",
+                        "function": {"name": name, "arguments": ""},
+                    }),
+                    CallPiece::Arguments(text) => {
+                        json!({"index": index, "function": {"arguments": text}})
+                    }
+                };
+                chunks.push(self.chunk(choice, json!({"tool_calls": [call]}), &[], None));
+                chunks
+            }
             Event::Finish { choice, reason } => {
-                let mut chunks: Vec<Value> = self.opening(choice).into_iter().collect();
+                let mut chunks: Vec<Value> = self.opening(choice, Some("")).into_iter().collect();
                 chunks.push(self.chunk(choice, json!({}), &[], Some(reason.as_str())));
                 chunks
             }
@@ -208,153 +248,5 @@ impl Chunks for ChatStream {
         let mut last = self.view.envelope("chat.completion.chunk", json!([]));
         last["usage"] = usage(self.usage);
         vec![last]
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::sync::mpsc;
-
-    use super::*;
-    use crate::domain::{FinishReason, TopToken};
-
-    fn view(logprobs: bool, usage: bool, token_ids: bool) -> ChatView {
-        let (_, events) = mpsc::channel(1);
-        let answers = Answers {
-            id: "1".into(),
-            created: 5,
-            model: "legal".into(),
-            generation: Some(Generation::new([1; 32])),
-            each: vec![crate::gateway::Answer {
-                prompt: vec![8, 9],
-                events: events.into(),
-            }],
-        };
-        ChatView::new(
-            answers,
-            "fp_1",
-            logprobs,
-            Delivery {
-                stream: true,
-                usage,
-                token_ids,
-            },
-        )
-        .0
-    }
-
-    fn told(id: u32, text: &str) -> TokenInfo {
-        let top = vec![TopToken {
-            id,
-            text: text.into(),
-            bytes: text.as_bytes().to_vec(),
-            logprob: -0.5,
-        }];
-        TokenInfo {
-            id,
-            text: text.into(),
-            bytes: text.as_bytes().to_vec(),
-            logprob: Some(-0.5),
-            top,
-        }
-    }
-
-    fn delta(text: &str) -> Event {
-        Event::Delta {
-            choice: 0,
-            text: text.into(),
-            tokens: vec![told(3, text)],
-        }
-    }
-
-    #[test]
-    fn a_stream_opens_with_the_role_and_closes_with_the_reason() {
-        let mut stream = view(false, true, false).stream(1);
-        let mut chunks = stream.on(0, delta("hi"));
-        chunks.extend(stream.on(
-            0,
-            Event::Finish {
-                choice: 0,
-                reason: FinishReason::Stop,
-            },
-        ));
-        chunks.extend(stream.on(
-            0,
-            Event::Done {
-                usage: Usage {
-                    prompt: 2,
-                    cached: 0,
-                    generated: 1,
-                },
-            },
-        ));
-        chunks.extend(stream.end());
-        let deltas: Vec<&Value> = chunks[..3]
-            .iter()
-            .map(|chunk| &chunk["choices"][0]["delta"])
-            .collect();
-        assert_eq!(
-            deltas,
-            [
-                &json!({"role": "assistant", "content": ""}),
-                &json!({"content": "hi"}),
-                &json!({})
-            ]
-        );
-        assert_eq!(chunks[2]["choices"][0]["finish_reason"], "stop");
-        assert!(
-            chunks[..3]
-                .iter()
-                .all(|chunk| chunk["usage"].is_null() && chunk["adapter_generation"].is_string())
-        );
-        assert_eq!(chunks[3]["choices"], json!([]));
-        assert_eq!(chunks[3]["usage"]["total_tokens"], 3);
-    }
-
-    #[test]
-    fn held_back_text_makes_no_empty_chunks_unless_the_token_is_told() {
-        let mut stream = view(false, false, false).stream(1);
-        assert_eq!(stream.on(0, delta("")).len(), 1, "the opening alone");
-        assert!(stream.on(0, delta("")).is_empty());
-        let mut telling = view(true, false, true).stream(1);
-        let chunks = telling.on(0, delta(""));
-        assert_eq!(chunks.len(), 2);
-        assert_eq!(chunks[0]["prompt_token_ids"], json!([8, 9]));
-        assert_eq!(chunks[1]["choices"][0]["token_ids"], json!([3]));
-        assert_eq!(
-            chunks[1]["choices"][0]["logprobs"]["content"][0]["top_logprobs"][0]["logprob"],
-            -0.5
-        );
-    }
-
-    #[test]
-    fn a_whole_answer_has_every_choice_and_the_usage() {
-        let choice = || Choice {
-            text: "hi".into(),
-            tokens: vec![told(3, "hi")],
-            finish: Some(FinishReason::Length),
-        };
-        let answered = super::super::gather::Answered {
-            prompt: Vec::new(),
-            choices: vec![choice(), choice()],
-        };
-        let whole = Whole {
-            prompts: vec![answered],
-            usage: Usage {
-                prompt: 2,
-                cached: 1,
-                generated: 2,
-            },
-        };
-        let value = view(true, false, true).whole(whole);
-        assert_eq!(value["object"], "chat.completion");
-        assert_eq!(value["choices"][1]["index"], 1);
-        assert_eq!(value["choices"][1]["finish_reason"], "length");
-        assert_eq!(
-            value["choices"][0]["logprobs"]["content"][0]["bytes"],
-            json!([104, 105])
-        );
-        assert_eq!(value["usage"]["prompt_tokens_details"]["cached_tokens"], 1);
-        assert_eq!(value["prompt_token_ids"], json!([8, 9]));
     }
 }

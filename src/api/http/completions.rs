@@ -13,7 +13,7 @@ use super::sampling::{
 use super::shape::{FLAG, Field, Kind, Neutral, Shape, TEXT, TOKEN_ID};
 use super::{gather, sse, unbuilt};
 use crate::api::fault::Fault;
-use crate::domain::{Ask, Input, Reason, Sampling, Urgency};
+use crate::domain::{Ask, Input, Reason, Sampling, Toolset, Urgency};
 
 /// Prompts of one request; the gateway counts them with `n`.
 const PROMPTS: usize = 4096;
@@ -143,6 +143,7 @@ impl Completion {
         let prompt_logprobs = self.echo && self.sampling.logprobs.is_some();
         let ask = |input: &Input| Ask {
             input: input.clone(),
+            tools: Toolset::default(),
             sampling: self.sampling.clone(),
             n: self.n,
             prompt_logprobs,

@@ -269,7 +269,7 @@ impl Chunks for TextStream {
                 add(&mut self.usage, usage);
                 Vec::new()
             }
-            Event::Embedding { .. } | Event::Failed(_) => Vec::new(),
+            Event::Embedding { .. } | Event::Call { .. } | Event::Failed(_) => Vec::new(),
         }
     }
 
@@ -332,6 +332,7 @@ mod tests {
     #[test]
     fn choices_are_numbered_across_prompts() {
         let choice = || Choice {
+            calls: Vec::new(),
             text: "x".into(),
             tokens: Vec::new(),
             finish: Some(FinishReason::Stop),

@@ -2,7 +2,7 @@
 
 use futures::stream::{self, BoxStream, SelectAll, StreamExt};
 
-use crate::domain::{Event, FinishReason, Reason, TokenInfo, Usage};
+use crate::domain::{CallPiece, Event, FinishReason, Reason, TokenInfo, Usage};
 use crate::gateway::Events;
 
 /// The events of all prompts as they come, each with its prompt's index. Every prompt ends in `Done` or `Failed`.
@@ -22,12 +22,40 @@ pub(super) fn merged(each: Vec<Events>) -> SelectAll<BoxStream<'static, (usize, 
     }))
 }
 
+/// A call in an answer.
+#[derive(Debug, Default)]
+pub(super) struct Called {
+    pub id: String,
+    pub name: String,
+    /// The text of an object.
+    pub arguments: String,
+}
+
 /// One answer, complete.
 #[derive(Debug, Default)]
 pub(super) struct Choice {
     pub text: String,
+    pub calls: Vec<Called>,
     pub tokens: Vec<TokenInfo>,
     pub finish: Option<FinishReason>,
+}
+
+impl Choice {
+    /// The calls of an answer come one after the other.
+    fn hear(&mut self, piece: CallPiece) {
+        match piece {
+            CallPiece::Begin { id, name } => self.calls.push(Called {
+                id,
+                name,
+                arguments: String::new(),
+            }),
+            CallPiece::Arguments(text) => {
+                if let Some(call) = self.calls.last_mut() {
+                    call.arguments.push_str(&text);
+                }
+            }
+        }
+    }
 }
 
 /// All answers to one prompt.
@@ -69,6 +97,11 @@ pub(super) async fn all(each: Vec<Events>, n: u32) -> Result<Whole, Reason> {
                 if let Some(choice) = answered.choices.get_mut(choice as usize) {
                     choice.text.push_str(&text);
                     choice.tokens.extend(tokens);
+                }
+            }
+            Event::Call { choice, piece, .. } => {
+                if let Some(choice) = answered.choices.get_mut(choice as usize) {
+                    choice.hear(piece);
                 }
             }
             Event::Finish { choice, reason } => {

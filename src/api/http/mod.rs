@@ -37,6 +37,7 @@ mod server;
 mod shape;
 mod sse;
 mod tokens;
+mod tools;
 mod unbuilt;
 mod unpack;
 mod vllm;

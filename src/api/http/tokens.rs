@@ -10,7 +10,7 @@ use super::respond::json_response;
 use super::sampling::CHOICE;
 use super::shape::{FLAG, Field, Kind, Neutral, Shape, TEXT, TOKEN_ID};
 use super::unbuilt;
-use crate::domain::{Input, Message, Reason};
+use crate::domain::{Input, Reason};
 use crate::gateway::Dialogue;
 
 const ANYTHING: Kind = Kind::Map {
@@ -144,7 +144,7 @@ impl TokenizeAsk {
                     ));
                 }
                 Ok(Asked::Dialogue(Dialogue {
-                    messages: conversation(messages)?.into_iter().map(told).collect(),
+                    messages: conversation(messages)?,
                     tools: self.tools.unwrap_or_default(),
                     variables,
                     add_generation_prompt: self.add_generation_prompt.unwrap_or(true),
@@ -152,15 +152,6 @@ impl TokenizeAsk {
             }
         }
     }
-}
-
-/// A message as chat templates read it.
-fn told(message: Message) -> Value {
-    let mut told = json!({"role": message.role.as_str(), "content": message.content});
-    if let (Some(name), Some(fields)) = (message.name, told.as_object_mut()) {
-        fields.insert("name".into(), name.into());
-    }
-    told
 }
 
 pub(super) async fn tokenize(call: Call) -> Outcome {
@@ -210,22 +201,25 @@ mod tests {
     #[test]
     fn what_a_template_is_told_goes_with_messages_only() {
         let asked = |body: Value| TOKENIZE.take::<TokenizeAsk>(body)?.asked();
-        let told = |body: Value| match asked(body) {
+        let dialogue = |body: Value| match asked(body) {
             Ok(Asked::Dialogue(dialogue)) => dialogue,
             Ok(Asked::Text(_)) => panic!("a text"),
             Err(reason) => panic!("{reason}"),
         };
         let messages =
             json!([{"role": "user", "name": "Ada", "content": [{"type": "text", "text": "a"}]}]);
-        let plain = told(json!({"messages": messages}));
+        let plain = dialogue(json!({"messages": messages}));
         assert!(
             plain.add_generation_prompt && plain.tools.is_empty() && plain.variables.is_empty()
         );
+        let told: Vec<Value> = { plain.messages.iter() }
+            .map(|message| Value::Object(message.told()))
+            .collect();
         assert_eq!(
-            plain.messages,
+            told,
             [json!({"role": "user", "content": "a", "name": "Ada"})]
         );
-        let full = told(json!({
+        let full = dialogue(json!({
             "messages": messages, "add_generation_prompt": false, "tools": [{"type": "function"}],
             "chat_template_kwargs": {"enable_thinking": false},
         }));

@@ -4,7 +4,7 @@
 use super::shape::Neutral::{Empty, Flag, Like, Number, Only, Text, Type};
 use super::shape::{FLAG, Field};
 
-const NO_TOOLS: &str = "tool calls are not available yet";
+const OLD_TOOLS: &str = "is an older form of `tools`, `tool_choice` and `tool_calls`; send those";
 const NO_GUIDE: &str = "structured output is not available yet";
 const NO_MEDIA: &str = "only text is available";
 const NO_VARIABLES: &str = "the model's own chat template is used as it is";
@@ -123,28 +123,16 @@ pub(super) const TEMPLATE: &[Field] = &[
 ];
 
 pub(super) const CHAT: &[Field] = &[
-    Field::unbuilt("tools", NO_TOOLS, &[Empty]),
     Field::unbuilt("chat_template_kwargs", NO_VARIABLES, &[Empty]),
     Field::unbuilt(
         "add_generation_prompt",
         "an answer always begins a turn of its own",
         &[Flag(true)],
     ),
-    // Without tools these choose between nothing and nothing; with tools, `tools` is refused.
-    Field::unbuilt(
-        "tool_choice",
-        NO_TOOLS,
-        &[Empty, Text("none"), Text("auto")],
-    ),
-    Field::new(
-        "parallel_tool_calls",
-        FLAG,
-        "Ignored: tool calls are not available yet.",
-    ),
-    Field::unbuilt("functions", NO_TOOLS, &[Empty]),
+    Field::unbuilt("functions", OLD_TOOLS, &[Empty]),
     Field::unbuilt(
         "function_call",
-        NO_TOOLS,
+        OLD_TOOLS,
         &[Empty, Text("none"), Text("auto")],
     ),
     Field::unbuilt("modalities", NO_MEDIA, &[Only("text"), Empty]),
@@ -210,9 +198,7 @@ pub(super) const EMBEDDING: &[Field] = &[
 
 /// Of a message in a conversation: what would change what the model reads.
 pub(super) const MESSAGE: &[Field] = &[
-    Field::unbuilt("tool_calls", NO_TOOLS, &[Empty]),
-    Field::unbuilt("tool_call_id", NO_TOOLS, &[Empty]),
-    Field::unbuilt("function_call", NO_TOOLS, &[Empty]),
+    Field::unbuilt("function_call", OLD_TOOLS, &[Empty]),
     Field::unbuilt("audio", NO_MEDIA, &[Empty]),
     Field::unbuilt("images", NO_MEDIA, &[Empty]),
     Field::unbuilt("videos", NO_MEDIA, &[Empty]),

@@ -14,6 +14,7 @@ use crate::api::LogPlace;
 use crate::gateway::{AdapterRates, Hub, Weighed};
 use crate::kernels::quant::Format;
 use crate::model::{KvKind, Origin, Quant, Surroundings, locate};
+use crate::text::Syntax;
 
 /// Every section and key of a settings file.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -44,6 +45,9 @@ pub struct Model {
     pub kv: String,
     /// Positions of a sequence, prompt and answer; 0 is as many as the model's files say.
     pub max_len: usize,
+    /// How the model writes calls of functions: `auto` (what its chat template says), hermes, llama3, mistral, qwen3-coder
+    /// or json.
+    pub tool_parser: String,
     pub device: String,
 }
 
@@ -55,6 +59,7 @@ impl Default for Model {
             int8_threshold: 6.0,
             kv: "auto".into(),
             max_len: 0,
+            tool_parser: "auto".into(),
             device: "auto".into(),
         }
     }
@@ -64,6 +69,14 @@ impl Model {
     /// Where the model lies.
     pub fn origin(&self) -> Result<Origin, String> {
         locate(&self.path, &Surroundings::of_process())
+    }
+
+    /// `None` lets the chat template decide.
+    pub fn tool_parser(&self) -> Result<Option<Syntax>, String> {
+        match self.tool_parser.as_str() {
+            "auto" => Ok(None),
+            name => name.parse().map(Some),
+        }
     }
 
     /// `None` lets the file's kind decide.
@@ -282,6 +295,9 @@ impl Values {
         }
         if let Err(why) = self.model.kv() {
             say("model.kv", why);
+        }
+        if let Err(why) = self.model.tool_parser() {
+            say("model.tool_parser", why);
         }
         if let Err(why) = self.adapters.precision(false) {
             say("adapters.precision", why);

@@ -76,16 +76,6 @@ pub(in crate::text) struct Dict {
 }
 
 impl Dict {
-    pub fn of_texts<'a>(entries: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
-        let entries = entries.map(|(key, text)| (Key(Value::str(key)), Value::str(text)));
-        let map: IndexMap<Key, Value> = entries.collect();
-        let weight = u32::try_from(map.len())
-            .unwrap_or(u32::MAX)
-            .saturating_mul(2);
-        let extent = Extent { depth: 1, weight };
-        Self { map, extent }
-    }
-
     pub fn insert(&mut self, key: Value, value: Value) -> Outcome<()> {
         self.extent = self.extent.and(key.extent())?.and(value.extent())?;
         self.map.insert(Key::new(key)?, value);

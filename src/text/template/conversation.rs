@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use indexmap::IndexMap;
 use serde_json::{Map, Value as Json};
 
-use crate::domain::{Message, Role};
 use crate::text::jinja::{Dict, Value};
 
 /// A conversation as clients send it.
@@ -79,23 +78,4 @@ fn normal(fields: &Map<String, Json>, knows_developer: bool) -> Cow<'_, Map<Stri
         fields.to_mut().insert("role".into(), "system".into());
     }
     fields
-}
-
-pub(super) fn of_messages(messages: &[Message], knows_developer: bool) -> IndexMap<String, Value> {
-    let messages = messages.iter().map(|message| {
-        let role = match message.role {
-            Role::Developer if !knows_developer => Role::System.as_str(),
-            role => role.as_str(),
-        };
-        let fields = [
-            ("role", Some(role)),
-            ("content", Some(&*message.content)),
-            ("name", message.name.as_deref()),
-        ];
-        let fields = fields.into_iter();
-        Value::dict(Dict::of_texts(
-            fields.filter_map(|(name, text)| Some((name, text?))),
-        ))
-    });
-    base(messages.collect())
 }

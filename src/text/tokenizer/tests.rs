@@ -69,6 +69,17 @@ fn a_token_is_the_bytes_it_stands_for() {
 }
 
 #[test]
+fn special_tokens_are_spelled_only_where_they_are_wanted() {
+    let tokenizer = tokenizer(&byte_level());
+    let ids = [u32::from(b'a'), 258, u32::from(b'b')];
+    assert!(tokenizer.is_special(258));
+    assert_eq!(stream(&tokenizer, &ids), "ab");
+    let mut decoder = tokenizer.decoder().spelling(&[258]);
+    let text: String = ids.iter().filter_map(|id| decoder.push(*id)).collect();
+    assert_eq!(text, "a<end>b");
+}
+
+#[test]
 fn half_a_character_is_held_until_the_other_half_comes() {
     for json in [byte_level(), byte_fallback()] {
         let tokenizer = tokenizer(&json);

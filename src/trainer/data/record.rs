@@ -10,6 +10,7 @@ mod preference;
 mod refused;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod turns;
 
 use std::collections::BTreeSet;
@@ -26,6 +27,8 @@ pub struct Record {
     pub form: &'static str,
     /// What is to be done, where the row says it apart from what it is done with.
     pub task: Option<String>,
+    /// Functions that the answers may call, as chat templates are told of them.
+    pub tools: Vec<Value>,
     pub body: Body,
 }
 
@@ -62,10 +65,11 @@ impl Record {
         let mut row = Fields::new(map, "");
         refused::row(&row)?;
         let mut unused = BTreeSet::new();
+        let tools = tools::offered(&mut row)?;
         if let Some(keys) = preference::keys(&row) {
             let record = preference::read(&mut row, keys, &mut unused)?;
             row.leave(&mut unused);
-            return Ok((record, unused));
+            return Ok((record.with(tools)?, unused));
         }
         let record = match form(&row)? {
             key @ ("messages" | "conversations" | "conversation") => {
@@ -78,7 +82,22 @@ impl Record {
             answer => pair::pair(&mut row, answer)?,
         };
         row.leave(&mut unused);
-        Ok((record, unused))
+        Ok((record.with(tools)?, unused))
+    }
+
+    /// Says what can be called, unless the record says so itself.
+    fn with(mut self, tools: Vec<Value>) -> Result<Self, String> {
+        if tools.is_empty() {
+            return Ok(self);
+        }
+        if !self.tools.is_empty() {
+            return Err("`tools` stands in two places: give only one of them".into());
+        }
+        if !self.body.is_chat() {
+            return Err("`tools`: raw text is trained on without them; use `messages`".into());
+        }
+        self.tools = tools;
+        Ok(self)
     }
 
     /// The text that is asked for, as far as reports need it.
@@ -88,6 +107,14 @@ impl Record {
 }
 
 impl Body {
+    fn is_chat(&self) -> bool {
+        match self {
+            Self::Chat(_) => true,
+            Self::Raw { .. } => false,
+            Self::Preference(both) => both[0].is_chat(),
+        }
+    }
+
     /// What a job with such rows learns.
     pub const fn objective(&self) -> Objective {
         match self {
@@ -100,10 +127,7 @@ impl Body {
     pub fn answer(&self) -> &str {
         match self {
             Self::Raw { completion, .. } => completion,
-            Self::Chat(turns) => turns
-                .iter()
-                .rfind(|turn| is_trained(turn))
-                .map_or("", |turn| &turn.content),
+            Self::Chat(turns) => turns.iter().rfind(|turn| is_trained(turn)).map_or("", said),
             Self::Preference(both) => both[0].answer(),
         }
     }
@@ -177,6 +201,7 @@ fn completion(row: &mut Fields, unused: &mut BTreeSet<String>) -> Result<Record,
     Ok(Record {
         form: "completion",
         task: None,
+        tools: Vec::new(),
         body: Body::Raw {
             prompt: row.required("prompt")?,
             completion: row.answer("completion")?,
@@ -195,6 +220,7 @@ fn text(row: &mut Fields) -> Result<Record, String> {
     Ok(Record {
         form: "text",
         task: None,
+        tools: Vec::new(),
         body: Body::Raw {
             prompt: String::new(),
             completion: row.answer("text")?,
@@ -210,6 +236,14 @@ fn raw_has_none(row: &Fields) -> Result<(), String> {
 /// Whether a turn is one whose tokens the loss covers.
 pub(super) fn is_trained(turn: &Message) -> bool {
     turn.role == Role::Assistant && turn.weight != Some(0.0)
+}
+
+/// What reports take for a turn's text: of one that only calls, the name of what it calls first.
+pub(super) fn said(turn: &Message) -> &str {
+    match turn.tool_calls.first() {
+        Some(call) if turn.content.is_empty() => &call.name,
+        _ => &turn.content,
+    }
 }
 
 fn kind(value: &Value) -> &'static str {

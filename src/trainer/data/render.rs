@@ -86,15 +86,29 @@ impl Renderer<'_> {
             ),
             _ => Ok(()),
         };
+        let tools = &row.record.tools;
+        let template = self.template.with_tools(tools);
+        let told = Renderer {
+            template: &template,
+            ..*self
+        };
+        let of_kind =
+            of_kind.and_then(|()| match tools.is_empty() || template.tool_parts().tools {
+                true => Ok(()),
+                false => Err(
+                    "has `tools`, and the model's chat template does not tell it of functions"
+                        .to_owned(),
+                ),
+            });
         let rendered = of_kind.and_then(|()| match body {
             Body::Preference(both) => {
                 let [better, other] = &**both;
-                let mut sequences = self.answered(line, better, remarks)?;
+                let mut sequences = told.answered(line, better, remarks)?;
                 let preferred = sequences.len();
-                sequences.extend(self.answered(line, other, remarks)?);
+                sequences.extend(told.answered(line, other, remarks)?);
                 Ok((sequences, Some(preferred)))
             }
-            body => Ok((self.answered(line, body, remarks)?, None)),
+            body => Ok((told.answered(line, body, remarks)?, None)),
         });
         let (sequences, preferred) = rendered.map_err(|why| BadRow { line, why })?;
         let longest = sequences
@@ -161,6 +175,7 @@ impl Renderer<'_> {
         let mut alone: Vec<Sequence> = Vec::with_capacity(trained.len());
         let mut encoded = Encoded::default();
         let mut faithful = true;
+        self.writes_calls(turns)?;
         for at in &trained {
             let located = locate(self.template, turns, *at)?;
             faithful &= holds_answer(&located, &turns[*at].content);
@@ -193,6 +208,17 @@ impl Renderer<'_> {
             tokens: last.tokens.clone(),
             spans,
         }])
+    }
+
+    /// Calls, and their results, that the template would leave out without a word.
+    fn writes_calls(&self, turns: &[Message]) -> Result<(), String> {
+        let calls = turns.iter().any(|turn| !turn.tool_calls.is_empty());
+        match calls && !self.template.tool_parts().calls {
+            true => {
+                Err("has `tool_calls`, and the model's chat template does not write them".into())
+            }
+            false => Ok(()),
+        }
     }
 
     /// The conversation up to and with an answer; the loss covers it and the end-of-turn token.

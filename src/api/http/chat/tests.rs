@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::api::http::shape::tests::conforms;
+use crate::domain::ToolChoice;
 
 fn field_of(body: Value) -> String {
     match Chat::read(body) {
@@ -73,14 +74,7 @@ fn fields_that_contradict_each_other_are_refused() {
 
 #[test]
 fn what_is_not_built_is_refused_by_name() {
-    let tool = json!({"type": "function", "function": {"name": "f"}});
     for (field, value) in [
-        ("tools", json!([tool])),
-        ("tool_choice", json!("required")),
-        (
-            "tool_choice",
-            json!({"type": "function", "function": {"name": "f"}}),
-        ),
         ("functions", json!([{"name": "f"}])),
         ("function_call", json!({"name": "f"})),
         ("response_format", json!({"type": "json_object"})),
@@ -131,11 +125,8 @@ fn what_asks_for_nothing_counts_as_absent() {
     let plain = format!("{plain:?}");
     for (field, values) in [
         ("tools", vec![json!([]), json!(""), json!({}), json!(null)]),
-        (
-            "tool_choice",
-            vec![json!("none"), json!("auto"), json!(""), json!(null)],
-        ),
-        ("parallel_tool_calls", vec![json!(true), json!(false)]),
+        ("tool_choice", vec![json!("auto"), json!(""), json!(null)]),
+        ("parallel_tool_calls", vec![json!(true)]),
         ("functions", vec![json!([]), json!(null)]),
         (
             "function_call",
@@ -253,16 +244,12 @@ fn what_other_servers_add_to_a_message_is_ignored() {
         assert_eq!(told.as_ref(), Ok(&plain), "{field} = {value}");
     }
     for (field, value) in [
-        (
-            "tool_calls",
-            json!([{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]),
-        ),
         ("tool_call_id", json!("c")),
         ("function_call", json!({"name": "f", "arguments": "{}"})),
         ("images", json!(["data:"])),
         ("audio", json!({"id": "a"})),
         ("prefix", json!(true)),
-        ("role", json!("tool")),
+        ("role", json!("function")),
         ("color", json!("red")),
     ] {
         let mut message = json!({"role": "assistant", "content": "hi"});
@@ -290,7 +277,7 @@ fn only_an_assistant_may_have_said_nothing() {
     ] {
         assert_eq!(content(said.clone()).as_deref(), Ok(""), "{said}");
     }
-    for role in ["system", "developer", "user"] {
+    for role in ["system", "developer", "user", "tool"] {
         for message in [
             json!({"role": role}),
             json!({"role": role, "content": null}),
@@ -340,4 +327,75 @@ fn sampling_arrives_as_sent() {
         "logit_bias.x"
     );
     assert_eq!(field_of(with("stop", json!([""]))), "stop[0]");
+}
+
+#[test]
+fn tools_their_calls_and_results_are_read_as_clients_send_them() {
+    let call = |arguments: Value| json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}});
+    let mut body = with(
+        "tools",
+        json!([{"type": "function", "function": {"name": "f", "strict": null}}]),
+    );
+    body["tool_choice"] = json!("none");
+    body["parallel_tool_calls"] = json!(false);
+    body["messages"] = json!([
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": null, "tool_calls": [call(json!("{\"a\": 1}")), call(json!({"a": 1}))]},
+        {"role": "tool", "content": [{"type": "text", "text": "r"}], "tool_call_id": "c", "name": "f"},
+    ]);
+    let chat = Chat::read(body.clone()).unwrap();
+    let [first, second] = &chat.messages[1].tool_calls[..] else {
+        panic!("{:?}", chat.messages)
+    };
+    assert_eq!(first, second);
+    assert_eq!(chat.messages[2].tool_call_id.as_deref(), Some("c"));
+    assert_eq!(
+        (chat.tools.parallel(), chat.tools.offered().len()),
+        (false, 0)
+    );
+    body["tool_choice"] = json!({"type": "function", "function": {"name": "f"}});
+    let chat = Chat::read(body).unwrap();
+    assert_eq!(*chat.tools.choice(), ToolChoice::Named("f".into()));
+}
+
+#[test]
+fn what_is_wrong_with_tools_and_calls_is_named_by_its_path() {
+    let f = json!({"type": "function", "function": {"name": "f"}});
+    let message = |message: Value| json!({"messages": [{"role": "user", "content": "q"}, message]});
+    for (body, field) in [
+        (with("tool_choice", json!("required")), "tool_choice"),
+        (with("tool_choice", json!("any")), "tool_choice"),
+        (with("tools", json!([f, f])), "tools[1].function.name"),
+        (
+            with("tools", json!([{"type": "function", "function": {}}])),
+            "tools[0].function.name",
+        ),
+        (
+            with(
+                "tools",
+                json!([{"type": "custom", "function": {"name": "f"}}]),
+            ),
+            "tools[0].type",
+        ),
+        (
+            message(json!({"role": "user", "content": "a", "tool_calls": [f]})),
+            "messages[1].tool_calls",
+        ),
+        (
+            message(
+                json!({"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}),
+            ),
+            "messages[1].tool_calls[0].function.arguments",
+        ),
+        (
+            message(json!({"role": "assistant", "content": "a", "tool_call_id": "c"})),
+            "messages[1].tool_call_id",
+        ),
+        (
+            message(json!({"role": "tool", "tool_call_id": "c"})),
+            "messages[1].content",
+        ),
+    ] {
+        assert_eq!(field_of(body), field);
+    }
 }

@@ -5,7 +5,7 @@ use super::{CREATED, GENERATION, ID, IDS, LIST, list_of, shape};
 
 const FINISH: Field = Field::new(
     "finish_reason",
-    Kind::Choice(&["stop", "length"]),
+    Kind::Choice(&["stop", "length", "tool_calls"]),
     "Null until the answer ends.",
 );
 
@@ -68,13 +68,57 @@ const CHAT_PARTS: &[Field] = &[
     FINISH,
     Field::new("token_ids", IDS, "Where asked for."),
 ];
+const CALLED: Shape = shape(
+    "AnsweredFunction",
+    "",
+    &[&[
+        Field::new("name", TEXT, "").required(),
+        Field::new("arguments", TEXT, "The text of a JSON object.").required(),
+    ]],
+);
+const CALL: Shape = shape(
+    "AnsweredCall",
+    "",
+    &[&[
+        ID,
+        Field::new("type", Kind::Choice(&["function"]), "").required(),
+        Field::new("function", Kind::Object(&CALLED), "").required(),
+    ]],
+);
+const CALLED_PIECE: Shape = shape(
+    "AnsweredFunctionDelta",
+    "",
+    &[&[
+        Field::new("name", TEXT, "In the first piece of a call."),
+        Field::new("arguments", TEXT, "To be joined.").required(),
+    ]],
+);
+const CALL_PIECE: Shape = shape(
+    "AnsweredCallDelta",
+    "",
+    &[&[
+        Field::new("index", COUNT, "Which call of the answer.").required(),
+        Field::new("id", TEXT, "In the first piece of a call."),
+        Field::new(
+            "type",
+            Kind::Choice(&["function"]),
+            "In the first piece of a call.",
+        ),
+        Field::new("function", Kind::Object(&CALLED_PIECE), "").required(),
+    ]],
+);
 const ANSWER: Shape = shape(
     "AssistantMessage",
     "",
     &[&[
         Field::new("role", Kind::Choice(&["assistant"]), "").required(),
-        Field::new("content", TEXT, "").required(),
+        Field::new("content", TEXT, "Null where it only calls."),
         Field::new("refusal", Kind::Unbuilt(""), ""),
+        Field::new(
+            "tool_calls",
+            list_of(&Kind::Object(&CALL)),
+            "Where it calls functions.",
+        ),
     ]],
 );
 const DELTA: Shape = shape(
@@ -83,6 +127,11 @@ const DELTA: Shape = shape(
     &[&[
         Field::new("role", Kind::Choice(&["assistant"]), ""),
         Field::new("content", TEXT, ""),
+        Field::new(
+            "tool_calls",
+            list_of(&Kind::Object(&CALL_PIECE)),
+            "Pieces of calls.",
+        ),
     ]],
 );
 const CHAT_CHOICE: Shape = shape(

@@ -86,7 +86,13 @@ pub(super) fn template(metadata: &Metadata) -> Result<ChatTemplate, TextError> {
     let kinds = kinds(metadata, tokens.len())?;
     let specials = specials(metadata, &tokens, &kinds)?;
     match metadata.get("tokenizer.chat_template") {
-        Some(Value::Text(source)) => ChatTemplate::of(source, &specials),
+        Some(Value::Text(source)) => {
+            let tool_use = match metadata.get("tokenizer.chat_template.tool_use") {
+                Some(Value::Text(source)) => Some(source.as_str()),
+                _ => None,
+            };
+            ChatTemplate::both(source, tool_use, &specials)
+        }
         _ => ChatTemplate::plain(&specials),
     }
 }

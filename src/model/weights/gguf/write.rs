@@ -303,6 +303,10 @@ fn vocabulary(
         "tokenizer.chat_template".to_owned(),
         Value::Text(contents.template.source().to_owned()),
     );
+    if let Some(source) = contents.template.tool_use_source() {
+        let key = "tokenizer.chat_template.tool_use".to_owned();
+        all.insert(key, Value::Text(source.to_owned()));
+    }
     Ok(())
 }
 

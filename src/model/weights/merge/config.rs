@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::folder::{write_json, write_text};
 use super::{Merge, Stored, WeightError};
 use crate::model::spec::{Rope, Scaling, Spec};
-use crate::text::{ChatTemplate, Tokenizer};
+use crate::text::{ChatTemplate, TOOL_USE_FILE, Tokenizer};
 
 /// `config.json`, the tokenizer and the chat template.
 pub(super) fn describe(merge: &Merge<'_>, dir: &Path, dtype: &str) -> Result<(), WeightError> {
@@ -42,6 +42,14 @@ pub(super) fn describe(merge: &Merge<'_>, dir: &Path, dtype: &str) -> Result<(),
     named.insert("model_max_length".to_owned(), json!(spec.context));
     write_json(&dir.join("tokenizer_config.json"), &Value::Object(named))?;
     write_text(&dir.join("chat_template.jinja"), merge.template.source())?;
+    if let Some(source) = merge.template.tool_use_source() {
+        let path = dir.join(TOOL_USE_FILE);
+        if let Some(folder) = path.parent() {
+            let failed = |error: std::io::Error| WeightError::new("tokenizer", error.to_string());
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        write_text(&path, source)?;
+    }
     check(merge, dir)
 }
 
@@ -57,7 +65,11 @@ fn check(merge: &Merge<'_>, dir: &Path) -> Result<(), WeightError> {
         return Err(wrong("cannot be said in a tokenizer.json".to_owned()));
     }
     let template = ChatTemplate::from_folder(dir).map_err(|error| wrong(error.to_string()))?;
-    match template.source() == merge.template.source() {
+    let sources = |template: &ChatTemplate| {
+        [Some(template.source()), template.tool_use_source()]
+            .map(|source| source.map(str::to_owned))
+    };
+    match sources(&template) == sources(&merge.template) {
         true => Ok(()),
         false => Err(wrong("has a template that cannot be stored".to_owned())),
     }

@@ -36,6 +36,7 @@ pub(super) fn pair(row: &mut Fields, answer: &'static str) -> Result<Record, Str
     Ok(Record {
         form,
         task: Some(task).filter(|task| !task.is_empty()),
+        tools: Vec::new(),
         body: Body::Chat(said),
     })
 }

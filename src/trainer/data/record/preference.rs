@@ -41,8 +41,9 @@ pub(super) fn read(
         "history",
     ];
     refused::beside(row, &others, "does not belong beside two answers")?;
+    let mut tools = Vec::new();
     let both = match keys {
-        OPENAI => openai(row, unused)?,
+        OPENAI => openai(row, &mut tools, unused)?,
         _ => {
             let lists = keys.map(|key| matches!(row.get(key), Some(Value::Array(_))));
             match lists {
@@ -69,12 +70,17 @@ pub(super) fn read(
             _ => "chosen and rejected",
         },
         task: None,
+        tools,
         body: Body::Preference(Box::new(both)),
     })
 }
 
 /// `input.messages`, and two lists of turns.
-fn openai(row: &mut Fields, unused: &mut BTreeSet<String>) -> Result<[Body; 2], String> {
+fn openai(
+    row: &mut Fields,
+    tools: &mut Vec<Value>,
+    unused: &mut BTreeSet<String>,
+) -> Result<[Body; 2], String> {
     let input = match row.take("input") {
         Some(Value::Object(map)) => map,
         Some(other) => {
@@ -86,7 +92,8 @@ fn openai(row: &mut Fields, unused: &mut BTreeSet<String>) -> Result<[Body; 2], 
         None => return Err("`input` is missing".into()),
     };
     let mut input = Fields::new(input, "input");
-    refused::turn(&input)?;
+    refused::input(&input)?;
+    *tools = super::tools::offered(&mut input)?;
     let mut asked = turns::list(input.take("messages"), "input.messages", unused)?;
     input.leave(unused);
     turns::asks(&mut asked, "input.messages", "the two outputs")?;

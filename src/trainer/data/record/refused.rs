@@ -4,21 +4,20 @@ use serde_json::Value;
 
 use super::fields::Fields;
 
-const TOOLS: &str = "tool calls cannot be trained on yet";
+const OLD_TOOLS: &str = "is an older form of `tools` and `tool_calls`; use those";
 const PREFERENCE: &str = "answers that are only called good or bad cannot be trained on; give two answers to the same as `chosen` and `rejected`";
 const MEDIA: &str = "only text can be trained on";
 const THOUGHT: &str = "a thought of its own cannot be trained on yet; write it into the answer as the model's template has it";
 const TEMPLATE: &str = "templates get nothing but the messages yet";
 
 /// Of a row and of a turn alike.
-const ANYWHERE: [(&str, &str); 18] = [
-    ("tools", TOOLS),
-    ("functions", TOOLS),
-    ("tool_calls", TOOLS),
-    ("function_call", TOOLS),
-    ("tool_call_id", TOOLS),
-    ("tool_choice", TOOLS),
-    ("parallel_tool_calls", TOOLS),
+const ANYWHERE: [(&str, &str); 14] = [
+    ("functions", OLD_TOOLS),
+    ("function_call", OLD_TOOLS),
+    (
+        "tool_choice",
+        "is for requests: what a row trains is the answer it has",
+    ),
     ("images", MEDIA),
     ("image", MEDIA),
     ("videos", MEDIA),
@@ -32,7 +31,11 @@ const ANYWHERE: [(&str, &str); 18] = [
     ("documents", TEMPLATE),
 ];
 
-const ROW: [(&str, &str); 3] = [
+const OF_TURN: &str = "belongs to a turn";
+
+const ROW: [(&str, &str); 5] = [
+    ("tool_calls", OF_TURN),
+    ("tool_call_id", OF_TURN),
     ("kto_tag", PREFERENCE),
     ("chat_template", TEMPLATE),
     ("suffix", "text cannot be filled in between two parts"),
@@ -67,7 +70,18 @@ pub(super) fn row(row: &Fields) -> Result<(), String> {
 
 pub(super) fn turn(turn: &Fields) -> Result<(), String> {
     any(turn, &ANYWHERE)?;
-    any(turn, &[("reasoning", THOUGHT)])
+    any(
+        turn,
+        &[
+            ("reasoning", THOUGHT),
+            ("tools", "belongs to the row, beside its turns"),
+        ],
+    )
+}
+
+/// As [`turn`], of the object that holds what is asked: it has tools as a row has.
+pub(super) fn input(input: &Fields) -> Result<(), String> {
+    any(input, &ANYWHERE)
 }
 
 /// Refuses `keys` beside a form that has no use for them.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::fields::{Fields, not_blank};
-use super::{Body, Record, flags, is_trained, kind, refused};
+use super::{Body, Record, flags, is_trained, kind, refused, tools};
 use crate::domain::{Message, Role, join_parts};
 
 /// `messages`, `conversations` or `conversation`, and what is said before them.
@@ -22,6 +22,7 @@ pub(super) fn conversation(
     Ok(Record {
         form: key,
         task: None,
+        tools: Vec::new(),
         body: Body::Chat(turns),
     })
 }
@@ -39,6 +40,7 @@ pub(super) fn prompted(row: &mut Fields, unused: &mut BTreeSet<String>) -> Resul
     Ok(Record {
         form: "prompt and completion as messages",
         task: None,
+        tools: Vec::new(),
         body: Body::Chat(turns),
     })
 }
@@ -151,16 +153,22 @@ fn turn(place: &str, value: Value, unused: &mut BTreeSet<String>) -> Result<Mess
         .map_err(|_| format!("`{place}.{speaker}` is not a text"))?
         .ok_or_else(|| format!("`{place}`: `role` is missing"))?;
     let role = role(&name).map_err(|why| format!("`{place}.{speaker}`: `{name}` {why}"))?;
+    let (tool_calls, tool_call_id) = tools::of_turn(&mut turn, role)?;
+    let calls = !tool_calls.is_empty();
     let value = turn.take(said);
     tell_parts(&value, &format!("{place}.{said}"), unused);
-    let content = content(value).map_err(|why| format!("`{place}.{said}`: {why}"))?;
+    let content = match value {
+        // An answer may be calls alone.
+        None if calls => String::new(),
+        value => content(value).map_err(|why| format!("`{place}.{said}`: {why}"))?,
+    };
     let weight = flags::take(&mut turn, role)?;
     let name = turn.text("name")?.filter(|name| !name.is_empty());
     turn.leave(unused);
     if role == Role::User && content.trim().is_empty() {
         return Err(format!("`{place}.{said}` is empty: nothing is asked"));
     }
-    let content = match role == Role::Assistant && weight != Some(0.0) {
+    let content = match role == Role::Assistant && weight != Some(0.0) && !calls {
         true => not_blank(content, &format!("`{place}.{said}`"))?,
         false => content,
     };
@@ -168,6 +176,8 @@ fn turn(place: &str, value: Value, unused: &mut BTreeSet<String>) -> Result<Mess
         role,
         content,
         name,
+        tool_calls,
+        tool_call_id,
         weight,
     })
 }
@@ -197,7 +207,7 @@ fn role(name: &str) -> Result<Role, &'static str> {
         "assistant" | "gpt" | "chatgpt" | "bot" | "model" => Ok(Role::Assistant),
         "tool" => Ok(Role::Tool),
         "function" | "function_call" | "function_response" | "observation" => {
-            Err("belongs to a tool call, and those cannot be trained on yet")
+            Err("belongs to a tool call of another form; use `tool_calls` and the role `tool`")
         }
         _ => Err("is not system, developer, user, assistant or tool"),
     }

@@ -345,3 +345,32 @@ fn marked_answers_are_those_of_transformers() {
         assert_eq!(example.sequences, [Sequence { tokens, spans }], "{turn}");
     }
 }
+
+#[test]
+fn a_call_is_trained_on_with_the_token_that_ends_it_and_tools_are_told() {
+    const TEMPLATE: &str = "{% if tools %}[{{ tools[0].function.name }}]{% endif %}{% for m in messages %}<{{ m.role }}>{{ m.content }}\
+        {% for c in m.tool_calls or [] %}({{ c.function.name }} {{ c.function.arguments | tojson }}){% endfor %}</s>\
+        {% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}";
+    let row = json!({"tools": [{"name": "f"}], "messages": [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": {"a": 1}}}]},
+        {"role": "tool", "content": "r"},
+        {"role": "assistant", "content": "done"},
+    ]});
+    let voice = Voice::with_template("llama", TEMPLATE);
+    let example = voice.one(row.clone());
+    assert!(voice.whole(&example).contains("[f]<user>q"));
+    let trained = voice.trained(&example);
+    assert!(trained[0].starts_with("(f {\"a\": 1})"), "{trained:?}");
+    assert!(trained[1].starts_with("done"), "{trained:?}");
+    let deaf = Voice::with_template(
+        "llama",
+        "{% for m in messages %}<{{ m.role }}>{{ m.content }}</s>{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}",
+    );
+    let bad = deaf.examples(&row.to_string(), 512).unwrap_err();
+    assert!(bad[0].why.contains("`tools`"), "{}", bad[0].why);
+    let mut without = row;
+    without["tools"] = json!([]);
+    let bad = deaf.examples(&without.to_string(), 512).unwrap_err();
+    assert!(bad[0].why.contains("`tool_calls`"), "{}", bad[0].why);
+}

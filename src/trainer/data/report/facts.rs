@@ -8,7 +8,7 @@ use super::secrets::{self, Found};
 use super::text::{normal_hash, quoted, units};
 use crate::domain::Role;
 use crate::trainer::data::format::{Format, Values};
-use crate::trainer::data::record::{Body, Record, is_trained};
+use crate::trainer::data::record::{Body, Record, is_trained, said};
 
 /// Characters of a text that a report quotes.
 pub const QUOTED: usize = 60;
@@ -47,7 +47,7 @@ impl<'a> View<'a> {
                 let last = turns.iter().rposition(is_trained).unwrap_or(0);
                 let before = &turns[..last];
                 let of = |role| before.iter().filter(move |turn| turn.role == role);
-                let text = |turn: &'a crate::domain::Message| turn.content.as_str();
+                let text = said;
                 Self {
                     system: of(Role::System).next().map(text),
                     asked: before.iter().map(text).collect(),

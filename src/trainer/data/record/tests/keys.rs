@@ -17,7 +17,6 @@ fn keys_that_change_what_a_row_means_are_refused_by_name() {
         ("tools", json!("[{}]")),
         ("functions", json!([{}])),
         ("tool_choice", json!("required")),
-        ("parallel_tool_calls", json!(false)),
         ("images", json!(["a.png"])),
         ("image", json!("a.png")),
         ("videos", json!(["a"])),
@@ -39,7 +38,7 @@ fn keys_that_change_what_a_row_means_are_refused_by_name() {
         assert!(told.starts_with(&format!("`{key}`: ")), "{told}");
     }
     for (key, value) in [
-        ("tool_calls", json!([{}])),
+        ("tools", json!([{}])),
         ("function_call", json!({"name": "x"})),
         ("tool_call_id", json!("x")),
         ("reasoning_content", json!("hm")),
@@ -249,4 +248,77 @@ fn unusable_rows_say_what_is_wrong_and_where() {
         let why = refused(row.clone());
         assert!(why.contains(expected), "{row}: {why}");
     }
+}
+
+#[test]
+fn tools_and_calls_are_read_with_their_results() {
+    let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"a\": 1}"}});
+    let tool =
+        json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}});
+    let row = |tools: Value| {
+        json!({"tools": tools, "parallel_tool_calls": false, "messages": [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "content": null, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c", "content": "r"},
+            {"role": "assistant", "content": "a"},
+        ]})
+    };
+    for tools in [
+        json!([tool]),
+        json!(json!([tool]).to_string()),
+        json!([tool["function"]]),
+    ] {
+        let (record, unused) = Record::read(row(tools)).unwrap();
+        assert_eq!(record.tools, std::slice::from_ref(&tool));
+        assert!(unused.is_empty(), "{unused:?}");
+        let Body::Chat(turns) = record.body else {
+            panic!("no conversation")
+        };
+        assert!(is_trained(&turns[1]) && turns[1].content.is_empty());
+        assert_eq!(
+            turns[1].tool_calls[0].told()["function"]["arguments"],
+            json!({"a": 1})
+        );
+        assert_eq!(turns[2].tool_call_id.as_deref(), Some("c"));
+    }
+    for (at, key, value, place) in [
+        (
+            0,
+            "tool_calls",
+            json!([call]),
+            "`messages[0].tool_calls`: only an assistant",
+        ),
+        (
+            1,
+            "tool_calls",
+            json!([{}]),
+            "`messages[1].tool_calls[0].function`: ",
+        ),
+        (
+            1,
+            "tool_calls",
+            json!("f"),
+            "`messages[1].tool_calls` is not a list",
+        ),
+        (
+            3,
+            "tool_call_id",
+            json!("c"),
+            "`messages[3].tool_call_id`: only a tool turn",
+        ),
+        (
+            3,
+            "tools",
+            json!([tool]),
+            "`messages[3].tools`: belongs to the row",
+        ),
+    ] {
+        let mut row = row(json!([tool]));
+        row["messages"][at][key] = value;
+        let told = refused(row);
+        assert!(told.starts_with(place), "{told}");
+    }
+    let raw = json!({"prompt": "p", "completion": "c", "tools": [tool]});
+    assert!(refused(raw).starts_with("`tools`: raw text"));
+    assert!(refused(row(json!("x"))).starts_with("`tools` is not the text of a list"));
 }

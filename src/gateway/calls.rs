@@ -1,0 +1,359 @@
+//! Calls of functions: whether the model can be told of them, and finding them in what it answers.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::Gateway;
+use crate::domain::{
+    CallPiece, Event, FinishReason, Message, Reason, Role, Tool, ToolChoice, Toolset,
+};
+use crate::text::{CallParser, ChatTemplate, Part, Syntax};
+
+/// Refuses what the chat template would leave out without a word.
+pub(super) fn writable(
+    template: &ChatTemplate,
+    messages: &[Message],
+    tools: &[Tool],
+) -> Result<(), Reason> {
+    let speaks = |message: &Message| !message.tool_calls.is_empty() || message.role == Role::Tool;
+    if tools.is_empty() && !messages.iter().any(speaks) {
+        return Ok(());
+    }
+    let writes = template.tool_parts();
+    if !tools.is_empty() && !writes.tools {
+        let why = "the model's chat template does not tell it of functions";
+        return Err(Reason::field("tools", why));
+    }
+    for (at, message) in messages.iter().enumerate() {
+        if !message.tool_calls.is_empty() && !writes.calls {
+            let why = "the model's chat template does not write calls of functions";
+            return Err(Reason::field(format!("messages[{at}].tool_calls"), why));
+        }
+        if message.role == Role::Tool && !writes.results {
+            let why = "the model's chat template does not write results of functions";
+            return Err(Reason::field(format!("messages[{at}].role"), why));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses what only a constrained answer could keep.
+//
+// A constrained answer takes what `forced_call_grammar` makes of the tools, their choice, the syntax and its markers; with
+// that, nothing is refused here.
+pub(super) fn free(tools: &Toolset) -> Result<(), Reason> {
+    let why = "needs answers that are held to a grammar, which are not available yet; `auto` and `none` are";
+    match tools.choice() {
+        ToolChoice::Required => return Err(Reason::field("tool_choice", why)),
+        ToolChoice::Named(_) => return Err(Reason::field("tool_choice", why)),
+        ToolChoice::None | ToolChoice::Auto => {}
+    }
+    match tools.offered().iter().position(|tool| tool.strict) {
+        Some(at) => {
+            let why = "needs answers that are held to a grammar, which are not available yet; leave it out";
+            Err(Reason::field(format!("tools[{at}].function.strict"), why))
+        }
+        None => Ok(()),
+    }
+}
+
+impl Gateway {
+    /// How the model writes calls.
+    pub(super) fn call_syntax(&self) -> Syntax {
+        let configured = self.inner.config.tool_parser;
+        let template = &self.parts().base.template;
+        configured.unwrap_or_else(|| Syntax::of_template(template.call_source()))
+    }
+
+    /// The special tokens that mark calls.
+    pub(super) fn call_markers(&self) -> Vec<u32> {
+        let tokenizer = &self.parts().base.tokenizer;
+        let id = |marker: &&str| tokenizer.id(marker).filter(|id| tokenizer.is_special(*id));
+        self.call_syntax().markers().iter().filter_map(id).collect()
+    }
+
+    /// What reads `n` answers; `None` where nothing can be called.
+    pub(super) fn call_reader(&self, tools: &Toolset, n: u32) -> Option<Reader> {
+        let offered = tools.offered();
+        (!offered.is_empty()).then(|| Reader::new(self.call_syntax(), offered, tools.parallel(), n))
+    }
+}
+
+/// Turns the text of answers into text and calls. Tokens stay with the text, also those that spell a call.
+pub(super) struct Reader {
+    parsers: Vec<CallParser>,
+    ready: VecDeque<Event>,
+}
+
+impl Reader {
+    fn new(syntax: Syntax, tools: &[Tool], parallel: bool, n: u32) -> Self {
+        let tools: Arc<[Tool]> = tools.into();
+        let parser = |_| CallParser::new(syntax, tools.clone(), parallel);
+        Self {
+            parsers: (0..n).map(parser).collect(),
+            ready: VecDeque::new(),
+        }
+    }
+
+    pub fn next(&mut self) -> Option<Event> {
+        self.ready.pop_front()
+    }
+
+    pub fn read(&mut self, event: Event) {
+        match event {
+            Event::Delta {
+                choice,
+                text,
+                tokens,
+            } => {
+                let Some(parser) = self.parsers.get_mut(choice as usize) else {
+                    return;
+                };
+                let before = parser.calls();
+                let (text, calls) = apart(choice, before, parser.push(&text));
+                if !text.is_empty() || !tokens.is_empty() {
+                    self.ready.push_back(Event::Delta {
+                        choice,
+                        text,
+                        tokens,
+                    });
+                }
+                self.ready.extend(calls);
+            }
+            Event::Finish { choice, reason } => {
+                let Some(parser) = self.parsers.get_mut(choice as usize) else {
+                    return;
+                };
+                let before = parser.calls();
+                let (text, calls) = apart(choice, before, parser.finish());
+                if !text.is_empty() {
+                    let tokens = Vec::new();
+                    self.ready.push_back(Event::Delta {
+                        choice,
+                        text,
+                        tokens,
+                    });
+                }
+                self.ready.extend(calls);
+                let reason = match reason {
+                    FinishReason::Stop if parser.calls() > 0 => FinishReason::ToolCalls,
+                    reason => reason,
+                };
+                self.ready.push_back(Event::Finish { choice, reason });
+            }
+            other => self.ready.push_back(other),
+        }
+    }
+}
+
+/// All text of the parts, and the events of their calls; `before`: calls that the answer had already.
+fn apart(choice: u32, before: usize, parts: Vec<Part>) -> (String, Vec<Event>) {
+    let (mut said, mut events) = (String::new(), Vec::new());
+    let mut index = u32::try_from(before).unwrap_or(u32::MAX);
+    for part in parts {
+        match part {
+            Part::Text(text) => said.push_str(&text),
+            Part::Call { name, arguments } => {
+                let id = format!("call_{}", Uuid::new_v4().simple());
+                for piece in [
+                    CallPiece::Begin { id, name },
+                    CallPiece::Arguments(arguments),
+                ] {
+                    events.push(Event::Call {
+                        choice,
+                        index,
+                        piece,
+                    });
+                }
+                index = index.saturating_add(1);
+            }
+        }
+    }
+    (said, events)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::{TokenInfo, ToolCall, Usage};
+
+    fn tools() -> Vec<serde_json::Value> {
+        vec![json!({"type": "function", "function": {"name": "f"}})]
+    }
+
+    fn reader(n: u32) -> Reader {
+        let tools = Toolset::check(tools(), ToolChoice::Auto, true).unwrap();
+        Reader::new("hermes".parse().unwrap(), tools.offered(), true, n)
+    }
+
+    fn delta(choice: u32, text: &str, token: Option<u32>) -> Event {
+        let told = |id| TokenInfo {
+            id,
+            text: String::new(),
+            bytes: Vec::new(),
+            logprob: None,
+            top: Vec::new(),
+        };
+        Event::Delta {
+            choice,
+            text: text.into(),
+            tokens: token.map(told).into_iter().collect(),
+        }
+    }
+
+    fn drain(reader: &mut Reader) -> Vec<Event> {
+        std::iter::from_fn(|| reader.next()).collect()
+    }
+
+    #[test]
+    fn an_answer_becomes_text_and_calls_and_says_so_at_its_end() {
+        let mut reader = reader(2);
+        reader.read(delta(0, "Hm. <tool_call>", Some(1)));
+        assert_eq!(drain(&mut reader), [delta(0, "Hm.", Some(1))]);
+        reader.read(delta(1, "plain", None));
+        assert_eq!(drain(&mut reader), [delta(1, "plain", None)]);
+        reader.read(delta(
+            0,
+            "{\"name\": \"f\", \"arguments\": {\"a\": 1}}</tool_call>",
+            Some(2),
+        ));
+        let events = drain(&mut reader);
+        assert_eq!(
+            events[0],
+            delta(0, "", Some(2)),
+            "tokens are told whatever they spell"
+        );
+        let Event::Call {
+            choice: 0,
+            index: 0,
+            piece: CallPiece::Begin { id, name },
+        } = &events[1]
+        else {
+            panic!("{events:?}")
+        };
+        assert!(id.starts_with("call_") && id.len() > 20 && name == "f");
+        let arguments = CallPiece::Arguments("{\"a\": 1}".into());
+        assert_eq!(
+            events[2],
+            Event::Call {
+                choice: 0,
+                index: 0,
+                piece: arguments
+            }
+        );
+        reader.read(delta(0, "<tool_call>{\"name\": \"f\"}", None));
+        assert_eq!(drain(&mut reader), []);
+        for choice in [0, 1] {
+            reader.read(Event::Finish {
+                choice,
+                reason: FinishReason::Stop,
+            });
+        }
+        reader.read(Event::Done {
+            usage: Usage::default(),
+        });
+        let events = drain(&mut reader);
+        assert!(
+            matches!(events[0], Event::Call { index: 1, .. }),
+            "{events:?}"
+        );
+        assert_eq!(
+            events[2],
+            Event::Finish {
+                choice: 0,
+                reason: FinishReason::ToolCalls
+            }
+        );
+        assert_eq!(
+            events[3],
+            Event::Finish {
+                choice: 1,
+                reason: FinishReason::Stop
+            }
+        );
+        assert!(matches!(events[4], Event::Done { .. }));
+    }
+
+    #[test]
+    fn an_answer_cut_short_says_so_and_keeps_what_was_begun() {
+        let mut reader = reader(1);
+        reader.read(delta(0, "<tool_call>{\"name\": ", None));
+        reader.read(Event::Finish {
+            choice: 0,
+            reason: FinishReason::Length,
+        });
+        let kept = delta(0, "<tool_call>{\"name\": ", None);
+        assert_eq!(
+            drain(&mut reader),
+            [
+                kept,
+                Event::Finish {
+                    choice: 0,
+                    reason: FinishReason::Length
+                }
+            ]
+        );
+    }
+
+    fn field(outcome: Result<(), Reason>) -> String {
+        match outcome {
+            Err(Reason::BadField { field, .. }) => field,
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_the_template_would_leave_out_is_refused_by_name() {
+        let deaf = ChatTemplate::new(
+            "{% for m in messages if m.role != 'tool' %}{{ m.content }}{% endfor %}",
+            None,
+            None,
+        )
+        .unwrap();
+        let offered = Toolset::check(tools(), ToolChoice::Auto, true).unwrap();
+        let call = ToolCall::read(&json!({"function": {"name": "f"}})).unwrap();
+        let asked = Message::new(Role::User, "q");
+        let called = Message {
+            tool_calls: vec![call],
+            ..Message::new(Role::Assistant, "")
+        };
+        let result = Message::new(Role::Tool, "r");
+        assert_eq!(
+            field(writable(&deaf, &[asked.clone()], offered.offered())),
+            "tools"
+        );
+        assert_eq!(
+            field(writable(&deaf, &[asked.clone(), called], &[])),
+            "messages[1].tool_calls"
+        );
+        assert_eq!(
+            field(writable(&deaf, &[asked.clone(), result], &[])),
+            "messages[1].role"
+        );
+        assert_eq!(writable(&deaf, &[asked], &[]), Ok(()));
+    }
+
+    #[test]
+    fn what_only_a_grammar_could_keep_is_refused_by_name() {
+        let of = |tool: serde_json::Value, choice| {
+            field(free(&Toolset::check(vec![tool], choice, true).unwrap()))
+        };
+        let strict = json!({"function": {"name": "f", "strict": true}});
+        let plain = json!({"function": {"name": "f"}});
+        assert_eq!(of(plain.clone(), ToolChoice::Required), "tool_choice");
+        assert_eq!(
+            of(plain.clone(), ToolChoice::Named("f".into())),
+            "tool_choice"
+        );
+        assert_eq!(
+            of(strict.clone(), ToolChoice::Auto),
+            "tools[0].function.strict"
+        );
+        assert_eq!(of(strict, ToolChoice::None), "Ok(())");
+        assert_eq!(of(plain, ToolChoice::Auto), "Ok(())");
+    }
+}
