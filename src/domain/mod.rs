@@ -5,6 +5,7 @@ mod adapter;
 mod blend;
 mod bytes;
 mod chat;
+mod constraint;
 mod event;
 mod ids;
 mod job;
@@ -24,6 +25,7 @@ pub use adapter::{AdapterView, Tier};
 pub use blend::{Blend, BlendAsk, BlendMethod, MOST_MEMBERS, MOST_WEIGHT, Member, Weight};
 pub use bytes::{Bytes, shown_bytes};
 pub use chat::{Message, Role, join_parts};
+pub use constraint::{Constraint, Rule};
 pub use event::{Event, FinishReason, TokenInfo, TopToken, Usage};
 pub use ids::{
     AdapterName, FileId, Generation, JobId, KeyId, NameError, Pin, STEP, checkpoint_name,

@@ -1,6 +1,8 @@
 //! What a caller asks for, before it is checked.
 
-use super::{AdapterName, Blend, Message, Pin, Sampling};
+use std::sync::Arc;
+
+use super::{AdapterName, Blend, Constraint, Message, Pin, Sampling};
 
 /// Which adapter a request names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,6 +36,8 @@ pub enum Input {
 pub struct Ask {
     pub input: Input,
     pub sampling: Sampling,
+    /// The form every answer has; `None` is any text. Prompts of one request share it.
+    pub constraint: Option<Arc<Constraint>>,
     /// Answers to the same prompt, numbered from 0.
     pub n: u32,
     /// Report the log-probability of every prompt token (the first has none).

@@ -107,14 +107,18 @@ impl Caller {
         let mut drafts = Vec::with_capacity(asks.len());
         for ask in asks {
             let priority = ask.urgency.priority;
+            let guides = self.gateway().guides(ask.constraint.as_ref(), ask.n);
+            let (prompt, guides) =
+                tokio::try_join!(self.gateway().encode(ask.input), guides)?;
             let draft = Draft {
-                prompt: self.gateway().encode(ask.input).await?,
+                prompt,
                 sampling: ask.sampling,
                 n: ask.n,
                 prompt_logprobs: ask.prompt_logprobs,
                 lease: None,
                 cache_salt: ask.cache_salt,
                 terms: Terms::default(),
+                guides,
             };
             drafts.push((draft, priority));
         }

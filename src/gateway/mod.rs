@@ -6,6 +6,7 @@ mod caller;
 mod choose;
 mod events;
 mod files;
+mod grammar;
 mod intake;
 mod jobs;
 mod keys;
@@ -23,6 +24,7 @@ use crate::model::Base;
 use crate::registry::Registry;
 use crate::scheduler::Scheduler;
 use crate::store::now;
+use crate::text::grammar::Grammars;
 use crate::trainer::Trainer;
 
 pub use crate::registry::Files;
@@ -47,6 +49,7 @@ pub struct Parts {
     pub scheduler: Scheduler,
     pub trainer: Trainer,
     pub keys: Keys,
+    pub grammars: Arc<Grammars>,
 }
 
 #[derive(Debug, Clone)]
@@ -85,6 +88,7 @@ struct Inner {
     parts: Parts,
     config: Config,
     tokenizers: tokens::Pool,
+    compiling: grammar::Compiling,
     /// Unix seconds; what the base says it was created at.
     opened_at: i64,
     closing: AtomicBool,
@@ -110,6 +114,7 @@ impl Gateway {
                 parts,
                 config,
                 tokenizers,
+                compiling: grammar::Compiling::default(),
                 opened_at: now(),
                 closing: AtomicBool::new(false),
             }),

@@ -6,6 +6,7 @@ use super::policy::ledger::Weights;
 use crate::adapter::virtual_tokens;
 use crate::domain::{MAX_SALT_BYTES, MOST_PRIORITY, Reason, Sampling};
 use crate::registry::Lease;
+use crate::text::grammar::Guide;
 
 /// How a request stands beside others.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -34,6 +35,8 @@ pub struct Draft {
     /// Requests share what is computed of a common beginning only where they say the same.
     pub cache_salt: String,
     pub terms: Terms,
+    /// Where each answer begins in the form it must have; none for answers of any form.
+    pub guides: Vec<Guide>,
 }
 
 /// What a request must keep to.
@@ -61,6 +64,8 @@ pub struct Admitted {
     pub(super) lease: Option<Lease>,
     pub(super) cache_salt: String,
     pub(super) terms: Terms,
+    /// One for each answer, or none.
+    pub(super) guides: Vec<Guide>,
 }
 
 impl Admitted {
@@ -73,6 +78,7 @@ impl Admitted {
             lease,
             cache_salt,
             terms,
+            guides,
         } = draft;
         if prompt.is_empty() {
             return Err(Reason::field("prompt", "needs at least one token"));
@@ -85,6 +91,13 @@ impl Admitted {
             ));
         }
         sampling.check()?;
+        if !guides.is_empty() && guides.len() != n as usize {
+            return Err(Reason::Internal("not every answer has a guide".into()));
+        }
+        if !guides.is_empty() && sampling.ignore_eos {
+            let why = "an answer that must have a form ends where that is complete";
+            return Err(Reason::field("ignore_eos", why));
+        }
         let biased = sampling.logit_bias.iter().map(|bias| bias.0);
         known_ids("logit_bias", biased, limits.vocab)?;
         let stops = sampling.stop_token_ids.iter().copied();
@@ -129,6 +142,7 @@ impl Admitted {
             lease,
             cache_salt,
             terms,
+            guides,
         })
     }
 }
@@ -190,6 +204,7 @@ mod tests {
             lease: None,
             cache_salt: String::new(),
             terms: Terms::default(),
+            guides: Vec::new(),
         }
     }
 

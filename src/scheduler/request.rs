@@ -75,6 +75,8 @@ impl Request {
             lease,
             cache_salt,
             terms,
+            // Its answers have them.
+            guides: _,
         } = admitted;
         let mut ends = sampling.stop_token_ids.clone();
         if !sampling.ignore_eos {

@@ -1,6 +1,7 @@
 //! The `Inference` service.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -11,9 +12,12 @@ use super::generate::Telling;
 use super::guard::caller;
 use super::status::status;
 use crate::domain::sampling::{Numbers, each_number};
-use crate::domain::{Ask, Blend, Event, Input, Message, Reason, Role, Sampling, Urgency};
+use crate::domain::{
+    Ask, Blend, Constraint, Event, Input, Message, Reason, Role, Rule, Sampling, Urgency,
+};
 use crate::gateway::{Claims, Events};
 use crate::pb;
+use crate::pb::constraint::Rule as Form;
 use crate::pb::generate_request::Input as Asked;
 use crate::pb::inference_server::Inference;
 use crate::pb::tokenize_request::Input as Tokenized;
@@ -47,8 +51,10 @@ impl Inference for Doors {
         };
         let asked = body.sampling.unwrap_or_default();
         let (n, prompt_logprobs) = (asked.n.unwrap_or(1), asked.prompt_logprobs);
+        let constraint = body.constraint.map(constraint).transpose();
         let ask = Ask {
             input,
+            constraint: constraint.map_err(status)?.flatten().map(Arc::new),
             sampling: sampling(asked).map_err(status)?,
             n,
             prompt_logprobs,
@@ -196,6 +202,25 @@ fn conversation(chat: pb::ChatMessages) -> Result<Input, Reason> {
         .map(message)
         .collect::<Result<_, _>>()
         .map(Input::Chat)
+}
+
+/// `json_object: false` asks for nothing, as everywhere.
+fn constraint(asked: pb::Constraint) -> Result<Option<Constraint>, Reason> {
+    let (field, rule) = match asked.rule {
+        None => return Err(Reason::field("constraint", "needs a rule")),
+        Some(Form::JsonObject(false)) => return Ok(None),
+        Some(Form::JsonObject(true)) => ("json_object", Rule::JsonObject),
+        Some(Form::JsonSchema(text)) => {
+            let schema = serde_json::from_str(&text).map_err(|error| {
+                Reason::field("constraint.json_schema", format!("is not JSON: {error}"))
+            })?;
+            ("json_schema", Rule::JsonSchema(schema))
+        }
+        Some(Form::Regex(text)) => ("regex", Rule::Regex(text)),
+        Some(Form::Choice(choices)) => ("choice", Rule::Choice(choices.texts)),
+        Some(Form::Grammar(text)) => ("grammar", Rule::Lark(text)),
+    };
+    Ok(Some(Constraint::new(format!("constraint.{field}"), rule)))
 }
 
 macro_rules! make {

@@ -9,6 +9,7 @@ mod chat;
 mod chat_view;
 mod completions;
 mod completions_view;
+mod constraint;
 mod dispatch;
 mod docs;
 mod documents;

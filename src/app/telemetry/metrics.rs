@@ -1,5 +1,6 @@
 //! The Prometheus metrics, by the names users rely on.
 
+mod grammar;
 mod sharing;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use prometheus::{
     Opts, TextEncoder,
 };
 
+use self::grammar::Grammar;
 use self::sharing::Sharing;
 use super::labels::Labels;
 use crate::device::Shares;
@@ -57,6 +59,7 @@ pub struct Metrics {
     memory: IntGaugeVec,
     train: Train,
     sharing: Sharing,
+    grammar: Grammar,
 }
 
 struct Train {
@@ -208,6 +211,7 @@ impl Metrics {
                 )?,
             },
             sharing: Sharing::register(&registry)?,
+            grammar: Grammar::register(&registry)?,
             registry,
         })
     }
@@ -413,6 +417,10 @@ impl scheduler::Observe for Metrics {
     fn speculated(&self, drafted: usize, accepted: usize) {
         self.drafted.inc_by(drafted as u64);
         self.accepted.inc_by(accepted as u64);
+    }
+
+    fn masked(&self, seconds: f64) {
+        self.grammar.masked(seconds);
     }
 
     fn request(&self, seconds: f64, adapter: Option<&str>, usage: Usage) {

@@ -340,6 +340,7 @@ pub fn draft(prompt: &[u32], sampling: Sampling) -> Draft {
         lease: None,
         cache_salt: String::new(),
         terms: Terms::default(),
+        guides: Vec::new(),
     }
 }
 
