@@ -60,6 +60,8 @@ mod pressure;
 mod recipes;
 #[path = "suite/refusals.rs"]
 mod refusals;
+#[path = "suite/structured.rs"]
+mod structured;
 #[path = "suite/text.rs"]
 mod text;
 #[path = "suite/virtual_tokens.rs"]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::Gateway;
+use super::Caller;
 use crate::domain::{Constraint, Reason};
 use crate::text::grammar::Guide;
 
@@ -29,7 +29,7 @@ impl Default for Compiling {
     }
 }
 
-impl Gateway {
+impl Caller {
     /// A guide for each of `answers`; none where they may have any form.
     pub(super) async fn guides(
         &self,
@@ -42,12 +42,13 @@ impl Gateway {
         let overloaded = || Reason::Overloaded {
             retry_after: LONGEST_WAIT.as_secs(),
         };
-        let turns = self.inner.compiling.turns.clone();
+        let turns = self.gateway().inner.compiling.turns.clone();
         let turn = tokio::time::timeout(LONGEST_WAIT, turns.acquire_owned())
             .await
             .map_err(|_| overloaded())?
             .map_err(|_| Reason::Draining)?;
-        let grammars = self.parts().grammars.clone();
+        let grammars = self.gateway().parts().grammars.clone();
+        let owner = self.tenant().number;
         // What the first constraint of all waits for is no fault of its own.
         let prepared = tokio::task::spawn_blocking(move || grammars.prepare().map(|()| grammars));
         let grammars = prepared.await.map_err(|_| failed())??;
@@ -55,7 +56,7 @@ impl Gateway {
         let compiled = tokio::task::spawn_blocking(move || {
             // Moves into the thread: work whose caller has gone still counts.
             let _turn = turn;
-            grammars.guides(&asked, answers as usize)
+            grammars.guides(&asked, owner, answers as usize)
         });
         match tokio::time::timeout(LONGEST, compiled).await {
             Ok(guides) => guides.map_err(|_| failed())?,

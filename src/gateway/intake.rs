@@ -107,9 +107,8 @@ impl Caller {
         let mut drafts = Vec::with_capacity(asks.len());
         for ask in asks {
             let priority = ask.urgency.priority;
-            let guides = self.gateway().guides(ask.constraint.as_ref(), ask.n);
-            let (prompt, guides) =
-                tokio::try_join!(self.gateway().encode(ask.input), guides)?;
+            let guides = self.guides(ask.constraint.as_ref(), ask.n);
+            let (prompt, guides) = tokio::try_join!(self.gateway().encode(ask.input), guides)?;
             let draft = Draft {
                 prompt,
                 sampling: ask.sampling,

@@ -102,11 +102,7 @@ pub struct Guiding {
 impl Guiding {
     /// Runs `compute` on this thread, and beside it looks for what each answer may say next. One that is still at it long
     /// after `compute` is done is told to stop, and has no mask then.
-    pub fn beside<T>(
-        &self,
-        answers: Vec<(&mut Guided, &[u32])>,
-        compute: impl FnOnce() -> T,
-    ) -> T {
+    pub fn beside<T>(&self, answers: Vec<(&mut Guided, &[u32])>, compute: impl FnOnce() -> T) -> T {
         let Some(pool) = self.pool() else {
             for (guided, guesses) in answers {
                 guided.look(guesses);

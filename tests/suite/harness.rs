@@ -15,6 +15,7 @@ use adapterd::model::{Base, KvKind, Origin, Quant};
 use adapterd::registry::{self, BaseIdentity, Registry};
 use adapterd::scheduler::{self, Scheduler, Unobserved};
 use adapterd::store::Database;
+use adapterd::text::grammar::{self, Grammars};
 use adapterd::trainer::{self, Trainer};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -156,13 +157,27 @@ impl Daemon {
         request.bearer_auth(key)
     }
 
+    /// A fresh one on the embedded base.
+    pub async fn embedded() -> Self {
+        let base = Base::open(&Origin::Embedded, None, KvKind::Auto).unwrap();
+        Self::start_on(base, TempDir::new().unwrap(), http_config(), false).await
+    }
+
     async fn start_with(dir: TempDir, http_config: http::Config, needs_keys: bool) -> Self {
         let base = Base::open(
             &Origin::Folder(golden("models/llama")),
             Some(Quant::To(Format::F32)),
             KvKind::F32,
-        )
-        .unwrap();
+        );
+        Self::start_on(base.unwrap(), dir, http_config, needs_keys).await
+    }
+
+    async fn start_on(
+        base: Base,
+        dir: TempDir,
+        http_config: http::Config,
+        needs_keys: bool,
+    ) -> Self {
         let base = Arc::new(base);
         let turns = Turns::default();
         let root = dir.path().join("incoming");
@@ -215,7 +230,13 @@ impl Daemon {
         let trainer = Trainer::open(database, base.clone(), registry.clone(), turns, config)
             .await
             .unwrap();
+        let grammars = Grammars::new(
+            base.tokenizer.clone(),
+            base.model.vocab(),
+            Arc::new(grammar::Unobserved),
+        );
         let parts = gateway::Parts {
+            grammars: Arc::new(grammars),
             base,
             registry: registry.clone(),
             scheduler: scheduler.clone(),

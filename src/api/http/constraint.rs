@@ -51,7 +51,11 @@ const FORMAT: Shape = Shape {
             Kind::Object(&NAMED),
             "With `json_schema`, and required then.",
         ),
-        Field::new("schema", SCHEMA, "With `json_object`: the schema it follows."),
+        Field::new(
+            "schema",
+            SCHEMA,
+            "With `json_object`: the schema it follows.",
+        ),
     ]],
 };
 
@@ -185,7 +189,10 @@ impl ConstraintAsk {
             said.extend(of_json("structured_outputs.json", structured.json)?);
             let object = structured.json_object.unwrap_or(false);
             let rest = [
-                ("structured_outputs.regex", structured.regex.map(Rule::Regex)),
+                (
+                    "structured_outputs.regex",
+                    structured.regex.map(Rule::Regex),
+                ),
                 (
                     "structured_outputs.choice",
                     structured.choice.map(Rule::Choice),
@@ -248,8 +255,9 @@ fn of_format(format: Format) -> Result<Option<Constraint>, Reason> {
 fn of_json(field: &str, schema: Option<Value>) -> Result<Option<Constraint>, Reason> {
     let schema = match schema {
         None => return Ok(None),
-        Some(Value::String(text)) => serde_json::from_str(&text)
-            .map_err(|error| Reason::field(field, format!("is a text that is not JSON: {error}")))?,
+        Some(Value::String(text)) => serde_json::from_str(&text).map_err(|error| {
+            Reason::field(field, format!("is a text that is not JSON: {error}"))
+        })?,
         Some(schema) => schema,
     };
     Ok(Some(Constraint::new(field, Rule::JsonSchema(schema))))

@@ -158,7 +158,12 @@ fn presence_and_frequency_penalties_read_the_answer_only() {
     };
     let mut sampler = Sampler::new(&frequency, &[], 0);
     let said: Vec<u32> = (0..4)
-        .map(|_| sampler.choose(&[2.2, 1.0], &[], None, &mut scratch).unwrap().id)
+        .map(|_| {
+            sampler
+                .choose(&[2.2, 1.0], &[], None, &mut scratch)
+                .unwrap()
+                .id
+        })
         .collect();
     assert_eq!(said, [0, 0, 0, 1]);
 }

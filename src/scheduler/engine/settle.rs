@@ -52,7 +52,11 @@ impl<F: Forward> Engine<F> {
     /// computed for, one more by the next: each as a step of its own would have.
     fn choose_all(&mut self, at: usize, rows: &[&[f32]], drafts: &[u32], now: Instant) {
         let mut accepted = 0;
-        if let Some(guided) = self.running[at].guided.as_ref().filter(|_| !rows.is_empty()) {
+        if let Some(guided) = self.running[at]
+            .guided
+            .as_ref()
+            .filter(|_| !rows.is_empty())
+        {
             self.observe.masked(guided.took());
         }
         for (row, draft) in rows.iter().zip(drafts.iter().map(Some).chain([None])) {

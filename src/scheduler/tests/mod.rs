@@ -6,6 +6,7 @@ mod asks;
 mod deadline;
 mod exact;
 mod fair;
+mod guided;
 mod mixes;
 mod prefix;
 mod real;

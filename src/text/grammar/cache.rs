@@ -47,8 +47,9 @@ impl<T: Clone> Cache<T> {
 }
 
 /// Schemas with the same keys in another order differ: answers follow their order.
-pub fn digest(rule: &Rule) -> Digest {
+pub fn digest(rule: &Rule, owner: u64) -> Digest {
     let mut hasher = blake3::Hasher::new();
+    hasher.update(&owner.to_le_bytes());
     let mut add = |kind: &str, text: &str| {
         hasher.update(kind.as_bytes());
         hasher.update(&(text.len() as u64).to_le_bytes());
@@ -71,7 +72,7 @@ mod tests {
     #[test]
     fn what_was_not_used_for_longest_makes_room() {
         let mut cache = Cache::default();
-        let digest = |n: usize| digest(&Rule::Regex(n.to_string()));
+        let digest = |n: usize| digest(&Rule::Regex(n.to_string()), 0);
         for n in 0..ENTRIES {
             cache.put(digest(n), n);
         }
@@ -97,7 +98,8 @@ mod tests {
             schema(r#"{"properties":{"a":{},"b":{}}}"#),
             schema(r#"{"properties":{"b":{},"a":{}}}"#),
         ];
-        let digests: std::collections::HashSet<_> = rules.iter().map(digest).collect();
-        assert_eq!(digests.len(), rules.len());
+        let of = |owner: u64| rules.iter().map(move |rule| digest(rule, owner));
+        let digests: std::collections::HashSet<_> = of(0).chain(of(1)).collect();
+        assert_eq!(digests.len(), 2 * rules.len());
     }
 }

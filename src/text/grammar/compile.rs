@@ -105,7 +105,10 @@ fn of_schema(factory: &ParserFactory, mut schema: Value) -> Result<TokenParser, 
 /// `\d` and `\w` are of ASCII, as in a schema's `pattern`.
 fn of_regex(factory: &ParserFactory, text: &str) -> Result<TokenParser, Flaw> {
     let text = regex_to_lark(text, "dw");
-    build(factory, TopLevelGrammar::from_lark(format!("start: /{text}/")))
+    build(
+        factory,
+        TopLevelGrammar::from_lark(format!("start: /{text}/")),
+    )
 }
 
 fn build(factory: &ParserFactory, grammar: TopLevelGrammar) -> Result<TokenParser, Flaw> {
@@ -127,9 +130,17 @@ fn build(factory: &ParserFactory, grammar: TopLevelGrammar) -> Result<TokenParse
 }
 
 fn is_about_size(why: &str) -> bool {
-    ["too large", "too big", "too complex", "too many", "limit", "fuel", "exceeded"]
-        .iter()
-        .any(|word| why.contains(word))
+    [
+        "too large",
+        "too big",
+        "too complex",
+        "too many",
+        "limit",
+        "fuel",
+        "exceeded",
+    ]
+    .iter()
+    .any(|word| why.contains(word))
 }
 
 /// Bytes of a message that are worth repeating.
@@ -222,7 +233,11 @@ mod tests {
         assert_eq!(one_of(&texts).unwrap(), r"(?:a\.b|c\|d)");
         let empty = one_of(&["a".to_owned(), String::new()]).unwrap_err();
         assert_eq!(empty.path, "[1]");
-        assert!(one_of(&vec!["a".to_owned(); CHOICES + 1]).unwrap_err().too_complex);
+        assert!(
+            one_of(&vec!["a".to_owned(); CHOICES + 1])
+                .unwrap_err()
+                .too_complex
+        );
     }
 
     #[test]

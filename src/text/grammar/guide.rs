@@ -3,9 +3,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use llguidance::{CancellationHandle, TokenParser};
 use llguidance::api::StopReason;
 use llguidance::toktrie::SimpleVob;
+use llguidance::{CancellationHandle, TokenParser};
 
 use crate::domain::Reason;
 

@@ -58,7 +58,9 @@ fn alone(part: &Value, root: &Value) -> Value {
 
 fn keyword<'v>(schema: &'v Value, why: &str) -> Option<&'v str> {
     let keys = schema.as_object()?.keys();
-    let mut named = keys.filter(|key| why.contains(&format!("'{key}'")) || why.starts_with(&format!("{key} must be")));
+    let mut named = keys.filter(|key| {
+        why.contains(&format!("'{key}'")) || why.starts_with(&format!("{key} must be"))
+    });
     let first = named.next()?;
     named.next().is_none().then_some(first.as_str())
 }
@@ -77,7 +79,9 @@ mod tests {
         };
         let located = |schema: Value| locate(&schema, Flaw::new("", "is bad"), fails).path;
         assert_eq!(
-            located(json!({"properties": {"a": {"type": "string"}, "b": {"items": {"pattern": "bad"}}}})),
+            located(
+                json!({"properties": {"a": {"type": "string"}, "b": {"items": {"pattern": "bad"}}}})
+            ),
             "properties.b.items"
         );
         assert_eq!(located(json!({"pattern": "bad"})), "");

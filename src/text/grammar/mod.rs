@@ -78,12 +78,18 @@ impl Grammars {
     }
 
     /// One guide for each of `answers`, all at the beginning. Works for a while: not for a thread that others wait for.
+    /// `owner`: what was compiled for one is not found by another, who could tell by the clock what others ask.
     ///
     /// # Errors
     /// `BadField` or `GrammarTooComplex`, with the field and the place in it.
-    pub fn guides(&self, constraint: &Constraint, answers: usize) -> Result<Vec<Guide>, Reason> {
+    pub fn guides(
+        &self,
+        constraint: &Constraint,
+        owner: u64,
+        answers: usize,
+    ) -> Result<Vec<Guide>, Reason> {
         let factory = self.factory()?;
-        let digest = cache::digest(&constraint.rule);
+        let digest = cache::digest(&constraint.rule, owner);
         let found = self.cache().get(&digest);
         self.observe.looked_up(found.is_some());
         let compiled = match found {

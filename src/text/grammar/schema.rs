@@ -2,6 +2,9 @@
 //! What the standard calls annotations is taken out where the library would refuse it; keywords it cannot follow are
 //! refused by their path, since an answer that ignores them would not be what was asked for.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
@@ -48,7 +51,13 @@ const REFUSED: &[&str] = &[
 ];
 
 /// Say nothing about which values are allowed.
-const ANNOTATIONS: &[&str] = &["deprecated", "discriminator", "example", "externalDocs", "xml"];
+const ANNOTATIONS: &[&str] = &[
+    "deprecated",
+    "discriminator",
+    "example",
+    "externalDocs",
+    "xml",
+];
 
 /// Formats of the standard that are not followed. Names that the standard does not have are annotations.
 const FORMATS: &[&str] = &[
@@ -251,9 +260,7 @@ impl Walk {
             "format" => format(value, at),
             key if COUNTS.contains(&key) => count(value, at),
             key if LISTS.contains(&key) => Err(Flaw::new(at.path(), "must be a list of schemas")),
-            key if MAPS.contains(&key) => {
-                Err(Flaw::new(at.path(), "must be an object of schemas"))
-            }
+            key if MAPS.contains(&key) => Err(Flaw::new(at.path(), "must be an object of schemas")),
             _ => meant(key, at),
         }
     }
@@ -383,7 +390,9 @@ fn meant(key: &str, at: &Place<'_>) -> Result<(), Flaw> {
     if KEYWORDS.contains(&key) || key.len() < 5 {
         return Ok(());
     }
-    let near = |known: &&&str| strsim::damerau_levenshtein(&key.to_lowercase(), &known.to_lowercase()) <= 1;
+    let near = |known: &&&str| {
+        strsim::damerau_levenshtein(&key.to_lowercase(), &known.to_lowercase()) <= 1
+    };
     match KEYWORDS.iter().find(near) {
         Some(known) => Err(Flaw::new(
             at.path(),
@@ -408,108 +417,13 @@ pub fn parts(schema: &Value) -> Vec<(String, &Value)> {
             }
             value if ONE.contains(&key) => found.push((key.to_owned(), value)),
             Value::Object(map) if MAPS.contains(&key) => {
-                found.extend(map.iter().map(|(name, schema)| (format!("{key}.{name}"), schema)));
+                found.extend(
+                    map.iter()
+                        .map(|(name, schema)| (format!("{key}.{name}"), schema)),
+                );
             }
             _ => {}
         }
     }
     found
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn refused(schema: Value) -> String {
-        prepare(&schema).unwrap_err().path
-    }
-
-    #[test]
-    fn what_is_not_followed_is_refused_by_its_path() {
-        for (schema, path) in [
-            (json!({"not": {}}), "not"),
-            (
-                json!({"properties": {"a": {"items": {"if": {}}}}}),
-                "properties.a.items.if",
-            ),
-            (json!({"anyOf": [{}, {"contains": {}}]}), "anyOf[1].contains"),
-            (json!({"format": "iri"}), "format"),
-            (json!({"uniqueItems": true}), "uniqueItems"),
-            (json!({"nullable": true}), "nullable"),
-            (json!({"minLenght": 3}), "minLenght"),
-            (json!({"$ref": "http://example.com/a"}), "$ref"),
-            (json!({"$ref": "#/$defs/none"}), "$ref"),
-            (json!({"items": 5}), "items"),
-            (json!({"anyOf": {}}), "anyOf"),
-            (json!({"properties": []}), "properties"),
-            (json!({"enum": []}), "enum"),
-            (json!({"minItems": -1}), "minItems"),
-            (json!({"maxItems": 1.5}), "maxItems"),
-            (json!({"x-guidance": {}}), "x-guidance"),
-            (json!(false), ""),
-            (json!("text"), ""),
-        ] {
-            assert_eq!(refused(schema.clone()), path, "{schema}");
-        }
-    }
-
-    #[test]
-    fn annotations_are_taken_out_or_left_alone() {
-        let schema = json!({
-            "title": "T", "deprecated": true, "x-order": 3, "discriminator": {"propertyName": "a"},
-            "uniqueItems": false, "nullable": false, "format": "int32", "comment": "mine",
-            "properties": {"deprecated": {"type": "string", "example": "b"}},
-        });
-        let kept = json!({
-            "title": "T", "comment": "mine", "properties": {"deprecated": {"type": "string"}},
-        });
-        assert_eq!(prepare(&schema).unwrap(), kept);
-    }
-
-    #[test]
-    fn references_are_followed_to_where_no_keyword_leads() {
-        let schema = json!({
-            "$ref": "#/components/schemas/A",
-            "components": {"schemas": {"A": {"type": "string", "xml": {}}, "B": {"not": {}}}},
-        });
-        let prepared = prepare(&schema).unwrap();
-        assert_eq!(prepared["components"]["schemas"]["A"], json!({"type": "string"}));
-        let schema = json!({"$ref": "#/components/B", "components": {"B": {"not": {}}}});
-        assert_eq!(refused(schema), "components.B.not");
-    }
-
-    #[test]
-    fn a_reference_that_leads_to_itself_is_refused() {
-        for schema in [
-            json!({"$ref": "#"}),
-            json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}),
-        ] {
-            assert!(refused(schema.clone()).ends_with("$ref"), "{schema}");
-        }
-        let tree = json!({"type": "object", "properties": {"next": {"$ref": "#"}}});
-        assert!(prepare(&tree).is_ok());
-    }
-
-    #[test]
-    fn what_is_too_much_is_refused_by_its_path() {
-        let mut deep = json!({"type": "string"});
-        for _ in 0..=DEPTH {
-            deep = json!({"items": deep});
-        }
-        let many = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>();
-        let names: Map<String, Value> = many(PROPERTIES + 1).into_iter().map(|n| (n, json!({}))).collect();
-        for (schema, path) in [
-            (deep, "items"),
-            (json!({"items": {"enum": many(CHOICES + 1)}}), "items.enum"),
-            (json!({"properties": names}), "properties"),
-            (json!({"anyOf": vec![json!({}); SCHEMAS + 1]}), "anyOf["),
-            (json!({"maxLength": 1e9}), "maxLength"),
-            (json!({"description": "x".repeat(SOURCE_BYTES)}), ""),
-        ] {
-            let flaw = prepare(&schema).unwrap_err();
-            assert!(flaw.too_complex && flaw.path.starts_with(path), "{flaw:?}");
-        }
-    }
 }

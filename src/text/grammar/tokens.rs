@@ -32,7 +32,12 @@ fn environment(tokenizer: &Tokenizer, rows: usize) -> Result<TokEnv, String> {
     if count >= 1 << 24 || count == 0 {
         return Err(format!("has {count} tokens"));
     }
-    let ends: Vec<TokenId> = tokenizer.eos().iter().copied().filter(|id| *id < count).collect();
+    let ends: Vec<TokenId> = tokenizer
+        .eos()
+        .iter()
+        .copied()
+        .filter(|id| *id < count)
+        .collect();
     let first = ends.first().copied().unwrap_or(INVALID_TOKEN);
     let mut trie = TokTrie::from(&TokRxInfo::new(count, first), &words);
     if ends.len() > 1 {

@@ -48,7 +48,10 @@ impl Node<'_> {
             return Ok(self.depth + 1);
         }
         let path = self.path.to_string().chars().take(CLIP).collect();
-        *self.flaw = Some((path, "lies too deep: at most 120 lists and objects may be in one another"));
+        *self.flaw = Some((
+            path,
+            "lies too deep: at most 120 lists and objects may be in one another",
+        ));
         Err(E::custom("too deep"))
     }
 }
@@ -173,14 +176,7 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_refused() {
-        for bad in [
-            "",
-            "{",
-            "{}{}",
-            "nope",
-            "\u{feff}{}",
-            "{\"a\":1e999}",
-        ] {
+        for bad in ["", "{", "{}{}", "nope", "\u{feff}{}", "{\"a\":1e999}"] {
             assert!(
                 matches!(read(bad.as_bytes()), Err(Reason::BadBody(_))),
                 "{}",
