@@ -10,6 +10,8 @@ mod base;
 mod blends;
 #[path = "suite/browsers.rs"]
 mod browsers;
+#[path = "suite/callers.rs"]
+mod callers;
 #[path = "suite/calls.rs"]
 mod calls;
 #[path = "suite/chat.rs"]
@@ -84,6 +86,8 @@ mod rollout;
 mod rollout_jobs;
 #[path = "suite/samples.rs"]
 mod samples;
+#[path = "suite/structured.rs"]
+mod structured;
 #[path = "suite/text.rs"]
 mod text;
 #[path = "suite/tls.rs"]

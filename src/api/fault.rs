@@ -63,6 +63,15 @@ impl Row {
             Reason::AdapterConflict(_) => {
                 row(400, INVALID, "adapter_conflict", Code::InvalidArgument)
             }
+            Reason::GrammarTooComplex { .. } => {
+                row(400, INVALID, "grammar_too_complex", Code::InvalidArgument)
+            }
+            Reason::GrammarStuck { .. } => row(
+                400,
+                INVALID,
+                "grammar_unsatisfiable",
+                Code::FailedPrecondition,
+            ),
             Reason::NoSuchAdapter(_) => row(404, INVALID, "adapter_not_found", Code::NotFound),
             // A pin is part of the adapter's name.
             Reason::NoSuchGeneration { .. } | Reason::NoSuchStep { .. } => {
@@ -218,9 +227,10 @@ impl Fault {
 impl From<Reason> for Fault {
     fn from(reason: Reason) -> Self {
         let param = match &reason {
-            Reason::BadField { field, .. } | Reason::AdapterInvalid { field, .. } => {
-                Some(field.as_str())
-            }
+            Reason::BadField { field, .. }
+            | Reason::AdapterInvalid { field, .. }
+            | Reason::GrammarTooComplex { field, .. }
+            | Reason::GrammarStuck { field, .. } => Some(field.as_str()),
             Reason::BadRows { file, .. } => Some(*file),
             Reason::AdapterConflict(_)
             | Reason::NoSuchAdapter(_)

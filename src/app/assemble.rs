@@ -15,6 +15,7 @@ use crate::model::{Base, Origin};
 use crate::registry::{self, BaseIdentity, Registry};
 use crate::scheduler::{self, Scheduler};
 use crate::store::Database;
+use crate::text::grammar::Grammars;
 use crate::trainer::{self, Trainer};
 
 /// How long a request waits for its adapter's place in memory while all are taken; then it is refused with
@@ -77,6 +78,11 @@ impl Parts {
             audit,
             feedback: feedback.clone(),
             routes: routes.clone(),
+            grammars: Arc::new(Grammars::new(
+                base.tokenizer.clone(),
+                base.model.vocab(),
+                metrics.clone(),
+            )),
         };
         let gateway = Gateway::new(parts, gateway_config(values)?);
         Ok(Self {

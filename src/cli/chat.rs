@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::calls::{self, Calls, Due};
 use super::flags::{Flags, Rows};
+use super::form::FormArgs;
 use super::{Client, Failure, Output, output, sse};
 use crate::domain::sampling::NUMBERS;
 use crate::domain::settings::Setting;
@@ -32,6 +33,8 @@ pub struct AnswerArgs {
     #[arg(long, value_name = "TEXT")]
     stop: Vec<String>,
     #[command(flatten)]
+    form: FormArgs,
+    #[command(flatten)]
     numbers: Flags<Answering>,
 }
 
@@ -50,7 +53,7 @@ impl Rows for Answering {
 }
 
 impl AnswerArgs {
-    fn fields(&self) -> Map<String, Value> {
+    fn fields(&self) -> Result<Map<String, Value>, Failure> {
         let mut fields = self.numbers.said.clone();
         fields.entry("temperature").or_insert(json!(TEMPERATURE));
         fields.insert("stream".into(), json!(true));
@@ -66,7 +69,10 @@ impl AnswerArgs {
                 fields.insert(name.into(), value);
             }
         }
-        fields
+        if let Some((name, value)) = self.form.field()? {
+            fields.insert(name.into(), value);
+        }
+        Ok(fields)
     }
 }
 
@@ -177,7 +183,7 @@ pub async fn generate(client: &Client, args: &GenerateArgs, output: Output) -> R
         "-" => std::io::read_to_string(std::io::stdin())?,
         text => text.to_owned(),
     };
-    let mut body = args.answer.fields();
+    let mut body = args.answer.fields()?;
     body.insert("prompt".into(), json!(prompt));
     let body = Value::Object(body);
     let path = ["v1", "completions"];
@@ -242,7 +248,7 @@ pub async fn chat(client: &Client, args: &ChatArgs, output: Output) -> Result<()
         } else {
             messages.push(json!({"role": "user", "content": said}));
         }
-        let mut body = args.answer.fields();
+        let mut body = args.answer.fields()?;
         body.insert("messages".into(), json!(messages));
         if let Some(tools) = &tools {
             body.insert("tools".into(), tools.clone());
@@ -288,7 +294,7 @@ mod tests {
     fn every_number_is_sent_under_its_own_name() {
         let fields = |flags: &[&str]| {
             let line = ["generate"].iter().chain(flags);
-            <Line as clap::Parser>::try_parse_from(line).map(|line| line.answer.fields())
+            <Line as clap::Parser>::try_parse_from(line).map(|line| line.answer.fields().unwrap())
         };
         assert_eq!(fields(&[]).unwrap()["temperature"], 0);
         for setting in NUMBERS {

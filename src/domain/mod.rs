@@ -6,9 +6,11 @@ mod audit;
 mod blend;
 mod bytes;
 mod chat;
+mod constraint;
 mod embedding;
 mod event;
 mod feedback;
+mod globs;
 mod hub_id;
 mod ids;
 mod job;
@@ -32,12 +34,14 @@ pub use audit::{Actor, AuditAsk, AuditRow, AuditState};
 pub use blend::{Blend, BlendAsk, BlendMethod, MOST_MEMBERS, MOST_WEIGHT, Member, Weight};
 pub use bytes::{Bytes, shown_bytes};
 pub use chat::{Message, Role, join_parts};
+pub use constraint::{Constraint, Rule};
 pub use embedding::{EmbedAsk, MOST_EMBEDDED_TOKENS, MOST_TEXTS, Pooling, normalised};
 pub use event::{CallPiece, Event, FinishReason, TokenInfo, TopToken, Usage};
 pub use feedback::{
     FeedbackAsk, FeedbackFilter, FeedbackView, LONGEST_COMMENT, LONGEST_CORRECTION, LONGEST_LABEL,
     RowForm, ScoreView, bare_answer_id,
 };
+pub use globs::AdapterGlobs;
 pub use hub_id::{HubId, is_hub_id, is_plain};
 pub use ids::{
     AdapterName, FileId, Generation, JobId, KeyId, NameError, Pin, STEP, checkpoint_name,
@@ -49,8 +53,8 @@ pub use job_event::{
 };
 pub use job_plan::{JobPlan, MemoryPlan, PlannedChange};
 pub use key::{
-    AdapterGlobs, Asker, IssuedKey, KeyAsk, KeyView, LONGEST_SPAN, OVERLAP, Scope, Scopes,
-    check_span, id_in_key, key_text, plain_identity,
+    Asker, IssuedKey, KeyAsk, KeyView, LONGEST_SPAN, OVERLAP, Scope, Scopes, check_span, id_in_key,
+    key_text, plain_identity,
 };
 pub use limit::{
     Full, KeyLimits, Left, Limit, LimitReached, MOST_OF_A_LIMIT, Rates, Stamp, Standing, Window,

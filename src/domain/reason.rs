@@ -34,6 +34,12 @@ pub enum Reason {
     /// Two places of one request name different adapters.
     #[error("{0}")]
     AdapterConflict(String),
+    /// A schema, expression or grammar is larger than what is compiled, or its answer than what is followed.
+    #[error("{field}: {why}")]
+    GrammarTooComplex { field: String, why: String },
+    /// An answer has come to where no token of the model is allowed.
+    #[error("{field}: the answer cannot go on: {why}")]
+    GrammarStuck { field: String, why: String },
     #[error("adapter `{0}` does not exist")]
     NoSuchAdapter(String),
     #[error("model `{0}` does not exist")]

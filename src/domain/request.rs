@@ -1,6 +1,8 @@
 //! What a caller asks for, before it is checked.
 
-use super::{AdapterName, Blend, Message, Pin, Sampling, Toolset};
+use std::sync::Arc;
+
+use super::{AdapterName, Blend, Constraint, Message, Pin, Sampling, Toolset};
 
 /// Which adapter a request names.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -36,6 +38,8 @@ pub struct Ask {
     /// What the model may call, in a chat.
     pub tools: Toolset,
     pub sampling: Sampling,
+    /// The form every answer has; `None` is any text. Prompts of one request share it.
+    pub constraint: Option<Arc<Constraint>>,
     /// Answers to the same prompt, numbered from 0.
     pub n: u32,
     /// Report the log-probability of every prompt token (the first has none).

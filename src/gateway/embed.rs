@@ -80,6 +80,7 @@ impl Caller {
                 terms,
                 pooling: Some(pooling),
                 begun: Begun::default(),
+                guides: Vec::new(),
             };
             let length = draft.prompt.len();
             let checked = Admitted::check(draft, &limits);
@@ -117,7 +118,7 @@ impl Caller {
         let mut texts = Vec::with_capacity(inputs.len());
         let mut tokens = 0;
         for (at, input) in inputs.into_iter().enumerate() {
-            let text = self.gateway().encode(input).await;
+            let text = self.gateway().encode(input, &[]).await;
             let text = text.map_err(|reason| of_text(at, reason))?;
             tokens = in_all(tokens, text.len())?;
             texts.push(text);
@@ -169,7 +170,10 @@ async fn vector(events: &mut Events) -> Result<Vec<f32>, Reason> {
             Event::Embedding { vector } => made = Some(vector),
             Event::Failed(reason) => return Err(reason),
             Event::Done { .. } => break,
-            Event::Prompt { .. } | Event::Delta { .. } | Event::Finish { .. } => {}
+            Event::Prompt { .. }
+            | Event::Delta { .. }
+            | Event::Call { .. }
+            | Event::Finish { .. } => {}
         }
     }
     made.ok_or_else(|| Reason::Internal("a text ended without its vector".into()))

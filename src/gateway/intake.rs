@@ -97,7 +97,10 @@ impl Caller {
             };
             ready.push((prompt, Admitted::check(draft, &limits)?, shadow));
         }
-        let tokens = ready.iter().map(|(_, request)| request.most_tokens()).sum();
+        let tokens = ready
+            .iter()
+            .map(|(_, request, _)| request.most_tokens())
+            .sum();
         let grant = self.reserve(lease.as_ref().map(Lease::name), tokens)?;
         let id = Uuid::new_v4().simple().to_string();
         if let Some(trace) = self.trace() {
@@ -153,11 +156,11 @@ impl Caller {
             if !ask.tools.offered().is_empty() {
                 sampling.spelled = self.gateway().call_markers();
             }
+            let guides = self.guides(ask.constraint.as_ref(), ask.n);
+            let prompt = self.gateway().encode(ask.input, ask.tools.offered());
+            let (prompt, guides) = tokio::try_join!(prompt, guides)?;
             let draft = Draft {
-                prompt: self
-                    .gateway()
-                    .encode(ask.input, ask.tools.offered())
-                    .await?,
+                prompt,
                 sampling,
                 n: ask.n,
                 prompt_logprobs: ask.prompt_logprobs,
@@ -166,6 +169,7 @@ impl Caller {
                 terms: Terms::default(),
                 pooling: None,
                 begun: Begun::default(),
+                guides,
             };
             drafts.push((draft, priority));
         }

@@ -1,28 +1,30 @@
 //! The keys there are: all of them in memory, so that letting somebody in asks no disk; every change is stored first.
 
+mod pass;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwap;
-use blake3::Hash;
 use futures::{Stream, StreamExt};
 
 use super::Caller;
-use super::limits::Meter;
 use crate::domain::{
     Actor, IssuedKey, KeyAsk, KeyId, KeyView, Reason, Scope, check_span, id_in_key, key_text,
     plain_identity,
 };
 use crate::store::{self, Database, KeyRow, joined, now};
+use pass::{Held, Proof, over};
 
 /// Bytes of a secret: none is ever guessed.
 const SECRET: usize = 24;
 /// Bytes of an id.
 const ID: usize = 6;
+
+pub(super) use pass::Pass;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -40,126 +42,6 @@ struct Inner {
     identities: ArcSwap<HashMap<String, KeyId>>,
     /// Held for every change.
     changing: tokio::sync::Mutex<()>,
-}
-
-/// A key in memory.
-struct Held {
-    row: KeyRow,
-    /// Unix seconds; 0 is never. Stored now and then.
-    used_at: AtomicI64,
-    meter: Arc<Meter>,
-}
-
-impl Held {
-    fn new(row: KeyRow) -> Self {
-        let used_at = AtomicI64::new(row.view.last_used_at.unwrap_or(0));
-        Self {
-            row,
-            used_at,
-            meter: Arc::default(),
-        }
-    }
-
-    fn used_at(&self) -> Option<i64> {
-        Some(self.used_at.load(Ordering::Relaxed)).filter(|at| *at > 0)
-    }
-
-    fn view(&self) -> KeyView {
-        KeyView {
-            last_used_at: self.used_at(),
-            ..self.row.view.clone()
-        }
-    }
-}
-
-/// How a key has ended, whatever its secret.
-fn over(key: &KeyView, now: i64) -> Option<&'static str> {
-    match (key.revoked_at, key.expires_at) {
-        (Some(_), _) => Some("was revoked"),
-        (None, Some(end)) if end <= now => Some("has expired"),
-        _ => None,
-    }
-}
-
-/// Whether a text with this digest opens what the key does.
-fn judge(row: &KeyRow, digest: &Hash, now: i64) -> Result<(), Reason> {
-    let is_current = row.digest == *digest;
-    let replaced = row.replaced.filter(|replaced| replaced.digest == *digest);
-    if !is_current && replaced.is_none() {
-        return Err(Reason::UnknownKey);
-    }
-    if let Some(how) = over(&row.view, now) {
-        return Err(Reason::KeyEnded(how));
-    }
-    match replaced {
-        Some(replaced) if !is_current && replaced.until <= now => {
-            Err(Reason::KeyEnded("was replaced by a new secret"))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// How often it is looked whether a key has ended while its holder is being answered.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
-
-/// A key that was shown, with what it showed. Cheap to clone.
-#[derive(Clone)]
-pub(super) struct Pass {
-    keys: Keys,
-    held: Arc<Held>,
-    proof: Proof,
-}
-
-/// What was shown.
-#[derive(Clone)]
-enum Proof {
-    Secret(Hash),
-    /// A certificate with this name.
-    Certificate(String),
-}
-
-impl Proof {
-    /// Whether it opens what the key does.
-    fn judge(&self, row: &KeyRow, now: i64) -> Result<(), Reason> {
-        match self {
-            Self::Secret(digest) => judge(row, digest, now),
-            Self::Certificate(name) if row.view.identity.as_ref() != Some(name) => {
-                Err(Reason::UnknownCertificate(name.clone()))
-            }
-            Self::Certificate(_) => {
-                over(&row.view, now).map_or(Ok(()), |how| Err(Reason::KeyEnded(how)))
-            }
-        }
-    }
-}
-
-impl Pass {
-    pub fn key(&self) -> &KeyView {
-        &self.held.row.view
-    }
-
-    /// What its holder asked.
-    pub fn meter(&self) -> &Arc<Meter> {
-        &self.held.meter
-    }
-
-    /// Whether it still lets its holder in.
-    pub fn check(&self) -> Result<(), Reason> {
-        let known = self.keys.inner.known.load();
-        let held = known.get(self.key().id.as_str());
-        self.proof
-            .judge(&held.ok_or(Reason::UnknownKey)?.row, now())
-    }
-
-    /// Resolves soon after it no longer does.
-    pub async fn ended(&self) -> Reason {
-        loop {
-            tokio::time::sleep(LOOK_AGAIN).await;
-            if let Err(reason) = self.check() {
-                return reason;
-            }
-        }
-    }
 }
 
 impl Keys {

@@ -11,6 +11,7 @@ mod events;
 pub mod feedback;
 mod files;
 mod follow;
+mod grammar;
 mod intake;
 mod jobs;
 mod keys;
@@ -35,6 +36,7 @@ use crate::registry::Registry;
 use crate::scheduler::Scheduler;
 use crate::store::now;
 use crate::text::Syntax;
+use crate::text::grammar::Grammars;
 use crate::trainer::Trainer;
 
 pub use crate::registry::{Files, Hub};
@@ -68,6 +70,7 @@ pub struct Parts {
     pub audit: Audit,
     pub feedback: Feedback,
     pub routes: Routes,
+    pub grammars: Arc<Grammars>,
 }
 
 #[derive(Debug, Clone)]
@@ -119,6 +122,7 @@ struct Inner {
     config: Config,
     tokenizers: tokens::Pool,
     limits: limits::Limits,
+    compiling: grammar::Compiling,
     /// Unix seconds; what the base says it was created at.
     opened_at: i64,
     closing: AtomicBool,
@@ -145,6 +149,7 @@ impl Gateway {
                 limits: limits::Limits::new(config.adapter_rates.clone()),
                 config,
                 tokenizers,
+                compiling: grammar::Compiling::default(),
                 opened_at: now(),
                 closing: AtomicBool::new(false),
             }),

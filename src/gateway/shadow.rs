@@ -210,6 +210,7 @@ impl Again {
             },
             pooling: None,
             begun: Begun::default(),
+            guides: Vec::new(),
         };
         let admitted = Admitted::check(draft, &scheduler.limits())?;
         let mut events = match scheduler.submit(admitted) {
@@ -266,7 +267,7 @@ async fn hear(
                     return Ok(None);
                 }
             }
-            Some(Event::Finish { .. } | Event::Embedding { .. }) => {}
+            Some(Event::Finish { .. } | Event::Embedding { .. } | Event::Call { .. }) => {}
             Some(Event::Done { .. }) => return Ok(Some(heard)),
             Some(Event::Failed(Reason::Draining | Reason::Overloaded { .. })) => return Ok(None),
             Some(Event::Failed(reason)) => return Err(reason),

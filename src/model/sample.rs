@@ -1,7 +1,7 @@
 //! From one row of logits to one token.
 //!
-//! The order, as in vLLM and transformers: repetition, presence and frequency penalties → `logit_bias` → forbidden ids →
-//! temperature → `top_k` → `top_p` → `min_p` → draw. Temperature 0 takes the largest score after the penalties and the
+//! The order, as in vLLM and transformers: repetition, presence and frequency penalties → `logit_bias` → ids that are
+//! forbidden, or not allowed → temperature → `top_k` → `top_p` → `min_p` → draw. Temperature 0 takes the largest score after the penalties and the
 //! bias. Ties go to the lower id everywhere. Reported log-probabilities are the model's own: of the row as it came,
 //! before any of these.
 //!
@@ -112,19 +112,25 @@ impl Sampler {
         }
     }
 
-    /// Chooses the next token and remembers it. `forbidden` ids cannot be chosen.
+    /// Chooses the next token and remembers it. `forbidden` ids cannot be chosen, nor those that `allowed` lacks: a bit an
+    /// id, the lowest of a word first.
     pub fn choose(
         &mut self,
         logits: &[f32],
         forbidden: &[u32],
+        allowed: Option<&[u32]>,
         scratch: &mut Scratch,
     ) -> Result<Chosen, NotFinite> {
-        let id = if self.reads_as_is(forbidden) && self.temperature == 0.0 {
+        let as_is = allowed.is_none() && self.reads_as_is(forbidden);
+        let id = if as_is && self.temperature == 0.0 {
             row::first_at(logits, peak(logits)?)
         } else {
             // The row is checked as it came: a forbidden NaN is still a fault of the model.
             peak(logits)?;
             self.adjust(logits, forbidden, &mut scratch.scores);
+            if let Some(allowed) = allowed {
+                row::keep(&mut scratch.scores, allowed);
+            }
             let peak = peak(&scratch.scores)?;
             if self.temperature == 0.0 {
                 row::first_at(&scratch.scores, peak)

@@ -7,6 +7,7 @@ use super::policy::ledger::Weights;
 use crate::adapter::virtual_tokens;
 use crate::domain::{MAX_SALT_BYTES, MOST_PRIORITY, Pooling, Reason, Sampling};
 use crate::registry::Lease;
+use crate::text::grammar::Guide;
 
 /// How a request stands beside others.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -39,6 +40,8 @@ pub struct Draft {
     pub pooling: Option<Pooling>,
     /// Told when a row is taken for it.
     pub begun: Begun,
+    /// Where each answer begins in the form it must have; none for answers of any form.
+    pub guides: Vec<Guide>,
 }
 
 /// When the engine took a request up; all clones are the same request.
@@ -83,6 +86,8 @@ pub struct Admitted {
     pub(super) terms: Terms,
     pub(super) pooling: Option<Pooling>,
     pub(super) begun: Begun,
+    /// One for each answer, or none.
+    pub(super) guides: Vec<Guide>,
 }
 
 impl Admitted {
@@ -97,6 +102,7 @@ impl Admitted {
             terms,
             pooling,
             begun,
+            guides,
         } = draft;
         if pooling.is_some() {
             // One vector and no answer, whatever the rest says.
@@ -113,6 +119,13 @@ impl Admitted {
             ));
         }
         sampling.check()?;
+        if !guides.is_empty() && guides.len() != n as usize {
+            return Err(Reason::Internal("not every answer has a guide".into()));
+        }
+        if !guides.is_empty() && sampling.ignore_eos {
+            let why = "an answer that must have a form ends where that is complete";
+            return Err(Reason::field("ignore_eos", why));
+        }
         let biased = sampling.logit_bias.iter().map(|bias| bias.0);
         known_ids("logit_bias", biased, limits.vocab)?;
         let stops = sampling.stop_token_ids.iter().copied();
@@ -159,6 +172,7 @@ impl Admitted {
             terms,
             pooling,
             begun,
+            guides,
         })
     }
 
@@ -229,6 +243,7 @@ mod tests {
             terms: Terms::default(),
             pooling: None,
             begun: Begun::default(),
+            guides: Vec::new(),
         }
     }
 

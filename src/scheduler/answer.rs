@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use super::blocks::{Pool, Table};
 use super::detokenize::{Detokenizer, describe, silent};
 use super::draft::Drafter;
+use super::guided::Guided;
 use super::policy::Key;
 use super::prefix::{Name, Names};
 use super::request::Request;
-use crate::domain::{FinishReason, TokenInfo};
+use crate::domain::{FinishReason, Reason, TokenInfo};
 use crate::model::sample::{Chosen, Sampler};
 use crate::text::Tokenizer;
+use crate::text::grammar::Guide;
 
 pub struct Answer {
     pub key: Key,
@@ -23,6 +25,8 @@ pub struct Answer {
     /// Of the leading blocks that its prompt, and what was computed of its answer, fill.
     names: Arc<Vec<Name>>,
     pub sampler: Sampler,
+    /// Where it is in the form it must have. Stays while it is preempted: it follows what was said, not what is computed.
+    pub guided: Option<Box<Guided>>,
     detokenizer: Detokenizer,
     /// From its first token on.
     drafter: Option<Drafter>,
@@ -46,7 +50,13 @@ pub struct Said {
 }
 
 impl Answer {
-    pub fn new(key: Key, request: &Request, pool: &Pool, tokenizer: &Tokenizer) -> Self {
+    pub fn new(
+        key: Key,
+        request: &Request,
+        pool: &Pool,
+        tokenizer: &Tokenizer,
+        guide: Option<Guide>,
+    ) -> Self {
         Self {
             key,
             said: Vec::new(),
@@ -54,6 +64,7 @@ impl Answer {
             table: pool.table(),
             names: request.names.clone(),
             sampler: Sampler::new(&request.sampling, request.asked(), key.answer),
+            guided: guide.map(|guide| Box::new(Guided::new(guide))),
             detokenizer: Detokenizer::new(tokenizer, &request.sampling),
             drafter: None,
             overtaken: 0,
@@ -150,10 +161,16 @@ impl Answer {
         drafter.map_or_else(Vec::new, |drafter| drafter.odds(most).collect())
     }
 
-    /// Its first `count` guesses.
-    pub fn draft(&self, count: usize) -> Vec<u32> {
+    /// Its first `count` guesses, up to one that it cannot say.
+    pub fn draft(&mut self, count: usize, request: &Request) -> Vec<u32> {
         let drafter = self.drafter.as_ref();
-        drafter.map_or_else(Vec::new, |drafter| drafter.draft(count))
+        let mut guesses = drafter.map_or_else(Vec::new, |drafter| drafter.draft(count));
+        if let Some(guided) = &mut self.guided {
+            let ends = |id: &u32| request.ends.binary_search(id).is_ok();
+            guesses.truncate(guesses.iter().take_while(|id| !ends(id)).count());
+            guided.cut(&mut guesses);
+        }
+        guesses
     }
 
     /// Ids that must not be chosen next.
@@ -165,13 +182,17 @@ impl Answer {
         }
     }
 
+    /// Takes the token chosen.
+    ///
+    /// # Errors
+    /// The form it must have does not go on by it.
     pub fn say(
         &mut self,
         chosen: Chosen,
         request: &Request,
         tokenizer: &Tokenizer,
         now: Instant,
-    ) -> Said {
+    ) -> Result<Said, Reason> {
         let id = chosen.id;
         self.said.push(id);
         self.drafter
@@ -184,31 +205,33 @@ impl Answer {
         let token = describe(tokenizer, id, chosen.score);
         if request.ends.binary_search(&id).is_ok() {
             let text = self.detokenizer.close().text;
-            return Said {
+            return Ok(Said {
                 text,
                 token: silent(token),
                 finish: Some(FinishReason::Stop),
                 gap,
-            };
+            });
         }
+        let guided = self.guided.as_mut();
+        let complete = guided.map_or(Ok(false), |guided| guided.accept(id))?;
         let mut heard = self
             .detokenizer
             .say(id, self.said.len() > request.sampling.min_tokens);
         let mut finish = heard.stopped.then_some(FinishReason::Stop);
-        if finish.is_none() && self.said.len() >= request.max_tokens() {
+        if finish.is_none() && (complete || self.said.len() >= request.max_tokens()) {
             let last = self.detokenizer.close();
             heard.text.push_str(&last.text);
-            finish = Some(if last.stopped {
+            finish = Some(if last.stopped || complete {
                 FinishReason::Stop
             } else {
                 FinishReason::Length
             });
         }
-        Said {
+        Ok(Said {
             text: heard.text,
             token,
             finish,
             gap,
-        }
+        })
     }
 }

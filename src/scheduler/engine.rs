@@ -13,6 +13,7 @@ use super::answer::Answer;
 use super::blocks::Pool;
 use super::forward::Forward;
 use super::gate::Seat;
+use super::guided::Guiding;
 use super::observe::Observe;
 use super::pace::Pace;
 use super::policy::ledger::Ledger;
@@ -21,7 +22,7 @@ use super::prefix::Names;
 use super::request::{Naming, Request};
 use super::speculation::Costs;
 use super::step::{Step, Work};
-use crate::device::{Turns, bail};
+use crate::device::{Array, Turns, bail};
 use crate::domain::{Event, Reason};
 use crate::model::sample::Scratch;
 use crate::text::Tokenizer;
@@ -95,6 +96,7 @@ pub struct Engine<F: Forward> {
     ledger: Ledger,
     pace: Pace,
     costs: Costs,
+    guiding: Guiding,
     scratch: Scratch,
 }
 
@@ -126,6 +128,7 @@ impl<F: Forward> Engine<F> {
             ledger: Ledger::default(),
             pace: Pace::default(),
             costs: Costs::default(),
+            guiding: Guiding::default(),
             scratch: Scratch::default(),
         })
     }
@@ -152,7 +155,7 @@ impl<F: Forward> Engine<F> {
     }
 
     /// Puts a request at the end of the queue.
-    pub fn accept(&mut self, admitted: Admitted, events: Sender<Event>, seat: Seat) {
+    pub fn accept(&mut self, mut admitted: Admitted, events: Sender<Event>, seat: Seat) {
         let number = self.next;
         self.next += 1;
         self.changes += 1;
@@ -161,6 +164,7 @@ impl<F: Forward> Engine<F> {
             alone: (!self.shortcuts.prefix_cache).then_some(number),
             key_class: self.forward.key_class(admitted.prompt.len()),
         };
+        let mut guides = std::mem::take(&mut admitted.guides).into_iter();
         let request = Request::new(admitted, events, seat, &self.tokenizer, naming);
         let (n, speaks) = (request.n, request.max_tokens() > 0);
         self.ledger.enter(request.party, request.terms.weights);
@@ -173,8 +177,9 @@ impl<F: Forward> Engine<F> {
                 answer,
             };
             let request = &self.requests[&number];
-            self.waiting
-                .push(Answer::new(key, request, &self.pool, &self.tokenizer));
+            let guide = guides.next();
+            let answer = Answer::new(key, request, &self.pool, &self.tokenizer, guide);
+            self.waiting.push(answer);
         }
         if self.requests[&number].needs_no_step() {
             self.end_silent(number);
@@ -248,16 +253,8 @@ impl<F: Forward> Engine<F> {
     }
 
     fn compute(&mut self, step: &Step) -> crate::device::Result<()> {
-        let (batch, cache, routed) = (&step.batch, &mut self.cache, &step.routed);
-        let (logits, states) = match step.state_rows.as_slice() {
-            [] => (self.forward.serve(batch, cache, routed)?, None),
-            rows => {
-                let made = self.forward.serve_with_states(batch, rows, cache, routed);
-                let [logits, states] = made?;
-                (logits, Some(states))
-            }
-        };
-        let rows = batch.logit_rows.len();
+        let (logits, states) = self.serve(step)?;
+        let rows = step.batch.logit_rows.len();
         if logits.rows() != rows {
             bail!("asked for {rows} rows of logits, got {logits:?}");
         }
@@ -269,6 +266,26 @@ impl<F: Forward> Engine<F> {
         }
         self.settle(step, logits.values(), logits.width());
         Ok(())
+    }
+
+    /// The model's part of a step, logits and the states that are wanted; beside it, what answers with a form to keep may
+    /// say next.
+    fn serve(&mut self, step: &Step) -> crate::device::Result<(Array, Option<Array>)> {
+        let (forward, cache) = (&self.forward, &mut self.cache);
+        let (batch, routed) = (&step.batch, &step.routed);
+        let mut compute = || match step.state_rows.as_slice() {
+            [] => Ok((forward.serve(batch, cache, routed)?, None)),
+            rows => {
+                let [logits, states] = forward.serve_with_states(batch, rows, cache, routed)?;
+                Ok((logits, Some(states)))
+            }
+        };
+        if self.running.iter().all(|answer| answer.guided.is_none()) {
+            return compute();
+        }
+        let guided = self.running.iter_mut();
+        let guided = guided.filter_map(|answer| step.guesses(answer)).collect();
+        self.guiding.beside(guided, compute)
     }
 
     /// Moves answers as planned and takes the blocks they need. Returns the work that can be done, ascending.

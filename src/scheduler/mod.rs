@@ -13,6 +13,7 @@ mod draft;
 mod engine;
 mod forward;
 mod gate;
+mod guided;
 mod observe;
 mod pace;
 mod policy;

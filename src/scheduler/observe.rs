@@ -16,6 +16,8 @@ pub trait Observe: Send + Sync {
     fn reused(&self, _prompt: usize, _found: usize) {}
     /// A step verified so many guessed tokens, and so many of them were right.
     fn speculated(&self, _drafted: usize, _accepted: usize) {}
+    /// Finding what one answer may say next, by its grammar, took so long.
+    fn masked(&self, _seconds: f64) {}
     /// A request ended, in whatever way, after so long.
     fn request(&self, _seconds: f64, _adapter: Option<&str>, _usage: Usage) {}
 }

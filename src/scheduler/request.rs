@@ -82,6 +82,8 @@ impl Request {
             terms,
             pooling,
             begun,
+            // Its answers have them.
+            guides: _,
         } = admitted;
         let mut ends = sampling.stop_token_ids.clone();
         if !sampling.ignore_eos {

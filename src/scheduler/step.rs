@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::answer::Answer;
+use super::guided::Guided;
 use super::policy::Key;
 use super::request::Request;
 use crate::adapter::Routed;
@@ -83,6 +84,14 @@ impl Step {
             step.add(answer, request, work);
         }
         step
+    }
+
+    /// Of an answer with a form to keep that chooses in this step: where it is, and its guesses.
+    pub fn guesses<'a>(&'a self, answer: &'a mut Answer) -> Option<(&'a mut Guided, &'a [u32])> {
+        let guided = answer.guided.as_mut()?;
+        let mut parts = self.parts.iter().filter(|part| part.chooses);
+        let part = parts.find(|part| part.key == answer.key)?;
+        Some((guided, &part.drafts))
     }
 
     /// How many different adapters take part.

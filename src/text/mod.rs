@@ -1,8 +1,9 @@
-//! text: from characters to token ids and back, chat templates, stop strings.
+//! text: from characters to token ids and back, chat templates, stop strings, grammars of answers.
 //! Shared by serving and training; knows no model and no request.
 
 mod bytes;
 mod decoder;
+pub mod grammar;
 mod jinja;
 mod measure;
 mod special;

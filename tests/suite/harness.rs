@@ -8,22 +8,19 @@ use std::time::Duration;
 use adapterd::adapter::Precision;
 use adapterd::api::{Limits, Memory, Pace, grpc, http};
 use adapterd::device::Turns;
-use adapterd::domain::{AdapterName, KeyAsk, KeyId, KeyLimits};
+use adapterd::domain::AdapterName;
 use adapterd::gateway::{self, Files, Gateway};
 use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, Quant};
 use adapterd::registry::{self, BaseIdentity, Registry};
 use adapterd::scheduler::{self, Scheduler, Unobserved};
 use adapterd::store::Database;
+use adapterd::text::grammar::{self, Grammars};
 use adapterd::trainer::{self, Trainer};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_util::sync::CancellationToken;
 
 /// What the base is called: its folder's name.
@@ -33,6 +30,7 @@ pub const CONNECTIONS: usize = 64;
 /// Nothing in a test takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+pub use crate::callers::trust;
 pub use crate::samples::{adapter, folder, golden, tarball};
 
 pub struct Daemon {
@@ -64,7 +62,9 @@ impl Drop for Ending {
 
 /// What a daemon is made with; the usual one has no adapters and asks for no keys.
 struct Setup {
-    model: PathBuf,
+    origin: Origin,
+    quant: Option<Quant>,
+    kv: KvKind,
     dir: TempDir,
     http: http::Config,
     doors: gateway::Config,
@@ -74,7 +74,9 @@ struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         Self {
-            model: golden("models/llama"),
+            origin: Origin::Folder(golden("models/llama")),
+            quant: Some(Quant::To(Format::F32)),
+            kv: KvKind::F32,
             dir: TempDir::new().unwrap(),
             http: http_config(),
             doors: gateway::Config::default(),
@@ -108,7 +110,7 @@ impl Daemon {
     /// A fresh one on another base.
     pub async fn on(model: &Path) -> Self {
         Self::of(Setup {
-            model: model.to_owned(),
+            origin: Origin::Folder(model.to_owned()),
             ..Setup::default()
         })
         .await
@@ -169,53 +171,28 @@ impl Daemon {
         daemon
     }
 
-    /// A new key: its id, and what its holder sends.
-    pub async fn key(&self, scopes: &str, adapters: &str) -> (KeyId, String) {
-        self.limited_key(scopes, adapters, KeyLimits::default())
-            .await
-    }
-
-    /// The same of one that may not ask for all it likes.
-    pub async fn limited_key(
-        &self,
-        scopes: &str,
-        adapters: &str,
-        limits: KeyLimits,
-    ) -> (KeyId, String) {
-        let ask = KeyAsk {
-            name: "test".into(),
-            scopes: scopes.parse().unwrap(),
-            adapters: adapters.parse().unwrap(),
-            weight: None,
-            expires_in: None,
-            limits,
-            identity: None,
-        };
-        let issued = self.keys.create(ask).await.unwrap();
-        (issued.key.id, issued.secret)
-    }
-
-    /// A request with a key, to a path.
-    pub fn request(&self, key: &str, method: &str, path: &str) -> reqwest::RequestBuilder {
-        let method = method.parse().unwrap();
-        let request = self.client.request(method, format!("{}{path}", self.http));
-        request.bearer_auth(key)
+    /// A fresh one on the embedded base.
+    pub async fn embedded() -> Self {
+        Self::of(Setup {
+            origin: Origin::Embedded,
+            quant: None,
+            kv: KvKind::Auto,
+            ..Setup::default()
+        })
+        .await
     }
 
     async fn of(setup: Setup) -> Self {
         let Setup {
-            model,
+            origin,
+            quant,
+            kv,
             dir,
             http: http_config,
             doors,
             feedback,
         } = setup;
-        let base = Base::open(
-            &Origin::Folder(model),
-            Some(Quant::To(Format::F32)),
-            KvKind::F32,
-        )
-        .unwrap();
+        let base = Base::open(&origin, quant, kv).unwrap();
         let base = Arc::new(base);
         let turns = Turns::default();
         let root = dir.path().join("incoming");
@@ -273,7 +250,13 @@ impl Daemon {
         let unobserved = Arc::new(gateway::feedback::Unobserved);
         let feedback = gateway::Feedback::open(kept_in, feedback, unobserved);
         let routes = gateway::Routes::new(registry.clone(), Arc::new(gateway::UnobservedRoutes));
+        let grammars = Grammars::new(
+            base.tokenizer.clone(),
+            base.model.vocab(),
+            Arc::new(grammar::Unobserved),
+        );
         let parts = gateway::Parts {
+            grammars: Arc::new(grammars),
             base,
             registry: registry.clone(),
             scheduler: scheduler.clone(),
@@ -410,30 +393,6 @@ fn http_config() -> http::Config {
         limits: limits(),
         header_timeout: Duration::from_millis(500),
         ..http::Config::default()
-    }
-}
-
-/// What a client of TLS believes, and the certificate (with its key) that it shows; all PEM.
-pub fn trust(ca: Option<&str>, own: Option<(&str, &str)>) -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    if let Some(ca) = ca {
-        let ca = CertificateDer::from_pem_slice(ca.as_bytes()).unwrap();
-        roots.add(ca).unwrap();
-    }
-    let provider = Arc::new(ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots);
-    match own {
-        None => builder.with_no_client_auth(),
-        Some((certificate, key)) => {
-            let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
-            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-            builder
-                .with_client_auth_cert(vec![certificate], key)
-                .unwrap()
-        }
     }
 }
 

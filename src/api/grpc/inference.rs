@@ -1,6 +1,7 @@
 //! The `Inference` service.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use serde_json::json;
@@ -14,11 +15,12 @@ use super::guard::caller;
 use super::status::status;
 use crate::domain::sampling::{Numbers, each_number};
 use crate::domain::{
-    Ask, Blend, EmbedAsk, Event, Input, MAX_CALLS, Message, Pooling, Reason, Role, Sampling,
-    Strict, ToolCall, ToolChoice, Toolset, Urgency,
+    Ask, Blend, Constraint, EmbedAsk, Event, Input, MAX_CALLS, Message, Pooling, Reason, Role,
+    Rule, Sampling, Strict, ToolCall, ToolChoice, Toolset, Urgency,
 };
 use crate::gateway::{Claims, Dialogue, Events};
 use crate::pb;
+use crate::pb::constraint::Rule as Form;
 use crate::pb::embed_request::Input as Embeds;
 use crate::pb::generate_request::Input as Asked;
 use crate::pb::inference_server::Inference;
@@ -57,9 +59,11 @@ impl Inference for Doors {
         };
         let asked = body.sampling.unwrap_or_default();
         let (n, prompt_logprobs) = (asked.n.unwrap_or(1), asked.prompt_logprobs);
+        let constraint = body.constraint.map(constraint).transpose();
         let ask = Ask {
             input,
             tools,
+            constraint: constraint.map_err(status)?.flatten().map(Arc::new),
             sampling: sampling(asked).map_err(status)?,
             n,
             prompt_logprobs,
@@ -342,6 +346,25 @@ fn toolset(chat: &mut pb::ChatMessages) -> Result<Toolset, Reason> {
     };
     let parallel = chat.parallel_tool_calls.unwrap_or(true);
     Toolset::check(tools.collect::<Result<_, _>>()?, choice, parallel)
+}
+
+/// `json_object: false` asks for nothing, as everywhere.
+fn constraint(asked: pb::Constraint) -> Result<Option<Constraint>, Reason> {
+    let (field, rule) = match asked.rule {
+        None => return Err(Reason::field("constraint", "needs a rule")),
+        Some(Form::JsonObject(false)) => return Ok(None),
+        Some(Form::JsonObject(true)) => ("json_object", Rule::JsonObject),
+        Some(Form::JsonSchema(text)) => {
+            let schema = serde_json::from_str(&text).map_err(|error| {
+                Reason::field("constraint.json_schema", format!("is not JSON: {error}"))
+            })?;
+            ("json_schema", Rule::JsonSchema(schema))
+        }
+        Some(Form::Regex(text)) => ("regex", Rule::Regex(text)),
+        Some(Form::Choice(choices)) => ("choice", Rule::Choice(choices.texts)),
+        Some(Form::Grammar(text)) => ("grammar", Rule::Lark(text)),
+    };
+    Ok(Some(Constraint::new(format!("constraint.{field}"), rule)))
 }
 
 macro_rules! make {

@@ -3,11 +3,14 @@
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::call::{AdapterField, Call};
 use super::chat_view::ChatView;
+use super::constraint::CONSTRAINT;
 use super::dispatch::Outcome;
 use super::respond::{completion_headers, json_response};
 use super::sampling::{
@@ -17,7 +20,9 @@ use super::shape::{COUNT, FLAG, Field, Kind, NAME, Neutral, Shape, TEXT};
 use super::tools::{self, ToolsAsk};
 use super::{gather, sse, unbuilt};
 use crate::api::fault::Fault;
-use crate::domain::{Ask, Input, Message, Reason, Role, Sampling, Toolset, Urgency, join_parts};
+use crate::domain::{
+    Ask, Constraint, Input, Message, Reason, Role, Sampling, Toolset, Urgency, join_parts,
+};
 
 const PART: Shape = Shape {
     name: "TextPart",
@@ -93,6 +98,7 @@ pub(super) const CHAT: Shape = Shape {
         tools::TOOLS,
         &NUMBERS_OF_SAMPLING,
         SAMPLING,
+        CONSTRAINT,
         BOOKKEEPING,
         unbuilt::SAMPLING,
         unbuilt::TEMPLATE,
@@ -195,6 +201,7 @@ struct Chat {
     cache_salt: String,
     urgency: Urgency,
     sampling: Sampling,
+    constraint: Option<Arc<Constraint>>,
     /// Which of the two fields says how long an answer may be.
     length_field: &'static str,
     delivery: Delivery,
@@ -202,7 +209,7 @@ struct Chat {
 
 impl Chat {
     fn read(body: Value) -> Result<Self, Reason> {
-        let ask: ChatAsk = CHAT.take(body)?;
+        let mut ask: ChatAsk = CHAT.take(body)?;
         let max_tokens = match (ask.sampling.max_tokens, ask.max_completion_tokens) {
             (Some(a), Some(b)) if a != b => {
                 return Err(Reason::field(
@@ -231,6 +238,7 @@ impl Chat {
             adapter: ask.adapter,
             messages: conversation(ask.messages)?,
             tools: ask.tools.settle()?,
+            constraint: ask.sampling.constraint()?,
             n: ask.sampling.n(),
             cache_salt: ask.sampling.cache_salt.clone().unwrap_or_default(),
             urgency: ask.sampling.urgency(),
@@ -250,6 +258,7 @@ pub(super) async fn create(call: Call) -> Outcome {
         input: Input::Chat(chat.messages),
         tools: chat.tools,
         sampling: chat.sampling,
+        constraint: chat.constraint,
         n: chat.n,
         prompt_logprobs: false,
         cache_salt: chat.cache_salt,

@@ -1,10 +1,13 @@
 //! `POST /v1/completions`: raw prompts, also as token ids, and scoring of texts by `echo` with `logprobs`.
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::call::{AdapterField, Call};
 use super::completions_view::TextView;
+use super::constraint::CONSTRAINT;
 use super::dispatch::Outcome;
 use super::respond::{completion_headers, json_response};
 use super::sampling::{
@@ -13,7 +16,7 @@ use super::sampling::{
 use super::shape::{FLAG, Field, Kind, Neutral, Shape, TEXT, TOKEN_ID};
 use super::{gather, sse, unbuilt};
 use crate::api::fault::Fault;
-use crate::domain::{Ask, Input, Reason, Sampling, Toolset, Urgency};
+use crate::domain::{Ask, Constraint, Input, Reason, Sampling, Toolset, Urgency};
 
 /// Prompts of one request; the gateway counts them with `n`.
 const PROMPTS: usize = 4096;
@@ -63,6 +66,7 @@ pub(super) const COMPLETION: Shape = Shape {
         ],
         &NUMBERS_OF_SAMPLING,
         SAMPLING,
+        CONSTRAINT,
         BOOKKEEPING,
         unbuilt::SAMPLING,
         unbuilt::COMPLETION,
@@ -105,12 +109,13 @@ struct Completion {
     cache_salt: String,
     urgency: Urgency,
     sampling: Sampling,
+    constraint: Option<Arc<Constraint>>,
     delivery: Delivery,
 }
 
 impl Completion {
     fn read(body: Value) -> Result<Self, Reason> {
-        let ask: CompletionAsk = COMPLETION.take(body)?;
+        let mut ask: CompletionAsk = COMPLETION.take(body)?;
         let prompts = match ask.prompt {
             Prompt::Text(text) => vec![Input::Text(text)],
             Prompt::Tokens(ids) => vec![Input::Tokens(ids)],
@@ -135,6 +140,7 @@ impl Completion {
             cache_salt: ask.sampling.cache_salt.clone().unwrap_or_default(),
             urgency: ask.sampling.urgency(),
             delivery: ask.sampling.delivery()?,
+            constraint: ask.sampling.constraint()?,
             sampling: ask.sampling.settle(Some(max_tokens), ask.logprobs)?,
         })
     }
@@ -145,6 +151,7 @@ impl Completion {
             input: input.clone(),
             tools: Toolset::default(),
             sampling: self.sampling.clone(),
+            constraint: self.constraint.clone(),
             n: self.n,
             prompt_logprobs,
             cache_salt: self.cache_salt.clone(),

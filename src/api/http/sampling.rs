@@ -2,13 +2,16 @@
 //! bookkeeping.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::constraint::ConstraintAsk;
 use super::shape::{ANY_INTEGER, COUNT, FLAG, Field, Kind, Neutral, Shape, TEXT, TOKEN_ID};
 use crate::domain::sampling::{self, NUMBERS, Numbers};
 use crate::domain::{
-    MAX_SALT_BYTES, MOST_MEMBERS, MOST_PRIORITY, MOST_WEIGHT, Range, Reason, Sampling, Urgency,
+    Constraint, MAX_SALT_BYTES, MOST_MEMBERS, MOST_PRIORITY, MOST_WEIGHT, Range, Reason, Sampling,
+    Urgency,
 };
 
 const STREAM_OPTIONS: Shape = Shape {
@@ -222,9 +225,16 @@ pub(super) struct SamplingAsk {
     pub cache_salt: Option<String>,
     priority: Option<i32>,
     timeout: Option<f64>,
+    #[serde(flatten)]
+    constraint: ConstraintAsk,
 }
 
 impl SamplingAsk {
+    /// The form answers must have; asked for once.
+    pub fn constraint(&mut self) -> Result<Option<Arc<Constraint>>, Reason> {
+        std::mem::take(&mut self.constraint).read()
+    }
+
     pub fn n(&self) -> u32 {
         self.n.unwrap_or(1)
     }

@@ -1,11 +1,11 @@
 //! Fields of OpenAI's, vLLM's and other servers' requests that do nothing here: for each, the values that ask for
 //! nothing (beside null), and what is said of any other. A feature that is built leaves this table.
 
-use super::shape::Neutral::{Empty, Flag, Like, Number, Only, Text, Type};
+use super::shape::Neutral::{Empty, Flag, Like, Number, Only, Text};
 use super::shape::{FLAG, Field};
 
 const OLD_TOOLS: &str = "is an older form of `tools`, `tool_choice` and `tool_calls`; send those";
-const NO_GUIDE: &str = "structured output is not available yet";
+const ONE_GUIDE: &str = "there is one backend, and blank space in JSON has one form";
 const NO_MEDIA: &str = "only text is available";
 const NO_VARIABLES: &str = "the model's own chat template is used as it is";
 const NO_SAMPLER: &str = "this sampler is not available";
@@ -15,19 +15,16 @@ const NO_REASONING: &str = "reasoning is not told apart from answers";
 /// Of chat and text completions.
 pub(super) const SAMPLING: &[Field] = &[
     Field::unbuilt(
-        "response_format",
-        "only {\"type\": \"text\"} is available yet",
-        &[Type("text"), Empty],
+        "guided_decoding_backend",
+        ONE_GUIDE,
+        &[Empty, Text("auto"), Text("guidance")],
     ),
-    // An empty schema allows every value, so it asks for something.
-    Field::unbuilt("guided_json", NO_GUIDE, &[Text("")]),
-    Field::unbuilt("guided_regex", NO_GUIDE, &[Empty]),
-    Field::unbuilt("guided_choice", NO_GUIDE, &[Empty]),
-    Field::unbuilt("guided_grammar", NO_GUIDE, &[Empty]),
-    Field::unbuilt("guided_decoding_backend", NO_GUIDE, &[Empty, Text("auto")]),
-    Field::unbuilt("guided_whitespace_pattern", NO_GUIDE, &[Empty]),
-    Field::unbuilt("structural_tag", NO_GUIDE, &[Empty]),
-    Field::unbuilt("structured_outputs", NO_GUIDE, &[Empty]),
+    Field::unbuilt("guided_whitespace_pattern", ONE_GUIDE, &[Empty]),
+    Field::unbuilt(
+        "structural_tag",
+        "is not available; `guided_grammar` says the same",
+        &[Empty],
+    ),
     Field::unbuilt(
         "use_beam_search",
         "beam search is not available",

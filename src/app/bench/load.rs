@@ -154,6 +154,11 @@ pub async fn run(
         .iter()
         .map(|name| body(model, name.as_deref(), request, prompts, rng))
         .collect();
+    send(client, &bodies).await
+}
+
+/// Sends these requests all at once, and waits for the last token of the last.
+pub async fn send(client: &Client, bodies: &[Value]) -> Result<Run, Failure> {
     let began = Instant::now();
     let answers =
         futures::future::try_join_all(bodies.iter().map(|body| ask(client, body, None))).await?;

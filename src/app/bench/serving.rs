@@ -1,5 +1,6 @@
 //! `bench serve`: closed loops of one, several and many streams.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
@@ -12,7 +13,7 @@ use super::mix::Mix;
 use super::numbers::{Numbers, peak_memory};
 use super::target::Target;
 use super::{Subject, spelled};
-use crate::cli::{Client, Connection, Failure, Output, Table, size};
+use crate::cli::{Client, Connection, Failure, Output, Table, schema_format, size};
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServingArgs {
@@ -49,6 +50,9 @@ pub struct ServingArgs {
     /// Measured runs of each number of streams, after one that does not count
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
+    /// The answers are JSON that follows the JSON schema in this file, and end where that is complete
+    #[arg(long, value_name = "FILE")]
+    schema: Option<PathBuf>,
     /// Of prompts and draws
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -96,6 +100,7 @@ async fn measure(
         prompt_tokens: args.prompt_tokens as usize,
         tokens: args.tokens as usize,
     };
+    let form = args.schema.as_deref().map(schema_format).transpose()?;
     let bar = match output.shows_progress() {
         true => ProgressBar::new(args.streams.len() as u64 * (u64::from(args.runs) + 1)),
         false => ProgressBar::hidden(),
@@ -111,7 +116,16 @@ async fn measure(
                     adapters.get(chosen).cloned()
                 })
                 .collect();
-            let run = load::run(client, &model, &names, request, &prompts, &mut rng).await?;
+            let mut body = |name: &Option<String>| {
+                let mut body = load::body(&model, name.as_deref(), request, &prompts, &mut rng);
+                if let Some(form) = &form {
+                    body["response_format"] = form.clone();
+                    body["ignore_eos"] = json!(false);
+                }
+                body
+            };
+            let bodies: Vec<Value> = names.iter().map(&mut body).collect();
+            let run = load::send(client, &bodies).await?;
             if counted > 0 {
                 runs.push(run);
             }
@@ -122,7 +136,7 @@ async fn measure(
     bar.finish_and_clear();
     Ok(json!({
         "model": model, "adapters": adapters.len(), "mix": spelled(args.mix), "prompt_tokens": args.prompt_tokens,
-        "tokens": args.tokens, "runs": args.runs, "levels": levels,
+        "tokens": args.tokens, "schema": args.schema, "runs": args.runs, "levels": levels,
     }))
 }
 

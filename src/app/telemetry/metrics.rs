@@ -1,7 +1,9 @@
 //! The Prometheus metrics, by the names users rely on.
 
 mod feedback;
+mod grammar;
 mod limits;
+mod observe;
 mod routes;
 mod sharing;
 #[cfg(test)]
@@ -17,14 +19,14 @@ use prometheus::{
 };
 
 use self::feedback::Feedback;
+use self::grammar::Grammar;
 use self::limits::Limits;
 use self::routes::Routes;
 use self::sharing::Sharing;
 use super::labels::Labels;
 use crate::device::Shares;
-use crate::domain::{AdapterName, EventData, JobEvent, JobStatus, Usage};
-use crate::registry;
-use crate::scheduler::{self, Load};
+use crate::domain::{AdapterName, EventData, JobEvent, JobStatus};
+use crate::scheduler::Load;
 
 /// What is read at the moment of a scrape rather than counted on the way.
 pub struct Gauges {
@@ -68,6 +70,7 @@ pub struct Metrics {
     sharing: Sharing,
     feedback: Feedback,
     routes: Routes,
+    grammar: Grammar,
 }
 
 struct Train {
@@ -222,6 +225,7 @@ impl Metrics {
             sharing: Sharing::register(&registry)?,
             feedback: Feedback::register(&registry)?,
             routes: Routes::register(&registry)?,
+            grammar: Grammar::register(&registry)?,
             registry,
         })
     }
@@ -396,55 +400,4 @@ fn listed<'a>(names: impl Iterator<Item = &'a String>, most: usize) -> String {
         found.insert(name.as_str());
     }
     found.into_iter().collect::<Vec<_>>().join(",")
-}
-
-impl registry::Observe for Metrics {
-    fn loaded(&self, seconds: f64) {
-        self.adapter_load.observe(seconds);
-    }
-
-    fn swapped(&self, seconds: f64) {
-        self.swap.observe(seconds);
-    }
-}
-
-impl scheduler::Observe for Metrics {
-    fn step(&self, seconds: f64, rows: usize, adapters: usize) {
-        self.step_seconds.observe(seconds);
-        self.batch_rows.observe(rows as f64);
-        self.batch_adapters.observe(adapters as f64);
-    }
-
-    fn sliced(&self, seconds: f64) {
-        self.sharing.sliced(seconds);
-    }
-
-    fn first_token(&self, seconds: f64) {
-        self.first_token.observe(seconds);
-    }
-
-    fn inter_token(&self, seconds: f64) {
-        self.inter_token.observe(seconds);
-    }
-
-    fn reused(&self, prompt: usize, found: usize) {
-        self.prefix_queries.inc_by(prompt as u64);
-        self.prefix_hits.inc_by(found as u64);
-    }
-
-    fn speculated(&self, drafted: usize, accepted: usize) {
-        self.drafted.inc_by(drafted as u64);
-        self.accepted.inc_by(accepted as u64);
-    }
-
-    fn request(&self, seconds: f64, adapter: Option<&str>, usage: Usage) {
-        self.request_duration.observe(seconds);
-        let adapter = adapter.map_or("none", |name| self.adapters.of(name));
-        let counts = [usage.prompt, usage.generated, usage.cached];
-        for (kind, count) in KINDS.into_iter().zip(counts) {
-            self.tokens
-                .with_label_values(&[adapter, kind])
-                .inc_by(count as u64);
-        }
-    }
 }

@@ -68,6 +68,7 @@ impl Follow for Settling {
             Event::Prompt { .. }
             | Event::Finish { .. }
             | Event::Embedding { .. }
+            | Event::Call { .. }
             | Event::Failed(_) => {}
         }
     }

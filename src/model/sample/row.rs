@@ -12,6 +12,21 @@ pub fn ahead(a: &(f32, u32), b: &(f32, u32)) -> Ordering {
         .then(a.1.cmp(&b.1))
 }
 
+/// Leaves the values whose bit is set; the lowest bit of a word comes first, and bits beyond the last word are not set.
+pub fn keep(row: &mut [f32], bits: &[u32]) {
+    let words = bits.iter().copied().chain(std::iter::repeat(0));
+    for (values, word) in row.chunks_mut(u32::BITS as usize).zip(words) {
+        if word == u32::MAX {
+            continue;
+        }
+        for (bit, value) in values.iter_mut().enumerate() {
+            if word >> bit & 1 == 0 {
+                *value = f32::NEG_INFINITY;
+            }
+        }
+    }
+}
+
 /// The lowest id with this value.
 pub fn first_at(row: &[f32], value: f32) -> u32 {
     row.iter().position(|&v| v == value).unwrap_or(0) as u32

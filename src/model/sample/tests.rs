@@ -5,7 +5,7 @@ use super::*;
 
 fn choose(sampling: &Sampling, logits: &[f32]) -> u32 {
     Sampler::new(sampling, &[], 0)
-        .choose(logits, &[], &mut Scratch::default())
+        .choose(logits, &[], None, &mut Scratch::default())
         .unwrap()
         .id
 }
@@ -16,7 +16,7 @@ fn frequencies(sampling: &Sampling, logits: &[f32], draws: usize) -> Vec<usize> 
     let mut scratch = Scratch::default();
     let mut counts = vec![0; logits.len()];
     for _ in 0..draws {
-        counts[sampler.choose(logits, &[], &mut scratch).unwrap().id as usize] += 1;
+        counts[sampler.choose(logits, &[], None, &mut scratch).unwrap().id as usize] += 1;
     }
     counts
 }
@@ -109,7 +109,7 @@ fn a_seed_repeats_an_answer_and_answers_of_one_seed_differ() {
         let mut sampler = Sampler::new(&sampling, &[], answer);
         let mut scratch = Scratch::default();
         (0..50)
-            .map(|_| sampler.choose(&logits, &[], &mut scratch).unwrap().id)
+            .map(|_| sampler.choose(&logits, &[], None, &mut scratch).unwrap().id)
             .collect()
     };
     assert_eq!(say(1, 0), say(1, 0));
@@ -126,7 +126,7 @@ fn the_repetition_penalty_reads_prompt_and_answer() {
     };
     let mut sampler = Sampler::new(&sampling, &[0], 0);
     let mut scratch = Scratch::default();
-    let mut next = |logits: &[f32]| sampler.choose(logits, &[], &mut scratch).unwrap().id;
+    let mut next = |logits: &[f32]| sampler.choose(logits, &[], None, &mut scratch).unwrap().id;
     // 3 / 2 is behind 2; then 2 / 2 is behind 3 / 2; a negative score is multiplied.
     assert_eq!(next(&[3.0, 2.0, 0.0]), 1);
     assert_eq!(next(&[3.0, 2.0, 0.0]), 0);
@@ -145,7 +145,7 @@ fn presence_and_frequency_penalties_read_the_answer_only() {
     let said: Vec<u32> = (0..3)
         .map(|_| {
             sampler
-                .choose(&[1.5, 1.0, 0.0], &[], &mut scratch)
+                .choose(&[1.5, 1.0, 0.0], &[], None, &mut scratch)
                 .unwrap()
                 .id
         })
@@ -158,7 +158,12 @@ fn presence_and_frequency_penalties_read_the_answer_only() {
     };
     let mut sampler = Sampler::new(&frequency, &[], 0);
     let said: Vec<u32> = (0..4)
-        .map(|_| sampler.choose(&[2.2, 1.0], &[], &mut scratch).unwrap().id)
+        .map(|_| {
+            sampler
+                .choose(&[2.2, 1.0], &[], None, &mut scratch)
+                .unwrap()
+                .id
+        })
         .collect();
     assert_eq!(said, [0, 0, 0, 1]);
 }
@@ -174,20 +179,20 @@ fn bias_moves_and_forbidding_excludes() {
     let mut scratch = Scratch::default();
     assert_eq!(
         sampler
-            .choose(&[5.0, 4.0, 0.0], &[], &mut scratch)
+            .choose(&[5.0, 4.0, 0.0], &[], None, &mut scratch)
             .unwrap()
             .id,
         2
     );
     assert_eq!(
         sampler
-            .choose(&[5.0, 4.0, 0.0], &[2, 0], &mut scratch)
+            .choose(&[5.0, 4.0, 0.0], &[2, 0], None, &mut scratch)
             .unwrap()
             .id,
         1
     );
     assert_eq!(
-        sampler.choose(&[5.0, 4.0, 0.0], &[0, 1, 2], &mut scratch),
+        sampler.choose(&[5.0, 4.0, 0.0], &[0, 1, 2], None, &mut scratch),
         Err(NotFinite)
     );
 }
@@ -205,7 +210,7 @@ fn log_probabilities_are_the_models_own_whatever_the_settings() {
         ..seeded()
     };
     let chosen = Sampler::new(&sampling, &[], 0)
-        .choose(&logits, &[], &mut Scratch::default())
+        .choose(&logits, &[], None, &mut Scratch::default())
         .unwrap();
     let score = chosen.score.unwrap();
     assert_eq!(chosen.id, 0);
@@ -214,7 +219,7 @@ fn log_probabilities_are_the_models_own_whatever_the_settings() {
     assert!((f64::from(score.top[0].1) - plain[1].ln()).abs() < 1e-6);
     assert!(
         Sampler::new(&seeded(), &[], 0)
-            .choose(&logits, &[], &mut Scratch::default())
+            .choose(&logits, &[], None, &mut Scratch::default())
             .unwrap()
             .score
             .is_none()
@@ -234,14 +239,14 @@ fn scores_that_are_not_finite_are_an_error() {
                 logits[at] = bad;
                 let mut sampler = Sampler::new(&sampling, &[], 0);
                 assert_eq!(
-                    sampler.choose(&logits, &[at as u32], &mut Scratch::default()),
+                    sampler.choose(&logits, &[at as u32], None, &mut Scratch::default()),
                     Err(NotFinite)
                 );
             }
         }
         assert!(
             Sampler::new(&sampling, &[], 0)
-                .choose(&[], &[], &mut Scratch::default())
+                .choose(&[], &[], None, &mut Scratch::default())
                 .is_err()
         );
     }

@@ -5,10 +5,12 @@ use std::time::Instant;
 use super::Engine;
 use crate::device::Array;
 use crate::domain::Reason;
+use crate::kernels::scores::peak;
 use crate::model::sample::{NotFinite, score};
 use crate::scheduler::forward::Forward;
 use crate::scheduler::policy::ledger;
 use crate::scheduler::step::Step;
+use crate::text::grammar::Mask;
 
 impl<F: Forward> Engine<F> {
     /// Takes the results of a step: scores, chosen tokens, ended answers.
@@ -66,8 +68,15 @@ impl<F: Forward> Engine<F> {
     /// computed for, one more by the next: each as a step of its own would have.
     fn choose_all(&mut self, at: usize, rows: &[&[f32]], drafts: &[u32], now: Instant) {
         let mut accepted = 0;
+        if let Some(guided) = self.running[at]
+            .guided
+            .as_ref()
+            .filter(|_| !rows.is_empty())
+        {
+            self.observe.masked(guided.took());
+        }
         for (row, draft) in rows.iter().zip(drafts.iter().map(Some).chain([None])) {
-            let said = self.choose(at, row, now);
+            let said = self.choose(at, row, accepted, now);
             if said.is_none() {
                 break;
             }
@@ -101,18 +110,39 @@ impl<F: Forward> Engine<F> {
         Ok(())
     }
 
-    /// The next token of the running answer `at`, sent to its reader. `None` where the answer ended.
-    fn choose(&mut self, at: usize, row: &[f32], now: Instant) -> Option<u32> {
+    /// The next token of the running answer `at`, by its `nth` row of this step, sent to its reader. `None` where the
+    /// answer ended.
+    fn choose(&mut self, at: usize, row: &[f32], nth: usize, now: Instant) -> Option<u32> {
         let answer = &mut self.running[at];
         let key = answer.key;
         let request = self.requests.get_mut(&key.request)?;
         let forbidden = answer.forbidden(request);
-        let Ok(chosen) = answer.sampler.choose(row, forbidden, &mut self.scratch) else {
-            self.fail(key.request, not_finite());
-            return None;
+        let mask = answer.guided.as_mut().map(|guided| guided.mask(nth));
+        let chosen = match mask.transpose() {
+            Ok(mask) => {
+                let allowed = mask.map(Mask::words);
+                let chosen = answer
+                    .sampler
+                    .choose(row, forbidden, allowed, &mut self.scratch);
+                chosen.map_err(|NotFinite| match &answer.guided {
+                    Some(guided) if peak(row).is_some() => guided.stuck(),
+                    _ => not_finite(),
+                })
+            }
+            Err(reason) => Err(reason),
         };
-        let id = chosen.id;
-        let said = answer.say(chosen, request, &self.tokenizer, now);
+        let chosen = chosen.and_then(|chosen| {
+            let id = chosen.id;
+            let said = answer.say(chosen, request, &self.tokenizer, now)?;
+            Ok((id, said))
+        });
+        let (id, said) = match chosen {
+            Ok(said) => said,
+            Err(reason) => {
+                self.fail(key.request, reason);
+                return None;
+            }
+        };
         self.ledger.charge(request.party, ledger::GENERATED);
         if let Some(gap) = said.gap {
             self.observe.inter_token(gap);

@@ -35,12 +35,15 @@ impl<F: Forward> Engine<F> {
             let Some(at) = self.running_at(work.key).filter(|_| guess_count > 0) else {
                 continue;
             };
+            let Some(request) = self.requests.get(&work.key.request) else {
+                continue;
+            };
             let answer = &mut self.running[at];
             // No answer is preempted for a guess.
             let positions = answer.computed + work.tokens + guess_count;
             if answer.table.grow(positions).is_ok() {
-                work.drafts = answer.draft(guess_count);
-                spare -= guess_count;
+                work.drafts = answer.draft(guess_count, request);
+                spare -= work.drafts.len();
             }
         }
     }

@@ -7,6 +7,7 @@ mod deadline;
 mod embedding;
 mod exact;
 mod fair;
+mod guided;
 mod mixes;
 mod prefix;
 mod real;

@@ -365,6 +365,7 @@ pub fn draft(prompt: &[u32], sampling: Sampling) -> Draft {
         terms: Terms::default(),
         pooling: None,
         begun: Begun::default(),
+        guides: Vec::new(),
     }
 }
 

@@ -8,28 +8,52 @@ use serde_json::{Map, Number, Value};
 use super::path::Path;
 use crate::domain::Reason;
 
-/// Depth is bounded by serde_json's own limit of 128.
+/// Lists and objects within one another; below the 128 at which serde_json stops without saying where.
+const DEPTH: usize = 120;
+/// Bytes of a path that deep that are worth repeating.
+const CLIP: usize = 200;
+
+/// What is wrong with a value although it is JSON, and where.
+type Flaw = Option<(String, &'static str)>;
+
 pub(super) fn read(body: &[u8]) -> Result<Value, Reason> {
-    let mut twice = None;
+    let mut flaw = None;
     let mut reader = serde_json::Deserializer::from_slice(body);
     let node = Node {
         path: Path::Root,
-        twice: &mut twice,
+        flaw: &mut flaw,
+        depth: 0,
     };
     let outcome = node
         .deserialize(&mut reader)
         .and_then(|value| reader.end().map(|()| value));
-    match (outcome, twice) {
-        (_, Some(field)) => Err(Reason::field(field, "appears twice")),
+    match (outcome, flaw) {
+        (_, Some((field, why))) => Err(Reason::field(field, why)),
         (Ok(value), None) => Ok(value),
         (Err(fault), None) => Err(Reason::BadBody(format!("the body is not JSON: {fault}"))),
     }
 }
 
-/// One value on the way; `twice` is where a repeated key is noted.
+/// One value on the way.
 struct Node<'a> {
     path: Path<'a>,
-    twice: &'a mut Option<String>,
+    flaw: &'a mut Flaw,
+    depth: usize,
+}
+
+impl Node<'_> {
+    /// The depth of what is in this list or object.
+    fn deeper<E: Error>(&mut self) -> Result<usize, E> {
+        if self.depth < DEPTH {
+            return Ok(self.depth + 1);
+        }
+        let path = self.path.to_string().chars().take(CLIP).collect();
+        *self.flaw = Some((
+            path,
+            "lies too deep: at most 120 lists and objects may be in one another",
+        ));
+        Err(E::custom("too deep"))
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Node<'_> {
@@ -77,13 +101,15 @@ impl<'de> Visitor<'de> for Node<'_> {
         Ok(Value::String(value))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value, A::Error> {
+        let depth = self.deeper()?;
         let mut list = Vec::new();
         loop {
             let path = Path::Index(&self.path, list.len());
             match items.next_element_seed(Node {
                 path,
-                twice: self.twice,
+                flaw: self.flaw,
+                depth,
             })? {
                 Some(value) => list.push(value),
                 None => return Ok(Value::Array(list)),
@@ -91,17 +117,19 @@ impl<'de> Visitor<'de> for Node<'_> {
         }
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Value, A::Error> {
+        let depth = self.deeper()?;
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             let path = Path::Key(&self.path, &key);
             if map.contains_key(&key) {
-                *self.twice = Some(path.to_string());
+                *self.flaw = Some((path.to_string(), "appears twice"));
                 return Err(A::Error::custom("repeated key"));
             }
             let value = entries.next_value_seed(Node {
                 path,
-                twice: self.twice,
+                flaw: self.flaw,
+                depth,
             })?;
             map.insert(key, value);
         }
@@ -131,17 +159,24 @@ mod tests {
     }
 
     #[test]
+    fn what_lies_too_deep_is_named_by_its_path() {
+        let deep = |levels: usize| {
+            let text = format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+            read(text.as_bytes())
+        };
+        assert!(deep(DEPTH - 1).is_ok());
+        for levels in [DEPTH, 127, 10_000, 1_000_000] {
+            let told = deep(levels);
+            assert!(
+                matches!(&told, Err(Reason::BadField { field, .. }) if field.starts_with("a[0][0]")),
+                "{levels}"
+            );
+        }
+    }
+
+    #[test]
     fn what_is_not_json_is_refused() {
-        let deep = "[".repeat(100_000);
-        for bad in [
-            "",
-            "{",
-            "{}{}",
-            "nope",
-            "\u{feff}{}",
-            "{\"a\":1e999}",
-            deep.as_str(),
-        ] {
+        for bad in ["", "{", "{}{}", "nope", "\u{feff}{}", "{\"a\":1e999}"] {
             assert!(
                 matches!(read(bad.as_bytes()), Err(Reason::BadBody(_))),
                 "{}",

@@ -1,0 +1,34 @@
+//! What an answer must look like, as it was asked for.
+
+use serde_json::Value;
+
+/// A form that every answer to a request has, and where the request says so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Constraint {
+    pub rule: Rule,
+    /// The field that holds it, which refusals name.
+    pub field: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Rule {
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that the schema allows.
+    JsonSchema(Value),
+    /// Text that the expression matches as a whole.
+    Regex(String),
+    /// One of these texts.
+    Choice(Vec<String>),
+    /// Text of a grammar in Lark's syntax.
+    Lark(String),
+}
+
+impl Constraint {
+    pub fn new(field: impl Into<String>, rule: Rule) -> Self {
+        Self {
+            rule,
+            field: field.into(),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Constraints to guides, on a bounded number of blocking threads and for a bounded time: a schema that takes long delays
+//! neither other requests nor the sockets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::Caller;
+use crate::domain::{Constraint, Reason};
+use crate::text::grammar::Guide;
+
+/// Constraints compiled at once.
+const THREADS: usize = 2;
+/// How long one may take to compile.
+const LONGEST: Duration = Duration::from_secs(1);
+/// How long a request waits for its turn.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+pub(super) struct Compiling {
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Compiling {
+    fn default() -> Self {
+        Self {
+            turns: Arc::new(Semaphore::new(THREADS)),
+        }
+    }
+}
+
+impl Caller {
+    /// A guide for each of `answers`; none where they may have any form.
+    pub(super) async fn guides(
+        &self,
+        constraint: Option<&Arc<Constraint>>,
+        answers: u32,
+    ) -> Result<Vec<Guide>, Reason> {
+        let Some(constraint) = constraint else {
+            return Ok(Vec::new());
+        };
+        let overloaded = || Reason::Overloaded {
+            retry_after: LONGEST_WAIT.as_secs(),
+        };
+        let turns = self.gateway().inner.compiling.turns.clone();
+        let turn = tokio::time::timeout(LONGEST_WAIT, turns.acquire_owned())
+            .await
+            .map_err(|_| overloaded())?
+            .map_err(|_| Reason::Draining)?;
+        let grammars = self.gateway().parts().grammars.clone();
+        let owner = self.tenant().number;
+        // What the first constraint of all waits for is no fault of its own.
+        let prepared = tokio::task::spawn_blocking(move || grammars.prepare().map(|()| grammars));
+        let grammars = prepared.await.map_err(|_| failed())??;
+        let asked = constraint.clone();
+        let compiled = tokio::task::spawn_blocking(move || {
+            // Moves into the thread: work whose caller has gone still counts.
+            let _turn = turn;
+            grammars.guides(&asked, owner, answers as usize)
+        });
+        match tokio::time::timeout(LONGEST, compiled).await {
+            Ok(guides) => guides.map_err(|_| failed())?,
+            Err(_) => Err(Reason::GrammarTooComplex {
+                field: constraint.field.clone(),
+                why: format!("takes more than {} s to compile", LONGEST.as_secs()),
+            }),
+        }
+    }
+}
+
+fn failed() -> Reason {
+    Reason::Internal("a thread that compiles grammars failed".into())
+}
