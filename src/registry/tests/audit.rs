@@ -35,7 +35,9 @@ async fn lines_older_than_the_setting_go_at_the_start_and_day_by_day() {
     for days in [1, 7, 90] {
         let home = Home::new();
         let registry = home.open().await;
-        for age in [400, days + 1, days, days - 1, 1, 0] {
+        let mut ages = [0, 1, days - 1, days, days + 1, 400];
+        ages.sort_unstable_by_key(|age| std::cmp::Reverse(*age));
+        for age in ages {
             lines(&home, 1, NOW - age * DAY).await;
         }
         let keep = |ticks: Vec<i64>| {

@@ -42,9 +42,8 @@ async fn so_many_jobs_of_a_key_wait_and_no_more() {
             .unwrap();
     }
     let by = Actor::system();
-    let paused = home
-        .jobs
-        .pause(&JobId::new("a"), JobStatus::Queued, &event(), Some(&by));
+    let (first, told) = (JobId::new("a"), event());
+    let paused = home.jobs.pause(&first, JobStatus::Queued, &told, Some(&by));
     assert!(paused.await.unwrap().is_some());
     let met = create(&home, owned("c", &file, 1, now()), limits)
         .await
