@@ -210,6 +210,7 @@ async fn adapters_are_registered_in_pieces_watched_and_deleted() {
     let header = pb::RegisterHeader {
         name: "legal".into(),
         expected_generation: "none".into(),
+        ..Default::default()
     };
     let mut parts = vec![pb::register_adapter_request::Part::Header(header)];
     for (name, content) in adapter("plain") {
