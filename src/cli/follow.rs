@@ -38,6 +38,11 @@ pub async fn follow(client: &Client, id: &str, output: Output) -> Result<(), Fai
     };
     output.show(&job, |job| {
         let outcome = match job["fine_tuned_model"].as_str() {
+            Some(name) if job["adapterd"]["published"] == false => {
+                format!(
+                    "{id} succeeded: `{name}` is kept and answers by that name; `adapterd adapter promote` serves it"
+                )
+            }
             Some(name) => {
                 format!("{id} succeeded: `{name}` answers now (`adapterd chat --adapter {name}`)")
             }

@@ -17,7 +17,7 @@ use crate::domain::{
     plain_identity,
 };
 use crate::store::{self, Database, KeyRow, joined, now};
-use pass::{Held, Proof, over};
+use pass::{Held, Proof, judge, over};
 
 /// Bytes of a secret: none is ever guessed.
 const SECRET: usize = 24;

@@ -26,6 +26,7 @@ use self::sharing::Sharing;
 use super::labels::Labels;
 use crate::device::Shares;
 use crate::domain::{AdapterName, EventData, JobEvent, JobStatus};
+use crate::registry;
 use crate::scheduler::Load;
 
 /// What is read at the moment of a scrape rather than counted on the way.
