@@ -153,7 +153,7 @@ async fn all(mut events: Receiver<Event>) -> Answer {
         match event {
             Event::Prompt { tokens } => answer.prompt = tokens,
             Event::Delta { tokens, .. } => answer.tokens.extend(tokens),
-            Event::Finish { .. } => {}
+            Event::Finish { .. } | Event::Call { .. } => {}
             Event::Done { usage } => {
                 assert_eq!(usage.generated, answer.tokens.len());
                 return answer;

@@ -205,6 +205,7 @@ impl Transcript {
                     "an answer ends once"
                 );
             }
+            Event::Call { .. } => panic!("the scheduler reads no calls"),
             Event::Done { usage } => self.usage = Some(usage),
             Event::Failed(reason) => self.failed = Some(reason),
         }

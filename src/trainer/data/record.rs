@@ -127,10 +127,7 @@ impl Body {
     pub fn answer(&self) -> &str {
         match self {
             Self::Raw { completion, .. } => completion,
-            Self::Chat(turns) => turns
-                .iter()
-                .rfind(|turn| is_trained(turn))
-                .map_or("", said),
+            Self::Chat(turns) => turns.iter().rfind(|turn| is_trained(turn)).map_or("", said),
             Self::Preference(both) => both[0].answer(),
         }
     }
