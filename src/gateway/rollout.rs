@@ -196,7 +196,11 @@ impl Follow for Counting {
             }
             Event::Done { .. } => self.end(Outcome::Answered),
             Event::Failed(reason) => self.end(Outcome::of(reason)),
-            Event::Prompt { .. } | Event::Delta { .. } | Event::Finish { .. } => {}
+            Event::Prompt { .. }
+            | Event::Delta { .. }
+            | Event::Finish { .. }
+            | Event::Embedding { .. }
+            | Event::Call { .. } => {}
         }
     }
 }

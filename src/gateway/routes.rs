@@ -130,11 +130,20 @@ impl Routes {
         }))
     }
 
-    /// A caller's opinion, from -1 to 1, of an answer by that generation. Counted where it is compared with another.
-    pub fn scored(&self, name: &AdapterName, generation: Generation, score: f64) {
+    /// A caller's opinion, from -1 to 1, of an answer by that generation, and what it was before. Counted where the
+    /// generation is compared with another.
+    pub fn scored(
+        &self,
+        name: &AdapterName,
+        generation: Generation,
+        (before, score): (Option<f64>, f64),
+    ) {
         let counted = self.with(name, |live| {
             let tally = live.tally(generation)?;
-            tally.scored(score);
+            match before {
+                Some(before) => tally.rescored(before, score),
+                None => tally.scored(score),
+            }
             Some(())
         });
         if counted.flatten().is_some() {

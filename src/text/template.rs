@@ -130,10 +130,8 @@ impl ChatTemplate {
         let template = Template::compile(source).map_err(explain)?;
         let tool_use = tool_use
             .map(|source| {
-                Ok((
-                    Template::compile(source).map_err(explain)?,
-                    source.to_owned(),
-                ))
+                let template = Template::compile(source).map_err(explain)?;
+                Ok::<_, TextError>((template, source.to_owned()))
             })
             .transpose()?;
         let all = [source, tool_use.as_ref().map_or("", |(_, source)| source)].concat();

@@ -1,5 +1,6 @@
 //! What the events of a job begin with.
 
+use super::data::Examples;
 use super::plan::Plan;
 use crate::domain::recipes::{Effect, Mapping};
 use crate::domain::{Level, parameters_report};

@@ -81,7 +81,7 @@ async fn a_request_blends_by_field_by_header_and_over_grpc() {
             match event.event.unwrap() {
                 Event::Token(token) => ids.extend(token.id.map(u64::from)),
                 Event::Finish(finish) => generation = finish.adapter_generation,
-                Event::Prompt(_) => {}
+                Event::Prompt(_) | Event::Called(_) => {}
             }
         }
         assert_eq!((ids, generation), (told(&body).0, digest.clone()));

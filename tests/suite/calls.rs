@@ -40,7 +40,7 @@ pub async fn generate(
                 ids.extend(token.id);
             }
             Event::Finish(last) => finish = Some(last),
-            Event::Prompt(_) => {}
+            Event::Prompt(_) | Event::Called(_) => {}
         }
     }
     (text, ids, finish.expect("a finish"))

@@ -154,7 +154,7 @@ async fn all(mut events: Receiver<Event>) -> Answer {
         match event {
             Event::Prompt { tokens } => answer.prompt = tokens,
             Event::Delta { tokens, .. } => answer.tokens.extend(tokens),
-            Event::Finish { .. } | Event::Embedding { .. } => {}
+            Event::Finish { .. } | Event::Embedding { .. } | Event::Call { .. } => {}
             Event::Done { usage } => {
                 assert_eq!(usage.generated, answer.tokens.len());
                 return answer;

@@ -237,7 +237,7 @@ async fn scores_are_counted_for_the_generation_that_answered() {
     let name = "legal".parse().unwrap();
     let scored = |generation: &str, score| {
         let generation = generation.parse().unwrap();
-        two.daemon.routes.scored(&name, generation, score);
+        two.daemon.routes.scored(&name, generation, (None, score));
     };
     (0..2).for_each(|_| scored(&two.stable, 1.0));
     scored(&two.new, -0.5);

@@ -79,6 +79,15 @@ impl Tally {
         self.score_sum += of_score(score);
     }
 
+    /// Somebody thinks otherwise than before.
+    pub fn rescored(&mut self, before: f64, score: f64) {
+        match self.scores {
+            // It was given before anything was counted.
+            0 => self.scored(score),
+            _ => self.score_sum += of_score(score) - of_score(before),
+        }
+    }
+
     pub fn error_rate(&self) -> Option<f64> {
         (self.requests > 0).then(|| self.errors as f64 / self.requests as f64)
     }

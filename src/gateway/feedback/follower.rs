@@ -30,7 +30,10 @@ impl Follow for Follower {
                 self.hand_on();
             }
             Event::Failed(_) => self.hand_on(),
-            Event::Prompt { .. } | Event::Finish { .. } => {}
+            Event::Prompt { .. }
+            | Event::Finish { .. }
+            | Event::Embedding { .. }
+            | Event::Call { .. } => {}
         }
     }
 }

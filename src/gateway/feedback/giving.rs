@@ -5,8 +5,8 @@ use futures::stream::{self, BoxStream, StreamExt};
 use super::super::{Caller, Page, listed};
 use super::{Feedback, rows};
 use crate::domain::{
-    AdapterName, FeedbackAsk, FeedbackFilter, FeedbackView, Generation, KeyId, Reason, RowForm,
-    Scope, ScoreView, bare_answer_id,
+    FeedbackAsk, FeedbackFilter, FeedbackView, KeyId, Reason, RowForm, Scope, ScoreView,
+    bare_answer_id,
 };
 use crate::store::Place;
 
@@ -29,13 +29,18 @@ pub struct ExportAsk {
 impl Caller {
     /// Records feedback; what this key gave on the answer before is replaced.
     pub async fn give_feedback(&self, mut ask: FeedbackAsk) -> Result<FeedbackView, Reason> {
-        let feedback = &self.may(INFER)?.feedback;
+        let parts = self.may(INFER)?;
+        let feedback = &parts.feedback;
         ask.check()?;
         ask.id = bare_answer_id(&ask.id).to_owned();
         // The answer may have ended just now.
         feedback.settle().await;
-        let view = feedback.stored().give(&ask, &self.asker()).await?;
+        let (view, before) = feedback.stored().give(&ask, &self.asker()).await?;
         feedback.told(&view);
+        let name = view.adapter.as_deref().and_then(|name| name.parse().ok());
+        if let (Some(name), Some(generation)) = (name, view.adapter_generation) {
+            parts.routes.scored(&name, generation, (before, view.score));
+        }
         Ok(view)
     }
 
@@ -136,15 +141,6 @@ impl Feedback {
         for (kind, _) in kinds.into_iter().filter(|(_, is_so)| *is_so) {
             self.inner.observe.given(adapter, kind);
         }
-        let name = adapter.and_then(|name| name.parse::<AdapterName>().ok());
-        if let (Some(name), Some(generation)) = (name, view.adapter_generation) {
-            self.scored(&name, generation, view.score);
-        }
         self.inner.news.send_replace(());
-    }
-
-    /// The one place that every score of a generation passes.
-    fn scored(&self, name: &AdapterName, generation: Generation, score: f64) {
-        tracing::debug!(%name, %generation, score, "scored");
     }
 }

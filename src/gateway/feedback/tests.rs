@@ -165,7 +165,7 @@ async fn what_there_is_no_room_for_is_counted_and_nothing_waits() {
         .give(&score("0"), &everyone)
         .await
         .unwrap();
-    assert!(!first.captured);
+    assert!(!first.0.captured);
     let last = feedback.stored().give(&score("4097"), &everyone).await;
-    assert!(last.unwrap().captured);
+    assert!(last.unwrap().0.captured);
 }

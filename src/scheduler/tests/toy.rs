@@ -228,6 +228,7 @@ impl Transcript {
                     "a vector is told once"
                 );
             }
+            Event::Call { .. } => panic!("the scheduler reads no calls"),
             Event::Done { usage } => self.usage = Some(usage),
             Event::Failed(reason) => self.failed = Some(reason),
         }

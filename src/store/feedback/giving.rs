@@ -7,8 +7,13 @@ use crate::domain::{Asker, FeedbackAsk, FeedbackFilter, FeedbackView, KeyId, Rea
 use crate::store::now;
 
 impl Feedback {
-    /// Records feedback on an answer that exists for the asker; what the same key gave before is replaced.
-    pub async fn give(&self, ask: &FeedbackAsk, asker: &Asker) -> Result<FeedbackView, Reason> {
+    /// Records feedback on an answer that exists for the asker; what the same key gave before is replaced, and its score
+    /// comes with the new one.
+    pub async fn give(
+        &self,
+        ask: &FeedbackAsk,
+        asker: &Asker,
+    ) -> Result<(FeedbackView, Option<f64>), Reason> {
         let mut change = self.database.begin().await?;
         let known: Option<(Option<String>, bool)> = sqlx::query_as(
             "SELECT owner, input IS NOT NULL FROM answers WHERE id = ?1 AND (?2 IS NULL OR owner = ?2)",
@@ -31,6 +36,10 @@ impl Feedback {
             true => ask.id.clone(),
             false => format!("{}:{}", ask.id, giver.unwrap_or("none")),
         };
+        let before = sqlx::query_scalar("SELECT score FROM feedback WHERE id = ?")
+            .bind(&id)
+            .fetch_optional(&mut *change)
+            .await?;
         let insert = sqlx::query(
             "INSERT INTO feedback (id, answer, given_by, at, score, correction, label, comment) VALUES (?, ?, ?, ?, ?, ?, ?, ?) \
              ON CONFLICT (id) DO UPDATE SET at = excluded.at, score = excluded.score, correction = excluded.correction, \
@@ -48,7 +57,7 @@ impl Feedback {
         count(&mut change, &ask.id).await?;
         commit(change).await?;
         self.trim_content().await?;
-        self.show(&id, asker).await
+        Ok((self.show(&id, asker).await?, before))
     }
 
     /// One, with what is kept of the answer.

@@ -43,7 +43,8 @@ impl Home {
     }
 
     async fn give(&self, ask: FeedbackAsk, asker: &Asker) -> Result<FeedbackView, Reason> {
-        self.feedback.give(&ask, asker).await
+        let given = self.feedback.give(&ask, asker).await;
+        given.map(|(view, _)| view)
     }
 
     async fn fresh(&self) -> Vec<Given> {

@@ -143,7 +143,7 @@ fn typed(text: &str, tool: Option<&Tool>, key: &str) -> Value {
     let schema = tool.and_then(Tool::parameters);
     let schema = schema.and_then(|schema| schema["properties"].get(key));
     let kinds: Vec<&str> = match schema.map(|schema| &schema["type"]) {
-        Some(Value::String(kind)) => vec![kind],
+        Some(Value::String(kind)) => vec![kind.as_str()],
         Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     };

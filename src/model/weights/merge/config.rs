@@ -69,7 +69,7 @@ fn check(merge: &Merge<'_>, dir: &Path) -> Result<(), WeightError> {
         [Some(template.source()), template.tool_use_source()]
             .map(|source| source.map(str::to_owned))
     };
-    match sources(&template) == sources(&merge.template) {
+    match sources(&template) == sources(merge.template) {
         true => Ok(()),
         false => Err(wrong("has a template that cannot be stored".to_owned())),
     }
