@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use adapterd::domain::{Ask, Input, Sampling};
+use adapterd::domain::{Ask, Input, Sampling, Toolset};
 use adapterd::gateway::{Answers, Claims, Credentials};
 use adapterd::pb;
 use adapterd::pb::generate_event::Event;
@@ -144,6 +144,8 @@ async fn backlog(daemon: &Daemon) -> Answers {
             ignore_eos: true,
             ..Sampling::default()
         },
+        tools: Toolset::default(),
+        constraint: None,
         n: 1,
         prompt_logprobs: false,
         cache_salt: String::new(),

@@ -12,7 +12,9 @@ use adapterd::domain::{AdapterChoice, Event, Sampling, TokenInfo};
 use adapterd::kernels::quant::Format;
 use adapterd::model::{Base, KvKind, Origin, weights::Quant};
 use adapterd::registry::{self, BaseIdentity, Config as RegistryConfig, Registry};
-use adapterd::scheduler::{Admitted, Config, Draft, Scheduler, Shortcuts, Terms, Unobserved};
+use adapterd::scheduler::{
+    Admitted, Begun, Config, Draft, Scheduler, Shortcuts, Terms, Unobserved,
+};
 use adapterd::store::Database;
 use candle_core::{Device, Tensor};
 use tempfile::TempDir;
@@ -136,6 +138,8 @@ impl House {
             cache_salt: String::new(),
             terms: Terms::default(),
             pooling: None,
+            begun: Begun::default(),
+            guides: Vec::new(),
         };
         let admitted = Admitted::check(draft, &engine.limits()).expect("a request");
         engine.submit(admitted).expect("a place in the queue")

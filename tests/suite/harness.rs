@@ -30,6 +30,9 @@ pub const CONNECTIONS: usize = 64;
 /// Nothing in a test takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Between two looks at canaries.
+const ROUTES: Duration = Duration::from_millis(200);
+
 pub use crate::callers::trust;
 pub use crate::samples::{adapter, folder, golden, tarball};
 

@@ -262,7 +262,7 @@ async fn a_watcher_that_reads_late_is_told_little_of_what_came_before_its_key_en
     let job = JobId::from_text(made["id"].as_str().unwrap());
     let credentials = Credentials {
         key: Some(key),
-        is_ambiguous: false,
+        ..Credentials::default()
     };
     let caller = daemon.gateway.admit(credentials).await.unwrap();
     let began = Instant::now();

@@ -41,6 +41,3 @@ pub fn tarball(files: &Files, within: &str) -> Vec<u8> {
     }
     archive.into_inner().unwrap()
 }
-
-/// Between two looks at canaries.
-const ROUTES: Duration = Duration::from_millis(200);

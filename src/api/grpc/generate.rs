@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_call_is_told_when_it_is_whole() {
-        let mut telling = Telling::new("none".into());
+        let mut telling = Telling::new("none".into(), "1".into());
         let mut on = |piece| {
             let event = Event::Call {
                 choice: 1,

@@ -1,4 +1,4 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::*;
 use crate::domain::{AdapterGlobs, KeyLimits};
@@ -187,6 +187,7 @@ fn a_key_counts_until_the_second_it_expires() {
             scopes: "infer".parse().unwrap(),
             adapters: AdapterGlobs::default(),
             weight: None,
+            identity: None,
             limits: KeyLimits::default(),
             created_at: 0,
             expires_at: Some(10),

@@ -105,6 +105,7 @@ fn key(id: &str) -> Asker {
     Asker {
         key: Some(KeyId::from_text(id)),
         only_own: true,
+        ..Asker::default()
     }
 }
 

@@ -117,6 +117,7 @@ mod tests {
             max_adapters: 8,
             jobs: Vec::new(),
             memory: Vec::new(),
+            limit_refusals: Vec::new(),
         };
         metrics.render(&gauges).unwrap()
     }

@@ -4,6 +4,7 @@ use super::*;
 use crate::adapter::NoWeights;
 use crate::adapter::Precision;
 use crate::adapter::testing::{BASE_DIGEST, sites, specimen};
+use crate::domain::Usage;
 use crate::domain::{JobId, Level, StepMetrics};
 use crate::registry::{BaseIdentity, Config, Registry};
 use crate::scheduler::Observe as _;
