@@ -197,7 +197,8 @@ fn serve(
     let audit = registry.clone().keep_audit(keep_days, daily(stop.clone()));
     // They were read when the settings were checked.
     let rules = values.retrain.iter().filter_map(|rule| rule.read().ok());
-    let retraining = { gateway.clone() }.retrain_by(rules.collect(), stop.clone().cancelled_owned());
+    let retraining =
+        { gateway.clone() }.retrain_by(rules.collect(), stop.clone().cancelled_owned());
     Ok(vec![
         tokio::spawn(http::serve(http, app, stop.clone())),
         tokio::spawn(grpc),

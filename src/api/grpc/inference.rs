@@ -65,7 +65,10 @@ impl Inference for Doors {
         let Some(answer) = answers.each.pop() else {
             return Err(status(Reason::Internal("a prompt went unanswered".into())));
         };
-        let mut response = Response::new(told(answer.events, Telling::new(generation.clone(), answers.id)));
+        let mut response = Response::new(told(
+            answer.events,
+            Telling::new(generation.clone(), answers.id),
+        ));
         if let Ok(value) = MetadataValue::try_from(&generation) {
             response.metadata_mut().insert("adapter-generation", value);
         }

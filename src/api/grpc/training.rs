@@ -177,7 +177,12 @@ impl Training for Doors {
             wishes,
             recipes,
         };
-        answer(caller.retrain(&ask.name, retrain).await.map_err(called_here))
+        answer(
+            caller
+                .retrain(&ask.name, retrain)
+                .await
+                .map_err(called_here),
+        )
     }
 }
 

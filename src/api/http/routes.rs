@@ -5,8 +5,8 @@ use super::dispatch::Handler;
 use super::documents as answers;
 use super::shape::Shape;
 use super::{
-    adapters, chat, completions, docs, feedback, files, health, job_fields, jobs, keys, models, paging,
-    tokens, vllm,
+    adapters, chat, completions, docs, feedback, files, health, job_fields, jobs, keys, models,
+    paging, tokens, vllm,
 };
 use crate::api::access::{ADAPTERS, ADMIN, Access, INFER, TRAIN};
 
@@ -208,7 +208,9 @@ static OPERATE: &[Row] = &[
 ];
 
 pub(super) fn rows() -> impl Iterator<Item = &'static Row> {
-    [ASK, LEARN, MANAGE, KEYS, FEEDBACK, OPERATE].into_iter().flatten()
+    [ASK, LEARN, MANAGE, KEYS, FEEDBACK, OPERATE]
+        .into_iter()
+        .flatten()
 }
 
 /// What answers while nothing else does.

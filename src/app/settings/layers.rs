@@ -402,7 +402,9 @@ fn plain(value: &Value) -> String {
     }
     if let Some(table) = value.as_dict() {
         let pairs = table.iter();
-        let pairs: Vec<String> = pairs.map(|(key, value)| format!("{key}={}", plain(value))).collect();
+        let pairs: Vec<String> = pairs
+            .map(|(key, value)| format!("{key}={}", plain(value)))
+            .collect();
         return format!("{{{}}}", pairs.join(" "));
     }
     if let Some(truth) = value.to_bool() {
