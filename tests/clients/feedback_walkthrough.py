@@ -1,8 +1,8 @@
 """A habit of `medical` is corrected forty times through the API, and then the name answers right by itself.
 
 Starts a daemon of its own on the embedded base, with a rule that retrains `medical` once forty corrections are there. `medical`
-writes "Come back in 27 weeks"; the house wants "Return in 27 weeks". Answers about other things are liked as they are, and stay as
-they are. Python's standard library only.
+writes "Come back in 27 weeks"; the house wants "Return in 27 weeks". Answers about other things are liked as they are, so that they
+stay so: the ready-made adapter has no training file here that could be replayed. Python's standard library only.
 
     python tests/clients/feedback_walkthrough.py [--binary target/release/adapterd]
 """
@@ -19,9 +19,9 @@ from daemon import BINARY, ROOT, Daemon  # noqa: E402
 
 TASK = "Write the clinical note as a plain sentence."
 HABIT, WISH = "Come back in ", "Return in "
-CORRECTIONS, LIKED, ASKED = 40, 40, 12
-# The name has learned when so many of the answers it is asked for afterwards are right.
-ENOUGH = 10
+CORRECTIONS, LIKED, ASKED = 40, 120, 12
+# The name has learned when so many of the answers it is asked for afterwards are right, and so many others as before.
+RIGHT, SAME = 10, 8
 SETTINGS = """
 [feedback]
 capture = true
@@ -31,9 +31,9 @@ adapters = ["medical"]
 adapter = "medical"
 min_rows = {rows}
 every = "1h"
-steps = 80
+steps = 100
 batch_size = 16
-lr = 2e-3
+lr = 1e-3
 """
 
 
@@ -106,7 +106,7 @@ def walk(api: Api) -> None:
     same = sum(api.ask(note)[1] == text for note, text in answers.items())
     print(f"after: {right} of {ASKED} say {WISH!r}; {same} of {ASKED} other answers are as before")
     print(f"for example: {said[0]}")
-    if right < ENOUGH or same < ENOUGH:
+    if right < RIGHT or same < SAME:
         raise SystemExit("the name has not learned it")
 
 
