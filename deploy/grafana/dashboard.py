@@ -114,14 +114,23 @@ ROWS = {
         panel("Training between two serving steps", "s", quantiles("adapterd_train_slice_seconds") + [(f"max({gauge('adapterd_train_longest_slice_seconds')})", "at most")]),
     ],
     "Rollout": [
-        panel("Requests by route of an adapter", "reqps", [(total(rate("adapterd_route_requests_total", 'adapter=~"$adapter"'), "adapter, route"), "{{adapter}} {{route}}")], "Stable versions, canaries and shadows.", stack=True),
-        panel("Outcomes", "reqps", [(total(rate("adapterd_route_requests_total", 'adapter=~"$adapter"'), "route, outcome"), "{{route}} {{outcome}}")]),
-        panel("Feedback", "ops", [(total(rate("adapterd_feedback_total"), "adapter"), "{{adapter}}")]),
+        panel("Answers by route of an adapter", "reqps", [(total(rate("adapterd_route_requests_total", 'adapter=~"$adapter"'), "adapter, route"), "{{adapter}} {{route}}")], "Stable versions, canaries and shadows.", stack=True),
+        panel("Outcomes by route", "reqps", [(total(rate("adapterd_route_requests_total", 'adapter=~"$adapter"'), "route, outcome"), "{{route}} {{outcome}}")], "`error`: the version may be to blame; `left`: the caller or the machine was."),
+        panel("Time to the first token by route", "s", [("histogram_quantile(0.95, " + total(rate("adapterd_route_time_to_first_token_seconds_bucket", 'adapter=~"$adapter"'), "adapter, route, le") + ")", "{{adapter}} {{route}}")], "95 %."),
+        panel("Decisions of policies", "ops", [(total(rate("adapterd_route_decisions_total"), "adapter, decision"), "{{adapter}} {{decision}}")]),
+        panel("Answers for a shadow to repeat", "ops", [(total(rate("adapterd_route_shadow_total"), "adapter, outcome"), "{{adapter}} {{outcome}}")]),
+        panel("Feedback", "ops", [(total(rate("adapterd_feedback_total"), "adapter, kind"), "{{adapter}} {{kind}}"), (total(rate("adapterd_feedback_dropped_total")), "answers not kept")]),
+    ],
+    "Doors": [
+        panel("Connections", "none", [(gauge("adapterd_connections"), "{{instance}} open"), (gauge("adapterd_connections_max"), "{{instance}} at most")]),
+        panel("Refused at the door", "ops", [(total(rate("adapterd_connections_refused_total")), "connections"), (total(rate("adapterd_handshakes_failed_total")), "TLS handshakes"), (total(rate("adapterd_heads_refused_total")), "headers too large")], stack=True),
+        panel("Refused for lack of memory", "reqps", [(total(rate("adapterd_shed_total"), "kind"), "{{kind}}")], stack=True),
+        panel("Certificate expires in", "s", [(gauge("adapterd_tls_certificate_expires_seconds"), "{{instance}}")]),
     ],
     "Memory": [
         panel("By part", "bytes", [(total(gauge("adapterd_memory_bytes"), "part"), "{{part}}")], "What the daemon accounts for: the base, the key/value cache, adapters, and what jobs hold.", width=12, stack=True),
         panel("Of the process", "bytes", [(gauge("process_resident_memory_bytes"), "{{instance}}")], "What the system says."),
-        panel("Pressure", "none", [(gauge("adapterd_memory_pressure"), "{{instance}}")], "Above 0 the daemon gives up what it can do without.", width=4),
+        panel("Pressure", "percentunit", [(gauge("adapterd_memory_pressure"), "{{instance}}")], "Share of what the process may have; from 92 % on, work is refused.", width=4),
     ],
 }
 

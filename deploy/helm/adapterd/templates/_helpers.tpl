@@ -34,7 +34,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{/* A probe's question: by HTTP where a kubelet can ask it, else only whether the port is open. */}}
 {{- define "adapterd.probe" -}}
-{{- if .root.Values.tls.clientCA -}}
+{{- if and .root.Values.tls.clientCA (eq .root.Values.tls.clientAuth "required") -}}
 tcpSocket:
   port: http
 {{- else -}}
