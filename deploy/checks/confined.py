@@ -1,7 +1,8 @@
-"""What the unit takes from the program, taken from a process that is about to become it."""
+"""What the unit and the image take from the program, taken from a process that is about to become it."""
 
 import ctypes
 import ctypes.util
+import os
 import re
 
 from . import DEPLOY, Skipped, run, tool
@@ -9,6 +10,11 @@ from . import DEPLOY, Skipped, run, tool
 UNIT = DEPLOY / "systemd" / "adapterd.service"
 ALLOW = 0x7FFF0000
 ERROR = 0x00050000
+# The image's.
+ACCOUNT = 65532
+NEW_MOUNTS = 0x00020000
+BIND, REMOUNT, READ_ONLY, PRIVATE_BELOW = 0x1000, 0x20, 0x1, 0x40000 | 0x4000
+PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
 PR_SET_MDWE = 65
 
@@ -38,7 +44,7 @@ def allowed_calls():
 
 
 def confinement():
-    """A function that confines the process that calls it, for `preexec_fn`; and how many calls are left."""
+    """A function that leaves the process that calls it the unit's system calls, for `preexec_fn`."""
     path = ctypes.util.find_library("seccomp")
     if not path:
         raise Skipped("needs libseccomp: apt-get install libseccomp2")
@@ -64,4 +70,31 @@ def confinement():
         if seccomp.seccomp_load(rules) != 0:
             raise OSError("the filter cannot be loaded")
 
-    return confine, len(allowed)
+    return confine
+
+
+def read_only_root(writable):
+    """A function that leaves a process only the folder `writable` to write, and an account without rights, for `preexec_fn`."""
+    if os.geteuid() != 0:
+        raise Skipped("needs root")
+    libc = ctypes.CDLL(None, use_errno=True)
+    folder = str(writable).encode()
+    for file in [writable, *writable.rglob("*")]:
+        os.chown(file, ACCOUNT, ACCOUNT)
+
+    def confine():
+        steps = [
+            libc.unshare(NEW_MOUNTS),
+            libc.mount(None, b"/", None, ctypes.c_ulong(PRIVATE_BELOW), None),
+            libc.mount(folder, folder, None, ctypes.c_ulong(BIND), None),
+            libc.mount(None, b"/", None, ctypes.c_ulong(REMOUNT | BIND | READ_ONLY), None),
+        ]
+        if any(steps):
+            raise OSError("the root cannot be made read-only")
+        for right in range(64):
+            libc.prctl(PR_CAPBSET_DROP, right, 0, 0, 0)
+        os.setgroups([])
+        os.setgid(ACCOUNT)
+        os.setuid(ACCOUNT)
+
+    return confine

@@ -30,7 +30,6 @@ class Running:
         self.programs = {}
         self.ports = {}
         self.key = None
-        self.calls = None
 
     def environment(self):
         """The image's, but for addresses and folders."""
@@ -112,24 +111,43 @@ def here():
     return running
 
 
-def daemon_starts_with_the_images_settings_under_the_units_filter():
+def program_needs_only_what_the_image_has():
+    """The second stage has the C library and gcc's own."""
+    if not binary:
+        raise Skipped("needs --binary FILE")
+    needed = re.findall(r"^\s*(\S+?)(?:\.so\S*)? (?:=>|\()", run(tool("ldd", "the C library's programs"), binary), re.M)
+    others = {Path(name).name for name in needed} - {"linux-vdso", "libc", "libm", "libgcc_s", "libdl", "libpthread", "librt", "ld-linux-x86-64", "ld-linux-aarch64"}
+    expect(not others, f"the image has no {', '.join(sorted(others))}")
+    return ", ".join(Path(name).name for name in needed)
+
+
+def daemon_starts_as_in_its_image_under_the_units_filter():
+    """With the image's variables and account, a root that cannot be written, and the unit's system calls."""
     global running
     if not binary:
         raise Skipped("needs --binary FILE")
     started = Running()
-    try:
-        confine, started.calls = confined.confinement()
-    except Skipped:
-        confine = None
-    started.start("daemon", [binary, "serve"], env=started.environment(), preexec_fn=confine)
+    limits, without = [], []
+    for what, made in (("a read-only root", lambda: confined.read_only_root(started.home)), ("the unit's filter", confined.confinement)):
+        try:
+            limits.append((what, made()))
+        except Skipped as why:
+            without.append(f"{what} ({why})")
+
+    def confine():
+        for _, limit in limits:
+            limit()
+
+    started.start("daemon", [binary, "serve"], env=started.environment(), preexec_fn=confine, cwd="/")
     running = started
     url = f"http://127.0.0.1:{started.port('http')}"
-    alive = lambda: started.programs["daemon"].poll() is None and get(url + "/readyz")  # noqa: E731
     try:
-        until("a ready daemon", alive, 60)
+        until("a ready daemon", lambda: started.programs["daemon"].poll() is not None or get(url + "/readyz"), 60)
     except Failed as why:
         raise Failed(f"{why}: {started.log('daemon')}") from None
-    return f"{started.calls} system calls allowed" if confine else "without the filter: libseccomp or systemd is not here"
+    expect(started.programs["daemon"].poll() is None, f"the daemon ends: {started.log('daemon')}")
+    with_what = " and ".join(what for what, _ in limits) or "nothing taken from it"
+    return with_what + (f"; not with {', '.join(without)}" if without else "")
 
 
 def first_key_is_made_beside_it():
@@ -255,7 +273,8 @@ def settings_that_are_shipped_are_understood():
 
 CHECKS = [
     settings_that_are_shipped_are_understood,
-    daemon_starts_with_the_images_settings_under_the_units_filter,
+    program_needs_only_what_the_image_has,
+    daemon_starts_as_in_its_image_under_the_units_filter,
     first_key_is_made_beside_it,
     program_asks_for_its_own_health,
     metrics_are_well_formed,
