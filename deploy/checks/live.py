@@ -170,7 +170,7 @@ def program_asks_for_its_own_health():
 
 
 def traffic():
-    """Answers, mistakes and a short job, so that every part has numbers."""
+    """Answers and mistakes, so that every part has numbers."""
     started = here()
     url = f"http://127.0.0.1:{started.port('http')}/v1/completions"
     for adapter in ("none", "legal", "medical", "nobody"):
@@ -182,8 +182,12 @@ def traffic():
                     answer.read()
             except urllib.error.HTTPError as error:
                 expect(adapter == "nobody" and error.code == 404, f"{adapter}: {error.code} {error.read()[:500]}")
+
+
+def train(steps, *more):
+    started = here()
     data = ROOT / "adapters" / "finance" / "train.jsonl"
-    job = ["train", "--name", "check", "--data", data, "--steps", "8", "--rank", "4", "--batch-size", "4", "--wait"]
+    job = ["train", "--name", "check", "--data", data, "--steps", steps, "--rank", "4", "--batch-size", "4", *more]
     started.ask(*job, "--server", f"http://127.0.0.1:{started.port('http')}")
 
 
@@ -191,6 +195,7 @@ def metrics_are_well_formed():
     started = here()
     promtool = tool("promtool", watching.PROMTOOL)
     traffic()
+    train(4, "--wait")
     text = get(f"http://127.0.0.1:{started.port('http')}/metrics")
     done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, timeout=PATIENCE)
     # Names of gateways have a colon, and PromQL's advice on names does not fit names that are fixed.
@@ -220,9 +225,10 @@ def prometheus_answers_every_query_of_the_dashboard():
     address = f"127.0.0.1:{started.port('prometheus')}"
     started.start("prometheus", [prometheus, f"--config.file={settings}", f"--storage.tsdb.path={started.home / 'tsdb'}", f"--web.listen-address={address}"])
     until("a scrape", lambda: query("count_over_time(up[1m]) > 8"))
-    # Rates need samples from before and after.
+    # Rates need samples from before and after; a job's series end with it, so this one is still running when it is looked at.
     traffic()
-    until("another scrape", lambda: query("count_over_time(up[1m]) > 20"))
+    train(10_000, "--precision", "f16")
+    until("a job's first steps", lambda: query("adapterd_train_step > 2") and query("count_over_time(up[1m]) > 20"))
     text = get(f"http://127.0.0.1:{started.port('http')}/metrics")
     there = set(re.findall(r"^([a-z_:]+)", text, re.M))
     empty, absent, all_of_them = [], set(), 0
