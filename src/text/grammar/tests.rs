@@ -51,7 +51,7 @@ pub fn tokenizer() -> Tokenizer {
     });
     let mut specials = Specials::default();
     specials.named.insert("eos_token".into(), "<end>".into());
-    specials.eos_ids = vec![END, TURN];
+    specials.eos_ids = [END, TURN].into();
     Tokenizer::from_json(json.to_string().as_bytes(), specials).unwrap()
 }
 
