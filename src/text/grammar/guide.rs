@@ -108,6 +108,10 @@ impl Guide {
     }
 
     fn refuse(&self, why: &str) -> Reason {
+        // A token that is not allowed ends the parser with the same word as a search that is too large.
+        if why.starts_with("Parser Error") {
+            return self.stuck("a token came that is not allowed");
+        }
         match self.parser.stop_reason() {
             StopReason::LexerTooComplex | StopReason::ParserTooComplex | StopReason::Cancelled => {
                 Reason::GrammarTooComplex {

@@ -9,6 +9,7 @@ use crate::domain::{JobId, Level, StepMetrics};
 use crate::registry::{BaseIdentity, Config, Registry};
 use crate::scheduler::Observe as _;
 use crate::store::Database;
+use crate::text::grammar::Observe as _;
 
 pub fn idle() -> Gauges {
     Gauges {
@@ -38,6 +39,10 @@ fn a_scrape_holds_what_gateways_read() {
     metrics.reused(7, 4);
     metrics.speculated(6, 5);
     metrics.sliced(0.002);
+    metrics.compiled(0.003);
+    metrics.masked(0.000_05);
+    metrics.looked_up(false);
+    metrics.looked_up(true);
     let load = Load {
         waiting: 2,
         running: 1,
@@ -82,6 +87,10 @@ fn a_scrape_holds_what_gateways_read() {
         "adapterd_train_yields_total 3",
         "adapterd_train_slice_seconds_count 1",
         "adapterd_train_longest_slice_seconds 0.02",
+        "adapterd_grammar_compile_seconds_count 1",
+        "adapterd_grammar_mask_seconds_count 1",
+        "adapterd_grammar_cache_queries_total 2",
+        "adapterd_grammar_cache_hits_total 1",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
     }

@@ -16,7 +16,7 @@ fn kinds() -> Vec<Value> {
         json!({"type": "string"}),
         json!({"type": "string", "minLength": 2, "maxLength": 4}),
         json!({"type": "string", "pattern": "^[A-Z][a-z]{1,5}$"}),
-        json!({"type": "string", "pattern": "ab"}),
+        json!({"type": "string", "pattern": "ab", "maxLength": 3}),
         json!({"type": "string", "pattern": "^\\d{2}$", "maxLength": 2}),
         json!({"type": "string", "format": "date"}),
         json!({"type": "string", "format": "date-time"}),
