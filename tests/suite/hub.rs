@@ -75,7 +75,7 @@ async fn an_adapter_of_the_hub_is_served_like_one_that_was_sent() {
     let (status, body) = put(&daemon, "mine?expected_generation=none", condition).await;
     assert_eq!(
         (status, &body["error"]["code"]),
-        (409, &json!("generation_mismatch"))
+        (409, &json!("adapter_exists"))
     );
 }
 

@@ -35,13 +35,6 @@ pub(super) fn spec(file: &Container, divisors: Option<Vec<f32>>) -> Result<Spec,
             format!("`{name}` is not supported; known: {}", known.join(", ")),
         ));
     };
-    let parts = file.metadata.get("split.count");
-    if matches!(parts, Some(Value::Int(n)) if *n > 1) {
-        return Err(WeightError::new(
-            "GGUF metadata split.count",
-            "a model in several GGUF files is not supported; merge them",
-        ));
-    }
     let map = keys_of(file, name);
     let mut fields = Fields::new(&map, format!("GGUF metadata {name}."));
     let hidden = fields.size("embedding_length", LARGEST)?;

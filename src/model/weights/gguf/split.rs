@@ -63,7 +63,7 @@ pub fn open(path: &Path) -> Result<(Vec<Blob>, Container), WeightError> {
     let shown = shown(path);
     let (blob, file) = read(path)?;
     let count = number(&file, COUNT, &shown)?.unwrap_or(1);
-    if count == 1 {
+    if count <= 1 {
         return Ok((vec![blob], file));
     }
     let named = Named::of(path).filter(|named| named.count == count);
@@ -73,7 +73,7 @@ pub fn open(path: &Path) -> Result<(Vec<Blob>, Container), WeightError> {
         );
         return Err(WeightError::new(shown, why));
     };
-    if !(2..=MOST_PIECES).contains(&count) {
+    if count > MOST_PIECES {
         return Err(WeightError::new(shown, format!("has {count} pieces")));
     }
     let mut pieces = Vec::with_capacity(count);

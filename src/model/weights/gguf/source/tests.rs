@@ -341,7 +341,6 @@ fn metadata_that_may_change_the_result_is_refused_by_name() {
         ),
         ("llama.attention.layer_norm_rms_epsilon", None),
         ("llama.logit_scale", Some(Value::Float(2.0))),
-        ("split.count", int(2)),
     ] {
         let error = spec(key, value).expect_err(key);
         assert!(error.what.ends_with(key), "`{error}` does not name `{key}`");
