@@ -7,9 +7,10 @@ use uuid::Uuid;
 
 use super::Gateway;
 use crate::domain::{
-    CallPiece, Event, FinishReason, Message, Reason, Role, Tool, ToolChoice, Toolset,
+    Ask, CallPiece, Constraint, Event, FinishReason, Message, Reason, Role, Rule, Tool, ToolChoice,
+    Toolset,
 };
-use crate::text::{CallParser, ChatTemplate, Part, Syntax};
+use crate::text::{CallParser, ChatTemplate, Part, Syntax, forced_call_grammar};
 
 /// Refuses what the chat template would leave out without a word.
 pub(super) fn writable(
@@ -39,32 +40,42 @@ pub(super) fn writable(
     Ok(())
 }
 
-/// Refuses what only a constrained answer could keep.
-//
-// A constrained answer takes what `forced_call_grammar` makes of the tools, their choice, the syntax and its markers; with
-// that, nothing is refused here.
-pub(super) fn free(tools: &Toolset) -> Result<(), Reason> {
-    let why = "needs answers that are held to a grammar, which are not available yet; `auto` and `none` are";
-    match tools.choice() {
-        ToolChoice::Required => return Err(Reason::field("tool_choice", why)),
-        ToolChoice::Named(_) => return Err(Reason::field("tool_choice", why)),
-        ToolChoice::None | ToolChoice::Auto => {}
-    }
-    match tools.offered().iter().position(|tool| tool.strict) {
-        Some(at) => {
-            let why = "needs answers that are held to a grammar, which are not available yet; leave it out";
-            Err(Reason::field(format!("tools[{at}].function.strict"), why))
-        }
-        None => Ok(()),
-    }
-}
-
 impl Gateway {
     /// How the model writes calls.
     pub(super) fn call_syntax(&self) -> Syntax {
         let configured = self.inner.config.tool_parser;
         let template = &self.parts().base.template;
         configured.unwrap_or_else(|| Syntax::of_template(template.call_source()))
+    }
+
+    /// The form of an answer: what the request asks for, or what calls that must be made, or made right, need.
+    ///
+    /// # Errors
+    /// `BadField` where both are asked for.
+    pub(super) fn form(&self, ask: &Ask) -> Result<Option<Arc<Constraint>>, Reason> {
+        let tools = &ask.tools;
+        let tokenizer = &self.parts().base.tokenizer;
+        let token = |marker: &str| tokenizer.id(marker).filter(|id| tokenizer.is_special(*id));
+        let (choice, parallel) = (tools.choice(), tools.parallel());
+        let (offered, syntax) = (tools.offered(), self.call_syntax());
+        let forced = forced_call_grammar(offered, choice, parallel, syntax, &token);
+        let field = match choice {
+            ToolChoice::Required | ToolChoice::Named(_) => "tool_choice",
+            ToolChoice::Auto | ToolChoice::None => "tools",
+        };
+        match (forced, &ask.constraint) {
+            (Some(_), Some(other)) => {
+                let why = format!(
+                    "says what an answer is made of, and so does `{field}`; leave one of them out"
+                );
+                Err(Reason::field(other.field.clone(), why))
+            }
+            (Some(grammar), None) => {
+                let form = Constraint::new(field, Rule::Lark(grammar));
+                Ok(Some(Arc::new(form)))
+            }
+            (None, asked) => Ok(asked.clone()),
+        }
     }
 
     /// The special tokens that mark calls.
@@ -335,25 +346,5 @@ mod tests {
             "messages[1].role"
         );
         assert_eq!(writable(&deaf, &[asked], &[]), Ok(()));
-    }
-
-    #[test]
-    fn what_only_a_grammar_could_keep_is_refused_by_name() {
-        let of = |tool: serde_json::Value, choice| {
-            field(free(&Toolset::check(vec![tool], choice, true).unwrap()))
-        };
-        let strict = json!({"function": {"name": "f", "strict": true}});
-        let plain = json!({"function": {"name": "f"}});
-        assert_eq!(of(plain.clone(), ToolChoice::Required), "tool_choice");
-        assert_eq!(
-            of(plain.clone(), ToolChoice::Named("f".into())),
-            "tool_choice"
-        );
-        assert_eq!(
-            of(strict.clone(), ToolChoice::Auto),
-            "tools[0].function.strict"
-        );
-        assert_eq!(of(strict, ToolChoice::None), "Ok(())");
-        assert_eq!(of(plain, ToolChoice::Auto), "Ok(())");
     }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::choose::{Chosen, choose};
 use super::follow::Submission;
 use super::share::deadline;
-use super::{Caller, Claims, Events, calls};
+use super::{Caller, Claims, Events};
 use crate::domain::{AdapterChoice, AdapterName, Ask, Generation, Reason, Scope};
 use crate::registry::Lease;
 use crate::scheduler::{Admitted, Begun, Draft, Terms};
@@ -151,12 +151,12 @@ impl Caller {
         let mut drafts = Vec::with_capacity(asks.len());
         for ask in asks {
             let priority = ask.urgency.priority;
-            calls::free(&ask.tools)?;
+            let form = self.gateway().form(&ask)?;
             let mut sampling = ask.sampling;
             if !ask.tools.offered().is_empty() {
                 sampling.spelled = self.gateway().call_markers();
             }
-            let guides = self.guides(ask.constraint.as_ref(), ask.n);
+            let guides = self.guides(form.as_ref(), ask.n);
             let prompt = self.gateway().encode(ask.input, ask.tools.offered());
             let (prompt, guides) = tokio::try_join!(prompt, guides)?;
             let draft = Draft {

@@ -8,7 +8,7 @@ use adapterd::pb::tokenize_request::Input;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Daemon, golden};
+use crate::harness::{Daemon, chunks, golden};
 
 const CHAT: &str = "/v1/chat/completions";
 
@@ -94,6 +94,60 @@ async fn the_model_is_told_of_functions_calls_and_results() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_must_be_made_is_made_and_follows_its_schema() {
+    let (daemon, _folder) = knowing().await;
+    let mut unit = tool();
+    unit["function"]["parameters"] = json!({
+        "type": "object", "properties": {"unit": {"enum": ["celsius", "kelvin"]}}, "required": ["unit"],
+        "additionalProperties": false,
+    });
+    let named = json!({"type": "function", "function": {"name": "weather"}});
+    for (choice, stream) in [
+        (json!("required"), false),
+        (named.clone(), false),
+        (named, true),
+    ] {
+        let body = ask(json!({
+            "tools": [unit], "tool_choice": choice, "parallel_tool_calls": false, "max_tokens": 200,
+            "stream": stream, "seed": 3, "temperature": 1,
+        }));
+        let (status, answer) = daemon.post(CHAT, body).await;
+        assert_eq!(status, 200, "{answer}");
+        let (call, finish) = match stream {
+            false => {
+                let choice = &answer["choices"][0];
+                assert_eq!(choice["message"]["content"], Value::Null, "{answer}");
+                let call = choice["message"]["tool_calls"][0]["function"].clone();
+                (call, choice["finish_reason"].clone())
+            }
+            true => assembled(answer.as_str().unwrap()),
+        };
+        assert_eq!(
+            (&finish, &call["name"]),
+            (&json!("tool_calls"), &json!("weather"))
+        );
+        let given: Value = serde_json::from_str(call["arguments"].as_str().unwrap()).unwrap();
+        let unit = given["unit"].as_str().unwrap();
+        assert!(["celsius", "kelvin"].contains(&unit), "{given}");
+    }
+}
+
+/// The call of a stream, and its finish reason.
+fn assembled(stream: &str) -> (Value, Value) {
+    let (mut name, mut arguments, mut finish) = (String::new(), String::new(), Value::Null);
+    for chunk in chunks(stream).0 {
+        let choice = &chunk["choices"][0];
+        let call = &choice["delta"]["tool_calls"][0]["function"];
+        name += call["name"].as_str().unwrap_or_default();
+        arguments += call["arguments"].as_str().unwrap_or_default();
+        if !choice["finish_reason"].is_null() {
+            finish = choice["finish_reason"].clone();
+        }
+    }
+    (json!({"name": name, "arguments": arguments}), finish)
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_kept_or_told_is_refused_by_name() {
     let (knowing, _folder) = knowing().await;
     let deaf = Daemon::start().await;
@@ -107,14 +161,13 @@ async fn what_cannot_be_kept_or_told_is_refused_by_name() {
     for (daemon, body, field) in [
         (
             &knowing,
-            ask(json!({"tool_choice": "required"})),
-            "tool_choice",
+            ask(json!({"tool_choice": named, "response_format": {"type": "json_object"}})),
+            "response_format",
         ),
-        (&knowing, ask(json!({"tool_choice": named})), "tool_choice"),
         (
             &knowing,
-            ask(json!({"tools": [strict]})),
-            "tools[0].function.strict",
+            ask(json!({"tools": [strict], "guided_regex": "a"})),
+            "guided_regex",
         ),
         (&deaf, ask(json!({})), "tools"),
         (

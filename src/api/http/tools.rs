@@ -32,11 +32,7 @@ const FUNCTION: Shape = Shape {
             ANYTHING,
             "JSON schema of its arguments, an object.",
         ),
-        Field::new(
-            "strict",
-            FLAG,
-            "Hold arguments to the schema. True is not available yet.",
-        ),
+        Field::new("strict", FLAG, "Hold arguments to the schema."),
     ]],
 };
 const TOOL: Shape = Shape {
@@ -79,7 +75,7 @@ pub(super) const TOOLS: &[Field] = &[
             Kind::Choice(&["none", "auto", "required"]),
             Kind::Object(&NAMED_CHOICE),
         ]),
-        "`auto` (default with `tools`): the model decides. `none`: it is not told of them. `required`, or a function: not available yet.",
+        "`auto` (default with `tools`): the model decides. `none`: it is not told of them. `required`: it calls at least one. A function: it calls that one, once.",
     )
     .neutral(&[Neutral::Empty]),
     Field::new(
