@@ -154,7 +154,9 @@ fn write(
         }
         line.push('\n');
         // A line in one piece, so that two programs can write to one file.
-        let written = target.write_all(line.as_bytes()).and_then(|()| target.flush());
+        let written = target
+            .write_all(line.as_bytes())
+            .and_then(|()| target.flush());
         if let Err(fault) = &written {
             state.lost.fetch_add(1, Ordering::Relaxed);
             if !failing {
@@ -193,9 +195,15 @@ mod tests {
         entry.end("/v1/models", 200.into(), 17);
         let first = &lines(&path, 1)[0];
         let told = |field: &str| first[field].clone();
-        assert_eq!((told("route"), told("status")), ("/v1/models".into(), 200.into()));
+        assert_eq!(
+            (told("route"), told("status")),
+            ("/v1/models".into(), 200.into())
+        );
         assert_eq!((told("key"), told("bytes")), ("0a1b".into(), 17.into()));
-        assert_eq!((told("adapter"), told("queue_ms")), (Value::Null, Value::Null));
+        assert_eq!(
+            (told("adapter"), told("queue_ms")),
+            (Value::Null, Value::Null)
+        );
         assert!(told("total_ms").is_u64() && told("time").as_str().unwrap().ends_with('Z'));
         std::fs::rename(&path, dir.path().join("access.log.1")).unwrap();
         log.reopen();

@@ -63,10 +63,7 @@ impl Backoff {
     /// What somebody who was refused is told.
     pub(super) fn judge(&self, address: IpAddr, reason: Reason) -> Reason {
         // Who sends a key that has ended has guessed nothing.
-        let is_wrong_key = matches!(
-            reason,
-            Reason::UnknownKey | Reason::UnknownCertificate(_)
-        );
+        let is_wrong_key = matches!(reason, Reason::UnknownKey | Reason::UnknownCertificate(_));
         if !is_wrong_key {
             return reason;
         }

@@ -97,7 +97,11 @@ mod tests {
         ] {
             assert_eq!(of(uri).as_deref(), Some(name), "{uri}");
         }
-        for uri in ["/v1/models", "/v1/files?limit=2&after=file-1", "/v1/files?key="] {
+        for uri in [
+            "/v1/models",
+            "/v1/files?limit=2&after=file-1",
+            "/v1/files?key=",
+        ] {
             assert_eq!(of(uri), None, "{uri}");
         }
     }

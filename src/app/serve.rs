@@ -48,7 +48,11 @@ pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
     tracing::info!(dir = %place.dir.display(), chosen_by = place.why, "state is kept here");
     let daemon = Daemon::start(&settings).await.map_err(Failure::failed)?;
     let manager = Manager::of(|name| std::env::var_os(name));
-    manager.ready(&format!("serves {} on {}", daemon.base().name, daemon.http()));
+    manager.ready(&format!(
+        "serves {} on {}",
+        daemon.base().name,
+        daemon.http()
+    ));
     let gateway = daemon.parts.gateway.clone();
     let lives = move || gateway.health().live.is_ok();
     let ended = CancellationToken::new();
@@ -192,7 +196,11 @@ fn serve(
     let has_admin = listeners.admin.is_some();
     let http_config = http::Config {
         limits: limits.clone(),
-        part: if has_admin { http::Part::Public } else { http::Part::All },
+        part: if has_admin {
+            http::Part::Public
+        } else {
+            http::Part::All
+        },
         common: common.clone(),
         origins: http::Origins::parse(&values.server.cors_origins)
             .map_err(|wrong| anyhow::anyhow!("server.cors_origins: {}", wrong.join("; ")))?,

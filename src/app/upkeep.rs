@@ -72,7 +72,11 @@ impl Hangups {
     fn start() -> Self {
         use tokio::signal::unix::{SignalKind, signal};
         let started = signal(SignalKind::hangup());
-        Self(started.inspect_err(|error| tracing::warn!(%error, "no hang-ups are heard")).ok())
+        Self(
+            started
+                .inspect_err(|error| tracing::warn!(%error, "no hang-ups are heard"))
+                .ok(),
+        )
     }
 
     async fn next(&mut self) {

@@ -33,8 +33,8 @@ pub use key::{KeyArgs, KeyCommand, listing as list_keys, show as show_key};
 pub use merge::MergeArgs;
 pub use output::{Output, Table, colors, size};
 pub use sse::chunks;
-pub use trust::Trust;
 pub use train::{TrainArgs, TrainFlags, create_job, plan_job};
+pub use trust::Trust;
 
 /// Where the daemon is and how to print; the same on every client command.
 #[derive(Debug, Clone, clap::Args)]

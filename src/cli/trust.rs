@@ -77,7 +77,9 @@ fn unusable(flag: &str, path: &Path, fault: &dyn std::fmt::Display) -> Failure {
 fn certificates(flag: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     match read {
-        Ok(found) if found.is_empty() => Err(unusable(flag, path, &"is not PEM with a certificate")),
+        Ok(found) if found.is_empty() => {
+            Err(unusable(flag, path, &"is not PEM with a certificate"))
+        }
         Ok(found) => Ok(found),
         Err(fault) => Err(unusable(flag, path, &fault)),
     }
@@ -100,7 +102,8 @@ fn of_this_system() -> Result<RootCertStore, Failure> {
     roots.add_parsable_certificates(found.certs);
     match roots.is_empty() {
         true => Err(Failure::Usage(
-            "this system lists nobody whose certificates could be believed; name a file with --ca".into(),
+            "this system lists nobody whose certificates could be believed; name a file with --ca"
+                .into(),
         )),
         false => Ok(roots),
     }
@@ -121,7 +124,10 @@ mod tests {
         };
         let told = trust.config(true).unwrap_err().to_string();
         assert!(told.contains("--ca") && told.contains("ca.pem"), "{told}");
-        assert!(trust.config(false).is_ok(), "not read where there is no TLS");
+        assert!(
+            trust.config(false).is_ok(),
+            "not read where there is no TLS"
+        );
         let trust = Trust {
             ca: Some(dir.path().join("none.pem")),
             ..Trust::default()

@@ -18,7 +18,9 @@ pub fn held() -> Option<u64> {
     let account = std::fs::read_to_string("/proc/self/status").ok()?;
     let anonymous = bytes_of("RssAnon", &account);
     let shared = bytes_of("RssShmem", &account).unwrap_or(0);
-    anonymous.map(|bytes| bytes + shared).or_else(|| bytes_of("VmRSS", &account))
+    anonymous
+        .map(|bytes| bytes + shared)
+        .or_else(|| bytes_of("VmRSS", &account))
 }
 
 /// Bytes that this process may hold: of its control groups and the machine, what the tightest has.

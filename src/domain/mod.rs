@@ -36,7 +36,8 @@ pub use job_event::{
 pub use job_plan::{JobPlan, MemoryPlan, PlannedChange};
 pub use key::{
     AdapterGlobs, Asker, IssuedKey, KeyAsk, KeyView, LONGEST_SPAN, OVERLAP, Scope, Scopes,
-    check_span, id_in_key, key_text, plain_identity, };
+    check_span, id_in_key, key_text, plain_identity,
+};
 pub use pointer::lfs_pointer;
 pub use range::Range;
 pub use reason::{BadRow, Reason};

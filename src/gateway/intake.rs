@@ -88,7 +88,9 @@ impl Caller {
             ready.push((prompt, Admitted::check(draft, &limits)?));
         }
         if let Some(trace) = self.trace() {
-            let adapter = lease.as_ref().map(|lease| (lease.shown(), lease.generation()));
+            let adapter = lease
+                .as_ref()
+                .map(|lease| (lease.shown(), lease.generation()));
             let tokens = ready.iter().map(|(prompt, _)| prompt.len()).sum();
             trace.asked(adapter, tokens, begun);
         }

@@ -142,7 +142,11 @@ mod tests {
 
     #[test]
     fn the_cheapest_to_lose_goes_first_and_nothing_comes_back_under_more_pressure() {
-        let refused = |taken| Work::ALL.into_iter().filter(move |work| decide(taken, *work));
+        let refused = |taken| {
+            Work::ALL
+                .into_iter()
+                .filter(move |work| decide(taken, *work))
+        };
         assert_eq!(refused(920).count(), 0, "92 % is enough room");
         for (taken, expected) in [(921, 1), (931, 2), (941, 3), (951, 4), (961, 5), (2000, 5)] {
             assert_eq!(refused(taken).count(), expected, "{taken}");
@@ -176,6 +180,9 @@ mod tests {
         pressure.tell(u64::MAX, 1);
         assert!(pressure.holds_connections());
         pressure.tell(1, 0);
-        assert!(!pressure.holds_connections(), "nothing is known of the memory");
+        assert!(
+            !pressure.holds_connections(),
+            "nothing is known of the memory"
+        );
     }
 }

@@ -14,8 +14,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(super) use self::address::block;
 use self::address::{Addresses, Place};
-pub use self::counts::{Counts, DoorName, Traffic};
 pub(super) use self::counts::{Counted, Counter};
+pub use self::counts::{Counts, DoorName, Traffic};
 pub(super) use self::line::{Line, Peer};
 use super::Limits;
 use super::socket::Socket;

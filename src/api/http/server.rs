@@ -110,13 +110,7 @@ struct Service {
 }
 
 impl Service {
-    async fn connection(
-        self,
-        socket: TcpStream,
-        peer: Peer,
-        seat: Seat,
-        stop: CancellationToken,
-    ) {
+    async fn connection(self, socket: TcpStream, peer: Peer, seat: Seat, stop: CancellationToken) {
         let socket = Socket::new(socket, self.write_timeout, seat);
         let opened = stop.run_until_cancelled(self.door.open(socket, peer.address));
         let Some(Some((line, peer))) = opened.await else {

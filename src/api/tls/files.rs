@@ -107,20 +107,18 @@ impl Files {
 
     fn load(&self, contents: Contents, now: i64) -> Result<Loaded, Vec<Mistake>> {
         let mut mistakes = Mistakes::default();
-        let of = |path: &Path, bytes: Result<Vec<u8>, String>| {
-            bytes.map_err(|why| said(path, &why))
-        };
-        let chain = of(&self.certificate, contents.certificate).and_then(|bytes| {
-            chain(&bytes, now).map_err(|why| said(&self.certificate, &why))
-        });
+        let of =
+            |path: &Path, bytes: Result<Vec<u8>, String>| bytes.map_err(|why| said(path, &why));
+        let chain = of(&self.certificate, contents.certificate)
+            .and_then(|bytes| chain(&bytes, now).map_err(|why| said(&self.certificate, &why)));
         let chain = mistakes.keep("certificate", chain);
         let key = of(&self.key, contents.key)
             .and_then(|bytes| private(&bytes).map_err(|why| said(&self.key, &why)));
         let key = mistakes.keep("key", key);
         let roots = match (self.client_ca.as_deref(), contents.client_ca) {
             (Some(path), Some(bytes)) => {
-                let roots = of(path, bytes)
-                    .and_then(|bytes| roots(&bytes).map_err(|why| said(path, &why)));
+                let roots =
+                    of(path, bytes).and_then(|bytes| roots(&bytes).map_err(|why| said(path, &why)));
                 mistakes.keep("client_ca", roots)
             }
             _ => None,

@@ -69,8 +69,11 @@ impl Tls {
     /// The files, where there is TLS.
     pub fn files(&self) -> Option<tls::Files> {
         let said = |path: &PathBuf| Some(path.clone()).filter(|path| !path.as_os_str().is_empty());
-        let (certificate, key, client_ca) =
-            (said(&self.certificate), said(&self.key), said(&self.client_ca));
+        let (certificate, key, client_ca) = (
+            said(&self.certificate),
+            said(&self.key),
+            said(&self.client_ca),
+        );
         if certificate.is_none() && key.is_none() && client_ca.is_none() {
             return None;
         }
@@ -93,9 +96,16 @@ impl Tls {
             ("server.tls.certificate", &files.certificate),
             ("server.tls.key", &files.key),
         ];
-        let missing = missing.into_iter().filter(|(_, path)| path.as_os_str().is_empty());
+        let missing = missing
+            .into_iter()
+            .filter(|(_, path)| path.as_os_str().is_empty());
         let missing: Vec<_> = missing
-            .map(|(key, _)| (key, "is missing: TLS needs a certificate and its key".to_owned()))
+            .map(|(key, _)| {
+                (
+                    key,
+                    "is missing: TLS needs a certificate and its key".to_owned(),
+                )
+            })
             .collect();
         if !missing.is_empty() {
             return missing;
@@ -145,7 +155,12 @@ impl Server {
                 1 << 20,
             ),
             // Below, a head of everyday size would not fit.
-            ("server.max_header_bytes", self.max_header_bytes, 8 << 10, 1 << 20),
+            (
+                "server.max_header_bytes",
+                self.max_header_bytes,
+                8 << 10,
+                1 << 20,
+            ),
             ("server.max_streams", self.max_streams as usize, 1, 1 << 16),
         ] {
             if !(least..=most).contains(&value) {

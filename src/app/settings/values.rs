@@ -293,7 +293,10 @@ fn size_of(text: &str) -> Result<u64, String> {
         _ => return Err(wrong()),
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
-    match number.checked_mul(1 << shift).filter(|bytes| *bytes >= 64 << 20) {
+    match number
+        .checked_mul(1 << shift)
+        .filter(|bytes| *bytes >= 64 << 20)
+    {
         Some(bytes) => Ok(bytes),
         None => Err(format!("`{text}` is not at least 64 MiB")),
     }

@@ -9,21 +9,36 @@ use crate::gateway::Pressure;
 type Row = (&'static str, &'static str, &'static str, fn(&Counts) -> u64);
 
 const ROWS: &[Row] = &[
-    ("adapterd_connections", "gauge", "Connections that are open", |counts| {
-        counts.connections.now() as u64
-    }),
-    ("adapterd_connections_max", "gauge", "Connections that may be open", |counts| {
-        counts.most.now() as u64
-    }),
-    ("adapterd_connection_addresses", "gauge", "Addresses with an open connection", |counts| {
-        counts.addresses.now() as u64
-    }),
-    ("adapterd_handshakes", "gauge", "TLS handshakes under way", |counts| {
-        counts.handshakes.now() as u64
-    }),
-    ("adapterd_requests_open", "gauge", "Requests being answered", |counts| {
-        counts.requests.now() as u64
-    }),
+    (
+        "adapterd_connections",
+        "gauge",
+        "Connections that are open",
+        |counts| counts.connections.now() as u64,
+    ),
+    (
+        "adapterd_connections_max",
+        "gauge",
+        "Connections that may be open",
+        |counts| counts.most.now() as u64,
+    ),
+    (
+        "adapterd_connection_addresses",
+        "gauge",
+        "Addresses with an open connection",
+        |counts| counts.addresses.now() as u64,
+    ),
+    (
+        "adapterd_handshakes",
+        "gauge",
+        "TLS handshakes under way",
+        |counts| counts.handshakes.now() as u64,
+    ),
+    (
+        "adapterd_requests_open",
+        "gauge",
+        "Requests being answered",
+        |counts| counts.requests.now() as u64,
+    ),
     (
         "adapterd_connections_refused_total",
         "counter",
@@ -87,7 +102,12 @@ pub fn exposition(common: &Common, pressure: &Pressure) -> String {
         );
     }
     let name = "adapterd_shed_total";
-    head(&mut text, name, "counter", "Work refused because memory was short");
+    head(
+        &mut text,
+        name,
+        "counter",
+        "Work refused because memory was short",
+    );
     for (work, count) in pressure.shed() {
         let _ = writeln!(text, "{name}{{kind=\"{}\"}} {count}", work.as_str());
     }

@@ -81,7 +81,11 @@ const KEY_FIELDS: &[Field] = &[
         COUNT,
         "Unix seconds; after a crash up to a minute behind.",
     ),
-    Field::new("identity", TEXT, "What a client's certificate calls its holder."),
+    Field::new(
+        "identity",
+        TEXT,
+        "What a client's certificate calls its holder.",
+    ),
 ];
 pub(in super::super) const KEY: Shape = shape("Key", "What is told of a key.", &[KEY_FIELDS]);
 pub(in super::super) const KEYS: Shape = shape(
