@@ -70,6 +70,8 @@ mod merges;
 mod methods;
 #[path = "suite/overload.rs"]
 mod overload;
+#[path = "suite/more_doors.rs"]
+mod more_doors;
 #[path = "suite/packed.rs"]
 mod packed;
 #[path = "suite/pressure.rs"]

@@ -16,9 +16,10 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::call::{Call, Request, refuse};
+use super::dialect::Dialect;
 use super::logged::Logged;
 use super::origin::Source;
-use super::respond::{empty_response, fault_response};
+use super::respond::empty_response;
 use super::routes::{Row, Verb, probe_rows, rows};
 use super::{App, Part};
 use crate::api::access::{Access, tell_limits};
@@ -137,6 +138,7 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
         source: &source,
         key: key.as_deref(),
         entry,
+        dialect: row.dialect,
     };
     let mut response = finish(&app, row.path, began, who, outcome);
     if let Some(caller) = standing {
@@ -194,6 +196,7 @@ async fn stray(
         source: &source,
         key: None,
         entry,
+        dialect: Dialect::OpenAi,
     };
     finish(&app, NO_ROUTE, Instant::now(), who, outcome)
 }
@@ -206,6 +209,8 @@ struct Who<'r> {
     /// The id of its key.
     key: Option<&'r str>,
     entry: Option<Entry>,
+    /// How its errors are written.
+    dialect: Dialect,
 }
 
 fn finish(
@@ -220,6 +225,7 @@ fn finish(
         source,
         key,
         entry,
+        dialect,
     } = who;
     let took = began.elapsed();
     let mut response = outcome.unwrap_or_else(|fault| {
@@ -227,7 +233,7 @@ fn finish(
         if fault.row().status >= 500 && fault.reason != Reason::DeadlineExceeded {
             tracing::error!(route, fault = %fault.reason, "a request failed");
         }
-        fault_response(&fault)
+        dialect.refusal(&fault, &id)
     });
     let code = response.status().as_u16();
     app.telemetry.answered(route, code, took);
@@ -239,6 +245,7 @@ fn finish(
         key,
         "answered"
     );
+    dialect.mark(&id, response.headers_mut());
     response.headers_mut().insert(REQUEST_ID, id);
     app.config.origins.mark(source, response.headers_mut());
     match entry {
