@@ -68,10 +68,10 @@ mod matrix;
 mod merges;
 #[path = "suite/methods.rs"]
 mod methods;
-#[path = "suite/overload.rs"]
-mod overload;
 #[path = "suite/more_doors.rs"]
 mod more_doors;
+#[path = "suite/overload.rs"]
+mod overload;
 #[path = "suite/packed.rs"]
 mod packed;
 #[path = "suite/pressure.rs"]

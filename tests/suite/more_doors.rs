@@ -96,28 +96,47 @@ async fn a_stream_says_what_the_whole_answer_says() {
     let stream = stream.as_str().unwrap();
     let (events, done) = chunks(stream);
     assert!(!done, "no `[DONE]`");
-    let names: Vec<&str> = stream.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
-    let types: Vec<&str> = events.iter().map(|event| event["type"].as_str().unwrap()).collect();
+    let names: Vec<&str> = stream
+        .lines()
+        .filter_map(|line| line.strip_prefix("event: "))
+        .collect();
+    let types: Vec<&str> = events
+        .iter()
+        .map(|event| event["type"].as_str().unwrap())
+        .collect();
     assert_eq!(names, types);
     assert_eq!(types[..2], ["response.created", "response.in_progress"]);
-    let deltas = events.iter().filter(|event| event["type"] == "response.output_text.delta");
-    let text: String = deltas.map(|event| event["delta"].as_str().unwrap()).collect();
+    let deltas = events
+        .iter()
+        .filter(|event| event["type"] == "response.output_text.delta");
+    let text: String = deltas
+        .map(|event| event["delta"].as_str().unwrap())
+        .collect();
     assert_eq!(whole["output"][0]["content"][0]["text"], text);
     let last = &events.last().unwrap()["response"];
     assert_eq!(last["output"][0]["content"], whole["output"][0]["content"]);
-    assert_eq!(last["usage"]["total_tokens"], whole["usage"]["total_tokens"]);
+    assert_eq!(
+        last["usage"]["total_tokens"],
+        whole["usage"]["total_tokens"]
+    );
 
     let whole = said(&daemon, MESSAGES, message(json!({}))).await;
     let stream = said(&daemon, MESSAGES, message(json!({"stream": true}))).await;
     let (events, done) = chunks(stream.as_str().unwrap());
     assert!(!done, "no `[DONE]`");
-    let text: String = events.iter().filter_map(|event| event["delta"]["text"].as_str()).collect();
+    let text: String = events
+        .iter()
+        .filter_map(|event| event["delta"]["text"].as_str())
+        .collect();
     assert_eq!(whole["content"][0]["text"], text);
     let [delta, stop] = &events[events.len() - 2..] else {
         panic!("{events:?}")
     };
     assert_eq!(delta["delta"]["stop_reason"], whole["stop_reason"]);
-    assert_eq!(delta["usage"]["output_tokens"], whole["usage"]["output_tokens"]);
+    assert_eq!(
+        delta["usage"]["output_tokens"],
+        whole["usage"]["output_tokens"]
+    );
     assert_eq!(stop["type"], "message_stop");
 }
 
@@ -151,7 +170,8 @@ async fn a_count_is_what_a_request_reads() {
     ] {
         let asked = message(more);
         let usage = said(&daemon, MESSAGES, asked.clone()).await["usage"].clone();
-        let read = ["input_tokens", "cache_read_input_tokens"].map(|name| usage[name].as_u64().unwrap());
+        let read =
+            ["input_tokens", "cache_read_input_tokens"].map(|name| usage[name].as_u64().unwrap());
         let mut counted = asked;
         for name in ["max_tokens", "temperature"] {
             counted.as_object_mut().unwrap().remove(name);
@@ -173,16 +193,27 @@ async fn a_call_that_must_be_made_is_made_in_either_form() {
     let [call] = &answer["output"].as_array().unwrap()[..] else {
         panic!("{answer}")
     };
-    assert_eq!((&call["type"], &call["name"]), (&json!("function_call"), &json!("weather")));
+    assert_eq!(
+        (&call["type"], &call["name"]),
+        (&json!("function_call"), &json!("weather"))
+    );
     follows(call["arguments"].as_str().unwrap());
     let stream = said(&daemon, RESPONSES, with(body, json!({"stream": true}))).await;
     let (events, _) = chunks(stream.as_str().unwrap());
-    let told = events.iter().filter(|event| event["type"] == "response.function_call_arguments.delta");
+    let told = events
+        .iter()
+        .filter(|event| event["type"] == "response.function_call_arguments.delta");
     let told: String = told.map(|event| event["delta"].as_str().unwrap()).collect();
     assert_eq!(call["arguments"], told);
-    let result = json!({"type": "function_call_output", "call_id": call["call_id"], "output": "276"});
+    let result =
+        json!({"type": "function_call_output", "call_id": call["call_id"], "output": "276"});
     let turns = json!([{"role": "user", "content": "How warm is it?"}, call, result]);
-    said(&daemon, RESPONSES, response(json!({"input": turns, "tools": [tool]}))).await;
+    said(
+        &daemon,
+        RESPONSES,
+        response(json!({"input": turns, "tools": [tool]})),
+    )
+    .await;
 
     let tool = json!({"name": "weather", "input_schema": schema()});
     let named = json!({"type": "tool", "name": "weather"});
@@ -193,11 +224,17 @@ async fn a_call_that_must_be_made_is_made_in_either_form() {
     let [call] = &answer["content"].as_array().unwrap()[..] else {
         panic!("{answer}")
     };
-    assert_eq!((&call["type"], &answer["stop_reason"]), (&json!("tool_use"), &json!("tool_use")));
+    assert_eq!(
+        (&call["type"], &answer["stop_reason"]),
+        (&json!("tool_use"), &json!("tool_use"))
+    );
     follows(&call["input"].to_string());
     let stream = said(&daemon, MESSAGES, with(body, json!({"stream": true}))).await;
     let (events, _) = chunks(stream.as_str().unwrap());
-    let told: String = events.iter().filter_map(|event| event["delta"]["partial_json"].as_str()).collect();
+    let told: String = events
+        .iter()
+        .filter_map(|event| event["delta"]["partial_json"].as_str())
+        .collect();
     assert_eq!(call["input"], serde_json::from_str::<Value>(&told).unwrap());
 }
 
@@ -221,11 +258,23 @@ async fn refusals_name_the_requests_own_fields_in_its_own_form() {
     let function = json!({"type": "function", "name": "f"});
     let long = "word ".repeat(20_000);
     for (body, status, param) in [
-        (response(json!({"previous_response_id": "resp_1"})), 400, "previous_response_id"),
-        (response(json!({"text": {"format": {"type": "json_schema", "schema": bad}}})), 400, "text.format.schema"),
+        (
+            response(json!({"previous_response_id": "resp_1"})),
+            400,
+            "previous_response_id",
+        ),
+        (
+            response(json!({"text": {"format": {"type": "json_schema", "schema": bad}}})),
+            400,
+            "text.format.schema",
+        ),
         (response(json!({"tools": [function]})), 400, "tools"),
         (response(json!({"input": long})), 400, "input"),
-        (response(json!({"max_output_tokens": 1 << 30})), 400, "max_output_tokens"),
+        (
+            response(json!({"max_output_tokens": 1 << 30})),
+            400,
+            "max_output_tokens",
+        ),
         (response(json!({"model": "no-such-name"})), 404, "model"),
     ] {
         let (told, answer) = daemon.post(RESPONSES, body).await;
@@ -237,14 +286,38 @@ async fn refusals_name_the_requests_own_fields_in_its_own_form() {
     let tool = json!({"name": "f", "input_schema": {"type": "object"}});
     let invalid = "invalid_request_error";
     for (body, status, kind, names) in [
-        (message(json!({"messages": image})), 400, invalid, "messages[0].content[0].source"),
-        (message(json!({"max_tokens": null})), 400, invalid, "max_tokens"),
+        (
+            message(json!({"messages": image})),
+            400,
+            invalid,
+            "messages[0].content[0].source",
+        ),
+        (
+            message(json!({"max_tokens": null})),
+            400,
+            invalid,
+            "max_tokens",
+        ),
         (message(json!({"tools": [tool]})), 400, invalid, "tools"),
-        (message(json!({"output_config": {"format": {"type": "json_schema", "schema": bad}}})), 400, invalid, "output_config.format.schema"),
-        (message(json!({"model": "no-such-name"})), 404, "not_found_error", "no-such-name"),
+        (
+            message(json!({"output_config": {"format": {"type": "json_schema", "schema": bad}}})),
+            400,
+            invalid,
+            "output_config.format.schema",
+        ),
+        (
+            message(json!({"model": "no-such-name"})),
+            404,
+            "not_found_error",
+            "no-such-name",
+        ),
     ] {
         let (told, answer) = daemon.post(MESSAGES, body).await;
-        assert_eq!((told, &answer["type"]), (status, &json!("error")), "{answer}");
+        assert_eq!(
+            (told, &answer["type"]),
+            (status, &json!("error")),
+            "{answer}"
+        );
         assert_eq!(answer["error"]["type"], kind, "{answer}");
         let text = answer["error"]["message"].as_str().unwrap();
         assert!(text.contains(names), "{names}: {answer}");
@@ -257,10 +330,7 @@ async fn anthropics_clients_are_known_by_their_header() {
     let daemon = Daemon::with_keys().await;
     let (_, key) = daemon.key("infer", "*").await;
     let url = format!("{}{MESSAGES}", daemon.http);
-    for (key, status, kind) in [
-        (key.as_str(), 200, "message"),
-        ("sk-adp-1-2", 401, "error"),
-    ] {
+    for (key, status, kind) in [(key.as_str(), 200, "message"), ("sk-adp-1-2", 401, "error")] {
         let request = daemon.client.post(&url).header("x-api-key", key);
         let request = request.header("anthropic-version", "2023-06-01");
         let (told, answer) = answer(request.json(&message(json!({})))).await;

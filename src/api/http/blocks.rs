@@ -105,7 +105,13 @@ impl Blocks {
                     arguments: String::new(),
                 }));
             }
-            (Step::Text { text, tokens }, Some(Block::Text { text: all, tokens: told })) => {
+            (
+                Step::Text { text, tokens },
+                Some(Block::Text {
+                    text: all,
+                    tokens: told,
+                }),
+            ) => {
                 all.push_str(text);
                 told.extend_from_slice(tokens);
             }

@@ -72,12 +72,20 @@ mod tests {
     #[test]
     fn each_kind_of_failure_has_the_name_that_anthropics_clients_know() {
         for (reason, status, kind) in [
-            (Reason::field("max_tokens", "is required"), 400, "invalid_request_error"),
+            (
+                Reason::field("max_tokens", "is required"),
+                400,
+                "invalid_request_error",
+            ),
             (Reason::NoKey, 401, "authentication_error"),
             (Reason::OutOfScope(Scope::Infer), 403, "permission_error"),
             (Reason::NoSuchModel("m".into()), 404, "not_found_error"),
             (Reason::TooLarge { limit: 5 }, 413, "request_too_large"),
-            (Reason::Overloaded { retry_after: 1 }, 429, "rate_limit_error"),
+            (
+                Reason::Overloaded { retry_after: 1 },
+                429,
+                "rate_limit_error",
+            ),
             (Reason::Draining, 503, "overloaded_error"),
             (Reason::DeadlineExceeded, 504, "timeout_error"),
             (Reason::Internal("x".into()), 500, "api_error"),

@@ -54,7 +54,9 @@ impl Names {
 
     /// `[2].content`, with what the third turn was made of.
     fn turn(&self, rest: &str) -> String {
-        let number = rest.strip_prefix('[').and_then(|rest| rest.split(']').next());
+        let number = rest
+            .strip_prefix('[')
+            .and_then(|rest| rest.split(']').next());
         let place = number.and_then(|number| self.turns.get(number.parse::<usize>().ok()?));
         place.map_or_else(|| self.conversation.to_owned(), Clone::clone)
     }
@@ -98,7 +100,10 @@ mod tests {
             ("tool_choice", "tool_choice"),
             ("max_tokens", "max_output_tokens"),
             ("min_tokens", "min_tokens"),
-            ("text.format.schema.properties", "text.format.schema.properties"),
+            (
+                "text.format.schema.properties",
+                "text.format.schema.properties",
+            ),
         ] {
             let fault = names.fault(Reason::field(path, "is wrong"));
             assert_eq!(fault.param.as_deref(), Some(named));

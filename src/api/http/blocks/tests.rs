@@ -26,7 +26,9 @@ pub(in crate::api::http) fn call(name: &str, arguments: &[&str]) -> Vec<Event> {
         id: format!("call_{name}"),
         name: name.into(),
     };
-    let rest = arguments.iter().map(|text| CallPiece::Arguments((*text).into()));
+    let rest = arguments
+        .iter()
+        .map(|text| CallPiece::Arguments((*text).into()));
     let event = |piece| Event::Call {
         choice: 0,
         index: 0,
@@ -106,7 +108,10 @@ fn heard(tells: bool, events: Vec<Event>) -> (Blocks, Vec<Block>) {
                 Step::BeginText => built.push(text("", &[])),
                 Step::BeginCall { name, .. } => built.push(called(name, "")),
                 Step::End => ended.push(number),
-                Step::Text { text: more, tokens: told } => match built.last_mut() {
+                Step::Text {
+                    text: more,
+                    tokens: told,
+                } => match built.last_mut() {
                     Some(Block::Text { text, tokens }) => {
                         text.push_str(more);
                         tokens.extend_from_slice(told);
@@ -121,7 +126,11 @@ fn heard(tells: bool, events: Vec<Event>) -> (Blocks, Vec<Block>) {
             assert_eq!(number, built.len() - 1);
         });
     }
-    assert_eq!(ended, (0..built.len()).collect::<Vec<_>>(), "each ends once");
+    assert_eq!(
+        ended,
+        (0..built.len()).collect::<Vec<_>>(),
+        "each ends once"
+    );
     (blocks, built)
 }
 

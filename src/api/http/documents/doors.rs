@@ -20,7 +20,12 @@ const CACHED: Shape = shape(
 const REASONED: Shape = shape(
     "ResponseOutputTokens",
     "",
-    &[&[Field::new("reasoning_tokens", COUNT, "Always 0: reasoning is not told apart.").required()]],
+    &[&[Field::new(
+        "reasoning_tokens",
+        COUNT,
+        "Always 0: reasoning is not told apart.",
+    )
+    .required()]],
 );
 const USAGE: Shape = shape(
     "ResponseUsage",
@@ -88,7 +93,12 @@ pub(in super::super) const RESPONSE: Shape = shape(
         Field::new("status", STATUS, "`incomplete`: cut short by its length.").required(),
         Field::new("model", TEXT, "What answered.").required(),
         GENERATION,
-        Field::new("output", list_of(&Kind::Object(&ITEM)), "Messages and calls.").required(),
+        Field::new(
+            "output",
+            list_of(&Kind::Object(&ITEM)),
+            "Messages and calls.",
+        )
+        .required(),
         Field::new("usage", Kind::Object(&USAGE), "Null until the answer ends."),
         Field::new("incomplete_details", Kind::Object(&INCOMPLETE), ""),
         Field::new("error", Kind::Object(&FAILED), "In a stream that fails."),
@@ -201,7 +211,11 @@ const DELTA: Shape = shape(
     "",
     &[
         &[
-            Field::new("type", Kind::Choice(&["text_delta", "input_json_delta"]), "Of a block."),
+            Field::new(
+                "type",
+                Kind::Choice(&["text_delta", "input_json_delta"]),
+                "Of a block.",
+            ),
             Field::new("text", TEXT, "To be joined."),
             Field::new("partial_json", TEXT, "To be joined."),
         ],
@@ -260,6 +274,11 @@ pub(in super::super) const ANTHROPIC_ERROR: Shape = shape(
     &[&[
         Field::new("type", Kind::Choice(&["error"]), "").required(),
         Field::new("error", Kind::Object(&ERROR_PARTS), "").required(),
-        Field::new("request_id", TEXT, "As the headers `request-id` and `x-request-id`.").required(),
+        Field::new(
+            "request_id",
+            TEXT,
+            "As the headers `request-id` and `x-request-id`.",
+        )
+        .required(),
     ]],
 );

@@ -18,7 +18,13 @@ const BLOCK: Shape = Shape {
         Field::unbuilt("source", NO_MEDIA, &[]),
         Field::new(
             "type",
-            Kind::Choice(&["text", "tool_use", "tool_result", "thinking", "redacted_thinking"]),
+            Kind::Choice(&[
+                "text",
+                "tool_use",
+                "tool_result",
+                "thinking",
+                "redacted_thinking",
+            ]),
             "What was only thought is not read.",
         )
         .required(),
@@ -27,7 +33,11 @@ const BLOCK: Shape = Shape {
         Field::new("name", FUNCTION_NAME, "Of `tool_use`."),
         Field::new("input", ANYTHING, "Of `tool_use`: the arguments."),
         Field::new("tool_use_id", NAME, "Of `tool_result`."),
-        Field::new("content", CONTENT, "Of `tool_result`; parts are text. Absent is empty."),
+        Field::new(
+            "content",
+            CONTENT,
+            "Of `tool_result`; parts are text. Absent is empty.",
+        ),
         Field::new("is_error", FLAG, "Ignored: the content says it."),
         Field::ignored("cache_control"),
         Field::ignored("citations"),
@@ -83,10 +93,18 @@ const TOOL: Shape = Shape {
             "JSON schema of its arguments, an object.",
         )
         .required(),
-        Field::new("strict", FLAG, "Hold arguments to the schema; default false."),
+        Field::new(
+            "strict",
+            FLAG,
+            "Hold arguments to the schema; default false.",
+        ),
         Field::ignored("cache_control"),
         Field::ignored("eager_input_streaming"),
-        Field::unbuilt("input_examples", "is not told to the model", &[Neutral::Empty]),
+        Field::unbuilt(
+            "input_examples",
+            "is not told to the model",
+            &[Neutral::Empty],
+        ),
         Field::unbuilt("defer_loading", ONLY_CUSTOM, &[Neutral::Flag(false)]),
         Field::unbuilt(
             "allowed_callers",
@@ -150,8 +168,7 @@ const CONVERSATION: &[Field] = &[
         "The conversation, oldest first. It does not end with an assistant's turn.",
     )
     .required(),
-    Field::new("system", CONTENT, "A system message before all others.")
-        .neutral(&[Neutral::Empty]),
+    Field::new("system", CONTENT, "A system message before all others.").neutral(&[Neutral::Empty]),
     Field::new(
         "tools",
         Kind::List {

@@ -64,9 +64,7 @@ impl Chunks for MessageStream {
 }
 
 fn told(number: usize, step: &Step) -> Value {
-    let begun = |block: Value| {
-        json!({"type": "content_block_start", "index": number, "content_block": block})
-    };
+    let begun = |block: Value| json!({"type": "content_block_start", "index": number, "content_block": block});
     let more =
         |delta: Value| json!({"type": "content_block_delta", "index": number, "delta": delta});
     match step {

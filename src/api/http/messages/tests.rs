@@ -65,7 +65,10 @@ fn turns_are_texts_or_blocks_and_results_become_turns_of_their_own() {
     );
     body["system"] = json!([{"type": "text", "text": "Be", "cache_control": cached}, {"type": "text", "text": "brief."}]);
     let (messages, asked) = said(body);
-    let turns: Vec<_> = messages.iter().map(|m| (m.role, m.content.as_str())).collect();
+    let turns: Vec<_> = messages
+        .iter()
+        .map(|m| (m.role, m.content.as_str()))
+        .collect();
     let expected = [
         (Role::System, "Be\nbrief."),
         (Role::User, "a\nb"),
@@ -76,7 +79,11 @@ fn turns_are_texts_or_blocks_and_results_become_turns_of_their_own() {
         (Role::User, ""),
     ];
     assert_eq!(turns, expected);
-    let names: Vec<_> = messages[2].tool_calls.iter().map(|call| call.name.as_str()).collect();
+    let names: Vec<_> = messages[2]
+        .tool_calls
+        .iter()
+        .map(|call| call.name.as_str())
+        .collect();
     assert_eq!(names, ["f", "g"]);
     assert_eq!(messages[2].tool_calls[0].arguments["a"], 1);
     assert_eq!(messages[4].tool_call_id.as_deref(), Some("call_2"));
@@ -101,20 +108,41 @@ fn what_is_wrong_is_named_by_its_path() {
     };
     let image = json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": ""}});
     for (body, field) in [
-        (json!({"messages": [{"role": "user", "content": "q"}]}), "max_tokens"),
+        (
+            json!({"messages": [{"role": "user", "content": "q"}]}),
+            "max_tokens",
+        ),
         (with("max_tokens", json!(0)), "max_tokens"),
         (with("messages", json!([])), "messages"),
-        (with("messages", json!([{"role": "tool", "content": "q"}])), "messages[0].role"),
-        (with("messages", json!([{"role": "assistant", "content": "q"}])), "messages[0]"),
-        (block("user", image), "messages[0].content[0].source"),
-        (block("user", json!({"type": "image"})), "messages[0].content[0].type"),
-        (block("user", json!({"type": "text"})), "messages[0].content[0].text"),
         (
-            block("user", json!({"type": "tool_use", "id": "c", "name": "f", "input": {}})),
+            with("messages", json!([{"role": "tool", "content": "q"}])),
+            "messages[0].role",
+        ),
+        (
+            with("messages", json!([{"role": "assistant", "content": "q"}])),
+            "messages[0]",
+        ),
+        (block("user", image), "messages[0].content[0].source"),
+        (
+            block("user", json!({"type": "image"})),
             "messages[0].content[0].type",
         ),
         (
-            block("assistant", json!({"type": "tool_result", "tool_use_id": "c"})),
+            block("user", json!({"type": "text"})),
+            "messages[0].content[0].text",
+        ),
+        (
+            block(
+                "user",
+                json!({"type": "tool_use", "id": "c", "name": "f", "input": {}}),
+            ),
+            "messages[0].content[0].type",
+        ),
+        (
+            block(
+                "assistant",
+                json!({"type": "tool_result", "tool_use_id": "c"}),
+            ),
             "messages[0].content[0].type",
         ),
         (
@@ -122,23 +150,53 @@ fn what_is_wrong_is_named_by_its_path() {
             "messages[0].content[0].tool_use_id",
         ),
         (
-            block("assistant", json!({"type": "tool_use", "id": "c", "name": "a b"})),
+            block(
+                "assistant",
+                json!({"type": "tool_use", "id": "c", "name": "a b"}),
+            ),
             "messages[0].content[0].name",
         ),
         (with("tools", json!([f, f])), "tools[1].name"),
-        (with("tools", json!([{"name": "f"}])), "tools[0].input_schema"),
         (
-            with("tools", json!([{"name": "f", "input_schema": {"type": "string"}}])),
+            with("tools", json!([{"name": "f"}])),
+            "tools[0].input_schema",
+        ),
+        (
+            with(
+                "tools",
+                json!([{"name": "f", "input_schema": {"type": "string"}}]),
+            ),
             "tools[0].input_schema.type",
         ),
-        (with("tools", json!([{"type": "bash_20250124", "name": "bash"}])), "tools[0].type"),
+        (
+            with("tools", json!([{"type": "bash_20250124", "name": "bash"}])),
+            "tools[0].type",
+        ),
         (with("tool_choice", json!({"type": "any"})), "tool_choice"),
-        (with("tool_choice", json!({"type": "tool"})), "tool_choice.name"),
-        (with("tool_choice", json!({"type": "auto", "name": "f"})), "tool_choice.name"),
-        (with("tool_choice", json!({"type": "required"})), "tool_choice.type"),
-        (with("thinking", json!({"type": "enabled", "budget_tokens": 1024})), "thinking"),
+        (
+            with("tool_choice", json!({"type": "tool"})),
+            "tool_choice.name",
+        ),
+        (
+            with("tool_choice", json!({"type": "auto", "name": "f"})),
+            "tool_choice.name",
+        ),
+        (
+            with("tool_choice", json!({"type": "required"})),
+            "tool_choice.type",
+        ),
+        (
+            with(
+                "thinking",
+                json!({"type": "enabled", "budget_tokens": 1024}),
+            ),
+            "thinking",
+        ),
         (with("stop_sequences", json!([""])), "stop_sequences[0]"),
-        (with("output_config", json!({"format": {"type": "json_schema"}})), "output_config.format.schema"),
+        (
+            with("output_config", json!({"format": {"type": "json_schema"}})),
+            "output_config.format.schema",
+        ),
         (with("stop", json!("a")), "stop"),
         (with("mcp_servers", json!([{"type": "url"}])), "mcp_servers"),
     ] {
@@ -149,7 +207,10 @@ fn what_is_wrong_is_named_by_its_path() {
 #[test]
 fn functions_and_sampling_are_those_of_chat_completions() {
     let schema = json!({"type": "object", "properties": {}});
-    let mut body = with("tools", json!([{"name": "f", "description": "d", "input_schema": schema, "type": "custom"}]));
+    let mut body = with(
+        "tools",
+        json!([{"name": "f", "description": "d", "input_schema": schema, "type": "custom"}]),
+    );
     for (name, value) in [
         ("temperature", json!(0.5)),
         ("top_k", json!(4)),
@@ -158,7 +219,10 @@ fn functions_and_sampling_are_those_of_chat_completions() {
         ("thinking", json!({"type": "disabled"})),
         ("metadata", json!({"user_id": "u"})),
         ("service_tier", json!("auto")),
-        ("output_config", json!({"format": {"type": "json_schema", "schema": schema}, "effort": "low"})),
+        (
+            "output_config",
+            json!({"format": {"type": "json_schema", "schema": schema}, "effort": "low"}),
+        ),
         ("tool_choice", json!({"type": "none"})),
     ] {
         body[name] = value;
@@ -167,15 +231,26 @@ fn functions_and_sampling_are_those_of_chat_completions() {
     let sampling = &asked.ask.sampling;
     assert_eq!((sampling.temperature, sampling.top_k), (0.5, 4));
     assert_eq!((sampling.max_tokens, sampling.logprobs), (Some(9), None));
-    assert_eq!((&sampling.stop[..], asked.stream), (&["END".to_owned()][..], true));
+    assert_eq!(
+        (&sampling.stop[..], asked.stream),
+        (&["END".to_owned()][..], true)
+    );
     let constraint = asked.ask.constraint.unwrap();
     assert_eq!(constraint.field, "output_config.format.schema");
     assert_eq!(constraint.rule, Rule::JsonSchema(schema.clone()));
     let told = json!({"type": "function", "function": {"name": "f", "description": "d", "parameters": schema}});
     for (choice, expected, parallel) in [
         (json!({"type": "auto"}), ToolChoice::Auto, true),
-        (json!({"type": "any", "disable_parallel_tool_use": true}), ToolChoice::Required, false),
-        (json!({"type": "tool", "name": "f"}), ToolChoice::Named("f".into()), true),
+        (
+            json!({"type": "any", "disable_parallel_tool_use": true}),
+            ToolChoice::Required,
+            false,
+        ),
+        (
+            json!({"type": "tool", "name": "f"}),
+            ToolChoice::Named("f".into()),
+            true,
+        ),
     ] {
         body["tool_choice"] = choice;
         let tools = Asked::read(body.clone()).unwrap().ask.tools;
@@ -241,7 +316,12 @@ fn assembled(events: &[Value]) -> Value {
 #[test]
 fn a_whole_answer_looks_as_the_official_client_reads_it() {
     let whole = view().whole(&blocks(false, speaking()));
-    assert_eq!(whole, sample(include_str!("../../../../tests/clients/samples/message.json")));
+    assert_eq!(
+        whole,
+        sample(include_str!(
+            "../../../../tests/clients/samples/message.json"
+        ))
+    );
     documents::MESSAGE.settle(whole).unwrap();
 }
 
@@ -252,7 +332,9 @@ fn a_stream_tells_the_same_piece_by_piece() {
     for event in &events {
         documents::MESSAGE_EVENT.settle(event.clone()).unwrap();
     }
-    let sample = sample(include_str!("../../../../tests/clients/samples/message_events.json"));
+    let sample = sample(include_str!(
+        "../../../../tests/clients/samples/message_events.json"
+    ));
     assert_eq!(json!(events), sample);
 }
 
@@ -266,7 +348,10 @@ fn why_an_answer_ended_is_told_with_the_stop_sequence() {
     ] {
         let events = vec![delta("Hm", 1), finish(finish_reason), done()];
         let whole = view().whole(&blocks(false, events.clone()));
-        assert_eq!((&whole["stop_reason"], &whole["stop_sequence"]), (&json!(why), &stop));
+        assert_eq!(
+            (&whole["stop_reason"], &whole["stop_sequence"]),
+            (&json!(why), &stop)
+        );
         assert_eq!(assembled(&told(events)), whole);
     }
 }

@@ -267,9 +267,7 @@ fn constraint(text: TextAsk) -> Result<Option<Constraint>, Reason> {
         return Ok(None);
     };
     Ok(match (r#type, schema) {
-        (Form::JsonSchema, Some(schema)) => {
-            Some(Constraint::new(SCHEMA, Rule::JsonSchema(schema)))
-        }
+        (Form::JsonSchema, Some(schema)) => Some(Constraint::new(SCHEMA, Rule::JsonSchema(schema))),
         (Form::JsonSchema, None) => return Err(Reason::field(SCHEMA, "is required")),
         (_, Some(_)) => return Err(Reason::field(SCHEMA, "needs the type `json_schema`")),
         (Form::JsonObject, None) => Some(Constraint::new("text.format", Rule::JsonObject)),

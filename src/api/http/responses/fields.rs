@@ -20,7 +20,12 @@ const ITEM: Shape = Shape {
     fields: &[&[
         Field::new(
             "type",
-            Kind::Choice(&["message", "function_call", "function_call_output", "reasoning"]),
+            Kind::Choice(&[
+                "message",
+                "function_call",
+                "function_call_output",
+                "reasoning",
+            ]),
             "Absent in a message. What was only reasoning is not read.",
         ),
         Field::new(
@@ -59,7 +64,11 @@ const FUNCTION: Shape = Shape {
             ANYTHING,
             "JSON schema of its arguments, an object.",
         ),
-        Field::new("strict", FLAG, "Hold arguments to the schema; default false."),
+        Field::new(
+            "strict",
+            FLAG,
+            "Hold arguments to the schema; default false.",
+        ),
         Field::unbuilt("defer_loading", ONLY_FUNCTIONS, &[Neutral::Flag(false)]),
         Field::unbuilt("async", ONLY_FUNCTIONS, &[Neutral::Flag(false)]),
         Field::unbuilt(
@@ -120,7 +129,11 @@ const REASONING: Shape = Shape {
     about: "What asks for reasoning that is told apart.",
     fields: &[&[
         Field::new("effort", TEXT, "Ignored."),
-        Field::unbuilt("summary", NO_SUMMARY, &[Neutral::Text("auto"), Neutral::Empty]),
+        Field::unbuilt(
+            "summary",
+            NO_SUMMARY,
+            &[Neutral::Text("auto"), Neutral::Empty],
+        ),
         Field::unbuilt(
             "generate_summary",
             NO_SUMMARY,
@@ -181,7 +194,11 @@ const UNBUILT: &[Field] = &[
         "a conversation is read as it is sent",
         &[Neutral::Empty],
     ),
-    Field::unbuilt("moderation", "moderation is not available", &[Neutral::Empty]),
+    Field::unbuilt(
+        "moderation",
+        "moderation is not available",
+        &[Neutral::Empty],
+    ),
     Field::unbuilt("image", "only text is available", &[Neutral::Empty]),
     Field::new(
         "max_tool_calls",

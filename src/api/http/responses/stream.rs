@@ -71,7 +71,9 @@ impl Chunks for ResponseStream {
     fn failed(&mut self, fault: &Fault) -> Vec<Value> {
         let fault = self.names.fault(fault.reason.clone());
         let response = self.view.failed(&self.blocks, &fault);
-        self.numbered(vec![json!({"type": "response.failed", "response": response})])
+        self.numbered(vec![
+            json!({"type": "response.failed", "response": response}),
+        ])
     }
 }
 

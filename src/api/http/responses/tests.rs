@@ -45,7 +45,10 @@ fn every_field_is_read_and_every_wrong_type_is_named() {
 #[test]
 fn input_is_a_text_or_what_was_said_called_and_returned() {
     let (messages, asked) = said(json!({"input": "q", "instructions": "Be brief."}));
-    let turns: Vec<_> = messages.iter().map(|m| (m.role, m.content.as_str())).collect();
+    let turns: Vec<_> = messages
+        .iter()
+        .map(|m| (m.role, m.content.as_str()))
+        .collect();
     assert_eq!(turns, [(Role::System, "Be brief."), (Role::User, "q")]);
     assert_eq!(asked.names.turns, ["instructions", "input"]);
     let (messages, asked) = said(json!({"input": [
@@ -59,7 +62,10 @@ fn input_is_a_text_or_what_was_said_called_and_returned() {
         {"type": "function_call_output", "call_id": "call_1", "output": "r"},
         {"type": "function_call", "call_id": "call_3", "name": "f", "arguments": "{}"},
     ]}));
-    let turns: Vec<_> = messages.iter().map(|m| (m.role, m.content.as_str())).collect();
+    let turns: Vec<_> = messages
+        .iter()
+        .map(|m| (m.role, m.content.as_str()))
+        .collect();
     let expected = [
         (Role::Developer, "d"),
         (Role::User, "a\nb"),
@@ -68,7 +74,11 @@ fn input_is_a_text_or_what_was_said_called_and_returned() {
         (Role::Assistant, ""),
     ];
     assert_eq!(turns, expected);
-    let names: Vec<_> = messages[2].tool_calls.iter().map(|call| call.name.as_str()).collect();
+    let names: Vec<_> = messages[2]
+        .tool_calls
+        .iter()
+        .map(|call| call.name.as_str())
+        .collect();
     assert_eq!(names, ["f", "g"]);
     assert_eq!(messages[2].tool_calls[0].arguments["a"], 1);
     assert_eq!(messages[3].tool_call_id.as_deref(), Some("call_1"));
@@ -85,7 +95,10 @@ fn what_is_wrong_is_named_by_its_path() {
     for (body, field) in [
         (item(json!({"content": "a"})), "input[0].role"),
         (item(json!({"role": "user"})), "input[0].content"),
-        (item(json!({"role": "tool", "content": "a"})), "input[0].role"),
+        (
+            item(json!({"role": "tool", "content": "a"})),
+            "input[0].role",
+        ),
         (item(json!({"type": "web_search_call"})), "input[0].type"),
         (item(json!({"type": "reasoning"})), "input"),
         (
@@ -106,9 +119,15 @@ fn what_is_wrong_is_named_by_its_path() {
         ),
         (with("input", json!([])), "input"),
         (with("tools", json!([f, f])), "tools[1].name"),
-        (with("tools", json!([{"type": "web_search"}])), "tools[0].type"),
         (
-            with("tools", json!([{"type": "function", "name": "f", "parameters": {"type": "string"}}])),
+            with("tools", json!([{"type": "web_search"}])),
+            "tools[0].type",
+        ),
+        (
+            with(
+                "tools",
+                json!([{"type": "function", "name": "f", "parameters": {"type": "string"}}]),
+            ),
             "tools[0].parameters.type",
         ),
         (with("tool_choice", json!("required")), "tool_choice"),
@@ -116,15 +135,27 @@ fn what_is_wrong_is_named_by_its_path() {
             with("tool_choice", json!({"type": "function", "name": "g"})),
             "tool_choice",
         ),
-        (format(json!({"type": "json_schema", "name": "n"})), "text.format.schema"),
-        (format(json!({"type": "json_object", "schema": {}})), "text.format.schema"),
+        (
+            format(json!({"type": "json_schema", "name": "n"})),
+            "text.format.schema",
+        ),
+        (
+            format(json!({"type": "json_object", "schema": {}})),
+            "text.format.schema",
+        ),
         (with("top_logprobs", json!(2)), "top_logprobs"),
         (with("max_output_tokens", json!(0)), "max_output_tokens"),
-        (with("previous_response_id", json!("resp_1")), "previous_response_id"),
+        (
+            with("previous_response_id", json!("resp_1")),
+            "previous_response_id",
+        ),
         (with("conversation", json!("conv_1")), "conversation"),
         (with("background", json!(true)), "background"),
         (with("truncation", json!("auto")), "truncation"),
-        (with("reasoning", json!({"summary": "detailed"})), "reasoning.summary"),
+        (
+            with("reasoning", json!({"summary": "detailed"})),
+            "reasoning.summary",
+        ),
         (with("n", json!(2)), "n"),
         (with("max_tokens", json!(2)), "max_tokens"),
     ] {
@@ -145,7 +176,10 @@ fn functions_and_the_form_of_an_answer_are_those_of_chat_completions() {
     assert_eq!(*tools.choice(), ToolChoice::Named("f".into()));
     assert!(!tools.parallel() && tools.offered()[0].strict);
     let format = |format: Value| {
-        let asked = Asked::read(with("text", json!({"format": format, "verbosity": "medium"})));
+        let asked = Asked::read(with(
+            "text",
+            json!({"format": format, "verbosity": "medium"}),
+        ));
         let constraint = asked.unwrap().ask.constraint;
         constraint.map(|asked| (asked.field.clone(), asked.rule.clone()))
     };
@@ -156,7 +190,10 @@ fn functions_and_the_form_of_an_answer_are_those_of_chat_completions() {
     );
     assert_eq!(
         format(json!({"type": "json_schema", "name": "n", "schema": schema, "strict": true})),
-        Some(("text.format.schema".into(), Rule::JsonSchema(schema.clone())))
+        Some((
+            "text.format.schema".into(),
+            Rule::JsonSchema(schema.clone())
+        ))
     );
 }
 
@@ -171,7 +208,10 @@ fn sampling_arrives_as_sent() {
     let sampling = &asked.ask.sampling;
     assert_eq!((sampling.temperature, sampling.top_p), (0.5, 0.25));
     assert_eq!((sampling.max_tokens, sampling.seed), (Some(9), Some(3)));
-    assert_eq!((sampling.logprobs, asked.stream, asked.ask.n), (Some(2), true, 1));
+    assert_eq!(
+        (sampling.logprobs, asked.stream, asked.ask.n),
+        (Some(2), true, 1)
+    );
     assert_eq!(sampling.stop, ["END"]);
 }
 
@@ -228,7 +268,9 @@ fn assembled(events: &[Value]) -> Value {
 #[test]
 fn a_whole_answer_looks_as_the_official_client_reads_it() {
     let whole = view().whole(&blocks(false, speaking()));
-    let sample = sample(include_str!("../../../../tests/clients/samples/response.json"));
+    let sample = sample(include_str!(
+        "../../../../tests/clients/samples/response.json"
+    ));
     assert_eq!(whole, sample);
     documents::RESPONSE.settle(whole).unwrap();
 }
@@ -241,13 +283,18 @@ fn a_stream_tells_the_same_piece_by_piece() {
         let whole = view().whole(&blocks(tells, speaking()));
         assert_eq!(assembled(&events), whole["output"]);
         let last = events.last().unwrap();
-        assert_eq!((&last["type"], &last["response"]), (&json!("response.completed"), &whole));
+        assert_eq!(
+            (&last["type"], &last["response"]),
+            (&json!("response.completed"), &whole)
+        );
         for (number, event) in events.iter().enumerate() {
             assert_eq!(event["sequence_number"], number);
             documents::RESPONSE_EVENT.settle(event.clone()).unwrap();
         }
         if !tells {
-            let sample = sample(include_str!("../../../../tests/clients/samples/response_events.json"));
+            let sample = sample(include_str!(
+                "../../../../tests/clients/samples/response_events.json"
+            ));
             assert_eq!(json!(events), sample);
         }
     }
@@ -258,11 +305,17 @@ fn an_answer_cut_short_is_incomplete_and_so_is_its_last_item() {
     let events = vec![delta("Hm", 1), finish(FinishReason::Length), done()];
     let whole = view().whole(&blocks(false, events.clone()));
     assert_eq!(whole["status"], "incomplete");
-    assert_eq!(whole["incomplete_details"], json!({"reason": "max_output_tokens"}));
+    assert_eq!(
+        whole["incomplete_details"],
+        json!({"reason": "max_output_tokens"})
+    );
     assert_eq!(whole["output"][0]["status"], "incomplete");
     let told = told(view().stream(Blocks::new(false), Names::default()), events);
     let last = told.last().unwrap();
-    assert_eq!((&last["type"], &last["response"]), (&json!("response.incomplete"), &whole));
+    assert_eq!(
+        (&last["type"], &last["response"]),
+        (&json!("response.incomplete"), &whole)
+    );
     assert_eq!(assembled(&told), whole["output"]);
 }
 
@@ -284,7 +337,10 @@ fn an_answer_that_fails_midway_says_why_and_keeps_what_was_told() {
     };
     assert_eq!(event["type"], "response.failed");
     let response = &event["response"];
-    assert_eq!((&response["status"], &response["usage"]), (&json!("failed"), &Value::Null));
+    assert_eq!(
+        (&response["status"], &response["usage"]),
+        (&json!("failed"), &Value::Null)
+    );
     assert_eq!(response["error"]["code"], "invalid_prompt");
     assert_eq!(response["error"]["param"], "tools[0].parameters");
     assert_eq!(response["output"][0]["content"][0]["text"], "Hm");

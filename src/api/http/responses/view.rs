@@ -108,7 +108,11 @@ impl ResponseView {
         let last = whole.last();
         let items = whole.blocks.iter().enumerate().map(|(number, block)| {
             // Only what came last was cut short.
-            let status = if number == last { status } else { Status::Completed };
+            let status = if number == last {
+                status
+            } else {
+                Status::Completed
+            };
             self.item(number, block, status)
         });
         Value::Object(self.at(status, items.collect(), Some(whole.usage)))
