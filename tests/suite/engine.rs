@@ -122,6 +122,7 @@ impl House {
             },
         };
         let draft = Draft {
+            guides: Vec::new(),
             prompt: ids.to_vec(),
             sampling: Sampling {
                 temperature: 0.0,
