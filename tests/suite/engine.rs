@@ -124,6 +124,7 @@ impl House {
             },
         };
         let draft = Draft {
+            guides: Vec::new(),
             prompt: ids.to_vec(),
             sampling: Sampling {
                 temperature: 0.0,
