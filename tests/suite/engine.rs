@@ -135,6 +135,7 @@ impl House {
             lease: self.registry.lease(&choice).await.expect("a lease"),
             cache_salt: String::new(),
             terms: Terms::default(),
+            begun: adapterd::scheduler::Begun::default(),
         };
         let admitted = Admitted::check(draft, &engine.limits()).expect("a request");
         engine.submit(admitted).expect("a place in the queue")

@@ -262,6 +262,7 @@ async fn a_watcher_that_reads_late_is_told_little_of_what_came_before_its_key_en
     let job = JobId::from_text(made["id"].as_str().unwrap());
     let credentials = Credentials {
         key: Some(key),
+        certificate: Default::default(),
         is_ambiguous: false,
     };
     let caller = daemon.gateway.admit(credentials).await.unwrap();

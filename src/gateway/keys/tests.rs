@@ -190,6 +190,7 @@ fn a_key_counts_until_the_second_it_expires() {
             expires_at: Some(10),
             revoked_at: None,
             last_used_at: None,
+            identity: None,
         },
         digest: hash,
         replaced: None,
