@@ -138,7 +138,6 @@ fn messages(mut bytes: &[u8]) -> Vec<pb::GenerateEvent> {
 /// Work for every row and most places of the queue, for as long as it is held.
 async fn backlog(daemon: &Daemon) -> Answers {
     let ask = Ask {
-        constraint: None,
         input: Input::Text("Ada".into()),
         sampling: Sampling {
             max_tokens: Some(TOKENS as usize),

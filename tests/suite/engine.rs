@@ -140,7 +140,6 @@ impl House {
             terms: Terms::default(),
             pooling: None,
             begun: Begun::default(),
-            guides: Vec::new(),
         };
         let admitted = Admitted::check(draft, &engine.limits()).expect("a request");
         engine.submit(admitted).expect("a place in the queue")
