@@ -204,7 +204,7 @@ pub(super) async fn delete(call: Call) -> Outcome {
 pub(super) async fn delete_of(call: Call) -> Outcome {
     let OwnerQuery { owner } = call.request.query(&OWNER)?;
     let count = call.request.caller().delete_feedback_of(&owner).await?;
-    let gone = json!({"id": key, "object": "key.feedback", "deleted": true, "count": count});
+    let gone = json!({"id": owner, "object": "key.feedback", "deleted": true, "count": count});
     Ok(json_response(200, &gone))
 }
 
