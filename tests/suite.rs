@@ -76,6 +76,8 @@ mod packed;
 mod pressure;
 #[path = "suite/recipes.rs"]
 mod recipes;
+#[path = "suite/reference.rs"]
+mod reference;
 #[path = "suite/refusals.rs"]
 mod refusals;
 #[path = "suite/retraining.rs"]
