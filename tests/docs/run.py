@@ -122,7 +122,7 @@ def main():
     parser.add_argument("pages", nargs="*", type=Path, help="pages [default: those of docs/howto with marked blocks]")
     parser.add_argument("--limit", type=float, default=900, metavar="SECONDS", help="for one page [default: 900]")
     parser.add_argument("--show", action="store_true", help="print what commands said also where none failed")
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     program = asked.program.resolve()
     if not os.access(program, os.X_OK):
         sys.exit(f"{program} is no program")
