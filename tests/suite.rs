@@ -88,6 +88,8 @@ mod rollout;
 mod rollout_jobs;
 #[path = "suite/samples.rs"]
 mod samples;
+#[path = "suite/shells.rs"]
+mod shells;
 #[path = "suite/structured.rs"]
 mod structured;
 #[path = "suite/text.rs"]
