@@ -78,6 +78,8 @@ mod packed;
 mod pressure;
 #[path = "suite/recipes.rs"]
 mod recipes;
+#[path = "suite/reference.rs"]
+mod reference;
 #[path = "suite/refusals.rs"]
 mod refusals;
 #[path = "suite/retraining.rs"]
@@ -88,6 +90,8 @@ mod rollout;
 mod rollout_jobs;
 #[path = "suite/samples.rs"]
 mod samples;
+#[path = "suite/shells.rs"]
+mod shells;
 #[path = "suite/structured.rs"]
 mod structured;
 #[path = "suite/text.rs"]
