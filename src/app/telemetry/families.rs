@@ -273,7 +273,8 @@ mod tests {
         let doors = doors::exposition(&Common::default(), &Pressure::default());
         let text = metrics.render(&gauges).unwrap() + &doors;
         let samples = text.lines().filter(|line| !line.starts_with('#')).count();
-        let lines: usize = { families(&text).iter() }
+        let found = families(&text);
+        let lines: usize = { found.iter() }
             .flat_map(|family| &family.points)
             .map(|point| match &point.value {
                 Value::Number(_) => 1,
