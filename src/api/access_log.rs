@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -71,25 +72,25 @@ impl AccessLog {
 
 fn line(ended: &Ended<'_>) -> Value {
     let (arrival, told) = (ended.arrival, &ended.told);
-    let ms = |at: Option<std::time::Instant>| {
+    let ms = |at: Option<Instant>| {
         at.map(|at| at.saturating_duration_since(arrival.began).as_millis() as u64)
     };
     json!({
-            "time": chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-            "request_id": arrival.id,
-            "protocol": arrival.protocol,
-            "address": arrival.address.map(|address| address.to_string()),
-            "key": told.key,
-            "route": ended.route,
-            "status": Value::from(ended.status),
-            "adapter": told.adapter,
-            "generation": told.generation.map(|generation| generation.to_string()),
-            "prompt_tokens": told.prompt_tokens,
-            "generated_tokens": told.generated_tokens,
-            "queue_ms": ms(told.begun),
-            "first_token_ms": ms(told.first_token),
-            "total_ms": ms(Some(ended.at)),
-            "bytes": ended.bytes,
+        "time": chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+        "request_id": arrival.id,
+        "protocol": arrival.protocol,
+        "address": arrival.address.map(|address| address.to_string()),
+        "key": told.key,
+        "route": ended.route,
+        "status": Value::from(ended.status),
+        "adapter": told.adapter,
+        "generation": told.generation.map(|generation| generation.to_string()),
+        "prompt_tokens": told.prompt_tokens,
+        "generated_tokens": told.generated_tokens,
+        "queue_ms": ms(told.begun),
+        "first_token_ms": ms(told.first_token),
+        "total_ms": ms(Some(ended.at)),
+        "bytes": ended.bytes,
     })
 }
 
