@@ -100,6 +100,8 @@ mod text;
 mod tls;
 #[path = "suite/tools.rs"]
 mod tools;
+#[path = "suite/tracing.rs"]
+mod tracing;
 #[path = "suite/virtual_tokens.rs"]
 mod virtual_tokens;
 #[path = "suite/weights.rs"]

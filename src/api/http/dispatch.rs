@@ -23,9 +23,9 @@ use super::respond::empty_response;
 use super::routes::{Row, Verb, probe_rows, rows};
 use super::{App, Part};
 use crate::api::access::{Access, tell_limits};
-use crate::api::access_log::Entry;
 use crate::api::caller::{REQUEST_ID, key_in_url, request_id};
 use crate::api::door::Peer;
+use crate::api::entry::{Came, Entry};
 use crate::api::fault::Fault;
 use crate::domain::Reason;
 
@@ -82,7 +82,7 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
     let id = request_id(&parts.headers);
     let source = app.config.origins.of(&parts.headers);
     let peer = parts.extensions.get::<Peer>().cloned();
-    let entry = entry(&app, &id, peer.as_ref());
+    let entry = entry(&app, &id, &parts);
     let (mut key, mut standing) = (None, None);
     let outcome = async {
         if let Some(reason) = misplaced(&app, Some(row), &parts) {
@@ -153,11 +153,15 @@ async fn caught<T>(handler: impl Future<Output = T>) -> Result<T, Reason> {
     done.map_err(|_| Reason::Internal("the request failed inside the server".into()))
 }
 
-/// A request to be told of in the access log, where there is one.
-fn entry(app: &App, id: &HeaderValue, peer: Option<&Peer>) -> Option<Entry> {
-    let log = app.config.common.log.as_ref()?;
-    let id = id.to_str().unwrap_or("").to_owned();
-    Some(log.entry("http", id, peer.map(|peer| peer.address.ip())))
+/// A request to be told of when it has been answered, where somebody listens.
+fn entry(app: &App, id: &HeaderValue, parts: &Parts) -> Option<Entry> {
+    app.config.common.entry(&Came {
+        protocol: "http",
+        id,
+        method: &parts.method,
+        headers: &parts.headers,
+        peer: parts.extensions.get::<Peer>(),
+    })
 }
 
 /// What is refused whoever asks: a key where logs would show it, and what is answered elsewhere.
@@ -177,7 +181,7 @@ async fn stray(
 ) -> Response {
     let (parts, _) = request.into_parts();
     let (id, headers) = (request_id(&parts.headers), &parts.headers);
-    let entry = entry(&app, &id, parts.extensions.get::<Peer>());
+    let entry = entry(&app, &id, &parts);
     let source = app.config.origins.of(headers);
     let asks_first = parts.method == Method::OPTIONS
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
