@@ -11,6 +11,7 @@ mod chat_view;
 mod completions;
 mod completions_view;
 mod connection;
+mod console;
 mod constraint;
 mod dispatch;
 mod docs;
