@@ -49,6 +49,7 @@ function Page({ at }: { at: string[] }) {
 }
 
 const THEMES = ['auto', 'light', 'dark'] as const;
+const NAMES = { auto: 'Auto', light: 'Light', dark: 'Dark' };
 
 function Theme() {
   const [theme, setTheme] = useState(localStorage.getItem('adapterd-theme') ?? 'auto');
@@ -57,7 +58,7 @@ function Theme() {
     localStorage.setItem('adapterd-theme', theme);
   }, [theme]);
   const next = THEMES[(THEMES.indexOf(theme as 'auto') + 1) % THEMES.length];
-  return <button type="button" class="quiet" onClick={() => setTheme(next)} aria-label={`Theme: ${theme}. Switch to ${next}`}>{theme === 'auto' ? 'Auto' : theme === 'dark' ? 'Dark' : 'Light'} theme</button>;
+  return <button type="button" class="quiet" onClick={() => setTheme(next)} aria-label={`${NAMES[theme as 'auto'] ?? NAMES.auto} theme, switch to ${next}`}>{NAMES[theme as 'auto'] ?? NAMES.auto} theme</button>;
 }
 
 function KeyBox() {

@@ -38,7 +38,7 @@ export function Data({ file }: { file?: string }) {
         { name: 'Id', show: (one) => <code>{one.id}</code> },
         { name: 'Size', show: (one) => bytes(one.bytes), right: true },
         { name: 'Uploaded', show: (one) => time(one.created_at) },
-        { name: 'Do', show: (one) => <a href={`#/jobs/new/${segment(one.id)}`} aria-label={`Train on ${one.filename}`}>Train on it</a> },
+        { name: 'Do', show: (one) => <a href={`#/jobs/new/${segment(one.id)}`} aria-label={`Train on it: ${one.filename}`}>Train on it</a> },
       ]} />}
       {(before.length > 0 || list.value?.has_more) && (
         <nav class="pager" aria-label="Pages">

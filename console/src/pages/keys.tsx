@@ -64,7 +64,7 @@ function Rotate({ of, tell }: { of: any; tell: (made: any) => void }) {
   const [overlap, setOverlap] = useState('3600');
   return (
     <>
-      <button type="button" onClick={() => setOpen(true)} aria-label={`Rotate ${of.name}`}>Rotate…</button>
+      <button type="button" onClick={() => setOpen(true)} aria-label={`Rotate ${of.name}`}>Rotate</button>
       <Dialog title={`New secret for ${of.name}`} open={open} close={() => setOpen(false)}>
         <Form submit="Rotate" run={async () => {
           const made = await act('POST', `/v1/keys/${segment(of.id)}/rotate`, { overlap: Number(overlap) });
