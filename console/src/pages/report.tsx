@@ -37,7 +37,7 @@ export function Report({ of }: { of: any }) {
       {of.findings.map((finding: any) => (
         <article class={`card ${tone(finding.severity)}`} key={finding.code}>
           <h3><Badge tone={tone(finding.severity)}>{finding.severity}</Badge> {finding.says}</h3>
-          <p>{count(finding.count)} {finding.count === 1 ? 'row' : 'rows'} ({percent(finding.share)}){finding.lines?.length > 0 && <>, lines {finding.lines.join(', ')}{finding.count > finding.lines.length && ' …'}</>}</p>
+          <p>{count(finding.count)} {finding.count === 1 ? 'row' : 'rows'} ({percent(finding.share)}){finding.lines?.length > 0 && <>, {finding.lines.length === 1 ? 'line' : 'lines'} {finding.lines.join(', ')}{finding.count > finding.lines.length && ' …'}</>}</p>
           {finding.examples?.length > 0 && <ul>{finding.examples.map((example: any, at: number) => <li key={at}><b>{example.line}</b> <code>{example.text}</code></li>)}</ul>}
           {finding.advice && <p class="hint">{finding.advice}</p>}
         </article>
