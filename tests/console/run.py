@@ -264,7 +264,6 @@ def keys(browser: Browser, daemon: Daemon, _: Path) -> None:
     expect(row).to_have_count(0)
     page.get_by_role("button", name="Verify the audit").click()
     expect(page.get_by_text("intact")).to_be_visible()
-    browser.page.reload()
     expect(page.get_by_role("table", name="Audit")).to_contain_text("key.revoke")
 
 

@@ -24,7 +24,10 @@ export function Keys() {
   const all = list.value?.data ?? [];
   const { shown, pager } = usePages(all.filter((one) => ended || !isOver(one)), 50);
   const limits = (one: any) => LIMITS.filter(([name]) => one[name] !== null && one[name] !== undefined).map(([name, label, show]) => <div key={name}>{label}: {show(one[name])}</div>);
-  const tell = (made: any) => { setIssued(made); list.reload(); };
+  // The audit below tells of what was done here.
+  const [turn, setTurn] = useState(0);
+  const again = () => { list.reload(); setTurn(turn + 1); };
+  const tell = (made: any) => { setIssued(made); again(); };
   return (
     <>
       <h1>Keys and limits</h1>
@@ -42,7 +45,7 @@ export function Keys() {
           { name: 'Do', show: (one) => isOver(one) ? null : (
             <div class="row tight">
               <Rotate of={one} tell={tell} />
-              <Confirm name={one.name} verb="Revoke" about="Requests with this key are refused at once, those that run are ended." run={() => act('DELETE', `/v1/keys/${segment(one.id)}`)} onDone={list.reload} />
+              <Confirm name={one.name} verb="Revoke" about="Requests with this key are refused at once, those that run are ended." run={() => act('DELETE', `/v1/keys/${segment(one.id)}`)} onDone={again} />
             </div>
           ) },
         ]} />
@@ -54,7 +57,7 @@ export function Keys() {
         <p><code class="secret">{issued?.secret}</code></p>
         <div class="act"><Copy text={issued?.secret ?? ''}>Copy the secret</Copy><button type="button" onClick={() => setIssued(null)}>Done</button></div>
       </Dialog>
-      <Audit />
+      <Audit turn={turn} />
     </>
   );
 }
@@ -123,12 +126,12 @@ function Create({ tell }: { tell: (made: any) => void }) {
   );
 }
 
-function Audit() {
+function Audit({ turn }: { turn: number }) {
   const [filter, setFilter] = useState({ object: '', action: '', who: '' });
   const [asked, setAsked] = useState(filter);
   const [before, setBefore] = useState<string[]>([]);
   const after = before.at(-1);
-  const list = useLoad<any>((signal) => get('/v1/audit', { signal, query: { limit: 25, after, ...asked } }), [after, asked]);
+  const list = useLoad<any>((signal) => get('/v1/audit', { signal, query: { limit: 25, after, ...asked } }), [after, asked, turn]);
   const [state, setState] = useState<any>(null);
   return (
     <section>
