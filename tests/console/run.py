@@ -97,6 +97,15 @@ def playground(browser: Browser, daemon: Daemon, _: Path) -> None:
     copied = page.evaluate("window.copied")
     answered = json.loads(subprocess.run(["bash", "-c", f"{copied} -s"], capture_output=True, check=True, text=True).stdout)
     assert answered["choices"][0]["message"]["content"], answered
+    # A generation by its digits, and a blend.
+    generation = json.loads(daemon.call("GET", "/v1/adapters/legal")[1])["generation"]
+    page.get_by_label("Adapter A").fill(f"legal@{generation[:12]}")
+    page.get_by_label("Adapter B").fill("legal=0.5,medical=0.5")
+    page.get_by_role("button", name="Send").click()
+    expect(page.get_by_role("region", name="Answer A").locator(".numbers")).to_contain_text(generation[:8])
+    expect(page.get_by_role("region", name="Answer B").locator(".numbers")).to_contain_text("ended")
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+    page.get_by_label("Adapter B").fill("medical")
     # A refusal stands beside the act, and what was typed stays.
     page.get_by_text("Sampling, stop, schema").click()
     page.get_by_label("Temperature").fill("9")

@@ -88,7 +88,8 @@ export function Playground({ wanted }: { wanted?: string }) {
     const said = keeps ? one.history : [];
     const messages = [...(system.trim() ? [{ role: 'system', content: system }] : []), ...said, { role: 'user', content: prompt }];
     return {
-      model: one.adapter || base,
+      // Beside names, `adapter` takes generations, checkpoints and blends.
+      ...(one.adapter && one.adapter !== base ? { adapter: one.adapter } : { model: base }),
       ...(isChat ? { messages } : { prompt }),
       ...shared(settings, probabilities, isChat),
       ...(stream ? { stream: true, stream_options: { include_usage: true } } : {}),
@@ -98,7 +99,7 @@ export function Playground({ wanted }: { wanted?: string }) {
   const ask = async (at: number, signal: AbortSignal) => {
     const one = sides[at];
     const began = performance.now();
-    let answer = { ...EMPTY };
+    const answer = { ...EMPTY };
     let drawn = 0;
     change(at, { busy: true, error: null, answer });
     const draw = (now = false) => {
@@ -188,7 +189,7 @@ export function Playground({ wanted }: { wanted?: string }) {
       <div class="sides">
         {sides.map((one, at) => (
           <section key={at} class="side" aria-label={`Answer ${at === 0 ? 'A' : 'B'}`}>
-            <Field label={`Adapter ${at === 0 ? 'A' : 'B'}`} value={one.adapter} suggest={names.slice(0, 400)} hint="A name, name@GENERATION, or the base."
+            <Field label={`Adapter ${at === 0 ? 'A' : 'B'}`} value={one.adapter} suggest={names.slice(0, 400)} hint="A name, name@GENERATION, a blend such as a=0.7,b=0.3, or the base."
               set={(adapter) => change(at, { adapter, history: [] })} />
             {keeps && one.history.length > 0 && <Conversation said={one.answer && !one.busy ? one.history.slice(0, -2) : one.history} />}
             <Shown one={one} probabilities={probabilities} />
