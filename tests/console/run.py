@@ -106,6 +106,17 @@ def playground(browser: Browser, daemon: Daemon, _: Path) -> None:
     expect(page.get_by_role("region", name="Answer B").locator(".numbers")).to_contain_text("ended")
     expect(page.get_by_role("button", name="Send")).to_be_visible()
     page.get_by_label("Adapter B").fill("medical")
+    # A second turn is sent with the first one, as each side answered it.
+    page.get_by_label("Keep the conversation").check()
+    for _ in range(2):
+        with page.expect_request(lambda request: '"medical"' in (request.post_data or "")) as sent:
+            page.get_by_role("button", name="Send").click()
+        expect(page.get_by_role("button", name="Send")).to_be_visible()
+    assert [message["role"] for message in sent.value.post_data_json["messages"]] == ["user", "assistant", "user"]
+    expect(page.get_by_role("region", name="Answer B").locator(".said-before li")).to_have_count(2)
+    page.get_by_role("button", name="New conversation").click()
+    expect(page.locator(".said-before")).to_have_count(0)
+    page.get_by_label("Keep the conversation").uncheck()
     # A refusal stands beside the act, and what was typed stays.
     page.get_by_text("Sampling, stop, schema").click()
     page.get_by_label("Temperature").fill("9")
@@ -220,6 +231,9 @@ def job(browser: Browser, daemon: Daemon, folder: Path) -> None:
     expect(page.get_by_role("region", name="Plan")).to_contain_text("4 steps")
     browser.check("job-new")
     page.get_by_role("button", name="Create the job").click()
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_role("heading", name="legal paused", level=1)).to_be_visible(timeout=LONG)
+    page.get_by_role("button", name="Resume").click()
     expect(page.get_by_role("heading", name="legal succeeded", level=1)).to_be_visible(timeout=LONG)
     expect(page.get_by_role("img", name="Loss: train")).to_be_visible()
     expect(page.get_by_role("img", name="at step 4").first).to_be_visible()
@@ -238,6 +252,12 @@ def job(browser: Browser, daemon: Daemon, folder: Path) -> None:
     expect(page.get_by_role("row").filter(has_text="stable")).not_to_contain_text(before)
     page.get_by_role("button", name="Roll back").click()
     expect(page.get_by_role("row").filter(has_text="stable")).to_contain_text(before)
+    page.get_by_label("As", exact=True).select_option("shadow")
+    page.get_by_role("button", name="Begin the shadow").click()
+    shadow = page.get_by_role("region", name="Shadow", exact=True)
+    expect(shadow).to_contain_text("unheard")
+    shadow.get_by_role("button", name="Stop the shadow").click()
+    expect(shadow).to_have_count(0)
     browser.go("jobs")
     expect(page.get_by_role("link", name="legal")).to_be_visible()
     browser.check("jobs")
