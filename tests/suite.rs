@@ -22,6 +22,8 @@ mod checkpoints;
 mod command_line;
 #[path = "suite/completions.rs"]
 mod completions;
+#[path = "suite/console.rs"]
+mod console;
 #[path = "suite/crash.rs"]
 mod crash;
 #[path = "suite/deadlines.rs"]

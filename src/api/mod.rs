@@ -6,6 +6,7 @@ mod access_log;
 mod arrival;
 mod backoff;
 mod caller;
+mod console;
 mod door;
 mod entry;
 mod fault;

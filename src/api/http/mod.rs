@@ -12,6 +12,7 @@ mod chat_view;
 mod completions;
 mod completions_view;
 mod connection;
+mod console;
 mod constraint;
 mod dialect;
 mod dispatch;

@@ -6,8 +6,8 @@ use super::dispatch::Handler;
 use super::documents as answers;
 use super::shape::Shape;
 use super::{
-    adapters, audit, chat, completions, docs, embeddings, feedback, files, health, job_fields,
-    jobs, keys, messages, models, paging, responses, rollout, tokens, vllm,
+    adapters, audit, chat, completions, console, docs, embeddings, feedback, files, health,
+    job_fields, jobs, keys, messages, models, paging, responses, rollout, tokens, vllm,
 };
 use crate::api::access::{ADAPTERS, ADMIN, Access, INFER, TRAIN};
 
@@ -241,8 +241,15 @@ static OPERATE: &[Row] = &[
         .tag("Operations"),
 ];
 
+static CONSOLE: &[Row] = &[
+    row!(Get "/" OPEN console::page, Raw("text/html"), "The console, for browsers: who does not accept `text/html` is told that there is no such route.")
+        .tag("Console"),
+    row!(Get "/console/{name}" OPEN console::file, Raw("application/octet-stream"), "A file of the console.")
+        .tag("Console"),
+];
+
 pub(super) fn rows() -> impl Iterator<Item = &'static Row> {
-    [ASK, LEARN, MANAGE, KEYS, AUDIT, FEEDBACK, OPERATE]
+    [ASK, LEARN, MANAGE, KEYS, AUDIT, FEEDBACK, OPERATE, CONSOLE]
         .into_iter()
         .flatten()
 }
