@@ -70,6 +70,8 @@ mod matrix;
 mod merges;
 #[path = "suite/methods.rs"]
 mod methods;
+#[path = "suite/more_doors.rs"]
+mod more_doors;
 #[path = "suite/overload.rs"]
 mod overload;
 #[path = "suite/packed.rs"]
@@ -78,6 +80,8 @@ mod packed;
 mod pressure;
 #[path = "suite/recipes.rs"]
 mod recipes;
+#[path = "suite/reference.rs"]
+mod reference;
 #[path = "suite/refusals.rs"]
 mod refusals;
 #[path = "suite/retraining.rs"]
@@ -88,6 +92,8 @@ mod rollout;
 mod rollout_jobs;
 #[path = "suite/samples.rs"]
 mod samples;
+#[path = "suite/shells.rs"]
+mod shells;
 #[path = "suite/structured.rs"]
 mod structured;
 #[path = "suite/text.rs"]
@@ -96,6 +102,8 @@ mod text;
 mod tls;
 #[path = "suite/tools.rs"]
 mod tools;
+#[path = "suite/tracing.rs"]
+mod tracing;
 #[path = "suite/virtual_tokens.rs"]
 mod virtual_tokens;
 #[path = "suite/weights.rs"]

@@ -1,7 +1,6 @@
 //! The access log: a JSON line for each request. Says who asked which route and what it cost; never a text, never a key.
 
 use std::io::{self, Write};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +9,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::gateway::Trace;
+use super::entry::Ended;
 
 /// Lines that may wait for a slow disk; beyond, requests go on and lines are lost, which is counted.
 const WAITING: usize = 8192;
@@ -34,16 +33,6 @@ pub struct AccessLog {
 struct State {
     lost: AtomicU64,
     reopen: AtomicBool,
-}
-
-/// A request, while it is answered.
-pub(super) struct Entry {
-    log: AccessLog,
-    pub trace: Trace,
-    pub began: Instant,
-    pub protocol: &'static str,
-    pub id: String,
-    pub address: Option<IpAddr>,
 }
 
 impl AccessLog {
@@ -72,56 +61,37 @@ impl AccessLog {
         self.state.lost.load(Ordering::Relaxed)
     }
 
-    pub(super) fn entry(
-        &self,
-        protocol: &'static str,
-        id: String,
-        address: Option<IpAddr>,
-    ) -> Entry {
-        Entry {
-            log: self.clone(),
-            trace: Trace::new(),
-            began: Instant::now(),
-            protocol,
-            id,
-            address,
+    pub(super) fn tell(&self, ended: &Ended<'_>) {
+        let line = line(ended).to_string();
+        // Never waits: a full disk must not hold up answers.
+        if self.lines.try_send(line).is_err() {
+            self.state.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-impl Entry {
-    /// The request has been answered.
-    pub fn end(&self, route: &str, status: Value, bytes: u64) {
-        let line = self.line(route, status, bytes).to_string();
-        // Never waits: a full disk must not hold up answers.
-        if self.log.lines.try_send(line).is_err() {
-            self.log.state.lost.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn line(&self, route: &str, status: Value, bytes: u64) -> Value {
-        let told = self.trace.told();
-        let ms = |at: Option<Instant>| {
-            at.map(|at| at.saturating_duration_since(self.began).as_millis() as u64)
-        };
-        json!({
-            "time": chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-            "request_id": self.id,
-            "protocol": self.protocol,
-            "address": self.address.map(|address| address.to_string()),
-            "key": told.key,
-            "route": route,
-            "status": status,
-            "adapter": told.adapter,
-            "generation": told.generation.map(|generation| generation.to_string()),
-            "prompt_tokens": told.prompt_tokens,
-            "generated_tokens": told.generated_tokens,
-            "queue_ms": ms(told.begun),
-            "first_token_ms": ms(told.first_token),
-            "total_ms": ms(Some(Instant::now())),
-            "bytes": bytes,
-        })
-    }
+fn line(ended: &Ended<'_>) -> Value {
+    let (arrival, told) = (ended.arrival, &ended.told);
+    let ms = |at: Option<Instant>| {
+        at.map(|at| at.saturating_duration_since(arrival.began).as_millis() as u64)
+    };
+    json!({
+        "time": chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+        "request_id": arrival.id,
+        "protocol": arrival.protocol,
+        "address": arrival.address.map(|address| address.to_string()),
+        "key": told.key,
+        "route": ended.route,
+        "status": Value::from(ended.status),
+        "adapter": told.adapter,
+        "generation": told.generation.map(|generation| generation.to_string()),
+        "prompt_tokens": told.prompt_tokens,
+        "generated_tokens": told.generated_tokens,
+        "queue_ms": ms(told.begun),
+        "first_token_ms": ms(told.first_token),
+        "total_ms": ms(Some(ended.at)),
+        "bytes": ended.bytes,
+    })
 }
 
 fn opened(place: &Place) -> io::Result<Box<dyn Write + Send>> {
@@ -171,7 +141,11 @@ fn write(
 mod tests {
     use std::time::Duration;
 
+    use axum::http::{HeaderMap, HeaderValue, Method};
+
     use super::*;
+    use crate::api::Common;
+    use crate::api::entry::{Came, Status};
 
     fn lines(path: &std::path::Path, wanted: usize) -> Vec<Value> {
         for _ in 0..500 {
@@ -190,9 +164,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("access.log");
         let log = AccessLog::open(Place::File(path.clone())).unwrap();
-        let entry = log.entry("http", "req_1".into(), "192.0.2.1".parse().ok());
+        let common = Common {
+            log: Some(log.clone()),
+            ..Common::default()
+        };
+        let came = Came {
+            protocol: "http",
+            id: &HeaderValue::from_static("req_1"),
+            method: &Method::GET,
+            headers: &HeaderMap::new(),
+            peer: None,
+        };
+        let entry = common.entry(&came).unwrap();
         entry.trace.key("0a1b");
-        entry.end("/v1/models", 200.into(), 17);
+        entry.end("/v1/models", Status::Http(200), 17);
         let first = &lines(&path, 1)[0];
         let told = |field: &str| first[field].clone();
         assert_eq!(
@@ -207,7 +192,7 @@ mod tests {
         assert!(told("total_ms").is_u64() && told("time").as_str().unwrap().ends_with('Z'));
         std::fs::rename(&path, dir.path().join("access.log.1")).unwrap();
         log.reopen();
-        entry.end("/v1/models", "OK".into(), 0);
+        entry.end("/v1/models", Status::Grpc("OK"), 0);
         assert_eq!(lines(&path, 1)[0]["status"], "OK");
         assert_eq!(log.lost(), 0);
     }

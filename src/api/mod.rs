@@ -8,11 +8,13 @@ mod backoff;
 mod caller;
 mod console;
 mod door;
+mod entry;
 mod fault;
 pub mod grpc;
 pub mod http;
 mod socket;
 pub mod tls;
+mod trace_parent;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +23,8 @@ pub use access_log::{AccessLog, Place as LogPlace};
 pub use arrival::{Memory, Pace};
 pub use backoff::Backoff;
 pub use door::{Counts, DoorName, Traffic};
+pub use entry::{Arrival, Ended, Status, Traces};
+pub use trace_parent::Parent;
 
 /// A peer of HTTP/2 that does not answer a ping is gone.
 const PING: Duration = Duration::from_secs(30);
@@ -81,4 +85,6 @@ pub struct Common {
     pub traffic: Arc<Traffic>,
     pub backoff: Backoff,
     pub log: Option<AccessLog>,
+    /// Who draws traces of requests.
+    pub traces: Option<Arc<dyn Traces>>,
 }

@@ -13,6 +13,7 @@ use super::demo::{self, DemoArgs};
 use super::doctor::{self, DoctorArgs};
 use super::keys;
 use super::local::Local;
+use super::man::{self, ManArgs};
 use super::merge;
 use super::offline::{self, ConfigCommand};
 use super::plan::{self, PlanArgs};
@@ -60,6 +61,8 @@ enum Command {
     Doctor(DoctorArgs),
     /// Print a completion script
     Completions { shell: clap_complete::Shell },
+    /// Print the program's manual page, or write one for each command
+    Man(ManArgs),
 }
 
 /// Longest wait for blocking work that is still under way when a command has ended.
@@ -128,10 +131,16 @@ async fn run(
         Command::Doctor(args) => doctor::run(&args, connection.json).await,
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Arguments::command(), "adapterd", &mut script);
+            clap_complete::generate(shell, &mut definition(), "adapterd", &mut script);
             Ok(std::io::stdout().write_all(&script)?)
         }
+        Command::Man(args) => man::run(&args, definition()),
     }
+}
+
+/// What the program takes, for pages about it.
+pub(super) fn definition() -> clap::Command {
+    Arguments::command()
 }
 
 fn is_local(command: &cli::Command) -> bool {
@@ -275,6 +284,6 @@ mod tests {
 
     #[test]
     fn the_command_line_is_well_formed() {
-        Arguments::command().debug_assert();
+        definition().debug_assert();
     }
 }

@@ -36,6 +36,7 @@ impl Local {
             ("server.tls.client_ca", String::new()),
             ("server.tls.client_auth", "required".to_owned()),
             ("telemetry.access_log", "off".to_owned()),
+            ("telemetry.otlp", String::new()),
         ];
         all.extend(flags.iter().cloned());
         let settings = settings::load(None, std::env::vars_os(), &all).map_err(super::unusable)?;

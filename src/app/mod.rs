@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod keys;
 mod local;
+mod man;
 mod merge;
 mod offline;
 mod plan;

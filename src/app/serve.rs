@@ -183,6 +183,8 @@ fn serve(
         registry,
         ..
     } = parts;
+    #[cfg(feature = "otlp")]
+    let (common, exporter) = traced(values, common)?;
     let collector = Arc::new(Collector {
         metrics: parts.metrics.clone(),
         base: parts.base.clone(),
@@ -253,6 +255,14 @@ fn serve(
     let routes = parts.routes.clone().keep(ticks(ROUTES, stop.clone()));
     let memory = values.limits.memory().map_err(anyhow::Error::msg)?;
     let weighing = upkeep::weigh(gateway.pressure().clone(), memory, stop.clone());
+    #[cfg(feature = "otlp")]
+    let exporting = exporter.map(|exporter| {
+        let collector = collector.clone();
+        exporter.run(
+            move || http::Telemetry::exposition(&*collector),
+            stop.clone(),
+        )
+    });
     let mut running = vec![
         tokio::spawn(http::serve(listeners.http, app, stop.clone())),
         tokio::spawn(grpc),
@@ -266,7 +276,21 @@ fn serve(
         tokio::spawn(weighing),
     ];
     running.extend(admin.map(tokio::spawn));
+    #[cfg(feature = "otlp")]
+    running.extend(exporting.map(tokio::spawn));
     Ok(running)
+}
+
+/// Has traces drawn, where the settings say who is sent them.
+#[cfg(feature = "otlp")]
+fn traced(
+    values: &Values,
+    common: Common,
+) -> anyhow::Result<(Common, Option<super::telemetry::otlp::Exporter>)> {
+    let variable = |name: &str| std::env::var(name).ok();
+    let opened = super::telemetry::otlp::open(&values.telemetry, variable)?;
+    let (traces, exporter) = opened.unzip();
+    Ok((Common { traces, ..common }, exporter))
 }
 
 /// Returns freed memory to the system now and then, until `stop`.

@@ -149,7 +149,7 @@ pub async fn run(client: &Client, command: FeedbackCommand, output: Output) -> R
             let gone = match (&id, key) {
                 (Some(id), _) => client.delete(&["v1", "feedback", id], &[]).await,
                 (None, key) => {
-                    let query = [("key", key.unwrap_or_default())];
+                    let query = [("owner", key.unwrap_or_default())];
                     client.delete(&PATH, &query).await
                 }
             };

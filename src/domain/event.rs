@@ -32,6 +32,8 @@ pub struct TokenInfo {
 #[serde(rename_all = "snake_case")]
 pub enum FinishReason {
     Stop,
+    /// A stop string ended it; its place among those that were asked for.
+    StopString(usize),
     Length,
     /// It ended with calls, whose results the model waits for.
     ToolCalls,
@@ -40,7 +42,7 @@ pub enum FinishReason {
 impl FinishReason {
     pub const fn as_str(self) -> &'static str {
         match self {
-            Self::Stop => "stop",
+            Self::Stop | Self::StopString(_) => "stop",
             Self::Length => "length",
             Self::ToolCalls => "tool_calls",
         }

@@ -115,6 +115,15 @@ impl Caller {
         self.trace.as_ref()
     }
 
+    /// What `work` comes to, whose end is noted.
+    pub(super) async fn noting<T>(&self, work: impl Future<Output = T>, note: fn(&Trace)) -> T {
+        let done = work.await;
+        if let Some(trace) = &self.trace {
+            note(trace);
+        }
+        done
+    }
+
     /// The id of its key, where keys are asked for.
     pub fn key_id(&self) -> Option<&KeyId> {
         match &self.who {

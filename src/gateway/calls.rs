@@ -149,7 +149,9 @@ impl Reader {
                 }
                 self.ready.extend(calls);
                 let reason = match reason {
-                    FinishReason::Stop if parser.calls() > 0 => FinishReason::ToolCalls,
+                    FinishReason::Stop | FinishReason::StopString(_) if parser.calls() > 0 => {
+                        FinishReason::ToolCalls
+                    }
                     reason => reason,
                 };
                 self.ready.push_back(Event::Finish { choice, reason });

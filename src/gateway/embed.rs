@@ -7,6 +7,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use super::limits::Settling;
 use super::share::deadline;
+use super::trace::{Asked, Operation, Trace, Wish};
 use super::{Caller, Claims, Events};
 use crate::domain::{
     EmbedAsk, Event, Generation, Input, MOST_EMBEDDED_TOKENS, MOST_TEXTS, Reason, Sampling, Scope,
@@ -61,7 +62,16 @@ impl Caller {
         } = ask;
         self.afford_request(urgency.priority, 0)?;
         let texts = self.unless_ended(self.texts(inputs));
-        let (lease, texts) = tokio::try_join!(self.lease(claims), texts)?;
+        if let Some(trace) = self.trace() {
+            trace.wished(Wish {
+                operation: Operation::Embeddings,
+                n: 1,
+                sampling: None,
+            });
+        }
+        let leasing = self.noting(self.lease(claims), Trace::leased);
+        let texts = self.noting(texts, Trace::tokenized);
+        let (lease, texts) = tokio::try_join!(leasing, texts)?;
         let longest = texts.iter().map(Vec::len).max();
         self.afford_request(urgency.priority, longest.unwrap_or(0))?;
         let limits = parts.scheduler.limits();
@@ -69,6 +79,7 @@ impl Caller {
         let shares = &self.gateway().inner.config.shares;
         let adapter = lease.as_ref().map(Lease::name);
         let terms = shares.terms(self.tenant(), adapter, urgency.priority, deadline);
+        let mut begun = Vec::new();
         let admitted = texts.into_iter().enumerate().map(|(at, prompt)| {
             let draft = Draft {
                 prompt,
@@ -82,6 +93,7 @@ impl Caller {
                 begun: Begun::default(),
                 guides: Vec::new(),
             };
+            begun.push(draft.begun.clone());
             let length = draft.prompt.len();
             let checked = Admitted::check(draft, &limits);
             let checked = checked.map_err(|reason| of_text(at, reason))?;
@@ -89,6 +101,17 @@ impl Caller {
         });
         let admitted = admitted.collect::<Result<Vec<_>, Reason>>()?;
         let grant = self.reserve(adapter, tokens as u64)?;
+        if let Some(trace) = self.trace() {
+            trace.asked(Asked {
+                adapter: { lease.as_ref() }.map(|lease| (lease.shown(), lease.generation())),
+                model: lease
+                    .as_ref()
+                    .map_or(parts.base.name.as_str(), Lease::shown),
+                requested: claims.model.as_deref(),
+                prompt_tokens: tokens,
+                begun,
+            });
+        }
         // A failure drops the receivers of those under way, which cancels them.
         let made = stream::iter(admitted).map(|(length, request)| {
             let settling = Box::new(Settling::new(&grant, length));

@@ -45,7 +45,7 @@ impl Events {
     pub async fn recv(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.reader.as_mut().and_then(Reader::next) {
-                return Some(event);
+                return Some(self.said(event));
             }
             let event = self.hear().await?;
             if let Some(trace) = &self.trace {
@@ -56,9 +56,16 @@ impl Events {
             }
             match &mut self.reader {
                 Some(reader) => reader.read(event),
-                None => return Some(event),
+                None => return Some(self.said(event)),
             }
         }
+    }
+
+    fn said(&self, event: Event) -> Event {
+        if let Some(trace) = &self.trace {
+            trace.said(&event);
+        }
+        event
     }
 
     async fn hear(&mut self) -> Option<Event> {

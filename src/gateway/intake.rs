@@ -8,8 +8,9 @@ use uuid::Uuid;
 use super::choose::{Chosen, choose};
 use super::follow::Submission;
 use super::share::deadline;
+use super::trace::{Asked, Operation, Shape, Trace, Wish};
 use super::{Caller, Claims, Events};
-use crate::domain::{AdapterChoice, AdapterName, Ask, Generation, Reason, Scope};
+use crate::domain::{AdapterChoice, AdapterName, Ask, Generation, Input, Reason, Scope};
 use crate::registry::Lease;
 use crate::scheduler::{Admitted, Begun, Draft, Terms};
 use crate::store::now;
@@ -33,6 +34,18 @@ pub struct Answers {
 pub struct Answer {
     pub prompt: Vec<u32>,
     pub events: Events,
+}
+
+/// What a request asks for, by its first prompt: the others share all that is told of it.
+fn wish(ask: &Ask) -> Wish {
+    Wish {
+        operation: match ask.input {
+            Input::Chat(_) => Operation::Chat,
+            Input::Text(_) | Input::Tokens(_) => Operation::Completion,
+        },
+        n: ask.n,
+        sampling: Some(Shape::from(&ask.sampling)),
+    }
 }
 
 impl Caller {
@@ -77,7 +90,12 @@ impl Caller {
             .map(|ask| self.gateway().call_reader(&ask.tools, ask.n))
             .collect();
         // A cold adapter is read while the prompts become tokens; one that does not exist ends both at once.
-        let (lease, drafts) = tokio::try_join!(self.lease(claims), self.drafts(asks))?;
+        if let (Some(trace), Some(ask)) = (self.trace(), asks.first()) {
+            trace.wished(wish(ask));
+        }
+        let leasing = self.noting(self.lease(claims), Trace::leased);
+        let drafting = self.noting(self.drafts(asks), Trace::tokenized);
+        let (lease, drafts) = tokio::try_join!(leasing, drafting)?;
         let longest = drafts.iter().map(|(draft, _)| draft.prompt.len()).max();
         self.afford_request(first, longest.unwrap_or(0))?;
         let limits = parts.scheduler.limits();
@@ -107,8 +125,15 @@ impl Caller {
             let adapter = lease
                 .as_ref()
                 .map(|lease| (lease.shown(), lease.generation()));
-            let tokens = ready.iter().map(|(prompt, ..)| prompt.len()).sum();
-            trace.asked(adapter, tokens, taken_up);
+            trace.asked(Asked {
+                adapter,
+                model: lease
+                    .as_ref()
+                    .map_or(parts.base.name.as_str(), Lease::shown),
+                requested: claims.model.as_deref(),
+                prompt_tokens: ready.iter().map(|(prompt, ..)| prompt.len()).sum(),
+                begun: taken_up,
+            });
         }
         // A refusal midway drops the receivers of those already submitted, which cancels them.
         let each = ready

@@ -57,7 +57,7 @@ pub use pressure::{Pressure, Work, decide};
 pub use routes::{ObserveRoutes, Routes, UnobservedRoutes};
 pub use share::{Shares, Weighed};
 pub use tokens::Dialogue;
-pub use trace::{Told, Trace};
+pub use trace::{Operation, Shape, Told, Trace, Wish};
 pub use watch::AdapterChange;
 
 /// The parts a gateway stands in front of.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::follow::Follow;
-use super::{Caller, Claims, Gateway};
+use super::{Caller, Claims, Gateway, Work};
 use crate::domain::rollout::{Arm, Comparison, Part, distance, falls_in};
 use crate::domain::{
     AdapterChoice, AdapterName, Event, Generation, MOST_PRIORITY, Reason, Sampling,
@@ -125,7 +125,8 @@ impl Again {
         let Ok(_alone) = routes.shadowing().try_acquire_owned() else {
             return Ok(None);
         };
-        if !has_room(&self.gateway.load()) {
+        let afforded = self.gateway.pressure().admit(Work::Background).is_ok();
+        if !afforded || !has_room(&self.gateway.load()) {
             return Ok(None);
         }
         let Some(lease) = self.lease().await? else {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use super::{Caller, Claims, Gateway, calls};
-use crate::domain::{AdapterChoice, Input, Message, Reason, Scope, Tool};
+use crate::domain::{AdapterChoice, Input, Message, Reason, Scope, Tool, Toolset};
 use crate::text::{ChatTemplate, Conversation, TextError, Tokenizer};
 
 /// Texts up to this many bytes tokenize in well under a millisecond and are done on the spot.
@@ -133,6 +133,18 @@ impl Caller {
             bounded(&tokenizer, &text, false, most, "messages")
         });
         self.unless_ended(tokens).await
+    }
+
+    /// How many tokens a request with this conversation would be asked, without running it.
+    pub async fn count_chat(
+        &self,
+        claims: &Claims,
+        messages: Vec<Message>,
+        tools: &Toolset,
+    ) -> Result<usize, Reason> {
+        let most = self.most_tokens(claims).await?;
+        let tokens = self.gateway().encode_chat(messages, tools.offered(), most);
+        Ok(self.unless_ended(tokens).await?.len())
     }
 
     /// How many tokens a text may have that is only tokenized. The adapter must exist.

@@ -217,14 +217,14 @@ impl Answer {
         let mut heard = self
             .detokenizer
             .say(id, self.said.len() > request.sampling.min_tokens);
-        let mut finish = heard.stopped.then_some(FinishReason::Stop);
+        let mut finish = heard.stopped.map(FinishReason::StopString);
         if finish.is_none() && (complete || self.said.len() >= request.max_tokens()) {
             let last = self.detokenizer.close();
             heard.text.push_str(&last.text);
-            finish = Some(if last.stopped || complete {
-                FinishReason::Stop
-            } else {
-                FinishReason::Length
+            finish = Some(match last.stopped {
+                Some(stop) => FinishReason::StopString(stop),
+                None if complete => FinishReason::Stop,
+                None => FinishReason::Length,
             });
         }
         Ok(Said {

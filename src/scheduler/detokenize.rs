@@ -25,7 +25,7 @@ impl Detokenizer {
         } else {
             Checked {
                 text,
-                stopped: false,
+                stopped: None,
             }
         }
     }
@@ -33,7 +33,7 @@ impl Detokenizer {
     /// What was held back, at the end of an answer.
     pub fn close(&mut self) -> Checked {
         let mut last = self.stops.push(&self.decoder.finish().unwrap_or_default());
-        if !last.stopped {
+        if last.stopped.is_none() {
             last.text.push_str(&self.stops.finish());
         }
         last

@@ -3,36 +3,37 @@
 /// Watches the text of one answer. The text ends before the stop string that is complete first; of those complete at
 /// the same character, before the one that begins first.
 pub struct StopMatcher {
-    stops: Vec<String>,
+    /// Each with its number among those that were asked for.
+    stops: Vec<(usize, String)>,
     /// The end of the text so far that a stop string may begin with.
     held: String,
-    stopped: bool,
+    stopped: Option<usize>,
 }
 
-/// What may be shown, and whether a stop string ended the text.
+/// What may be shown, and which stop string ended the text, if one did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checked {
     pub text: String,
-    pub stopped: bool,
+    pub stopped: Option<usize>,
 }
 
 impl StopMatcher {
     /// Empty strings stop nothing.
     pub fn new(stops: &[String]) -> Self {
-        let stops = stops.iter().filter(|s| !s.is_empty()).cloned().collect();
+        let stops = stops.iter().cloned().enumerate();
         Self {
-            stops,
+            stops: stops.filter(|(_, stop)| !stop.is_empty()).collect(),
             held: String::new(),
-            stopped: false,
+            stopped: None,
         }
     }
 
     /// After a stop all further text is dropped.
     pub fn push(&mut self, text: &str) -> Checked {
-        if self.stopped {
+        if self.stopped.is_some() {
             return Checked {
                 text: String::new(),
-                stopped: true,
+                stopped: self.stopped,
             };
         }
         self.held.push_str(text);
@@ -40,26 +41,29 @@ impl StopMatcher {
         let found = self
             .stops
             .iter()
-            .filter_map(|s| self.held.find(s.as_str()).map(|at| (at + s.len(), at)))
+            .filter_map(|(number, stop)| {
+                let at = self.held.find(stop.as_str())?;
+                Some((at + stop.len(), at, *number))
+            })
             .min();
-        if let Some((_, start)) = found {
-            self.stopped = true;
+        if let Some((_, start, number)) = found {
+            self.stopped = Some(number);
             self.held.truncate(start);
             return Checked {
                 text: std::mem::take(&mut self.held),
-                stopped: true,
+                stopped: self.stopped,
             };
         }
         let keep = self
             .stops
             .iter()
-            .map(|stop| overlap(&self.held, stop))
+            .map(|(_, stop)| overlap(&self.held, stop))
             .max()
             .unwrap_or(0);
         let rest = self.held.split_off(self.held.len() - keep);
         Checked {
             text: std::mem::replace(&mut self.held, rest),
-            stopped: false,
+            stopped: None,
         }
     }
 
@@ -91,7 +95,7 @@ mod tests {
         for chunk in chunks {
             let checked = matcher.push(chunk);
             out.push_str(&checked.text);
-            if checked.stopped {
+            if checked.stopped.is_some() {
                 return (out, true);
             }
         }
@@ -131,14 +135,22 @@ mod tests {
             "\n",
             "two newlines may still match, the third from the end may not"
         );
-        assert!(matcher.push("User").stopped);
+        assert_eq!(matcher.push("User").stopped, Some(0));
         assert_eq!(
             matcher.push("more"),
             Checked {
                 text: String::new(),
-                stopped: true
+                stopped: Some(0)
             }
         );
+    }
+
+    #[test]
+    fn the_stop_string_that_ended_the_text_is_told_by_its_place_among_those_asked_for() {
+        let stops = ["", "bc", "abc"].map(str::to_owned);
+        assert_eq!(StopMatcher::new(&stops).push("xabc").stopped, Some(2));
+        assert_eq!(StopMatcher::new(&stops).push("xbc").stopped, Some(1));
+        assert_eq!(StopMatcher::new(&stops).push("x").stopped, None);
     }
 
     /// Looks at every end of the whole text in turn.

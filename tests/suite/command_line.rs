@@ -179,8 +179,6 @@ async fn an_address_that_is_none_is_wrong_usage_and_the_message_says_what_is_wan
     }
     let (code, _, said) = outcome(program(&["adapter", "list", "--server", ""])).await;
     assert_eq!(code, 2, "{said}");
-    let (code, _, said) = outcome(program(&["adapter", "list", "--server", "https://host"])).await;
-    assert!(code == 2 && said.contains("TLS proxy"), "{code}: {said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -124,6 +124,7 @@ impl House {
             },
         };
         let draft = Draft {
+            guides: Vec::new(),
             prompt: ids.to_vec(),
             sampling: Sampling {
                 temperature: 0.0,
@@ -139,7 +140,6 @@ impl House {
             terms: Terms::default(),
             pooling: None,
             begun: Begun::default(),
-            guides: Vec::new(),
         };
         let admitted = Admitted::check(draft, &engine.limits()).expect("a request");
         engine.submit(admitted).expect("a place in the queue")

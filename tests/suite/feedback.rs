@@ -166,7 +166,7 @@ async fn only_what_the_lists_name_is_kept_also_of_streams_and_texts() {
     assert_eq!(daemon.delete(&path).await.0, 200);
     assert_eq!(daemon.get(&path).await.0, 404);
     assert!(!holds(daemon.state(), "text zebra"));
-    let (status, gone) = daemon.delete("/v1/feedback?key=none").await;
+    let (status, gone) = daemon.delete("/v1/feedback?owner=none").await;
     assert_eq!((status, &gone["count"]), (200, &json!(4)));
     assert!(!holds(daemon.state(), "streamed zebra"));
     assert_eq!(daemon.delete("/v1/feedback").await.0, 400);
@@ -214,7 +214,7 @@ async fn feedback_is_its_keys_and_admins_see_all() {
     for (verb, path) in [
         ("GET", one.clone()),
         ("DELETE", one),
-        ("DELETE", format!("/v1/feedback?key={owner}")),
+        ("DELETE", format!("/v1/feedback?owner={owner}")),
     ] {
         let (status, refused) = ask(&daemon, &other, verb, &path, Value::Null).await;
         assert_eq!(status, 404, "{verb} {path}: {refused}");
@@ -227,7 +227,7 @@ async fn feedback_is_its_keys_and_admins_see_all() {
         (409, &json!("wrong_state")),
         "nothing of it is theirs"
     );
-    let path = format!("/v1/feedback?key={owner}");
+    let path = format!("/v1/feedback?owner={owner}");
     let (status, gone) = ask(&daemon, &mine, "DELETE", &path, Value::Null).await;
     assert_eq!((status, &gone["count"]), (200, &json!(1)), "{gone}");
     let (_, listed) = get(&daemon, &admin, "/v1/feedback").await;

@@ -63,7 +63,7 @@ async fn while_memory_is_short_work_is_refused_and_probes_answer() {
     let blend = || {
         daemon.post(
             "/v1/adapters/both/blend",
-            json!({"from": "legal=0.5,legal=0.5"}),
+            json!({"from": {"legal": 0.5, "medical": 0.5}}),
         )
     };
     pressure.tell(945, 1000);
@@ -102,12 +102,12 @@ async fn wrong_keys_are_told_to_wait_and_good_ones_are_let_in() {
     let daemon = Daemon::with_keys().await;
     let (_, good) = daemon.key("infer", "*").await;
     let mut seen = Vec::new();
-    for _ in 0..22 {
+    for _ in 0..202 {
         let (status, _) = answer(daemon.request("sk-adp-0-0", "GET", "/v1/models")).await;
         seen.push(status);
     }
     assert_eq!(
-        (seen[0], seen[19], seen[20], seen[21]),
+        (seen[0], seen[199], seen[200], seen[201]),
         (401, 401, 429, 429)
     );
     assert_eq!(

@@ -156,7 +156,7 @@ async fn calls_ask_for_the_same_forms() {
         constraint: Some(pb::Constraint { rule: Some(rule) }),
         sampling: Some(pb::Sampling {
             temperature: Some(0.0),
-            max_tokens: Some(60),
+            max_tokens: Some(300),
             ..Default::default()
         }),
         ..crate::calls::prompt("The clerk")

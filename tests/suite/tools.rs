@@ -19,7 +19,7 @@ const TEMPLATE: &str = "{{ bos_token }}{% if tools %}{{ tools | tojson }}{% endi
     {% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}";
 
 /// The golden base with a template that knows tools.
-async fn knowing() -> (Daemon, TempDir) {
+pub async fn knowing() -> (Daemon, TempDir) {
     let folder = TempDir::new().unwrap();
     let from = golden("models/llama");
     for entry in std::fs::read_dir(&from).unwrap() {

@@ -15,9 +15,10 @@ use tonic::server::NamedService;
 use tonic::{Code, Status};
 
 use super::Telemetry;
-use crate::api::access_log::{AccessLog, Entry};
+use crate::api::Common;
 use crate::api::caller::request_id;
 use crate::api::door::{Counted as Held, Counter, Peer};
+use crate::api::entry::{Came, Entry, Status as Said};
 
 /// The metrics label of calls to methods that do not exist.
 const NO_ROUTE: &str = "none";
@@ -35,7 +36,7 @@ pub struct Telling {
     pub telemetry: Arc<dyn Telemetry>,
     /// Calls under way.
     pub open: Arc<Counter>,
-    pub log: Option<AccessLog>,
+    pub common: Common,
 }
 
 impl<S> Counted<S> {
@@ -62,11 +63,12 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
-        let entry = self.telling.log.as_ref().map(|log| {
-            let id = request_id(request.headers());
-            let id = id.to_str().unwrap_or("").to_owned();
-            let peer = request.extensions().get::<Peer>();
-            log.entry("grpc", id, peer.map(|peer| peer.address.ip()))
+        let entry = self.telling.common.entry(&Came {
+            protocol: "grpc",
+            id: &request_id(request.headers()),
+            method: request.method(),
+            headers: request.headers(),
+            peer: request.extensions().get::<Peer>(),
         });
         if let Some(entry) = &entry {
             request.extensions_mut().insert(entry.trace.clone());
@@ -122,7 +124,7 @@ impl Call {
         };
         self.telemetry.called(route, name(code));
         if let Some(entry) = &self.entry {
-            entry.end(route, name(code).into(), self.bytes);
+            entry.end(route, Said::Grpc(name(code)), self.bytes);
         }
     }
 }
@@ -286,7 +288,7 @@ mod tests {
             Telling {
                 telemetry: notes.clone(),
                 open: Arc::default(),
-                log: None,
+                common: Common::default(),
             },
         );
         let request = http::Request::builder().uri("http://x/a.B/C");

@@ -156,7 +156,7 @@ impl Around {
             Telling {
                 telemetry: self.telemetry.clone(),
                 open: self.way_in.counts.requests.clone(),
-                log: self.common.log.clone(),
+                common: self.common.clone(),
             },
         )
     }

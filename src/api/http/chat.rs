@@ -14,7 +14,8 @@ use super::constraint::CONSTRAINT;
 use super::dispatch::Outcome;
 use super::respond::{completion_headers, json_response};
 use super::sampling::{
-    ALTERNATIVES, BOOKKEEPING, CHOICE, Delivery, NUMBERS_OF_SAMPLING, SAMPLING, SamplingAsk,
+    ALTERNATIVES, BOOKKEEPING, CHOICE, Delivery, NUMBERS_OF_SAMPLING, SAMPLING, STEERING,
+    SamplingAsk,
 };
 use super::shape::{COUNT, FLAG, Field, Kind, NAME, Neutral, Shape, TEXT};
 use super::tools::{self, ToolsAsk};
@@ -41,7 +42,8 @@ const PART: Shape = Shape {
     ],
 };
 
-const CONTENT: Kind = Kind::Either(&[
+/// Text, or parts of it.
+pub(super) const CONTENT: Kind = Kind::Either(&[
     TEXT,
     Kind::List {
         of: &Kind::Either(&[TEXT, Kind::Object(&PART)]),
@@ -97,6 +99,7 @@ pub(super) const CHAT: Shape = Shape {
         ],
         tools::TOOLS,
         &NUMBERS_OF_SAMPLING,
+        STEERING,
         SAMPLING,
         CONSTRAINT,
         BOOKKEEPING,
@@ -114,14 +117,23 @@ pub(super) const MESSAGES: Kind = Kind::List {
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Content {
+pub(super) enum Content {
     Text(String),
     Parts(Vec<Part>),
 }
 
+impl Content {
+    pub fn text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Parts(parts) => join_parts(parts.iter().map(Part::text)),
+        }
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-enum Part {
+pub(super) enum Part {
     Bare(String),
     Typed { text: String },
 }
@@ -157,8 +169,7 @@ pub(super) fn conversation(asks: Vec<MessageAsk>) -> Result<Vec<Message>, Reason
             return Err(Reason::field(field, "is for role `tool`"));
         }
         let content = match ask.content {
-            Some(Content::Text(text)) => text,
-            Some(Content::Parts(parts)) => join_parts(parts.iter().map(Part::text)),
+            Some(content) => content.text(),
             // An answer that was all reasoning or calls, or a refusal, comes back without text.
             None if ask.role == Role::Assistant => String::new(),
             None => {

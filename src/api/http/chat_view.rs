@@ -129,7 +129,7 @@ fn ids(tokens: &[TokenInfo]) -> Value {
     tokens.iter().map(|token| token.id).collect()
 }
 
-fn token(token: &TokenInfo) -> Value {
+pub(super) fn token(token: &TokenInfo) -> Value {
     let top: Vec<Value> = token
         .top
         .iter()

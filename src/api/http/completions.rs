@@ -11,7 +11,8 @@ use super::constraint::CONSTRAINT;
 use super::dispatch::Outcome;
 use super::respond::{completion_headers, json_response};
 use super::sampling::{
-    ALTERNATIVES, BOOKKEEPING, CHOICE, Delivery, NUMBERS_OF_SAMPLING, SAMPLING, SamplingAsk,
+    ALTERNATIVES, BOOKKEEPING, CHOICE, Delivery, NUMBERS_OF_SAMPLING, SAMPLING, STEERING,
+    SamplingAsk,
 };
 use super::shape::{FLAG, Field, Kind, Neutral, Shape, TEXT, TOKEN_ID};
 use super::{gather, sse, unbuilt};
@@ -65,6 +66,7 @@ pub(super) const COMPLETION: Shape = Shape {
             .neutral(&[Neutral::Flag(false)]),
         ],
         &NUMBERS_OF_SAMPLING,
+        STEERING,
         SAMPLING,
         CONSTRAINT,
         BOOKKEEPING,

@@ -9,7 +9,7 @@ use super::shape::{FLAG, Field, Kind, Neutral, Shape, TEXT};
 use crate::domain::{Constraint, Reason, Rule};
 
 /// A schema is checked where it is compiled, with better words.
-const SCHEMA: Kind = Kind::Any;
+pub(super) const SCHEMA: Kind = Kind::Any;
 const CHOICES: Kind = Kind::List {
     of: &TEXT,
     min: 1,

@@ -16,15 +16,16 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::call::{Call, Request, refuse};
+use super::dialect::Dialect;
 use super::logged::Logged;
 use super::origin::Source;
-use super::respond::{empty_response, fault_response};
+use super::respond::empty_response;
 use super::routes::{Row, Verb, probe_rows, rows};
 use super::{App, Part};
 use crate::api::access::{Access, tell_limits};
-use crate::api::access_log::Entry;
 use crate::api::caller::{REQUEST_ID, key_in_url, request_id};
 use crate::api::door::Peer;
+use crate::api::entry::{Came, Entry};
 use crate::api::fault::Fault;
 use crate::domain::Reason;
 
@@ -81,7 +82,7 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
     let id = request_id(&parts.headers);
     let source = app.config.origins.of(&parts.headers);
     let peer = parts.extensions.get::<Peer>().cloned();
-    let entry = entry(&app, &id, peer.as_ref());
+    let entry = entry(&app, &id, &parts);
     let (mut key, mut standing) = (None, None);
     let outcome = async {
         if let Some(reason) = misplaced(&app, Some(row), &parts) {
@@ -137,6 +138,7 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
         source: &source,
         key: key.as_deref(),
         entry,
+        dialect: row.dialect,
     };
     let mut response = finish(&app, row.path, began, who, outcome);
     if let Some(caller) = standing {
@@ -151,11 +153,15 @@ async fn caught<T>(handler: impl Future<Output = T>) -> Result<T, Reason> {
     done.map_err(|_| Reason::Internal("the request failed inside the server".into()))
 }
 
-/// A request to be told of in the access log, where there is one.
-fn entry(app: &App, id: &HeaderValue, peer: Option<&Peer>) -> Option<Entry> {
-    let log = app.config.common.log.as_ref()?;
-    let id = id.to_str().unwrap_or("").to_owned();
-    Some(log.entry("http", id, peer.map(|peer| peer.address.ip())))
+/// A request to be told of when it has been answered, where somebody listens.
+fn entry(app: &App, id: &HeaderValue, parts: &Parts) -> Option<Entry> {
+    app.config.common.entry(&Came {
+        protocol: "http",
+        id,
+        method: &parts.method,
+        headers: &parts.headers,
+        peer: parts.extensions.get::<Peer>(),
+    })
 }
 
 /// What is refused whoever asks: a key where logs would show it, and what is answered elsewhere.
@@ -175,7 +181,7 @@ async fn stray(
 ) -> Response {
     let (parts, _) = request.into_parts();
     let (id, headers) = (request_id(&parts.headers), &parts.headers);
-    let entry = entry(&app, &id, parts.extensions.get::<Peer>());
+    let entry = entry(&app, &id, &parts);
     let source = app.config.origins.of(headers);
     let asks_first = parts.method == Method::OPTIONS
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
@@ -194,6 +200,7 @@ async fn stray(
         source: &source,
         key: None,
         entry,
+        dialect: Dialect::OpenAi,
     };
     finish(&app, NO_ROUTE, Instant::now(), who, outcome)
 }
@@ -206,6 +213,8 @@ struct Who<'r> {
     /// The id of its key.
     key: Option<&'r str>,
     entry: Option<Entry>,
+    /// How its errors are written.
+    dialect: Dialect,
 }
 
 fn finish(
@@ -220,6 +229,7 @@ fn finish(
         source,
         key,
         entry,
+        dialect,
     } = who;
     let took = began.elapsed();
     let mut response = outcome.unwrap_or_else(|fault| {
@@ -227,7 +237,7 @@ fn finish(
         if fault.row().status >= 500 && fault.reason != Reason::DeadlineExceeded {
             tracing::error!(route, fault = %fault.reason, "a request failed");
         }
-        fault_response(&fault)
+        dialect.refusal(&fault, &id)
     });
     let code = response.status().as_u16();
     app.telemetry.answered(route, code, took);
@@ -239,6 +249,7 @@ fn finish(
         key,
         "answered"
     );
+    dialect.mark(&id, response.headers_mut());
     response.headers_mut().insert(REQUEST_ID, id);
     app.config.origins.mark(source, response.headers_mut());
     match entry {

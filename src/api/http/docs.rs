@@ -6,7 +6,6 @@ use serde_json::{Map, Value, json};
 
 use super::call::Call;
 use super::dispatch::Outcome;
-use super::documents::ERROR;
 use super::respond::bytes_response;
 use super::routes::{Given, Row, Sent, Verb, rows};
 use super::shape::{kind_schema, shape_schema};
@@ -89,7 +88,7 @@ fn operation(row: &'static Row, path: &str, verb: &str, schemas: &mut Map<String
             "200": given(row.given, schemas),
             "default": {
                 "description": "What went wrong.",
-                "content": {"application/json": {"schema": shape_schema(&ERROR, schemas)}},
+                "content": {"application/json": {"schema": shape_schema(row.dialect.shape(), schemas)}},
             },
         },
     });

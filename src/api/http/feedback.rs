@@ -109,7 +109,7 @@ pub(super) const OWNER: Shape = Shape {
     name: "FeedbackOwner",
     about: "Whose feedback.",
     fields: &[&[Field::new(
-        "key",
+        "owner",
         NAME,
         "Id of a key: all that is remembered of it goes. `none`: of callers without a key.",
     )
@@ -151,7 +151,7 @@ struct ScoresQuery {
 
 #[derive(Debug, Deserialize)]
 struct OwnerQuery {
-    key: String,
+    owner: String,
 }
 
 fn shown(value: impl serde::Serialize) -> Result<Value, Reason> {
@@ -202,9 +202,9 @@ pub(super) async fn delete(call: Call) -> Outcome {
 }
 
 pub(super) async fn delete_of(call: Call) -> Outcome {
-    let OwnerQuery { key } = call.request.query(&OWNER)?;
-    let count = call.request.caller().delete_feedback_of(&key).await?;
-    let gone = json!({"id": key, "object": "key.feedback", "deleted": true, "count": count});
+    let OwnerQuery { owner } = call.request.query(&OWNER)?;
+    let count = call.request.caller().delete_feedback_of(&owner).await?;
+    let gone = json!({"id": owner, "object": "key.feedback", "deleted": true, "count": count});
     Ok(json_response(200, &gone))
 }
 

@@ -23,7 +23,7 @@ pub(super) fn merged(each: Vec<Events>) -> SelectAll<BoxStream<'static, (usize, 
 }
 
 /// A call in an answer.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Called {
     pub id: String,
     pub name: String,

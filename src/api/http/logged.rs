@@ -7,7 +7,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Body as Read, Frame, SizeHint};
 
-use crate::api::access_log::Entry;
+use crate::api::entry::{Entry, Status};
 
 pub(super) struct Logged {
     body: Body,
@@ -31,7 +31,8 @@ impl Logged {
 
 impl Drop for Logged {
     fn drop(&mut self) {
-        self.entry.end(self.route, self.code.into(), self.bytes);
+        self.entry
+            .end(self.route, Status::Http(self.code), self.bytes);
     }
 }
 

@@ -85,9 +85,10 @@ pub(super) fn error_body(fault: &Fault) -> Value {
     json!({ "error": error })
 }
 
-pub(super) fn fault_response(fault: &Fault) -> Response {
+/// A refusal, with what is told of it in its protocol's form.
+pub(super) fn fault_response(fault: &Fault, told: &Value) -> Response {
     let row = fault.row();
-    let mut response = json_response(row.status, &error_body(fault));
+    let mut response = json_response(row.status, told);
     let headers = response.headers_mut();
     if let Some(seconds) = row.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

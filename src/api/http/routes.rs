@@ -1,12 +1,13 @@
 //! The route table. A row is an endpoint: the router, who may use it, the errors, the metrics' labels and the OpenAPI
 //! document are all made from it.
 
+use super::dialect::Dialect;
 use super::dispatch::Handler;
 use super::documents as answers;
 use super::shape::Shape;
 use super::{
     adapters, audit, chat, completions, console, docs, embeddings, feedback, files, health,
-    job_fields, jobs, keys, models, paging, rollout, tokens, vllm,
+    job_fields, jobs, keys, messages, models, paging, responses, rollout, tokens, vllm,
 };
 use crate::api::access::{ADAPTERS, ADMIN, Access, INFER, TRAIN};
 
@@ -50,6 +51,8 @@ pub(super) struct Row {
     pub query: Option<&'static Shape>,
     pub sent: Sent,
     pub given: Given,
+    /// How its errors are written.
+    pub dialect: Dialect,
 }
 
 impl Row {
@@ -60,6 +63,11 @@ impl Row {
 
     const fn sends(mut self, sent: Sent) -> Self {
         self.sent = sent;
+        self
+    }
+
+    const fn speaks(mut self, dialect: Dialect) -> Self {
+        self.dialect = dialect;
         self
     }
 
@@ -82,6 +90,7 @@ macro_rules! row {
             query: None,
             sent: Sent::Nothing,
             given: $given,
+            dialect: Dialect::OpenAi,
         }
     };
 }
@@ -98,6 +107,12 @@ static ASK: &[Row] = &[
         .sends(Sent::Json(&chat::CHAT)).tag("Inference"),
     row!(Post "/v1/completions" INFER completions::create, Stream(&answers::TEXT_COMPLETION, &answers::TEXT_COMPLETION), "Continue or score a text.")
         .sends(Sent::Json(&completions::COMPLETION)).tag("Inference"),
+    row!(Post "/v1/responses" INFER responses::create, Stream(&answers::RESPONSE, &answers::RESPONSE_EVENT), "Continue a conversation, in the form of OpenAI's Responses.")
+        .sends(Sent::Json(&responses::RESPONSE)).tag("Inference"),
+    row!(Post "/v1/messages" INFER messages::create, Stream(&answers::MESSAGE, &answers::MESSAGE_EVENT), "Continue a conversation, in Anthropic's form.")
+        .sends(Sent::Json(&messages::MESSAGES)).tag("Inference").speaks(Dialect::Anthropic),
+    row!(Post "/v1/messages/count_tokens" INFER messages::count, Json(&answers::TOKEN_COUNT), "Count the tokens of a conversation in Anthropic's form.")
+        .sends(Sent::Json(&messages::COUNTED)).tag("Inference").speaks(Dialect::Anthropic),
     row!(Post "/tokenize" INFER tokens::tokenize, Json(&answers::TOKENS), "Turn text into token ids.")
         .sends(Sent::Json(&tokens::TOKENIZE)).tag("Inference"),
     row!(Post "/detokenize" INFER tokens::detokenize, Json(&answers::PROMPT), "Turn token ids into text.")

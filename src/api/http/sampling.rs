@@ -41,7 +41,7 @@ pub(super) const ALTERNATIVES: Kind = Kind::Integer {
     min: 0,
     max: sampling::MAX_ALTERNATIVES as i64,
 };
-const STOP: Kind = Kind::Text {
+pub(super) const STOP: Kind = Kind::Text {
     min: 1,
     max: sampling::MAX_STOP_BYTES,
 };
@@ -72,7 +72,22 @@ pub(super) const CHOICE: &[Field] = &[
 
 pub(super) const NUMBERS_OF_SAMPLING: [Field; NUMBERS.len()] = Field::all_of(NUMBERS);
 
-pub(super) const SAMPLING: &[Field] = &[
+pub(super) const STOPS: Field = Field::new(
+    "stop",
+    Kind::Either(&[
+        STOP,
+        Kind::List {
+            of: &STOP,
+            min: 0,
+            max: sampling::MAX_STOPS,
+        },
+    ]),
+    "Strings that end an answer; they are not part of it.",
+)
+.neutral(&[Neutral::Text("")]);
+
+/// Of every answer in text, whatever its door.
+pub(super) const STEERING: &[Field] = &[
     Field::new(
         "top_k",
         Kind::Integer {
@@ -81,25 +96,11 @@ pub(super) const SAMPLING: &[Field] = &[
         },
         "Keep this many tokens; 0 or -1 keeps all.",
     ),
-    Field::new("max_tokens", COUNT, "Tokens to generate at most."),
     Field::new(
         "min_tokens",
         COUNT,
         "Tokens to generate before an end token may be chosen.",
     ),
-    Field::new(
-        "stop",
-        Kind::Either(&[
-            STOP,
-            Kind::List {
-                of: &STOP,
-                min: 0,
-                max: sampling::MAX_STOPS,
-            },
-        ]),
-        "Strings that end an answer; they are not part of it.",
-    )
-    .neutral(&[Neutral::Text("")]),
     Field::new(
         "stop_token_ids",
         Kind::List {
@@ -111,11 +112,6 @@ pub(super) const SAMPLING: &[Field] = &[
     ),
     Field::new("ignore_eos", FLAG, "Go on past end tokens."),
     Field::new("seed", ANY_INTEGER, "Makes a sampled answer repeatable."),
-    Field::new(
-        "n",
-        Kind::Integer { min: 1, max: 128 },
-        "Answers to the same prompt.",
-    ),
     Field::new(
         "logit_bias",
         Kind::Map {
@@ -129,17 +125,6 @@ pub(super) const SAMPLING: &[Field] = &[
         "stream",
         FLAG,
         "Send the answer piece by piece, as server-sent events.",
-    ),
-    Field::new(
-        "stream_options",
-        Kind::Object(&STREAM_OPTIONS),
-        "With `stream` only.",
-    )
-    .neutral(&[Neutral::Empty]),
-    Field::new(
-        "return_token_ids",
-        FLAG,
-        "Also return `token_ids` and `prompt_token_ids`.",
     ),
     Field::new(
         "cache_salt",
@@ -158,6 +143,28 @@ pub(super) const SAMPLING: &[Field] = &[
         "timeout",
         Kind::Number(Range::above(0.0).at_most(86_400.0)),
         "Seconds the answer may take: without a token it then fails with `deadline_exceeded`, with some it ends as `length`.",
+    ),
+];
+
+/// Of chat and text completions, beside [`STEERING`].
+pub(super) const SAMPLING: &[Field] = &[
+    Field::new("max_tokens", COUNT, "Tokens to generate at most."),
+    STOPS,
+    Field::new(
+        "n",
+        Kind::Integer { min: 1, max: 128 },
+        "Answers to the same prompt.",
+    ),
+    Field::new(
+        "stream_options",
+        Kind::Object(&STREAM_OPTIONS),
+        "With `stream` only.",
+    )
+    .neutral(&[Neutral::Empty]),
+    Field::new(
+        "return_token_ids",
+        FLAG,
+        "Also return `token_ids` and `prompt_token_ids`.",
     ),
 ];
 
@@ -219,7 +226,7 @@ pub(super) struct SamplingAsk {
     seed: Option<i64>,
     n: Option<u32>,
     logit_bias: Option<BTreeMap<String, f32>>,
-    stream: Option<bool>,
+    pub stream: Option<bool>,
     stream_options: Option<StreamOptions>,
     return_token_ids: Option<bool>,
     pub cache_salt: Option<String>,
@@ -233,6 +240,11 @@ impl SamplingAsk {
     /// The form answers must have; asked for once.
     pub fn constraint(&mut self) -> Result<Option<Arc<Constraint>>, Reason> {
         std::mem::take(&mut self.constraint).read()
+    }
+
+    /// The strings that end an answer, where a field of another name holds them.
+    pub fn stop_at(&mut self, stops: Vec<String>) {
+        self.stop = Some(OneOrMany::Many(stops));
     }
 
     pub fn n(&self) -> u32 {

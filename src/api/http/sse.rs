@@ -21,10 +21,28 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
 /// Turns events into a protocol's chunks.
 pub(super) trait Chunks: Send + 'static {
+    /// The `type` of each chunk is its event's name too, and the last chunk ends the stream; otherwise `[DONE]` does.
+    const NAMED: bool = false;
+
+    /// What comes before anything is answered.
+    fn begin(&mut self) -> Vec<Value> {
+        Vec::new()
+    }
+
     fn on(&mut self, prompt: usize, event: Event) -> Vec<Value>;
 
     /// What follows the last answer.
     fn end(&mut self) -> Vec<Value>;
+
+    /// What follows instead where an answer fails.
+    fn failed(&mut self, fault: &Fault) -> Vec<Value> {
+        vec![error_body(fault)]
+    }
+
+    /// What is said while nothing comes; `None` is a comment.
+    fn silence(&self) -> Option<Value> {
+        None
+    }
 }
 
 /// Streams the answers. Dropping the response's body drops their receivers, which ends the work.
@@ -32,12 +50,13 @@ pub(super) fn response(each: Vec<Events>, chunks: impl Chunks) -> Response {
     paced(each, chunks, KEEP_ALIVE)
 }
 
-fn paced(each: Vec<Events>, chunks: impl Chunks, pace: Duration) -> Response {
+fn paced<C: Chunks>(each: Vec<Events>, mut chunks: C, pace: Duration) -> Response {
+    let ready = chunks.begin().iter().map(frame::<C>).collect();
     let state = State {
         events: gather::merged(each),
         chunks,
         pace,
-        ready: VecDeque::new(),
+        ready,
         over: false,
     };
     let body = stream::unfold(state, |mut state| async move {
@@ -78,30 +97,38 @@ where
                 return None;
             }
             match tokio::time::timeout(self.pace, self.events.next()).await {
-                Err(_) => return Some(Bytes::from_static(b": keep-alive\n\n")),
+                Err(_) => {
+                    let said = self.chunks.silence().as_ref().map(frame::<C>);
+                    let comment = || Bytes::from_static(b": keep-alive\n\n");
+                    return Some(said.unwrap_or_else(comment));
+                }
                 Ok(Some((_, Event::Failed(reason)))) => {
                     self.over = true;
-                    self.ready
-                        .push_back(frame(&error_body(&Fault::from(reason))));
+                    let last = self.chunks.failed(&Fault::from(reason));
+                    self.ready.extend(last.iter().map(frame::<C>));
                 }
                 Ok(Some((prompt, event))) => {
                     let chunks = self.chunks.on(prompt, event);
-                    self.ready.extend(chunks.iter().map(frame));
+                    self.ready.extend(chunks.iter().map(frame::<C>));
                 }
                 Ok(None) => {
                     self.over = true;
                     let last = self.chunks.end();
-                    self.ready.extend(last.iter().map(frame));
-                    self.ready
-                        .push_back(Bytes::from_static(b"data: [DONE]\n\n"));
+                    self.ready.extend(last.iter().map(frame::<C>));
+                    if !C::NAMED {
+                        self.ready
+                            .push_back(Bytes::from_static(b"data: [DONE]\n\n"));
+                    }
                 }
             }
         }
     }
 }
 
-fn frame(chunk: &Value) -> Bytes {
-    Bytes::from(format!("data: {chunk}\n\n"))
+fn frame<C: Chunks>(chunk: &Value) -> Bytes {
+    let name = chunk["type"].as_str().filter(|_| C::NAMED);
+    let name = name.map_or_else(String::new, |name| format!("event: {name}\n"));
+    Bytes::from(format!("{name}data: {chunk}\n\n"))
 }
 
 #[cfg(test)]
@@ -160,6 +187,59 @@ mod tests {
         assert_eq!(
             body_of(vec![events]).await,
             "data: [0,\"a\\nb\"]\n\ndata: \"end\"\n\ndata: [DONE]\n\n"
+        );
+    }
+
+    struct Named;
+
+    impl Chunks for Named {
+        const NAMED: bool = true;
+
+        fn begin(&mut self) -> Vec<Value> {
+            vec![json!({"type": "start"})]
+        }
+
+        fn on(&mut self, _prompt: usize, _event: Event) -> Vec<Value> {
+            vec![json!({"type": "more"})]
+        }
+
+        fn end(&mut self) -> Vec<Value> {
+            vec![json!({"type": "stop"})]
+        }
+
+        fn failed(&mut self, fault: &Fault) -> Vec<Value> {
+            vec![json!({"type": "error", "code": fault.row().code})]
+        }
+
+        fn silence(&self) -> Option<Value> {
+            Some(json!({"type": "ping"}))
+        }
+    }
+
+    #[tokio::test]
+    async fn named_events_begin_by_themselves_and_end_without_done() {
+        let whole = async |last: Event| {
+            let (out, events) = mpsc::channel(4);
+            out.send(last).await.unwrap();
+            let body = paced(vec![events.into()], Named, KEEP_ALIVE).into_body();
+            let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+            let text = String::from_utf8(body.to_vec()).unwrap();
+            let named = |line: &str| line.strip_prefix("event: ").map(str::to_owned);
+            text.lines().filter_map(named).collect::<Vec<_>>()
+        };
+        let done = Event::Done {
+            usage: Usage::default(),
+        };
+        assert_eq!(whole(done).await, ["start", "more", "stop"]);
+        let failed = Event::Failed(Reason::Draining);
+        assert_eq!(whole(failed).await, ["start", "error"]);
+        let (_out, events) = mpsc::channel(4);
+        let quiet = paced(vec![events.into()], Named, Duration::from_millis(1));
+        let mut body = quiet.into_body().into_data_stream();
+        body.next().await.unwrap().unwrap();
+        assert_eq!(
+            body.next().await.unwrap().unwrap(),
+            "event: ping\ndata: {\"type\":\"ping\"}\n\n"
         );
     }
 

@@ -6,12 +6,12 @@ use serde_json::Value;
 use super::shape::{COUNT, FLAG, Field, Kind, NAME, Neutral, Shape, TEXT};
 use crate::domain::{MAX_CALLS, MAX_TOOL_NAME, MAX_TOOLS, Reason, ToolCall, ToolChoice, Toolset};
 
-const ANYTHING: Kind = Kind::Map {
+pub(super) const ANYTHING: Kind = Kind::Map {
     of: &Kind::Any,
     max: 256,
 };
-const FUNCTION_ONLY: Kind = Kind::Choice(&["function"]);
-const FUNCTION_NAME: Kind = Kind::Text {
+pub(super) const FUNCTION_ONLY: Kind = Kind::Choice(&["function"]);
+pub(super) const FUNCTION_NAME: Kind = Kind::Text {
     min: 1,
     max: MAX_TOOL_NAME,
 };

@@ -7,10 +7,12 @@ mod layers;
 mod limits;
 mod place;
 mod server;
+mod telemetry;
 mod training;
 mod values;
 
 pub use auth::AuthMode;
 pub use layers::{Problem, Settings, load};
 pub use place::Place;
-pub use values::{LogFormat, Model, Speculation, Telemetry, Values};
+pub use telemetry::{LogFormat, Telemetry};
+pub use values::{Model, Speculation, Values};

@@ -8,9 +8,9 @@ use super::auth::Auth;
 use super::feedback::{self, Feedback, Retrain};
 use super::limits::{LIMITS_OF_ADAPTERS, Limits};
 use super::server::Server;
+use super::telemetry::Telemetry;
 use super::training::Training;
 use crate::adapter::Precision;
-use crate::api::LogPlace;
 use crate::gateway::{AdapterRates, Hub, Weighed};
 use crate::kernels::quant::Format;
 use crate::model::{KvKind, Origin, Quant, Surroundings, locate};
@@ -230,47 +230,6 @@ impl Default for Storage {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    Text,
-    Json,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Telemetry {
-    /// A tracing filter: `info`, `adapterd=debug,warn`, …
-    pub log: String,
-    pub format: LogFormat,
-    /// Adapters with metric labels of their own; the rest are `other`.
-    pub adapter_labels: usize,
-    /// A JSON line for each request: off, stdout, or a file that is added to.
-    pub access_log: String,
-}
-
-impl Default for Telemetry {
-    fn default() -> Self {
-        Self {
-            log: "info".into(),
-            format: LogFormat::Text,
-            adapter_labels: 64,
-            access_log: "off".into(),
-        }
-    }
-}
-
-impl Telemetry {
-    /// Where the access log goes, if there is one.
-    pub fn access_log(&self) -> Option<LogPlace> {
-        match self.access_log.trim() {
-            "" | "off" => None,
-            "stdout" => Some(LogPlace::Stdout),
-            path => Some(LogPlace::File(path.into())),
-        }
-    }
-}
-
 /// Positions that a sequence may be given; no model was made for so many.
 const MOST_POSITIONS: usize = 1 << 28;
 
@@ -366,16 +325,8 @@ impl Values {
                 say(key, format!("{value} is not within {least} to {most}"));
             }
         }
-        if self
-            .telemetry
-            .log
-            .parse::<tracing_subscriber::EnvFilter>()
-            .is_err()
-        {
-            say(
-                "telemetry.log",
-                format!("`{}` is not a log filter", self.telemetry.log),
-            );
+        for (key, why) in self.telemetry.mistakes() {
+            say(key, why);
         }
         if let Err(why) = self.limits.memory() {
             say("limits.memory", why);

@@ -101,6 +101,14 @@ pub fn exposition(common: &Common, pressure: &Pressure) -> String {
             log.lost().to_string(),
         );
     }
+    if let Some(traces) = &common.traces {
+        one(
+            "adapterd_otlp_lost_total",
+            "counter",
+            "Requests whose spans reached no collector",
+            traces.lost().to_string(),
+        );
+    }
     let name = "adapterd_shed_total";
     head(
         &mut text,

@@ -2,10 +2,16 @@
 
 mod collector;
 mod doors;
+#[cfg(any(test, feature = "otlp"))]
+mod families;
 mod labels;
 mod log;
 mod metrics;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 mod process;
+#[cfg(any(test, feature = "otlp"))]
+mod spans;
 
 pub use collector::{Collector, follow_jobs};
 pub use log::start as start_log;

@@ -290,7 +290,7 @@ fn a_stop_string_ends_an_answer_before_its_form_does() {
     };
     let told = Bench::new(AMPLE).answer(asked);
     assert_eq!(told.answers[0].text, "ab");
-    assert_eq!(told.answers[0].finish, Some(FinishReason::Stop));
+    assert_eq!(told.answers[0].finish, Some(FinishReason::StopString(0)));
 }
 
 #[test]

@@ -88,7 +88,7 @@ fn a_stop_string_across_tokens_is_not_shown_and_ends_the_answer() {
         },
     ));
     assert_eq!(told.answers[0].text, plain[..plain.find(&stop).unwrap()]);
-    assert_eq!(told.answers[0].finish, Some(FinishReason::Stop));
+    assert_eq!(told.answers[0].finish, Some(FinishReason::StopString(0)));
     assert!(told.usage.unwrap().generated < 30);
 }
 

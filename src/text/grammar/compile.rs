@@ -83,9 +83,9 @@ fn of_rule(factory: &ParserFactory, rule: &Rule) -> Result<TokenParser, Flaw> {
     }
 }
 
-/// JSON has a space after commas and colons or none, or a line of its own with up to 40 blanks before it: as people and
+/// JSON has a space after commas and colons or none, or a line of its own with up to 16 blanks before it: as people and
 /// models write it. Any blank space would let an answer go on with nothing else.
-const BLANK: &str = r" |\r?\n[ \t]{0,40}";
+const BLANK: &str = r" |\r?\n[ \t]{0,16}";
 
 fn of_schema(factory: &ParserFactory, mut schema: Value) -> Result<TokenParser, Flaw> {
     if !schema.is_object() {

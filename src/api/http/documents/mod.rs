@@ -1,5 +1,6 @@
 //! What answers hold, for the OpenAPI document; tests hold these tables against what is sent.
 
+mod doors;
 mod feedback;
 mod inference;
 mod learning;
@@ -8,6 +9,9 @@ mod report;
 
 use super::shape::{COUNT, FLAG, Field, Kind, Shape, TEXT, TOKEN_ID};
 
+pub(super) use doors::{
+    ANTHROPIC_ERROR, MESSAGE, MESSAGE_EVENT, RESPONSE, RESPONSE_EVENT, TOKEN_COUNT,
+};
 pub(super) use feedback::{FEEDBACK, FEEDBACKS, FORGOTTEN, SCORES};
 pub(super) use inference::{
     CHAT, CHAT_CHUNK, EMBEDDINGS, MODEL, MODELS, PROMPT, TEXT_COMPLETION, TOKENS,
