@@ -259,7 +259,7 @@ pub fn shown_span(span: Duration) -> String {
     match ms {
         0 => "0s".to_owned(),
         1..1000 => format!("{ms}ms"),
-        1000..60_000 if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        1000..60_000 if ms.is_multiple_of(1000) => format!("{}s", ms / 1000),
         1000..60_000 => {
             let text = format!("{}.{:03}", ms / 1000, ms % 1000);
             format!("{}s", text.trim_end_matches('0'))

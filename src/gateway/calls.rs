@@ -336,7 +336,11 @@ mod tests {
         };
         let result = Message::new(Role::Tool, "r");
         assert_eq!(
-            field(writable(&deaf, &[asked.clone()], offered.offered())),
+            field(writable(
+                &deaf,
+                std::slice::from_ref(&asked),
+                offered.offered()
+            )),
             "tools"
         );
         assert_eq!(

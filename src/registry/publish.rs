@@ -225,7 +225,7 @@ impl Registry {
             None => Some(adapter).filter(|_| is_asked_for),
         };
         match landed {
-            Landed::Named(entry) => self.replace(&name, Some(entry)),
+            Landed::Named(entry) => self.replace(&name, Some(*entry)),
             Landed::Unserved(kept) => {
                 let next = self.snapshot().keeping(&name, kept);
                 self.shared.snapshot.store(Arc::new(next));

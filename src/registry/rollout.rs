@@ -44,7 +44,7 @@ pub(super) fn canary(
         percent: ask.percent,
         sticky: sticky.unwrap_or_default(),
         since: runs.map_or(now, |canary| canary.since),
-        policy: policy.unwrap_or_else(Policy::default),
+        policy: policy.unwrap_or_default(),
     })
 }
 

@@ -39,7 +39,7 @@ impl Landing {
 
 /// Where a version has landed.
 pub enum Landed {
-    Named(Entry),
+    Named(Box<Entry>),
     /// Under a name that points to nothing; all that it keeps.
     Unserved(Vec<Arc<NamedVersion>>),
 }
@@ -112,7 +112,7 @@ impl Names {
         self.failpoints.reached(Failpoint::Prepared);
         commit(change).await?;
         self.failpoints.reached(Failpoint::Committed);
-        Ok((Landed::Named(entry), orphans))
+        Ok((Landed::Named(Box::new(entry)), orphans))
     }
 
     /// Points a name that points to nothing to a version that is kept under it.

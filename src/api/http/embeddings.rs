@@ -96,7 +96,7 @@ pub(super) const EMBEDDING: Shape = Shape {
 enum Texts {
     Text(String),
     Tokens(Vec<u32>),
-    Texts(Vec<String>),
+    Several(Vec<String>),
     TokenLists(Vec<Vec<u32>>),
 }
 
@@ -122,7 +122,7 @@ impl EmbeddingAsk {
         let inputs = match self.input {
             Texts::Text(text) => vec![Input::Text(text)],
             Texts::Tokens(ids) => vec![Input::Tokens(ids)],
-            Texts::Texts(texts) => texts.into_iter().map(Input::Text).collect(),
+            Texts::Several(texts) => texts.into_iter().map(Input::Text).collect(),
             Texts::TokenLists(lists) => lists.into_iter().map(Input::Tokens).collect(),
         };
         let pooling = self.pooling.map(|name| Pooling::of("pooling", &name));

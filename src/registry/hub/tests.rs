@@ -17,10 +17,13 @@ enum Answer {
     Short,
 }
 
-/// A hub on this machine, which remembers what it was asked, and by which token.
+/// What a hub was asked, and by which token.
+type Asked = Arc<Mutex<Vec<(String, Option<String>)>>>;
+
+/// A hub on this machine, which remembers that.
 struct Stand {
     at: String,
-    asked: Arc<Mutex<Vec<(String, Option<String>)>>>,
+    asked: Asked,
 }
 
 fn stand(answers: BTreeMap<String, Answer>) -> Stand {

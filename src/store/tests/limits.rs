@@ -21,7 +21,10 @@ fn owned(id: &str, file: &FileId, tokens: u64, created_at: i64) -> JobRow {
 async fn create(home: &Home, job: JobRow, limits: KeyLimits) -> Result<(), Box<LimitReached>> {
     let created = home.jobs.create(&job, &[], &limits, &Actor::system()).await;
     match created {
-        Ok(made) => Ok(assert!(made.is_some())),
+        Ok(made) => {
+            assert!(made.is_some());
+            Ok(())
+        }
         Err(Reason::LimitReached(met)) => Err(met),
         Err(other) => panic!("{other}"),
     }

@@ -47,8 +47,11 @@ fn calls(found: &[(&str, &str)]) -> Vec<(String, String)> {
     found.iter().map(owned).collect()
 }
 
+/// What a model says, the text in it, and the calls: names and arguments.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
 /// Answers and what they mean; every one is also cut in all its places.
-fn check(syntax: &str, cases: &[(&str, &str, &[(&str, &str)])]) {
+fn check(syntax: &str, cases: &[Case<'_>]) {
     for (text, said, called) in cases {
         let expected = ((*said).to_owned(), calls(called));
         assert_eq!(whole(syntax, text), expected, "{text}");

@@ -118,7 +118,7 @@ const ECHOED: [&str; 13] = [
 impl Asked {
     pub fn read(body: Value) -> Result<Self, Reason> {
         let echo = |name: &&str| Some(((*name).to_owned(), body.get(*name)?.clone()));
-        let echo = ECHOED.iter().filter_map(|name| echo(name)).collect();
+        let echo = ECHOED.iter().filter_map(echo).collect();
         let mut ask: ResponseAsk = RESPONSE.take(body)?;
         let logprobs = { ask.include.iter().flatten() }.any(|more| more == LOGPROBS);
         let logprobs = match (logprobs, ask.top_logprobs) {

@@ -49,7 +49,15 @@ const ALIKE: [Option<f64>; 2] = [Some(1.0), Some(1.0)];
 fn a_policy_promotes_waits_or_aborts_as_the_numbers_say() {
     use Decision::{Abort, Keep, Promote};
     let good = || scored(tally(30, 1, 1.0), 6, 0.5);
-    let table: [(&str, Tally, [Option<f64>; 2], f64, Decision, &str); 11] = [
+    type Case = (
+        &'static str,
+        Tally,
+        [Option<f64>; 2],
+        f64,
+        Decision,
+        &'static str,
+    );
+    let table: [Case; 11] = [
         ("all holds", good(), ALIKE, 61.0, Promote, "30 answers"),
         ("too soon", good(), ALIKE, 59.0, Keep, "59 of 60 s"),
         (

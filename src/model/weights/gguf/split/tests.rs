@@ -97,7 +97,8 @@ fn a_missing_piece_is_named() {
 
 #[test]
 fn pieces_that_do_not_belong_together_are_refused() {
-    let cases: [(&str, fn(u16, &mut BTreeMap<String, Vec<u8>>), &str); 5] = [
+    type Change = fn(u16, &mut BTreeMap<String, Vec<u8>>);
+    let cases: [(&str, Change, &str); 5] = [
         (
             "number",
             |at, said| drop((at == 1).then(|| said.insert(NUMBER.into(), int(2)))),
