@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{Expected, Registry};
-use crate::domain::rollout::{Canary, CanaryAsk, Percent, Policy, Shadow, Watched};
+use crate::domain::rollout::{Canary, CanaryAsk, Percent, Shadow, Watched};
 use crate::domain::{AdapterName, AdapterView, Generation, Reason};
 use crate::store::{Entry, Route, now};
 
