@@ -15,8 +15,11 @@ use adapterd::trainer::data;
 use futures::StreamExt;
 use serde_json::json;
 
+/// Takes any bytes.
+pub type Body = fn(&[u8]);
+
 /// The formats, by the names of the fuzz targets.
-pub const ALL: &[(&str, fn(&[u8]))] = &[
+pub const ALL: &[(&str, Body)] = &[
     ("gguf", gguf),
     ("adapter_tensors", adapter_tensors),
     ("adapter_config", adapter_config),

@@ -25,8 +25,11 @@ fn of_schema(schema: &Value) -> Value {
     json!({"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}})
 }
 
+/// Whether a value is what was asked for.
+type Holds = fn(&Value) -> bool;
+
 /// Schemas whose answers are short, each with what holds for a value of it.
-fn schemas() -> Vec<(Value, fn(&Value) -> bool)> {
+fn schemas() -> Vec<(Value, Holds)> {
     vec![
         (
             json!({"type": "object", "properties": {"name": {"type": "string", "maxLength": 8}, "age": {"type": "integer", "minimum": 0, "maximum": 99}},
