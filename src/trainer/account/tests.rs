@@ -145,6 +145,7 @@ fn what_would_fit_is_named_and_does() {
             assert!(change.fits && change.peak <= limit, "{share}: {change}");
             let wished = Wishes {
                 dpo_beta: None,
+                gate_margin: None,
                 ..Wishes::from(change.recipe.clone())
             };
             let changed = Outlined::new(&outline, None, &wished).unwrap();
