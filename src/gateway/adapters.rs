@@ -137,8 +137,7 @@ impl Caller {
         to: &str,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let registry = self.registry()?;
-        let (name, expected) = (self.known(name)?, condition(expected)?);
+        let (registry, name, expected) = self.change(name, expected)?;
         let to = self.generation_of(&name, to).await?;
         let view = registry.promote(&name, to, expected).await?;
         Ok(self.shown(view))
@@ -149,8 +148,7 @@ impl Caller {
         name: &str,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let registry = self.registry()?;
-        let (name, expected) = (self.known(name)?, condition(expected)?);
+        let (registry, name, expected) = self.change(name, expected)?;
         let view = registry.rollback(&name, expected).await?;
         Ok(self.shown(view))
     }
@@ -161,8 +159,7 @@ impl Caller {
         pinned: bool,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let registry = self.registry()?;
-        let (name, expected) = (self.known(name)?, condition(expected)?);
+        let (registry, name, expected) = self.change(name, expected)?;
         let view = registry.set_pinned(&name, pinned, expected).await?;
         Ok(self.shown(view))
     }
@@ -172,8 +169,7 @@ impl Caller {
         name: &str,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let registry = &self.may(ADAPTERS)?.registry;
-        let (name, expected) = (self.known(name)?, condition(expected)?);
+        let (registry, name, expected) = self.change(name, expected)?;
         let view = registry.load(&name, expected).await?;
         Ok(self.shown(view))
     }
@@ -183,16 +179,23 @@ impl Caller {
         name: &str,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let registry = &self.may(ADAPTERS)?.registry;
-        let (name, expected) = (self.known(name)?, condition(expected)?);
+        let (registry, name, expected) = self.change(name, expected)?;
         let view = registry.unload(&name, expected).await?;
         Ok(self.shown(view))
     }
 
     pub async fn remove_adapter(&self, name: &str, expected: Option<&str>) -> Result<(), Reason> {
-        let registry = self.registry()?;
-        let (name, expected) = (self.known(name)?, condition(expected)?);
+        let (registry, name, expected) = self.change(name, expected)?;
         registry.remove(&name, expected).await
+    }
+
+    /// A change of a name that exists for the caller: where it is made, of what, and under which condition.
+    pub(super) fn change(
+        &self,
+        name: &str,
+        expected: Option<&str>,
+    ) -> Result<(Registry, AdapterName, Expected), Reason> {
+        Ok((self.registry()?, self.known(name)?, condition(expected)?))
     }
 
     /// The registry, for changes.
@@ -252,7 +255,7 @@ impl Caller {
 }
 
 /// `expected_generation`: absent sets no condition, `none` means that the name must not exist.
-pub(super) fn condition(text: Option<&str>) -> Result<Expected, Reason> {
+fn condition(text: Option<&str>) -> Result<Expected, Reason> {
     match text {
         None => Ok(None),
         Some("none") => Ok(Some(None)),

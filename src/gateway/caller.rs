@@ -40,6 +40,8 @@ enum Who {
         key: Option<String>,
     },
     Holder(Pass),
+    /// The daemon by its settings, for nobody's key.
+    Program,
 }
 
 impl Gateway {
@@ -82,9 +84,9 @@ impl Gateway {
         self.caller(Who::Nobody)
     }
 
-    /// Who acts by the settings alone, for nobody's key.
+    /// Who acts by the settings alone.
     pub(super) fn itself(&self) -> Caller {
-        self.caller(Who::Anyone { key: None })
+        self.caller(Who::Program)
     }
 
     fn caller(&self, who: Who) -> Caller {
@@ -128,7 +130,7 @@ impl Caller {
     pub fn key_id(&self) -> Option<&KeyId> {
         match &self.who {
             Who::Holder(pass) => Some(&pass.key().id),
-            Who::Nobody | Who::Anyone { .. } => None,
+            Who::Nobody | Who::Anyone { .. } | Who::Program => None,
         }
     }
 
@@ -139,7 +141,10 @@ impl Caller {
 
     /// As changes are recorded.
     pub(super) fn actor(&self) -> Actor {
-        Actor::caller(self.key_id(), self.request.as_deref())
+        match &self.who {
+            Who::Program => Actor::system(),
+            _ => Actor::caller(self.key_id(), self.request.as_deref()),
+        }
     }
 
     /// The parts, for what needs `scope`.
@@ -155,7 +160,7 @@ impl Caller {
     pub(super) fn with_any_key(&self) -> Result<&Parts, Reason> {
         match &self.who {
             Who::Nobody => Err(Reason::NoKey),
-            Who::Anyone { .. } => Ok(self.gateway.parts()),
+            Who::Anyone { .. } | Who::Program => Ok(self.gateway.parts()),
             Who::Holder(pass) => pass.check().map(|()| self.gateway.parts()),
         }
     }
@@ -164,7 +169,7 @@ impl Caller {
     pub(super) fn sees(&self, name: &AdapterName) -> bool {
         match &self.who {
             Who::Nobody => false,
-            Who::Anyone { .. } => true,
+            Who::Anyone { .. } | Who::Program => true,
             Who::Holder(pass) => pass.key().adapters.allow(name),
         }
     }
@@ -200,7 +205,7 @@ impl Caller {
                 only_own: true,
                 ..Asker::default()
             },
-            Who::Anyone { .. } => Asker::default(),
+            Who::Anyone { .. } | Who::Program => Asker::default(),
             Who::Holder(pass) => Asker {
                 key: Some(pass.key().id.clone()),
                 only_own: !pass.key().scopes.allow(Scope::Admin),
@@ -216,7 +221,7 @@ impl Caller {
                 let rates = pass.key().limits.rates();
                 (rates != Rates::default()).then(|| (rates, pass.meter()))
             }
-            Who::Nobody | Who::Anyone { .. } => None,
+            Who::Nobody | Who::Anyone { .. } | Who::Program => None,
         }
     }
 
@@ -224,7 +229,7 @@ impl Caller {
     /// `None` where it says nothing of itself.
     pub(super) fn told_apart_by(&self) -> Option<&str> {
         match &self.who {
-            Who::Nobody => None,
+            Who::Nobody | Who::Program => None,
             Who::Anyone { key } => key.as_deref(),
             Who::Holder(pass) => Some(pass.key().id.as_str()),
         }
@@ -233,7 +238,7 @@ impl Caller {
     pub(super) fn tenant(&self) -> Tenant {
         let shares = &self.gateway.inner.config.shares;
         match &self.who {
-            Who::Nobody | Who::Anyone { key: None } => Tenant::default(),
+            Who::Nobody | Who::Anyone { key: None } | Who::Program => Tenant::default(),
             Who::Anyone { key: Some(key) } => Tenant {
                 number: number(key),
                 weight: shares.of_key(key),
@@ -255,7 +260,7 @@ impl Caller {
     pub fn ended(&self) -> impl Future<Output = Reason> + Send + Sync + use<> {
         let pass = match &self.who {
             Who::Holder(pass) => Some(pass.clone()),
-            Who::Nobody | Who::Anyone { .. } => None,
+            Who::Nobody | Who::Anyone { .. } | Who::Program => None,
         };
         async move {
             match pass {

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use super::adapters::condition;
 use super::follow::{Follow, Submission};
 use super::routes::Routes;
 use super::{Caller, Claims};
@@ -67,8 +66,7 @@ impl Caller {
         ask: CanaryAsk,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let registry = &self.may(ADAPTERS)?.registry;
-        let (name, expected) = (self.known(name)?, condition(expected)?);
+        let (registry, name, expected) = self.change(name, expected)?;
         let generation = self.generation_of(&name, generation).await?;
         let view = registry.canary(&name, generation, ask, expected).await?;
         Ok(self.shown(view))
@@ -79,8 +77,7 @@ impl Caller {
         name: &str,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let registry = &self.may(ADAPTERS)?.registry;
-        let (name, expected) = (self.known(name)?, condition(expected)?);
+        let (registry, name, expected) = self.change(name, expected)?;
         let end = CanaryEnd::default();
         let view = registry.promote_canary(&name, end, expected).await?;
         Ok(self.shown(view))
@@ -91,11 +88,10 @@ impl Caller {
         name: &str,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let parts = self.may(ADAPTERS)?;
-        let (name, expected) = (self.known(name)?, condition(expected)?);
+        let (registry, name, expected) = self.change(name, expected)?;
         let end = CanaryEnd::default();
-        let view = parts.registry.abort_canary(&name, end, expected).await?;
-        parts.routes.canary_ended(&name);
+        let view = registry.abort_canary(&name, end, expected).await?;
+        self.gateway().parts().routes.canary_ended(&name);
         Ok(self.shown(view))
     }
 
@@ -107,8 +103,7 @@ impl Caller {
         percent: Percent,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let registry = &self.may(ADAPTERS)?.registry;
-        let (name, expected) = (self.known(name)?, condition(expected)?);
+        let (registry, name, expected) = self.change(name, expected)?;
         let generation = self.generation_of(&name, generation).await?;
         let view = registry
             .shadow(&name, generation, percent, expected)
@@ -121,8 +116,7 @@ impl Caller {
         name: &str,
         expected: Option<&str>,
     ) -> Result<AdapterView, Reason> {
-        let registry = &self.may(ADAPTERS)?.registry;
-        let (name, expected) = (self.known(name)?, condition(expected)?);
+        let (registry, name, expected) = self.change(name, expected)?;
         let view = registry.stop_shadow(&name, expected).await?;
         Ok(self.shown(view))
     }

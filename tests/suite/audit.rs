@@ -152,3 +152,44 @@ async fn a_record_that_was_changed_in_its_place_is_found_and_the_row_is_named() 
         (1, &json!(false), &json!("2"))
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_a_route_is_told_with_who_made_it() {
+    let daemon = Daemon::with_keys().await;
+    let (_, admin) = daemon.key("admin", "*").await;
+    let (id, key) = daemon.key("adapters", "*").await;
+    let put = daemon.request(&key, "PUT", "/v1/adapters/legal?publish=manual");
+    let put = put.header("content-type", "application/x-tar");
+    let (status, view) = answer(put.body(tarball(&adapter("layers"), ""))).await;
+    assert_eq!(status, 200, "{view}");
+    let new = &view["generations"][0];
+    for (path, body) in [
+        ("canary", json!({"generation": new, "percent": 10})),
+        ("canary/abort", json!({})),
+        ("shadow", json!({"generation": new, "percent": 10})),
+        ("shadow/stop", json!({})),
+        ("canary", json!({"generation": new, "percent": 10})),
+        ("canary/promote", json!({})),
+    ] {
+        let path = format!("/v1/adapters/legal/{path}");
+        let (status, view) = ask(&daemon, &key, "POST", &path, body).await;
+        assert_eq!(status, 200, "{path}: {view}");
+    }
+    let (_, rows) = get(&daemon, &admin, &format!("/v1/audit?who={id}")).await;
+    let rows = rows["data"].as_array().unwrap().iter().rev();
+    let actions: Vec<&str> = rows.map(|row| row["action"].as_str().unwrap()).collect();
+    let route = [
+        "canary",
+        "canary_abort",
+        "shadow",
+        "shadow_stop",
+        "canary",
+        "canary_promote",
+    ];
+    assert_eq!(actions[0], "adapter.keep");
+    assert_eq!(
+        actions[1..],
+        route.map(|action| format!("adapter.{action}"))
+    );
+    daemon.stop().await;
+}
