@@ -16,24 +16,43 @@ pub(super) const FUNCTION_NAME: Kind = Kind::Text {
     max: MAX_TOOL_NAME,
 };
 
+/// What a function is called and what it is for.
+pub(super) const NAMED_FOR: &[Field] = &[
+    Field::new(
+        "name",
+        FUNCTION_NAME,
+        "Letters, digits, `_`, `-`, `.` and `:`.",
+    )
+    .required(),
+    Field::new("description", TEXT, "Told to the model."),
+];
+/// What it takes, as OpenAI says it.
+pub(super) const TAKES: &[Field] = &[
+    Field::new(
+        "parameters",
+        ANYTHING,
+        "JSON schema of its arguments, an object.",
+    ),
+    STRICT,
+];
+pub(super) const STRICT: Field = Field::new(
+    "strict",
+    FLAG,
+    "Hold arguments to the schema; default false.",
+);
+/// Of a list of functions.
+pub(super) const TOOLS_ARE: &str =
+    "Functions the model may call, told to it by its chat template. An empty list is none.";
+pub(super) const PARALLEL: Field = Field::new(
+    "parallel_tool_calls",
+    FLAG,
+    "With false, only the first call of an answer is kept. Default true.",
+);
+
 const FUNCTION: Shape = Shape {
     name: "FunctionDefinition",
     about: "What a function is for and takes.",
-    fields: &[&[
-        Field::new(
-            "name",
-            FUNCTION_NAME,
-            "Letters, digits, `_`, `-`, `.` and `:`.",
-        )
-        .required(),
-        Field::new("description", TEXT, "Told to the model."),
-        Field::new(
-            "parameters",
-            ANYTHING,
-            "JSON schema of its arguments, an object.",
-        ),
-        Field::new("strict", FLAG, "Hold arguments to the schema."),
-    ]],
+    fields: &[NAMED_FOR, TAKES],
 };
 const TOOL: Shape = Shape {
     name: "Tool",
@@ -66,7 +85,7 @@ pub(super) const TOOLS: &[Field] = &[
             min: 0,
             max: MAX_TOOLS,
         },
-        "Functions the model may call, told to it by its chat template. An empty list is none.",
+        TOOLS_ARE,
     )
     .neutral(&[Neutral::Empty]),
     Field::new(
@@ -78,11 +97,7 @@ pub(super) const TOOLS: &[Field] = &[
         "`auto` (default with `tools`): the model decides. `none`: it is not told of them. `required`: it calls at least one. A function: it calls that one, once.",
     )
     .neutral(&[Neutral::Empty]),
-    Field::new(
-        "parallel_tool_calls",
-        FLAG,
-        "With false, only the first call of an answer is kept. Default true.",
-    ),
+    PARALLEL,
 ];
 
 const CALLED: Shape = Shape {

@@ -1,7 +1,14 @@
 //! What events make of an answer, and that the steps put together are its blocks.
 
+use serde_json::Value;
+
 use super::*;
 use crate::gateway::{Answer, Answers};
+
+/// An answer or its stream as the official clients read it.
+pub(in crate::api::http) fn sample(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
 
 pub(in crate::api::http) fn token(id: u32) -> TokenInfo {
     TokenInfo {

@@ -4,7 +4,7 @@ use super::super::chat::CONTENT;
 use super::super::constraint::SCHEMA;
 use super::super::sampling::{BOOKKEEPING, CHOICE, NUMBERS_OF_SAMPLING, STEERING, STOP};
 use super::super::shape::{FLAG, Field, Kind, NAME, Neutral, Shape, TEXT};
-use super::super::tools::{ANYTHING, FUNCTION_NAME};
+use super::super::tools::{ANYTHING, FUNCTION_NAME, NAMED_FOR, STRICT, TOOLS_ARE};
 use crate::domain::MAX_TOOLS;
 use crate::domain::sampling::MAX_STOPS;
 
@@ -78,40 +78,32 @@ const TURN: Shape = Shape {
 const TOOL: Shape = Shape {
     name: "MessageTool",
     about: "Something the model may call.",
-    fields: &[&[
-        Field::new("type", Kind::Choice(&["custom"]), ""),
-        Field::new(
-            "name",
-            FUNCTION_NAME,
-            "Letters, digits, `_`, `-`, `.` and `:`.",
-        )
-        .required(),
-        Field::new("description", TEXT, "Told to the model."),
-        Field::new(
-            "input_schema",
-            ANYTHING,
-            "JSON schema of its arguments, an object.",
-        )
-        .required(),
-        Field::new(
-            "strict",
-            FLAG,
-            "Hold arguments to the schema; default false.",
-        ),
-        Field::ignored("cache_control"),
-        Field::ignored("eager_input_streaming"),
-        Field::unbuilt(
-            "input_examples",
-            "is not told to the model",
-            &[Neutral::Empty],
-        ),
-        Field::unbuilt("defer_loading", ONLY_CUSTOM, &[Neutral::Flag(false)]),
-        Field::unbuilt(
-            "allowed_callers",
-            ONLY_CUSTOM,
-            &[Neutral::Only("direct"), Neutral::Empty],
-        ),
-    ]],
+    fields: &[
+        &[Field::new("type", Kind::Choice(&["custom"]), "")],
+        NAMED_FOR,
+        &[
+            Field::new(
+                "input_schema",
+                ANYTHING,
+                "JSON schema of its arguments, an object.",
+            )
+            .required(),
+            STRICT,
+            Field::ignored("cache_control"),
+            Field::ignored("eager_input_streaming"),
+            Field::unbuilt(
+                "input_examples",
+                "is not told to the model",
+                &[Neutral::Empty],
+            ),
+            Field::unbuilt("defer_loading", ONLY_CUSTOM, &[Neutral::Flag(false)]),
+            Field::unbuilt(
+                "allowed_callers",
+                ONLY_CUSTOM,
+                &[Neutral::Only("direct"), Neutral::Empty],
+            ),
+        ],
+    ],
 };
 
 const TOOL_CHOICE: Shape = Shape {
@@ -176,7 +168,7 @@ const CONVERSATION: &[Field] = &[
             min: 0,
             max: MAX_TOOLS,
         },
-        "Functions the model may call, told to it by its chat template. An empty list is none.",
+        TOOLS_ARE,
     )
     .neutral(&[Neutral::Empty]),
     Field::new(

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::blocks::tests::{answers, blocks, delta, done, finish, speaking};
+use super::super::blocks::tests::{answers, blocks, delta, done, finish, sample, speaking};
 use super::super::documents;
 use super::super::naming::Names;
 use super::super::shape::tests::conforms;
@@ -10,10 +10,6 @@ use super::super::sse::Chunks;
 use super::*;
 use crate::api::fault::Fault;
 use crate::domain::{Event, FinishReason, Input, Message, Reason, Role, Rule, ToolChoice};
-
-fn sample(text: &str) -> Value {
-    serde_json::from_str(text).unwrap()
-}
 
 fn with(name: &str, value: Value) -> Value {
     let mut body = json!({"max_tokens": 9, "messages": [{"role": "user", "content": "q"}]});

@@ -6,7 +6,7 @@ use super::super::sampling::{
     ALTERNATIVES, BOOKKEEPING, CHOICE, NUMBERS_OF_SAMPLING, STEERING, STOPS,
 };
 use super::super::shape::{COUNT, FLAG, Field, Kind, NAME, Neutral, Shape, TEXT};
-use super::super::tools::{ANYTHING, FUNCTION_NAME, FUNCTION_ONLY};
+use super::super::tools::{FUNCTION_NAME, FUNCTION_ONLY, NAMED_FOR, PARALLEL, TAKES, TOOLS_ARE};
 use crate::domain::MAX_TOOLS;
 
 const NOT_STORED: &str =
@@ -50,34 +50,21 @@ const ITEM: Shape = Shape {
 const FUNCTION: Shape = Shape {
     name: "ResponseFunction",
     about: "Something the model may call.",
-    fields: &[&[
-        Field::new("type", FUNCTION_ONLY, "").required(),
-        Field::new(
-            "name",
-            FUNCTION_NAME,
-            "Letters, digits, `_`, `-`, `.` and `:`.",
-        )
-        .required(),
-        Field::new("description", TEXT, "Told to the model."),
-        Field::new(
-            "parameters",
-            ANYTHING,
-            "JSON schema of its arguments, an object.",
-        ),
-        Field::new(
-            "strict",
-            FLAG,
-            "Hold arguments to the schema; default false.",
-        ),
-        Field::unbuilt("defer_loading", ONLY_FUNCTIONS, &[Neutral::Flag(false)]),
-        Field::unbuilt("async", ONLY_FUNCTIONS, &[Neutral::Flag(false)]),
-        Field::unbuilt(
-            "allowed_callers",
-            ONLY_FUNCTIONS,
-            &[Neutral::Only("direct"), Neutral::Empty],
-        ),
-        Field::unbuilt("output_schema", ONLY_FUNCTIONS, &[Neutral::Empty]),
-    ]],
+    fields: &[
+        &[Field::new("type", FUNCTION_ONLY, "").required()],
+        NAMED_FOR,
+        TAKES,
+        &[
+            Field::unbuilt("defer_loading", ONLY_FUNCTIONS, &[Neutral::Flag(false)]),
+            Field::unbuilt("async", ONLY_FUNCTIONS, &[Neutral::Flag(false)]),
+            Field::unbuilt(
+                "allowed_callers",
+                ONLY_FUNCTIONS,
+                &[Neutral::Only("direct"), Neutral::Empty],
+            ),
+            Field::unbuilt("output_schema", ONLY_FUNCTIONS, &[Neutral::Empty]),
+        ],
+    ],
 };
 
 const NAMED: Shape = Shape {
@@ -244,7 +231,7 @@ pub(in super::super) const RESPONSE: Shape = Shape {
                     min: 0,
                     max: MAX_TOOLS,
                 },
-                "Functions the model may call, told to it by its chat template. An empty list is none.",
+                TOOLS_ARE,
             )
             .neutral(&[Neutral::Empty]),
             Field::new(
@@ -256,15 +243,19 @@ pub(in super::super) const RESPONSE: Shape = Shape {
                 "As in chat completions.",
             )
             .neutral(&[Neutral::Empty]),
+            PARALLEL,
             Field::new(
-                "parallel_tool_calls",
-                FLAG,
-                "With false, only the first call of an answer is kept. Default true.",
-            ),
-            Field::new("text", Kind::Object(&TEXT_OPTIONS), "The form of the answer.")
-                .neutral(&[Neutral::Empty]),
-            Field::new("reasoning", Kind::Object(&REASONING), "Only what asks for nothing.")
-                .neutral(&[Neutral::Empty]),
+                "text",
+                Kind::Object(&TEXT_OPTIONS),
+                "The form of the answer.",
+            )
+            .neutral(&[Neutral::Empty]),
+            Field::new(
+                "reasoning",
+                Kind::Object(&REASONING),
+                "Only what asks for nothing.",
+            )
+            .neutral(&[Neutral::Empty]),
             Field::new(
                 "include",
                 Kind::List {
