@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 
 use super::Telemetry;
 use crate::api::Common;
-use crate::api::caller::request_id;
+use crate::api::caller::{REQUEST_ID, request_id};
 use crate::api::door::{Counted as Held, Counter, Peer};
 use crate::api::entry::{Came, Entry, Status as Said};
 
@@ -63,9 +63,12 @@ where
     }
 
     fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
+        // Said once, so that the log, the answer, the record of changes and a route's draw tell of the same.
+        let id = request_id(request.headers());
+        request.headers_mut().insert(REQUEST_ID, id.clone());
         let entry = self.telling.common.entry(&Came {
             protocol: "grpc",
-            id: &request_id(request.headers()),
+            id: &id,
             method: request.method(),
             headers: request.headers(),
             peer: request.extensions().get::<Peer>(),

@@ -7,7 +7,6 @@ use futures::stream::{self, BoxStream, StreamExt};
 use serde_json::json;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response, Status};
-use uuid::Uuid;
 
 use super::Doors;
 use super::generate::Telling;
@@ -233,18 +232,7 @@ fn claims(
         field: given(field),
         blend: blend.transpose()?,
         headers,
-        request: request_id(metadata),
     })
-}
-
-/// The caller's own id of its request, or a new one.
-fn request_id(metadata: &MetadataMap) -> String {
-    let given = metadata.get("x-request-id");
-    let given = given.and_then(|value| value.to_str().ok());
-    match given.filter(|text| (1..=128).contains(&text.len())) {
-        Some(text) => text.to_owned(),
-        None => format!("req_{}", Uuid::new_v4().simple()),
-    }
 }
 
 /// Seconds of `grpc-timeout`. One that cannot be read is refused by the transport, one beyond a day is none.
@@ -355,7 +343,7 @@ fn constraint(asked: pb::Constraint) -> Result<Option<Constraint>, Reason> {
         Some(Form::JsonObject(false)) => return Ok(None),
         Some(Form::JsonObject(true)) => ("json_object", Rule::JsonObject),
         Some(Form::JsonSchema(text)) => {
-            let schema = serde_json::from_str(&text).map_err(|error| {
+            let Strict(schema) = serde_json::from_str(&text).map_err(|error| {
                 Reason::field("constraint.json_schema", format!("is not JSON: {error}"))
             })?;
             ("json_schema", Rule::JsonSchema(schema))

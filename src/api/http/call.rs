@@ -99,7 +99,6 @@ impl Request {
             field,
             blend,
             headers,
-            request: self.id.clone(),
         })
     }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::shape::{FLAG, Field, Kind, Neutral, Shape, TEXT};
-use crate::domain::{Constraint, Reason, Rule};
+use crate::domain::{Constraint, Reason, Rule, Strict};
 
 /// A schema is checked where it is compiled, with better words.
 pub(super) const SCHEMA: Kind = Kind::Any;
@@ -255,9 +255,11 @@ fn of_format(format: Format) -> Result<Option<Constraint>, Reason> {
 fn of_json(field: &str, schema: Option<Value>) -> Result<Option<Constraint>, Reason> {
     let schema = match schema {
         None => return Ok(None),
-        Some(Value::String(text)) => serde_json::from_str(&text).map_err(|error| {
-            Reason::field(field, format!("is a text that is not JSON: {error}"))
-        })?,
+        Some(Value::String(text)) => {
+            let read = serde_json::from_str::<Strict>(&text);
+            let wrong = |fault| format!("is a text that is not JSON: {fault}");
+            read.map_err(|fault| Reason::field(field, wrong(fault)))?.0
+        }
         Some(schema) => schema,
     };
     Ok(Some(Constraint::new(field, Rule::JsonSchema(schema))))

@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 
 use super::call::{Call, Request, refuse};
 use super::dialect::Dialect;
-use super::logged::Logged;
+use super::logged::{Awaited, Logged};
 use super::origin::Source;
 use super::respond::empty_response;
 use super::routes::{Row, Verb, probe_rows, rows};
@@ -82,7 +82,7 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
     let id = request_id(&parts.headers);
     let source = app.config.origins.of(&parts.headers);
     let peer = parts.extensions.get::<Peer>().cloned();
-    let entry = entry(&app, &id, &parts);
+    let awaited = Awaited::new(entry(&app, &id, &parts), row.path);
     let (mut key, mut standing) = (None, None);
     let outcome = async {
         if let Some(reason) = misplaced(&app, Some(row), &parts) {
@@ -104,7 +104,7 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
         let backoff = &app.config.common.backoff;
         let admitted = access.admit(&app.gateway, &parts.headers, peer.as_ref(), backoff);
         let mut caller = match admitted.await {
-            Ok(caller) => caller.traced(entry.as_ref().map(|entry| entry.trace.clone())),
+            Ok(caller) => caller.traced(awaited.trace()),
             Err(reason) => return Err(refuse(&parts.headers, body, reason)),
         };
         caller.asks_by(id.to_str().unwrap_or(""));
@@ -137,7 +137,7 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
         id,
         source: &source,
         key: key.as_deref(),
-        entry,
+        entry: awaited.answered(),
         dialect: row.dialect,
     };
     let mut response = finish(&app, row.path, began, who, outcome);

@@ -8,6 +8,39 @@ use bytes::Bytes;
 use hyper::body::{Body as Read, Frame, SizeHint};
 
 use crate::api::entry::{Entry, Status};
+use crate::gateway::Trace;
+
+/// What is told of a request whose reader left before there was an answer: as proxies write it.
+const LEFT: u16 = 499;
+
+/// A request that is being answered, and is told of when its reader leaves before that.
+pub(super) struct Awaited {
+    entry: Option<Entry>,
+    route: &'static str,
+}
+
+impl Awaited {
+    pub fn new(entry: Option<Entry>, route: &'static str) -> Self {
+        Self { entry, route }
+    }
+
+    pub fn trace(&self) -> Option<Trace> {
+        self.entry.as_ref().map(|entry| entry.trace.clone())
+    }
+
+    /// There is an answer now, which tells of itself.
+    pub fn answered(mut self) -> Option<Entry> {
+        self.entry.take()
+    }
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        if let Some(entry) = &mut self.entry {
+            entry.end(self.route, Status::Http(LEFT), 0);
+        }
+    }
+}
 
 pub(super) struct Logged {
     body: Body,
