@@ -286,4 +286,27 @@ mod tests {
     fn the_command_line_is_well_formed() {
         definition().debug_assert();
     }
+
+    /// Clap's own checks are left out of a program that is optimised.
+    #[test]
+    fn no_command_has_two_flags_of_one_name() {
+        fn walk(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            let mut seen = std::collections::HashSet::new();
+            for flag in command.get_arguments() {
+                let long = flag.get_long().map(|long| format!("--{long}"));
+                let short = flag.get_short().map(|short| format!("-{short}"));
+                for name in long.into_iter().chain(short) {
+                    assert!(seen.insert(name.clone()), "{path} {name}");
+                }
+            }
+            command
+                .get_subcommands()
+                .for_each(|command| walk(command, &path));
+        }
+        let mut whole = definition();
+        // So that flags of all commands reach each of them.
+        whole.build();
+        walk(&whole, "");
+    }
 }

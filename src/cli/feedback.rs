@@ -93,7 +93,7 @@ pub struct DeleteArgs {
     id: Option<String>,
     /// All that is remembered of the key with this id; `none`: of callers without a key
     #[arg(long, value_name = "ID")]
-    key: Option<String>,
+    owner: Option<String>,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -145,11 +145,11 @@ pub async fn run(client: &Client, command: FeedbackCommand, output: Output) -> R
             output.show(&found, scores)
         }
         FeedbackCommand::Export(args) => export(client, args).await,
-        FeedbackCommand::Delete(DeleteArgs { id, key }) => {
-            let gone = match (&id, key) {
+        FeedbackCommand::Delete(DeleteArgs { id, owner }) => {
+            let gone = match (&id, owner) {
                 (Some(id), _) => client.delete(&["v1", "feedback", id], &[]).await,
-                (None, key) => {
-                    let query = [("owner", key.unwrap_or_default())];
+                (None, owner) => {
+                    let query = [("owner", owner.unwrap_or_default())];
                     client.delete(&PATH, &query).await
                 }
             };

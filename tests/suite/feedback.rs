@@ -286,7 +286,7 @@ async fn the_program_gives_lists_exports_and_deletes_and_its_rows_pass_the_check
     assert_eq!(job["status"], "succeeded", "{job}");
     assert_eq!(run(&["feedback", "delete", &bad]).await.0, 0);
     assert_eq!(run(&["feedback", "delete", &bad]).await.0, 1);
-    let (code, text, _) = run(&["feedback", "delete", "--key", "none"]).await;
+    let (code, text, _) = run(&["feedback", "delete", "--owner", "none"]).await;
     assert!(code == 0 && text.contains("1 answers"), "{text}");
     assert_eq!(run(&["feedback", "delete"]).await.0, 2);
     daemon.stop().await;
