@@ -395,7 +395,7 @@ async fn the_command_line_does_the_same_and_tells_the_route() {
         "{shown}"
     );
     run(&["canary-abort", "legal"]).await;
-    run(&[
+    let shown = run(&[
         "shadow",
         "legal",
         "--generation",
@@ -404,7 +404,12 @@ async fn the_command_line_does_the_same_and_tells_the_route() {
         "5",
     ])
     .await;
-    assert!(run(&["shadow-stop", "legal"]).await.contains("generation:"));
+    assert!(shown.contains("shadow"), "{shown}");
+    let shown = run(&["shadow-stop", "legal"]).await;
+    assert!(
+        shown.contains("generation:") && !shown.contains("shadow"),
+        "{shown}"
+    );
     run(&[
         "canary",
         "legal",
