@@ -102,7 +102,10 @@ impl Caller {
         (expected, publish): (Option<&str>, Option<&str>),
     ) -> Result<AdapterView, Reason> {
         let registry = self.registry()?;
+        self.afford(Work::Upload)?;
         let (name, expected) = (self.own_name("name", name)?, condition(expected)?);
+        // Before anything is fetched for it.
+        self.way(&name, publish)?;
         let hub = &self.gateway().inner.config.hub;
         let (files, source) = self.unless_ended(registry.fetch(hub, id)).await?;
         self.check(ADAPTERS)?;

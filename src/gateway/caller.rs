@@ -1,8 +1,11 @@
 //! Who acts. Whatever is done for somebody is a method of a caller, and only `Gateway::admit` makes one that may do
 //! anything. Each method says which scope it needs, whatever its protocol has asked for already.
 
+use std::borrow::Cow;
 use std::future::{Future, pending};
 use std::sync::Arc;
+
+use uuid::Uuid;
 
 use super::keys::Pass;
 use super::limits::Meter;
@@ -137,6 +140,14 @@ impl Caller {
     /// By the request of this id, which the record of changes tells.
     pub fn asks_by(&mut self, request: &str) {
         self.request = Some(request.into());
+    }
+
+    /// What a route draws by: the id of its request, or chance where it has none.
+    pub(super) fn drawn_by(&self) -> Cow<'_, str> {
+        match &self.request {
+            Some(request) => Cow::Borrowed(request),
+            None => Cow::Owned(Uuid::new_v4().simple().to_string()),
+        }
     }
 
     /// As changes are recorded.

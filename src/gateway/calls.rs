@@ -42,10 +42,12 @@ pub(super) fn writable(
 
 impl Gateway {
     /// How the model writes calls.
-    pub(super) fn call_syntax(&self) -> Syntax {
-        let configured = self.inner.config.tool_parser;
-        let template = &self.parts().base.template;
-        configured.unwrap_or_else(|| Syntax::of_template(template.call_source()))
+    fn call_syntax(&self) -> Syntax {
+        *self.inner.call_syntax.get_or_init(|| {
+            let configured = self.inner.config.tool_parser;
+            let template = &self.parts().base.template;
+            configured.unwrap_or_else(|| Syntax::of_template(template.call_source()))
+        })
     }
 
     /// The form of an answer: what the request asks for, or what calls that must be made, or made right, need.
@@ -54,8 +56,10 @@ impl Gateway {
     /// `BadField` where both are asked for.
     pub(super) fn form(&self, ask: &Ask) -> Result<Option<Arc<Constraint>>, Reason> {
         let tools = &ask.tools;
-        let tokenizer = &self.parts().base.tokenizer;
-        let token = |marker: &str| tokenizer.id(marker).filter(|id| tokenizer.is_special(*id));
+        if tools.offered().is_empty() {
+            return Ok(ask.constraint.clone());
+        }
+        let token = |marker: &str| self.special(marker);
         let (choice, parallel) = (tools.choice(), tools.parallel());
         let (offered, syntax) = (tools.offered(), self.call_syntax());
         let forced = forced_call_grammar(offered, choice, parallel, syntax, &token);
@@ -80,9 +84,14 @@ impl Gateway {
 
     /// The special tokens that mark calls.
     pub(super) fn call_markers(&self) -> Vec<u32> {
+        let markers = self.call_syntax().markers().iter();
+        markers.filter_map(|marker| self.special(marker)).collect()
+    }
+
+    /// The id of a text that is a special token.
+    fn special(&self, text: &str) -> Option<u32> {
         let tokenizer = &self.parts().base.tokenizer;
-        let id = |marker: &&str| tokenizer.id(marker).filter(|id| tokenizer.is_special(*id));
-        self.call_syntax().markers().iter().filter_map(id).collect()
+        tokenizer.id(text).filter(|id| tokenizer.is_special(*id))
     }
 
     /// What reads `n` answers; `None` where nothing can be called.

@@ -14,8 +14,6 @@ pub struct Claims {
     pub blend: Option<Blend>,
     /// Every `adapter` header or metadata entry.
     pub headers: Vec<String>,
-    /// The id of the request: what a route draws by. Where it is empty, the draw is by chance.
-    pub request: String,
 }
 
 /// The choice, and how to say that it does not exist.
@@ -232,7 +230,6 @@ mod tests {
             field: field.map(Into::into),
             blend: None,
             headers: headers.iter().map(|h| (*h).to_owned()).collect(),
-            request: String::new(),
         }
     }
 

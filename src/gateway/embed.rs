@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
+use super::follow::Followers;
 use super::limits::Settling;
 use super::share::deadline;
 use super::trace::{Asked, Operation, Trace, Wish};
@@ -50,6 +51,7 @@ impl Caller {
         claims: &Claims,
         ask: EmbedAsk,
     ) -> Result<Embedded, Reason> {
+        let at = Instant::now();
         let parts = self.may(Scope::Infer)?;
         self.check_limits()?;
         check(&ask, parts.base.model.spec().hidden)?;
@@ -114,10 +116,11 @@ impl Caller {
         }
         // A failure drops the receivers of those under way, which cancels them.
         let made = stream::iter(admitted).map(|(length, request)| {
-            let settling = Box::new(Settling::new(&grant, length));
+            let mut followers: Followers = vec![Box::new(Settling::new(&grant, length))];
+            followers.extend(self.counting(lease.as_ref(), at));
             async move {
                 let submitted = parts.scheduler.submit(request)?;
-                let mut events = Events::of(self, submitted, vec![settling]);
+                let mut events = Events::of(self, submitted, followers);
                 vector(&mut events).await
             }
         });

@@ -39,7 +39,7 @@ impl Caller {
         let settling = Settling::new(begun.grant, begun.prompt.len());
         let mut followers: Followers = vec![Box::new(settling)];
         followers.extend(self.remember(begun));
-        followers.extend(self.counting(begun));
+        followers.extend(self.counting(begun.lease, begun.at));
         followers
     }
 }

@@ -99,14 +99,14 @@ impl Caller {
         let longest = drafts.iter().map(|(draft, _)| draft.prompt.len()).max();
         self.afford_request(first, longest.unwrap_or(0))?;
         let limits = parts.scheduler.limits();
-        let shadowing = self.shadowing(lease.as_ref(), claims);
+        let shadowing = self.shadowing(lease.as_ref());
         let mut ready = Vec::with_capacity(drafts.len());
         let mut taken_up = Vec::with_capacity(drafts.len());
         for (draft, priority) in drafts {
             let adapter = lease.as_ref().map(Lease::name);
             let tenant = self.tenant();
             let prompt = draft.prompt.clone();
-            let shadow = { shadowing.as_ref() }.map(|of| of.after(&prompt, &draft.sampling));
+            let shadow = { shadowing.as_ref() }.map(|of| of.after(&draft));
             taken_up.push(draft.begun.clone());
             let draft = Draft {
                 lease: lease.as_ref().map(Lease::again),
@@ -210,7 +210,7 @@ impl Caller {
                 let leased = parts.trainer.lease_checkpoint(&asker, name, *step);
                 leased.await.map(Some)
             }
-            AdapterChoice::Named { name, pin: None } => self.lease_routed(name, claims).await,
+            AdapterChoice::Named { name, pin: None } => self.lease_routed(name).await,
             choice => parts.registry.lease(choice).await,
         };
         leased.map_err(|reason| chosen.explain(reason))

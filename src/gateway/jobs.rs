@@ -168,11 +168,9 @@ impl Caller {
                 return Err(Reason::field("model", why));
             }
         };
-        self.may(TRAIN)?
-            .registry
-            .show(name)
-            .await
-            .map_err(|reason| chosen.explain(reason))?;
+        let registry = &self.may(TRAIN)?.registry;
+        let found = registry.check_choice(&chosen.choice);
+        found.map_err(|reason| chosen.explain(reason))?;
         Ok(Some(match pin {
             None => name.to_string(),
             Some(pin) => format!("{name}@{}", pin.as_str()),

@@ -26,8 +26,8 @@ mod tokens;
 mod trace;
 mod watch;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::domain::Reason;
@@ -123,6 +123,8 @@ struct Inner {
     tokenizers: tokens::Pool,
     limits: limits::Limits,
     compiling: grammar::Compiling,
+    /// Found in the template once.
+    call_syntax: OnceLock<Syntax>,
     /// Unix seconds; what the base says it was created at.
     opened_at: i64,
     closing: AtomicBool,
@@ -150,6 +152,7 @@ impl Gateway {
                 config,
                 tokenizers,
                 compiling: grammar::Compiling::default(),
+                call_syntax: OnceLock::new(),
                 opened_at: now(),
                 closing: AtomicBool::new(false),
             }),

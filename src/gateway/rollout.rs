@@ -2,11 +2,9 @@
 
 use std::time::Instant;
 
-use uuid::Uuid;
-
-use super::follow::{Follow, Submission};
+use super::Caller;
+use super::follow::Follow;
 use super::routes::Routes;
-use super::{Caller, Claims};
 use crate::domain::rollout::{Arm, CanaryAsk, Outcome, Percent};
 use crate::domain::{
     AdapterChoice, AdapterName, AdapterView, Event, Generation, Pin, Reason, Scope,
@@ -18,11 +16,7 @@ const ADAPTERS: Scope = Scope::Adapters;
 impl Caller {
     /// What a request that names no generation is answered by: the canary where it takes the request, else what the name
     /// points to. A canary that cannot be had is counted as failing, and nobody is refused for it.
-    pub(super) async fn lease_routed(
-        &self,
-        name: &AdapterName,
-        claims: &Claims,
-    ) -> Result<Option<Lease>, Reason> {
+    pub(super) async fn lease_routed(&self, name: &AdapterName) -> Result<Option<Lease>, Reason> {
         let parts = self.gateway().parts();
         let registry = &parts.registry;
         let named = |pin: Option<Pin>| AdapterChoice::Named {
@@ -32,16 +26,9 @@ impl Caller {
         let Some(entry) = registry.routed(name) else {
             return registry.lease(&named(None)).await;
         };
-        let fresh;
-        let request = match claims.request.as_str() {
-            "" => {
-                fresh = Uuid::new_v4().simple().to_string();
-                &fresh
-            }
-            given => given,
-        };
+        let request = self.drawn_by();
         let canary = entry.route.canary.as_ref();
-        let canary = canary.filter(|canary| canary.takes(name, request, self.told_apart_by()));
+        let canary = canary.filter(|canary| canary.takes(name, &request, self.told_apart_by()));
         if let Some(canary) = canary {
             let generation = canary.generation;
             match registry.lease(&named(Some(generation.into()))).await {
@@ -139,21 +126,17 @@ impl Caller {
     }
 
     /// Who counts an answer for its route, where a route chose who gives it.
-    pub(super) fn counting(&self, begun: &Submission<'_>) -> Option<Box<dyn Follow>> {
-        let lease = begun.lease?;
+    ///
+    /// `at`: when the request arrived.
+    pub(super) fn counting(&self, lease: Option<&Lease>, at: Instant) -> Option<Box<dyn Follow>> {
+        let lease = lease?;
         let arm = lease.arm()?;
-        tracing::debug!(
-            answer = begun.id,
-            tokens = begun.prompt.len(),
-            arm = arm.as_str(),
-            "a route chose who answers"
-        );
         Some(Box::new(Counting {
             routes: self.gateway().parts().routes.clone(),
             name: lease.name().clone(),
             arm,
             generation: lease.generation(),
-            at: begun.at,
+            at,
             first_token: None,
             ended: false,
         }))

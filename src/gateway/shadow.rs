@@ -9,13 +9,14 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::follow::Follow;
-use super::{Caller, Claims, Gateway, Work};
+use super::{Caller, Gateway, Work};
 use crate::domain::rollout::{Arm, Comparison, Part, distance, falls_in};
 use crate::domain::{
     AdapterChoice, AdapterName, Event, Generation, MOST_PRIORITY, Reason, Sampling,
 };
 use crate::registry::Lease;
 use crate::scheduler::{Admitted, Begun, Draft, Load, Terms, Weights};
+use crate::text::grammar::Guide;
 
 /// Tokens of an answer that is compared; of a longer one, its beginning.
 const TOKENS: usize = 2_048;
@@ -35,7 +36,7 @@ pub(super) struct Shadowing {
 
 impl Caller {
     /// Whether a request that stable answers is drawn for the name's shadow.
-    pub(super) fn shadowing(&self, lease: Option<&Lease>, claims: &Claims) -> Option<Shadowing> {
+    pub(super) fn shadowing(&self, lease: Option<&Lease>) -> Option<Shadowing> {
         let lease = lease.filter(|lease| lease.arm() == Some(Arm::Stable))?;
         let gateway = self.gateway();
         let entry = gateway.parts().registry.routed(lease.name())?;
@@ -45,7 +46,7 @@ impl Caller {
             Part::Shadow,
             lease.name(),
             generation,
-            &claims.request,
+            &self.drawn_by(),
             shadow.percent,
         );
         drawn.then(|| Shadowing {
@@ -58,16 +59,17 @@ impl Caller {
 
 impl Shadowing {
     /// Waits for the end of one answer, and then begins.
-    pub fn after(&self, prompt: &[u32], sampling: &Sampling) -> Box<dyn Follow> {
+    pub fn after(&self, draft: &Draft) -> Box<dyn Follow> {
         Box::new(Waiting(Some(Again {
             gateway: self.gateway.clone(),
             name: self.name.clone(),
             generation: self.generation,
-            prompt: prompt.to_vec(),
+            prompt: draft.prompt.clone(),
             sampling: Sampling {
                 logprobs: None,
-                ..sampling.clone()
+                ..draft.sampling.clone()
             },
+            form: draft.guides.first().cloned(),
             sent: Vec::new(),
         })))
     }
@@ -105,6 +107,8 @@ struct Again {
     generation: Generation,
     prompt: Vec<u32>,
     sampling: Sampling,
+    /// Where an answer begins in the form it must have.
+    form: Option<Guide>,
     /// Tokens of the answer that was sent.
     sent: Vec<u32>,
 }
@@ -132,7 +136,9 @@ impl Again {
         let Some(lease) = self.lease().await? else {
             return Ok(None);
         };
-        let answered = self.ask(&lease, self.prompt.clone(), self.sampling.clone(), false);
+        let form = self.form.clone();
+        let wanted = (self.prompt.clone(), self.sampling.clone(), form);
+        let answered = self.ask(&lease, wanted, false);
         let Some(Heard { tokens, .. }) = answered.await? else {
             return Ok(None);
         };
@@ -146,7 +152,7 @@ impl Again {
                     logprobs: Some(0),
                     ..Sampling::default()
                 };
-                let scored = self.ask(&lease, whole, scoring, true).await?;
+                let scored = self.ask(&lease, (whole, scoring, None), true).await?;
                 let Some(Heard { logprobs, .. }) = scored else {
                     return Ok(None);
                 };
@@ -185,8 +191,7 @@ impl Again {
     async fn ask(
         &self,
         lease: &Lease,
-        prompt: Vec<u32>,
-        sampling: Sampling,
+        (prompt, sampling, form): (Vec<u32>, Sampling, Option<Guide>),
         prompt_logprobs: bool,
     ) -> Result<Option<Heard>, Reason> {
         let scheduler = &self.gateway.parts().scheduler;
@@ -211,7 +216,7 @@ impl Again {
             },
             pooling: None,
             begun: Begun::default(),
-            guides: Vec::new(),
+            guides: form.into_iter().collect(),
         };
         let admitted = Admitted::check(draft, &scheduler.limits())?;
         let mut events = match scheduler.submit(admitted) {

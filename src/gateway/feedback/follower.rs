@@ -86,7 +86,9 @@ impl Caller {
     pub(in crate::gateway) fn hear(&self, asks: &[crate::domain::Ask]) -> Option<String> {
         let [ask] = asks else { return None };
         let capture = &self.gateway().parts().feedback.inner.capture;
-        let is_one = ask.n == 1 && capture.hears(self.key_id());
+        // Calls are no text: a row of them would teach their marks without the functions they are for.
+        let is_text = ask.tools.offered().is_empty();
+        let is_one = ask.n == 1 && is_text && capture.hears(self.key_id());
         is_one.then(|| super::capture::written(&ask.input))?
     }
 }

@@ -89,7 +89,7 @@ impl Caller {
                 tracing::info!(adapter = %name, job = %job.id, rows, replayed, from = %current.generation, "retraining");
             }
             // A file that nothing was made of. What cannot be deleted stays in the list of files.
-            Err(_) => drop(parts.trainer.delete_file(&file.id).await),
+            Err(_) => drop(self.trainer()?.delete_file(&file.id).await),
         }
         created
     }
@@ -109,7 +109,7 @@ impl Caller {
         };
         parts.feedback.settle().await;
         let filename = format!("retrain-{name}.jsonl");
-        let mut file = parts.trainer.receive_file(&filename, &asker).await?;
+        let mut file = self.receive_file(&filename).await?;
         let before = parts
             .trainer
             .trained_on(name, current.generation, objective, &asker);
