@@ -196,7 +196,6 @@ fn serve(
         max_adapters: values.engine.rows,
         jobs: Mutex::default(),
         common: common.clone(),
-        pressure: gateway.pressure().clone(),
     });
     let limits = limits(values);
     let has_admin = listeners.admin.is_some();

@@ -74,7 +74,7 @@ impl StopMatcher {
 }
 
 /// Bytes of the longest end of `text` that is a beginning of `stop`, short of all of it.
-fn overlap(text: &str, stop: &str) -> usize {
+pub(super) fn overlap(text: &str, stop: &str) -> usize {
     let most = text.len().min(stop.len() - 1);
     (1..=most)
         .rev()

@@ -12,7 +12,6 @@ use crate::api::{Common, grpc, http};
 use crate::device::{Part, Turns};
 use crate::domain::JobStatus;
 use crate::gateway::Gateway;
-use crate::gateway::Pressure;
 use crate::model::Base;
 use crate::registry::Registry;
 use crate::scheduler::Scheduler;
@@ -32,7 +31,6 @@ pub struct Collector {
     pub jobs: Mutex<Vec<(JobStatus, u64)>>,
     /// Of all listeners.
     pub common: Common,
-    pub pressure: Pressure,
 }
 
 impl Collector {
@@ -88,7 +86,7 @@ impl http::Telemetry for Collector {
             tracing::error!(%error, "metrics cannot be rendered");
             String::new()
         });
-        text + &doors::exposition(&self.common, &self.pressure) + &process::exposition()
+        text + &doors::exposition(&self.common, self.gateway.pressure()) + &process::exposition()
     }
 
     fn answered(&self, route: &'static str, code: u16, _took: Duration) {

@@ -18,6 +18,7 @@ mod tests;
 use std::fmt;
 use std::str::FromStr;
 
+use super::stop::overlap;
 use crate::domain::Tool;
 
 pub use forced::forced_call_grammar;
@@ -160,15 +161,6 @@ impl Held<'_> {
             }
         }
     }
-}
-
-/// Bytes of the longest end of `text` that is a beginning of `marker`, short of all of it.
-fn overlap(text: &str, marker: &str) -> usize {
-    let most = text.len().min(marker.len() - 1);
-    (1..=most)
-        .rev()
-        .find(|&n| text.as_bytes()[text.len() - n..] == marker.as_bytes()[..n])
-        .unwrap_or(0)
 }
 
 /// Whether `text`, without blanks before it, may still become `marker`; `Some(bytes)` where it begins with it.
