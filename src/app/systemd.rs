@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+/// How long a message may wait for the manager to read what was sent before: its socket holds few.
+#[cfg(target_os = "linux")]
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// The manager's socket, where there is one. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Manager {
@@ -71,9 +75,10 @@ fn send(socket: &OsStr, message: &str) -> std::io::Result<()> {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         _ => SocketAddr::from_pathname(socket)?,
     };
-    UnixDatagram::unbound()?
-        .send_to_addr(message.as_bytes(), &address)
-        .map(drop)
+    let sender = UnixDatagram::unbound()?;
+    // A manager that does not read for a while would hold this thread, and the timers and sockets it looks after.
+    sender.set_write_timeout(Some(PATIENCE))?;
+    sender.send_to_addr(message.as_bytes(), &address).map(drop)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -152,6 +157,19 @@ mod tests {
         assert_eq!(drain(), 0, "a stuck engine is not covered for");
         stop.cancel();
         watch.await.unwrap();
+    }
+
+    #[test]
+    fn a_manager_that_does_not_read_holds_nobody_for_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let limit = std::fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").unwrap();
+        let held: usize = limit.trim().parse().unwrap();
+        let manager = manager(path.as_os_str(), None);
+        // One more than are held, and one that would wait for ever.
+        (0..held + 2).for_each(|_| manager.ready(""));
+        assert_eq!(heard(&socket), "READY=1\nSTATUS=");
     }
 
     #[test]
