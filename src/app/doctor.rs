@@ -51,6 +51,9 @@ pub async fn run(args: &DoctorArgs, json: bool) -> Result<(), Failure> {
         Finding::of("http address", free(values.server.http, "http")),
         Finding::of("grpc address", free(values.server.grpc, "grpc")),
     ];
+    if let Some(result) = certificates(&settings) {
+        findings.push(Finding::of("certificates", result));
+    }
     match base(&settings).await {
         Ok(base) => {
             findings.push(Finding::of("base model", Ok(about(&base))));
@@ -82,6 +85,21 @@ pub async fn run(args: &DoctorArgs, json: bool) -> Result<(), Failure> {
         0 => Ok(()),
         problems => Err(Failure::Failed(format!("{problems} problem(s) found"))),
     }
+}
+
+/// Nothing where there is no TLS.
+fn certificates(settings: &Settings) -> Option<Result<String, String>> {
+    let tls = settings.tls().map_err(|problems| {
+        let problems = problems.iter().map(ToString::to_string);
+        problems.collect::<Vec<_>>().join("; ")
+    });
+    let said = || {
+        format!(
+            "{} fits its key",
+            settings.values.server.tls.certificate.display()
+        )
+    };
+    tls.map(|tls| tls.map(|_| said())).transpose()
 }
 
 fn processor() -> String {

@@ -34,6 +34,7 @@ pub fn config(command: &ConfigCommand, json: bool) -> Result<(), Failure> {
             };
             let settings = flags.load()?;
             settings.place().map_err(super::unusable)?;
+            settings.tls().map_err(super::unusable)?;
             let warnings: Vec<String> = settings.warnings.iter().map(ToString::to_string).collect();
             output.show(&json!({"ok": true, "warnings": warnings}), |_| {
                 let mut text = String::from("The settings are sound.");

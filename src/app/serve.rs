@@ -110,7 +110,7 @@ impl Daemon {
         let (http, grpc) = (listeners.http.local_addr()?, listeners.grpc.local_addr()?);
         let admin = listeners.admin.as_ref().map(TcpListener::local_addr);
         let admin = admin.transpose()?.map(tracing::field::display);
-        let common = upkeep::common(values)?;
+        let common = upkeep::common(settings)?;
         let has_tls = common.tls.is_some();
         let parts = Parts::open(settings, &place.dir).await?;
         let stop = CancellationToken::new();

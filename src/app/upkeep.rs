@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::settings::Values;
-use crate::api::tls::Tls;
+use super::settings::Settings;
 use crate::api::{AccessLog, Common};
 use crate::device::machine;
 use crate::gateway::Pressure;
@@ -16,15 +15,9 @@ const RENEW: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(250);
 
 /// What listeners hold together, or what is wrong with it.
-pub fn common(values: &Values) -> anyhow::Result<Common> {
-    let wrong = |mistakes: Vec<crate::api::tls::Mistake>| {
-        let lines = mistakes.iter();
-        let lines: Vec<String> = lines
-            .map(|mistake| format!("server.tls.{}: {}", mistake.what, mistake.why))
-            .collect();
-        anyhow::anyhow!(lines.join("\n"))
-    };
-    let tls = values.server.tls.files().map(Tls::open);
+pub fn common(settings: &Settings) -> anyhow::Result<Common> {
+    let values = &settings.values;
+    let tls = settings.tls().map_err(super::unusable)?;
     let log = values.telemetry.access_log().map(|place| {
         let shown = values.telemetry.access_log.clone();
         AccessLog::open(place).map_err(|error| {
@@ -32,7 +25,7 @@ pub fn common(values: &Values) -> anyhow::Result<Common> {
         })
     });
     Ok(Common {
-        tls: tls.transpose().map_err(wrong)?,
+        tls,
         log: log.transpose()?,
         ..Common::default()
     })

@@ -15,6 +15,7 @@ use figment::value::{Dict, Value};
 use super::Values;
 use super::limits::LIMITS_OF_ADAPTERS;
 use super::place::{self, Hints, Place};
+use crate::api::tls::Tls;
 
 /// One mistake in the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +79,21 @@ impl Settings {
         self.place.as_ref().map_err(|problem| vec![problem.clone()])
     }
 
+    /// What connections are served with, from the files that the settings name.
+    pub fn tls(&self) -> Result<Option<Tls>, Vec<Problem>> {
+        let opened = self.values.server.tls.open();
+        opened.map_err(|mistakes| {
+            let mistakes = mistakes.into_iter();
+            mistakes
+                .map(|(key, why)| Problem {
+                    origin: origin_of(&self.origins, key),
+                    key: key.to_owned(),
+                    why,
+                })
+                .collect()
+        })
+    }
+
     /// The tree that requests may name paths in, with state in `data_dir`.
     pub fn adapter_root(&self, data_dir: &Path) -> PathBuf {
         match self.values.adapters.root.as_os_str().is_empty() {
@@ -85,6 +101,10 @@ impl Settings {
             false => self.values.adapters.root.clone(),
         }
     }
+}
+
+fn origin_of(origins: &BTreeMap<String, String>, key: &str) -> String {
+    origins.get(key).cloned().unwrap_or_else(|| DEFAULT.into())
 }
 
 /// Where the settings put state, or else what surrounds the process.
@@ -211,14 +231,8 @@ pub fn load(
             problems.extend(values.mistakes().into_iter().map(|(key, why)| {
                 // A rule of a list comes from where the list does.
                 let said = key.split_once('[').map_or(&*key, |(list, _)| list);
-                Problem {
-                    origin: origins
-                        .get(said)
-                        .cloned()
-                        .unwrap_or_else(|| "default".into()),
-                    key,
-                    why,
-                }
+                let origin = origin_of(&origins, said);
+                Problem { key, origin, why }
             }));
             if problems.is_empty() {
                 let place = place_of(&values, &origins, &hints);

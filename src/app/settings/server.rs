@@ -85,39 +85,37 @@ impl Tls {
         })
     }
 
-    /// Everything that is wrong, with the file it is wrong with.
+    /// What those who connect are served with, or everything that is wrong with the files, by setting.
+    pub fn open(&self) -> Result<Option<tls::Tls>, Vec<(&'static str, String)>> {
+        let opened = self.files().map(tls::Tls::open).transpose();
+        opened.map_err(|mistakes| {
+            let mistakes = mistakes.into_iter();
+            mistakes
+                .map(|tls::Mistake { what, why }| match what {
+                    "certificate" => ("server.tls.certificate", why),
+                    "key" => ("server.tls.key", why),
+                    _ => ("server.tls.client_ca", why),
+                })
+                .collect()
+        })
+    }
+
+    /// What is wrong whatever the files hold: commands that serve nothing need none of them.
     fn mistakes(&self) -> Vec<(&'static str, String)> {
         let Some(files) = self.files() else {
             let why = "has no meaning without `server.tls.client_ca`";
             let said = self.client_auth != ClientAuth::default();
             return Vec::from_iter(said.then(|| ("server.tls.client_auth", why.to_owned())));
         };
-        let missing = [
-            ("server.tls.certificate", &files.certificate),
-            ("server.tls.key", &files.key),
+        let needed = [
+            ("server.tls.certificate", files.certificate),
+            ("server.tls.key", files.key),
         ];
-        let missing = missing
+        let missing = needed
             .into_iter()
             .filter(|(_, path)| path.as_os_str().is_empty());
-        let missing: Vec<_> = missing
-            .map(|(key, _)| {
-                (
-                    key,
-                    "is missing: TLS needs a certificate and its key".to_owned(),
-                )
-            })
-            .collect();
-        if !missing.is_empty() {
-            return missing;
-        }
-        let mistakes = tls::Tls::open(files).err().unwrap_or_default().into_iter();
-        mistakes
-            .map(|tls::Mistake { what, why }| match what {
-                "certificate" => ("server.tls.certificate", why),
-                "key" => ("server.tls.key", why),
-                _ => ("server.tls.client_ca", why),
-            })
-            .collect()
+        let why = "is missing: TLS needs a certificate and its key";
+        missing.map(|(key, _)| (key, why.to_owned())).collect()
     }
 }
 
@@ -184,22 +182,28 @@ mod tests {
 
     #[test]
     fn half_of_tls_is_a_mistake_that_names_the_other_half() {
-        let of = |certificate: &str, key: &str, client_ca: &str| {
-            let tls = Tls {
-                certificate: certificate.into(),
-                key: key.into(),
-                client_ca: client_ca.into(),
-                client_auth: ClientAuth::Required,
-            };
-            let mistakes = tls.mistakes().into_iter();
+        let tls = |certificate: &str, key: &str, client_ca: &str| Tls {
+            certificate: certificate.into(),
+            key: key.into(),
+            client_ca: client_ca.into(),
+            client_auth: ClientAuth::Required,
+        };
+        let keys = |mistakes: Vec<(&'static str, String)>| {
+            let mistakes = mistakes.into_iter();
             mistakes.map(|(key, _)| key).collect::<Vec<_>>()
+        };
+        let of = |certificate: &str, key: &str, client_ca: &str| {
+            keys(tls(certificate, key, client_ca).mistakes())
         };
         let (certificate, key) = ("server.tls.certificate", "server.tls.key");
         assert_eq!(of("", "", ""), Vec::<&str>::new());
         assert_eq!(of("a", "", ""), [key]);
         assert_eq!(of("", "b", ""), [certificate]);
         assert_eq!(of("", "", "c"), [certificate, key]);
-        let all = of("/nowhere/a", "/nowhere/b", "/nowhere/c");
+        // Files are looked at when they are to be used.
+        assert_eq!(of("/nowhere/a", "/nowhere/b", ""), Vec::<&str>::new());
+        let all = tls("/nowhere/a", "/nowhere/b", "/nowhere/c").open();
+        let all = keys(all.err().unwrap());
         assert_eq!(all, [certificate, key, "server.tls.client_ca"]);
     }
 
