@@ -26,6 +26,7 @@ mod request;
 pub mod rollout;
 pub mod sampling;
 pub mod settings;
+pub mod span;
 mod strict;
 mod tools;
 

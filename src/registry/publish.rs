@@ -9,7 +9,7 @@ use super::resident::Room;
 use super::{Expected, Files, Registry};
 use crate::adapter::Adapter;
 use crate::adapter::peft::{PROVENANCE_FILE, Provenance, WEIGHTS_FILE, WEIGHTS_FILES};
-use crate::domain::rollout::{CanaryAsk, Publish};
+use crate::domain::rollout::Publish;
 use crate::domain::{AdapterName, AdapterView, Generation, Reason};
 use crate::store::{Entry, Landed, Landing, NamedVersion, Staged, Version, blocking, joined, now};
 
@@ -179,17 +179,17 @@ impl Registry {
             return Ok((Some(self.view(&entry)), Vec::new()));
         }
         let before = self.snapshot().get(&name).cloned();
-        let landing = match publish {
+        let landing = match &publish {
             Publish::Now => Landing::Now,
             Publish::Manual => Landing::Keep,
-            Publish::Canary(percent) => {
+            Publish::Canary(ask) => {
                 let entry = self.snapshot().find(&name)?.clone();
-                let ask = CanaryAsk {
-                    percent,
-                    sticky: None,
-                    policy: None,
-                };
-                Landing::Canary(super::rollout::canary(&entry, generation, ask, now())?)
+                Landing::Canary(super::rollout::canary(
+                    &entry,
+                    generation,
+                    ask.clone(),
+                    now(),
+                )?)
             }
         };
         let moves = matches!(landing, Landing::Now);

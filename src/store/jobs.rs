@@ -53,7 +53,7 @@ pub struct JobRow {
 }
 
 /// What publishing a job's adapter changes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Publishing {
     /// What the name pointed to.
     pub before: Option<Generation>,
@@ -62,7 +62,7 @@ pub struct Publishing {
 }
 
 /// How a job's generation reaches its name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Way {
     As(Publish),
     /// It is only kept, for this reason.

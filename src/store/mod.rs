@@ -34,7 +34,7 @@ pub use entry::testing;
 pub use entry::{Entry, NamedVersion, Route, Version};
 pub use failpoint::{Failpoint, Failpoints, NoFailpoints};
 pub use fault::io as disk_fault;
-pub use feedback::{Answered, Bounds, Feedback, Given, Kept, Place, Use};
+pub use feedback::{Answered, Bounds, Feedback, Given, Kept, Place, Unused, Use};
 pub use jobs::{Beside, JobError, JobProgress, JobRow, Jobs, NewEvent, Publishing, Way, is_over};
 pub use keys::{KeyRow, Keys, Replaced};
 pub use names::{Landed, Landing, Names, Unserved};

@@ -42,8 +42,8 @@ pub fn publish(
         if is_published(registry, &name, publishing, &source).await? {
             return Ok(());
         }
-        let publish = match publishing.way {
-            Way::As(publish) => publish,
+        let publish = match &publishing.way {
+            Way::As(publish) => publish.clone(),
             Way::Withheld(_) => Publish::Manual,
         };
         let landed = registry.publish_as(&name, files.clone(), None, &source, publish);
@@ -82,9 +82,12 @@ fn told(name: &AdapterName, publishing: &Publishing) -> NewEvent {
             Level::Info,
             format!("the adapter is served as `{name}`, generation {after}"),
         ),
-        Way::As(Publish::Canary(percent)) => (
+        Way::As(Publish::Canary(ask)) => (
             Level::Info,
-            format!("generation {after} answers {percent} % of the requests for `{name}`"),
+            format!(
+                "generation {after} answers {} % of the requests for `{name}`",
+                ask.percent
+            ),
         ),
         Way::As(Publish::Manual) => (
             Level::Info,

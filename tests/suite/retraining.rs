@@ -94,6 +94,7 @@ async fn a_rule_retrains_a_name_when_there_is_enough() {
     let rule = RetrainRule {
         adapter: "legal".parse::<AdapterName>().unwrap(),
         min_rows: 2,
+        min_corrections: 2,
         every: Duration::from_secs(3600),
         wishes: Wishes {
             steps: Some(1),

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::auth::AuthMode;
-use crate::domain::{AdapterName, Bytes, settings};
+use crate::domain::rollout::Publish;
+use crate::domain::{AdapterName, Bytes, settings, span};
 use crate::gateway::feedback::{self, Capture};
 use crate::gateway::{RetrainRule, Wishes};
 
@@ -71,7 +72,7 @@ impl Feedback {
     }
 }
 
-/// A rule as it is written: `adapter`, `min_rows`, `every`, and settings of a job by their names.
+/// A rule as it is written: `adapter`, `min_rows`, `min_corrections`, `every`, and settings of a job by their names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Retrain(Map<String, Value>);
@@ -91,11 +92,12 @@ impl Retrain {
             None => Err("is required: the name that learns".to_owned()),
         };
         let min_rows = match said.remove("min_rows") {
-            Some(rows) => rows
-                .as_u64()
-                .filter(|rows| *rows > 0)
-                .ok_or_else(|| format!("{rows} is no whole number from 1 on")),
+            Some(rows) => count(&rows),
             None => Err("is required: the new rows that a retraining needs".to_owned()),
+        };
+        let min_corrections = match said.remove("min_corrections") {
+            Some(corrections) => count(&corrections),
+            None => Ok(0),
         };
         let every = match said.remove("every") {
             Some(Value::String(text)) => seconds(&text),
@@ -121,17 +123,27 @@ impl Retrain {
                 wrong.push((name, why));
             }
         }
+        // Else only the first retraining would tell.
+        if let Some(Err(why)) = wishes.publish.as_deref().map(str::parse::<Publish>) {
+            wrong.push(("publish".to_owned(), why));
+        }
         let mut take = |key: &str, why: String| wrong.push((key.to_owned(), why));
         let adapter = adapter.map_err(|why| take("adapter", why)).ok();
         let min_rows = min_rows.map_err(|why| take("min_rows", why)).ok();
+        let min_corrections = min_corrections.map_err(|why| take("min_corrections", why));
         let every = every.map_err(|why| take("every", why)).ok();
-        match (adapter, min_rows, every) {
-            (Some(adapter), Some(min_rows), Some(every)) if wrong.is_empty() => Ok(RetrainRule {
-                adapter,
-                min_rows,
-                every: Duration::from_secs(every),
-                wishes,
-            }),
+        match (adapter, min_rows, min_corrections, every) {
+            (Some(adapter), Some(min_rows), Ok(min_corrections), Some(every))
+                if wrong.is_empty() =>
+            {
+                Ok(RetrainRule {
+                    adapter,
+                    min_rows,
+                    min_corrections,
+                    every: Duration::from_secs(every),
+                    wishes,
+                })
+            }
             _ => Err(wrong),
         }
     }
@@ -157,19 +169,16 @@ pub fn mistakes(rules: &[Retrain]) -> Vec<(String, String)> {
     found
 }
 
+fn count(value: &Value) -> Result<u64, String> {
+    let count = value.as_u64().filter(|count| *count > 0);
+    count.ok_or_else(|| format!("{value} is no whole number from 1 on"))
+}
+
 fn seconds(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is no time as 30m, 12h or 7d");
-    let unit = match text.chars().last() {
-        Some('s') => 1,
-        Some('m') => 60,
-        Some('h') => HOUR,
-        Some('d') => DAY,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
-    let seconds = number.checked_mul(unit);
-    let seconds = seconds.filter(|seconds| (1..=MOST_SECONDS).contains(seconds));
-    seconds.ok_or_else(|| format!("`{text}` is not within 1s to 366d"))
+    match span::seconds(text)? {
+        seconds @ 1..=MOST_SECONDS => Ok(seconds),
+        _ => Err(format!("`{text}` is not within 1s to 366d")),
+    }
 }
 
 #[cfg(test)]
@@ -182,8 +191,9 @@ mod tests {
 
     #[test]
     fn a_rule_takes_the_settings_of_a_job() {
-        let read =
-            rule("adapter = \"medical\"\nmin_rows = 40\nevery = \"30m\"\nlr = 0.001\nsteps = 60");
+        let read = rule(
+            "adapter = \"medical\"\nmin_rows = 40\nmin_corrections = 20\nevery = \"30m\"\nlr = 0.001\nsteps = 60",
+        );
         let read = read.unwrap();
         assert_eq!(
             (read.adapter.as_str(), read.min_rows, read.every.as_secs()),
@@ -194,6 +204,7 @@ mod tests {
             (Some(0.001), Some(60))
         );
         let plain = rule("adapter = \"medical\"\nmin_rows = 1").unwrap();
+        assert_eq!((read.min_corrections, plain.min_corrections), (20, 0));
         assert_eq!(
             (plain.every.as_secs(), plain.wishes),
             (3600, Wishes::default())
@@ -211,9 +222,18 @@ mod tests {
         assert_eq!(keys(""), ["adapter", "min_rows"]);
         assert_eq!(
             keys(
-                "adapter = \"No\"\nmin_rows = 0\nevery = \"7w\"\nrang = 1\nlr = \"x\"\nfrom = \"legal\""
+                "adapter = \"No\"\nmin_rows = 0\nmin_corrections = -1\nevery = \"7w\"\nrang = 1\nlr = \"x\"\nfrom = \"legal\"\npublish = \"canary:x\""
             ),
-            ["adapter", "every", "from", "lr", "min_rows", "rang"]
+            [
+                "adapter",
+                "every",
+                "from",
+                "lr",
+                "min_corrections",
+                "min_rows",
+                "publish",
+                "rang"
+            ]
         );
         let one: Retrain = toml::from_str("adapter = \"a\"\nmin_rows = 1").unwrap();
         let told = mistakes(&[one.clone(), one]);

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::Condition;
-use crate::cli::key::seconds;
 use crate::cli::output::{short, when};
+use crate::domain::span::seconds;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct CanaryArgs {

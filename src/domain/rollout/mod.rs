@@ -6,6 +6,7 @@ mod histogram;
 mod judge;
 mod pick;
 mod policy;
+mod publish;
 mod route;
 mod tally;
 
@@ -14,7 +15,8 @@ pub use histogram::Histogram;
 pub use judge::{Decision, Evidence, Verdict, judge};
 pub use pick::{Part, falls_in};
 pub use policy::{MIN_FEEDBACK, MIN_REQUESTS, Policy};
-pub use route::{Arm, Canary, CanaryAsk, Percent, Publish, RouteView, Shadow, Sticky};
+pub use publish::Publish;
+pub use route::{Arm, Canary, CanaryAsk, Percent, RouteView, Shadow, Sticky};
 pub use tally::{
     ArmView, Comparison, CountsView, Outcome, ShadowCountsView, ShadowTally, Tally, Watched,
     of_score,

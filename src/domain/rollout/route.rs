@@ -1,7 +1,6 @@
 //! A name's route: its stable generation, and what else takes part of its requests.
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
@@ -59,6 +58,13 @@ pub enum Sticky {
 
 impl Sticky {
     pub const NAMES: &'static [&'static str] = &["request", "caller"];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Caller => "caller",
+        }
+    }
 
     /// # Errors
     /// `BadField` for another name.
@@ -148,71 +154,9 @@ pub struct RouteView {
     pub verdict: Option<Verdict>,
 }
 
-/// How a new generation reaches its name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Publish {
-    /// The name moves to it.
-    #[default]
-    Now,
-    /// It answers part of the requests.
-    Canary(Percent),
-    /// The name has it, and stays where it is.
-    Manual,
-}
-
-impl Publish {
-    pub const WORDS: &'static str = "`now`, `manual`, or `canary:` and a percentage";
-}
-
-impl FromStr for Publish {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not {}", Self::WORDS);
-        match text {
-            "now" => Ok(Self::Now),
-            "manual" => Ok(Self::Manual),
-            other => {
-                let percent = other.strip_prefix("canary:").ok_or_else(wrong)?;
-                let percent: f64 = percent.parse().map_err(|_| wrong())?;
-                let percent = Percent::try_from(percent).map_err(|why| format!("canary: {why}"))?;
-                Ok(Self::Canary(percent))
-            }
-        }
-    }
-}
-
-impl fmt::Display for Publish {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Now => f.write_str("now"),
-            Self::Manual => f.write_str("manual"),
-            Self::Canary(percent) => write!(f, "canary:{percent}"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ways_to_publish_are_read_and_written_alike() {
-        for text in ["now", "manual", "canary:10", "canary:0.25", "canary:100"] {
-            assert_eq!(text.parse::<Publish>().unwrap().to_string(), text);
-        }
-        for bad in [
-            "",
-            "canary",
-            "canary:",
-            "canary:x",
-            "canary:101",
-            "canary:NaN",
-            "later",
-        ] {
-            assert!(bad.parse::<Publish>().is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn a_canary_that_stays_with_callers_asks_for_the_caller_and_else_for_the_request() {

@@ -19,6 +19,8 @@ pub struct RetrainRule {
     pub adapter: AdapterName,
     /// New rows that a retraining needs.
     pub min_rows: u64,
+    /// New corrections among them.
+    pub min_corrections: u64,
     /// How often it is looked, beside every time that feedback comes.
     pub every: Duration,
     /// As a job takes them.
@@ -65,15 +67,21 @@ impl Gateway {
 }
 
 impl Caller {
-    /// Retrains where enough is new and no other job for the name is at work.
+    /// Retrains where enough is new, no other job for the name is at work and what the last one made is decided about.
     async fn keep_rule(&self, rule: &RetrainRule) -> Result<(), Reason> {
         let parts = self.with_any_key()?;
         let name = &rule.adapter;
         if !parts.registry.knows(name) || parts.trainer.at_work_on(name).await?.is_some() {
             return Ok(());
         }
-        // What a job that failed has learned from does not start another by itself.
-        if parts.feedback.stored().unused(name).await? < rule.min_rows {
+        // A name has one canary: another job's result could only be kept.
+        let routed = parts.registry.routed(name);
+        if routed.is_some_and(|entry| entry.route.canary.is_some()) {
+            return Ok(());
+        }
+        // What was learned in vain does not start another job by itself.
+        let unused = parts.feedback.stored().unused(name).await?;
+        if unused.rows < rule.min_rows || unused.corrections < rule.min_corrections {
             return Ok(());
         }
         let ask = RetrainAsk {

@@ -139,16 +139,27 @@ async fn a_version_that_arrives_may_leave_the_name_where_it_is() {
     let kept = keep(&registry, "legal", 2, Publish::Manual).await.unwrap();
     assert_eq!(kept.generation, generation(1));
     assert_eq!(kept.generations, [generation(2), generation(1)]);
-    let tenth = Publish::Canary(percent(10.0));
-    let begun = keep(&registry, "legal", 3, tenth).await.unwrap();
+    let text = "canary:10,sticky=caller,min_requests=7,promote_after=1h";
+    let tenth: Publish = text.parse().unwrap();
+    let begun = keep(&registry, "legal", 3, tenth.clone()).await.unwrap();
     assert_eq!(begun.generation, generation(1));
     assert_eq!(canary_of(&registry).await, Some(generation(3)));
     let legal = name("legal");
-    let other = registry.publish_as(&legal, files(4), None, "upload", tenth);
+    let other = registry.publish_as(&legal, files(4), None, "upload", tenth.clone());
     assert!(matches!(other.await, Err(Reason::WrongState(_))));
     assert_eq!(home.contents(), 3, "what was refused is not left behind");
     let again = keep(&registry, "legal", 3, tenth).await.unwrap();
-    assert_eq!(again.route.canary.unwrap().percent, percent(10.0));
+    let canary = again.route.canary.unwrap();
+    assert_eq!(
+        (canary.percent, canary.sticky),
+        (percent(10.0), Sticky::Caller)
+    );
+    let policy = Policy {
+        min_requests: Some(7),
+        promote_after: Some(3600),
+        ..Policy::default()
+    };
+    assert_eq!(canary.policy, policy, "what it keeps to comes with it");
     let shadowed = registry.shadow(&legal, generation(2), percent(5.0), None);
     let shadow = shadowed.await.unwrap().route.shadow.unwrap();
     assert_eq!(

@@ -31,7 +31,7 @@ pub struct Place<'a> {
     pub asker: &'a Asker,
     /// `none` is the base.
     pub adapter: &'a str,
-    /// Only what no job has learned from, but ones that failed or were cancelled.
+    /// Only what no job has learned from, but ones of which nothing has reached the name.
     pub is_fresh: bool,
     /// The number to begin behind.
     pub after: i64,
@@ -40,14 +40,30 @@ pub struct Place<'a> {
 /// What a row can be made of: its content is kept, and it says how an answer should have been or that it was right.
 const USABLE: &str = "a.input IS NOT NULL AND (f.correction IS NOT NULL OR f.score > 0)";
 
+/// A job of which nothing has reached its name: it failed, or what it made is kept and neither served nor on the way there, since
+/// its gate held it back, its canary was given up or the name was rolled back behind it. What it learned from would be lost.
+const IN_VAIN: &str = "SELECT 1 FROM jobs j WHERE j.id = f.used_by AND (j.status IN ('failed', 'cancelled') \
+     OR j.status = 'succeeded' \
+     AND EXISTS (SELECT 1 FROM adapter_history h WHERE h.name = j.name AND h.generation = j.generation) \
+     AND NOT EXISTS (SELECT 1 FROM adapter_names n WHERE n.name = j.name AND n.generation = j.generation) \
+     AND NOT EXISTS (SELECT 1 FROM adapter_lineage l WHERE l.name = j.name AND l.generation = j.generation) \
+     AND NOT EXISTS (SELECT 1 FROM adapter_routes r WHERE r.name = j.name AND r.canary_generation = j.generation))";
+
+/// What is new for a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unused {
+    pub rows: u64,
+    /// Of these rows.
+    pub corrections: u64,
+}
+
 impl Feedback {
     /// So many at most, the oldest first.
     pub async fn usable(&self, place: Place<'_>, most: usize) -> Result<Vec<Given>, Reason> {
         let text = format!(
             "SELECT f.number, f.version, f.score, f.correction, a.input, a.answer {JOINED} \
              WHERE {USABLE} AND f.number > ?1 AND coalesce(a.adapter, 'none') = ?2 AND (?3 IS NULL OR a.owner = ?3) \
-             AND (NOT ?4 OR f.used_by IS NULL \
-                  OR EXISTS (SELECT 1 FROM jobs WHERE id = f.used_by AND status IN ('failed', 'cancelled'))) \
+             AND (NOT ?4 OR f.used_by IS NULL OR EXISTS ({IN_VAIN})) \
              ORDER BY f.number LIMIT ?5"
         );
         let rows = sqlx::query(AssertSqlSafe(text))
@@ -62,15 +78,19 @@ impl Feedback {
     }
 
     /// How many there are for an adapter that no job has ever learned from.
-    pub async fn unused(&self, adapter: &AdapterName) -> Result<u64, Reason> {
+    pub async fn unused(&self, adapter: &AdapterName) -> Result<Unused, Reason> {
         let text = format!(
-            "SELECT count(*) {JOINED} WHERE {USABLE} AND a.adapter = ? AND f.used_by IS NULL"
+            "SELECT count(*), count(f.correction) {JOINED} \
+             WHERE {USABLE} AND a.adapter = ? AND f.used_by IS NULL"
         );
-        let count: i64 = sqlx::query_scalar(AssertSqlSafe(text))
+        let (rows, corrections): (i64, i64) = sqlx::query_as(AssertSqlSafe(text))
             .bind(adapter.as_str())
             .fetch_one(self.database.pool())
             .await?;
-        Ok(count as u64)
+        Ok(Unused {
+            rows: rows as u64,
+            corrections: corrections as u64,
+        })
     }
 }
 

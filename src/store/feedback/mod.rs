@@ -21,7 +21,7 @@ use crate::domain::{FeedbackView, Generation, JobId, KeyId, Reason};
 pub use answers::{Answered, Kept};
 pub use bounds::Bounds;
 pub(super) use learning::mark;
-pub use learning::{Given, Place, Use};
+pub use learning::{Given, Place, Unused, Use};
 
 /// Cheap to clone.
 #[derive(Clone)]

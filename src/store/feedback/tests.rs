@@ -254,7 +254,7 @@ async fn answers_are_forgotten_by_age_and_by_number() {
 }
 
 #[tokio::test]
-async fn what_a_job_that_failed_learned_from_is_there_for_the_next_but_starts_none() {
+async fn what_was_learned_in_vain_is_there_for_the_next_job_but_starts_none() {
     let home = Home::new(BOUNDS).await;
     home.feedback
         .remember(&[kept("a", "why", "because"), kept("b", "what", "that")])
@@ -263,6 +263,7 @@ async fn what_a_job_that_failed_learned_from_is_there_for_the_next_but_starts_no
     let everyone = Asker::default();
     home.give(ask("a", 1.0), &everyone).await.unwrap();
     home.give(ask("b", -1.0), &everyone).await.unwrap();
+    let unused = |rows, corrections| Ok(Unused { rows, corrections });
     let given = home.fresh().await;
     assert_eq!(
         given.len(),
@@ -270,7 +271,7 @@ async fn what_a_job_that_failed_learned_from_is_there_for_the_next_but_starts_no
         "nothing can be learned of what was only bad"
     );
     let name = "legal".parse().unwrap();
-    assert_eq!(home.feedback.unused(&name).await, Ok(1));
+    assert_eq!(home.feedback.unused(&name).await, unused(1, 0));
     let database = &home.feedback.database;
     let job = "INSERT INTO jobs (id, name, status, created_at, training_file, recipe, metadata, data_digest, total_steps) \
                VALUES ('ftjob-1', 'legal', 'queued', 0, 'f', '{}', '{}', '', 1)";
@@ -287,7 +288,39 @@ async fn what_a_job_that_failed_learned_from_is_there_for_the_next_but_starts_no
     drop(change);
     database.execute("UPDATE jobs SET status = 'failed'").await;
     assert_eq!(home.fresh().await, given);
-    assert_eq!(home.feedback.unused(&name).await, Ok(0));
+    assert_eq!(home.feedback.unused(&name).await, unused(0, 0));
+    for made in [
+        "UPDATE jobs SET status = 'succeeded', generation = 'new'",
+        "INSERT INTO adapter_versions (generation, kind, rank, bytes, created_at) VALUES ('old', 'lora', 1, 1, 0), ('new', 'lora', 1, 1, 0), ('next', 'lora', 1, 1, 0)",
+        "INSERT INTO adapter_history (name, generation, source, base_name, base_digest) VALUES ('legal', 'old', '', '', x''), ('legal', 'new', '', '', x''), ('legal', 'next', '', '', x'')",
+        "INSERT INTO adapter_names (name, generation) VALUES ('legal', 'old')",
+    ] {
+        database.execute(made).await;
+    }
+    assert_eq!(home.fresh().await, given, "its gate held it back");
+    let begun = "INSERT INTO adapter_routes (name, canary, canary_generation, watched) VALUES ('legal', '{}', 'new', '{}')";
+    database.execute(begun).await;
+    assert_eq!(home.fresh().await, [], "it may take over");
+    database.execute("DELETE FROM adapter_routes").await;
+    assert_eq!(home.fresh().await, given, "it was given up");
+    database
+        .execute("UPDATE adapter_names SET generation = 'new'")
+        .await;
+    assert_eq!(home.fresh().await, [], "it is served");
+    let moved = "INSERT INTO adapter_lineage (name, depth, generation) VALUES ('legal', 0, 'old'), ('legal', 1, 'new')";
+    database.execute(moved).await;
+    database
+        .execute("UPDATE adapter_names SET generation = 'next'")
+        .await;
+    assert_eq!(home.fresh().await, [], "what is served came after it");
+    database
+        .execute("DELETE FROM adapter_lineage WHERE generation = 'new'")
+        .await;
+    database
+        .execute("UPDATE adapter_names SET generation = 'old'")
+        .await;
+    assert_eq!(home.fresh().await, given, "the name was rolled back");
+    assert_eq!(home.feedback.unused(&name).await, unused(0, 0));
 }
 
 #[tokio::test]
