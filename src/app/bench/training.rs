@@ -1,5 +1,6 @@
 //! `bench train`: a job on made-up text, as its own events tell it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
@@ -21,6 +22,9 @@ use crate::trainer::account::process_bytes;
 pub struct TrainingArgs {
     #[command(flatten)]
     subject: Subject,
+    /// Records to train on, as of a training file, instead of made-up text
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
     #[command(flatten)]
     recipe: Flags<Measured>,
 }
@@ -95,7 +99,11 @@ pub async fn run(args: &TrainingArgs, output: Output) -> Result<(), Failure> {
 async fn measure(args: &TrainingArgs, client: &Client, output: Output) -> Result<Value, Failure> {
     let rows = args.whole("batch_size") * (args.whole("steps") + 1);
     let max_seq = u32::try_from(args.whole("max_seq")).unwrap_or(u32::MAX);
-    let bytes = records(client, args.whole("seed"), max_seq, rows).await?;
+    let bytes = match &args.data {
+        Some(path) => std::fs::read(path)
+            .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?,
+        None => records(client, args.whole("seed"), max_seq, rows).await?,
+    };
     let upload = Upload {
         filename: "bench.jsonl".to_owned(),
         purpose: "fine-tune",
