@@ -5,7 +5,7 @@ use std::time::Instant;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
-use crate::harness::{Daemon, PATIENCE, answer};
+use crate::harness::{Daemon, PATIENCE, answer, chunks};
 
 pub fn rows(count: usize) -> Vec<u8> {
     let row = |i| json!({"instruction": "Copy the name.", "input": format!("The clerk is Ada {i}."), "output": "Ada"});
@@ -196,13 +196,26 @@ async fn keys_that_are_not_used_are_the_first_warnings_of_their_job() {
     daemon.stop().await;
 }
 
+/// The events of a job as they happen, to its end.
+async fn stream(daemon: &Daemon, id: &str, after: &str) -> Vec<Value> {
+    let at = &daemon.http;
+    let url = format!("{at}/v1/fine_tuning/jobs/{id}/events?stream=true{after}");
+    let response = daemon.client.get(url).send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let (events, done) = chunks(&response.text().await.unwrap());
+    assert!(done);
+    events
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn events_come_in_pages_without_a_gap() {
+async fn events_come_in_pages_and_as_they_happen_without_a_gap() {
     let daemon = Daemon::start().await;
     let (_, file) = upload(&daemon, rows(8)).await;
     let body = json!({"model": "llama", "training_file": file["id"], "suffix": "paged", "adapterd": {"steps": 4, "rank": 2}});
     let (_, job) = daemon.post("/v1/fine_tuning/jobs", body).await;
     let id = job["id"].as_str().unwrap();
+    // Followed from before its end.
+    let streamed = stream(&daemon, id, "").await;
     ended(&daemon, id).await;
     let (_, whole) = daemon
         .get(&format!("/v1/fine_tuning/jobs/{id}/events?limit=100"))
@@ -227,6 +240,15 @@ async fn events_come_in_pages_without_a_gap() {
             .map(|event| event["id"].clone())
             .collect::<Vec<_>>()
     );
+    let oldest_first: Vec<_> = whole.iter().rev().cloned().collect();
+    assert_eq!(streamed, oldest_first);
+    let third = oldest_first[2]["id"].as_str().unwrap();
+    let rest = stream(&daemon, id, &format!("&after={third}")).await;
+    assert_eq!(rest, oldest_first[3..]);
+    let nobody = daemon
+        .get("/v1/fine_tuning/jobs/ftjob-no/events?stream=true")
+        .await;
+    assert_eq!(nobody.0, 404);
     assert_eq!(
         daemon
             .get(&format!("/v1/fine_tuning/jobs/{id}/events?after=x"))

@@ -112,7 +112,7 @@ fn parameters(row: &'static Row, path: &str, schemas: &mut Map<String, Value>) -
             "schema": kind_schema(&field.kind, schemas),
         }));
     }
-    if matches!(row.given, Given::Stream(..)) {
+    if matches!((row.sent, row.given), (Sent::Json(_), Given::Stream(..))) {
         parameters.push(json!({
             "name": "adapter",
             "in": "header",

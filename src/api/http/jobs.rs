@@ -6,9 +6,10 @@ use super::call::Call;
 use super::dispatch::Outcome;
 use super::job_ask;
 use super::job_view::{checkpoint, event, event_number, job, plan as plan_view};
-use super::paging::{PAGE, PageAsk};
+use super::paging::{PAGE, PAGING, PageAsk};
 use super::respond::{json_response, page};
-use super::shape::Shape;
+use super::shape::{FLAG, Field, Shape};
+use super::sse;
 use crate::api::fault::Fault;
 use crate::domain::{JobId, JobView};
 
@@ -21,6 +22,27 @@ pub(super) const NOTHING: Shape = Shape {
 
 #[derive(Debug, Deserialize)]
 struct Nothing {}
+
+pub(super) const EVENTS: Shape = Shape {
+    name: "FineTuningJobEventsQuery",
+    about: "Which events, and how.",
+    fields: &[
+        PAGING,
+        &[Field::new(
+            "stream",
+            FLAG,
+            "Send events as they happen, oldest first, from the one behind `after` until the job has ended.",
+        )],
+    ],
+};
+
+#[derive(Debug, Deserialize)]
+struct EventsAsk {
+    #[serde(default)]
+    stream: bool,
+    #[serde(flatten)]
+    page: PageAsk,
+}
 
 fn id(request: &super::call::Request) -> JobId {
     JobId::from_text(request.param("id"))
@@ -77,13 +99,14 @@ pub(super) async fn resume(call: Call) -> Outcome {
 }
 
 pub(super) async fn events(call: Call) -> Outcome {
-    let ask: PageAsk = call.request.query(&PAGE)?;
+    let EventsAsk { stream, page: ask } = call.request.query(&EVENTS)?;
     let after = ask.after.as_deref().map(event_number).transpose()?;
-    let events = call
-        .request
-        .caller()
-        .job_events(&id(&call.request), after, ask.limit())
-        .await?;
+    let (caller, id) = (call.request.caller(), id(&call.request));
+    if stream {
+        let news = caller.watch_job(id, after.unwrap_or(0)).await?;
+        return Ok(sse::followed(news, event));
+    }
+    let events = caller.job_events(&id, after, ask.limit()).await?;
     Ok(json_response(
         200,
         &page(events.items.iter().map(event).collect(), events.has_more),

@@ -146,8 +146,8 @@ static LEARN: &[Row] = &[
         .sends(Optional(&jobs::NOTHING)).tag("Fine-tuning"),
     row!(Post "/v1/fine_tuning/jobs/{id}/resume" TRAIN jobs::resume, Json(&answers::JOB), "Queue a job again that is paused, or that failed without diverging.")
         .sends(Optional(&jobs::NOTHING)).tag("Fine-tuning"),
-    row!(Get "/v1/fine_tuning/jobs/{id}/events" TRAIN jobs::events, Json(&answers::EVENTS), "A job's events, newest first.")
-        .query(&paging::PAGE).tag("Fine-tuning"),
+    row!(Get "/v1/fine_tuning/jobs/{id}/events" TRAIN jobs::events, Stream(&answers::EVENTS, &answers::EVENT), "A job's events, newest first, or with `stream` as they happen.")
+        .query(&jobs::EVENTS).tag("Fine-tuning"),
     row!(Get "/v1/fine_tuning/jobs/{id}/checkpoints" TRAIN jobs::checkpoints, Json(&answers::CHECKPOINTS), "A job's checkpoints.")
         .query(&paging::PAGE).tag("Fine-tuning"),
 ];

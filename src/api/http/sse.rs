@@ -7,17 +7,21 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Response;
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, Stream, StreamExt};
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use super::gather;
 use super::respond::{bytes_response, error_body};
 use crate::api::fault::Fault;
-use crate::domain::Event;
+use crate::domain::{Event, Reason};
 use crate::gateway::Events;
 
 /// Shorter than the idle limits of common proxies.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+const COMMENT: &[u8] = b": keep-alive\n\n";
+const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// Turns events into a protocol's chunks.
 pub(super) trait Chunks: Send + 'static {
@@ -59,11 +63,41 @@ fn paced<C: Chunks>(each: Vec<Events>, mut chunks: C, pace: Duration) -> Respons
         ready,
         over: false,
     };
-    let body = stream::unfold(state, |mut state| async move {
+    framed(stream::unfold(state, |mut state| async move {
         let text = state.next().await?;
-        Some((Ok::<Bytes, Infallible>(text), state))
-    });
-    let mut response = bytes_response(200, "text/event-stream", Body::from_stream(body));
+        Some((text, state))
+    }))
+}
+
+/// Streams what is followed as objects with an `id`, each under its own, up to its end: `[DONE]`, or what went wrong.
+pub(super) fn followed<T: Send + 'static>(
+    news: mpsc::Receiver<Result<T, Reason>>,
+    told: fn(&T) -> Value,
+) -> Response {
+    framed(stream::unfold(Some(news), move |news| async move {
+        let mut news = news?;
+        Some(match tokio::time::timeout(KEEP_ALIVE, news.recv()).await {
+            Err(_) => (Bytes::from_static(COMMENT), Some(news)),
+            Ok(Some(Ok(one))) => {
+                let one = told(&one);
+                let id = one["id"].as_str().unwrap_or_default();
+                (
+                    Bytes::from(format!("id: {id}\ndata: {one}\n\n")),
+                    Some(news),
+                )
+            }
+            Ok(Some(Err(reason))) => {
+                let error = error_body(&Fault::from(reason));
+                (Bytes::from(format!("data: {error}\n\n")), None)
+            }
+            Ok(None) => (Bytes::from_static(DONE), None),
+        })
+    }))
+}
+
+fn framed(frames: impl Stream<Item = Bytes> + Send + 'static) -> Response {
+    let body = Body::from_stream(frames.map(Ok::<Bytes, Infallible>));
+    let mut response = bytes_response(200, "text/event-stream", body);
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // Asks proxies not to collect the stream before they pass it on.
@@ -99,7 +133,7 @@ where
             match tokio::time::timeout(self.pace, self.events.next()).await {
                 Err(_) => {
                     let said = self.chunks.silence().as_ref().map(frame::<C>);
-                    let comment = || Bytes::from_static(b": keep-alive\n\n");
+                    let comment = || Bytes::from_static(COMMENT);
                     return Some(said.unwrap_or_else(comment));
                 }
                 Ok(Some((_, Event::Failed(reason)))) => {
@@ -116,8 +150,7 @@ where
                     let last = self.chunks.end();
                     self.ready.extend(last.iter().map(frame::<C>));
                     if !C::NAMED {
-                        self.ready
-                            .push_back(Bytes::from_static(b"data: [DONE]\n\n"));
+                        self.ready.push_back(Bytes::from_static(DONE));
                     }
                 }
             }
@@ -135,10 +168,8 @@ fn frame<C: Chunks>(chunk: &Value) -> Bytes {
 mod tests {
     use serde_json::json;
 
-    use tokio::sync::mpsc;
-
     use super::*;
-    use crate::domain::{Reason, Usage};
+    use crate::domain::Usage;
 
     struct Plain;
 
@@ -278,5 +309,28 @@ mod tests {
         let (out, events) = mpsc::channel(4);
         drop(response(vec![events.into()], Plain));
         out.closed().await;
+    }
+
+    #[tokio::test]
+    async fn what_is_followed_ends_with_done_or_with_what_went_wrong() {
+        let told = |number: &u64| json!({"id": format!("n-{number}")});
+        for (last, end) in [
+            (None, "data: [DONE]\n\n".to_owned()),
+            (
+                Some(Reason::Draining),
+                format!("data: {}\n\n", error_body(&Fault::from(Reason::Draining))),
+            ),
+        ] {
+            let (out, news) = mpsc::channel(4);
+            out.send(Ok(7)).await.unwrap();
+            if let Some(reason) = last {
+                out.send(Err(reason)).await.unwrap();
+            }
+            drop(out);
+            let body = followed(news, told).into_body();
+            let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+            let expected = format!("id: n-7\ndata: {{\"id\":\"n-7\"}}\n\n{end}");
+            assert_eq!(String::from_utf8(body.to_vec()).unwrap(), expected);
+        }
     }
 }

@@ -5,7 +5,6 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
@@ -15,21 +14,8 @@ use figment::value::{Dict, Value};
 use super::Values;
 use super::limits::LIMITS_OF_ADAPTERS;
 use super::place::{self, Hints, Place};
+use super::problem::Problem;
 use crate::api::tls::Tls;
-
-/// One mistake in the settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    pub key: String,
-    pub origin: String,
-    pub why: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}): {}", self.key, self.origin, self.why)
-    }
-}
 
 /// Resolved settings.
 #[derive(Debug, Clone)]

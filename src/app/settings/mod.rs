@@ -6,13 +6,15 @@ mod feedback;
 mod layers;
 mod limits;
 mod place;
+mod problem;
 mod server;
 mod telemetry;
 mod training;
 mod values;
 
 pub use auth::AuthMode;
-pub use layers::{Problem, Settings, load};
+pub use layers::{Settings, load};
 pub use place::Place;
+pub use problem::Problem;
 pub use telemetry::{LogFormat, Telemetry};
 pub use values::{Model, Speculation, Values};

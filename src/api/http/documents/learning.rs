@@ -199,7 +199,7 @@ pub(in super::super) const JOBS: Shape = shape(
         HAS_MORE,
     ]],
 );
-const EVENT: Shape = shape(
+pub(in super::super) const EVENT: Shape = shape(
     "FineTuningJobEvent",
     "One event; each optimizer step is one of type `metrics`.",
     &[&[

@@ -16,7 +16,7 @@ pub(super) use feedback::{FEEDBACK, FEEDBACKS, FORGOTTEN, SCORES};
 pub(super) use inference::{
     CHAT, CHAT_CHUNK, EMBEDDINGS, MODEL, MODELS, PROMPT, TEXT_COMPLETION, TOKENS,
 };
-pub(super) use learning::{CHECKPOINTS, EVENTS, FILE, FILES, JOB, JOBS, PLAN};
+pub(super) use learning::{CHECKPOINTS, EVENT, EVENTS, FILE, FILES, JOB, JOBS, PLAN};
 pub(super) use management::{ADAPTER, ADAPTERS, AUDIT, AUDIT_STATE, ISSUED_KEY, KEY, KEYS, LORAS};
 pub(super) use report::REPORT;
 
