@@ -20,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from daemon import BINARY, ROOT, Daemon  # noqa: E402
 from browser import Browser  # noqa: E402
+from refusals import refusals  # noqa: E402
 from playwright.sync_api import expect  # noqa: E402
 
 expect.set_options(timeout=20_000)
@@ -37,7 +38,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         daemon = Daemon(asked.binary, f"{folder}/open")
         browser = Browser(f"http://127.0.0.1:{daemon.port}", asked.shots, asked.dist)
-        walks = [frame, playground, adapters, data, job, keys, system]
+        walks = [frame, playground, adapters, data, job, keys, system, refusals]
         for walk in walks:
             if not asked.only or walk.__name__ in asked.only.split(","):
                 walk(browser, daemon, Path(folder))
@@ -136,9 +137,13 @@ def playground(browser: Browser, daemon: Daemon, _: Path) -> None:
     page.get_by_label("JSON schema of the answer").fill("")
     page.get_by_label("Most tokens").fill("900")
     page.get_by_text("plain text").click()
+    # The tiny model would have ended before anybody could stop it, so its answers are held back.
+    page.route("**/v1/completions", lambda route: None)
     page.get_by_role("button", name="Send").click()
     page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("region", name="Answer A").locator(".numbers")).to_contain_text("ended: stopped")
     expect(page.get_by_role("button", name="Send")).to_be_visible()
+    page.unroute("**/v1/completions")
 
 
 def adapters(browser: Browser, daemon: Daemon, _: Path) -> None:
