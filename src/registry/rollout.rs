@@ -84,30 +84,26 @@ impl Registry {
             policy.check()?;
         }
         self.ready_to_answer(name, generation, expected).await?;
-        self.reroute(
-            name,
-            expected,
-            (Action::AdapterCanary, None),
-            move |entry| {
-                let canary = canary(entry, generation, ask.clone(), now())?;
-                let begins = { entry.route.canary.as_ref() }
-                    .is_none_or(|runs| runs.generation != generation);
-                let watched = match begins {
-                    // What is compared is counted over the same time.
-                    true => Watched {
-                        shadow: entry.route.watched.shadow.clone(),
-                        ..Watched::default()
-                    },
-                    false => entry.route.watched.clone(),
-                };
-                let route = Route {
-                    canary: Some(canary),
-                    watched,
-                    ..entry.route.clone()
-                };
-                Ok((route, generation))
-            },
-        )
+        let action = (Action::AdapterCanary, None);
+        self.reroute(name, expected, action, move |entry| {
+            let canary = canary(entry, generation, ask.clone(), now())?;
+            let begins =
+                { entry.route.canary.as_ref() }.is_none_or(|runs| runs.generation != generation);
+            let watched = match begins {
+                // What is compared is counted over the same time.
+                true => Watched {
+                    shadow: entry.route.watched.shadow.clone(),
+                    ..Watched::default()
+                },
+                false => entry.route.watched.clone(),
+            };
+            let route = Route {
+                canary: Some(canary),
+                watched,
+                ..entry.route.clone()
+            };
+            Ok((route, generation))
+        })
         .await
     }
 
@@ -119,19 +115,15 @@ impl Registry {
         expected: Expected,
     ) -> Result<AdapterView, Reason> {
         let CanaryEnd { of, why } = end;
-        self.reroute(
-            name,
-            expected,
-            (Action::AdapterCanaryAbort, why),
-            move |entry| {
-                let generation = running(entry, of)?;
-                let route = Route {
-                    canary: None,
-                    ..entry.route.clone()
-                };
-                Ok((route, generation))
-            },
-        )
+        let action = (Action::AdapterCanaryAbort, why);
+        self.reroute(name, expected, action, move |entry| {
+            let generation = running(entry, of)?;
+            let route = Route {
+                canary: None,
+                ..entry.route.clone()
+            };
+            Ok((route, generation))
+        })
         .await
     }
 
