@@ -50,6 +50,8 @@ export interface Ask {
   signal?: AbortSignal;
   /** Somebody pressed a button for this. */
   byHand?: boolean;
+  /** Told how much of the body has gone out, from 0 to 1. */
+  sent?: (share: number) => void;
 }
 
 function target(path: string, query: Ask['query']): string {
@@ -66,6 +68,22 @@ async function failure(response: Response): Promise<ApiError> {
   return new ApiError(response.status, `${response.status} ${response.statusText} ${text.slice(0, 200)}`.trim());
 }
 
+/** `fetch` says nothing while a body goes out, so large ones go this way. */
+function sendSlowly(to: string, headers: Record<string, string>, ask: Ask, sent: (share: number) => void): Promise<Response> {
+  return new Promise((done, failed) => {
+    const request = new XMLHttpRequest();
+    sent(0);
+    request.open(ask.method ?? 'GET', to);
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    request.upload.onprogress = (event) => { if (event.lengthComputable) sent(event.loaded / event.total); };
+    request.onload = () => done(new Response(request.responseText, { status: request.status, statusText: request.statusText }));
+    request.onerror = () => failed(new TypeError('no answer'));
+    request.onabort = () => failed(new DOMException('stopped', 'AbortError'));
+    ask.signal?.addEventListener('abort', () => request.abort());
+    request.send(ask.body as XMLHttpRequestBodyInit);
+  });
+}
+
 export async function send(path: string, ask: Ask = {}): Promise<Response> {
   for (;;) {
     const headers: Record<string, string> = { accept: 'application/json' };
@@ -75,7 +93,8 @@ export async function send(path: string, ask: Ask = {}): Promise<Response> {
     else if (ask.type) headers['content-type'] = ask.type;
     let response: Response;
     try {
-      response = await fetch(target(path, ask.query), {
+      const to = target(path, ask.query);
+      response = ask.sent ? await sendSlowly(to, headers, ask, ask.sent) : await fetch(to, {
         method: ask.method ?? 'GET',
         headers,
         body: ask.json !== undefined ? JSON.stringify(ask.json) : ask.body,

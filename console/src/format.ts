@@ -1,4 +1,8 @@
-// Numbers as people read them.
+// Numbers as people read them, and as they type them.
+
+/** What was typed as the number it is; the daemon says what is wrong with all else, and with nothing where one is needed. */
+export const numeric = (text: string): number | string | undefined =>
+  text.trim() === '' ? undefined : Number.isNaN(Number(text)) ? text : Number(text);
 
 export const count = (value: number | null | undefined) => (value ?? null) === null ? '–' : value!.toLocaleString('en-US');
 

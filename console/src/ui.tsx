@@ -13,9 +13,13 @@ export function Fault({ error, retry }: { error: Error | null; retry?: () => voi
   );
 }
 
+/** Told how much of an upload has gone out, from 0 to 1. */
+export type Sent = (share: number) => void;
+type Run = (sent: Sent) => Promise<unknown>;
+
 interface ActProps {
-  /** What it does; an error of it is shown beside the button. */
-  run: () => Promise<unknown>;
+  /** What it does; an error of it is shown beside the button, and so is how far its upload is. */
+  run: Run;
   children: ComponentChildren;
   class?: string;
   disabled?: boolean;
@@ -24,31 +28,41 @@ interface ActProps {
   onFault?: (error: ApiError) => void;
 }
 
-export function useAct(run: () => Promise<unknown>, onDone?: () => void, onFault?: (error: ApiError) => void) {
+export function useAct(run: Run, onDone?: () => void, onFault?: (error: ApiError) => void) {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<Error | null>(null);
+  const [sent, setSent] = useState<number | null>(null);
   const start = async () => {
     if (busy) return;
     setBusy(true);
     setError(null);
     try {
-      await run();
+      await run(setSent);
       onDone?.();
     } catch (fault) {
       setError(fault as Error);
       onFault?.(fault as ApiError);
     } finally {
       setBusy(false);
+      setSent(null);
     }
   };
-  return { busy, error, start };
+  return { busy, error, sent, start };
+}
+
+/** How far an upload is; when all of it has gone out, the daemon is reading it. */
+function Sending({ sent }: { sent: number | null }) {
+  if (sent === null) return null;
+  return <span class="act"><progress value={sent} aria-label="Upload" /> {sent < 1 ? `${Math.floor(sent * 100)} % sent` : 'sent, the daemon is looking at it'}</span>;
 }
 
 export function Act({ run, children, disabled, label, onDone, onFault, ...rest }: ActProps) {
-  const { busy, error, start } = useAct(run, onDone, onFault);
+  const { busy, error, sent, start } = useAct(run, onDone, onFault);
   return (
     <span class="act">
-      <button type="button" class={rest.class} disabled={disabled || busy} aria-label={label} aria-busy={busy} onClick={start}>{children}</button>
+      {/* Not `disabled` while it runs: that would take the focus from who came by the keyboard. */}
+      <button type="button" class={rest.class} disabled={disabled} aria-disabled={busy} aria-label={label} aria-busy={busy} onClick={start}>{children}</button>
+      <Sending sent={sent} />
       <Fault error={error} />
     </span>
   );
@@ -60,13 +74,13 @@ interface FormProps extends Omit<ActProps, 'children'> {
   legend?: string;
 }
 
-/** A form that keeps what was typed when it is refused. */
+/** A form that keeps what was typed when it is refused. The daemon judges what is in it, not the browser. */
 export function Form({ run, submit, children, disabled, onDone, onFault, legend, ...rest }: FormProps) {
-  const { busy, error, start } = useAct(run, onDone, onFault);
+  const { busy, error, sent, start } = useAct(run, onDone, onFault);
   return (
-    <form class={rest.class ?? 'form'} aria-label={legend} onSubmit={(event) => { event.preventDefault(); start(); }}>
+    <form class={rest.class ?? 'form'} aria-label={legend} noValidate onSubmit={(event) => { event.preventDefault(); start(); }}>
       {children}
-      <div class="act"><button class="primary" disabled={disabled || busy} aria-busy={busy}>{submit}</button><Fault error={error} /></div>
+      <div class="act"><button class="primary" disabled={disabled} aria-disabled={busy} aria-busy={busy}>{submit}</button><Sending sent={sent} /><Fault error={error} /></div>
     </form>
   );
 }

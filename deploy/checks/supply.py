@@ -8,6 +8,8 @@ from pathlib import Path
 
 from . import ROOT, Skipped, expect, run, tool
 
+# Older ones know neither `[graph]` nor the licences of today.
+OLDEST_DENY = (0, 16)
 TARGETS = ["x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu"]
 
 
@@ -97,6 +99,9 @@ def sources_are_the_registry_and_no_crate_is_banned():
 def cargo_deny_agrees():
     if not shutil.which("cargo-deny"):
         raise Skipped("needs cargo-deny: cargo install cargo-deny --locked")
+    version = re.search(r"(\d+)\.(\d+)", run("cargo-deny", "--version"))
+    if (int(version[1]), int(version[2])) < OLDEST_DENY:
+        raise Skipped(f"needs cargo-deny {'.'.join(map(str, OLDEST_DENY))} or newer, which knows the policy's fields; this is {version[0]}")
     run("cargo", "deny", "--all-features", "check", timeout=600)
     return "cargo deny check"
 

@@ -68,7 +68,19 @@ fn title(command: &clap::Command) -> String {
 fn page(command: clap::Command) -> std::io::Result<Vec<u8>> {
     let mut page = Vec::new();
     Man::new(command).render(&mut page)?;
-    Ok(page)
+    Ok(ascii(&String::from_utf8_lossy(&page)).into_bytes())
+}
+
+/// troff reads bytes, and not every viewer tells it that these are UTF-8; its own names of characters hold everywhere.
+fn ascii(page: &str) -> String {
+    let mut written = String::with_capacity(page.len());
+    for letter in page.chars() {
+        match letter.is_ascii() {
+            true => written.push(letter),
+            false => written.push_str(&format!("\\[u{:04X}]", u32::from(letter))),
+        }
+    }
+    written
 }
 
 #[cfg(test)]
@@ -110,6 +122,7 @@ mod tests {
             let file = format!("adapterd-{}.1", name.replace(' ', "-"));
             let page = fs::read_to_string(dir.join(&file)).unwrap();
             assert!(page.contains(".TH "), "{file}");
+            assert!(page.is_ascii(), "{file}");
             let first = about.split([' ', '-', '\'', '.']).next().unwrap();
             assert!(!first.is_empty() && page.contains(first), "{file}: {about}");
             wanted.insert(file);

@@ -56,6 +56,51 @@ impl Actor {
     }
 }
 
+/// Each action that is recorded, with its name in the record.
+macro_rules! actions {
+    ($($action:ident = $name:literal,)+) => {
+        /// What a row of the record tells of.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Action {
+            $($action,)+
+        }
+
+        impl Action {
+            pub const ALL: &'static [Self] = &[$(Self::$action,)+];
+
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$action => $name,)+
+                }
+            }
+        }
+    };
+}
+
+actions! {
+    AdapterPublish = "adapter.publish",
+    AdapterKeep = "adapter.keep",
+    AdapterCanary = "adapter.canary",
+    AdapterCanaryPromote = "adapter.canary_promote",
+    AdapterCanaryAbort = "adapter.canary_abort",
+    AdapterShadow = "adapter.shadow",
+    AdapterShadowStop = "adapter.shadow_stop",
+    AdapterPromote = "adapter.promote",
+    AdapterRollback = "adapter.rollback",
+    AdapterPin = "adapter.pin",
+    AdapterUnpin = "adapter.unpin",
+    AdapterRemove = "adapter.remove",
+    AdapterRetrain = "adapter.retrain",
+    KeyCreate = "key.create",
+    KeyRotate = "key.rotate",
+    KeyRevoke = "key.revoke",
+    JobCreate = "job.create",
+    JobPause = "job.pause",
+    JobResume = "job.resume",
+    JobCancel = "job.cancel",
+    FileDelete = "file.delete",
+}
+
 /// One change.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AuditRow {
@@ -101,4 +146,28 @@ pub struct AuditState {
     /// The first row that does not follow, and why.
     pub broken: Option<String>,
     pub why: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::Action;
+
+    #[test]
+    fn the_page_on_security_names_every_action_that_is_recorded() {
+        let page = include_str!("../../docs/security.md");
+        let told = page.split("What is recorded:").nth(1).unwrap();
+        let told = told.split("Attempts that were refused").next().unwrap();
+        let mut named = BTreeSet::new();
+        for group in told.split(';') {
+            let mut names = group.split('`').skip(1).step_by(2);
+            let first = names.next().unwrap();
+            let (object, _) = first.split_once('.').unwrap();
+            named.insert(first.to_owned());
+            named.extend(names.map(|verb| format!("{object}{verb}")));
+        }
+        let recorded = Action::ALL.iter().map(|action| action.as_str().to_owned());
+        assert_eq!(named, recorded.collect::<BTreeSet<_>>());
+    }
 }

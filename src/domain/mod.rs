@@ -31,7 +31,7 @@ mod strict;
 mod tools;
 
 pub use adapter::{AdapterView, Tier};
-pub use audit::{Actor, AuditAsk, AuditRow, AuditState};
+pub use audit::{Action, Actor, AuditAsk, AuditRow, AuditState};
 pub use blend::{Blend, BlendAsk, BlendMethod, MOST_MEMBERS, MOST_WEIGHT, Member, Weight};
 pub use bytes::{Bytes, shown_bytes};
 pub use chat::{Message, Role, join_parts};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Expected, Registry};
 use crate::domain::rollout::{Canary, CanaryAsk, Percent, Shadow, Watched};
-use crate::domain::{AdapterName, AdapterView, Generation, Reason};
+use crate::domain::{Action, AdapterName, AdapterView, Generation, Reason};
 use crate::store::{Entry, Route, now};
 
 /// Which canary is to end, and why.
@@ -84,7 +84,8 @@ impl Registry {
             policy.check()?;
         }
         self.ready_to_answer(name, generation, expected).await?;
-        self.reroute(name, expected, ("canary", None), move |entry| {
+        let action = (Action::AdapterCanary, None);
+        self.reroute(name, expected, action, move |entry| {
             let canary = canary(entry, generation, ask.clone(), now())?;
             let begins =
                 { entry.route.canary.as_ref() }.is_none_or(|runs| runs.generation != generation);
@@ -114,7 +115,8 @@ impl Registry {
         expected: Expected,
     ) -> Result<AdapterView, Reason> {
         let CanaryEnd { of, why } = end;
-        self.reroute(name, expected, ("canary_abort", why), move |entry| {
+        let action = (Action::AdapterCanaryAbort, why);
+        self.reroute(name, expected, action, move |entry| {
             let generation = running(entry, of)?;
             let route = Route {
                 canary: None,
@@ -134,7 +136,7 @@ impl Registry {
         expected: Expected,
     ) -> Result<AdapterView, Reason> {
         self.ready_to_answer(name, generation, expected).await?;
-        self.reroute(name, expected, ("shadow", None), move |entry| {
+        self.reroute(name, expected, (Action::AdapterShadow, None), move |entry| {
             if generation == entry.generation() {
                 let name = &entry.name;
                 return Err(Reason::WrongState(format!(
@@ -162,7 +164,7 @@ impl Registry {
         name: &AdapterName,
         expected: Expected,
     ) -> Result<AdapterView, Reason> {
-        self.reroute(name, expected, ("shadow_stop", None), |entry| {
+        self.reroute(name, expected, (Action::AdapterShadowStop, None), |entry| {
             let Some(shadow) = &entry.route.shadow else {
                 let name = &entry.name;
                 return Err(Reason::WrongState(format!(
@@ -210,7 +212,7 @@ impl Registry {
         &self,
         name: &AdapterName,
         expected: Expected,
-        (action, why): (&'static str, Option<String>),
+        (action, why): (Action, Option<String>),
         decide: impl FnOnce(&Entry) -> Result<(Route, Generation), Reason> + Send + 'static,
     ) -> Result<AdapterView, Reason> {
         self.carry_through(name, move |registry, name| async move {
@@ -232,7 +234,7 @@ impl Registry {
             registry.replace(&name, Some(entry.clone()));
             let view = registry.view(&entry);
             let _ = registry.shared.changes.send(view.clone());
-            tracing::info!(adapter = %name, generation = %of, action, why, "the route has changed");
+            tracing::info!(adapter = %name, generation = %of, action = action.as_str(), why, "the route has changed");
             Ok(view)
         })
         .await

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{CanaryEnd, Expected, Registry, resident};
-use crate::domain::{AdapterName, AdapterView, Generation, Reason};
+use crate::domain::{Action, AdapterName, AdapterView, Generation, Reason};
 use crate::store::{Entry, NamedVersion};
 
 #[derive(Clone)]
@@ -181,25 +181,28 @@ impl Registry {
         let actor = &self.actor;
         let (action, entry) = match direction {
             Direction::Promote(_) => {
-                let line = ("promote", None);
+                let line = (Action::AdapterPromote, None);
                 (
                     line.0,
                     names.promote(actor, name, (from, to), line, keep).await?,
                 )
             }
             Direction::Canary(end) => {
-                let line = ("canary_promote", end.why.as_deref());
+                let line = (Action::AdapterCanaryPromote, end.why.as_deref());
                 (
                     line.0,
                     names.promote(actor, name, (from, to), line, keep).await?,
                 )
             }
-            Direction::Rollback => ("rollback", names.roll_back(actor, name, from, to).await?),
+            Direction::Rollback => (
+                Action::AdapterRollback,
+                names.roll_back(actor, name, from, to).await?,
+            ),
         };
         self.replace(name, Some(entry.clone()));
         let _ = self.shared.changes.send(self.view(&entry));
         self.shared.observe.swapped(started.elapsed().as_secs_f64());
-        tracing::info!(adapter = %name, %from, %to, action, "moved");
+        tracing::info!(adapter = %name, %from, %to, action = action.as_str(), "moved");
         Ok(entry)
     }
 }

@@ -20,8 +20,8 @@ use super::feedback::{self, Use};
 use super::page::{Page, one_more};
 use crate::domain::rollout::Publish;
 use crate::domain::{
-    Actor, AdapterName, Asker, FileId, Generation, JobEvent, JobId, JobStatus, JobView, KeyId,
-    KeyLimits, Reason,
+    Action, Actor, AdapterName, Asker, FileId, Generation, JobEvent, JobId, JobStatus, JobView,
+    KeyId, KeyLimits, Reason,
 };
 
 pub use changes::{JobError, JobProgress};
@@ -276,14 +276,14 @@ impl Jobs {
         let stored = events::append(&mut change, &view.id, events).await?;
         let line = Line {
             detail: Some(&view.name),
-            ..Line::of(actor, "job.create", view.id.as_str())
+            ..Line::of(actor, Action::JobCreate, view.id.as_str())
         };
         audit::write(&mut change, &line).await?;
         if let Some(uses) = feedback {
             feedback::mark(&mut change, &view.id, &view.name, uses).await?;
             let line = Line {
                 previous: job.parent,
-                ..Line::of(actor, "adapter.retrain", &view.name)
+                ..Line::of(actor, Action::AdapterRetrain, &view.name)
             };
             audit::write(&mut change, &line).await?;
         }

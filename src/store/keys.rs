@@ -7,7 +7,9 @@ use sqlx::sqlite::SqliteRow;
 use super::audit::{self, Line};
 use super::database::{Database, Statement, commit, run};
 use super::fault::unreadable;
-use crate::domain::{Actor, AdapterGlobs, KeyId, KeyLimits, KeyView, Limit, Reason, Scopes};
+use crate::domain::{
+    Action, Actor, AdapterGlobs, KeyId, KeyLimits, KeyView, Limit, Reason, Scopes,
+};
 
 /// A key as stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,7 +108,7 @@ impl Keys {
             let detail = format!("scopes={} adapters={}", view.scopes, view.adapters);
             let line = Line {
                 detail: Some(&detail),
-                ..Line::of(actor, "key.create", view.id.as_str())
+                ..Line::of(actor, Action::KeyCreate, view.id.as_str())
             };
             audit::write(&mut change, &line).await?;
             commit(change).await?;
@@ -119,7 +121,7 @@ impl Keys {
         let update =
             "UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE id = ? RETURNING *";
         let update = sqlx::query(update).bind(at).bind(id.as_str());
-        self.change(update, id, &Line::of(actor, "key.revoke", id.as_str()))
+        self.change(update, id, &Line::of(actor, Action::KeyRevoke, id.as_str()))
             .await
     }
 
@@ -136,7 +138,7 @@ impl Keys {
             .bind(until)
             .bind(&digest.as_bytes()[..])
             .bind(id.as_str());
-        self.change(update, id, &Line::of(actor, "key.rotate", id.as_str()))
+        self.change(update, id, &Line::of(actor, Action::KeyRotate, id.as_str()))
             .await
     }
 

@@ -12,7 +12,7 @@ use super::database::{Change, Database, commit};
 use super::entry::{Entry, NamedVersion, Route};
 use super::failpoint::{Failpoint, Failpoints};
 use crate::domain::rollout::{Canary, Watched};
-use crate::domain::{Actor, AdapterName, Generation, Reason};
+use crate::domain::{Action, Actor, AdapterName, Generation, Reason};
 
 /// Versions by the name they are kept under, newest first.
 pub type Unserved = BTreeMap<AdapterName, Vec<Arc<NamedVersion>>>;
@@ -28,11 +28,11 @@ pub enum Landing {
 }
 
 impl Landing {
-    const fn action(&self) -> &'static str {
+    const fn action(&self) -> Action {
         match self {
-            Self::Now => "adapter.publish",
-            Self::Keep => "adapter.keep",
-            Self::Canary(_) => "adapter.canary",
+            Self::Now => Action::AdapterPublish,
+            Self::Keep => Action::AdapterKeep,
+            Self::Canary(_) => Action::AdapterCanary,
         }
     }
 }
@@ -126,7 +126,7 @@ impl Names {
         rows::point(&mut change, name, None, to).await?;
         let line = Line {
             generation: Some(to),
-            ..Line::of(actor, "adapter.promote", name.as_str())
+            ..Line::of(actor, Action::AdapterPromote, name.as_str())
         };
         finished(change, name, &line).await
     }
@@ -137,17 +137,16 @@ impl Names {
         actor: &Actor,
         entry: &Entry,
         route: &Route,
-        (action, why): (&'static str, Option<&str>),
+        (action, why): (Action, Option<&str>),
         of: Generation,
     ) -> Result<Entry, Reason> {
         let mut change = self.database.begin().await?;
         routes::write(&mut change, &entry.name, route).await?;
-        let action = format!("adapter.{action}");
         let line = Line {
             generation: Some(of),
             previous: Some(entry.generation()),
             detail: why,
-            ..Line::of(actor, &action, entry.name.as_str())
+            ..Line::of(actor, action, entry.name.as_str())
         };
         finished(change, &entry.name, &line).await
     }
@@ -163,16 +162,15 @@ impl Names {
         actor: &Actor,
         name: &AdapterName,
         (from, to): (Generation, Generation),
-        (action, why): (&'static str, Option<&str>),
+        (action, why): (Action, Option<&str>),
         keep: usize,
     ) -> Result<Entry, Reason> {
         let mut change = self.database.begin().await?;
         rows::point(&mut change, name, Some(from), to).await?;
         rows::shorten(&mut change, name, keep).await?;
-        let action = format!("adapter.{action}");
         let line = Line {
             detail: why,
-            ..Line::of(actor, &action, name.as_str())
+            ..Line::of(actor, action, name.as_str())
         };
         moved(change, name, line, (from, to)).await
     }
@@ -187,7 +185,7 @@ impl Names {
     ) -> Result<Entry, Reason> {
         let mut change = self.database.begin().await?;
         rows::step_back(&mut change, name, from, to).await?;
-        let line = Line::of(actor, "adapter.rollback", name.as_str());
+        let line = Line::of(actor, Action::AdapterRollback, name.as_str());
         moved(change, name, line, (from, to)).await
     }
 
@@ -202,8 +200,8 @@ impl Names {
         let mut change = self.database.begin().await?;
         rows::set_pinned(&mut change, name, pinned).await?;
         let action = match pinned {
-            true => "adapter.pin",
-            false => "adapter.unpin",
+            true => Action::AdapterPin,
+            false => Action::AdapterUnpin,
         };
         let line = Line::of(actor, action, name.as_str());
         moved(change, name, line, (generation, generation)).await
@@ -221,7 +219,7 @@ impl Names {
         let orphans = rows::remove(&mut change, name, had).await?;
         let line = Line {
             previous,
-            ..Line::of(actor, "adapter.remove", name.as_str())
+            ..Line::of(actor, Action::AdapterRemove, name.as_str())
         };
         audit::write(&mut change, &line).await?;
         commit(change).await?;

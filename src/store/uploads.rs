@@ -16,7 +16,7 @@ use super::audit::{self, Line};
 use super::database::{Database, commit, run};
 use super::page::{Page, one_more};
 use super::{blocking, disk, fault};
-use crate::domain::{Actor, Asker, FileId, FileView, KeyId, Limit, LimitReached, Reason};
+use crate::domain::{Action, Actor, Asker, FileId, FileView, KeyId, Limit, LimitReached, Reason};
 
 pub use incoming::Incoming;
 
@@ -200,7 +200,11 @@ impl Uploads {
                 "file {id} is needed by a job that has not ended"
             )));
         }
-        audit::write(&mut change, &Line::of(actor, "file.delete", id.as_str())).await?;
+        audit::write(
+            &mut change,
+            &Line::of(actor, Action::FileDelete, id.as_str()),
+        )
+        .await?;
         commit(change).await?;
         // Without its row the content is unreachable; what cannot be removed now goes when the process starts next.
         let _ = on_disk("removing an upload", move || disk::remove(&path)).await;

@@ -20,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from daemon import BINARY, ROOT, Daemon  # noqa: E402
 from browser import Browser  # noqa: E402
+from refusals import refusals  # noqa: E402
 from playwright.sync_api import expect  # noqa: E402
 
 expect.set_options(timeout=20_000)
@@ -37,7 +38,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         daemon = Daemon(asked.binary, f"{folder}/open")
         browser = Browser(f"http://127.0.0.1:{daemon.port}", asked.shots, asked.dist)
-        walks = [frame, playground, adapters, data, job, keys, system]
+        walks = [frame, playground, adapters, data, job, keys, system, refusals]
         for walk in walks:
             if not asked.only or walk.__name__ in asked.only.split(","):
                 walk(browser, daemon, Path(folder))
@@ -136,9 +137,13 @@ def playground(browser: Browser, daemon: Daemon, _: Path) -> None:
     page.get_by_label("JSON schema of the answer").fill("")
     page.get_by_label("Most tokens").fill("900")
     page.get_by_text("plain text").click()
+    # The tiny model would have ended before anybody could stop it, so its answers are held back.
+    page.route("**/v1/completions", lambda route: None)
     page.get_by_role("button", name="Send").click()
     page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("region", name="Answer A").locator(".numbers")).to_contain_text("ended: stopped")
     expect(page.get_by_role("button", name="Send")).to_be_visible()
+    page.unroute("**/v1/completions")
 
 
 def adapters(browser: Browser, daemon: Daemon, _: Path) -> None:
@@ -219,16 +224,16 @@ def job(browser: Browser, daemon: Daemon, folder: Path) -> None:
     expect(page.get_by_role("region", name="Data report")).to_contain_text("48 rows")
     settings = page.get_by_role("form", name="Settings of the job")
     settings.get_by_label("Name").fill("legal")
-    for name, text in {"steps": "4", "rank": "4", "batch_size": "2", "eval_split": "4", "eval_every": "2", "publish": "manual"}.items():
+    for name, text in {"steps": "120", "rank": "4", "batch_size": "2", "eval_split": "4", "eval_every": "20", "publish": "manual"}.items():
         settings.get_by_label(name, exact=True).fill(text)
     settings.get_by_label("lr", exact=True).fill("-1")
     settings.get_by_role("button", name="Plan").click()
     expect(settings.get_by_role("alert")).to_contain_text("lr")
     expect(settings.get_by_label("lr", exact=True)).to_have_attribute("aria-invalid", "true")
-    expect(settings.get_by_label("steps", exact=True)).to_have_value("4")
+    expect(settings.get_by_label("steps", exact=True)).to_have_value("120")
     settings.get_by_label("lr", exact=True).fill("0.005")
     settings.get_by_role("button", name="Plan").click()
-    expect(page.get_by_role("region", name="Plan")).to_contain_text("4 steps")
+    expect(page.get_by_role("region", name="Plan")).to_contain_text("120 steps")
     browser.check("job-new")
     page.get_by_role("button", name="Create the job").click()
     page.get_by_role("button", name="Pause").click()
@@ -236,7 +241,7 @@ def job(browser: Browser, daemon: Daemon, folder: Path) -> None:
     page.get_by_role("button", name="Resume").click()
     expect(page.get_by_role("heading", name="legal succeeded", level=1)).to_be_visible(timeout=LONG)
     expect(page.get_by_role("img", name="Loss: train")).to_be_visible()
-    expect(page.get_by_role("img", name="at step 4").first).to_be_visible()
+    expect(page.get_by_role("img", name="at step 120").first).to_be_visible()
     expect(page.locator(".chart canvas").first).to_be_visible()
     expect(page.get_by_label("Log, newest first").get_by_role("listitem").first).to_be_visible()
     browser.check("job")

@@ -2,7 +2,7 @@
 import { useState } from 'preact/hooks';
 import { act, get, segment } from '../api';
 import { useKept, useLoad } from '../hooks';
-import { Badge, Drop, Fault, Field, Form, Generation, Table, usePages } from '../ui';
+import { Badge, Drop, Fault, Field, Form, Generation, Sent, Table, usePages } from '../ui';
 import { bytes, time } from '../format';
 
 export interface Adapter {
@@ -63,15 +63,15 @@ function Upload({ done, names }: { done: () => void; names: string[] }) {
     const path = chosen[0].webkitRelativePath.split('/')[0] || chosen[0].name.replace(ARCHIVE, '');
     if (!name && !/^adapter_/.test(path)) setName(path.toLowerCase().replace(/[^a-z0-9._-]+/g, '-'));
   };
-  const send = async () => {
+  const send = async (sent: Sent) => {
     const query = { publish: publish === 'canary' ? `canary:${share}` : publish };
     const path = `/v1/adapters/${segment(name)}`;
     if (files.length === 1 && ARCHIVE.test(files[0].name)) {
-      await act('PUT', path, undefined, { body: files[0], type: 'application/x-tar', query });
+      await act('PUT', path, undefined, { body: files[0], type: 'application/x-tar', query, sent });
     } else {
       const form = new FormData();
       for (const file of files) form.append('files', file, file.name);
-      await act('PUT', path, undefined, { body: form, query });
+      await act('PUT', path, undefined, { body: form, query, sent });
     }
     setMade(name);
     setFiles([]);

@@ -2,8 +2,8 @@
 import { useEffect, useState } from 'preact/hooks';
 import { ApiError, act, get, segment } from '../api';
 import { useKept, useLoad } from '../hooks';
-import { Act, Badge, Bars, Drop, Facts, Fault, Field, Form } from '../ui';
-import { bytes, count, percent } from '../format';
+import { Act, Badge, Bars, Drop, Facts, Fault, Field, Form, Sent } from '../ui';
+import { bytes, count, numeric, percent } from '../format';
 import { Report } from './report';
 import { Stored, listFiles, upload } from './data';
 
@@ -23,7 +23,7 @@ function settings(document: any): Setting[] {
 }
 
 function typed(setting: Setting, text: string): unknown {
-  if (setting.type === 'number' || setting.type === 'integer') return Number.isNaN(Number(text)) ? text : Number(text);
+  if (setting.type === 'number' || setting.type === 'integer') return numeric(text);
   if (setting.type === 'boolean') return text === 'true';
   if (setting.type === 'object' || /^[[{]/.test(text.trim())) {
     try { return JSON.parse(text); } catch { return text; }
@@ -63,8 +63,8 @@ export function NewJob({ file: wanted }: { file?: string }) {
   };
   const blame = (error: ApiError) => setWrong(error.param ?? null);
   const isWrong = (setting: string) => wrong === setting || (wrong?.endsWith(`.${setting}`) ?? false);
-  const send = async (chosen: File) => {
-    const made: Stored = await upload(chosen);
+  const send = async (chosen: File, sent: Sent) => {
+    const made: Stored = await upload(chosen, sent);
     stored.reload();
     setPlan(null);
     setFile(made.id);
@@ -86,7 +86,7 @@ export function NewJob({ file: wanted }: { file?: string }) {
       <h1>New job</h1>
       <h2>1. File</h2>
       <Drop label="Drop a training file here, or choose one" take={([first]) => setWaiting(first)} />
-      {waiting && <p>{waiting.name}, {bytes(waiting.size)} <Act class="primary" run={() => send(waiting)}>Upload and check</Act></p>}
+      {waiting && <p>{waiting.name}, {bytes(waiting.size)} <Act class="primary" run={(sent) => send(waiting, sent)}>Upload and check</Act></p>}
       <div class="row">
         <Field label="Training file" value={file} set={(id) => { setPlan(null); setFile(id); }} wrong={isWrong('training_file')}
           options={[['', 'choose an uploaded file'], ...files.map((one) => [one.id, `${one.filename} (${bytes(one.bytes)})`] as const), ...(file && !files.some((one) => one.id === file) ? [[file, file] as const] : [])]} />

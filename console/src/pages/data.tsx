@@ -2,18 +2,18 @@
 import { act, get, segment } from '../api';
 import { useState } from 'preact/hooks';
 import { useLoad } from '../hooks';
-import { Act, Confirm, Drop, Facts, Fault, Table } from '../ui';
+import { Act, Confirm, Drop, Facts, Fault, Sent, Table } from '../ui';
 import { bytes, time } from '../format';
 import { ReportOf } from './report';
 
 export interface Stored { id: string; filename: string; bytes: number; created_at: number }
 export const listFiles = (signal?: AbortSignal, after?: string) => get<{ data: Stored[]; has_more: boolean; last_id: string }>('/v1/files', { signal, query: { limit: 100, after } });
 
-export async function upload(file: File): Promise<Stored> {
+export async function upload(file: File, sent: Sent): Promise<Stored> {
   const form = new FormData();
   form.append('purpose', 'fine-tune');
   form.append('file', file, file.name);
-  return act('POST', '/v1/files', undefined, { body: form });
+  return act('POST', '/v1/files', undefined, { body: form, sent });
 }
 
 export function Data({ file }: { file?: string }) {
@@ -22,8 +22,8 @@ export function Data({ file }: { file?: string }) {
   const [waiting, setWaiting] = useState<File | null>(null);
   const files = list.value?.data ?? [];
   if (file) return <One id={file} files={files} />;
-  const send = async (chosen: File) => {
-    const stored = await upload(chosen);
+  const send = async (chosen: File, sent: Sent) => {
+    const stored = await upload(chosen, sent);
     location.hash = `#/data/${stored.id}`;
   };
   return (
@@ -31,7 +31,7 @@ export function Data({ file }: { file?: string }) {
       <h1>Data</h1>
       <p>Training files, and what is wrong with them: JSON Lines or a JSON array, also compressed with gzip, or Parquet.</p>
       <Drop label="Drop a training file here, or choose one" take={([first]) => setWaiting(first)} />
-      {waiting && <p>{waiting.name}, {bytes(waiting.size)} <Act class="primary" run={() => send(waiting)}>Upload and check</Act></p>}
+      {waiting && <p>{waiting.name}, {bytes(waiting.size)} <Act class="primary" run={(sent) => send(waiting, sent)}>Upload and check</Act></p>}
       <Fault error={list.error} retry={list.reload} />
       {list.value && <Table caption="Files" rows={files} id={(one) => one.id} empty="No file yet." columns={[
         { name: 'File', show: (one) => <a href={`#/data/${segment(one.id)}`}>{one.filename}</a> },

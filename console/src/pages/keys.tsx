@@ -3,7 +3,7 @@ import { useState } from 'preact/hooks';
 import { act, get, segment } from '../api';
 import { useLoad } from '../hooks';
 import { Act, Badge, Check, Confirm, Copy, Dialog, Fault, Field, Form, Table, usePages } from '../ui';
-import { bytes, count, time } from '../format';
+import { bytes, count, numeric, time } from '../format';
 
 const LIMITS: [string, string, (value: number) => string][] = [
   ['requests_per_minute', 'Requests a minute', count],
@@ -70,7 +70,7 @@ function Rotate({ of, tell }: { of: any; tell: (made: any) => void }) {
       <button type="button" onClick={() => setOpen(true)} aria-label={`Rotate ${of.name}`}>Rotate</button>
       <Dialog title={`New secret for ${of.name}`} open={open} close={() => setOpen(false)}>
         <Form submit="Rotate" run={async () => {
-          const made = await act('POST', `/v1/keys/${segment(of.id)}/rotate`, { overlap: Number(overlap) });
+          const made = await act('POST', `/v1/keys/${segment(of.id)}/rotate`, { overlap: numeric(overlap) });
           setOpen(false);
           tell(made);
         }}>
@@ -96,7 +96,7 @@ function Create({ tell }: { tell: (made: any) => void }) {
       name, scopes,
       ...(patterns.length ? { adapters: patterns } : {}),
       ...(more.identity ? { identity: more.identity } : {}),
-      ...Object.fromEntries(Object.entries(more).filter(([field, text]) => text !== '' && field !== 'identity').map(([field, text]) => [field, Number(text)])),
+      ...Object.fromEntries(Object.entries(more).filter(([field, text]) => text !== '' && field !== 'identity').map(([field, text]) => [field, numeric(text)])),
     });
     setName('');
     setMore({});

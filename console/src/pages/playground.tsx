@@ -3,7 +3,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { events, get, key } from '../api';
 import { useKept, useLoad } from '../hooks';
 import { Act, Badge, Check, Copy, Fault, Field, Generation } from '../ui';
-import { number, percent, span } from '../format';
+import { number, numeric, percent, span } from '../format';
 import { Token, Tokens } from './tokens';
 
 interface Settings {
@@ -38,7 +38,7 @@ const side = (adapter: string): Side => ({ adapter, answer: null, error: null, b
 /** What a request says beside its adapter and prompt. */
 function shared(settings: Settings, probabilities: boolean, isChat: boolean): Record<string, unknown> {
   const body: Record<string, unknown> = {};
-  for (const [name] of NUMBERS) if (settings[name] !== '') body[name] = Number(settings[name]);
+  for (const [name] of NUMBERS) body[name] = numeric(settings[name]);
   const stop = settings.stop.split('\n').filter(Boolean);
   if (stop.length) body.stop = stop;
   if (settings.schema.trim()) {
@@ -155,7 +155,7 @@ export function Playground({ wanted }: { wanted?: string }) {
     <>
       <h1>Playground</h1>
       <Fault error={models.error} retry={models.reload} />
-      <form class="ask" onSubmit={(event) => { event.preventDefault(); if (!busy) start(); }}>
+      <form class="ask" noValidate onSubmit={(event) => { event.preventDefault(); if (busy) abort.current?.abort(); else start(); }}>
         <div class="row">
           <fieldset class="choice"><legend>Prompt as</legend>
             {(['chat', 'text'] as const).map((one) => (
@@ -179,9 +179,8 @@ export function Playground({ wanted }: { wanted?: string }) {
           </div>
         </details>
         <div class="act">
-          {busy
-            ? <button type="button" class="primary" onClick={() => abort.current?.abort()}>Stop</button>
-            : <button class="primary" disabled={!sides.some((one) => one.adapter)}>Send</button>}
+          {/* One button, so that the focus stays; and one way to press it, since stopping makes it `Send` before the press is over. */}
+          <button class="primary" disabled={!sides.some((one) => one.adapter)}>{busy ? 'Stop' : 'Send'}</button>
           {sides.some((one) => one.history.length > 0) && <button type="button" disabled={busy} onClick={() => setSides((before) => before.map((one) => ({ ...one, history: [], answer: null })))}>New conversation</button>}
           <Fault error={refused} />
         </div>

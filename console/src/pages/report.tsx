@@ -16,7 +16,7 @@ export function ReportOf({ file, files = [] }: { file: string; files?: { id: str
   const report = useLoad<any>((signal) => get(`/v1/files/${segment(file)}/report`, { signal, query: asked }), [file, asked]);
   return (
     <>
-      <form class="row" onSubmit={(event) => { event.preventDefault(); setAsked({ label, held_out: heldOut, eval_split: split }); }}>
+      <form class="row" noValidate onSubmit={(event) => { event.preventDefault(); setAsked({ label, held_out: heldOut, eval_split: split }); }}>
         <Field label="Class in field" value={label} set={setLabel} placeholder="label" />
         <Field label="Held-out file" value={heldOut} set={setHeldOut} options={[['', 'none'], ...files.filter((one) => one.id !== file).map((one) => [one.id, one.filename] as const)]} />
         <Field label="Share to hold out" type="number" step="any" min="0" value={split} set={setSplit} />

@@ -2,7 +2,7 @@
 import { useState } from 'preact/hooks';
 import { act } from '../api';
 import { Act, Badge, Facts, Field, Form, Generation, Table } from '../ui';
-import { count, number, percent, span, time } from '../format';
+import { count, number, numeric, percent, span, time } from '../format';
 import { Route } from './adapters';
 
 interface Props { path: string; seen: object; route: Route; done: () => void }
@@ -85,9 +85,9 @@ export function CanaryForm({ path, seen, route, generations, done, first }: Prop
   if (!others.length) return null;
   const run = () => {
     setWrong(null);
-    const asked = Object.fromEntries(Object.entries(policy).filter(([, text]) => text !== '').map(([name, text]) => [name, Number(text)]));
+    const asked = Object.fromEntries(Object.entries(policy).filter(([, text]) => text !== '').map(([name, text]) => [name, numeric(text)]));
     const more = as === 'canary' ? { sticky, ...(Object.keys(asked).length ? { policy: asked } : {}) } : {};
-    return act('POST', `${path}/${as}`, { ...seen, generation, percent: Number(share), ...more });
+    return act('POST', `${path}/${as}`, { ...seen, generation, percent: numeric(share), ...more });
   };
   return (
     <section class="card">

@@ -3,7 +3,7 @@
 use blake3::{Hash, Hasher};
 use sqlx::{Row, SqliteConnection};
 
-use crate::domain::{Actor, Generation, JobId, Reason};
+use crate::domain::{Action, Actor, Generation, JobId, Reason};
 use crate::store::clock::now;
 use crate::store::database::run;
 use crate::store::fault::unreadable;
@@ -23,10 +23,10 @@ pub(in crate::store) struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    pub fn of(actor: &'a Actor, action: &'a str, object: &'a str) -> Self {
+    pub fn of(actor: &'a Actor, action: Action, object: &'a str) -> Self {
         Self {
             actor,
-            action,
+            action: action.as_str(),
             object,
             generation: None,
             previous: None,
@@ -155,10 +155,12 @@ pub(in crate::store) async fn carry_over(db: &mut SqliteConnection) -> Result<()
         };
         let action = format!("adapter.{action}");
         let line = Line {
+            actor: &actor,
+            action: &action,
+            object: &name,
             generation: generation("generation")?,
             previous: generation("previous")?,
             detail: source.as_deref(),
-            ..Line::of(&actor, &action, &name)
         };
         write_at(db, &line, row.try_get("at")?).await?;
     }

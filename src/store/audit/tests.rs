@@ -1,6 +1,6 @@
 use super::chain::write_at;
 use super::*;
-use crate::domain::{Actor, KeyId};
+use crate::domain::{Action, Actor, KeyId};
 
 struct Home {
     audit: Audit,
@@ -34,7 +34,7 @@ impl Home {
         for at in times {
             let line = Line {
                 detail: Some("upload"),
-                ..Line::of(&actor, "adapter.publish", "legal")
+                ..Line::of(&actor, Action::AdapterPublish, "legal")
             };
             write_at(&mut change, &line, at).await.unwrap();
         }
@@ -243,7 +243,7 @@ async fn a_change_that_is_not_committed_leaves_no_row_and_no_gap() {
     let home = Home::with(1).await;
     let actor = Actor::system();
     let mut change = home.audit.database.begin().await.unwrap();
-    write(&mut change, &Line::of(&actor, "key.create", "k1"))
+    write(&mut change, &Line::of(&actor, Action::KeyCreate, "k1"))
         .await
         .unwrap();
     drop(change);

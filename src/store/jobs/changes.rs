@@ -3,13 +3,13 @@
 
 use super::events::append;
 use super::{DIVERGED, JobRow, Jobs, NewEvent, Publishing, Way};
-use crate::domain::{Actor, Generation, JobEvent, JobId, JobStatus, Reason};
+use crate::domain::{Action, Actor, Generation, JobEvent, JobId, JobStatus, Reason};
 use crate::store::audit::{self, Line};
 use crate::store::clock::now;
 use crate::store::database::{Statement, commit, run};
 
 /// As the record of changes calls it.
-const PAUSE: &str = "job.pause";
+const PAUSE: Action = Action::JobPause;
 
 /// Why a job failed.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +73,7 @@ impl Jobs {
             "UPDATE jobs SET status = 'cancelled', finished_at = ?, estimated_finish = NULL WHERE id = ? \
              AND status IN ('validating_files', 'queued', 'running', 'paused') AND publish_after IS NULL",
         );
-        let line = Line::of(actor, "job.cancel", id.as_str());
+        let line = Line::of(actor, Action::JobCancel, id.as_str());
         let update = update.bind(now()).bind(id.as_str());
         self.change(update, id, event, Some(line)).await
     }
@@ -112,7 +112,7 @@ impl Jobs {
              AND EXISTS (SELECT 1 FROM files WHERE id = training_file) \
              AND (validation_file IS NULL OR EXISTS (SELECT 1 FROM files WHERE id = validation_file))))",
         );
-        let line = Line::of(actor, "job.resume", id.as_str());
+        let line = Line::of(actor, Action::JobResume, id.as_str());
         let update = update.bind(id.as_str()).bind(DIVERGED);
         self.change(update, id, event, Some(line)).await
     }
