@@ -118,9 +118,13 @@ export const get = async <T = any>(path: string, ask: Ask = {}): Promise<T> => (
 export const act = async <T = any>(method: string, path: string, json?: unknown, ask: Ask = {}): Promise<T> =>
   (await send(path, { ...ask, method, json, byHand: true })).json();
 
-/** The `data:` lines of a stream of server-sent events, up to `[DONE]`. */
+/** What a POST streams: see `told`. */
 export async function* events(path: string, json: unknown, signal: AbortSignal): AsyncGenerator<any> {
-  const response = await send(path, { method: 'POST', json, signal, byHand: true });
+  yield* told(await send(path, { method: 'POST', json, signal, byHand: true }));
+}
+
+/** The `data:` lines of a stream of server-sent events, up to `[DONE]`. */
+export async function* told(response: Response): AsyncGenerator<any> {
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let rest = '';
   for (;;) {

@@ -37,6 +37,26 @@ export function useLoad<T>(load: (signal: AbortSignal) => Promise<T>, deps: unkn
   return { ...state, reload };
 }
 
+/** Follows a stream of the daemon's while the page is open, and takes it up again where it broke off. */
+export function useStream(follow: (signal: AbortSignal) => Promise<void>, deps: unknown[], pause = 2000) {
+  const latest = useRef(follow);
+  latest.current = follow;
+  useEffect(() => {
+    const abort = new AbortController();
+    let timer = 0;
+    const listen = async () => {
+      try {
+        await latest.current(abort.signal);
+      } catch {
+        // What is wrong is said by what loads beside this.
+        if (!abort.signal.aborted) timer = window.setTimeout(listen, pause);
+      }
+    };
+    listen();
+    return () => { abort.abort(); clearTimeout(timer); };
+  }, deps);
+}
+
 /** State that outlives leaving the page, in this tab. */
 const kept = new Map<string, unknown>();
 export function useKept<T>(name: string, first: T): [T, (value: T | ((before: T) => T)) => void] {

@@ -1,7 +1,7 @@
 // One job: its curves while it runs, its log, and what became of it.
-import { useRef } from 'preact/hooks';
-import { act, get, segment } from '../api';
-import { useLoad } from '../hooks';
+import { useRef, useState } from 'preact/hooks';
+import { act, get, segment, send, told } from '../api';
+import { useLoad, useStream } from '../hooks';
 import { Act, Facts, Fault, Generation, Table } from '../ui';
 import { Chart } from '../chart';
 import { count, number, percent, span, time } from '../format';
@@ -11,36 +11,30 @@ import { CanaryForm } from './route';
 
 interface Event { id: string; created_at: number; level: string; message: string; data: any }
 
-/** Pages of 100 events that are read of a job that is opened late. */
-const PAGES = 40;
-const EVERY = 2000;
-
-/** What is new since the last look, newest first, back to what is known. */
-async function hear(id: string, known: Map<string, Event>, signal: AbortSignal) {
-  let after: string | undefined;
-  for (let page = 0; page < PAGES; page++) {
-    const { data, has_more, last_id } = await get<{ data: Event[]; has_more: boolean; last_id: string }>(`/v1/fine_tuning/jobs/${segment(id)}/events`, { signal, query: { limit: 100, after } });
-    const met = data.some((event) => known.has(event.id));
-    for (const event of data) known.set(event.id, event);
-    if (met || !has_more) return;
-    after = last_id;
-  }
-}
+/** Events come in bursts; the job itself is asked for at most this often. */
+const PACE = 500;
 
 const place = (event: Event) => Number(event.id.replace(/\D/g, ''));
 
 export function JobPage({ id }: { id: string }) {
   const known = useRef(new Map<string, Event>());
   const path = `/v1/fine_tuning/jobs/${segment(id)}`;
-  const ended = useRef(false);
+  const [turn, setTurn] = useState(0);
   const found = useLoad(async (signal) => {
-    // A job that has ended says nothing new.
     const job = await get<Job>(path, { signal });
-    if (!ended.current) await hear(id, known.current, signal);
-    ended.current = !isLive(job) && job.status !== 'paused';
     const events = [...known.current.values()].sort((one, other) => place(one) - place(other));
     return { job, events };
-  }, [id], EVERY);
+  }, [id]);
+  useStream(async (signal) => {
+    const newest = [...known.current.values()].reduce<Event | null>((last, event) => last && place(last) > place(event) ? last : event, null);
+    let due = 0;
+    const look = () => { due ||= window.setTimeout(() => { due = 0; if (!signal.aborted) found.reload(); }, PACE); };
+    for await (const event of told(await send(`${path}/events`, { signal, query: { stream: 'true', after: newest?.id } }))) {
+      known.current.set(event.id, event);
+      look();
+    }
+    look();
+  }, [id, turn]);
   if (!found.value) return <><h1>Job</h1><Fault error={found.error} retry={found.reload} />{!found.error && <p role="status">Loading…</p>}</>;
   const { job, events } = found.value;
   const { adapterd: progress } = job;
@@ -52,7 +46,7 @@ export function JobPage({ id }: { id: string }) {
   const margin = new Map(events.filter((event) => event.data?.rewards).map((event) => [event.data.step, event.data.rewards.margin] as [number, number]));
   const last = (points: Map<number, number>) => points.size ? points.get(Math.max(...points.keys())) : null;
   const summary = events.findLast((event) => event.data?.examples)?.data;
-  const again = () => { ended.current = false; found.reload(); };
+  const again = () => { setTurn((before) => before + 1); found.reload(); };
   return (
     <>
       <p class="crumbs"><a href="#/jobs">Jobs</a></p>
