@@ -157,6 +157,7 @@ async fn a_key_is_read_from_either_header_and_two_that_differ_are_refused() {
             200,
         ),
         (vec![bearer(&one), bearer(&one)], 200),
+        (vec![bearer(&one), "Host: y".into()], 400),
         (vec![bearer(&one), bearer(&other)], 400),
         (vec![bearer(&one), bearer("sk-adp-1-2")], 400),
         (vec![bearer("sk-adp-1-2"), bearer(&one)], 400),

@@ -164,8 +164,12 @@ fn entry(app: &App, id: &HeaderValue, parts: &Parts) -> Option<Entry> {
     })
 }
 
-/// What is refused whoever asks: a key where logs would show it, and what is answered elsewhere.
+/// What is refused whoever asks: two places it may be meant for, a key where logs would show it, and what is answered elsewhere.
 fn misplaced(app: &App, row: Option<&Row>, parts: &Parts) -> Option<Reason> {
+    // What stands in front may have gone by the other one.
+    if parts.headers.get_all(header::HOST).iter().count() > 1 {
+        return Some(Reason::field("host", "is sent more than once"));
+    }
     if let Some(name) = key_in_url(&parts.uri) {
         return Some(Reason::KeyInUrl(name));
     }
