@@ -1,7 +1,7 @@
 //! The models a client can name: the base and every adapter.
 
-use super::{Caller, Claims};
-use crate::domain::{AdapterChoice, Generation, Reason};
+use super::{Caller, Claims, Parts};
+use crate::domain::{AdapterChoice, AdapterView, Generation, Reason};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModelView {
@@ -21,28 +21,12 @@ impl Caller {
     /// The base first, then the adapters that can be asked for on it, by name.
     pub async fn models(&self) -> Result<Vec<ModelView>, Reason> {
         let parts = self.with_any_key()?;
-        let base = &parts.base;
-        let context = parts.scheduler.limits().context;
-        let own = ModelView {
-            id: base.name.clone(),
-            created: self.gateway().inner.opened_at,
-            parent: None,
-            root: base.name.clone(),
-            generation: None,
-            context,
-        };
         let adapters = parts.registry.servable().await.into_iter();
         let adapters = adapters
             .filter(|view| self.sees(&view.id))
-            .map(|view| ModelView {
-                id: view.id.to_string(),
-                created: view.created_at,
-                parent: Some(base.name.clone()),
-                root: base.name.clone(),
-                generation: Some(view.generation),
-                context,
-            });
-        Ok(std::iter::once(own).chain(adapters).collect())
+            .map(|view| of_adapter(parts, &view));
+        let own = std::iter::once(self.of_base(parts));
+        Ok(own.chain(adapters).collect())
     }
 
     /// One model by any text the `model` field takes.
@@ -51,18 +35,43 @@ impl Caller {
             model: Some(id.to_owned()),
             ..Claims::default()
         };
-        let wanted = match self.choose(&claims)?.choice {
-            AdapterChoice::Base => self.gateway().base_name().to_owned(),
-            AdapterChoice::Named { name, .. } => name.to_string(),
-            AdapterChoice::Blend(_) | AdapterChoice::Checkpoint { .. } => {
-                return Err(Reason::NoSuchModel(id.to_owned()));
-            }
+        let parts = self.with_any_key()?;
+        let missing = || Reason::NoSuchModel(id.to_owned());
+        let name = match self.choose(&claims)?.choice {
+            AdapterChoice::Base => return Ok(self.of_base(parts)),
+            AdapterChoice::Named { name, .. } if self.sees(&name) => name,
+            _ => return Err(missing()),
         };
-        let found = self
-            .models()
-            .await?
-            .into_iter()
-            .find(|model| model.id == wanted);
-        found.ok_or_else(|| Reason::NoSuchModel(id.to_owned()))
+        // Not by the list: clients ask for one name again and again, and there may be thousands.
+        let view = parts.registry.show(&name).await.map_err(|_| missing())?;
+        let served = parts
+            .registry
+            .check_choice(&AdapterChoice::Named { name, pin: None });
+        served.map_err(|_| missing())?;
+        Ok(of_adapter(parts, &view))
+    }
+
+    fn of_base(&self, parts: &Parts) -> ModelView {
+        let name = &parts.base.name;
+        ModelView {
+            id: name.clone(),
+            created: self.gateway().inner.opened_at,
+            parent: None,
+            root: name.clone(),
+            generation: None,
+            context: parts.scheduler.limits().context,
+        }
+    }
+}
+
+fn of_adapter(parts: &Parts, view: &AdapterView) -> ModelView {
+    let base = &parts.base.name;
+    ModelView {
+        id: view.id.to_string(),
+        created: view.created_at,
+        parent: Some(base.clone()),
+        root: base.clone(),
+        generation: Some(view.generation),
+        context: parts.scheduler.limits().context,
     }
 }

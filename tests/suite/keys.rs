@@ -127,7 +127,7 @@ async fn raw(daemon: &Daemon, version: &str, lines: &[String]) -> u16 {
     let at = daemon.http.trim_start_matches("http://");
     let mut socket = TcpStream::connect(at).await.unwrap();
     let head = format!(
-        "GET /v1/models {version}\r\nhost: x\r\nconnection: close\r\n{}\r\n",
+        "GET /v1/models {version}\r\nconnection: close\r\n{}\r\n",
         lines
             .iter()
             .map(|line| format!("{line}\r\n"))
@@ -157,6 +157,7 @@ async fn a_key_is_read_from_either_header_and_two_that_differ_are_refused() {
             200,
         ),
         (vec![bearer(&one), bearer(&one)], 200),
+        (vec![bearer(&one), "Host: y".into()], 400),
         (vec![bearer(&one), bearer(&other)], 400),
         (vec![bearer(&one), bearer("sk-adp-1-2")], 400),
         (vec![bearer("sk-adp-1-2"), bearer(&one)], 400),
@@ -172,6 +173,7 @@ async fn a_key_is_read_from_either_header_and_two_that_differ_are_refused() {
         (vec![format!("Authorization: Bearer {one} {one}")], 401),
         (vec![format!("Cookie: key={one}")], 401),
     ] {
+        let lines = [vec!["host: x".into()], lines].concat();
         for version in ["HTTP/1.1", "HTTP/1.0"] {
             assert_eq!(
                 raw(&daemon, version, &lines).await,
@@ -179,6 +181,10 @@ async fn a_key_is_read_from_either_header_and_two_that_differ_are_refused() {
                 "{version} {lines:?}"
             );
         }
+    }
+    for (version, status) in [("HTTP/1.1", 400), ("HTTP/1.0", 200)] {
+        let hostless = raw(&daemon, version, &[bearer(&one)]).await;
+        assert_eq!(hostless, status, "{version}");
     }
     let mut client = InferenceClient::connect(daemon.grpc.clone()).await.unwrap();
     for (name, value) in [

@@ -52,15 +52,21 @@ async fn a_job_that_is_worse_than_what_is_served_is_kept_and_not_served() {
     let ask = json!({"model": model, "prompt": "x", "max_tokens": 1});
     let (status, said) = daemon.post("/v1/completions", ask).await;
     assert_eq!((status, &said["adapter_generation"]), (200, &json!(kept)));
-    // The same without a gate, as a canary.
-    let canary = json!({"steps": 2, "lr": 1e-4, "publish": "canary:10"});
+    // The same without a gate, as a canary with what it keeps to.
+    let publish = "canary:10,sticky=caller,min_requests=7,promote_after=1h";
+    let canary = json!({"steps": 2, "lr": 1e-4, "publish": publish});
     let canary = done(&daemon, "clerk", canary).await;
     assert_eq!(canary["adapterd"]["published"], true);
     let (_, view) = daemon.get("/v1/adapters/clerk").await;
     assert_eq!(view["generation"], good["adapterd"]["generation"]);
     let route = &view["route"]["canary"];
     assert_eq!(route["generation"], canary["adapterd"]["generation"]);
-    assert_eq!(route["percent"], 10.0);
+    assert_eq!(
+        (&route["percent"], &route["sticky"]),
+        (&json!(10.0), &json!("caller"))
+    );
+    let policy = json!({"min_requests": 7, "promote_after": 3600});
+    assert_eq!(route["policy"], policy);
     // Beside that one there is no other.
     let other = json!({"steps": 2, "lr": 2e-4, "publish": "canary:20"});
     let other = done(&daemon, "clerk", other).await;

@@ -23,6 +23,8 @@ use crate::api::entry::{Came, Entry, Status as Said};
 /// The metrics label of calls to methods that do not exist.
 const NO_ROUTE: &str = "none";
 
+const STATUS: &str = "grpc-status";
+
 /// A service whose calls are counted.
 #[derive(Clone)]
 pub struct Counted<S> {
@@ -86,7 +88,7 @@ where
         };
         let answered = self.inner.call(request);
         async move {
-            let response = match AssertUnwindSafe(answered).catch_unwind().await {
+            let mut response = match AssertUnwindSafe(answered).catch_unwind().await {
                 Ok(response) => response?,
                 Err(_) => {
                     tracing::error!(route = call.route, "a call panicked");
@@ -95,7 +97,16 @@ where
             };
             // A call that fails before it says anything has its status among the headers.
             if let Some(status) = Status::from_header_map(response.headers()) {
-                call.end(status.code());
+                let code = match status.code() {
+                    // The transport's word for a message that is too large; everybody else's is this.
+                    Code::OutOfRange => {
+                        let exhausted = http::HeaderValue::from(Code::ResourceExhausted as i32);
+                        response.headers_mut().insert(STATUS, exhausted);
+                        Code::ResourceExhausted
+                    }
+                    code => code,
+                };
+                call.end(code);
                 return Ok(response);
             }
             Ok(response.map(|body| Body::new(Told { body, call })))
@@ -314,6 +325,10 @@ mod tests {
         assert_eq!(told(), ["a.B/C OK"]);
         drop(call(Answers(Code::Ok, true), &notes).await);
         assert_eq!(told(), ["a.B/C CANCELLED"], "its reader left");
+        let refused = call(Answers(Code::OutOfRange, false), &notes).await;
+        let status = Status::from_header_map(refused.headers()).map(|status| status.code());
+        assert_eq!(status, Some(Code::ResourceExhausted));
+        assert_eq!(told(), ["a.B/C RESOURCE_EXHAUSTED"]);
         drop(call(Answers(Code::Unimplemented, false), &notes).await);
         assert_eq!(told(), ["none UNIMPLEMENTED"]);
     }

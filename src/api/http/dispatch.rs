@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Path};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method, Uri, header};
+use axum::http::{HeaderValue, Method, Uri, Version, header};
 use axum::response::Response;
 use axum::routing::{MethodFilter, on};
 use futures::FutureExt;
@@ -164,8 +164,16 @@ fn entry(app: &App, id: &HeaderValue, parts: &Parts) -> Option<Entry> {
     })
 }
 
-/// What is refused whoever asks: a key where logs would show it, and what is answered elsewhere.
+/// What is refused whoever asks: no place or two that it may be meant for, a key where logs would show it, and what is answered elsewhere.
 fn misplaced(app: &App, row: Option<&Row>, parts: &Parts) -> Option<Reason> {
+    match parts.headers.get_all(header::HOST).iter().count() {
+        0 if parts.version == Version::HTTP_11 => {
+            return Some(Reason::field("host", "is missing, which HTTP/1.1 asks for"));
+        }
+        0 | 1 => {}
+        // What stands in front may have gone by the other one.
+        _ => return Some(Reason::field("host", "is sent more than once")),
+    }
     if let Some(name) = key_in_url(&parts.uri) {
         return Some(Reason::KeyInUrl(name));
     }
