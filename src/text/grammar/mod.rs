@@ -6,6 +6,7 @@
 
 mod cache;
 mod compile;
+mod exact;
 mod guide;
 mod limits;
 mod locate;

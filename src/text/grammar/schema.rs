@@ -10,12 +10,13 @@ use std::collections::{HashMap, HashSet};
 use serde_json::{Map, Value};
 
 use super::compile::Flaw;
+use super::exact;
 use super::limits::{CHOICES, COUNT, DEPTH, PROPERTIES, SCHEMAS, SOURCE_BYTES};
 
 /// Keywords that hold one schema, a list of them, and a map of them. `items` may hold a list in older drafts.
-const ONE: &[&str] = &["additionalItems", "additionalProperties", "items"];
-const LISTS: &[&str] = &["allOf", "anyOf", "items", "oneOf", "prefixItems"];
-const MAPS: &[&str] = &["$defs", "definitions", "patternProperties", "properties"];
+pub(super) const ONE: &[&str] = &["additionalItems", "additionalProperties", "items"];
+pub(super) const LISTS: &[&str] = &["allOf", "anyOf", "items", "oneOf", "prefixItems"];
+pub(super) const MAPS: &[&str] = &["$defs", "definitions", "patternProperties", "properties"];
 
 const COUNTS: &[&str] = &[
     "maxItems",
@@ -98,7 +99,15 @@ pub fn prepare(schema: &Value) -> Result<Value, Flaw> {
         _ => return Err(Flaw::new("", "must be a schema: an object")),
     }
     let mut root = schema.clone();
-    let mut walk = Walk::default();
+    let named = root["$schema"].as_str().unwrap_or_default();
+    let mut walk = Walk {
+        id: if named.contains("draft-04") {
+            "id"
+        } else {
+            "$id"
+        },
+        ..Walk::default()
+    };
     walk.schema(&mut root, &Place::Root, 0)?;
     // References may lead to where no keyword does, `#/components/…` say.
     while let Some((target, from)) = walk.references.pop() {
@@ -179,6 +188,10 @@ impl Place<'_> {
 
 #[derive(Default)]
 struct Walk {
+    /// What a schema's own address is called in its draft.
+    id: &'static str,
+    /// Within a part that has an address of its own.
+    apart: bool,
     schemas: usize,
     properties: usize,
     values: usize,
@@ -209,10 +222,16 @@ impl Walk {
             _ => return Err(Flaw::new(at.path(), "must be a schema: an object")),
         };
         map.retain(|key, value| !says_nothing(key, value));
+        let refused = |(key, why): (&str, _)| Flaw::new(Place::Key(at, key).path(), why);
+        exact::rewrite(map).map_err(refused)?;
+        let outer = self.apart;
+        let address = map.get(self.id).and_then(Value::as_str);
+        self.apart |= depth > 0 && address.is_some_and(|id| !id.starts_with('#'));
         for (key, value) in map.iter_mut() {
             let at = Place::Key(at, key);
             self.keyword(key, value, &at, depth, &pointer)?;
         }
+        self.apart = outer;
         Ok(())
     }
 
@@ -269,6 +288,10 @@ impl Walk {
         let Some(text) = value.as_str() else {
             return Err(Flaw::new(at.path(), "must be a text"));
         };
+        if self.apart {
+            let why = "lies in a part with an address of its own, from where it leads elsewhere";
+            return Err(Flaw::new(at.path(), why));
+        }
         let target = match text.strip_prefix('#') {
             Some("" | "/") => "",
             Some(target) if target.starts_with('/') && !target.contains(['~', '%']) => target,
@@ -400,30 +423,4 @@ fn meant(key: &str, at: &Place<'_>) -> Result<(), Flaw> {
         )),
         None => Ok(()),
     }
-}
-
-/// The schemas that lie directly in a schema, each with its path from there.
-pub fn parts(schema: &Value) -> Vec<(String, &Value)> {
-    let Value::Object(map) = schema else {
-        return Vec::new();
-    };
-    let mut found = Vec::new();
-    for (key, value) in map {
-        let key = key.as_str();
-        match value {
-            Value::Array(items) if LISTS.contains(&key) => {
-                let items = items.iter().enumerate();
-                found.extend(items.map(|(at, item)| (format!("{key}[{at}]"), item)));
-            }
-            value if ONE.contains(&key) => found.push((key.to_owned(), value)),
-            Value::Object(map) if MAPS.contains(&key) => {
-                found.extend(
-                    map.iter()
-                        .map(|(name, schema)| (format!("{key}.{name}"), schema)),
-                );
-            }
-            _ => {}
-        }
-    }
-    found
 }
