@@ -96,7 +96,9 @@ pub fn written(mut schema: Value) -> Value {
         json_allowed_escapes: Some(ESCAPES.to_owned()),
         ..JsonCompileOptions::default()
     };
-    options.apply_to(&mut schema);
+    if schema.is_object() {
+        options.apply_to(&mut schema);
+    }
     schema
 }
 
