@@ -73,7 +73,7 @@ class Maker:
         low = round(self.random.uniform(-100, 100), self.random.randint(0, 3))
         schema = {"type": "number", **self.bounds(low, low + self.pick(0.5, 1, 2.25, 100, 1e6))}
         if self.chance(0.2):
-            schema["multipleOf"] = self.pick(0.5, 0.25, 3)
+            schema["multipleOf"] = self.pick(0.5, 0.25, 3, 0.01, 0.1)
         return schema
 
     def integer(self, _: int) -> dict:
@@ -223,6 +223,10 @@ WRITTEN: list[tuple[str, object]] = [
     ("large numbers", {"enum": [1e22, 1.5e300, -1e-30]}),
     ("halves", {"type": "number", "multipleOf": 0.5, "minimum": 0, "maximum": 10}),
     ("hundredths", {"type": "number", "multipleOf": 0.01, "minimum": 0, "maximum": 10}),
+    ("a price", {"type": "number", "multipleOf": 0.01, "exclusiveMinimum": 0, "maximum": 1e6}),
+    ("sevenths", {"type": "number", "multipleOf": 0.07, "minimum": -1, "maximum": 10}),
+    ("an address of zod's", {"type": "string", "format": "email",
+                             "pattern": "^(?!\\.)(?!.*\\.\\.)([A-Za-z0-9_'+\\-\\.]*)[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9\\-]*\\.)+[A-Za-z]{2,}$"}),
     ("three names of a map", {"type": "object", "minProperties": 3, "additionalProperties": {"type": "boolean"}}),
     ("one name of a map", {"type": "object", "minProperties": 1, "additionalProperties": {"type": "boolean"}}),
     ("two names of a pattern", {"type": "object", "minProperties": 2, "patternProperties": {"^[ab]$": {"type": "null"}},

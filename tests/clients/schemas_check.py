@@ -5,7 +5,8 @@
     python schemas_check.py --base-url http://127.0.0.1:8080/v1 [--made 300] [--seed 1] [--refusals] [--hostile]
 
 Schemas come from `schemas.py`: made from a seed, and written by hand. Every answer that comes to its end must be valid by
-`jsonschema` in the draft that the schema names, formats included; what is refused must be a 400 that names a keyword of it.
+`jsonschema` in the draft that the schema names, formats included and `multipleOf` by its digits; what is refused must be a 400
+that names a keyword of it.
 Exits with 1 when something does not hold.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import collections
 import concurrent.futures
+import decimal
 import json
 import os
 import random
@@ -23,9 +25,17 @@ import urllib.error
 import urllib.request
 
 import jsonschema
-from jsonschema.validators import validator_for
+from jsonschema.validators import extend, validator_for
 
 from schemas import REFUSED, WRITTEN, made
+
+
+def multiple(_: object, of: float, value: object, __: object):
+    """By the digits: doubles divided by one another say that 0.07 is no multiple of 0.01."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if decimal.Context(prec=400).remainder(decimal.Decimal(repr(value)), decimal.Decimal(repr(of))):
+            yield jsonschema.ValidationError(f"{value} is not a multiple of {of}")
+
 
 PROMPTS = ["Write JSON.", "Answer with a short example.", "A record of a person:", "[1, 2"]
 
@@ -83,6 +93,7 @@ def ask(daemon: Daemon, name: str, schema: object, given: argparse.Namespace) ->
             try:
                 value = json.loads(said)
                 kind = validator_for(schema, default=jsonschema.Draft202012Validator)
+                kind = extend(kind, {"multipleOf": multiple})
                 kind(schema, format_checker=kind.FORMAT_CHECKER).validate(value)
                 found.append(("valid", said))
             except (ValueError, jsonschema.ValidationError) as fault:

@@ -62,14 +62,15 @@ fn bounds_beyond_what_doubles_hold_are_met_from_within() {
         i64::MIN,
     ] {
         for (key, sign) in [("maximum", 1), ("minimum", -1)] {
-            let told = rewritten(json!({"type": "integer", key: whole})).unwrap();
-            let told = told[key].as_f64().unwrap();
-            let inside = |number: i128| (i128::from(whole) - number) * sign >= 0;
-            // What is beyond the library's numbers is met as near as they go.
-            if i128::from(whole).abs() <= LARGEST {
-                assert!(inside(told as i128), "{key} {whole}: {told}");
-                assert!(inside(written(told)), "{key} {whole}: {told}");
+            let told = rewritten(json!({"type": "integer", key: whole}));
+            if i128::from(whole) * sign < -LARGEST {
+                assert_eq!(told, Err(key), "{key} {whole}");
+                continue;
             }
+            let told = told.unwrap()[key].as_f64().unwrap();
+            let inside = |number: i128| (i128::from(whole) - number) * sign >= 0;
+            assert!(inside(told as i128), "{key} {whole}: {told}");
+            assert!(inside(written(told)), "{key} {whole}: {told}");
             let off = (told as i128 - i128::from(whole)).abs();
             assert!(off <= 8192, "{key} {whole}: {told}");
         }
@@ -88,7 +89,10 @@ fn what_cannot_be_written_exactly_is_refused_by_its_keyword() {
         (json!({"const": 1.5e300}), "const"),
         (json!({"const": u64::MAX}), "const"),
         (json!({"enum": ["a\u{1}b"]}), "enum"),
-        (json!({"multipleOf": 0.01}), "multipleOf"),
+        (json!({"multipleOf": 1e-12}), "multipleOf"),
+        (json!({"multipleOf": 1e12}), "multipleOf"),
+        (json!({"multipleOf": 0.57}), "multipleOf"),
+        (json!({"multipleOf": 0.123456789}), "multipleOf"),
         (json!({"multipleOf": 0}), "multipleOf"),
         (json!({"minProperties": 2}), "minProperties"),
         (
@@ -105,6 +109,52 @@ fn what_cannot_be_written_exactly_is_refused_by_its_keyword() {
         json!({"minProperties": 2, "required": ["a"]}),
     ] {
         assert_eq!(rewritten(schema.clone()).as_ref(), Ok(&schema));
+    }
+}
+
+#[test]
+fn multiples_are_read_by_their_digits() {
+    for (of, meant) in [
+        (0.01, (1, 2)),
+        (0.05, (5, 2)),
+        (0.07, (7, 2)),
+        (1.15, (115, 2)),
+        (1e-6, (1, 6)),
+        (0.125, (125, 3)),
+        (250.0, (250, 0)),
+    ] {
+        let told = rewritten(json!({"multipleOf": of})).unwrap();
+        assert_eq!(read(told["multipleOf"].as_f64().unwrap()), Some(meant));
+    }
+    let kept = json!({"multipleOf": 3});
+    assert_eq!(rewritten(kept.clone()).unwrap(), kept);
+}
+
+#[test]
+fn what_is_sent_in_practice_is_followed() {
+    for schema in [
+        json!({"type": "integer", "minimum": -9_007_199_254_740_991i64, "maximum": 9_007_199_254_740_991i64}),
+        json!({"type": "number", "minimum": 0, "maximum": 1, "multipleOf": 0.01}),
+        json!({"type": "object", "minProperties": 1, "additionalProperties": {"type": "string"}}),
+        json!({"type": "string", "format": "uuid", "pattern": "^[0-9a-f-]+$"}),
+    ] {
+        assert_eq!(rewritten(schema.clone()).as_ref(), Ok(&schema));
+    }
+    let address = rewritten(json!({"pattern": EMAIL})).unwrap();
+    let address = regex::Regex::new(address["pattern"].as_str().unwrap()).unwrap();
+    for (text, holds) in [
+        ("a@b.de", true),
+        ("a.b-c+d@e-f.g.com", true),
+        ("o'neil@x.io", true),
+        ("a'@x.io", false),
+        (".a@x.io", false),
+        ("a..b@x.io", false),
+        ("a.@x.io", false),
+        ("a@x", false),
+        ("@x.io", false),
+        ("a@x..io", false),
+    ] {
+        assert_eq!(address.is_match(text), holds, "{text}");
     }
 }
 

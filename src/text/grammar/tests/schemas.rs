@@ -29,6 +29,8 @@ fn kinds() -> Vec<Value> {
         json!({"type": "integer", "minimum": -5, "maximum": 17}),
         json!({"type": "integer", "exclusiveMinimum": 5, "exclusiveMaximum": 8}),
         json!({"type": "integer", "multipleOf": 7}),
+        json!({"type": "number", "multipleOf": 0.01, "exclusiveMinimum": 0, "maximum": 2.5}),
+        json!({"type": "number", "multipleOf": 0.07, "minimum": -1, "maximum": 9}),
         json!({"type": "number", "minimum": 0.5, "maximum": 1.25}),
         json!({"type": "number", "exclusiveMinimum": 0}),
         json!({"type": "number", "exclusiveMinimum": 50, "maximum": 50.5}),
