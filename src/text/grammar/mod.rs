@@ -14,6 +14,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod union;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;

@@ -7,11 +7,11 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::compile::Flaw;
-use super::exact;
 use super::limits::{CHOICES, COUNT, DEPTH, PROPERTIES, SCHEMAS, SOURCE_BYTES};
+use super::{exact, union};
 
 /// Keywords that hold one schema, a list of them, and a map of them. `items` may hold a list in older drafts.
 pub(super) const ONE: &[&str] = &["additionalItems", "additionalProperties", "items"];
@@ -99,15 +99,7 @@ pub fn prepare(schema: &Value) -> Result<Value, Flaw> {
         _ => return Err(Flaw::new("", "must be a schema: an object")),
     }
     let mut root = schema.clone();
-    let named = root["$schema"].as_str().unwrap_or_default();
-    let mut walk = Walk {
-        id: if named.contains("draft-04") {
-            "id"
-        } else {
-            "$id"
-        },
-        ..Walk::default()
-    };
+    let mut walk = Walk::new(schema);
     walk.schema(&mut root, &Place::Root, 0)?;
     // References may lead to where no keyword does, `#/components/…` say.
     while let Some((target, from)) = walk.references.pop() {
@@ -186,8 +178,9 @@ impl Place<'_> {
     }
 }
 
-#[derive(Default)]
-struct Walk {
+struct Walk<'v> {
+    /// All of the schema, as it came.
+    whole: &'v Value,
     /// What a schema's own address is called in its draft.
     id: &'static str,
     /// Within a part that has an address of its own.
@@ -203,7 +196,25 @@ struct Walk {
     same: HashMap<String, (String, String)>,
 }
 
-impl Walk {
+impl<'v> Walk<'v> {
+    fn new(whole: &'v Value) -> Self {
+        let named = whole["$schema"].as_str().unwrap_or_default();
+        Self {
+            whole,
+            id: match named.contains("draft-04") {
+                true => "id",
+                false => "$id",
+            },
+            apart: false,
+            schemas: 0,
+            properties: 0,
+            values: 0,
+            seen: HashSet::new(),
+            references: Vec::new(),
+            same: HashMap::new(),
+        }
+    }
+
     fn schema(&mut self, value: &mut Value, at: &Place<'_>, depth: usize) -> Result<(), Flaw> {
         self.schemas += 1;
         if self.schemas > SCHEMAS {
@@ -232,6 +243,7 @@ impl Walk {
             self.keyword(key, value, &at, depth, &pointer)?;
         }
         self.apart = outer;
+        union::settle(map, self.whole);
         Ok(())
     }
 
@@ -348,7 +360,15 @@ fn says_nothing(key: &str, value: &Value) -> bool {
             && value
                 .as_str()
                 .is_some_and(|name| !FORMATS.contains(&name) && !FOLLOWED_FORMATS.contains(&name)));
-    let off = matches!(key, "uniqueItems" | "nullable") && value == false;
+    let off = match key {
+        "uniqueItems" | "nullable" => value == false,
+        // All names are texts: zod says so of every record.
+        "propertyNames" => {
+            *value == json!({"type": "string"}) || *value == json!({}) || value == true
+        }
+        "unevaluatedItems" | "unevaluatedProperties" => value == true,
+        _ => false,
+    };
     annotates || off
 }
 
