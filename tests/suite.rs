@@ -24,6 +24,8 @@ mod command_line;
 mod completions;
 #[path = "suite/console.rs"]
 mod console;
+#[path = "suite/conversations.rs"]
+mod conversations;
 #[path = "suite/crash.rs"]
 mod crash;
 #[path = "suite/deadlines.rs"]

@@ -62,7 +62,7 @@ impl Gateway {
         let token = |marker: &str| self.special(marker);
         let (choice, parallel) = (tools.choice(), tools.parallel());
         let (offered, syntax) = (tools.offered(), self.call_syntax());
-        let forced = forced_call_grammar(offered, choice, parallel, syntax, &token);
+        let forced = forced_call_grammar(offered, choice, parallel, syntax, &token)?;
         let field = match choice {
             ToolChoice::Required | ToolChoice::Named(_) => "tool_choice",
             ToolChoice::Auto | ToolChoice::None => "tools",
@@ -97,7 +97,8 @@ impl Gateway {
     /// What reads `n` answers; `None` where nothing can be called.
     pub(super) fn call_reader(&self, tools: &Toolset, n: u32) -> Option<Reader> {
         let offered = tools.offered();
-        (!offered.is_empty()).then(|| Reader::new(self.call_syntax(), offered, tools.parallel(), n))
+        let forced = matches!(tools.choice(), ToolChoice::Required | ToolChoice::Named(_));
+        (!offered.is_empty()).then(|| Reader::new(self.call_syntax(), tools, forced, n))
     }
 }
 
@@ -108,9 +109,16 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    fn new(syntax: Syntax, tools: &[Tool], parallel: bool, n: u32) -> Self {
-        let tools: Arc<[Tool]> = tools.into();
-        let parser = |_| CallParser::new(syntax, tools.clone(), parallel);
+    /// `forced`: a grammar leaves nothing but calls.
+    fn new(syntax: Syntax, tools: &Toolset, forced: bool, n: u32) -> Self {
+        let (offered, parallel): (Arc<[Tool]>, _) = (tools.offered().into(), tools.parallel());
+        let parser = |_| {
+            let parser = CallParser::new(syntax, offered.clone(), parallel);
+            match forced {
+                true => parser.nothing_but_calls(),
+                false => parser,
+            }
+        };
         Self {
             parsers: (0..n).map(parser).collect(),
             ready: VecDeque::new(),
@@ -173,24 +181,30 @@ impl Reader {
 /// All text of the parts, and the events of their calls; `before`: calls that the answer had already.
 fn apart(choice: u32, before: usize, parts: Vec<Part>) -> (String, Vec<Event>) {
     let (mut said, mut events) = (String::new(), Vec::new());
-    let mut index = u32::try_from(before).unwrap_or(u32::MAX);
+    let mut begun = u32::try_from(before).unwrap_or(u32::MAX);
+    let begin = |name| {
+        let id = format!("call_{}", Uuid::new_v4().simple());
+        CallPiece::Begin { id, name }
+    };
     for part in parts {
-        match part {
-            Part::Text(text) => said.push_str(&text),
-            Part::Call { name, arguments } => {
-                let id = format!("call_{}", Uuid::new_v4().simple());
-                for piece in [
-                    CallPiece::Begin { id, name },
-                    CallPiece::Arguments(arguments),
-                ] {
-                    events.push(Event::Call {
-                        choice,
-                        index,
-                        piece,
-                    });
-                }
-                index = index.saturating_add(1);
+        let pieces = match part {
+            Part::Text(text) => {
+                said.push_str(&text);
+                continue;
             }
+            Part::Call { name, arguments } => {
+                vec![begin(name), CallPiece::Arguments(arguments)]
+            }
+            Part::Begin(name) => vec![begin(name)],
+            Part::Arguments(text) => vec![CallPiece::Arguments(text)],
+        };
+        for piece in pieces {
+            begun = begun.saturating_add(matches!(piece, CallPiece::Begin { .. }).into());
+            events.push(Event::Call {
+                choice,
+                index: begun.saturating_sub(1),
+                piece,
+            });
         }
     }
     (said, events)
@@ -209,7 +223,58 @@ mod tests {
 
     fn reader(n: u32) -> Reader {
         let tools = Toolset::check(tools(), ToolChoice::Auto, true).unwrap();
-        Reader::new("hermes".parse().unwrap(), tools.offered(), true, n)
+        Reader::new("hermes".parse().unwrap(), &tools, false, n)
+    }
+
+    #[test]
+    fn arguments_of_a_call_that_must_come_are_told_as_they_come() {
+        let tools = Toolset::check(tools(), ToolChoice::Required, true).unwrap();
+        let mut reader = Reader::new("hermes".parse().unwrap(), &tools, true, 1);
+        let mut told = Vec::new();
+        for text in [
+            "<tool_call>\n{\"name\": \"f\", \"argu",
+            "ments\": {\"a\"",
+            ": \"}\"",
+            "}}\n</tool_call>\n<tool_call>\n{\"name\": \"f\", \"arguments\": {",
+            "}}\n</tool_call>",
+        ] {
+            reader.read(delta(0, text, None));
+            let events = drain(&mut reader).into_iter();
+            told.push(
+                events
+                    .map(|event| match event {
+                        Event::Call {
+                            index,
+                            piece: CallPiece::Begin { name, .. },
+                            ..
+                        } => format!("{index} {name}"),
+                        Event::Call {
+                            index,
+                            piece: CallPiece::Arguments(text),
+                            ..
+                        } => format!("{index} {text}"),
+                        other => panic!("{other:?}"),
+                    })
+                    .collect::<Vec<_>>(),
+            );
+        }
+        let expected: [&[&str]; 5] = [
+            &[],
+            &["0 f", "0 {\"a\""],
+            &["0 : \"}\""],
+            &["0 }", "1 f", "1 {"],
+            &["1 }"],
+        ];
+        assert_eq!(told, expected);
+        reader.read(Event::Finish {
+            choice: 0,
+            reason: FinishReason::Stop,
+        });
+        let end = Event::Finish {
+            choice: 0,
+            reason: FinishReason::ToolCalls,
+        };
+        assert_eq!(drain(&mut reader), [end]);
     }
 
     fn delta(choice: u32, text: &str, token: Option<u32>) -> Event {

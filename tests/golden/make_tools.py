@@ -84,24 +84,29 @@ def for_transformers(messages):
     return messages
 
 
-made = []
-for path in sorted((HERE / "tools").glob("*.jinja")):
-    cases = []
-    for name, messages in CONVERSATIONS.items():
-        for tools, prompt in [(TOOLS, True), (TOOLS, False), (None, True)]:
-            case = {"name": name, "messages": messages, "tools": tools is not None, "add_generation_prompt": prompt}
-            try:
-                case["expected"] = reference.render_jinja_template(
-                    [for_transformers(messages)],
-                    tools=tools,
-                    chat_template=path.read_text(),
-                    add_generation_prompt=prompt,
-                    **TOKENS,
-                )[0][0]
-            except Exception as error:
-                case["expected"] = None
-                print(path.name, name, tools is not None, prompt, type(error).__name__, error)
-            cases.append(case)
-    made.append({"template": path.name, "cases": cases})
-out = {"tokens": TOKENS, "time": int(Stopped.now().timestamp()), "tools": TOOLS, "templates": made}
-(HERE / "tools.json").write_text(json.dumps(out, ensure_ascii=False, indent=1))
+def main():
+    made = []
+    for path in sorted((HERE / "tools").glob("*.jinja")):
+        cases = []
+        for name, messages in CONVERSATIONS.items():
+            for tools, prompt in [(TOOLS, True), (TOOLS, False), (None, True)]:
+                case = {"name": name, "messages": messages, "tools": tools is not None, "add_generation_prompt": prompt}
+                try:
+                    case["expected"] = reference.render_jinja_template(
+                        [for_transformers(messages)],
+                        tools=tools,
+                        chat_template=path.read_text(),
+                        add_generation_prompt=prompt,
+                        **TOKENS,
+                    )[0][0]
+                except Exception as error:
+                    case["expected"] = None
+                    print(path.name, name, tools is not None, prompt, type(error).__name__, error)
+                cases.append(case)
+        made.append({"template": path.name, "cases": cases})
+    out = {"tokens": TOKENS, "time": int(Stopped.now().timestamp()), "tools": TOOLS, "templates": made}
+    (HERE / "tools.json").write_text(json.dumps(out, ensure_ascii=False, indent=1))
+
+
+if __name__ == "__main__":
+    main()

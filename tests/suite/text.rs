@@ -172,7 +172,7 @@ fn token_by_token_a_text_comes_out_as_it_went_in() {
 }
 
 /// A message as clients send it.
-fn message(sent: &Value) -> Message {
+pub fn message(sent: &Value) -> Message {
     let text = |key: &str| sent[key].as_str().map(str::to_owned);
     let role = serde_json::from_value(sent["role"].clone()).unwrap();
     let calls = sent["tool_calls"].as_array().into_iter().flatten();

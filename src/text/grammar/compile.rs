@@ -86,6 +86,21 @@ fn of_rule(factory: &ParserFactory, rule: &Rule) -> Result<TokenParser, Flaw> {
 /// JSON has a space after commas and colons or none, or a line of its own with up to 16 blanks before it: as people and
 /// models write it. Any blank space would let an answer go on with nothing else.
 const BLANK: &str = r" |\r?\n[ \t]{0,16}";
+/// Letters behind a backslash. Without `u` a text has one spelling: a name that is taken cannot come again by its codes.
+const ESCAPES: &str = "nrbtf\\\"";
+
+/// How JSON is written, told to the library within the schema.
+pub fn written(mut schema: Value) -> Value {
+    let options = JsonCompileOptions {
+        whitespace_pattern: Some(BLANK.to_owned()),
+        json_allowed_escapes: Some(ESCAPES.to_owned()),
+        ..JsonCompileOptions::default()
+    };
+    if schema.is_object() {
+        options.apply_to(&mut schema);
+    }
+    schema
+}
 
 fn of_schema(factory: &ParserFactory, mut schema: Value) -> Result<TokenParser, Flaw> {
     if !schema.is_object() {
@@ -94,12 +109,7 @@ fn of_schema(factory: &ParserFactory, mut schema: Value) -> Result<TokenParser, 
             _ => return Err(Flaw::new("", "allows no value")),
         };
     }
-    let options = JsonCompileOptions {
-        whitespace_pattern: Some(BLANK.to_owned()),
-        ..JsonCompileOptions::default()
-    };
-    options.apply_to(&mut schema);
-    build(factory, TopLevelGrammar::from_json_schema(schema))
+    build(factory, TopLevelGrammar::from_json_schema(written(schema)))
 }
 
 /// `\d` and `\w` are of ASCII, as in a schema's `pattern`.
@@ -146,8 +156,13 @@ fn is_about_size(why: &str) -> bool {
 /// Bytes of a message that are worth repeating.
 const MESSAGE: usize = 300;
 
+const ONE_OF: &str = "`oneOf` is followed where its schemas exclude one another by their types or by what they require";
+
 /// A message of the library's without what it adds for those who know its insides.
 pub fn plain(why: &str) -> String {
+    if why.contains("oneOf constraints are not supported") {
+        return ONE_OF.to_owned();
+    }
     let why = why.split("\n<").next().unwrap_or(why);
     let line = why.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut end = line.len().min(MESSAGE);

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::compile::Flaw;
 use super::limits::TRIALS;
-use super::schema::parts;
+use super::schema::{LISTS, MAPS, ONE};
 
 /// `flaw`, of the whole of `root`, at the smallest part that fails alike. `fails`: why a schema cannot be compiled.
 pub fn locate(root: &Value, mut flaw: Flaw, fails: impl Fn(Value) -> Option<Flaw>) -> Flaw {
@@ -42,6 +42,32 @@ pub fn locate(root: &Value, mut flaw: Flaw, fails: impl Fn(Value) -> Option<Flaw
     Flaw { path, ..flaw }
 }
 
+/// The schemas that lie directly in a schema, each with its path from there.
+fn parts(schema: &Value) -> Vec<(String, &Value)> {
+    let Value::Object(map) = schema else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for (key, value) in map {
+        let key = key.as_str();
+        match value {
+            Value::Array(items) if LISTS.contains(&key) => {
+                let items = items.iter().enumerate();
+                found.extend(items.map(|(at, item)| (format!("{key}[{at}]"), item)));
+            }
+            value if ONE.contains(&key) => found.push((key.to_owned(), value)),
+            Value::Object(map) if MAPS.contains(&key) => {
+                found.extend(
+                    map.iter()
+                        .map(|(name, schema)| (format!("{key}.{name}"), schema)),
+                );
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 /// A part with what its references may lead to.
 fn alone(part: &Value, root: &Value) -> Value {
     let Value::Object(map) = part else {
@@ -56,13 +82,35 @@ fn alone(part: &Value, root: &Value) -> Value {
     Value::Object(map)
 }
 
+/// What the library says, without the keyword's name or with several, and the keywords it may be about.
+const SAID: [(&str, &[&str]); 7] = [
+    ("patternProperty", &["patternProperties"]),
+    ("regex", &["pattern", "patternProperties", "format"]),
+    ("Regex", &["pattern", "format"]),
+    ("`oneOf`", &["oneOf"]),
+    ("min/maxProperties", &["minProperties", "maxProperties"]),
+    ("Invalid type", &["type"]),
+    ("Invalid range", &["maximum", "minimum"]),
+];
+
 fn keyword<'v>(schema: &'v Value, why: &str) -> Option<&'v str> {
-    let keys = schema.as_object()?.keys();
-    let mut named = keys.filter(|key| {
-        why.contains(&format!("'{key}'")) || why.starts_with(&format!("{key} must be"))
-    });
-    let first = named.next()?;
-    named.next().is_none().then_some(first.as_str())
+    let map = schema.as_object()?;
+    // Of several, the first that the complaint has is what is wrong.
+    let place = |key: &String| {
+        let spelled = [
+            format!("'{key}'"),
+            format!("{key} must be"),
+            format!("{key} ("),
+        ];
+        spelled.iter().find_map(|text| why.find(text))
+    };
+    let spelled = map.keys().filter_map(|key| Some((place(key)?, key)));
+    if let Some((_, key)) = spelled.min_by_key(|(at, _)| *at) {
+        return Some(key.as_str());
+    }
+    let (_, about) = SAID.iter().find(|(said, _)| why.contains(said))?;
+    let (key, _) = about.iter().find_map(|key| map.get_key_value(*key))?;
+    Some(key.as_str())
 }
 
 #[cfg(test)]

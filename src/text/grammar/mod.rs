@@ -6,6 +6,7 @@
 
 mod cache;
 mod compile;
+mod exact;
 mod guide;
 mod limits;
 mod locate;
@@ -13,6 +14,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod union;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
@@ -20,6 +22,7 @@ use std::time::Instant;
 use llguidance::ParserFactory;
 
 use self::cache::{Cache, Digest};
+pub use self::compile::written;
 use self::compile::{Compiled, Flaw};
 pub use self::guide::{Guide, Mask, Stop};
 use crate::domain::{Constraint, Reason};
@@ -119,6 +122,14 @@ impl Grammars {
         // Nothing is left half done by a thread that ended while it held the lock.
         self.compiled.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A schema that is a part of a grammar, as the compiler takes it; [`written`] goes with it.
+///
+/// # Errors
+/// `BadField` or `GrammarTooComplex`, with the field and the place in it.
+pub fn followed(field: &str, schema: &serde_json::Value) -> Result<serde_json::Value, Reason> {
+    schema::prepare(schema).map_err(|flaw| refusal(field, flaw))
 }
 
 fn refusal(field: &str, flaw: Flaw) -> Reason {

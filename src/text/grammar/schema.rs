@@ -7,15 +7,16 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::compile::Flaw;
 use super::limits::{CHOICES, COUNT, DEPTH, PROPERTIES, SCHEMAS, SOURCE_BYTES};
+use super::{exact, union};
 
 /// Keywords that hold one schema, a list of them, and a map of them. `items` may hold a list in older drafts.
-const ONE: &[&str] = &["additionalItems", "additionalProperties", "items"];
-const LISTS: &[&str] = &["allOf", "anyOf", "items", "oneOf", "prefixItems"];
-const MAPS: &[&str] = &["$defs", "definitions", "patternProperties", "properties"];
+pub(super) const ONE: &[&str] = &["additionalItems", "additionalProperties", "items"];
+pub(super) const LISTS: &[&str] = &["allOf", "anyOf", "items", "oneOf", "prefixItems"];
+pub(super) const MAPS: &[&str] = &["$defs", "definitions", "patternProperties", "properties"];
 
 const COUNTS: &[&str] = &[
     "maxItems",
@@ -98,7 +99,7 @@ pub fn prepare(schema: &Value) -> Result<Value, Flaw> {
         _ => return Err(Flaw::new("", "must be a schema: an object")),
     }
     let mut root = schema.clone();
-    let mut walk = Walk::default();
+    let mut walk = Walk::new(schema);
     walk.schema(&mut root, &Place::Root, 0)?;
     // References may lead to where no keyword does, `#/components/…` say.
     while let Some((target, from)) = walk.references.pop() {
@@ -177,8 +178,13 @@ impl Place<'_> {
     }
 }
 
-#[derive(Default)]
-struct Walk {
+struct Walk<'v> {
+    /// All of the schema, as it came.
+    whole: &'v Value,
+    /// What a schema's own address is called in its draft.
+    id: &'static str,
+    /// Within a part that has an address of its own.
+    apart: bool,
     schemas: usize,
     properties: usize,
     values: usize,
@@ -190,7 +196,25 @@ struct Walk {
     same: HashMap<String, (String, String)>,
 }
 
-impl Walk {
+impl<'v> Walk<'v> {
+    fn new(whole: &'v Value) -> Self {
+        let named = whole["$schema"].as_str().unwrap_or_default();
+        Self {
+            whole,
+            id: match named.contains("draft-04") {
+                true => "id",
+                false => "$id",
+            },
+            apart: false,
+            schemas: 0,
+            properties: 0,
+            values: 0,
+            seen: HashSet::new(),
+            references: Vec::new(),
+            same: HashMap::new(),
+        }
+    }
+
     fn schema(&mut self, value: &mut Value, at: &Place<'_>, depth: usize) -> Result<(), Flaw> {
         self.schemas += 1;
         if self.schemas > SCHEMAS {
@@ -209,10 +233,17 @@ impl Walk {
             _ => return Err(Flaw::new(at.path(), "must be a schema: an object")),
         };
         map.retain(|key, value| !says_nothing(key, value));
+        let refused = |(key, why): (&str, _)| Flaw::new(Place::Key(at, key).path(), why);
+        exact::rewrite(map).map_err(refused)?;
+        let outer = self.apart;
+        let address = map.get(self.id).and_then(Value::as_str);
+        self.apart |= depth > 0 && address.is_some_and(|id| !id.starts_with('#'));
         for (key, value) in map.iter_mut() {
             let at = Place::Key(at, key);
             self.keyword(key, value, &at, depth, &pointer)?;
         }
+        self.apart = outer;
+        union::settle(map, self.whole);
         Ok(())
     }
 
@@ -269,6 +300,10 @@ impl Walk {
         let Some(text) = value.as_str() else {
             return Err(Flaw::new(at.path(), "must be a text"));
         };
+        if self.apart {
+            let why = "lies in a part with an address of its own, from where it leads elsewhere";
+            return Err(Flaw::new(at.path(), why));
+        }
         let target = match text.strip_prefix('#') {
             Some("" | "/") => "",
             Some(target) if target.starts_with('/') && !target.contains(['~', '%']) => target,
@@ -325,7 +360,15 @@ fn says_nothing(key: &str, value: &Value) -> bool {
             && value
                 .as_str()
                 .is_some_and(|name| !FORMATS.contains(&name) && !FOLLOWED_FORMATS.contains(&name)));
-    let off = matches!(key, "uniqueItems" | "nullable") && value == false;
+    let off = match key {
+        "uniqueItems" | "nullable" => value == false,
+        // All names are texts: zod says so of every record.
+        "propertyNames" => {
+            *value == json!({"type": "string"}) || *value == json!({}) || value == true
+        }
+        "unevaluatedItems" | "unevaluatedProperties" => value == true,
+        _ => false,
+    };
     annotates || off
 }
 
@@ -400,30 +443,4 @@ fn meant(key: &str, at: &Place<'_>) -> Result<(), Flaw> {
         )),
         None => Ok(()),
     }
-}
-
-/// The schemas that lie directly in a schema, each with its path from there.
-pub fn parts(schema: &Value) -> Vec<(String, &Value)> {
-    let Value::Object(map) = schema else {
-        return Vec::new();
-    };
-    let mut found = Vec::new();
-    for (key, value) in map {
-        let key = key.as_str();
-        match value {
-            Value::Array(items) if LISTS.contains(&key) => {
-                let items = items.iter().enumerate();
-                found.extend(items.map(|(at, item)| (format!("{key}[{at}]"), item)));
-            }
-            value if ONE.contains(&key) => found.push((key.to_owned(), value)),
-            Value::Object(map) if MAPS.contains(&key) => {
-                found.extend(
-                    map.iter()
-                        .map(|(name, schema)| (format!("{key}.{name}"), schema)),
-                );
-            }
-            _ => {}
-        }
-    }
-    found
 }

@@ -5,27 +5,31 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::Syntax;
-use crate::domain::{Tool, ToolChoice};
+use crate::domain::{Reason, Tool, ToolChoice};
+use crate::text::grammar;
 
 /// The grammar of an answer with these functions; `None` where nothing is to be forced.
 ///
 /// A choice of one function, or of any, leaves nothing but calls; `auto` leaves text too, and holds calls of strict
 /// functions to their schemas. `token`: the id of a marker that is a special token.
+///
+/// # Errors
+/// As of a schema, by its place: that of a strict function cannot be followed. Others are held to theirs where they can be.
 pub fn forced_call_grammar(
     tools: &[Tool],
     choice: &ToolChoice,
     parallel: bool,
     syntax: Syntax,
     token: &dyn Fn(&str) -> Option<u32>,
-) -> Option<String> {
+) -> Result<Option<String>, Reason> {
     let free = match choice {
-        ToolChoice::None => return None,
-        ToolChoice::Auto if !tools.iter().any(|tool| tool.strict) => return None,
+        ToolChoice::None => return Ok(None),
+        ToolChoice::Auto if !tools.iter().any(|tool| tool.strict) => return Ok(None),
         ToolChoice::Auto => true,
         ToolChoice::Required | ToolChoice::Named(_) => false,
     };
-    let may = |tool: &&Tool| !matches!(choice, ToolChoice::Named(name) if *name != tool.name);
-    let called: Vec<&Tool> = tools.iter().filter(may).collect();
+    let may = |(_, tool): &(usize, &Tool)| !matches!(choice, ToolChoice::Named(name) if *name != tool.name);
+    let called: Vec<(usize, &Tool)> = tools.iter().enumerate().filter(may).collect();
     let row = syntax.row;
     let literal = |text: &str| literal(text, row.markers, token);
     let (begin, between, end) = (
@@ -59,26 +63,30 @@ pub fn forced_call_grammar(
     }
     let names: Vec<String> = (0..called.len()).map(|at| format!("call_{at}")).collect();
     let _ = writeln!(grammar, "call: {}", names.join(" | "));
-    for (name, tool) in names.iter().zip(called) {
-        grammar += &(row.forms.call)(tool, name);
+    for (name, (at, tool)) in names.iter().zip(called) {
+        grammar += &(row.forms.call)(tool, name, &schema(at, tool)?);
     }
-    Some(grammar)
+    Ok(Some(grammar))
+}
+
+/// How a function's call as an object begins, up to its arguments.
+pub(super) fn head(tool: &Tool, key: &str) -> String {
+    let name = Value::from(tool.name.as_str());
+    format!("{{\"name\": {name}, \"{key}\": ")
 }
 
 /// A function's call as an object: `{"name": "f", "KEY": {…}}`.
-pub(super) fn object(tool: &Tool, rule: &str, key: &str) -> String {
-    let name = Value::from(tool.name.as_str());
-    let head = quoted(&format!("{{\"name\": {name}, \"{key}\": "));
-    let schema = schema(tool);
+pub(super) fn object(tool: &Tool, rule: &str, key: &str, schema: &Value) -> String {
+    let head = quoted(&head(tool, key));
+    let schema = grammar::written(schema.clone());
     format!("{rule}: {head} {rule}_given \"}}\"\n{rule}_given: %json {schema}\n")
 }
 
 /// A function's call as tags around plain values, in the order of its schema.
-pub(super) fn tags(tool: &Tool, rule: &str) -> String {
+pub(super) fn tags(tool: &Tool, rule: &str, schema: &Value) -> String {
     let open = quoted(&format!("<function={}>\n", tool.name));
     let mut call = format!("{rule}: {open}");
     let mut rest = String::new();
-    let schema = schema(tool);
     let required = |key: &str| {
         let required = schema["required"].as_array();
         required.is_some_and(|keys| keys.iter().any(|wanted| wanted == key))
@@ -112,6 +120,7 @@ pub(super) fn tags(tool: &Tool, rule: &str) -> String {
                         object.insert(shared.into(), defs.clone());
                     }
                 }
+                let property = grammar::written(property);
                 writeln!(
                     rest,
                     "{part}: {open} {part}_given {close}\n{part}_given: %json {property}"
@@ -122,10 +131,18 @@ pub(super) fn tags(tool: &Tool, rule: &str) -> String {
     call + " \"</function>\"\n" + &rest
 }
 
-fn schema(tool: &Tool) -> Value {
-    tool.parameters()
-        .cloned()
-        .unwrap_or_else(|| json!({"type": "object"}))
+/// What a function's arguments are held to.
+fn schema(at: usize, tool: &Tool) -> Result<Value, Reason> {
+    let any = || json!({"type": "object"});
+    let Some(sent) = tool.parameters() else {
+        return Ok(any());
+    };
+    let field = format!("tools[{at}].function.parameters");
+    match grammar::followed(&field, sent) {
+        Err(refusal) if tool.strict => Err(refusal),
+        Err(_) => Ok(any()),
+        Ok(schema) => Ok(schema),
+    }
 }
 
 /// Text and special tokens, in a row.
@@ -171,7 +188,7 @@ mod tests {
     fn grammar(choice: &ToolChoice, syntax: &str, strict: bool) -> Option<String> {
         let tools = [tool("weather", strict), tool("time", false)];
         let token = |marker: &str| (marker == "[TOOL_CALLS]").then_some(5);
-        forced_call_grammar(&tools, choice, true, syntax.parse().unwrap(), &token)
+        forced_call_grammar(&tools, choice, true, syntax.parse().unwrap(), &token).unwrap()
     }
 
     #[test]
@@ -215,11 +232,31 @@ mod tests {
             "call_0: \"<function=weather>\\n\" call_0_0 call_0_1? call_0_2? \"</function>\"\n",
             "call_0_0: \"<parameter=city>\\n\" call_0_0_text\n",
             "call_0_0_text[suffix=\"\\n</parameter>\\n\"]: /(?s:.*)/\n",
-            "call_0_1_given: %json {\"type\":\"integer\"}\n",
+            "call_0_1_given: %json {\"type\":\"integer\",\"x-guidance\":",
             "call_0_2: \"<parameter=unit>\\n\" (\"c\" | \"f\") \"\\n</parameter>\\n\"\n",
         ] {
             assert!(grammar.contains(part), "{part}\n{grammar}");
         }
+    }
+
+    #[test]
+    fn a_strict_schema_is_followed_or_refused_by_its_place() {
+        let forced = |strict: bool| {
+            let sent = json!({"function": {"name": "f", "strict": strict, "parameters":
+                {"type": "object", "properties": {"a": {"not": {}}}}}});
+            let tools = [tool("weather", false), Tool::read(sent).unwrap()];
+            let syntax = "hermes".parse().unwrap();
+            forced_call_grammar(&tools, &ToolChoice::Required, true, syntax, &|_| None)
+        };
+        let Err(Reason::BadField { field, .. }) = forced(true) else {
+            panic!("was not refused");
+        };
+        assert_eq!(field, "tools[1].function.parameters.properties.a.not");
+        let any = forced(false).unwrap().unwrap();
+        assert!(
+            any.contains("call_1_given: %json {\"type\":\"object\",\"x-guidance\":"),
+            "{any}"
+        );
     }
 
     #[test]

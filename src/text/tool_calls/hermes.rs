@@ -16,7 +16,8 @@ pub(super) const ROW: Row = Row {
         begin: "<tool_call>\n",
         between: "\n</tool_call>\n<tool_call>\n",
         end: "\n</tool_call>",
-        call: |tool, rule| forced::object(tool, rule, "arguments"),
+        key: Some("arguments"),
+        call: |tool, rule, schema| forced::object(tool, rule, "arguments", schema),
     },
 };
 

@@ -18,7 +18,8 @@ pub(super) const ROW: Row = Row {
         begin: "",
         between: "; ",
         end: "",
-        call: |tool, rule| forced::object(tool, rule, "parameters"),
+        key: Some("parameters"),
+        call: |tool, rule, schema| forced::object(tool, rule, "parameters", schema),
     },
 };
 

@@ -19,7 +19,8 @@ pub(super) const ROW: Row = Row {
         begin: "[TOOL_CALLS] [",
         between: ", ",
         end: "]",
-        call: |tool, rule| forced::object(tool, rule, "arguments"),
+        key: Some("arguments"),
+        call: |tool, rule, schema| forced::object(tool, rule, "arguments", schema),
     },
 };
 

@@ -12,11 +12,14 @@ mod parser;
 mod plain;
 mod qwen3_coder;
 mod read;
+mod stream;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::str::FromStr;
+
+use serde_json::Value;
 
 use super::stop::overlap;
 use crate::domain::Tool;
@@ -45,8 +48,10 @@ struct Forms {
     begin: &'static str,
     between: &'static str,
     end: &'static str,
-    /// The rules of one function's call; the first has this name.
-    call: fn(&Tool, &str) -> String,
+    /// Where a call is an object: what it says its arguments by.
+    key: Option<&'static str>,
+    /// The rules of one function's call with arguments of this schema; the first has this name.
+    call: fn(&Tool, &str, &Value) -> String,
 }
 
 static ROWS: [Row; 5] = [

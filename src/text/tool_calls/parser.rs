@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::stream::Stream;
 use super::{Held, Place, Scan, Syntax};
 use crate::domain::Tool;
 
@@ -14,6 +15,10 @@ pub enum Part {
         /// The text of a JSON object.
         arguments: String,
     },
+    /// A call of this function begins, whose arguments follow.
+    Begin(String),
+    /// More of the arguments of the call that began last.
+    Arguments(String),
 }
 
 /// Reads one answer. Blanks beside calls belong to them and are left out.
@@ -27,6 +32,8 @@ pub struct CallParser {
     /// Blanks that stand before `held`: text, unless a call follows.
     blanks: String,
     held: String,
+    /// Reads in place of all this where there is nothing but calls.
+    stream: Option<Stream>,
 }
 
 impl CallParser {
@@ -39,17 +46,33 @@ impl CallParser {
             place: Place::Start,
             blanks: String::new(),
             held: String::new(),
+            stream: None,
         }
+    }
+
+    /// Of an answer that a grammar leaves nothing else.
+    pub fn nothing_but_calls(mut self) -> Self {
+        self.stream = Stream::new(self.syntax, self.tools.clone());
+        self
     }
 
     /// What this text makes certain.
     pub fn push(&mut self, text: &str) -> Vec<Part> {
+        if let Some(stream) = &mut self.stream {
+            let parts = stream.push(text);
+            let begun = parts.iter().filter(|part| matches!(part, Part::Begin(_)));
+            self.calls += begun.count();
+            return parts;
+        }
         self.held.push_str(text);
         self.read(false)
     }
 
     /// What is left at the end of the answer.
     pub fn finish(&mut self) -> Vec<Part> {
+        if let Some(stream) = &mut self.stream {
+            return stream.finish();
+        }
         let mut parts = self.read(true);
         let blanks = std::mem::take(&mut self.blanks);
         if self.place != Place::Call {

@@ -12,7 +12,8 @@ pub(super) const ROW: Row = Row {
         begin: "[",
         between: ", ",
         end: "]",
-        call: |tool, rule| forced::object(tool, rule, "arguments"),
+        key: Some("arguments"),
+        call: |tool, rule, schema| forced::object(tool, rule, "arguments", schema),
     },
 };
 

@@ -24,6 +24,7 @@ pub(super) const ROW: Row = Row {
         begin: "<tool_call>\n",
         between: "\n</tool_call>\n<tool_call>\n",
         end: "\n</tool_call>",
+        key: None,
         call: forced::tags,
     },
 };

@@ -22,6 +22,10 @@ fn what_is_not_followed_is_refused_by_its_path() {
         ),
         (json!({"format": "iri"}), "format"),
         (json!({"uniqueItems": true}), "uniqueItems"),
+        (
+            json!({"propertyNames": {"type": "string", "pattern": "a"}}),
+            "propertyNames",
+        ),
         (json!({"nullable": true}), "nullable"),
         (json!({"minLenght": 3}), "minLenght"),
         (json!({"$ref": "http://example.com/a"}), "$ref"),
@@ -33,6 +37,11 @@ fn what_is_not_followed_is_refused_by_its_path() {
         (json!({"minItems": -1}), "minItems"),
         (json!({"maxItems": 1.5}), "maxItems"),
         (json!({"x-guidance": {}}), "x-guidance"),
+        (json!({"items": {"multipleOf": 1e-12}}), "items.multipleOf"),
+        (
+            json!({"properties": {"a": {"$id": "http://x/a", "items": {"$ref": "#"}}}}),
+            "properties.a.items.$ref",
+        ),
         (json!(false), ""),
         (json!("text"), ""),
     ] {
@@ -45,6 +54,7 @@ fn annotations_are_taken_out_or_left_alone() {
     let schema = json!({
         "title": "T", "deprecated": true, "x-order": 3, "discriminator": {"propertyName": "a"},
         "uniqueItems": false, "nullable": false, "format": "int32", "comment": "mine",
+        "propertyNames": {"type": "string"}, "unevaluatedProperties": true,
         "properties": {"deprecated": {"type": "string", "example": "b"}},
     });
     let kept = json!({

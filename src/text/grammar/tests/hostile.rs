@@ -27,15 +27,15 @@ fn what_cannot_be_followed_is_refused_by_its_place() {
         (property(json!({"type": "strin"})), "form.properties.a"),
         (
             property(json!({"type": "string", "pattern": "("})),
-            "form.properties.a",
+            "form.properties.a.pattern",
         ),
         (
             property(json!({"type": "string", "pattern": "(?=a)b"})),
-            "form.properties.a",
+            "form.properties.a.pattern",
         ),
         (
             property(json!({"oneOf": [{"type": "string"}, {"type": "string", "minLength": 3}]})),
-            "form.properties.a",
+            "form.properties.a.oneOf",
         ),
         (
             json!({"type": "object", "required": ["a"], "properties":

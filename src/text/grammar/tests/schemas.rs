@@ -29,8 +29,14 @@ fn kinds() -> Vec<Value> {
         json!({"type": "integer", "minimum": -5, "maximum": 17}),
         json!({"type": "integer", "exclusiveMinimum": 5, "exclusiveMaximum": 8}),
         json!({"type": "integer", "multipleOf": 7}),
+        json!({"type": "number", "multipleOf": 0.01, "exclusiveMinimum": 0, "maximum": 2.5}),
+        json!({"type": "number", "multipleOf": 0.07, "minimum": -1, "maximum": 9}),
         json!({"type": "number", "minimum": 0.5, "maximum": 1.25}),
         json!({"type": "number", "exclusiveMinimum": 0}),
+        json!({"type": "number", "exclusiveMinimum": 50, "maximum": 50.5}),
+        json!({"type": "number", "minimum": 0, "exclusiveMaximum": 1}),
+        json!({"type": "integer", "minimum": i64::MIN, "maximum": i64::MAX}),
+        json!({"type": "string", "pattern": "^[^[\\]]{1,3}$"}),
         json!({"type": ["string", "null"], "maxLength": 3}),
         json!({"enum": ["red", "green", 3, null, {"a": [1]}]}),
         json!({"const": {"kind": "cat", "legs": 4}}),
@@ -87,6 +93,20 @@ fn whatever_comes_to_its_end_is_what_the_schema_allows() {
             );
         }
     }
+}
+
+/// An object where a name that has a schema comes a second time, by the code of a letter, would follow no schema.
+#[test]
+fn a_name_that_is_taken_does_not_come_again_by_its_codes() {
+    let schema =
+        json!({"type": "object", "properties": {"a": {"type": "null"}}, "required": ["a"]});
+    let mut guide = guide(&grammars(), Rule::JsonSchema(schema)).unwrap();
+    for byte in b"{\"a\":null,\"" {
+        guide.accept(u32::from(*byte)).unwrap();
+    }
+    let mut open = guide.clone();
+    assert_eq!(open.allowed(&[b'b'.into(), b'"'.into()]), 2);
+    assert_eq!(guide.allowed(&[b'\\'.into(), b'u'.into()]), 1);
 }
 
 #[test]
