@@ -309,9 +309,9 @@ fn calls_that_must_come_read_the_same_while_they_come() {
         let syntax = Syntax { row };
         let call =
             |tool: &Tool, given: &str| forced::head(tool, row.forms.key.unwrap()) + given + "}";
-        let both: Vec<String> = { tools().iter().zip(given) }
-            .map(|(tool, given)| call(tool, given))
-            .collect();
+        let tools = tools();
+        let both = tools.iter().zip(given);
+        let both: Vec<String> = both.map(|(tool, given)| call(tool, given)).collect();
         let text = format!(
             "{}{}{}",
             row.forms.begin,
