@@ -309,8 +309,8 @@ fn calls_that_must_come_read_the_same_while_they_come() {
         let syntax = Syntax { row };
         let call =
             |tool: &Tool, given: &str| forced::head(tool, row.forms.key.unwrap()) + given + "}";
-        let tools = tools();
-        let both = tools.iter().zip(given);
+        let offered = tools();
+        let both = offered.iter().zip(given);
         let both: Vec<String> = both.map(|(tool, given)| call(tool, given)).collect();
         let text = format!(
             "{}{}{}",
