@@ -75,7 +75,7 @@ fn block(block: &Block) -> Value {
     match block {
         Block::Text { text, .. } => json!({"type": "text", "text": text, "citations": null}),
         Block::Call(call) => {
-            // Whoever finds a call has seen that its arguments are an object.
+            // Of a call that was cut short nothing can be read.
             let input: Map<String, Value> =
                 serde_json::from_str(&call.arguments).unwrap_or_default();
             json!({"type": "tool_use", "id": call.id, "name": call.name, "input": input})
