@@ -11,11 +11,10 @@ use figment::Figment;
 use figment::providers::Serialized;
 use figment::value::{Dict, Value};
 
-use super::Values;
-use super::feedback::doubts;
 use super::limits::LIMITS_OF_ADAPTERS;
 use super::place::{self, Hints, Place};
 use super::problem::Problem;
+use super::{Values, feedback};
 use crate::api::tls::Tls;
 
 /// Resolved settings.
@@ -223,7 +222,7 @@ pub fn load(
             };
             problems.extend(values.mistakes().into_iter().map(told));
             if problems.is_empty() {
-                warnings.extend(doubts(&values.retrain).into_iter().map(told));
+                warnings.extend(feedback::doubts(&values.retrain).into_iter().map(told));
                 let place = place_of(&values, &origins, &hints);
                 return Ok(Settings {
                     values,
