@@ -56,7 +56,7 @@ pub enum AdapterCommand {
         dir: PathBuf,
         #[arg(long)]
         name: String,
-        /// How it reaches its name: now (the name moves to it), canary:10 (it answers 10 % of the requests) or manual (the name has it, and stays where it is) [default: now]
+        /// How it reaches its name: now (the name moves to it), canary:10 (it answers 10 % of the requests; with a policy as in canary:10,min_requests=50,promote_after=12h) or manual (the name has it, and stays where it is) [default: now]
         #[arg(long, value_name = "WAY")]
         publish: Option<String>,
         #[command(flatten)]

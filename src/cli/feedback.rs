@@ -104,6 +104,9 @@ pub struct RetrainArgs {
     /// New rows of feedback that it needs [default: 1]
     #[arg(long, value_name = "N")]
     min_rows: Option<u64>,
+    /// New corrections that it needs among them [default: 0]
+    #[arg(long, value_name = "N")]
+    min_corrections: Option<u64>,
     /// Wait for the end; exit 0 only on success (without it, only a terminal follows the job)
     #[arg(long)]
     wait: bool,
@@ -216,10 +219,12 @@ async fn export(client: &Client, args: ExportArgs) -> Result<(), Failure> {
 pub async fn retrain(client: &Client, args: &RetrainArgs, output: Output) -> Result<(), Failure> {
     let mut body = args.recipe.said.clone();
     body.extend(args.brought.files.clone());
-    body.extend(
-        args.min_rows
-            .map(|rows| ("min_rows".to_owned(), json!(rows))),
-    );
+    for (field, count) in [
+        ("min_rows", args.min_rows),
+        ("min_corrections", args.min_corrections),
+    ] {
+        body.extend(count.map(|count| (field.to_owned(), json!(count))));
+    }
     let path = ["v1", "adapters", &args.name, "retrain"];
     let job = client.post(&path, &Value::Object(body)).await?;
     let id = cell(&job, "id");

@@ -197,6 +197,19 @@ async fn a_browser_that_asks_first_is_told() {
         let message = error["error"]["message"].as_str().unwrap();
         assert!(message.contains("server.cors_origins"), "{message}");
     }
+    // What it is sent to has to be said, as of any request.
+    let address = open.http.trim_start_matches("http://");
+    for (hosts, code) in [(1, "204"), (0, "400"), (2, "400")] {
+        let host = format!("host: {address}\r\n").repeat(hosts);
+        let head = format!(
+            "OPTIONS {CHAT} HTTP/1.1\r\n{host}origin: {PAGE}\r\naccess-control-request-method: POST\r\n\r\n"
+        );
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        socket.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 12];
+        socket.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer[9..], *code.as_bytes(), "{hosts} hosts");
+    }
     // Without a browser's question, the methods there are.
     let told = send(&shut, Method::OPTIONS, CHAT, &[], None).await;
     assert_eq!(told.status(), 204);

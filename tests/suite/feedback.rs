@@ -345,6 +345,7 @@ async fn calls_do_what_routes_do() {
     let ask = pb::RetrainRequest {
         name: "legal".into(),
         min_rows: Some(1),
+        min_corrections: None,
         recipe: Some(pb::Recipe {
             steps: Some(1),
             ..Default::default()

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{Daemon, answer};
+use crate::harness::{Daemon, PATIENCE, answer};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_has_so_many_connections_and_no_more() {
@@ -197,4 +197,36 @@ async fn the_access_log_says_what_a_request_cost_and_nothing_it_said() {
     for hidden in ["secret text", &key, "sk-wrong"] {
         assert!(!text.contains(hidden), "{hidden}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_reader_left_before_its_answer_is_logged_with_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("access.log");
+    let log = AccessLog::open(LogPlace::File(path.clone())).unwrap();
+    let daemon = Daemon::changed(true, |config| config.common.log = Some(log)).await;
+    let (id, key) = daemon.key("infer", "*").await;
+    let ask = json!({"prompt": "Ada", "max_tokens": 480, "ignore_eos": true, "n": 8});
+    let request = daemon.request(&key, "POST", "/v1/completions").json(&ask);
+    let reader = tokio::spawn(request.send());
+    let began = std::time::Instant::now();
+    while daemon.gateway.load().running == 0 {
+        assert!(began.elapsed() < PATIENCE, "{:?}", daemon.gateway.load());
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    reader.abort();
+    let line = loop {
+        let text = std::fs::read_to_string(&path).unwrap();
+        if let Some(line) = text.lines().next() {
+            break serde_json::from_str::<Value>(line).unwrap();
+        }
+        assert!(began.elapsed() < PATIENCE, "nothing is logged");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    };
+    assert_eq!(
+        (&line["status"], &line["key"]),
+        (&json!(499), &json!(id.to_string())),
+        "{line}"
+    );
+    daemon.stop().await;
 }

@@ -32,6 +32,12 @@ async fn a_name_learns_from_what_is_new_and_from_what_it_learned_before() {
     let (status, refused) = retrain(json!({"min_rows": 4})).await;
     let why = refused["error"]["message"].as_str().unwrap();
     assert!(status == 409 && why.contains("3 new rows"), "{refused}");
+    let (status, refused) = retrain(json!({"min_corrections": 4})).await;
+    let why = refused["error"]["message"].as_str().unwrap();
+    assert!(
+        status == 409 && why.contains("3 new corrections"),
+        "{refused}"
+    );
     for (body, param) in [
         (json!({"from": "medical"}), "from"),
         (json!({"lr": -1}), "lr"),

@@ -174,6 +174,7 @@ impl Training for Doors {
         let wishes = recipe::wishes(recipe).map_err(status)?;
         let retrain = RetrainAsk {
             min_rows: ask.min_rows,
+            min_corrections: ask.min_corrections,
             wishes,
             recipes,
         };

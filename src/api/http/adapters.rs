@@ -36,7 +36,7 @@ pub(super) const ARRIVAL: Shape = Shape {
         &[Field::new(
             "publish",
             NAME,
-            "`now` (the name moves to it; where absent), `canary:` and a percentage (it answers so many requests), or `manual` (the name has it, and stays where it is).",
+            "`now` (the name moves to it; where absent), `canary:` and a percentage (it answers so many requests; with a policy as in `canary:10,min_requests=50,promote_after=12h`), or `manual` (the name has it, and stays where it is).",
         )],
     ],
 };

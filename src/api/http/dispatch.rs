@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 
 use super::call::{Call, Request, refuse};
 use super::dialect::Dialect;
-use super::logged::{Awaited, Logged};
+use super::logged::{Arrived, Awaited, Logged};
 use super::origin::Source;
 use super::respond::empty_response;
 use super::routes::{Row, Verb, probe_rows, rows};
@@ -82,8 +82,13 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
     let id = request_id(&parts.headers);
     let source = app.config.origins.of(&parts.headers);
     let peer = parts.extensions.get::<Peer>().cloned();
-    let awaited = Awaited::new(entry(&app, &id, &parts), row.path);
-    let (mut key, mut standing) = (None, None);
+    let came = || Arrived {
+        route: row.path,
+        began,
+        id: id.clone(),
+    };
+    let mut awaited = Awaited::new(app.clone(), came(), entry(&app, &id, &parts));
+    let mut standing = None;
     let outcome = async {
         if let Some(reason) = misplaced(&app, Some(row), &parts) {
             return Err(refuse(&parts.headers, body, reason));
@@ -109,7 +114,7 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
         };
         caller.asks_by(id.to_str().unwrap_or(""));
         // Known before it is refused: the log says who tries what is not theirs.
-        key = caller.key_id().map(ToString::to_string);
+        awaited.by(caller.key_id());
         if let Err(reason) = access.check(&caller) {
             return Err(refuse(&parts.headers, body, reason));
         }
@@ -133,14 +138,15 @@ async fn answer(app: Arc<App>, row: &'static Row, request: axum::extract::Reques
         tracing::error!(route = row.path, request, "a handler panicked");
         Err(reason.into())
     });
+    let (entry, key) = awaited.answered();
     let who = Who {
-        id,
+        came: came(),
         source: &source,
         key: key.as_deref(),
-        entry: awaited.answered(),
+        entry,
         dialect: row.dialect,
     };
-    let mut response = finish(&app, row.path, began, who, outcome);
+    let mut response = finish(&app, who, outcome);
     if let Some(caller) = standing {
         tell_limits(&caller, response.headers_mut());
     }
@@ -164,15 +170,22 @@ fn entry(app: &App, id: &HeaderValue, parts: &Parts) -> Option<Entry> {
     })
 }
 
-/// What is refused whoever asks: no place or two that it may be meant for, a key where logs would show it, and what is answered elsewhere.
-fn misplaced(app: &App, row: Option<&Row>, parts: &Parts) -> Option<Reason> {
+/// No place or two that a request may be meant for.
+fn placeless(parts: &Parts) -> Option<Reason> {
     match parts.headers.get_all(header::HOST).iter().count() {
         0 if parts.version == Version::HTTP_11 => {
-            return Some(Reason::field("host", "is missing, which HTTP/1.1 asks for"));
+            Some(Reason::field("host", "is missing, which HTTP/1.1 asks for"))
         }
-        0 | 1 => {}
+        0 | 1 => None,
         // What stands in front may have gone by the other one.
-        _ => return Some(Reason::field("host", "is sent more than once")),
+        _ => Some(Reason::field("host", "is sent more than once")),
+    }
+}
+
+/// What is refused whoever asks: what has no one place, a key where logs would show it, and what is answered elsewhere.
+fn misplaced(app: &App, row: Option<&Row>, parts: &Parts) -> Option<Reason> {
+    if let Some(reason) = placeless(parts) {
+        return Some(reason);
     }
     if let Some(name) = key_in_url(&parts.uri) {
         return Some(Reason::KeyInUrl(name));
@@ -193,30 +206,36 @@ async fn stray(
     let source = app.config.origins.of(headers);
     let asks_first = parts.method == Method::OPTIONS
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    let outcome = match asks_first {
-        true => app.config.origins.preflight(headers),
-        false => match misplaced(&app, None, &parts).unwrap_or_else(|| why(&parts)) {
-            // Which methods there are, is said by a header that the router adds.
-            Reason::MethodNotAllowed(_) if parts.method == Method::OPTIONS => {
-                Ok(empty_response(204))
-            }
-            reason => Err(reason.into()),
-        },
+    let refused = match asks_first {
+        // What else is wrong, a page can read only of the request itself.
+        true => placeless(&parts),
+        false => Some(misplaced(&app, None, &parts).unwrap_or_else(|| why(&parts))),
+    };
+    let outcome = match refused {
+        None => app.config.origins.preflight(headers),
+        // Which methods there are, is said by a header that the router adds.
+        Some(Reason::MethodNotAllowed(_)) if parts.method == Method::OPTIONS => {
+            Ok(empty_response(204))
+        }
+        Some(reason) => Err(reason.into()),
     };
     let who = Who {
-        id,
+        came: Arrived {
+            route: NO_ROUTE,
+            began: Instant::now(),
+            id,
+        },
         source: &source,
         key: None,
         entry,
         dialect: Dialect::OpenAi,
     };
-    finish(&app, NO_ROUTE, Instant::now(), who, outcome)
+    finish(&app, who, outcome)
 }
 
 /// What is told of where a request came from.
 struct Who<'r> {
-    /// The request's own.
-    id: HeaderValue,
+    came: Arrived,
     source: &'r Source,
     /// The id of its key.
     key: Option<&'r str>,
@@ -225,49 +244,30 @@ struct Who<'r> {
     dialect: Dialect,
 }
 
-fn finish(
-    app: &App,
-    route: &'static str,
-    began: Instant,
-    who: Who<'_>,
-    outcome: Outcome,
-) -> Response {
+fn finish(app: &App, who: Who<'_>, outcome: Outcome) -> Response {
     let Who {
-        id,
+        came,
         source,
         key,
         entry,
         dialect,
     } = who;
-    let took = began.elapsed();
+    let (route, id) = (came.route, &came.id);
     let mut response = outcome.unwrap_or_else(|fault| {
         // A deadline is the caller's own wish.
         if fault.row().status >= 500 && fault.reason != Reason::DeadlineExceeded {
             tracing::error!(route, fault = %fault.reason, "a request failed");
         }
-        dialect.refusal(&fault, &id)
+        dialect.refusal(&fault, id)
     });
     let code = response.status().as_u16();
-    app.telemetry.answered(route, code, took);
-    tracing::info!(
-        route,
-        code,
-        ms = took.as_millis() as u64,
-        id = id.to_str().unwrap_or(""),
-        key,
-        "answered"
-    );
-    dialect.mark(&id, response.headers_mut());
-    response.headers_mut().insert(REQUEST_ID, id);
+    came.told(app, code, key);
+    dialect.mark(id, response.headers_mut());
+    response.headers_mut().insert(REQUEST_ID, id.clone());
     app.config.origins.mark(source, response.headers_mut());
     match entry {
         None => response,
-        Some(entry) => {
-            if let Some(key) = key {
-                entry.trace.key(key);
-            }
-            response.map(|body| Body::new(Logged::new(body, entry, route, code)))
-        }
+        Some(entry) => response.map(|body| Body::new(Logged::new(body, entry, route, code))),
     }
 }
 

@@ -241,7 +241,8 @@ fn asked(body: Value) -> Result<RetrainAsk, Reason> {
         return Err(Reason::BadBody("the body is an object".into()));
     };
     said.retain(|_, value: &mut Value| !value.is_null());
-    let min_rows = said.remove("min_rows").and_then(|rows| rows.as_u64());
+    let mut count = |field: &str| said.remove(field).and_then(|count| count.as_u64());
+    let (min_rows, min_corrections) = (count("min_rows"), count("min_corrections"));
     let mut brought = Recipes::default();
     for name in recipes::NAMES {
         if let Some(file) = said.remove(name) {
@@ -251,6 +252,7 @@ fn asked(body: Value) -> Result<RetrainAsk, Reason> {
     let said: Map<String, Value> = said;
     Ok(RetrainAsk {
         min_rows,
+        min_corrections,
         wishes: settings::wishes(&said)?,
         recipes: brought,
     })

@@ -91,11 +91,18 @@ pub(super) const RETRAIN: Shape = Shape {
     name: "RetrainRequest",
     about: "A retraining; every setting of a job may be said.",
     fields: &[
-        &[Field::new(
-            "min_rows",
-            SEED,
-            "New rows of feedback that it needs; 1 where absent.",
-        )],
+        &[
+            Field::new(
+                "min_rows",
+                SEED,
+                "New rows of feedback that it needs; 1 where absent.",
+            ),
+            Field::new(
+                "min_corrections",
+                SEED,
+                "New corrections that it needs among them; none where absent.",
+            ),
+        ],
         &FLAGS,
         &RECIPES,
     ],

@@ -1,13 +1,18 @@
 //! An answer that is written to the access log when it has gone, or when its reader has.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use axum::body::Body;
+use axum::http::HeaderValue;
 use bytes::Bytes;
 use hyper::body::{Body as Read, Frame, SizeHint};
 
+use super::App;
 use crate::api::entry::{Entry, Status};
+use crate::domain::KeyId;
 use crate::gateway::Trace;
 
 /// What is told of a request whose reader left before there was an answer: as proxies write it.
@@ -15,30 +20,76 @@ const LEFT: u16 = 499;
 
 /// A request that is being answered, and is told of when its reader leaves before that.
 pub(super) struct Awaited {
+    app: Arc<App>,
+    came: Arrived,
     entry: Option<Entry>,
-    route: &'static str,
+    key: Option<String>,
+    is_answered: bool,
+}
+
+/// A request that has come.
+pub(super) struct Arrived {
+    pub route: &'static str,
+    pub began: Instant,
+    /// The request's own.
+    pub id: HeaderValue,
 }
 
 impl Awaited {
-    pub fn new(entry: Option<Entry>, route: &'static str) -> Self {
-        Self { entry, route }
+    pub fn new(app: Arc<App>, came: Arrived, entry: Option<Entry>) -> Self {
+        Self {
+            app,
+            came,
+            entry,
+            key: None,
+            is_answered: false,
+        }
     }
 
     pub fn trace(&self) -> Option<Trace> {
         self.entry.as_ref().map(|entry| entry.trace.clone())
     }
 
-    /// There is an answer now, which tells of itself.
-    pub fn answered(mut self) -> Option<Entry> {
-        self.entry.take()
+    /// Whose it is, which is known before there is an answer.
+    pub fn by(&mut self, key: Option<&KeyId>) {
+        self.key = key.map(ToString::to_string);
+        if let (Some(entry), Some(key)) = (&self.entry, &self.key) {
+            entry.trace.key(key);
+        }
+    }
+
+    /// There is an answer now, which tells of itself; with the id of its key.
+    pub fn answered(mut self) -> (Option<Entry>, Option<String>) {
+        self.is_answered = true;
+        (self.entry.take(), self.key.take())
     }
 }
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        if let Some(entry) = &mut self.entry {
-            entry.end(self.route, Status::Http(LEFT), 0);
+        if self.is_answered {
+            return;
         }
+        self.came.told(&self.app, LEFT, self.key.as_deref());
+        if let Some(entry) = &self.entry {
+            entry.end(self.came.route, Status::Http(LEFT), 0);
+        }
+    }
+}
+
+impl Arrived {
+    /// Counts its answer, and says so.
+    pub fn told(&self, app: &App, code: u16, key: Option<&str>) {
+        let (route, took) = (self.route, self.began.elapsed());
+        app.telemetry.answered(route, code, took);
+        tracing::info!(
+            route,
+            code,
+            ms = took.as_millis() as u64,
+            id = self.id.to_str().unwrap_or(""),
+            key,
+            "answered"
+        );
     }
 }
 

@@ -92,11 +92,11 @@ impl Retrain {
             None => Err("is required: the name that learns".to_owned()),
         };
         let min_rows = match said.remove("min_rows") {
-            Some(rows) => count(&rows),
+            Some(rows) => count(&rows, 1),
             None => Err("is required: the new rows that a retraining needs".to_owned()),
         };
         let min_corrections = match said.remove("min_corrections") {
-            Some(corrections) => count(&corrections),
+            Some(corrections) => count(&corrections, 0),
             None => Ok(0),
         };
         let every = match said.remove("every") {
@@ -169,9 +169,30 @@ pub fn mistakes(rules: &[Retrain]) -> Vec<(String, String)> {
     found
 }
 
-fn count(value: &Value) -> Result<u64, String> {
-    let count = value.as_u64().filter(|count| *count > 0);
-    count.ok_or_else(|| format!("{value} is no whole number from 1 on"))
+/// What is sound in rules and hardly meant: `(key, why)`.
+pub fn doubts(rules: &[Retrain]) -> Vec<(String, String)> {
+    let why = "begins a canary that never takes over by itself, and the rule waits while it runs: say `promote_after` in it, \
+               as in canary:10,min_requests=50,promote_after=12h, or promote it by hand";
+    let waits = |rule: &Retrain| {
+        let publish = rule.read().ok()?.wishes.publish?.parse().ok()?;
+        let Publish::Canary(ask) = publish else {
+            return None;
+        };
+        let ends = ask
+            .policy
+            .is_some_and(|policy| policy.promote_after.is_some());
+        (!ends).then_some(())
+    };
+    let rules = rules.iter().enumerate();
+    rules
+        .filter(|(_, rule)| waits(rule).is_some())
+        .map(|(at, _)| (format!("retrain[{at}].publish"), why.to_owned()))
+        .collect()
+}
+
+fn count(value: &Value, least: u64) -> Result<u64, String> {
+    let count = value.as_u64().filter(|count| *count >= least);
+    count.ok_or_else(|| format!("{value} is no whole number from {least} on"))
 }
 
 fn seconds(text: &str) -> Result<u64, String> {
@@ -205,6 +226,8 @@ mod tests {
         );
         let plain = rule("adapter = \"medical\"\nmin_rows = 1").unwrap();
         assert_eq!((read.min_corrections, plain.min_corrections), (20, 0));
+        let none = rule("adapter = \"medical\"\nmin_rows = 1\nmin_corrections = 0");
+        assert_eq!(none.unwrap().min_corrections, 0);
         assert_eq!(
             (plain.every.as_secs(), plain.wishes),
             (3600, Wishes::default())
@@ -238,6 +261,29 @@ mod tests {
         let one: Retrain = toml::from_str("adapter = \"a\"\nmin_rows = 1").unwrap();
         let told = mistakes(&[one.clone(), one]);
         assert_eq!(told[0].0, "retrain[1].adapter");
+    }
+
+    #[test]
+    fn a_rule_whose_canary_nobody_decides_about_is_told_of() {
+        for (publish, is_told) in [
+            ("now", false),
+            ("manual", false),
+            ("canary:10", true),
+            ("canary:10,min_requests=50,max_error_rate=0.1", true),
+            ("canary:10,promote_after=12h", false),
+        ] {
+            let text = format!("adapter = \"a\"\nmin_rows = 1\npublish = \"{publish}\"");
+            let told = doubts(&[toml::from_str(&text).unwrap()]);
+            let keys: Vec<&str> = told.iter().map(|(key, _)| &**key).collect();
+            let expected: &[&str] = if is_told {
+                &["retrain[0].publish"]
+            } else {
+                &[]
+            };
+            assert_eq!(keys, expected, "{publish}");
+        }
+        let silent = toml::from_str("adapter = \"a\"\nmin_rows = 1").unwrap();
+        assert_eq!(doubts(&[silent]), []);
     }
 
     #[test]

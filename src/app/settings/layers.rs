@@ -11,17 +11,17 @@ use figment::Figment;
 use figment::providers::Serialized;
 use figment::value::{Dict, Value};
 
-use super::Values;
 use super::limits::LIMITS_OF_ADAPTERS;
 use super::place::{self, Hints, Place};
 use super::problem::Problem;
+use super::{Values, feedback};
 use crate::api::tls::Tls;
 
 /// Resolved settings.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub values: Values,
-    /// What looks like a setting and is none.
+    /// What looks like a setting and is none, and settings that are hardly meant.
     pub warnings: Vec<Problem>,
     origins: BTreeMap<String, String>,
     place: Result<Place, Problem>,
@@ -214,13 +214,15 @@ pub fn load(
     }
     match figment.extract::<Values>() {
         Ok(values) => {
-            problems.extend(values.mistakes().into_iter().map(|(key, why)| {
+            let told = |(key, why): (String, String)| {
                 // A rule of a list comes from where the list does.
                 let said = key.split_once('[').map_or(&*key, |(list, _)| list);
                 let origin = origin_of(&origins, said);
                 Problem { key, origin, why }
-            }));
+            };
+            problems.extend(values.mistakes().into_iter().map(told));
             if problems.is_empty() {
+                warnings.extend(feedback::doubts(&values.retrain).into_iter().map(told));
                 let place = place_of(&values, &origins, &hints);
                 return Ok(Settings {
                     values,

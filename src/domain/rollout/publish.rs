@@ -57,6 +57,7 @@ fn canary(text: &str) -> Result<CanaryAsk, String> {
     for part in parts {
         let (field, value) = part
             .split_once('=')
+            .map(|(field, value)| (field.trim(), value.trim()))
             .ok_or_else(|| format!("`{part}` is no field with its value, as min_requests=50"))?;
         let is_again = match field {
             STICKY => {
@@ -72,6 +73,10 @@ fn canary(text: &str) -> Result<CanaryAsk, String> {
                         .ok_or_else(|| format!("`{value}` is no number")),
                 };
                 let value = value.map_err(|why| format!("{field}: {why}"))?;
+                // Alone, since what is wrong with a value does not say whose it is.
+                let alone = Map::from_iter([(field.to_owned(), value.clone())]);
+                Policy::deserialize(Value::Object(alone))
+                    .map_err(|why| format!("{field}: {why}"))?;
                 policy.insert(field.to_owned(), value).is_some()
             }
         };
@@ -156,6 +161,9 @@ mod tests {
             (Some(Sticky::Caller), Some(50), Some(43_200))
         );
         assert_eq!(policy.min_score_ratio, Some(0.95));
+        let spaced = "canary:10 , sticky = caller, min_requests = 5, promote_after =12h";
+        let close = "canary:10,sticky=caller,min_requests=5,promote_after=12h";
+        assert_eq!(spaced.parse::<Publish>(), close.parse::<Publish>());
     }
 
     #[test]
@@ -173,6 +181,7 @@ mod tests {
             ("canary:10,min_request=5", "min_request"),
             ("canary:10,min_requests=many", "min_requests"),
             ("canary:10,min_requests=\"5\"", "min_requests"),
+            ("canary:10,min_requests=1.5", "min_requests: "),
             ("canary:10,max_error_rate=2", "max_error_rate"),
             ("canary:10,promote_after=12w", "promote_after"),
             ("canary:10,sticky=owner", "sticky"),

@@ -94,7 +94,7 @@ Evaluation {
     keep                as keep:          Keep,           Choice(Keep::NAMES),               Made("last; best with early_stopping", keep),   ALL,      "What is published: the last step's weights, or those of the evaluation with the lowest held-out loss";
     gate                as gate:          Gate,           Choice(Gate::NAMES),               Is(Gate::None),                                 ALL,      "What the result must pass to be served: heldout is better than the base on held-out rows, current not worse than what the name serves now; one that does not pass is kept and not served";
     gate_margin         as gate_margin:   f64,            FROM_ZERO,                         Is(0.0),                                        ALL,      "Gate current: by how much the held-out loss may be above that of what is served";
-    publish             as publish:       String,         Text,                              Is("now".to_owned()),                           ALL,      "How the result reaches its name: now moves the name to it, canary:10 lets it answer 10 % of the requests, manual only keeps it";
+    publish             as publish:       String,         Text,                              Is("now".to_owned()),                           ALL,      "How the result reaches its name: now moves the name to it, canary:10 lets it answer 10 % of the requests, canary:10,min_requests=50,promote_after=12h also decides about it, manual only keeps it";
 }
 
     } };

@@ -20,6 +20,8 @@ const MOST: usize = 100_000;
 pub struct RetrainAsk {
     /// New rows that it needs; one where absent.
     pub min_rows: Option<u64>,
+    /// New corrections among them; none where absent.
+    pub min_corrections: Option<u64>,
     pub wishes: Wishes,
     /// Files of other programs that say settings too.
     pub recipes: Recipes,
@@ -42,6 +44,8 @@ impl Caller {
 
     async fn learn(&self, name: &str, ask: RetrainAsk) -> Result<JobView, Reason> {
         let parts = self.may(TRAIN)?;
+        // Taken before there is a file, so that it can be deleted even where the key ends meanwhile.
+        let trainer = self.trainer()?;
         let missing = || Reason::NoSuchAdapter(name.chars().take(200).collect());
         let name: AdapterName = name.parse().map_err(|_| missing())?;
         self.see(&name)?;
@@ -58,7 +62,7 @@ impl Caller {
         }
         let joined = ask.recipes.join(ask.wishes.clone())?;
         let objective = joined.wishes.objective.unwrap_or(Objective::Sft);
-        let learned = self.learned(&current, objective, ask.min_rows);
+        let learned = self.learned(&current, objective, (ask.min_rows, ask.min_corrections));
         let Learned {
             file,
             uses,
@@ -89,17 +93,17 @@ impl Caller {
                 tracing::info!(adapter = %name, job = %job.id, rows, replayed, from = %current.generation, "retraining");
             }
             // A file that nothing was made of. What cannot be deleted stays in the list of files.
-            Err(_) => drop(self.trainer()?.delete_file(&file.id).await),
+            Err(_) => drop(trainer.delete_file(&file.id).await),
         }
         created
     }
 
-    /// Writes the rows down: first those of before, then the new ones.
+    /// Writes the rows down: first those of before, then the new ones, of which and of whose corrections some are needed.
     async fn learned(
         &self,
         current: &AdapterView,
         objective: Objective,
-        min_rows: Option<u64>,
+        (min_rows, min_corrections): (Option<u64>, Option<u64>),
     ) -> Result<Learned, Reason> {
         let (parts, asker) = (self.may(TRAIN)?, self.asker());
         let name = &current.id;
@@ -117,7 +121,7 @@ impl Caller {
             Some(before) => parts.trainer.copy_rows(&before, &mut file).await?,
             None => 0,
         };
-        let (mut uses, mut after) = (Vec::new(), 0);
+        let (mut uses, mut corrections, mut after) = (Vec::new(), 0_u64, 0);
         while uses.len() < MOST {
             let place = Place {
                 asker: &asker,
@@ -135,6 +139,7 @@ impl Caller {
                     lines.push_str(&row.to_string());
                     lines.push('\n');
                     uses.push(given.used);
+                    corrections += u64::from(given.correction.is_some());
                 }
             }
             file.write(lines.into()).await?;
@@ -145,6 +150,12 @@ impl Caller {
                 "`{name}` has {} new rows of feedback to learn from, and {least} are needed: corrections, and answers with a score above 0, \
                  whose prompts are kept (`capture = true` under `[feedback]`)",
                 uses.len()
+            )));
+        }
+        let least = min_corrections.unwrap_or(0);
+        if corrections < least {
+            return Err(Reason::WrongState(format!(
+                "`{name}` has {corrections} new corrections to learn from, and {least} are needed"
             )));
         }
         let file = self.keep_file(file, "fine-tune").await?;

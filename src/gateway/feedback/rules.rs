@@ -38,6 +38,7 @@ impl Gateway {
         let mut next: Vec<Instant> = rules.iter().map(|_| Instant::now()).collect();
         // After a fault a rule waits for its time, whatever comes.
         let mut is_quiet = vec![false; rules.len()];
+        let mut is_held = vec![false; rules.len()];
         let mut stop = pin!(stop);
         loop {
             news.borrow_and_update();
@@ -51,6 +52,13 @@ impl Gateway {
                     tracing::warn!(adapter = %rule.adapter, %fault, "the name is not retrained");
                 }
                 is_quiet[at] = done.is_err();
+                if let Ok(held) = done {
+                    // Told once, not with all feedback that comes meanwhile.
+                    if held && !is_held[at] {
+                        tracing::info!(adapter = %rule.adapter, "not retrained while its canary runs: promote it or give it up");
+                    }
+                    is_held[at] = held;
+                }
                 next[at] = now + rule.every;
             }
             let soonest = next.iter().min().copied().unwrap_or(now + shortest);
@@ -68,27 +76,29 @@ impl Gateway {
 
 impl Caller {
     /// Retrains where enough is new, no other job for the name is at work and what the last one made is decided about.
-    async fn keep_rule(&self, rule: &RetrainRule) -> Result<(), Reason> {
+    /// Whether the last of these alone is why not.
+    async fn keep_rule(&self, rule: &RetrainRule) -> Result<bool, Reason> {
         let parts = self.with_any_key()?;
         let name = &rule.adapter;
         if !parts.registry.knows(name) || parts.trainer.at_work_on(name).await?.is_some() {
-            return Ok(());
-        }
-        // A name has one canary: another job's result could only be kept.
-        let routed = parts.registry.routed(name);
-        if routed.is_some_and(|entry| entry.route.canary.is_some()) {
-            return Ok(());
+            return Ok(false);
         }
         // What was learned in vain does not start another job by itself.
         let unused = parts.feedback.stored().unused(name).await?;
         if unused.rows < rule.min_rows || unused.corrections < rule.min_corrections {
-            return Ok(());
+            return Ok(false);
+        }
+        // A name has one canary: another job's result could only be kept.
+        let routed = parts.registry.routed(name);
+        if routed.is_some_and(|entry| entry.route.canary.is_some()) {
+            return Ok(true);
         }
         let ask = RetrainAsk {
             min_rows: Some(rule.min_rows),
+            min_corrections: Some(rule.min_corrections),
             wishes: rule.wishes.clone(),
             ..RetrainAsk::default()
         };
-        self.retrain(name.as_str(), ask).await.map(drop)
+        self.retrain(name.as_str(), ask).await.map(|_| false)
     }
 }

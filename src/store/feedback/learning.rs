@@ -40,14 +40,18 @@ pub struct Place<'a> {
 /// What a row can be made of: its content is kept, and it says how an answer should have been or that it was right.
 const USABLE: &str = "a.input IS NOT NULL AND (f.correction IS NOT NULL OR f.score > 0)";
 
-/// A job of which nothing has reached its name: it failed, or what it made is kept and neither served nor on the way there, since
-/// its gate held it back, its canary was given up or the name was rolled back behind it. What it learned from would be lost.
+/// A job of which nothing has reached its name (`?2`): it failed, or what it made is kept and neither served, nor a canary, nor
+/// what jobs made one of these from, since its gate held it back, its canary was given up or the name was rolled back behind it.
+/// What it learned from would be lost. What the name pointed to before does not say what anything was made from.
 const IN_VAIN: &str = "SELECT 1 FROM jobs j WHERE j.id = f.used_by AND (j.status IN ('failed', 'cancelled') \
      OR j.status = 'succeeded' \
      AND EXISTS (SELECT 1 FROM adapter_history h WHERE h.name = j.name AND h.generation = j.generation) \
-     AND NOT EXISTS (SELECT 1 FROM adapter_names n WHERE n.name = j.name AND n.generation = j.generation) \
-     AND NOT EXISTS (SELECT 1 FROM adapter_lineage l WHERE l.name = j.name AND l.generation = j.generation) \
-     AND NOT EXISTS (SELECT 1 FROM adapter_routes r WHERE r.name = j.name AND r.canary_generation = j.generation))";
+     AND j.generation NOT IN (WITH RECURSIVE reached (generation) AS ( \
+         SELECT generation FROM adapter_names WHERE name = ?2 \
+         UNION SELECT canary_generation FROM adapter_routes WHERE name = ?2 AND canary_generation IS NOT NULL \
+         UNION SELECT made.parent FROM reached JOIN jobs made ON made.generation = reached.generation \
+             WHERE made.parent IS NOT NULL) \
+     SELECT generation FROM reached))";
 
 /// What is new for a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -312,10 +312,31 @@ async fn what_was_learned_in_vain_is_there_for_the_next_job_but_starts_none() {
     database
         .execute("UPDATE adapter_names SET generation = 'next'")
         .await;
-    assert_eq!(home.fresh().await, [], "what is served came after it");
+    assert_eq!(
+        home.fresh().await,
+        given,
+        "what is served was not made of it"
+    );
+    database
+        .execute("INSERT INTO jobs (id, name, status, created_at, training_file, recipe, metadata, data_digest, total_steps, parent, generation) \
+                  VALUES ('ftjob-2', 'legal', 'succeeded', 0, 'f', '{}', '{}', '', 1, 'new', 'next')")
+        .await;
+    assert_eq!(home.fresh().await, [], "what is served was made of it");
     database
         .execute("DELETE FROM adapter_lineage WHERE generation = 'new'")
         .await;
+    assert_eq!(
+        home.fresh().await,
+        [],
+        "rolled back twice, and promoted again"
+    );
+    database
+        .execute("UPDATE adapter_names SET generation = 'old'")
+        .await;
+    let begun = "INSERT INTO adapter_routes (name, canary, canary_generation, watched) VALUES ('legal', '{}', 'next', '{}')";
+    database.execute(begun).await;
+    assert_eq!(home.fresh().await, [], "the canary was made of it");
+    database.execute("DELETE FROM adapter_routes").await;
     database
         .execute("UPDATE adapter_names SET generation = 'old'")
         .await;

@@ -155,9 +155,12 @@ fn multiple(map: &mut Map<String, Value>) -> Result<(), Refusal> {
         return Err(("multipleOf", "must be more than 0".to_owned()));
     }
     let Some(read) = as_it_reads(of) else {
-        let why = format!(
-            "is not read exactly, as 0.01 is, or has more than {PLACES} digits behind the point"
-        );
+        let why = match of > MULTIPLE as f64 {
+            true => format!("is above {MULTIPLE}"),
+            false => format!(
+                "is not read exactly, as 0.01 is, has more than {PLACES} digits behind the point, or is above {MULTIPLE} without the point"
+            ),
+        };
         return Err(("multipleOf", why));
     };
     if read != of {

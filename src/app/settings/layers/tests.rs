@@ -297,6 +297,10 @@ fn feedback_and_rules_are_read_from_a_file_and_all_mistakes_are_told_with_it() {
     let rows = settings.rows();
     let row = rows.iter().find(|row| row.0 == "retrain").unwrap();
     assert!(row.1.contains("\"min_rows\" = 5"), "{row:?}");
+    assert_eq!(settings.warnings, []);
+    let told = load_of(&format!("{text}publish = \"canary:10\"\n")).unwrap();
+    assert_eq!(told.warnings[0].key, "retrain[0].publish");
+    assert!(told.warnings[0].origin.ends_with("adapterd.toml"));
     let problems = load_of("[feedback]\nkeep_days = 0\n[[retrain]]\nrang = 1\n").unwrap_err();
     let keys: Vec<&str> = problems.iter().map(|problem| &*problem.key).collect();
     let rule = ["rang", "adapter", "min_rows"].map(|key| format!("retrain[0].{key}"));

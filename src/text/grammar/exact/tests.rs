@@ -126,6 +126,16 @@ fn multiples_are_read_by_their_digits() {
         let told = rewritten(json!({"multipleOf": of})).unwrap();
         assert_eq!(read(told["multipleOf"].as_f64().unwrap()), Some(meant));
     }
+    for (of, named) in [
+        (1e9, "is above 300000000"),
+        (0.57, "as 0.01 is"),
+        (0.123456789, "8 digits behind the point"),
+        (123.4567891, "above 300000000 without the point"),
+    ] {
+        let mut map = Map::from_iter([("multipleOf".to_owned(), json!(of))]);
+        let (_, why) = multiple(&mut map).unwrap_err();
+        assert!(why.contains(named), "{of}: {why}");
+    }
     let kept = json!({"multipleOf": 3});
     assert_eq!(rewritten(kept.clone()).unwrap(), kept);
 }
