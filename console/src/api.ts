@@ -129,7 +129,7 @@ export async function* told(response: Response): AsyncGenerator<any> {
   let rest = '';
   for (;;) {
     const { done, value } = await reader.read();
-    if (done) return;
+    if (done) throw new ApiError(0, 'The stream broke off before its end.');
     rest += value;
     let end;
     while ((end = rest.indexOf('\n')) >= 0) {

@@ -56,7 +56,7 @@ pub struct Limits {
     pub max_header_bytes: usize,
     /// Requests of one HTTP/2 connection at once.
     pub streams: u32,
-    /// How long a TLS handshake may take.
+    /// How long a TLS handshake may take, and after it a gRPC client until it begins.
     pub handshake: Duration,
 }
 

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use serde_json::{Map, Value};
 
@@ -82,7 +83,11 @@ fn flag(setting: &'static Setting, default: &str) -> Arg {
         Kind::Interval => arg.value_name("STEPS"),
         Kind::Number(_) => arg.value_name("X").allow_negative_numbers(true),
         Kind::ShareOrCount => arg.value_name("SHARE|COUNT"),
-        Kind::Choice(names) => arg.value_name(&*names.join("|").leak()),
+        // So that shells complete them; the value's name tells them in help.
+        Kind::Choice(names) => arg
+            .value_name(&*names.join("|").leak())
+            .value_parser(PossibleValuesParser::new(names).try_map(|text| parse(setting, &text)))
+            .hide_possible_values(true),
         Kind::Text => arg.value_name("TEXT"),
         Kind::Stages => arg.value_name("JSON|FILE"),
         Kind::LossScale => arg.value_name("dynamic|N"),

@@ -188,6 +188,7 @@ pub async fn train(client: &Client, args: &TrainArgs, output: Output) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::settings::{Method, Named};
 
     /// A daemon that plans, and deletes nothing.
     async fn keeper() -> Client {
@@ -270,15 +271,29 @@ mod tests {
     }
 
     #[test]
+    fn a_choice_knows_its_names_and_takes_no_others() {
+        let command = <Line as clap::CommandFactory>::command();
+        let method = command.get_arguments().find(|arg| arg.get_id() == "method");
+        let known = method.unwrap().get_possible_values();
+        let known: Vec<_> = known.iter().map(|value| value.get_name()).collect();
+        assert_eq!(known, Method::NAMES);
+        let refused = <Line as clap::Parser>::try_parse_from(["train", "--method", "loro"]);
+        let said = refused.err().unwrap().to_string();
+        assert!(
+            said.contains("loro") && said.contains("bottleneck"),
+            "{said}"
+        );
+    }
+
+    #[test]
     fn every_flag_is_sent_under_its_own_name() {
         let command = <Line as clap::CommandFactory>::command();
-        let flags: Vec<_> = command
-            .get_arguments()
-            .filter_map(clap::Arg::get_long)
-            .filter(|flag| *flag != "help")
-            .collect();
+        let flags = command.get_arguments();
+        let flags: Vec<_> = flags.filter(|flag| flag.get_id() != "help").collect();
         assert!(flags.len() > 20, "{flags:?}");
-        for flag in flags {
+        for arg in flags {
+            let flag = arg.get_long().unwrap();
+            let known = arg.get_possible_values();
             let given = match flag {
                 "dedup" | "no-shuffle" | "no-pack" | "use-rslora" | "prefix-projection" => {
                     vec![format!("--{flag}")]
@@ -287,7 +302,10 @@ mod tests {
                     vec![format!("--{flag}"), r#"{"q_proj": 4}"#.to_owned()]
                 }
                 "stages" => vec![format!("--{flag}"), r#"[{"steps": 1}]"#.to_owned()],
-                _ => vec![format!("--{flag}"), "1".to_owned()],
+                _ => {
+                    let value = known.first().map_or("1", |value| value.get_name());
+                    vec![format!("--{flag}"), value.to_owned()]
+                }
             };
             let given: Vec<&str> = given.iter().map(String::as_str).collect();
             let fields = sent(&given);

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Gateway;
 use crate::domain::{
-    Ask, CallPiece, Constraint, Event, FinishReason, Message, Reason, Role, Rule, Tool, ToolChoice,
+    CallPiece, Constraint, Event, FinishReason, Message, Reason, Role, Rule, Tool, ToolChoice,
     Toolset,
 };
 use crate::text::{CallParser, ChatTemplate, Part, Syntax, forced_call_grammar};
@@ -54,11 +54,11 @@ impl Gateway {
     ///
     /// # Errors
     /// `BadField` where both are asked for.
-    pub(super) fn form(&self, ask: &Ask) -> Result<Option<Arc<Constraint>>, Reason> {
-        let tools = &ask.tools;
-        if tools.offered().is_empty() {
-            return Ok(ask.constraint.clone());
-        }
+    pub(super) fn form(
+        &self,
+        tools: &Toolset,
+        asked: Option<Arc<Constraint>>,
+    ) -> Result<Option<Arc<Constraint>>, Reason> {
         let token = |marker: &str| self.special(marker);
         let (choice, parallel) = (tools.choice(), tools.parallel());
         let (offered, syntax) = (tools.offered(), self.call_syntax());
@@ -67,7 +67,7 @@ impl Gateway {
             ToolChoice::Required | ToolChoice::Named(_) => "tool_choice",
             ToolChoice::Auto | ToolChoice::None => "tools",
         };
-        match (forced, &ask.constraint) {
+        match (forced, asked) {
             (Some(_), Some(other)) => {
                 let why = format!(
                     "says what an answer is made of, and so does `{field}`; leave one of them out"
@@ -78,7 +78,7 @@ impl Gateway {
                 let form = Constraint::new(field, Rule::Lark(grammar));
                 Ok(Some(Arc::new(form)))
             }
-            (None, asked) => Ok(asked.clone()),
+            (None, asked) => Ok(asked),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::Caller;
-use crate::domain::{Constraint, Reason};
+use crate::domain::{Ask, Constraint, Reason, ToolChoice};
 use crate::text::grammar::Guide;
 
 /// Constraints compiled at once.
@@ -30,6 +30,18 @@ impl Default for Compiling {
 }
 
 impl Caller {
+    /// As [`Gateway::form`](super::Gateway), which reads the schemas of functions.
+    pub(super) async fn form(&self, ask: &Ask) -> Result<Option<Arc<Constraint>>, Reason> {
+        let (tools, asked) = (ask.tools.clone(), ask.constraint.clone());
+        let forced = matches!(tools.choice(), ToolChoice::Required | ToolChoice::Named(_));
+        if !(forced || tools.offered().iter().any(|tool| tool.strict)) {
+            return Ok(asked);
+        }
+        let gateway = self.gateway().clone();
+        self.compile("tools", move || gateway.form(&tools, asked))
+            .await
+    }
+
     /// A guide for each of `answers`; none where they may have any form.
     pub(super) async fn guides(
         &self,
@@ -39,6 +51,22 @@ impl Caller {
         let Some(constraint) = constraint else {
             return Ok(Vec::new());
         };
+        let grammars = self.gateway().parts().grammars.clone();
+        let owner = self.tenant().number;
+        // What the first constraint of all waits for is no fault of its own.
+        let prepared = tokio::task::spawn_blocking(move || grammars.prepare().map(|()| grammars));
+        let grammars = prepared.await.map_err(|_| failed())??;
+        let asked = constraint.clone();
+        let work = move || grammars.guides(&asked, owner, answers as usize);
+        self.compile(&constraint.field, work).await
+    }
+
+    /// Runs it when it is its turn.
+    async fn compile<T: Send + 'static>(
+        &self,
+        field: &str,
+        work: impl FnOnce() -> Result<T, Reason> + Send + 'static,
+    ) -> Result<T, Reason> {
         let overloaded = || Reason::Overloaded {
             retry_after: LONGEST_WAIT.as_secs(),
         };
@@ -47,21 +75,15 @@ impl Caller {
             .await
             .map_err(|_| overloaded())?
             .map_err(|_| Reason::Draining)?;
-        let grammars = self.gateway().parts().grammars.clone();
-        let owner = self.tenant().number;
-        // What the first constraint of all waits for is no fault of its own.
-        let prepared = tokio::task::spawn_blocking(move || grammars.prepare().map(|()| grammars));
-        let grammars = prepared.await.map_err(|_| failed())??;
-        let asked = constraint.clone();
         let compiled = tokio::task::spawn_blocking(move || {
             // Moves into the thread: work whose caller has gone still counts.
             let _turn = turn;
-            grammars.guides(&asked, owner, answers as usize)
+            work()
         });
         match tokio::time::timeout(LONGEST, compiled).await {
-            Ok(guides) => guides.map_err(|_| failed())?,
+            Ok(done) => done.map_err(|_| failed())?,
             Err(_) => Err(Reason::GrammarTooComplex {
-                field: constraint.field.clone(),
+                field: field.to_owned(),
                 why: format!("takes more than {} s to compile", LONGEST.as_secs()),
             }),
         }

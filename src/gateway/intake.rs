@@ -176,7 +176,7 @@ impl Caller {
         let mut drafts = Vec::with_capacity(asks.len());
         for ask in asks {
             let priority = ask.urgency.priority;
-            let form = self.gateway().form(&ask)?;
+            let form = self.form(&ask).await?;
             let mut sampling = ask.sampling;
             if !ask.tools.offered().is_empty() {
                 sampling.spelled = self.gateway().call_markers();

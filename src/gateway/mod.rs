@@ -26,9 +26,10 @@ mod tokens;
 mod trace;
 mod watch;
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 
 use crate::domain::Reason;
 use crate::model::Base;
@@ -127,7 +128,7 @@ struct Inner {
     call_syntax: OnceLock<Syntax>,
     /// Unix seconds; what the base says it was created at.
     opened_at: i64,
-    closing: AtomicBool,
+    closing: CancellationToken,
 }
 
 /// The answer to liveness and readiness probes.
@@ -154,20 +155,20 @@ impl Gateway {
                 compiling: grammar::Compiling::default(),
                 call_syntax: OnceLock::new(),
                 opened_at: now(),
-                closing: AtomicBool::new(false),
+                closing: CancellationToken::new(),
             }),
         }
     }
 
     pub fn health(&self) -> Health {
         let heartbeat = self.parts().scheduler.heartbeat();
-        judge(heartbeat, self.inner.closing.load(Ordering::Acquire))
+        judge(heartbeat, self.inner.closing.is_cancelled())
     }
 
     /// Says "not ready" from now on, so that balancers look elsewhere, first before new requests are refused, then while
-    /// running work ends.
+    /// running work ends. Whoever follows a job or adapters is told, since that would not end by itself.
     pub fn close(&self) {
-        self.inner.closing.store(true, Ordering::Release);
+        self.inner.closing.cancel();
     }
 
     pub fn load(&self) -> Load {

@@ -52,6 +52,7 @@ impl Caller {
         out: &mpsc::Sender<Result<JobEvent, Reason>>,
     ) -> Result<(), Reason> {
         let mut live = self.may(Scope::Train)?.trainer.watch();
+        let closing = &self.gateway().inner.closing;
         let mut ended = pin!(self.ended());
         loop {
             // Asked before reading: events are stored before the status they lead to.
@@ -72,6 +73,7 @@ impl Caller {
             tokio::select! {
                 () = out.closed() => return Ok(()),
                 reason = &mut ended => return Err(reason),
+                () = closing.cancelled() => return Err(Reason::Draining),
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
                 news = live.recv() => match news {
                     Ok(_) | Err(RecvError::Lagged(_)) => {}
@@ -122,6 +124,7 @@ impl Caller {
         };
         let registry = &self.may(Scope::Adapters)?.registry;
         let mut changes = registry.changes();
+        let closing = &self.gateway().inner.closing;
         let mut pending = self.adapters().await?;
         let mut ended = pin!(self.ended());
         loop {
@@ -152,6 +155,7 @@ impl Caller {
             tokio::select! {
                 () = out.closed() => return Ok(()),
                 reason = &mut ended => return Err(reason),
+                () = closing.cancelled() => return Err(Reason::Draining),
                 change = changes.recv() => match change {
                     Ok(view) => pending.push(view),
                     Err(RecvError::Lagged(_)) => pending = self.adapters().await?,

@@ -245,6 +245,15 @@ async fn events_come_in_pages_and_as_they_happen_without_a_gap() {
     let third = oldest_first[2]["id"].as_str().unwrap();
     let rest = stream(&daemon, id, &format!("&after={third}")).await;
     assert_eq!(rest, oldest_first[3..]);
+    let url = format!(
+        "{}/v1/fine_tuning/jobs/{id}/events?stream=true",
+        daemon.http
+    );
+    let again = daemon.client.get(url).header("last-event-id", third);
+    let again = again.send().await.unwrap().text().await.unwrap();
+    assert_eq!(chunks(&again).0, oldest_first[3..]);
+    let limited = format!("/v1/fine_tuning/jobs/{id}/events?stream=true&limit=2");
+    assert_eq!(daemon.get(&limited).await.0, 400);
     let nobody = daemon
         .get("/v1/fine_tuning/jobs/ftjob-no/events?stream=true")
         .await;
@@ -256,6 +265,27 @@ async fn events_come_in_pages_and_as_they_happen_without_a_gap() {
             .0,
         400
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_follows_a_job_is_told_when_the_daemon_stops() {
+    let daemon = Daemon::start().await;
+    let (_, file) = upload(&daemon, rows(8)).await;
+    let body = json!({"model": "llama", "training_file": file["id"], "suffix": "long", "adapterd": {"steps": 100_000, "rank": 2}});
+    let (_, job) = daemon.post("/v1/fine_tuning/jobs", body).await;
+    let id = job["id"].as_str().unwrap();
+    let pause = format!("/v1/fine_tuning/jobs/{id}/pause");
+    assert_eq!(daemon.post(&pause, json!({})).await.0, 200);
+    let url = format!(
+        "{}/v1/fine_tuning/jobs/{id}/events?stream=true",
+        daemon.http
+    );
+    let following = daemon.client.get(url).send().await.unwrap();
+    daemon.begin_stop();
+    let (events, done) = chunks(&following.text().await.unwrap());
+    assert!(!done);
+    assert!(events.last().unwrap()["error"]["code"].is_string());
+    daemon.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -217,6 +217,19 @@ async fn handshakes_that_do_not_end_hold_up_nobody_and_are_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_shakes_hands_with_grpc_and_does_not_go_on_is_given_up() {
+    let safe = Safe::start(None, false).await;
+    for first in [&b""[..], b"PRI * HTTP/2.0\r\n"] {
+        let config = trust(Some(&safe.authority.pem), None);
+        let mut stream = connect(&safe.daemon.grpc, config, b"h2").await;
+        stream.write_all(first).await.unwrap();
+        let mut said = Vec::new();
+        let end = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut said)).await;
+        assert!(end.is_ok(), "still open after {first:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_shows_a_certificate_is_the_key_with_its_name() {
     let safe = Safe::start(Some(ClientAuth::Required), true).await;
     let ask = KeyAsk {

@@ -13,6 +13,8 @@ interface Event { id: string; created_at: number; level: string; message: string
 
 /** Events come in bursts; the job itself is asked for at most this often. */
 const PACE = 500;
+/** What no event tells: the steps between two of them. */
+const EVERY = 10_000;
 
 const place = (event: Event) => Number(event.id.replace(/\D/g, ''));
 
@@ -20,15 +22,25 @@ export function JobPage({ id }: { id: string }) {
   const known = useRef(new Map<string, Event>());
   const path = `/v1/fine_tuning/jobs/${segment(id)}`;
   const [turn, setTurn] = useState(0);
+  const loading = useRef(false);
   const found = useLoad(async (signal) => {
-    const job = await get<Job>(path, { signal });
+    loading.current = true;
+    const job = await get<Job>(path, { signal }).finally(() => { loading.current = false; });
     const events = [...known.current.values()].sort((one, other) => place(one) - place(other));
     return { job, events };
-  }, [id]);
+  }, [id], EVERY);
   useStream(async (signal) => {
     const newest = [...known.current.values()].reduce<Event | null>((last, event) => last && place(last) > place(event) ? last : event, null);
     let due = 0;
-    const look = () => { due ||= window.setTimeout(() => { due = 0; if (!signal.aborted) found.reload(); }, PACE); };
+    const look = () => {
+      due ||= window.setTimeout(() => {
+        due = 0;
+        if (signal.aborted) return;
+        // Beginning again would end the one that is under way.
+        if (loading.current) look();
+        else found.reload();
+      }, PACE);
+    };
     for await (const event of told(await send(`${path}/events`, { signal, query: { stream: 'true', after: newest?.id } }))) {
       known.current.set(event.id, event);
       look();

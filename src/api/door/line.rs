@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
@@ -36,10 +38,20 @@ enum Kind {
     Tls(Box<TlsStream<Socket>>),
 }
 
+/// What a client of HTTP/2 says first, in bytes.
+const PREFACE: usize = 24;
+
+/// A client that has not said all it says first.
+struct Beginning {
+    missing: usize,
+    deadline: Pin<Box<Sleep>>,
+}
+
 pub(in crate::api) struct Line {
     kind: Kind,
     is_h2: bool,
     peer: Peer,
+    beginning: Option<Beginning>,
 }
 
 impl Line {
@@ -48,6 +60,7 @@ impl Line {
             kind: Kind::Plain(socket),
             is_h2: false,
             peer,
+            beginning: None,
         }
     }
 
@@ -56,6 +69,23 @@ impl Line {
             kind: Kind::Tls(Box::new(stream)),
             is_h2,
             peer,
+            beginning: None,
+        }
+    }
+
+    /// Of HTTP/2, whose server waits for the client's first bytes as long as it takes: ends where they are not there in time.
+    pub fn beginning_within(mut self, timeout: Duration) -> Self {
+        self.beginning = Some(Beginning {
+            missing: PREFACE,
+            deadline: Box::pin(tokio::time::sleep(timeout)),
+        });
+        self
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.kind {
+            Kind::Plain(socket) => Pin::new(socket).poll_read(cx, buffer),
+            Kind::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
 
@@ -79,10 +109,23 @@ impl AsyncRead for Line {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.kind {
-            Kind::Plain(socket) => Pin::new(socket).poll_read(cx, buffer),
-            Kind::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        let before = buffer.filled().len();
+        let read = self.read(cx, buffer);
+        let Some(beginning) = &mut self.beginning else {
+            return read;
+        };
+        if read.is_ready() {
+            let came = buffer.filled().len() - before;
+            beginning.missing = beginning.missing.saturating_sub(came);
+            if beginning.missing == 0 {
+                self.beginning = None;
+            }
+            return read;
         }
+        beginning.deadline.as_mut().poll(cx).map(|()| {
+            let why = "the peer does not begin";
+            Err(io::Error::new(io::ErrorKind::TimedOut, why))
+        })
     }
 }
 

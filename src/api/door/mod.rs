@@ -83,7 +83,7 @@ impl Door {
     pub async fn open(&self, socket: Socket, address: SocketAddr) -> Option<(Line, Peer)> {
         let Some(tls) = &self.tls else {
             let peer = Peer::plain(address);
-            return Some((Line::plain(socket, peer.clone()), peer));
+            return Some((self.timed(Line::plain(socket, peer.clone())), peer));
         };
         let shaking = self.counts.handshakes.hold();
         let shaken = tokio::time::timeout(self.handshake, tls.shake(socket, self.offer)).await;
@@ -92,7 +92,7 @@ impl Door {
             Ok(Ok(shaken)) => {
                 let peer = Peer::tls(address, shaken.names);
                 let line = Line::tls(shaken.stream, shaken.is_h2, peer.clone());
-                return Some((line, peer));
+                return Some((self.timed(line), peer));
             }
             Ok(Err(fault)) => fault.to_string(),
             Err(_) => "it took too long".to_owned(),
@@ -100,5 +100,12 @@ impl Door {
         self.counts.refused_handshake.more();
         tracing::debug!(%address, why, "no handshake");
         None
+    }
+    /// The servers of HTTP have timers of their own.
+    fn timed(&self, line: Line) -> Line {
+        match self.offer {
+            Offer::Grpc => line.beginning_within(self.handshake),
+            Offer::Http => line,
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use serde::de::IgnoredAny;
+
 use crate::domain::{CallPiece, Event, Reason, TokenInfo, Usage};
 use crate::pb;
 use crate::pb::generate_event::Event as Told;
@@ -59,13 +61,23 @@ impl Telling {
                 index,
                 piece: CallPiece::Arguments(arguments),
             } => {
-                let begun = self.begun.remove(&(choice, index));
-                let call = begun.map(|call| pb::ToolCall { arguments, ..call });
-                vec![Told::Called(pb::Called {
-                    call,
-                    index,
-                    choice,
-                })]
+                let place = (choice, index);
+                if let Some(call) = self.begun.get_mut(&place) {
+                    call.arguments += &arguments;
+                }
+                // An object is whole once, at its end: a call that is cut short is not told.
+                let whole = |call: &&pb::ToolCall| {
+                    let text = &call.arguments;
+                    text.ends_with('}') && serde_json::from_str::<IgnoredAny>(text).is_ok()
+                };
+                match self.begun.get(&place).filter(whole) {
+                    None => Vec::new(),
+                    Some(_) => vec![Told::Called(pb::Called {
+                        call: self.begun.remove(&place),
+                        index,
+                        choice,
+                    })],
+                }
             }
             Event::Finish { choice, reason } => {
                 let finish = pb::Finish {
@@ -206,7 +218,10 @@ mod tests {
             name: "f".into(),
         };
         assert!(on(begin).is_empty());
-        let told = on(CallPiece::Arguments("{}".into()));
+        for part in ["{\"a\": {", "}"] {
+            assert!(on(CallPiece::Arguments(part.into())).is_empty());
+        }
+        let told = on(CallPiece::Arguments("}".into()));
         let Some(Told::Called(called)) = &told[0].event else {
             panic!("{told:?}")
         };
@@ -214,7 +229,7 @@ mod tests {
         assert_eq!((called.choice, called.index), (1, 0));
         assert_eq!(
             (&*call.id, &*call.name, &*call.arguments),
-            ("call_1", "f", "{}")
+            ("call_1", "f", "{\"a\": {}}")
         );
     }
 

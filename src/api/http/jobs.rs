@@ -11,7 +11,7 @@ use super::respond::{json_response, page};
 use super::shape::{FLAG, Field, Shape};
 use super::sse;
 use crate::api::fault::Fault;
-use crate::domain::{JobId, JobView};
+use crate::domain::{JobId, JobView, Reason};
 
 /// Clients send `{}` or nothing.
 pub(super) const NOTHING: Shape = Shape {
@@ -31,7 +31,7 @@ pub(super) const EVENTS: Shape = Shape {
         &[Field::new(
             "stream",
             FLAG,
-            "Send events as they happen, oldest first, from the one behind `after` until the job has ended.",
+            "Send events as they happen, oldest first, from the one that came after `after` (or the header `Last-Event-ID`) until the job has ended.",
         )],
     ],
 };
@@ -103,7 +103,14 @@ pub(super) async fn events(call: Call) -> Outcome {
     let after = ask.after.as_deref().map(event_number).transpose()?;
     let (caller, id) = (call.request.caller(), id(&call.request));
     if stream {
-        let news = caller.watch_job(id, after.unwrap_or(0)).await?;
+        if ask.has_limit() {
+            let why = "is of a page; a stream has every event";
+            return Err(Reason::field("limit", why).into());
+        }
+        // A browser's reader takes a stream up again like this.
+        let met = call.request.headers.get("last-event-id");
+        let met = met.and_then(|id| event_number(id.to_str().ok()?).ok());
+        let news = caller.watch_job(id, after.or(met).unwrap_or(0)).await?;
         return Ok(sse::followed(news, event));
     }
     let events = caller.job_events(&id, after, ask.limit()).await?;

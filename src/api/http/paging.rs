@@ -32,6 +32,10 @@ pub(super) struct PageAsk {
 }
 
 impl PageAsk {
+    pub fn has_limit(&self) -> bool {
+        self.limit.is_some()
+    }
+
     pub fn limit(&self) -> usize {
         self.limit.unwrap_or(DEFAULT_PAGE).min(MAX_PAGE as usize)
     }

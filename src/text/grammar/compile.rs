@@ -158,13 +158,20 @@ const MESSAGE: usize = 300;
 
 const ONE_OF: &str = "`oneOf` is followed where its schemas exclude one another by their types or by what they require";
 
+const EMPTY: &str = "Regex is empty";
+const NO_TEXT: &str = ": no text follows its pattern, format and lengths at once";
+
 /// A message of the library's without what it adds for those who know its insides.
 pub fn plain(why: &str) -> String {
     if why.contains("oneOf constraints are not supported") {
         return ONE_OF.to_owned();
     }
     let why = why.split("\n<").next().unwrap_or(why);
-    let line = why.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut line = why.split_whitespace().collect::<Vec<_>>().join(" ");
+    // What follows are the expressions as the library writes them, often too long for a message.
+    if let Some(at) = line.find(EMPTY) {
+        line.replace_range(at + EMPTY.len().., NO_TEXT);
+    }
     let mut end = line.len().min(MESSAGE);
     while !line.is_char_boundary(end) {
         end -= 1;
@@ -259,6 +266,9 @@ mod tests {
     fn a_message_is_one_line_without_insides() {
         let told = plain("no such rule:\n  `a`\n<state>\nTokens: 5\n</state>");
         assert_eq!(told, "no such rule: `a`");
+        let told = plain("a is unsatisfiable: Regex is empty: (And (Regex /a/) (Regex /b/))");
+        assert!(told.starts_with("a is unsatisfiable: Regex is empty: no text"));
+        assert!(!told.contains("And"));
         assert!(plain(&"é".repeat(1000)).len() <= MESSAGE);
     }
 }

@@ -188,6 +188,8 @@ struct Walk<'v> {
     schemas: usize,
     properties: usize,
     values: usize,
+    /// Comparisons of schemas that may still be made.
+    compared: usize,
     /// Pointers of schemas that were walked.
     seen: HashSet<String>,
     /// Pointers to walk, each with the path of what refers to it.
@@ -209,6 +211,7 @@ impl<'v> Walk<'v> {
             schemas: 0,
             properties: 0,
             values: 0,
+            compared: union::COMPARED,
             seen: HashSet::new(),
             references: Vec::new(),
             same: HashMap::new(),
@@ -243,7 +246,7 @@ impl<'v> Walk<'v> {
             self.keyword(key, value, &at, depth, &pointer)?;
         }
         self.apart = outer;
-        union::settle(map, self.whole);
+        union::settle(map, self.whole, &mut self.compared);
         Ok(())
     }
 

@@ -3,22 +3,23 @@
 
 use serde_json::{Map, Value, json};
 
-/// Comparisons for one `oneOf`; those of more schemas are left as they are.
-const COMPARED: usize = 2_000;
+/// Comparisons in one schema; what needs more is left as it is.
+pub const COMPARED: usize = 100_000;
 /// References in a row, and properties within one another.
 const DEEP: usize = 8;
+/// Bytes of a reference, which is followed at each comparison.
+const PATH: usize = 200;
 
-/// `map`: a schema's keywords. `whole`: where its references lead.
-pub fn settle(map: &mut Map<String, Value>, whole: &Value) {
+/// `map`: a schema's keywords. `whole`: where its references lead. `left`: comparisons that may still be made.
+pub fn settle(map: &mut Map<String, Value>, whole: &Value, left: &mut usize) {
     let Some(Value::Array(options)) = map.get("oneOf") else {
         return;
     };
-    let refers = options.iter().any(|option| option.get("$ref").is_some());
-    if !refers || options.len() * options.len() > COMPARED {
+    if !options.iter().any(|option| option.get("$ref").is_some()) {
         return;
     }
     let mut pairs = (0..options.len()).flat_map(|a| (0..a).map(move |b| (a, b)));
-    if !pairs.all(|(a, b)| exclude(&options[a], &options[b], whole, DEEP)) {
+    if !pairs.all(|(a, b)| exclude(&options[a], &options[b], whole, DEEP, left)) {
         return;
     }
     let options = map.remove("oneOf");
@@ -33,13 +34,27 @@ pub fn settle(map: &mut Map<String, Value>, whole: &Value) {
 }
 
 /// Whether no value can follow both.
-fn exclude(a: &Value, b: &Value, whole: &Value, deep: usize) -> bool {
+fn exclude<'v>(
+    a: &'v Value,
+    b: &'v Value,
+    whole: &'v Value,
+    deep: usize,
+    left: &mut usize,
+) -> bool {
     let (Some(a), Some(b)) = (target(a, whole), target(b, whole)) else {
         return false;
     };
-    let apart = |a: &[&Value], b: &[&Value]| !a.iter().any(|one| b.contains(one));
+    let (len_a, len_b) = (length(a, "enum"), length(b, "enum"));
+    let names = length(a, "required") + length(b, "required");
+    match left.checked_sub((1 + len_a) * (1 + len_b) + names) {
+        Some(rest) => *left = rest,
+        None => {
+            *left = 0;
+            return false;
+        }
+    }
     if let (Some(a), Some(b)) = (values(a), values(b)) {
-        return apart(&a, &b);
+        return !a.iter().any(|one| b.contains(one));
     }
     let (kinds_a, kinds_b) = (kinds(a), kinds(b));
     if let (Some(a), Some(b)) = (&kinds_a, &kinds_b)
@@ -51,11 +66,22 @@ fn exclude(a: &Value, b: &Value, whole: &Value, deep: usize) -> bool {
     if deep == 0 || !(objects(&kinds_a) || objects(&kinds_b)) {
         return false;
     }
-    let property = |of: &'_ Value, name: &str| of.get("properties")?.get(name).cloned();
     { required(a).chain(required(b)) }.any(|name| {
         let both = property(a, name).zip(property(b, name));
-        both.is_some_and(|(a, b)| exclude(&a, &b, whole, deep - 1))
+        both.is_some_and(|(a, b)| exclude(a, b, whole, deep - 1, left))
     })
+}
+
+fn property<'v>(schema: &'v Value, name: &str) -> Option<&'v Value> {
+    schema.get("properties")?.get(name)
+}
+
+/// Of a list that a keyword holds.
+fn length(schema: &Value, key: &str) -> usize {
+    schema
+        .get(key)
+        .and_then(Value::as_array)
+        .map_or(0, Vec::len)
 }
 
 /// What a schema refers to, or itself.
@@ -63,7 +89,10 @@ fn target<'v>(schema: &'v Value, whole: &'v Value) -> Option<&'v Value> {
     let mut at = schema;
     for _ in 0..DEEP {
         match at.get("$ref") {
-            Some(to) => at = whole.pointer(to.as_str()?.strip_prefix('#')?)?,
+            Some(to) => {
+                let to = to.as_str().filter(|to| to.len() <= PATH)?;
+                at = whole.pointer(to.strip_prefix('#')?)?;
+            }
             None => return Some(at),
         }
     }
@@ -126,7 +155,7 @@ mod tests {
         }});
         let mut map = Map::new();
         map.insert("oneOf".to_owned(), options.clone());
-        settle(&mut map, &whole);
+        settle(&mut map, &whole, &mut 1_000);
         let any = map.get("anyOf") == Some(&options);
         assert_ne!(any, map.get("oneOf") == Some(&options));
         any
@@ -162,8 +191,26 @@ mod tests {
     #[test]
     fn what_else_is_asked_for_stays() {
         let mut map = json!({"anyOf": [{}], "allOf": [{}], "oneOf": [{"$ref": "#/a"}]});
-        settle(map.as_object_mut().unwrap(), &json!({"a": {}}));
+        settle(map.as_object_mut().unwrap(), &json!({"a": {}}), &mut 10);
         let both = json!({"anyOf": [{}], "allOf": [{}, {"anyOf": [{"$ref": "#/a"}]}]});
         assert_eq!(map, both);
+    }
+
+    /// Each name leads to all of them again.
+    #[test]
+    fn comparing_comes_to_an_end() {
+        let names: Vec<String> = (0..50).map(|n| format!("n{n}")).collect();
+        let again = |to: &str| -> Map<String, Value> {
+            let to = json!({"$ref": to});
+            names.iter().map(|n| (n.clone(), to.clone())).collect()
+        };
+        let whole = json!({
+            "a": {"type": "object", "properties": again("#/a"), "required": names},
+            "b": {"type": "object", "properties": again("#/b"), "required": names},
+        });
+        let mut map = json!({"oneOf": [{"$ref": "#/a"}, {"$ref": "#/b"}]});
+        let mut left = COMPARED;
+        settle(map.as_object_mut().unwrap(), &whole, &mut left);
+        assert!(left == 0 && map.get("oneOf").is_some());
     }
 }

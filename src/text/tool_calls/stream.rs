@@ -52,7 +52,8 @@ impl Stream {
     pub fn finish(&mut self) -> Vec<Part> {
         let rest = std::mem::take(&mut self.held);
         match &self.at {
-            At::Head { .. } | At::Lost if !rest.is_empty() => vec![Part::Text(rest)],
+            // Behind a call it is the end of all of them, or the beginning of one that was cut short.
+            At::Head { first: true } | At::Lost if !rest.is_empty() => vec![Part::Text(rest)],
             _ => Vec::new(),
         }
     }

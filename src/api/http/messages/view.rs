@@ -54,7 +54,7 @@ impl MessageView {
     }
 
     pub fn whole(&self, whole: &Blocks) -> Value {
-        let content = whole.blocks.iter().map(block).collect();
+        let content = whole.blocks.iter().filter_map(block).collect();
         self.message(content, self.ended(whole.finish), &usage(whole.usage))
     }
 
@@ -71,16 +71,15 @@ impl MessageView {
     }
 }
 
-fn block(block: &Block) -> Value {
-    match block {
+/// `None`: a call that was cut short, of which a client would take what is there for all of it.
+fn block(block: &Block) -> Option<Value> {
+    Some(match block {
         Block::Text { text, .. } => json!({"type": "text", "text": text, "citations": null}),
         Block::Call(call) => {
-            // Whoever finds a call has seen that its arguments are an object.
-            let input: Map<String, Value> =
-                serde_json::from_str(&call.arguments).unwrap_or_default();
+            let input: Map<String, Value> = serde_json::from_str(&call.arguments).ok()?;
             json!({"type": "tool_use", "id": call.id, "name": call.name, "input": input})
         }
-    }
+    })
 }
 
 /// What was found in the cache is not counted as read.

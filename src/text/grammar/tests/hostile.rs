@@ -42,6 +42,11 @@ fn what_cannot_be_followed_is_refused_by_its_place() {
                 {"a": {"type": "array", "items": {"type": "integer", "minimum": 5, "maximum": 3}, "minItems": 1}}}),
             "form.properties.a",
         ),
+        (
+            json!({"type": "object", "required": ["a"], "properties":
+                {"a": {"type": "string", "format": "date", "pattern": "^never$"}}}),
+            "form.properties.a.pattern",
+        ),
         (property(json!({"not": {}})), "form.properties.a.not"),
         (
             json!({"anyOf": [{}, {"$ref": "#/$defs/none"}]}),
