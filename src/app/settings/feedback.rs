@@ -173,21 +173,23 @@ pub fn mistakes(rules: &[Retrain]) -> Vec<(String, String)> {
 pub fn doubts(rules: &[Retrain]) -> Vec<(String, String)> {
     let why = "begins a canary that never takes over by itself, and the rule waits while it runs: say `promote_after` in it, \
                as in canary:10,min_requests=50,promote_after=12h, or promote it by hand";
-    let waits = |rule: &Retrain| {
-        let publish = rule.read().ok()?.wishes.publish?.parse().ok()?;
-        let Publish::Canary(ask) = publish else {
-            return None;
-        };
-        let ends = ask
-            .policy
-            .is_some_and(|policy| policy.promote_after.is_some());
-        (!ends).then_some(())
-    };
     let rules = rules.iter().enumerate();
     rules
-        .filter(|(_, rule)| waits(rule).is_some())
+        .filter(|(_, rule)| waits_for_somebody(rule))
         .map(|(at, _)| (format!("retrain[{at}].publish"), why.to_owned()))
         .collect()
+}
+
+/// Whether what the rule makes is a canary that nothing promotes.
+fn waits_for_somebody(rule: &Retrain) -> bool {
+    let publish = rule.read().ok().and_then(|rule| rule.wishes.publish);
+    match publish.as_deref().map(str::parse::<Publish>) {
+        Some(Ok(Publish::Canary(ask))) => {
+            let after = ask.policy.and_then(|policy| policy.promote_after);
+            after.is_none()
+        }
+        _ => false,
+    }
 }
 
 fn count(value: &Value, least: u64) -> Result<u64, String> {
