@@ -13,6 +13,7 @@ import json
 import os
 import random
 import statistics
+import string
 import subprocess
 import sys
 import time
@@ -20,7 +21,6 @@ from pathlib import Path
 
 LENGTH = 512
 BATCH = {"full": 4, "mixed": 16}
-WORDS = 5000
 
 
 def lengths(kind: str, rng: random.Random) -> list[int]:
@@ -31,8 +31,8 @@ def lengths(kind: str, rng: random.Random) -> list[int]:
 
 
 def make(dir: Path) -> None:
-    """The model with a tokenizer of whole words, and both files of rows."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
+    """The model with a tokenizer of single letters, and both files of rows."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
     import torch
 
@@ -42,18 +42,18 @@ def make(dir: Path) -> None:
         max_position_embeddings=4096, tie_word_embeddings=True, bos_token_id=0, eos_token_id=0, pad_token_id=1,
     )
     Qwen2ForCausalLM(config).to(torch.bfloat16).save_pretrained(dir / "model")
-    vocabulary = {"<eos>": 0, "<pad>": 1, "<unk>": 2} | {f"w{index}": index + 3 for index in range(WORDS)}
-    words = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<eos>", pad_token="<pad>", unk_token="<unk>")
-    fast.chat_template = "{% for m in messages %}{{ m['content'] }} {% if m['role'] == 'assistant' %}<eos>{% endif %}{% endfor %}"
+    letters = {"<eos>": 0, "<pad>": 1} | {letter: at + 2 for at, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    spelled = Tokenizer(models.BPE(letters, []))
+    spelled.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    spelled.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(tokenizer_object=spelled, eos_token="<eos>", pad_token="<pad>")
     fast.save_pretrained(dir / "model")
     rng = random.Random(0)
     for kind in BATCH:
         with open(dir / f"{kind}.jsonl", "w") as file:
             for length in lengths(kind, rng):
-                said = [f"w{rng.randrange(WORDS)}" for _ in range(length - 1)]
-                row = {"prompt": " ".join(said[: length // 4]), "completion": " ".join(said[length // 4 :])}
+                said = "".join(rng.choices(string.ascii_lowercase, k=length - 1))
+                row = {"prompt": said[: length // 4], "completion": said[length // 4 :]}
                 file.write(json.dumps(row) + "\n")
 
 
