@@ -269,6 +269,11 @@ impl Toolset {
         }
     }
 
+    /// The model does not decide whether it calls.
+    pub fn must_call(&self) -> bool {
+        matches!(self.choice, ToolChoice::Required | ToolChoice::Named(_))
+    }
+
     pub fn choice(&self) -> &ToolChoice {
         &self.choice
     }

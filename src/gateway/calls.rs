@@ -7,8 +7,7 @@ use uuid::Uuid;
 
 use super::Gateway;
 use crate::domain::{
-    CallPiece, Constraint, Event, FinishReason, Message, Reason, Role, Rule, Tool, ToolChoice,
-    Toolset,
+    CallPiece, Constraint, Event, FinishReason, Message, Reason, Role, Rule, Tool, Toolset,
 };
 use crate::text::{CallParser, ChatTemplate, Part, Syntax, forced_call_grammar};
 
@@ -63,9 +62,9 @@ impl Gateway {
         let (choice, parallel) = (tools.choice(), tools.parallel());
         let (offered, syntax) = (tools.offered(), self.call_syntax());
         let forced = forced_call_grammar(offered, choice, parallel, syntax, &token)?;
-        let field = match choice {
-            ToolChoice::Required | ToolChoice::Named(_) => "tool_choice",
-            ToolChoice::Auto | ToolChoice::None => "tools",
+        let field = match tools.must_call() {
+            true => "tool_choice",
+            false => "tools",
         };
         match (forced, asked) {
             (Some(_), Some(other)) => {
@@ -97,8 +96,7 @@ impl Gateway {
     /// What reads `n` answers; `None` where nothing can be called.
     pub(super) fn call_reader(&self, tools: &Toolset, n: u32) -> Option<Reader> {
         let offered = tools.offered();
-        let forced = matches!(tools.choice(), ToolChoice::Required | ToolChoice::Named(_));
-        (!offered.is_empty()).then(|| Reader::new(self.call_syntax(), tools, forced, n))
+        (!offered.is_empty()).then(|| Reader::new(self.call_syntax(), tools, n))
     }
 }
 
@@ -109,12 +107,12 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// `forced`: a grammar leaves nothing but calls.
-    fn new(syntax: Syntax, tools: &Toolset, forced: bool, n: u32) -> Self {
+    /// Where a call must be made, a grammar leaves nothing but calls.
+    fn new(syntax: Syntax, tools: &Toolset, n: u32) -> Self {
         let (offered, parallel): (Arc<[Tool]>, _) = (tools.offered().into(), tools.parallel());
         let parser = |_| {
             let parser = CallParser::new(syntax, offered.clone(), parallel);
-            match forced {
+            match tools.must_call() {
                 true => parser.nothing_but_calls(),
                 false => parser,
             }
@@ -215,7 +213,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::{TokenInfo, ToolCall, Usage};
+    use crate::domain::{TokenInfo, ToolCall, ToolChoice, Usage};
 
     fn tools() -> Vec<serde_json::Value> {
         vec![json!({"type": "function", "function": {"name": "f"}})]
@@ -223,13 +221,13 @@ mod tests {
 
     fn reader(n: u32) -> Reader {
         let tools = Toolset::check(tools(), ToolChoice::Auto, true).unwrap();
-        Reader::new("hermes".parse().unwrap(), &tools, false, n)
+        Reader::new("hermes".parse().unwrap(), &tools, n)
     }
 
     #[test]
     fn arguments_of_a_call_that_must_come_are_told_as_they_come() {
         let tools = Toolset::check(tools(), ToolChoice::Required, true).unwrap();
-        let mut reader = Reader::new("hermes".parse().unwrap(), &tools, true, 1);
+        let mut reader = Reader::new("hermes".parse().unwrap(), &tools, 1);
         let mut told = Vec::new();
         for text in [
             "<tool_call>\n{\"name\": \"f\", \"argu",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::Caller;
-use crate::domain::{Ask, Constraint, Reason, ToolChoice};
+use crate::domain::{Ask, Constraint, Reason};
 use crate::text::grammar::Guide;
 
 /// Constraints compiled at once.
@@ -32,11 +32,11 @@ impl Default for Compiling {
 impl Caller {
     /// As [`Gateway::form`](super::Gateway), which reads the schemas of functions.
     pub(super) async fn form(&self, ask: &Ask) -> Result<Option<Arc<Constraint>>, Reason> {
-        let (tools, asked) = (ask.tools.clone(), ask.constraint.clone());
-        let forced = matches!(tools.choice(), ToolChoice::Required | ToolChoice::Named(_));
-        if !(forced || tools.offered().iter().any(|tool| tool.strict)) {
+        let (tools, asked) = (&ask.tools, ask.constraint.clone());
+        if !(tools.must_call() || tools.offered().iter().any(|tool| tool.strict)) {
             return Ok(asked);
         }
+        let tools = tools.clone();
         let gateway = self.gateway().clone();
         self.compile("tools", move || gateway.form(&tools, asked))
             .await
