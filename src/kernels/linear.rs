@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::gemm::{self, View};
 use super::op::{Op, Wants};
-use super::quant::{Part, add_by_rows, add_product, add_turned, in_pairs};
+use super::quant::{Part, in_pairs, product, product_by_rows, product_of_turned};
 use crate::device::{Array, Result, bail};
 
 /// x·Wᵀ + bias for x [T, k], W [n, k] and, where it is a third input, a bias [1, n]: [T, n].
@@ -25,11 +25,10 @@ impl Op for Linear {
         if k != inner || bias.is_some_and(|bias| bias.dims() != (1, n)) {
             bail!("rows of {k} times a weight [{n}, {inner}] and {bias:?}");
         }
-        let mut y = vec![0.0; m * n];
-        match in_pairs(x) {
-            true => add_by_rows(part(x), part(w), &mut y),
-            false => gemm::parallel(view(x), view(w).transposed(), &mut y, 0.0, 1.0),
-        }
+        let mut y = match in_pairs(x) {
+            true => product_by_rows(part(x), part(w)),
+            false => multiplied(view(x), view(w).transposed(), m * n),
+        };
         if let Some(bias) = bias {
             for row in y.chunks_exact_mut(n.max(1)) {
                 let places = row.iter_mut().zip(bias.values());
@@ -47,19 +46,17 @@ impl Op for Linear {
     ) -> Result<Vec<Option<Array>>> {
         let ((_, n), dy) = (grad.dims(), view(&grad));
         let to_x = || {
-            let mut dx = vec![0.0; x.len()];
-            match in_pairs(&grad) {
-                true => add_product(part(&grad), part(&w), &mut dx),
-                false => gemm::parallel(dy, view(&w), &mut dx, 0.0, 1.0),
-            }
+            let dx = match in_pairs(&grad) {
+                true => product(part(&grad), part(&w))?,
+                false => multiplied(dy, view(&w), x.len()),
+            };
             Array::new(dx, x.dims())
         };
         let to_w = || {
-            let mut dw = vec![0.0; w.len()];
-            match in_pairs(&grad) && in_pairs(&x) {
-                true => add_turned(part(&grad), part(&x), &mut dw),
-                false => gemm::parallel(dy.transposed(), view(&x), &mut dw, 0.0, 1.0),
-            }
+            let dw = match in_pairs(&grad) && in_pairs(&x) {
+                true => product_of_turned(part(&grad), part(&x))?,
+                false => multiplied(dy.transposed(), view(&x), w.len()),
+            };
             Array::new(dw, w.dims())
         };
         let to_bias = || {
@@ -79,6 +76,12 @@ impl Op for Linear {
 
 fn view(array: &Array) -> View<'_> {
     View::dense(array.values(), array.rows(), array.width())
+}
+
+fn multiplied(a: View<'_>, b: View<'_>, count: usize) -> Vec<f32> {
+    let mut out = vec![0.0; count];
+    gemm::parallel(a, b, &mut out, 0.0, 1.0);
+    out
 }
 
 fn part(array: &Array) -> Part<'_> {

@@ -158,6 +158,8 @@ pub(super) fn keep_freed_pages() {
 /// that stay leave more and more free pages, which the allocator gives back by itself only from its end. Takes
 /// milliseconds, during which other threads' allocations may wait.
 pub fn return_freed_pages() {
+    #[cfg(target_os = "linux")]
+    super::blocks::return_all();
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: the C library's allocator gives back pages of its own that hold nothing, under its own lock.
     unsafe {

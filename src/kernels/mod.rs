@@ -28,6 +28,8 @@ pub mod simd;
 pub mod tape;
 
 mod ahead;
+#[cfg(target_os = "linux")]
+mod blocks;
 mod dropout;
 pub mod gemm;
 mod memory;

@@ -4,6 +4,9 @@
 //! [`simd_fn!`] writes those twins from one body; the compiler vectorises each.
 
 #[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
+
+#[cfg(target_arch = "x86_64")]
 use super::unit::{Unit, ceiling, has_avx2, has_avx512};
 
 /// The instruction sets a body is compiled for, the best that this processor has.
@@ -44,6 +47,16 @@ pub fn tier() -> Tier {
 #[cfg(not(target_arch = "x86_64"))]
 pub fn tier() -> Tier {
     Tier::Portable
+}
+
+/// Adds to each of 16 sums the products of one pair of a and one of b.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "avx512bf16,avx512f")]
+pub(super) fn add_pairs(sums: __m512, a: __m512i, b: __m512i) -> __m512 {
+    // SAFETY: types of one size, and any bits are bf16.
+    let [a, b] = [a, b].map(|pairs| unsafe { std::mem::transmute::<__m512i, __m512bh>(pairs) });
+    _mm512_dpbf16_ps(sums, a, b)
 }
 
 /// `a * b + c`, in one rounding where the tier has it (`FUSED`), else in two: the library's `fma` would be a call per element.

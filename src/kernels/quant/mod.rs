@@ -2,7 +2,7 @@
 //!
 //! The type that others use is [`Matrix`]: it multiplies, gives rows back as f32, and multiplies by its transpose for a
 //! backward pass; [`frozen`] is the same as an operation of a tape. How a format is laid out is not known outside, and
-//! nothing here ever holds a dense copy of a whole matrix.
+//! nothing here holds plain numbers of more than a part of a matrix, whose size is bounded.
 
 mod activations;
 mod codec;
@@ -20,12 +20,13 @@ mod vectorwise;
 use std::ops::Range;
 
 use candle_core::quantized::QTensor;
+use half::bf16;
 
 pub use codec::{Stored, encode};
 pub(super) use dense::single;
 pub use format::Format;
 pub use frozen::{Frozen, Layer};
-pub(super) use paired::{Part, add_by_rows, add_product, add_turned};
+pub(super) use paired::{Part, product, product_by_rows, product_of_turned};
 pub(in crate::kernels) use product::{After, COLUMNS, product_each};
 
 use product::{Input, Output};
@@ -40,6 +41,11 @@ use crate::device::{Array, Half, Result, bail};
 const AHEAD: usize = 8 << 10;
 /// Half of the values that are unpacked at a time when a product needs plain numbers: 1 MiB, which stays in cache.
 const UNPACKED: usize = 1 << 18;
+/// Values that are held as pairs of bf16 at a time when a product takes such: 32 MiB. Every part's sums are added to those
+/// before.
+const PAIRED: usize = 1 << 24;
+/// Sums of a product with unpacked blocks that are worked on at a time: 8 MiB, which a shared cache holds.
+const SUMMED: usize = 1 << 21;
 
 /// What a family of formats must be able to do. Sizes are checked by [`Matrix`].
 trait Packed: Send + Sync {
@@ -186,9 +192,18 @@ impl Matrix {
         Array::new(y, (x.rows(), self.n))
     }
 
-    /// Bytes of the rows that products with its transpose unpack at a time, for a weight [n, k].
-    pub fn bytes_unpacked((n, k): (usize, usize)) -> u64 {
-        (rows_unpacked(n, k) * k * size_of::<f32>()) as u64
+    /// Bytes that a product of so many rows with the transpose of a weight [n, k] needs beside its result, where rows are
+    /// numbers of `half`.
+    pub fn bytes_turned((n, k): (usize, usize), rows: usize, half: Option<Half>) -> u64 {
+        let bytes = match takes_pairs(half) {
+            false => rows_unpacked(n, k) * k * size_of::<f32>(),
+            true => {
+                let step = rows_paired(n, k);
+                let more = if step < n { rows * k } else { 0 };
+                size_of::<bf16>() * step * (rows + k) + size_of::<f32>() * more
+            }
+        };
+        bytes as u64
     }
 
     /// dy·W on slices, by blocks of rows: dy is [m, n], the result [m, k].
@@ -196,31 +211,58 @@ impl Matrix {
         self.turned(dy, false)
     }
 
-    /// The same; `in_pairs` where the matrix unit is to take dy and W as bf16.
+    /// The same; `in_pairs` where a unit is to take dy and W as pairs of bf16.
     pub(super) fn turned(&self, dy: &[f32], in_pairs: bool) -> Result<Vec<f32>> {
         let m = self.rows_in(dy, self.n)?;
         let (n, k) = (self.n, self.k);
+        if in_pairs && m > 0 {
+            return self.turned_in_pairs(dy, m);
+        }
         let mut dx = vec![0.0; m * k];
         let step = rows_unpacked(n, k);
         let mut block = vec![0.0; step * k];
-        for start in (0..n).step_by(step) {
-            let rows = start..(start + step).min(n);
-            let block = &mut block[..rows.len() * k];
-            self.unpack_in_parallel(rows.clone(), block)?;
-            if in_pairs && m > 0 {
-                let part = Part {
-                    values: &dy[start..],
-                    rows: m,
-                    columns: rows.len(),
-                    stride: n,
-                };
-                add_product(part, Part::whole(block, (rows.len(), k)), &mut dx);
-                continue;
+        // Sums of some rows of dy at a time, which the cache holds while the blocks pass.
+        let height = (SUMMED / k.max(1)).next_multiple_of(64);
+        for (dy, dx) in dy
+            .chunks(height * n.max(1))
+            .zip(dx.chunks_mut(height * k.max(1)))
+        {
+            for start in (0..n).step_by(step) {
+                let rows = start..(start + step).min(n);
+                let block = &mut block[..rows.len() * k];
+                self.unpack_in_parallel(rows.clone(), block)?;
+                let part = View::new(&dy[start..], (dy.len() / n, rows.len()), (n, 1));
+                gemm::parallel(part, View::dense(block, rows.len(), k), dx, 1.0, 1.0);
             }
-            let part = View::new(&dy[start..], (m, rows.len()), (n, 1));
-            gemm::parallel(part, View::dense(block, rows.len(), k), &mut dx, 1.0, 1.0);
         }
         Ok(dx)
+    }
+
+    fn turned_in_pairs(&self, dy: &[f32], m: usize) -> Result<Vec<f32>> {
+        let (n, k) = (self.n, self.k);
+        let mut dx: Option<Vec<f32>> = None;
+        let step = rows_paired(n, k);
+        for start in (0..n).step_by(step) {
+            let rows = start..(start + step).min(n);
+            let part = Part {
+                values: &dy[start..],
+                rows: m,
+                columns: rows.len(),
+                stride: n,
+            };
+            let found = paired::product_with(part, k, |some, out| {
+                let some = rows.start + some.start..rows.start + some.end;
+                self.packed.unpack(some, out)
+            })?;
+            match &mut dx {
+                None => dx = Some(found),
+                Some(dx) => pool::over_rows(dx, 1, 1 << 14, |range, dx| {
+                    let pairs = dx.iter_mut().zip(&found[range]);
+                    pairs.for_each(|(dx, found)| *dx += found);
+                }),
+            }
+        }
+        Ok(dx.unwrap_or_default())
     }
 
     fn unpack_in_parallel(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
@@ -263,9 +305,18 @@ fn rows_unpacked(n: usize, k: usize) -> usize {
     (2 * (UNPACKED / k.max(1)).max(1)).min(n.max(1))
 }
 
-/// Whether products with these rows, which are numbers of bf16, go to a matrix unit that multiplies such.
+/// The same where its numbers go to a unit as pairs of bf16.
+fn rows_paired(n: usize, k: usize) -> usize {
+    (PAIRED / k.max(1)).next_multiple_of(32).min(n.max(1))
+}
+
+/// Whether products with these rows, which are numbers of bf16, go to a unit that multiplies pairs of such.
 pub(super) fn in_pairs(rows: &Array) -> bool {
-    rows.half() == Some(Half::Bf16) && paired::Paired::is_available()
+    takes_pairs(rows.half())
+}
+
+fn takes_pairs(half: Option<Half>) -> bool {
+    half == Some(Half::Bf16) && paired::Paired::learns()
 }
 
 impl std::fmt::Debug for Matrix {

@@ -160,8 +160,19 @@ fn what_a_weight_will_hold_is_known_without_it() {
 }
 
 #[test]
-fn rows_unpacked_at_a_time_are_counted_by_the_weights_size_alone() {
-    assert_eq!(Matrix::bytes_unpacked((100_000, 1024)), 2 << 20);
-    assert_eq!(Matrix::bytes_unpacked((100, 1024)), 100 * 1024 * 4);
-    assert_eq!(Matrix::bytes_unpacked((8, 1 << 20)), 2 << 22);
+fn what_a_turned_product_needs_is_bounded() {
+    let plain = |dims| Matrix::bytes_turned(dims, 2048, None);
+    assert_eq!(plain((100_000, 1024)), 2 << 20);
+    assert_eq!(plain((100, 1024)), 100 * 1024 * 4);
+    assert_eq!(plain((8, 1 << 20)), 2 << 22);
+    let half = |dims, rows| Matrix::bytes_turned(dims, rows, Some(Half::Bf16));
+    match paired::Paired::learns() {
+        // Numbers of W, and of the rows.
+        true => {
+            assert_eq!(half((1024, 512), 100), (512 + 100) * 1024 * 2);
+            let part = (1024 + 100) * (16 << 10) * 2;
+            assert_eq!(half((100_000, 1024), 100), part + 100 * 1024 * 4);
+        }
+        false => assert_eq!(half((1024, 512), 100), plain((1024, 512))),
+    }
 }

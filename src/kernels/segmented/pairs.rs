@@ -10,6 +10,7 @@ use super::layout::{LANES, Piece};
 use super::work::{Expand, Shrink};
 use super::x86::sum_of_8;
 use crate::kernels::ahead::ask_for;
+use crate::kernels::simd::add_pairs;
 
 /// Bytes that weights are asked for in advance.
 const AHEAD: usize = 8192;
@@ -92,7 +93,7 @@ unsafe fn dots<const R: usize, const C: usize>(
             for c in 0..C {
                 let a = _mm512_loadu_si512(a.add(2 * c * LANES).cast());
                 for (sums, x) in sums.iter_mut().zip(xs) {
-                    sums[c] = multiply_add(sums[c], x, a);
+                    sums[c] = add_pairs(sums[c], x, a);
                 }
             }
         }
@@ -189,7 +190,7 @@ unsafe fn columns<const R: usize, const V: usize>(
             for i in 0..R {
                 let h = _mm512_set1_epi32((*hidden[i].add(pair)).cast_signed());
                 for v in 0..V {
-                    sums[i][v] = multiply_add(sums[i][v], h, bs[v]);
+                    sums[i][v] = add_pairs(sums[i][v], h, bs[v]);
                 }
             }
         }
@@ -205,13 +206,4 @@ unsafe fn columns<const R: usize, const V: usize>(
             }
         }
     }
-}
-
-/// Adds to each of 16 sums the products of one pair of a and one of b.
-#[inline]
-#[target_feature(enable = "avx512bf16,avx512f")]
-fn multiply_add(sums: __m512, a: __m512i, b: __m512i) -> __m512 {
-    // SAFETY: types of one size, and any bits are bf16.
-    let [a, b] = [a, b].map(|pairs| unsafe { std::mem::transmute::<__m512i, __m512bh>(pairs) });
-    _mm512_dpbf16_ps(sums, a, b)
 }

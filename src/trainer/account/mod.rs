@@ -23,6 +23,7 @@ pub use load::{Load, longest_of, total_steps};
 pub use outlined::Outlined;
 
 use super::methods::Method;
+use super::step::half;
 use footprint::{Kept, Widths};
 
 /// Bytes of a number while it is learned, and while anything is computed of it: f32.
@@ -240,7 +241,10 @@ impl Sizes<'_> {
             usage(Moment::Forward, all, 0, NUMBER * forward),
             usage(Moment::Forward, all, last, NUMBER * back),
         ];
-        let unpacked = Matrix::bytes_unpacked((spec.hidden, spec.intermediate));
+        let half = half(recipe);
+        let turned = |dims| Matrix::bytes_turned(dims, load.tokens, half);
+        let unpacked =
+            turned((spec.hidden, spec.intermediate)).max(turned((spec.intermediate, spec.hidden)));
         let (mut left, mut found) = (all - last_norm, last);
         for kept in blocks.iter().rev().filter(|kept| kept.recorded) {
             let again = if recomputes { of_block(kept) } else { 0 };
@@ -268,7 +272,9 @@ impl Sizes<'_> {
         let (spec, rows) = (self.spec, self.load.trained);
         let hidden = (rows * spec.hidden) as u64;
         let logits = logits_at_once(rows, spec.vocab) as u64;
-        let unpacked = Matrix::bytes_unpacked((spec.vocab, spec.hidden)) / NUMBER;
+        let chunk = (logits / spec.vocab.max(1) as u64) as usize;
+        let dims = (spec.vocab, spec.hidden);
+        let unpacked = Matrix::bytes_turned(dims, chunk, half(self.recipe)) / NUMBER;
         let whole = (spec.vocab * spec.hidden) as u64;
         let entering = (self.load.tokens * spec.hidden) as u64;
         match footprint.head {

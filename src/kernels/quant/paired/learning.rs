@@ -1,16 +1,26 @@
-//! Products on the way back, and with weights that learn, on the matrix unit: both sides are f32 in memory and rounded to
-//! bf16 here. Only where they are numbers of bf16 anyway, or weights beside those.
+//! Products on the way back, and with weights that learn, on a unit that multiplies pairs: both sides are f32 in memory and
+//! rounded to bf16 here. Only where they are numbers of bf16 anyway, or weights beside those.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use half::bf16;
 
 use super::super::super::memory::Large;
 use super::super::super::narrow::nearest_bf16;
-use super::super::super::pool;
+use super::super::super::pool::{self, Shared};
+use super::super::super::simd::simd_fn;
 use super::super::packed::LANES;
 use super::super::product::{Output, tiles_at_once};
-use super::{Paired, Pairs, Rows, TASK, pairs_of};
+use super::{Paired, Pairs, Rows, STEP, TASK, pairs_of, round};
+use crate::device::Result;
+
+/// Rows of b that a task takes: their pairs fill a step of each tile.
+const ROWS: usize = 2 * STEP;
+/// Bytes of rows of a that stay in a core's cache while tiles pass.
+const CACHED: usize = 384 << 10;
+/// Rows that the kernel for AVX-512 takes at a time.
+const PANEL: usize = 12;
 
 /// Part of a matrix in memory: rows of `columns` numbers that begin `stride` apart.
 #[derive(Clone, Copy)]
@@ -37,135 +47,212 @@ impl<'a> Part<'a> {
     }
 }
 
-/// out += a · b, for a [m, inner] and b [inner, n].
+/// a · b, for a [m, inner] and b [inner, n], whose rows `unpack` writes.
+///
+/// # Errors
+/// Those of `unpack`.
 ///
 /// # Panics
-/// Where the unit is not available, or sizes do not fit.
-pub fn add_product(a: Part<'_>, b: Part<'_>, out: &mut [f32]) {
+/// Where no unit multiplies pairs.
+pub fn product_with(
+    a: Part<'_>,
+    n: usize,
+    unpack: impl Fn(Range<usize>, &mut [f32]) -> Result<()> + Sync,
+) -> Result<Vec<f32>> {
+    let weight = turned_weight((a.columns, n), unpack)?;
+    Ok(multiplied(&as_rows(a), &weight, n))
+}
+
+/// a · b, for a [m, inner] and b [inner, n].
+///
+/// # Errors
+/// None.
+///
+/// # Panics
+/// Where no unit multiplies pairs, or sizes do not fit.
+pub fn product(a: Part<'_>, b: Part<'_>) -> Result<Vec<f32>> {
     assert_eq!(a.columns, b.rows, "inner sizes of a product");
-    add(&as_rows(a), &turned_weight(b), (a.rows, b.columns), out);
+    product_with(a, b.columns, |rows, out| copied(b, rows, out))
 }
 
-/// out += aᵀ · b, for a [inner, m] and b [inner, n].
+/// aᵀ · b, for a [inner, m] and b [inner, n].
+///
+/// # Errors
+/// None.
 ///
 /// # Panics
-/// As [`add_product`].
-pub fn add_turned(a: Part<'_>, b: Part<'_>, out: &mut [f32]) {
+/// As [`product`].
+pub fn product_of_turned(a: Part<'_>, b: Part<'_>) -> Result<Vec<f32>> {
     assert_eq!(a.rows, b.rows, "inner sizes of a product");
-    add(
-        &turned_rows(a),
-        &turned_weight(b),
-        (a.columns, b.columns),
-        out,
-    );
+    let weight = turned_weight((b.rows, b.columns), |rows, out| copied(b, rows, out))?;
+    Ok(multiplied(&turned_rows(a), &weight, b.columns))
 }
 
-/// out += a · bᵀ, for a [m, inner] and b [n, inner].
+/// a · bᵀ, for a [m, inner] and b [n, inner].
 ///
 /// # Panics
-/// As [`add_product`].
-pub fn add_by_rows(a: Part<'_>, b: Part<'_>, out: &mut [f32]) {
+/// As [`product`].
+pub fn product_by_rows(a: Part<'_>, b: Part<'_>) -> Vec<f32> {
     assert_eq!(a.columns, b.columns, "inner sizes of a product");
-    add(&as_rows(a), &weight(b), (a.rows, b.rows), out);
+    multiplied(&as_rows(a), &weight(b), b.rows)
 }
 
-fn add(rows: &Rows, weight: &Paired, (m, n): (usize, usize), out: &mut [f32]) {
-    assert!(Paired::is_available() && out.len() == m * n && rows.rows == m);
+fn copied(from: Part<'_>, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
+    for (row, out) in rows.zip(out.chunks_exact_mut(from.columns.max(1))) {
+        out.copy_from_slice(from.row(row));
+    }
+    Ok(())
+}
+
+fn multiplied(rows: &Rows, weight: &Paired, n: usize) -> Vec<f32> {
+    assert!(Paired::learns() && rows.width == pairs_of(weight.k));
+    let m = rows.rows;
     let mut found: Vec<f32> = Vec::with_capacity(m * n);
     let memory: &mut [MaybeUninit<f32>] = found.spare_capacity_mut();
     let output = Output::new(memory, m, n, None);
     let tiles = n.div_ceil(LANES);
-    let at_once = tiles_at_once(tiles, m * weight.k);
-    pool::for_each(tiles.div_ceil(at_once), |piece| {
-        let some = piece * at_once..((piece + 1) * at_once).min(tiles);
-        assert!(rows.width == pairs_of(weight.k) && some.end * rows.width <= weight.pairs.len());
+    assert!(tiles * rows.width <= weight.pairs.len());
+    let height = match Paired::is_available() {
+        // Its own kernel cuts rows as its registers want them.
+        true => m,
+        false => (CACHED / (rows.width * size_of::<[bf16; 2]>()).max(1)).max(1),
+    };
+    let height = height.next_multiple_of(PANEL).clamp(1, m.max(1));
+    let at_once = tiles_at_once(tiles, height * weight.k);
+    let across = tiles.div_ceil(at_once);
+    // Tiles of the same rows follow one another, so that these stay in the cache.
+    pool::for_each(m.div_ceil(height) * across, |piece| {
+        let (down, across) = (piece / across, piece % across);
+        let some = across * at_once..((across + 1) * at_once).min(tiles);
+        let part = down * height..((down + 1) * height).min(m);
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the unit is there, the tiles exist, and a piece has its own.
+        // SAFETY: a unit is there, rows and tiles exist, and a piece has its own.
         unsafe {
-            super::amx::tiles(weight, some, rows, &output);
+            match Paired::is_available() {
+                true => super::amx::tiles(weight, some, rows, &output),
+                false => super::avx512::tiles(weight, some, rows, part, &output),
+            }
         }
     });
-    // SAFETY: all tiles have been multiplied, and each writes its outputs of every row.
+    // SAFETY: all rows have been multiplied with all tiles, and each writes its outputs.
     unsafe { found.set_len(m * n) };
-    pool::over_rows(out, 1, TASK, |range, out| {
-        let pairs = out.iter_mut().zip(&found[range]);
-        pairs.for_each(|(out, found)| *out += found);
-    });
+    found
 }
 
 /// Rows of a.
 fn as_rows(a: Part<'_>) -> Rows {
-    filled(a.rows, a.columns, |row, pairs| {
-        let places = pairs.as_flattened_mut().iter_mut();
-        places
-            .zip(a.row(row))
-            .for_each(|(place, x)| *place = nearest_bf16(*x));
+    filled(a.rows, a.columns, 1, |rows, places, width| {
+        let places = places.as_flattened_mut().chunks_exact_mut(2 * width);
+        for (row, place) in rows.zip(places) {
+            round(a.row(row), &mut place[..a.columns]);
+        }
     })
 }
 
 /// Rows of aᵀ.
 fn turned_rows(a: Part<'_>) -> Rows {
-    filled(a.columns, a.rows, |row, pairs| {
-        for (at, place) in pairs.as_flattened_mut()[..a.rows].iter_mut().enumerate() {
-            *place = nearest_bf16(a.values[at * a.stride + row]);
+    filled(a.columns, a.rows, LANES, |rows, places, width| {
+        let places = places.as_flattened_mut();
+        for at in 0..a.rows {
+            let values = &a.row(at)[rows.clone()];
+            for (row, x) in values.iter().enumerate() {
+                places[row * 2 * width + at] = nearest_bf16(*x);
+            }
         }
     })
 }
 
-fn filled(rows: usize, inner: usize, fill: impl Fn(usize, &mut [[bf16; 2]]) + Sync) -> Rows {
+/// Rows that are filled so many together, at least.
+fn filled(
+    rows: usize,
+    inner: usize,
+    together: usize,
+    fill: impl Fn(Range<usize>, &mut [[bf16; 2]], usize) + Sync,
+) -> Rows {
     let width = pairs_of(inner);
     let mut pairs = vec![[bf16::ZERO; 2]; rows * width];
-    pool::over_rows(
-        &mut pairs,
-        width,
-        pool::rows_of(TASK, inner),
-        |part, places| {
-            for (row, pairs) in part.zip(places.chunks_exact_mut(width)) {
-                fill(row, pairs);
-            }
-        },
-    );
+    let at_once = pool::rows_of(TASK, inner).max(together);
+    pool::over_rows(&mut pairs, width, at_once, |part, places| {
+        fill(part, places, width)
+    });
     Rows { pairs, rows, width }
 }
 
 /// b as a weight of as many outputs.
 fn weight(b: Part<'_>) -> Paired {
-    packed(b.rows, b.columns, |tile, places| {
-        for (lane, row) in (tile * LANES..((tile + 1) * LANES).min(b.rows)).enumerate() {
-            for (place, pair) in places.iter_mut().zip(b.row(row).chunks(2)) {
-                let numbers = place.0[lane].iter_mut().zip(pair);
-                numbers.for_each(|(number, x)| *number = nearest_bf16(*x));
-            }
-        }
-    })
-}
-
-/// bᵀ as a weight of as many outputs.
-fn turned_weight(b: Part<'_>) -> Paired {
-    packed(b.columns, b.rows, |tile, places| {
-        let columns = tile * LANES..((tile + 1) * LANES).min(b.columns);
-        for (pair, place) in places.iter_mut().enumerate() {
-            for half in 0..2 {
-                let row = 2 * pair + half;
-                if row < b.rows {
-                    let lanes = place.0.iter_mut().zip(&b.row(row)[columns.clone()]);
-                    lanes.for_each(|(lane, x)| lane[half] = nearest_bf16(*x));
+    let width = pairs_of(b.columns);
+    let mut pairs = Large::<Pairs>::zeroed(b.rows.div_ceil(LANES) * width);
+    let at_once = pool::rows_of(TASK, LANES * b.columns);
+    pool::over_rows(&mut pairs, width, at_once, |part, tiles| {
+        for (tile, places) in part.zip(tiles.chunks_exact_mut(width)) {
+            for (lane, row) in (tile * LANES..((tile + 1) * LANES).min(b.rows)).enumerate() {
+                for (place, pair) in places.iter_mut().zip(b.row(row).chunks(2)) {
+                    let numbers = place.0[lane].iter_mut().zip(pair);
+                    numbers.for_each(|(number, x)| *number = nearest_bf16(*x));
                 }
             }
         }
-    })
+    });
+    Paired {
+        pairs,
+        k: b.columns,
+    }
 }
 
-fn packed(outputs: usize, inner: usize, fill: impl Fn(usize, &mut [Pairs]) + Sync) -> Paired {
-    let width = pairs_of(inner);
-    let mut pairs = Large::<Pairs>::zeroed(outputs.div_ceil(LANES) * width);
-    let at_once = pool::rows_of(TASK, LANES * inner);
-    pool::over_rows(&mut pairs, width, at_once, |part, tiles| {
-        for (tile, places) in part.zip(tiles.chunks_exact_mut(width)) {
-            fill(tile, places);
+/// bᵀ as a weight of as many outputs, for b [inner, n] whose rows `unpack` writes.
+fn turned_weight(
+    (inner, n): (usize, usize),
+    unpack: impl Fn(Range<usize>, &mut [f32]) -> Result<()> + Sync,
+) -> Result<Paired> {
+    let (width, tiles) = (pairs_of(inner), n.div_ceil(LANES));
+    let mut pairs = Large::<Pairs>::zeroed(tiles * width);
+    let places = Shared::new(&mut pairs);
+    let failure = std::sync::Mutex::new(None);
+    pool::for_each(inner.div_ceil(ROWS), |task| {
+        let rows = task * ROWS..((task + 1) * ROWS).min(inner);
+        let mut block = vec![0.0; ROWS * n];
+        if let Err(error) = unpack(rows.clone(), &mut block[..rows.len() * n]) {
+            let mut failure = failure
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+            failure.get_or_insert(error);
+        }
+        for tile in 0..tiles {
+            let start = tile * width + task * STEP;
+            // SAFETY: a task has its own step of every tile.
+            let places = unsafe { places.part(start..start + STEP) };
+            place(&block, n, tile * LANES, places);
         }
     });
-    Paired { pairs, k: inner }
+    match failure
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    {
+        Some(error) => Err(error),
+        None => Ok(Paired { pairs, k: inner }),
+    }
+}
+
+simd_fn! {
+    /// Pairs of the columns of a block [32, n] from `first` on, sixteen or what is left.
+    fn place(block: &[f32], n: usize, first: usize, places: &mut [Pairs]) {
+        let count = LANES.min(n - first);
+        for (pair, place) in places.iter_mut().enumerate() {
+            let [one, two] = [0, 1].map(|half| {
+                let row = &block[(2 * pair + half) * n + first..][..count];
+                let mut values = [0.0; LANES];
+                match row.as_array() {
+                    // Of a length known beforehand, so one load.
+                    Some(row) => values = *row,
+                    None => values[..count].copy_from_slice(row),
+                }
+                values
+            });
+            for (lane, place) in place.0.iter_mut().enumerate() {
+                *place = [nearest_bf16(one[lane]), nearest_bf16(two[lane])];
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -173,12 +260,14 @@ mod tests {
     use super::super::super::super::testing::numbers;
     use super::*;
 
-    const SIZES: [(usize, usize, usize); 5] = [
+    const SIZES: [(usize, usize, usize); 6] = [
         (1, 5, 3),
         (3, 16, 1),
         (16, 48, 64),
         (21, 33, 95),
         (33, 70, 128),
+        // More rows than stay in a cache.
+        (61, 40, 5000),
     ];
 
     fn transposed(values: &[f32], (rows, columns): (usize, usize)) -> Vec<f32> {
@@ -193,7 +282,10 @@ mod tests {
             let b = numbers(inner * n, 2.0, 1);
             let other = transposed(&b, (inner, n));
             let [turned, plain] = [
-                turned_weight(Part::whole(&b, (inner, n))),
+                turned_weight((inner, n), |rows, out| {
+                    copied(Part::whole(&b, (inner, n)), rows, out)
+                })
+                .unwrap(),
                 weight(Part::whole(&other, (n, inner))),
             ];
             assert_eq!(turned.k, plain.k);
@@ -221,7 +313,7 @@ mod tests {
 
     #[test]
     fn every_product_agrees_with_the_sum_of_rounded_values() {
-        if !Paired::is_available() {
+        if !Paired::learns() {
             return;
         }
         for (m, n, inner) in SIZES {
@@ -236,17 +328,17 @@ mod tests {
                     .sum();
             }
             let (at, bt) = (transposed(&a, (m, inner)), transposed(&b, (inner, n)));
-            let mut out = [vec![1.0; m * n], vec![1.0; m * n], vec![1.0; m * n]];
-            let [one, two, three] = &mut out;
             let b = Part::whole(&b, (inner, n));
-            add_product(Part::whole(&a, (m, inner)), b, one);
-            add_turned(Part::whole(&at, (inner, m)), b, two);
-            let a = Part::whole(&a, (m, inner));
-            add_by_rows(a, Part::whole(&bt, (n, inner)), three);
+            let whole = Part::whole(&a, (m, inner));
+            let out = [
+                product(whole, b).unwrap(),
+                product_of_turned(Part::whole(&at, (inner, m)), b).unwrap(),
+                product_by_rows(whole, Part::whole(&bt, (n, inner))),
+            ];
             for out in &out {
                 for (found, wanted) in out.iter().zip(&wanted) {
-                    let off = (f64::from(*found) - 1.0 - wanted).abs();
-                    assert!(off < 1e-4 * inner as f64, "{found}, not 1 + {wanted}");
+                    let off = (f64::from(*found) - wanted).abs();
+                    assert!(off < 1e-4 * inner as f64, "{found}, not {wanted}");
                 }
             }
         }

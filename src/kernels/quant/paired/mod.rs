@@ -6,6 +6,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod learning;
 
 use std::ops::Range;
@@ -13,7 +15,7 @@ use std::ops::Range;
 use crate::device::Result;
 use half::bf16;
 
-pub use learning::{Part, add_by_rows, add_product, add_turned};
+pub use learning::{Part, product, product_by_rows, product_of_turned, product_with};
 
 use super::super::memory::Large;
 use super::super::narrow::nearest_bf16;
@@ -50,8 +52,14 @@ fn pairs_of(k: usize) -> usize {
 }
 
 impl Paired {
+    /// Whether weights are held so.
     pub fn is_available() -> bool {
         unit::has_amx_bf16()
+    }
+
+    /// Whether products of training in bf16 go this way: here it is enough that AVX-512 multiplies pairs.
+    pub fn learns() -> bool {
+        Self::is_available() || unit::multiplies_pairs()
     }
 
     /// From rows [n, k].

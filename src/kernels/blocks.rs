@@ -1,0 +1,189 @@
+//! The process's allocator: the system's, but blocks of a MiB and more are kept for the next of their size, on large pages.
+//!
+//! A training step asks for the same large arrays again and again. The C library maps and unmaps such blocks each time, and
+//! clearing fresh pages of 4 KiB, one fault each, takes a seventh of a step.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::{Mutex, PoisonError};
+
+/// Bytes from which a block is kept.
+const BLOCK: usize = 1 << 20;
+/// Bytes kept at most for blocks to come, and how many.
+const KEPT: usize = 256 << 20;
+const COUNT: usize = 256;
+/// Bytes of zeros up to which a kept block is cleared: of more, often only a part is ever used, and fresh pages take no memory
+/// before that.
+const ZEROED: usize = 64 << 20;
+const LARGE_PAGE: usize = 2 << 20;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
+
+struct Allocator;
+
+/// Blocks that are free, the longest free first.
+static FREE: Mutex<Free> = Mutex::new(Free {
+    blocks: [(0, 0); COUNT],
+    count: 0,
+    bytes: 0,
+});
+
+struct Free {
+    /// Address and mapped bytes.
+    blocks: [(usize, usize); COUNT],
+    count: usize,
+    bytes: usize,
+}
+
+/// Bytes mapped for a block: of eight sizes between a power of two and the next, so that nearly equal ones replace another.
+fn mapped(size: usize) -> usize {
+    size.next_multiple_of((1 << size.ilog2()) / 8)
+}
+
+impl Free {
+    fn remove(&mut self, at: usize) -> (usize, usize) {
+        let block = self.blocks[at];
+        self.blocks.copy_within(at + 1..self.count, at);
+        self.count -= 1;
+        self.bytes -= block.1;
+        block
+    }
+
+    /// A block of so many bytes: of several the one freed last, which the cache may still have.
+    fn take(&mut self, bytes: usize) -> Option<usize> {
+        let all = &self.blocks[..self.count];
+        let at = all.iter().rposition(|block| block.1 == bytes)?;
+        Some(self.remove(at).0)
+    }
+
+    fn put(&mut self, start: usize, bytes: usize) {
+        if self.count == COUNT {
+            self.unmap_first();
+        }
+        self.blocks[self.count] = (start, bytes);
+        self.count += 1;
+        self.bytes += bytes;
+        self.keep(KEPT);
+    }
+
+    /// Returns the longest free to the system until at most so many bytes are kept.
+    fn keep(&mut self, bytes: usize) {
+        while self.bytes > bytes {
+            self.unmap_first();
+        }
+    }
+
+    fn unmap_first(&mut self) {
+        let (start, bytes) = self.remove(0);
+        // SAFETY: mapped by `map` with this size, and in use by nobody.
+        unsafe { libc::munmap(start as *mut libc::c_void, bytes) };
+    }
+}
+
+fn free() -> std::sync::MutexGuard<'static, Free> {
+    FREE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns all kept blocks to the system.
+pub(super) fn return_all() {
+    free().keep(0);
+}
+
+/// Fresh zeros that begin on a large page; null where there is no memory.
+fn map(bytes: usize) -> *mut u8 {
+    // SAFETY: new memory, of which the parts before and after the block are returned; advice a system may refuse.
+    unsafe {
+        let start = libc::mmap(
+            std::ptr::null_mut(),
+            bytes + LARGE_PAGE,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
+        if start == libc::MAP_FAILED {
+            return std::ptr::null_mut();
+        }
+        let before = start.align_offset(LARGE_PAGE);
+        let block = start.add(before);
+        if before > 0 {
+            libc::munmap(start, before);
+        }
+        if before < LARGE_PAGE {
+            libc::munmap(block.add(bytes), LARGE_PAGE - before);
+        }
+        libc::madvise(block, bytes, libc::MADV_HUGEPAGE);
+        block.cast()
+    }
+}
+
+/// Whether a block is one of these.
+fn is_kept(layout: Layout) -> bool {
+    layout.size() >= BLOCK && layout.align() <= LARGE_PAGE
+}
+
+// SAFETY: a block is what the system's allocator gives, or memory mapped for it alone, at least as large and as aligned as
+// asked; which of both a layout says.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if !is_kept(layout) {
+            // SAFETY: as the caller promises.
+            return unsafe { System.alloc(layout) };
+        }
+        let bytes = mapped(layout.size());
+        let mut free = free();
+        if let Some(start) = free.take(bytes) {
+            return start as *mut u8;
+        }
+        // What lies idle makes room, so that blocks of other sizes do not add to the most that is ever needed.
+        let rest = free.bytes.saturating_sub(bytes);
+        free.keep(rest);
+        drop(free);
+        map(bytes)
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if !is_kept(layout) {
+            // SAFETY: as the caller promises.
+            return unsafe { System.alloc_zeroed(layout) };
+        }
+        if layout.size() > ZEROED {
+            return map(mapped(layout.size()));
+        }
+        // SAFETY: as the caller promises, and a block has at least this size.
+        unsafe {
+            let start = self.alloc(layout);
+            if !start.is_null() {
+                start.write_bytes(0, layout.size());
+            }
+            start
+        }
+    }
+
+    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
+        if !is_kept(layout) {
+            // SAFETY: as the caller promises.
+            return unsafe { System.dealloc(start, layout) };
+        }
+        free().put(start as usize, mapped(layout.size()));
+    }
+
+    unsafe fn realloc(&self, start: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: of the layout's alignment, and no larger than the caller promises.
+        let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+        match (is_kept(layout), is_kept(new)) {
+            // SAFETY: as the caller promises.
+            (false, false) => unsafe { System.realloc(start, layout, size) },
+            (true, true) if mapped(layout.size()) == mapped(size) => start,
+            // SAFETY: both blocks are as large as what is copied, and the old one is the caller's to give.
+            _ => unsafe {
+                let moved = self.alloc(new);
+                if !moved.is_null() {
+                    moved.copy_from_nonoverlapping(start, layout.size().min(size));
+                    self.dealloc(start, layout);
+                }
+                moved
+            },
+        }
+    }
+}
