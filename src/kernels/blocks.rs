@@ -57,6 +57,9 @@ impl Free {
     }
 
     fn put(&mut self, start: usize, bytes: usize) {
+        if bytes > KEPT {
+            return unmap(start, bytes);
+        }
         if self.count == COUNT {
             self.unmap_first();
         }
@@ -75,9 +78,14 @@ impl Free {
 
     fn unmap_first(&mut self) {
         let (start, bytes) = self.remove(0);
-        // SAFETY: mapped by `map` with this size, and in use by nobody.
-        unsafe { libc::munmap(start as *mut libc::c_void, bytes) };
+        unmap(start, bytes);
     }
+}
+
+/// Of a block that nobody uses any longer.
+fn unmap(start: usize, bytes: usize) {
+    // SAFETY: mapped by `map` with this size, and in use by nobody.
+    unsafe { libc::munmap(start as *mut libc::c_void, bytes) };
 }
 
 fn free() -> std::sync::MutexGuard<'static, Free> {
@@ -89,8 +97,9 @@ pub(super) fn return_all() {
     free().keep(0);
 }
 
-/// Fresh zeros that begin on a large page; null where there is no memory.
-fn map(bytes: usize) -> *mut u8 {
+/// Fresh zeros for `size` bytes, which begin on a large page; null where there is no memory.
+fn map(size: usize) -> *mut u8 {
+    let bytes = mapped(size);
     // SAFETY: new memory, of which the parts before and after the block are returned; advice a system may refuse.
     unsafe {
         let start = libc::mmap(
@@ -112,7 +121,8 @@ fn map(bytes: usize) -> *mut u8 {
         if before < LARGE_PAGE {
             libc::munmap(block.add(bytes), LARGE_PAGE - before);
         }
-        libc::madvise(block, bytes, libc::MADV_HUGEPAGE);
+        // Of a large page that is not filled, the rest would take memory for nothing.
+        libc::madvise(block, size / LARGE_PAGE * LARGE_PAGE, libc::MADV_HUGEPAGE);
         block.cast()
     }
 }
@@ -139,7 +149,7 @@ unsafe impl GlobalAlloc for Allocator {
         let rest = free.bytes.saturating_sub(bytes);
         free.keep(rest);
         drop(free);
-        map(bytes)
+        map(layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
@@ -148,7 +158,7 @@ unsafe impl GlobalAlloc for Allocator {
             return unsafe { System.alloc_zeroed(layout) };
         }
         if layout.size() > ZEROED {
-            return map(mapped(layout.size()));
+            return map(layout.size());
         }
         // SAFETY: as the caller promises, and a block has at least this size.
         unsafe {
@@ -185,5 +195,60 @@ unsafe impl GlobalAlloc for Allocator {
                 moved
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_hold_what_was_put_in_them_whatever_size_they_take() {
+        let mut numbers: Vec<u32> = Vec::new();
+        for step in 1..9 {
+            let len = step * BLOCK / 8 + step;
+            let before = numbers.len() as u32;
+            numbers.extend(before..len as u32);
+            numbers.shrink_to_fit();
+            assert!(numbers.iter().copied().eq(0..len as u32));
+        }
+        for step in (1..8).rev() {
+            numbers.truncate(step * BLOCK / 8);
+            numbers.shrink_to_fit();
+            assert!(numbers.iter().copied().eq(0..numbers.len() as u32));
+        }
+    }
+
+    #[test]
+    fn zeros_are_zeros_where_others_have_written() {
+        for size in [BLOCK, 3 * BLOCK + 5, ZEROED, ZEROED + 1] {
+            drop(vec![7_u8; size]);
+            let zeros = vec![0_u8; size];
+            assert!(zeros.iter().all(|byte| *byte == 0), "{size}");
+            assert!((zeros.as_ptr() as usize).is_multiple_of(LARGE_PAGE));
+        }
+    }
+
+    #[test]
+    fn nearly_equal_sizes_share_blocks_and_little_is_kept() {
+        assert_eq!(mapped(8 << 20), 8 << 20);
+        assert_eq!(mapped((8 << 20) + 1), 9 << 20);
+        assert_eq!(mapped((15 << 20) + 1), 16 << 20);
+        let all: Vec<Vec<u8>> = (0..40)
+            .map(|at| Vec::with_capacity((at + 1) << 20))
+            .collect();
+        drop(all);
+        assert!(free().bytes <= KEPT);
+        // Too large to be kept at all.
+        drop(Vec::<u8>::with_capacity(2 * KEPT));
+        assert!(free().bytes <= KEPT);
+    }
+
+    #[test]
+    fn memory_that_does_not_exist_is_refused() {
+        let mut bytes: Vec<u8> = Vec::new();
+        assert!(bytes.try_reserve_exact(1 << 60).is_err());
+        bytes.push(1);
+        assert_eq!(bytes, [1]);
     }
 }

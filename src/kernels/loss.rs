@@ -16,7 +16,7 @@ pub use adapted::AdaptedHead;
 /// Logits held at a time, where that many rows are enough for a good product.
 const CHUNK: usize = 1 << 20;
 /// Rows of a chunk at least: fewer would read the head's weight too often.
-const ROWS: usize = 64;
+const ROWS: usize = 256;
 /// Logits a tile works on.
 const TILE: usize = 1 << 15;
 

@@ -59,7 +59,7 @@ pub struct Trainer {
 /// Without a target, gaps are filled up to this multiple of the slower ones that serving has by itself, where it is idle
 /// for this part of the time or more and so is far from having too much to do. Where it is idle for less they are filled
 /// less, and where it never is not at all: whatever a slice took there, answers would lose …
-const FILL: f64 = 1.6;
+const FILL: f64 = 1.9;
 const IDLE: f64 = 0.05;
 /// … and slices shrink where the slowest become this much slower.
 const BEARABLE: f64 = 1.25;

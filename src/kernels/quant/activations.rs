@@ -39,6 +39,9 @@ struct Whole {
 }
 
 impl Rounded {
+    /// Bytes of a block of a row.
+    pub const BYTES: usize = size_of::<([i8; BLOCK], f32, [i32; 2], f32)>();
+
     /// `k` is a multiple of the block. A row's numbers depend on that row alone.
     pub fn of(x: &[f32], k: usize) -> Self {
         Self::with(simd::tier(), x, k)

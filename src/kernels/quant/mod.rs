@@ -57,8 +57,14 @@ trait Packed: Send + Sync {
     /// Makes of x what products take, before threads ask for it.
     fn prepare(&self, x: &Input<'_>);
 
-    /// Writes every output of some tiles of 16 rows of W, the last of which may have fewer.
-    fn tiles(&self, tiles: Range<usize>, x: &Input<'_>, y: &Output<'_>);
+    /// How many rows of so many it is best given at a time.
+    fn height(&self, rows: usize) -> usize {
+        rows
+    }
+
+    /// Writes the outputs of some tiles of 16 rows of W, the last of which may have fewer, for some rows of x: a part that
+    /// begins at a multiple of [`height`](Self::height).
+    fn tiles(&self, tiles: Range<usize>, rows: Range<usize>, x: &Input<'_>, y: &Output<'_>);
 
     /// Writes those rows of W to `out`, [rows, k].
     fn unpack(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()>;

@@ -181,21 +181,35 @@ pub fn product_each(
         let memory = result.spare_capacity_mut();
         outputs.push(Output::new(memory, rows, matrix.n, *bias));
         let tiles = matrix.n.div_ceil(LANES);
-        let at_once = match after {
-            Some(_) => tiles_at_once(tiles, x.len()).next_multiple_of(COLUMNS / LANES),
-            None => tiles_at_once(tiles, x.len()),
+        let (at_once, height) = match after {
+            // What is added is of all rows.
+            Some(_) => {
+                let at_once = tiles_at_once(tiles, x.len()).next_multiple_of(COLUMNS / LANES);
+                (at_once, rows)
+            }
+            None => {
+                let height = matrix.packed.height(rows).clamp(1, rows.max(1));
+                (tiles_at_once(tiles, height * k), height)
+            }
         };
-        let starts = (0..tiles).step_by(at_once);
-        pieces.extend(starts.map(|start| (at, start..(start + at_once).min(tiles))));
+        // Tiles of the same rows follow one another.
+        for down in (0..rows).step_by(height.max(1)) {
+            let starts = (0..tiles).step_by(at_once);
+            let part = down..(down + height).min(rows);
+            pieces.extend(starts.map(|start| {
+                let some = start..(start + at_once).min(tiles);
+                (at, some, part.clone())
+            }));
+        }
     }
     pool::for_each(pieces.len(), |piece| {
-        let (at, tiles) = &pieces[piece];
+        let (at, tiles, rows) = &pieces[piece];
         let (matrix, y) = (layers[*at].0, &outputs[*at]);
         let columns = tiles.start * LANES..(tiles.end * LANES).min(matrix.n);
         if let Some(after) = after {
             after.ask(*at, columns.clone());
         }
-        matrix.packed.tiles(tiles.clone(), &input, y);
+        matrix.packed.tiles(tiles.clone(), rows.clone(), &input, y);
         if let Some(after) = after {
             // SAFETY: these columns are this piece's, which has just written all of them.
             unsafe { after.add(*at, columns, y.y) };

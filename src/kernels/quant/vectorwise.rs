@@ -153,7 +153,7 @@ impl Packed for Vectorwise {
         x.vectorwise(self.threshold);
     }
 
-    fn tiles(&self, tiles: Range<usize>, x: &Input<'_>, y: &Output<'_>) {
+    fn tiles(&self, tiles: Range<usize>, _: Range<usize>, x: &Input<'_>, y: &Output<'_>) {
         match x.vectorwise(self.threshold) {
             Some(rows) => self.tiles_with(Unit::best(), tiles, rows, y),
             // Weights with another threshold read the same rows.

@@ -200,7 +200,7 @@ impl<T: Number> Packed for Dense<T> {
 
     fn prepare(&self, _x: &Input<'_>) {}
 
-    fn tiles(&self, tiles: Range<usize>, x: &Input<'_>, y: &Output<'_>) {
+    fn tiles(&self, tiles: Range<usize>, _: Range<usize>, x: &Input<'_>, y: &Output<'_>) {
         self.tiles_with(simd::tier(), tiles, x, y);
     }
 

@@ -104,7 +104,7 @@ pub(super) unsafe fn tiles<L: Layout>(
         return;
     }
     // SAFETY: as this function demands.
-    unsafe { avx512::from_row(tiles, x, rows, write) }
+    unsafe { avx512::tiles(tiles, x, rows..x.rows(), write) }
 }
 
 /// # Safety

@@ -2,37 +2,27 @@
 //! outputs of two would not fit into the registers, and two streams of weights come slower from memory than one.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::{Codes, LANES, Layout, PANEL, Rounded, Scaling, Tiles};
 
+/// Multiplies some rows of x.
+///
 /// # Safety
 /// The processor has AVX-512 F, BW, VL, DQ and VNNI.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
 pub(super) unsafe fn tiles<L: Layout>(
     tiles: &Tiles<'_, L>,
     x: &Rounded,
+    rows: Range<usize>,
     write: impl Fn(usize, usize, &[f32; LANES]),
 ) {
-    // SAFETY: as this function demands.
-    unsafe { from_row(tiles, x, 0, write) }
-}
-
-/// The rows of x from `first` on.
-///
-/// # Safety
-/// As [`tiles`].
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx2,fma,f16c")]
-pub(super) unsafe fn from_row<L: Layout>(
-    tiles: &Tiles<'_, L>,
-    x: &Rounded,
-    first: usize,
-    write: impl Fn(usize, usize, &[f32; LANES]),
-) {
+    assert!(rows.end <= x.rows());
     for (tile, one) in tiles.each(x.blocks) {
         let write = |row: usize, out: &[f32; LANES]| write(row, tile, out);
-        let mut row = first;
-        while row < x.rows() {
-            let rest = x.width(row) - row % PANEL;
+        let mut row = rows.start;
+        while row < rows.end {
+            let rest = (x.width(row) - row % PANEL).min(rows.end - row);
             // SAFETY: rows row..row + R exist, and the features are this function's.
             unsafe {
                 row += match rest {

@@ -41,6 +41,9 @@ pub(super) use scaling::{Nested, NestedHalves, Scaled, Scaling, Shifted};
 /// Weight rows of a tile.
 pub(super) const LANES: usize = 16;
 
+/// Bytes of x that stay in a core's cache while tiles pass.
+const CACHED: usize = 256 << 10;
+
 /// A block format: weight = scale · (code − ZERO) + shift.
 pub(super) trait Layout: Send + Sync + 'static {
     /// 32 codes of 16 rows.
@@ -170,7 +173,14 @@ impl<L: Layout> Weight<L> {
     }
 
     /// Multiplies with some tiles.
-    fn tiles_with(&self, unit: Unit, all: Range<usize>, x: &Rounded, y: &Output<'_>) {
+    fn tiles_with(
+        &self,
+        unit: Unit,
+        all: Range<usize>,
+        rows: Range<usize>,
+        x: &Rounded,
+        y: &Output<'_>,
+    ) {
         // The kernels cut tiles by the blocks of x.
         assert_eq!(x.blocks, self.blocks);
         let write = |row: usize, tile: usize, out: &[f32; LANES]| {
@@ -186,7 +196,7 @@ impl<L: Layout> Weight<L> {
             #[cfg(target_arch = "x86_64")]
             Unit::AvxVnni => unsafe { avx2::vnni(&tiles, x, write) },
             #[cfg(target_arch = "x86_64")]
-            Unit::Avx512Vnni => unsafe { avx512::tiles(&tiles, x, write) },
+            Unit::Avx512Vnni => unsafe { avx512::tiles(&tiles, x, rows, write) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Unit::AmxInt8 => unsafe { amx::tiles(&tiles, x, write) },
@@ -209,8 +219,18 @@ impl<L: Layout> Packed for Weight<L> {
         x.rounded();
     }
 
-    fn tiles(&self, tiles: Range<usize>, x: &Input<'_>, y: &Output<'_>) {
-        self.tiles_with(Unit::best(), tiles, x.rounded(), y);
+    fn height(&self, rows: usize) -> usize {
+        // The matrix unit has fewer passes over x.
+        match Unit::best() {
+            Unit::Avx512Vnni => (CACHED / (self.blocks * Rounded::BYTES).max(1))
+                .next_multiple_of(PANEL)
+                .clamp(PANEL, rows.max(PANEL)),
+            _ => rows,
+        }
+    }
+
+    fn tiles(&self, tiles: Range<usize>, rows: Range<usize>, x: &Input<'_>, y: &Output<'_>) {
+        self.tiles_with(Unit::best(), tiles, rows, x.rounded(), y);
     }
 
     fn unpack(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
@@ -256,12 +276,17 @@ simd_fn! {
     fn unpack_block(codes: &[[u8; 4 * LANES]; 8], zero: u8, places: &[Place], out: &mut [f32], count: usize, k: usize) {
         let first = LANES - places.len();
         for (at, place) in places.iter().take(count).enumerate() {
-            let (out, _) = out[at * k..at * k + BLOCK].as_chunks_mut::<4>();
-            for (g, (codes, out)) in codes.iter().zip(out).enumerate() {
-                let scale = place.scales[g / 4];
-                for i in 0..4 {
-                    let code = i32::from(codes[4 * (first + at) + i]) - i32::from(zero);
-                    out[i] = scale * code as f32 + place.shift;
+            let lane = 4 * (first + at);
+            let mut whole = [0; BLOCK];
+            for (g, codes) in codes.iter().enumerate() {
+                whole[4 * g..4 * g + 4].copy_from_slice(&codes[lane..lane + 4]);
+            }
+            let (halves, _) = out[at * k..at * k + BLOCK].as_chunks_mut::<{ BLOCK / 2 }>();
+            let (codes, _) = whole.as_chunks::<{ BLOCK / 2 }>();
+            for ((out, codes), scale) in halves.iter_mut().zip(codes).zip(place.scales) {
+                for (out, code) in out.iter_mut().zip(codes) {
+                    let code = i32::from(*code) - i32::from(zero);
+                    *out = scale * code as f32 + place.shift;
                 }
             }
         }

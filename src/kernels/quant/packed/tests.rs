@@ -26,14 +26,23 @@ fn weight<L: Layout>(ggml: GgmlDType, n: usize, k: usize) -> (QTensor, Weight<L>
     (stored, packed)
 }
 
-/// x·Wᵀ by one unit, in pieces of five tiles.
+/// x·Wᵀ by one unit, in pieces of five tiles and some rows.
 fn product<L: Layout>(weight: &Weight<L>, n: usize, unit: Unit, x: &Rounded) -> Vec<f32> {
     let rows = x.rows();
     let mut y = vec![std::mem::MaybeUninit::new(f32::NAN); rows * n];
     let out = Output::new(&mut y, rows, n, None);
     let tiles = n.div_ceil(LANES);
     for start in (0..tiles).step_by(5) {
-        weight.tiles_with(unit, start..(start + 5).min(tiles), x, &out);
+        // As products do where the cache is to keep rows of x.
+        let height = if unit == Unit::Avx512Vnni {
+            2 * PANEL
+        } else {
+            rows.max(1)
+        };
+        for down in (0..rows).step_by(height) {
+            let part = down..(down + height).min(rows);
+            weight.tiles_with(unit, start..(start + 5).min(tiles), part, x, &out);
+        }
     }
     // SAFETY: numbers from the start.
     y.into_iter().map(|y| unsafe { y.assume_init() }).collect()

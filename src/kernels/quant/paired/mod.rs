@@ -149,7 +149,7 @@ impl Packed for Paired {
         x.paired();
     }
 
-    fn tiles(&self, tiles: Range<usize>, x: &Input<'_>, y: &Output<'_>) {
+    fn tiles(&self, tiles: Range<usize>, _: Range<usize>, x: &Input<'_>, y: &Output<'_>) {
         let x = x.paired();
         assert!(x.width == pairs_of(self.k) && tiles.end * x.width <= self.pairs.len());
         #[cfg(target_arch = "x86_64")]

@@ -18,7 +18,7 @@ fn product(weight: &Paired, n: usize, x: &[f32]) -> Vec<f32> {
     let out = Output::new(&mut y, rows, n, None);
     let tiles = n.div_ceil(LANES);
     for start in (0..tiles).step_by(3) {
-        weight.tiles(start..(start + 3).min(tiles), &input, &out);
+        weight.tiles(start..(start + 3).min(tiles), 0..rows, &input, &out);
     }
     // SAFETY: numbers from the start.
     y.into_iter().map(|y| unsafe { y.assume_init() }).collect()
