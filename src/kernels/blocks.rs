@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 /// Bytes from which a block is kept.
 const BLOCK: usize = 1 << 20;
 /// Bytes kept at most for blocks to come, and how many.
-const KEPT: usize = 256 << 20;
-const COUNT: usize = 256;
+const KEPT: usize = 1 << 30;
+const COUNT: usize = 1024;
 /// Bytes of zeros up to which a kept block is cleared: of more, often only a part is ever used, and fresh pages take no memory
 /// before that.
 const ZEROED: usize = 64 << 20;
