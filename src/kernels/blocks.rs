@@ -97,6 +97,19 @@ pub(super) fn return_all() {
     free().keep(0);
 }
 
+/// A kept block for `size` bytes. Where there is none, what lies idle makes room, so that blocks of other sizes do not add to
+/// the most that is ever needed.
+fn take(size: usize) -> Option<*mut u8> {
+    let bytes = mapped(size);
+    let mut free = free();
+    if let Some(start) = free.take(bytes) {
+        return Some(start as *mut u8);
+    }
+    let rest = free.bytes.saturating_sub(bytes);
+    free.keep(rest);
+    None
+}
+
 /// Fresh zeros for `size` bytes, which begin on a large page; null where there is no memory.
 fn map(size: usize) -> *mut u8 {
     let bytes = mapped(size);
@@ -140,16 +153,10 @@ unsafe impl GlobalAlloc for Allocator {
             // SAFETY: as the caller promises.
             return unsafe { System.alloc(layout) };
         }
-        let bytes = mapped(layout.size());
-        let mut free = free();
-        if let Some(start) = free.take(bytes) {
-            return start as *mut u8;
+        match take(layout.size()) {
+            Some(start) => start,
+            None => map(layout.size()),
         }
-        // What lies idle makes room, so that blocks of other sizes do not add to the most that is ever needed.
-        let rest = free.bytes.saturating_sub(bytes);
-        free.keep(rest);
-        drop(free);
-        map(layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
@@ -157,17 +164,13 @@ unsafe impl GlobalAlloc for Allocator {
             // SAFETY: as the caller promises.
             return unsafe { System.alloc_zeroed(layout) };
         }
-        if layout.size() > ZEROED {
+        let used = (layout.size() <= ZEROED).then(|| take(layout.size()));
+        let Some(start) = used.flatten() else {
             return map(layout.size());
-        }
-        // SAFETY: as the caller promises, and a block has at least this size.
-        unsafe {
-            let start = self.alloc(layout);
-            if !start.is_null() {
-                start.write_bytes(0, layout.size());
-            }
-            start
-        }
+        };
+        // SAFETY: a block of at least this size, which nobody else has.
+        unsafe { start.write_bytes(0, layout.size()) };
+        start
     }
 
     unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {

@@ -115,11 +115,13 @@ impl<T: bytemuck::Zeroable + Copy> Lazy<T> {
         let start = memory.as_ptr().align_offset(align).min(memory.len() - len);
         #[cfg(target_os = "linux")]
         if align == LARGE_PAGE {
-            // SAFETY: advice on memory of our own, of which all but the tail is whole pages.
+            // SAFETY: whole pages of our own memory, which hold zeros and are zeros again when they are first read.
             unsafe {
                 let size = len * size_of::<T>() / LARGE_PAGE * LARGE_PAGE;
                 let start = memory.as_ptr().add(start).cast_mut();
                 libc::madvise(start.cast(), size, libc::MADV_HUGEPAGE);
+                // The allocator may have cleared a block that was used before.
+                libc::madvise(start.cast(), size, libc::MADV_DONTNEED);
             }
         }
         Self { memory, start, len }
