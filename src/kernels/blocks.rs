@@ -1,7 +1,8 @@
 //! The process's allocator: the system's, but blocks of a MiB and more are kept for the next of their size, on large pages.
 //!
 //! A training step asks for the same large arrays again and again. The C library maps and unmaps such blocks each time, and
-//! clearing fresh pages of 4 KiB, one fault each, takes a seventh of a step.
+//! clearing fresh pages takes a seventh of a step and more: under a hypervisor that takes freed pages back, a page that comes
+//! again is fetched from it first.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::{Mutex, PoisonError};
@@ -9,8 +10,8 @@ use std::sync::{Mutex, PoisonError};
 /// Bytes from which a block is kept.
 const BLOCK: usize = 1 << 20;
 /// Bytes kept at most for blocks to come, and how many.
-const KEPT: usize = 1 << 30;
-const COUNT: usize = 1024;
+const KEPT: usize = 4 << 30;
+const COUNT: usize = 4096;
 /// Bytes of zeros up to which a kept block is cleared: of more, often only a part is ever used, and fresh pages take no memory
 /// before that.
 const ZEROED: usize = 64 << 20;
@@ -23,16 +24,31 @@ struct Allocator;
 
 /// Blocks that are free, the longest free first.
 static FREE: Mutex<Free> = Mutex::new(Free {
-    blocks: [(0, 0); COUNT],
+    blocks: [Block {
+        start: 0,
+        bytes: 0,
+        spell: 0,
+    }; COUNT],
     count: 0,
     bytes: 0,
+    spell: 0,
 });
 
 struct Free {
-    /// Address and mapped bytes.
-    blocks: [(usize, usize); COUNT],
+    blocks: [Block; COUNT],
     count: usize,
     bytes: usize,
+    /// Counts calls of [`return_idle`].
+    spell: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Block {
+    start: usize,
+    /// As mapped.
+    bytes: usize,
+    /// When it was freed.
+    spell: u32,
 }
 
 /// Bytes mapped for a block: of eight sizes between a power of two and the next, so that nearly equal ones replace another.
@@ -41,19 +57,19 @@ fn mapped(size: usize) -> usize {
 }
 
 impl Free {
-    fn remove(&mut self, at: usize) -> (usize, usize) {
+    fn remove(&mut self, at: usize) -> Block {
         let block = self.blocks[at];
         self.blocks.copy_within(at + 1..self.count, at);
         self.count -= 1;
-        self.bytes -= block.1;
+        self.bytes -= block.bytes;
         block
     }
 
     /// A block of so many bytes: of several the one freed last, which the cache may still have.
     fn take(&mut self, bytes: usize) -> Option<usize> {
         let all = &self.blocks[..self.count];
-        let at = all.iter().rposition(|block| block.1 == bytes)?;
-        Some(self.remove(at).0)
+        let at = all.iter().rposition(|block| block.bytes == bytes)?;
+        Some(self.remove(at).start)
     }
 
     fn put(&mut self, start: usize, bytes: usize) {
@@ -63,7 +79,11 @@ impl Free {
         if self.count == COUNT {
             self.unmap_first();
         }
-        self.blocks[self.count] = (start, bytes);
+        self.blocks[self.count] = Block {
+            start,
+            bytes,
+            spell: self.spell,
+        };
         self.count += 1;
         self.bytes += bytes;
         self.keep(KEPT);
@@ -77,8 +97,8 @@ impl Free {
     }
 
     fn unmap_first(&mut self) {
-        let (start, bytes) = self.remove(0);
-        unmap(start, bytes);
+        let block = self.remove(0);
+        unmap(block.start, block.bytes);
     }
 }
 
@@ -92,9 +112,14 @@ fn free() -> std::sync::MutexGuard<'static, Free> {
     FREE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns all kept blocks to the system.
-pub(super) fn return_all() {
-    free().keep(0);
+/// Returns those to the system that have been free since the call before.
+pub(super) fn return_idle() {
+    let mut free = free();
+    let spell = free.spell;
+    while free.count > 0 && free.blocks[0].spell != spell {
+        free.unmap_first();
+    }
+    free.spell = spell.wrapping_add(1);
 }
 
 /// A kept block for `size` bytes. Where there is none, what lies idle makes room, so that blocks of other sizes do not add to

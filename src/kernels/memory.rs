@@ -161,7 +161,7 @@ pub(super) fn keep_freed_pages() {
 /// milliseconds, during which other threads' allocations may wait.
 pub fn return_freed_pages() {
     #[cfg(target_os = "linux")]
-    super::blocks::return_all();
+    super::blocks::return_idle();
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: the C library's allocator gives back pages of its own that hold nothing, under its own lock.
     unsafe {
