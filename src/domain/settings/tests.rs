@@ -57,7 +57,11 @@ fn text_that_is_no_value_is_told_with_what_is_allowed() {
         ("rank", "abc", "allowed is whole, 1 to 512"),
         ("rank", "-1", "allowed is whole, 1 to 512"),
         ("lr", "fast", "allowed is between 0 and 100"),
-        ("warmup", "5%", "allowed is a share below 1, or a whole count"),
+        (
+            "warmup",
+            "5%",
+            "allowed is a share below 1, or a whole count",
+        ),
         ("save_every", "x", "allowed is a number of steps"),
         ("dedup", "yes", "allowed is `true` or `false`"),
     ] {

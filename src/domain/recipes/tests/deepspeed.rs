@@ -271,6 +271,11 @@ fn an_unknown_key_is_an_error_with_a_suggestion() {
             "own level",
         ),
         (
+            json!({"train_batch_size": "8"}),
+            "train_batch_size",
+            "not the text `8`",
+        ),
+        (
             json!({"quux": 1}),
             "quux",
             "no key of DeepSpeed's configuration",
