@@ -271,11 +271,6 @@ fn an_unknown_key_is_an_error_with_a_suggestion() {
             "own level",
         ),
         (
-            json!({"train_batch_size": "8"}),
-            "train_batch_size",
-            "not the text `8`",
-        ),
-        (
             json!({"quux": 1}),
             "quux",
             "no key of DeepSpeed's configuration",
@@ -285,6 +280,17 @@ fn an_unknown_key_is_an_error_with_a_suggestion() {
         assert_eq!(field, format!("deepspeed.{at}"));
         assert!(why.contains(told), "{why}");
     }
+}
+
+#[test]
+fn a_number_in_quotes_is_told_as_the_text_it_is() {
+    let file = json!({"train_batch_size": "8"});
+    let (field, why) = refused("deepspeed", file, Wishes::default());
+    assert_eq!(field, "deepspeed.train_batch_size");
+    assert_eq!(
+        why,
+        "must be a whole number of at least 0, not the text `8`"
+    );
 }
 
 #[test]
