@@ -19,6 +19,7 @@ pub enum DataCommand {
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct CheckArgs {
+    /// The training file: JSONL or a JSON array, also compressed with gzip, or Parquet
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Count lengths in this model's tokens, and try its chat template on the rows [default: embedded]

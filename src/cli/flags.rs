@@ -73,16 +73,18 @@ fn flag(setting: &'static Setting, default: &str) -> Arg {
         .help(help)
         .help_heading(setting.group.title())
         .value_parser(|text: &str| parse(setting, text));
+    // One below zero is told as a value of its flag, and not as a flag of its own.
+    let number = |name: &'static str| arg.clone().value_name(name).allow_negative_numbers(true);
     match setting.kind {
         Kind::Flag | Kind::Off => arg
             .num_args(0..=1)
             .require_equals(true)
             .default_missing_value("true")
             .value_name("BOOL"),
-        Kind::Whole(..) => arg.value_name("N"),
-        Kind::Interval => arg.value_name("STEPS"),
-        Kind::Number(_) => arg.value_name("X").allow_negative_numbers(true),
-        Kind::ShareOrCount => arg.value_name("SHARE|COUNT"),
+        Kind::Whole(..) => number("N"),
+        Kind::Interval => number("STEPS"),
+        Kind::Number(_) => number("X"),
+        Kind::ShareOrCount => number("SHARE|COUNT"),
         // So that shells complete them; the value's name tells them in help.
         Kind::Choice(names) => arg
             .value_name(&*names.join("|").leak())
@@ -90,7 +92,7 @@ fn flag(setting: &'static Setting, default: &str) -> Arg {
             .hide_possible_values(true),
         Kind::Text => arg.value_name("TEXT"),
         Kind::Stages => arg.value_name("JSON|FILE"),
-        Kind::LossScale => arg.value_name("dynamic|N"),
+        Kind::LossScale => number("dynamic|N"),
         Kind::Ranks | Kind::Alphas => arg.value_name("JSON"),
         Kind::Bytes => arg.value_name("BYTES"),
         Kind::Modules => arg.value_name("LIST|REGEX|all-linear"),

@@ -1,9 +1,10 @@
 //! `job …`: fine-tuning jobs from the command line.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::domain::parameters_report;
 use crate::domain::recipes::{self, Mapping};
+use crate::domain::settings::{Setting, TABLE};
 
 use super::follow::follow;
 use super::output::{Table, cell, when};
@@ -13,26 +14,43 @@ use super::{Client, Failure, Output, summary};
 pub enum JobCommand {
     /// Jobs, newest first
     List {
-        #[arg(long, default_value_t = 20)]
+        /// Jobs that are shown at most
+        #[arg(long, value_name = "N", default_value_t = 20)]
         limit: usize,
     },
     /// All that is known about one job
-    Show { id: String },
+    Show {
+        /// As `job list` shows it
+        id: String,
+    },
     /// What happened so far, oldest first
     Logs {
+        /// As `job list` shows it
         id: String,
         /// Also every step's loss and learning rate
         #[arg(long)]
         metrics: bool,
     },
     /// Follow a job to its end; Ctrl-C leaves it running
-    Watch { id: String },
+    Watch {
+        /// As `job list` shows it
+        id: String,
+    },
     /// Stop a job for good
-    Cancel { id: String },
+    Cancel {
+        /// As `job list` shows it
+        id: String,
+    },
     /// Stop a job at its next step and keep its progress
-    Pause { id: String },
+    Pause {
+        /// As `job list` shows it
+        id: String,
+    },
     /// Go on with a job that is paused, or that failed without diverging
-    Resume { id: String },
+    Resume {
+        /// As `job list` shows it
+        id: String,
+    },
 }
 
 pub async fn run(client: &Client, command: JobCommand, output: Output) -> Result<(), Failure> {
@@ -126,6 +144,9 @@ fn details(job: &Value) -> String {
     for (field, value) in job["adapterd"].as_object().into_iter().flatten() {
         match value.as_object().filter(|_| field != "parameters") {
             None if field == "parameters" || field == "mappings" => {}
+            Some(recipe) if field == "recipe" => said(recipe)
+                .into_iter()
+                .for_each(|(name, value)| put(&format!("recipe.{name}"), value)),
             Some(inner) => inner
                 .iter()
                 .filter(|(_, value)| !value.is_null())
@@ -139,6 +160,22 @@ fn details(job: &Value) -> String {
     let mappings: Vec<Mapping> =
         serde_json::from_value(job["adapterd"]["mappings"].clone()).unwrap_or_default();
     table.render() + &recipes::table(&mappings)
+}
+
+/// A recipe by the names and values that flags have, in the order of their table.
+fn said(recipe: &Map<String, Value>) -> Vec<(&'static str, String)> {
+    let there = |setting: &&Setting| {
+        recipe
+            .get(setting.field)
+            .is_some_and(|value| !value.is_null())
+    };
+    { TABLE.iter() }
+        .filter(there)
+        .map(|setting| {
+            let value = setting.kept(recipe[setting.field].clone());
+            (setting.name, cell(&json!({"it": value}), "it"))
+        })
+        .collect()
 }
 
 /// Every event of a job, oldest first.
@@ -218,6 +255,22 @@ async fn logs(client: &Client, id: &str, metrics: bool, output: Output) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_recipe_is_shown_by_the_names_and_values_of_flags() {
+        let recipe = json!({"pack": false, "recompute": "on", "learning_rate": 0.5, "method": "lora", "steps": null});
+        let shown = said(recipe.as_object().unwrap());
+        let shown: Vec<(&str, &str)> = { shown.iter() }
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
+        let expected = [
+            ("method", "lora"),
+            ("no_pack", "true"),
+            ("gradient_checkpointing", "on"),
+            ("lr", "0.5"),
+        ];
+        assert_eq!(shown, expected);
+    }
 
     #[test]
     fn only_a_job_that_selects_rows_has_events_about_them() {

@@ -10,6 +10,7 @@ use super::follow::follow;
 use super::output::{cell, line};
 use super::recipes::Brought;
 use super::{Client, Content, Failure, Output, Upload, dry_run, job};
+use crate::domain::AdapterName;
 use crate::domain::recipes;
 use crate::domain::settings::{self, Setting, TABLE};
 
@@ -18,7 +19,7 @@ use crate::domain::settings::{self, Setting, TABLE};
 pub struct TrainArgs {
     /// The name the new adapter is served under
     #[arg(long)]
-    name: String,
+    name: AdapterName,
     /// Records: JSONL or a JSON array, also compressed with gzip, or Parquet
     #[arg(long, value_name = "FILE")]
     data: PathBuf,
@@ -122,7 +123,7 @@ async fn plan(
         for path in std::iter::once(&args.data).chain(&args.validation) {
             files.push(upload(client, path).await?);
         }
-        plan_job(client, &args.name, &files[0], files.get(1), fields).await
+        plan_job(client, args.name.as_str(), &files[0], files.get(1), fields).await
     };
     let planned = planned.await;
     for file in files.iter().filter_map(Value::as_str) {
@@ -162,7 +163,7 @@ pub async fn train(client: &Client, args: &TrainArgs, output: Output) -> Result<
     };
     let job = create_job(
         client,
-        &args.name,
+        args.name.as_str(),
         &training_file,
         validation_file.as_ref(),
         fields,
@@ -238,6 +239,10 @@ mod tests {
         let args = <Line as clap::Parser>::try_parse_from(flags).unwrap().args;
         let planned = plan(&keeper().await, &args, Map::new()).await.unwrap();
         assert_eq!(planned["suffix"], "law");
+        let flags = ["train", "--name", "Law", "--data", path];
+        let refused = <Line as clap::Parser>::try_parse_from(flags).err();
+        let said = refused.unwrap().to_string();
+        assert!(said.contains("`Law` is not an adapter name"), "{said}");
         assert_eq!(planned["validation_file"], "file-1");
     }
 
@@ -283,6 +288,15 @@ mod tests {
             said.contains("loro") && said.contains("bottleneck"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn a_number_below_zero_is_told_as_a_value_of_its_flag() {
+        assert_eq!(sent(&["--warmup", "-1"]), json!({"warmup": -1.0}));
+        let refused = <Line as clap::Parser>::try_parse_from(["train", "--seed", "-1"]);
+        let said = refused.err().unwrap().to_string();
+        let why = "invalid value '-1' for '--seed <N>': allowed is whole, from 0";
+        assert!(said.contains(why), "{said}");
     }
 
     #[test]

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
+
 use fancy_regex::{Regex, RegexBuilder};
 
 use crate::adapter::{AdapterFault, Module, Outer, Site, SiteShape};
@@ -129,10 +131,17 @@ impl Selection {
         paths.extend(outer.iter().map(|outer| outer.path().to_owned()));
         let known = |name: &&String| paths.iter().any(|path| ends_with(path, name));
         match names.iter().find(|name| !known(name)) {
-            Some(unknown) => Err(AdapterFault::new(
-                TARGETS,
-                format!("`{unknown}` is no linear layer of this base"),
-            )),
+            Some(unknown) => {
+                let mut names: Vec<&str> = { sites.iter() }
+                    .map(|shape| shape.site.module.name())
+                    .collect();
+                names.extend(outer.iter().map(|outer| outer.path()));
+                let mut told = BTreeSet::new();
+                names.retain(|name| told.insert(*name));
+                let has = names.join(", ");
+                let why = format!("`{unknown}` is no linear layer of this base, which has {has}");
+                Err(AdapterFault::new(TARGETS, why))
+            }
             None => Ok(()),
         }
     }

@@ -102,7 +102,12 @@ impl Reader<'_> {
             return self.fate(fate, at, full);
         }
         let Some(value) = row.kind.take(at.value) else {
-            let why = format!("must be {}, not {}", row.kind.describe(), shown(at.value));
+            let given = match at.value {
+                // In quotes, or "8" would look like 8.
+                Value::String(text) => format!("the text `{text}`"),
+                other => shown(other),
+            };
+            let why = format!("must be {}, not {given}", row.kind.describe());
             return Err(Reason::field(full, why));
         };
         let at = At {

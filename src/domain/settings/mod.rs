@@ -12,6 +12,7 @@ mod table;
 mod values;
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde_json::{Map, Value, json};
 
@@ -162,12 +163,10 @@ impl Setting {
     /// The value that a text of the command line means, its range not yet checked.
     pub fn parse(&self, text: &str) -> Result<Value, String> {
         Ok(match self.kind {
-            Kind::Flag | Kind::Off => json!(text.parse::<bool>().map_err(|e| e.to_string())?),
-            Kind::Whole(..) | Kind::Interval => {
-                json!(text.parse::<u64>().map_err(|e| e.to_string())?)
-            }
+            Kind::Flag | Kind::Off => json!(self.read::<bool>(text)?),
+            Kind::Whole(..) | Kind::Interval => json!(self.read::<u64>(text)?),
             Kind::Number(_) | Kind::ShareOrCount => {
-                let number = text.parse::<f64>().map_err(|e| e.to_string())?;
+                let number = self.read::<f64>(text)?;
                 Range::ANY.check(number)?;
                 json!(number)
             }
@@ -182,6 +181,12 @@ impl Setting {
                 json!(patterns)
             }
         })
+    }
+
+    /// The standard library's errors do not say what is allowed.
+    fn read<T: FromStr>(&self, text: &str) -> Result<T, String> {
+        let read = text.trim().parse();
+        read.map_err(|_| format!("allowed is {}", self.kind))
     }
 
     fn judge(&self, said: Said<'_>, method: Method) -> Result<(), Reason> {

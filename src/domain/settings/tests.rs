@@ -52,6 +52,25 @@ fn a_default_is_of_its_rows_kind_and_within_its_range() {
 }
 
 #[test]
+fn text_that_is_no_value_is_told_with_what_is_allowed() {
+    for (name, text, why) in [
+        ("rank", "abc", "allowed is whole, 1 to 512"),
+        ("rank", "-1", "allowed is whole, 1 to 512"),
+        ("lr", "fast", "allowed is between 0 and 100"),
+        (
+            "warmup",
+            "5%",
+            "allowed is a share below 1, or a whole count",
+        ),
+        ("save_every", "x", "allowed is a number of steps"),
+        ("dedup", "yes", "allowed is `true` or `false`"),
+    ] {
+        let parsed = find(name).unwrap().parse(text);
+        assert_eq!(parsed, Err(why.to_owned()), "{name}");
+    }
+}
+
+#[test]
 fn what_is_out_of_range_is_told_with_the_range() {
     let told = |kind, said, why: &str| {
         let judged = setting(&[Method::Lora], kind).judge(said, Method::Lora);

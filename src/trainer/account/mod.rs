@@ -2,7 +2,7 @@
 //!
 //! It follows what the code allocates: parameters and their two moments, where they are in memory, for the whole job, gradients and what a forward keeps
 //! for its backward (`footprint`) during a step, a piece of a checkpoint while it is written, copies while an adapter is
-//! scored as it will be served. The peak is the largest of these moments; parts are those of that moment, so that they add up to it.
+//! scored as it will be served and while it is published. The peak is the largest of these moments; parts are those of that moment, so that they add up to it.
 
 mod fit;
 mod footprint;
@@ -12,7 +12,7 @@ mod outlined;
 mod tests;
 
 use crate::device::Part;
-use crate::domain::{Checkpointing, Offload, Optimizer, Precision, Recipe};
+use crate::domain::{self, Checkpointing, Offload, Optimizer, Precision, Recipe};
 use crate::kernels::loss::logits_at_once;
 use crate::kernels::quant::Matrix;
 use crate::model::spec::Spec;
@@ -52,6 +52,8 @@ pub enum Moment {
     Saving,
     /// Held-out or training rows are scored under the adapter as it will be served.
     Scoring,
+    /// The folder is made and read, after the last step.
+    Publishing,
 }
 
 impl Moment {
@@ -61,6 +63,7 @@ impl Moment {
             Self::Backward => "the backward pass",
             Self::Saving => "writing a checkpoint",
             Self::Scoring => "scoring the adapter",
+            Self::Publishing => "publishing the adapter",
         }
     }
 }
@@ -153,6 +156,7 @@ impl Account {
         let mut moments: Vec<Usage> = stages.flat_map(|stage| sizes.step(stage)).collect();
         moments.push(sizes.saving());
         moments.push(sizes.scoring(learned.served));
+        moments.push(sizes.publishing(learned.served));
         Self { moments }
     }
 
@@ -300,15 +304,26 @@ impl Sizes<'_> {
         self.held(Moment::Saving).with(Part::Scratch, WRITER)
     }
 
-    /// The folder is made, read, and answers; of a forward nothing is kept.
+    /// What answers is made of the values, and answers; of a forward nothing is kept.
     fn scoring(&self, served: u64) -> Usage {
-        // The file's tensors and the file; then the file, what it takes to train it further, and what answers.
-        let folder = (2 * self.values).max(2 * self.values + served);
+        let made = match self.recipe.method {
+            domain::Method::Modules | domain::Method::Staged | domain::Method::Full => served,
+            // The folder, what it takes to train it further, and what answers.
+            _ => 2 * self.values + served,
+        };
         let w = Widths::of(self.spec);
         let passing = w.passing() * self.load.tokens as u64;
         let scored = logits_at_once(SCORED.min(self.load.trained), self.spec.vocab) as u64;
         self.held(Moment::Scoring)
             .with(Part::Activations, NUMBER * passing)
-            .with(Part::Scratch, folder + 2 * NUMBER * scored)
+            .with(Part::Scratch, made + 2 * NUMBER * scored)
+    }
+
+    /// The optimizer is gone. First the values and the folder's file; then that file, what it takes to train it further, and
+    /// what answers.
+    fn publishing(&self, served: u64) -> Usage {
+        Usage::new(Moment::Publishing)
+            .with(Part::Adapters, self.values)
+            .with(Part::Scratch, self.values + served)
     }
 }

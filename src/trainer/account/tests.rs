@@ -127,6 +127,28 @@ fn every_method_has_an_account_that_falls_with_its_forwards() {
     }
 }
 
+/// Whole weights are scored without their folder, and when that is made the optimizer is gone.
+#[test]
+fn a_folder_is_in_memory_while_it_is_published_and_of_low_ranks_while_they_are_scored() {
+    for method in [Named::Full, Named::Lora] {
+        let job = Outlined::new(&outline(true), None, &wishes(method)).unwrap();
+        let account = job.account(Load::full(&job.recipe));
+        let of = |at| {
+            *{ account.moments.iter() }
+                .find(|usage| usage.at == at)
+                .unwrap()
+        };
+        let values = NUMBER * job.parameters().0;
+        let (scoring, publishing) = (of(Moment::Scoring), of(Moment::Publishing));
+        assert_eq!(scoring.of(Part::Optimizer), 2 * values);
+        assert_eq!(publishing.of(Part::Optimizer), 0);
+        assert_eq!(publishing.of(Part::Adapters), values);
+        assert!(publishing.of(Part::Scratch) >= values);
+        let has_folder = scoring.of(Part::Scratch) >= 2 * values;
+        assert_eq!(has_folder, method == Named::Lora, "{scoring:?}");
+    }
+}
+
 #[test]
 fn what_would_fit_is_named_and_does() {
     let outline = outline(false);

@@ -103,12 +103,18 @@ impl Memory<'_> {
 
 fn not_enough(why: &NoRoom) -> Reason {
     Reason::NotEnoughMemory(format!(
-        "{} need {}, and {} of {} are left",
+        "{} would take {}, and {} of {} are left",
         why.part,
         shown_bytes(why.asked),
         shown_bytes(why.left),
         shown_bytes(why.limit)
     ))
+}
+
+/// `1 row`, `2 rows`.
+fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
 }
 
 impl Run<'_, '_> {
@@ -143,10 +149,10 @@ impl Run<'_, '_> {
                 Offload::None | Offload::Host => "",
             };
             let told = format!(
-                "step {step}: {}; from here on {} rows in a forward, {} forwards in a step{again}{apart}{on_disk}",
+                "step {step}: {}; from here on {} in a forward, {} in a step{again}{apart}{on_disk}",
                 not_enough(&why),
-                form.micro_batch,
-                form.accumulate,
+                counted(form.micro_batch, "row"),
+                counted(form.accumulate, "forward"),
             );
             self.watch.note(Level::Warn, told)?;
             self.progress.form = Some(Form::of(&form));

@@ -49,7 +49,9 @@ fn a_name_that_no_layer_has_chooses_nothing_but_is_a_mistake_to_ask_for() {
     assert_eq!(paths(&mixed).len(), 3);
     let fault = mixed.check_names(&sites(3), &[]).unwrap_err();
     assert_eq!(fault.field, "target_modules");
+    let has = "which has q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj";
     assert!(fault.why.contains("query_key_value"), "{fault}");
+    assert!(fault.why.ends_with(has), "{fault}");
     let known = [list(&["q_proj", "mlp.up_proj"]), pattern(".*q_proj")];
     assert!(
         known

@@ -283,6 +283,17 @@ fn an_unknown_key_is_an_error_with_a_suggestion() {
 }
 
 #[test]
+fn a_number_in_quotes_is_told_as_the_text_it_is() {
+    let file = json!({"train_batch_size": "8"});
+    let (field, why) = refused("deepspeed", file, Wishes::default());
+    assert_eq!(field, "deepspeed.train_batch_size");
+    assert_eq!(
+        why,
+        "must be a whole number of at least 0, not the text `8`"
+    );
+}
+
+#[test]
 fn a_warm_up_that_rises_otherwise_is_told_as_a_difference() {
     let told = |params: Value| {
         let file = json!({"scheduler": {"type": "WarmupLR", "params": params}});

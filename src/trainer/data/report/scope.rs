@@ -290,7 +290,8 @@ impl Scope {
     /// Answers in another language than most answers to questions in the same one.
     fn odd_language(&self) -> Option<(String, Lines)> {
         let mut lines = Lines::default();
-        let mut named = None;
+        // Of each usual language the others beside it: questions in several languages have each their own.
+        let mut beside: BTreeMap<Language, BTreeMap<Language, usize>> = BTreeMap::new();
         let mut asked: Vec<Option<Language>> =
             self.languages.keys().map(|(asked, _)| *asked).collect();
         asked.dedup();
@@ -319,18 +320,24 @@ impl Scope {
                 .iter()
                 .filter(|(language, _)| language.differs(*usual))
             {
-                named.get_or_insert_with(|| {
-                    format!(
-                        "most answers are in {} and {} in {}",
-                        usual.name(),
-                        other.count,
-                        language.name()
-                    )
-                });
+                *(beside.entry(*usual).or_default())
+                    .entry(*language)
+                    .or_default() += other.count;
                 lines.merge((*other).clone());
             }
         }
-        Some((self.of(&named?), lines))
+        let named = beside.iter().map(|(usual, others)| {
+            let mut others: Vec<_> = others.iter().collect();
+            others.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+            let others: Vec<String> = others
+                .iter()
+                .map(|(language, count)| format!("{count} in {}", language.name()))
+                .collect();
+            let (usual, others) = (usual.name(), others.join(", "));
+            format!("most answers are in {usual} and {others}")
+        });
+        let named: Vec<String> = named.collect();
+        (!named.is_empty()).then(|| (self.of(&named.join("; ")), lines))
     }
 
     /// Answers many times as long, or as short, as most.

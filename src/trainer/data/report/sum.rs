@@ -286,12 +286,15 @@ impl Odd {
     }
 }
 
+const HAVE: (&str, &str) = ("has", "have");
+
 /// What is wrong with rows by themselves.
 fn flawed(flaws: Flaws, label: Option<&str>, all: usize) -> Vec<Finding> {
     let mut found = Vec::new();
-    let mut put = |code, severity, lines: Lines, what: &str, advice| {
+    let mut put = |code, severity, lines: Lines, (one, many): (&str, &str), what: &str, advice| {
         if lines.count > 0 {
-            let says = format!("{} {what}", rows(lines.count));
+            let verb = if lines.count == 1 { one } else { many };
+            let says = format!("{} {verb} {what}", rows(lines.count));
             found.push(lines.finding(code, severity, all, says, advice));
         }
     };
@@ -307,14 +310,16 @@ fn flawed(flaws: Flaws, label: Option<&str>, all: usize) -> Vec<Finding> {
         Severity::Warning,
         // What many rows answer is meant so.
         few(flaws.placeholders, 0.05),
-        "have a placeholder where an answer should be",
+        HAVE,
+        "a placeholder where an answer should be",
         "Write the answers, or take the rows out.",
     );
     put(
         "answer_repeats_question",
         Severity::Warning,
         few(flaws.repeats, 0.5),
-        "answer with the question itself",
+        ("answers", "answer"),
+        "with the question itself",
         "Write the answers, or take the rows out.",
     );
     put(
@@ -322,21 +327,24 @@ fn flawed(flaws: Flaws, label: Option<&str>, all: usize) -> Vec<Finding> {
         Severity::Warning,
         // Text that is cut everywhere is cut on purpose.
         few(flaws.cut, 0.3),
-        "have an answer that seems to break off",
+        HAVE,
+        "an answer that seems to break off",
         "Complete these answers: the model would learn to stop in the middle.",
     );
     put(
         "mojibake",
         Severity::Warning,
         flaws.mojibake,
-        "have characters that were decoded wrongly",
+        HAVE,
+        "characters that were decoded wrongly",
         "Make the file again from its source, read and written as UTF-8.",
     );
     put(
         "missing_label",
         Severity::Warning,
         flaws.without_label,
-        &format!("have no class in `{}`", label.unwrap_or_default()),
+        HAVE,
+        &format!("no class in `{}`", label.unwrap_or_default()),
         "Give every row a text, number or truth value there; `--balance` refuses rows without.",
     );
     found.extend(secret(&flaws.secrets, true, all));

@@ -7,6 +7,8 @@ use crate::adapter::peft::WholePath;
 use crate::adapter::{Module, NormAt, Place};
 use crate::domain::{Layers, Targets};
 
+const GROUPS: &str = "`attention`, `ffn`, `embeddings`, `head`, `norms`";
+
 /// What was asked for: these modules, of these layers.
 pub(super) struct Choice<'a> {
     pub modules: Option<&'a Targets>,
@@ -57,7 +59,10 @@ impl Choice<'_> {
                 }
             }
             if !found && chosen.len() == before {
-                let why = format!("`{item}` chooses no weight of this base in the chosen layers");
+                let why = format!(
+                    "`{item}` chooses no weight of this base in the chosen layers: {GROUPS}, a name such as \
+                     `q_proj`, or a regular expression over whole paths would"
+                );
                 return fault("modules", why);
             }
         }

@@ -102,16 +102,12 @@ fn a_step_that_does_not_fit_is_done_in_smaller_forwards_and_learns_the_same() {
         }
         let form = progress.form.unwrap();
         assert_eq!((form.micro_batch, form.recompute), (rows, recipe.recompute));
-        let told = recorder
-            .notes
-            .iter()
-            .filter(|note| note.contains("rows in a forward"));
-        assert_eq!(
-            told.count(),
-            if rows == 2 { 1 } else { 2 },
-            "{:?}",
-            recorder.notes
-        );
+        let told = { recorder.notes.iter() }.filter(|note| note.contains(" in a forward, "));
+        let told: Vec<&String> = told.collect();
+        let last = if rows == 2 { "2 rows" } else { "1 row" };
+        assert_eq!(told.len(), if rows == 2 { 1 } else { 2 }, "{told:?}");
+        let last = format!("from here on {last} in a forward, ");
+        assert!(told.last().unwrap().contains(&last), "{told:?}");
         assert_eq!(budget.left(), limit, "everything comes back");
     }
 }

@@ -199,6 +199,10 @@ fn answers_in_another_language_or_without_an_end() {
         "{}",
         to_text(&found, "file")
     );
+    assert_eq!(
+        finding(&found, "inconsistent_language").says,
+        "of 100 rows, most answers are in English and 1 in German, 1 in Chinese"
+    );
     let mut rows = self::rows(100);
     set(&mut rows[9], "output", "The tenant pays the river and the");
     set(&mut rows[10], "output", text(4, 20).trim_end_matches('.'));
@@ -242,6 +246,10 @@ fn rows_that_are_wrong_by_themselves() {
     ] {
         assert_eq!(finding(&found, code).lines, [line], "{code}");
     }
+    assert_eq!(
+        finding(&found, "placeholder_answers").says,
+        "1 row has a placeholder where an answer should be"
+    );
     let everything = serde_json::to_string(&found).unwrap()
         + &to_text(&found, "file")
         + &to_html(&found, "file");
