@@ -186,7 +186,7 @@ impl Caller {
     }
 
     /// Whether an adapter of this name may exist for it.
-    pub(super) fn sees(&self, name: &AdapterName) -> bool {
+    pub fn sees(&self, name: &AdapterName) -> bool {
         match &self.who {
             Who::Nobody => false,
             Who::Anyone { .. } | Who::Program => true,

@@ -18,6 +18,8 @@ pub fn resolve(wishes: &Wishes, shape: Option<&Wishes>, context: usize) -> Resul
     };
     let recipe = agree(wishes, context)?;
     check_virtual(&recipe, context)?;
+    // What was made of the wishes keeps to the same ranges.
+    Wishes::from(recipe.clone()).check()?;
     let taken = recipe.virtual_positions();
     if recipe.max_seq > context - taken {
         let wished = recipe.max_seq;
@@ -87,8 +89,6 @@ fn agree(wishes: &Wishes, context: usize) -> Result<Recipe, Reason> {
             return Err(Reason::field("keep", why));
         }
     }
-    // What was made of the wishes keeps to the same ranges.
-    Wishes::from(recipe.clone()).check()?;
     if let (None, Some(steps)) = (&recipe.stages, recipe.steps)
         && recipe.warmup > steps as f64
     {

@@ -206,17 +206,19 @@ class Name:
             ask = ("POST", self.path("/canary/promote"), {})
         # Until it is answered both may be.
         self.may.append(taken | {stable})
-        self.take(api.call(*ask), stable, action)
+        # The audit has the canary of what is done to one.
+        about = canary if action == "adapter.canary" else self.canary() if action == "adapter.canary_abort" else None
+        self.take(api.call(*ask), stable, action, about)
         self.done[act] += 1
         if act == "by policy":
             self.wait(api, canary)
 
-    def take(self, view: dict, stable: str, action: str) -> None:
+    def take(self, view: dict, stable: str, action: str, about: str | None = None) -> None:
         if view["generation"] != stable:
             raise Wrong(f"{action} of {self.name} to {stable} is answered with {view}")
         self.view = view
         self.may.append(self.answering())
-        self.acknowledged.append((action, self.canary() if action == "adapter.canary" else stable))
+        self.acknowledged.append((action, about or stable))
 
     def wait(self, api: Api, canary: str) -> None:
         """Until the policy has promoted the canary."""
