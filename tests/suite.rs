@@ -38,6 +38,8 @@ mod doors;
 mod embeddings;
 #[path = "suite/engine.rs"]
 mod engine;
+#[path = "suite/failing_canaries.rs"]
+mod failing_canaries;
 #[path = "suite/feedback.rs"]
 mod feedback;
 #[path = "suite/golden_adapters.rs"]

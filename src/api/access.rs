@@ -47,10 +47,22 @@ impl Access {
             return Ok(gateway.nobody());
         }
         let admitted = gateway.admit(credentials(headers, peer)).await;
-        admitted.map_err(|reason| match peer {
-            Some(peer) => backoff.judge(peer.address.ip(), reason),
-            None => reason,
+        admitted.map_err(|reason| {
+            let reason = reason.needing(gateway.scope_to_create(self.least()));
+            match peer {
+                Some(peer) => backoff.judge(peer.address.ip(), reason),
+                None => reason,
+            }
         })
+    }
+
+    /// The scope that opens this and least else.
+    fn least(self) -> Scope {
+        match self {
+            Self::Of(scope) => scope,
+            Self::Metrics => Scope::Admin,
+            Self::Open | Self::AnyKey => Scope::Infer,
+        }
     }
 
     /// Whether it is about the daemon rather than about what the daemon answers: adapters, keys, metrics.

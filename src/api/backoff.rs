@@ -64,7 +64,10 @@ impl Backoff {
     /// What somebody who was refused is told.
     pub(super) fn judge(&self, address: IpAddr, reason: Reason) -> Reason {
         // Who sends a key that has ended has guessed nothing.
-        let is_wrong_key = matches!(reason, Reason::UnknownKey | Reason::UnknownCertificate(_));
+        let is_wrong_key = matches!(
+            reason,
+            Reason::UnknownKey(_) | Reason::UnknownCertificate(..)
+        );
         if !is_wrong_key {
             return reason;
         }
@@ -79,6 +82,7 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Scope;
 
     #[test]
     fn waits_grow_to_a_minute_and_the_first_mistakes_cost_none() {
@@ -93,13 +97,22 @@ mod tests {
         let backoff = Backoff::default();
         let at: IpAddr = "192.0.2.7".parse().unwrap();
         for _ in 0..FREE {
-            assert_eq!(backoff.judge(at, Reason::UnknownKey), Reason::UnknownKey);
+            assert_eq!(
+                backoff.judge(at, Reason::UnknownKey(Scope::Infer)),
+                Reason::UnknownKey(Scope::Infer)
+            );
         }
-        let told = backoff.judge(at, Reason::UnknownKey);
+        let told = backoff.judge(at, Reason::UnknownKey(Scope::Infer));
         assert_eq!(told, Reason::TooManyWrongKeys { retry_after: 1 });
-        assert_eq!(backoff.judge(at, Reason::NoKey), Reason::NoKey);
+        assert_eq!(
+            backoff.judge(at, Reason::NoKey(Scope::Infer)),
+            Reason::NoKey(Scope::Infer)
+        );
         let other = "192.0.2.8".parse().unwrap();
-        assert_eq!(backoff.judge(other, Reason::UnknownKey), Reason::UnknownKey);
+        assert_eq!(
+            backoff.judge(other, Reason::UnknownKey(Scope::Infer)),
+            Reason::UnknownKey(Scope::Infer)
+        );
     }
 
     #[test]

@@ -80,7 +80,7 @@ impl Row {
             Reason::NoSuchModel(_) => row(404, INVALID, "model_not_found", Code::NotFound),
             Reason::NoSuchJob(_) => row(404, INVALID, "job_not_found", Code::NotFound),
             Reason::NoSuchFile(_) => row(404, INVALID, "file_not_found", Code::NotFound),
-            Reason::NoKey | Reason::UnknownKey | Reason::KeyEnded(_) => {
+            Reason::NoKey(_) | Reason::UnknownKey(_) | Reason::KeyEnded(..) => {
                 row(401, INVALID, "invalid_api_key", Code::Unauthenticated)
             }
             Reason::TwoKeys => row(400, INVALID, "invalid_value", Code::InvalidArgument),
@@ -174,7 +174,7 @@ impl Row {
             Reason::MemoryShort { retry_after } => {
                 row(503, SERVER, "overloaded", Code::Unavailable).retry_after(*retry_after)
             }
-            Reason::UnknownCertificate(_) => {
+            Reason::UnknownCertificate(..) => {
                 row(401, INVALID, "invalid_api_key", Code::Unauthenticated)
             }
             Reason::KeyInUrl(_) => row(400, INVALID, "key_in_url", Code::InvalidArgument),
@@ -251,9 +251,9 @@ impl From<Reason> for Fault {
             | Reason::BodyTimeout { .. }
             | Reason::NoSuchJob(_)
             | Reason::NoSuchFile(_)
-            | Reason::NoKey
-            | Reason::UnknownKey
-            | Reason::KeyEnded(_)
+            | Reason::NoKey(_)
+            | Reason::UnknownKey(_)
+            | Reason::KeyEnded(..)
             | Reason::OutOfScope(_)
             | Reason::NotItsName { .. }
             | Reason::NoSuchKey(_)
@@ -275,7 +275,7 @@ impl From<Reason> for Fault {
             | Reason::NoSuchFeedback(_)
             | Reason::OnAdminAddress(_)
             | Reason::MemoryShort { .. }
-            | Reason::UnknownCertificate(_)
+            | Reason::UnknownCertificate(..)
             | Reason::TooManyWrongKeys { .. } => None,
             Reason::NoSuchAnswer(_) => Some("id"),
             Reason::KeyInUrl(name) => Some(name.as_str()),

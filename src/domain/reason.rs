@@ -61,18 +61,19 @@ pub enum Reason {
     #[error("file `{0}` does not exist")]
     NoSuchFile(String),
     #[error(
-        "this needs a key: send `authorization: Bearer sk-adp-…`; create one with `adapterd key create --name me --scopes admin`"
+        "this needs a key: send `authorization: Bearer sk-adp-…`; create one with `adapterd key create --name me --scopes {0}`"
     )]
-    NoKey,
+    NoKey(Scope),
     #[error(
-        "the key that was sent is none of this daemon's; create one with `adapterd key create --name me --scopes infer`"
+        "the key that was sent is none of this daemon's; create one with `adapterd key create --name me --scopes {0}`"
     )]
-    UnknownKey,
-    /// Holds what became of it.
+    UnknownKey(Scope),
+    /// Holds what became of the key, and as the others here the scope that a key needs for what was asked: the least one
+    /// until [`needing`](Self::needing) says it.
     #[error(
-        "the key that was sent {0}; create another with `adapterd key create --name me --scopes infer`"
+        "the key that was sent {0}; create another with `adapterd key create --name me --scopes {1}`"
     )]
-    KeyEnded(&'static str),
+    KeyEnded(&'static str, Scope),
     #[error("the request carries keys that differ; send one")]
     TwoKeys,
     #[error(
@@ -186,9 +187,9 @@ pub enum Reason {
     MemoryShort { retry_after: u64 },
     /// Holds what the certificate calls its holder.
     #[error(
-        "the client certificate is of `{0}`, which is no key's identity; create a key with `adapterd key create --name me --scopes infer --identity {0}`"
+        "the client certificate is of `{0}`, which is no key's identity; create a key with `adapterd key create --name me --scopes {1} --identity {0}`"
     )]
-    UnknownCertificate(String),
+    UnknownCertificate(String, Scope),
     /// Holds the parameter's name.
     #[error(
         "the URL carries a key (`{0}`), and URLs are written into logs; send it as `authorization: Bearer KEY` or `x-api-key`, and replace this one with `adapterd key rotate`"
@@ -225,6 +226,18 @@ impl Reason {
             field: field.into(),
             why: why.into(),
         }
+    }
+
+    /// The same of a caller without a valid key, who is told to make one with this scope.
+    pub fn needing(mut self, needed: Scope) -> Self {
+        if let Self::NoKey(scope)
+        | Self::UnknownKey(scope)
+        | Self::KeyEnded(_, scope)
+        | Self::UnknownCertificate(_, scope) = &mut self
+        {
+            *scope = needed;
+        }
+        self
     }
 
     pub fn limit(reached: LimitReached) -> Self {

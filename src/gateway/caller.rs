@@ -71,14 +71,22 @@ impl Gateway {
         let certified = keys.certified(names);
         let Some(key) = key else {
             return certified?.ok_or_else(|| match names.first() {
-                Some(name) => Reason::UnknownCertificate(name.clone()),
-                None => Reason::NoKey,
+                Some(name) => Reason::UnknownCertificate(name.clone(), Scope::Infer),
+                None => Reason::NoKey(Scope::Infer),
             });
         };
         let pass = keys.find(&key).await?;
         match certified? {
             Some(other) if other.key().id != pass.key().id => Err(Reason::TwoKeys),
             _ => Ok(pass),
+        }
+    }
+
+    /// What a key is to be created with for what needs `scope`. The first one is an admin's, whatever it is for.
+    pub fn scope_to_create(&self, scope: Scope) -> Scope {
+        match self.parts().keys.is_empty() {
+            true => Scope::Admin,
+            false => scope,
         }
     }
 
@@ -160,7 +168,8 @@ impl Caller {
 
     /// The parts, for what needs `scope`.
     pub(super) fn may(&self, scope: Scope) -> Result<&Parts, Reason> {
-        let parts = self.with_any_key()?;
+        let parts = self.with_any_key();
+        let parts = parts.map_err(|reason| reason.needing(scope))?;
         match &self.who {
             Who::Holder(pass) if !pass.key().scopes.allow(scope) => Err(Reason::OutOfScope(scope)),
             _ => Ok(parts),
@@ -170,14 +179,14 @@ impl Caller {
     /// The parts, for what every key may do.
     pub(super) fn with_any_key(&self) -> Result<&Parts, Reason> {
         match &self.who {
-            Who::Nobody => Err(Reason::NoKey),
+            Who::Nobody => Err(Reason::NoKey(Scope::Infer)),
             Who::Anyone { .. } | Who::Program => Ok(self.gateway.parts()),
             Who::Holder(pass) => pass.check().map(|()| self.gateway.parts()),
         }
     }
 
     /// Whether an adapter of this name may exist for it.
-    pub(super) fn sees(&self, name: &AdapterName) -> bool {
+    pub fn sees(&self, name: &AdapterName) -> bool {
         match &self.who {
             Who::Nobody => false,
             Who::Anyone { .. } | Who::Program => true,

@@ -106,6 +106,7 @@ mod tests {
 
     use super::super::follow::Follow;
     use super::*;
+    use crate::domain::Scope;
 
     #[tokio::test]
     async fn when_a_key_ends_so_does_the_answer_with_the_reason() {
@@ -113,13 +114,19 @@ mod tests {
         out.send(Event::Failed(Reason::Draining)).await.unwrap();
         let mut events = Events {
             coming,
-            ended: Some(Box::pin(ready(Reason::KeyEnded("was revoked")))),
+            ended: Some(Box::pin(ready(Reason::KeyEnded(
+                "was revoked",
+                Scope::Infer,
+            )))),
             followers: Followers::new(),
             trace: None,
             reader: None,
         };
         let told = events.recv().await;
-        assert_eq!(told, Some(Event::Failed(Reason::KeyEnded("was revoked"))));
+        assert_eq!(
+            told,
+            Some(Event::Failed(Reason::KeyEnded("was revoked", Scope::Infer)))
+        );
         assert!(out.is_closed(), "the work ends");
     }
 

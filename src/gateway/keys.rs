@@ -234,7 +234,7 @@ impl Keys {
     /// The key that a caller shows.
     pub(super) async fn find(&self, text: &str) -> Result<Pass, Reason> {
         match self.look(text) {
-            Err(Reason::UnknownKey) if self.is_empty() => {
+            Err(Reason::UnknownKey(_)) if self.is_empty() => {
                 self.read().await?;
                 self.look(text)
             }
@@ -245,9 +245,9 @@ impl Keys {
     /// In memory, and as long for an id that does not exist as for a secret that is wrong.
     fn look(&self, text: &str) -> Result<Pass, Reason> {
         let digest = self.inner.stored.digest(text);
-        let id = id_in_key(text).ok_or(Reason::UnknownKey)?;
+        let id = id_in_key(text).ok_or(Reason::UnknownKey(Scope::Infer))?;
         let held = self.inner.known.load().get(id).cloned();
-        let held = held.ok_or(Reason::UnknownKey)?;
+        let held = held.ok_or(Reason::UnknownKey(Scope::Infer))?;
         let now = now();
         judge(&held.row, &digest, now)?;
         held.used_at.store(now, Ordering::Relaxed);

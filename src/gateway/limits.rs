@@ -12,20 +12,23 @@ use std::time::Instant;
 use super::Caller;
 use crate::domain::{AdapterGlobs, AdapterName, Limit, LimitReached, Rates, Reason, Standing};
 
-pub(super) use grant::{Grant, Settling};
+pub use grant::Grant;
+pub(super) use grant::Settling;
 pub use meter::Meter;
 
 /// What settings call the base where they give it limits.
 const BASE: &str = "none";
-/// Adapters that are counted before those are looked for that nothing counts for any more.
+/// Adapters that are counted before those are looked for that nothing counts for any more, at first.
 const MANY: usize = 1024;
 
 /// The limits that settings give adapters: by name, or by a pattern; each adapter that fits a pattern has all of it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AdapterRates {
     base: Option<Rates>,
+    /// Of one adapter each: nothing says more about it.
+    names: HashMap<String, Rates>,
     /// The longest first: it says most about whom it means.
-    others: Vec<(AdapterGlobs, Rates)>,
+    patterns: Vec<(AdapterGlobs, Rates)>,
 }
 
 impl AdapterRates {
@@ -35,15 +38,17 @@ impl AdapterRates {
         for (name, rates) in entries {
             let wrong = |why: String| format!("`{name}`: {why}");
             rates.check().map_err(|reason| wrong(reason.to_string()))?;
-            match name == BASE {
-                true => read.base = Some(*rates),
-                false => {
-                    let globs = AdapterGlobs::try_from(vec![name.clone()]).map_err(wrong)?;
-                    read.others.push((globs, *rates));
-                }
+            if name == BASE {
+                read.base = Some(*rates);
+                continue;
+            }
+            let globs = AdapterGlobs::try_from(vec![name.clone()]).map_err(wrong)?;
+            match name.contains('*') {
+                true => read.patterns.push((globs, *rates)),
+                false => drop(read.names.insert(name.clone(), *rates)),
             }
         }
-        read.others
+        read.patterns
             .sort_by_key(|(globs, _)| std::cmp::Reverse(globs.bytes()));
         Ok(read)
     }
@@ -53,7 +58,10 @@ impl AdapterRates {
         let Some(name) = adapter else {
             return self.base;
         };
-        let fitting = self.others.iter().find(|(globs, _)| globs.allow(name));
+        if let Some(rates) = self.names.get(name.as_str()) {
+            return Some(*rates);
+        }
+        let fitting = self.patterns.iter().find(|(globs, _)| globs.allow(name));
         fitting.map(|(_, rates)| *rates)
     }
 }
@@ -61,9 +69,27 @@ impl AdapterRates {
 /// The counts of adapters, and how often each limit was met.
 pub(super) struct Limits {
     rates: AdapterRates,
-    /// `None` is the base.
-    adapters: Mutex<HashMap<Option<AdapterName>, Arc<Meter>>>,
+    adapters: Mutex<Counted>,
     refused: [AtomicU64; Limit::ALL.len()],
+}
+
+#[derive(Default)]
+struct Counted {
+    /// `None` is the base.
+    meters: HashMap<Option<AdapterName>, Arc<Meter>>,
+    /// How many were left when it was looked last.
+    kept: usize,
+}
+
+impl Counted {
+    /// Looks at all of them each time they have doubled, so that many that count cost a request nothing.
+    fn forget_idle(&mut self) {
+        if self.meters.len() >= MANY.max(2 * self.kept) {
+            let counts = |meter: &Arc<Meter>| Arc::strong_count(meter) > 1 || !meter.is_idle();
+            self.meters.retain(|_, meter| counts(meter));
+            self.kept = self.meters.len();
+        }
+    }
 }
 
 impl Limits {
@@ -79,10 +105,8 @@ impl Limits {
     fn of(&self, adapter: Option<&AdapterName>) -> Option<(Rates, Arc<Meter>)> {
         let rates = self.rates.of(adapter)?;
         let mut adapters = self.adapters.lock().unwrap_or_else(PoisonError::into_inner);
-        if adapters.len() >= MANY {
-            adapters.retain(|_, meter| Arc::strong_count(meter) > 1 || !meter.is_idle());
-        }
-        let meter = adapters.entry(adapter.cloned()).or_default();
+        adapters.forget_idle();
+        let meter = adapters.meters.entry(adapter.cloned()).or_default();
         Some((rates, meter.clone()))
     }
 
@@ -102,7 +126,7 @@ impl Limits {
 
 impl Caller {
     /// Counts a request with so many tokens at most, or says which limit forbids it; then nothing is counted.
-    pub(super) fn reserve(
+    pub fn reserve(
         &self,
         adapter: Option<&AdapterName>,
         tokens: u64,
@@ -125,7 +149,7 @@ impl Caller {
     }
 
     /// Refuses a request that its key's limits will forbid whatever it holds, before it costs more than this.
-    pub(super) fn check_limits(&self) -> Result<(), Reason> {
+    pub fn check_limits(&self) -> Result<(), Reason> {
         let Some((rates, meter)) = self.own_limits() else {
             return Ok(());
         };
@@ -159,12 +183,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_patterns_that_fit_an_adapter_the_longest_counts() {
+    fn a_name_counts_before_patterns_and_of_those_the_longest() {
         let only = |requests| Rates {
             requests_per_minute: Some(requests),
             ..Rates::default()
         };
-        let entries = [("legal", 1), ("le*", 2), ("*", 3), ("none", 4)];
+        let entries = [("legal", 1), ("le*", 2), ("*", 3), ("none", 4), ("legal*", 5)];
         let entries = entries.map(|(name, requests)| (name.to_owned(), only(requests)));
         let rates = AdapterRates::read(&entries.into()).unwrap();
         let of = |name: Option<&str>| {
@@ -179,10 +203,11 @@ mod tests {
             [
                 of(Some("legal")),
                 of(Some("legal2")),
+                of(Some("lemon")),
                 of(Some("x")),
                 of(None)
             ],
-            [1, 2, 3, 4]
+            [1, 5, 2, 3, 4]
         );
         assert_eq!(AdapterRates::default().of(None), None);
         for (name, requests) in [("Legal", 1), ("legal", 0)] {
@@ -211,6 +236,23 @@ mod tests {
             take(format!("b{number}")).unwrap();
         }
         assert!(take("a".into()).is_err(), "what counts is not forgotten");
-        assert!(limits.adapters.lock().unwrap().len() <= MANY);
+        assert!(limits.adapters.lock().unwrap().meters.len() <= MANY);
+    }
+
+    #[test]
+    fn adapters_that_count_are_looked_at_only_when_they_have_doubled() {
+        let one = Rates {
+            requests_per_minute: Some(1),
+            ..Rates::default()
+        };
+        let rates = AdapterRates::read(&[("*".to_owned(), one)].into()).unwrap();
+        let limits = Limits::new(rates);
+        for number in 0..3 * MANY {
+            let name = format!("b{number}").parse().unwrap();
+            let (rates, meter) = limits.of(Some(&name)).unwrap();
+            meter.take(&rates, 1, Instant::now()).unwrap().begin();
+        }
+        let counted = limits.adapters.lock().unwrap();
+        assert_eq!((counted.meters.len(), counted.kept), (3 * MANY, 2 * MANY));
     }
 }

@@ -52,7 +52,7 @@ pub use feedback::{ExportAsk, Feedback, RetrainAsk, RetrainRule};
 pub use intake::{Answer, Answers};
 pub use jobs::JobAsk;
 pub use keys::Keys;
-pub use limits::AdapterRates;
+pub use limits::{AdapterRates, Grant};
 pub use models::ModelView;
 pub use pressure::{Pressure, Work, decide};
 pub use routes::{ObserveRoutes, Routes, UnobservedRoutes};

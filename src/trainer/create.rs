@@ -151,6 +151,13 @@ impl Trainer {
         .await
     }
 
+    /// Whether these settings fit the base and the adapter that they continue; no row is looked at.
+    pub async fn check_settings(&self, wishes: &Wishes) -> Result<(), Reason> {
+        let parent = self.parent(wishes.from.as_deref()).await?;
+        let parent = parent.as_ref().map(|parent| parent.adapter.as_ref());
+        settle(wishes, parent, &self.shared.base).map(drop)
+    }
+
     /// Everything about a job that can be wrong, but its memory.
     async fn check(&self, job: &NewJob) -> Result<Checked, Reason> {
         let shared = &self.shared;
@@ -173,14 +180,21 @@ impl Trainer {
             parent.as_ref().map(|parent| parent.adapter.as_ref()),
             &shared.base,
         )?;
-        if let Publish::Canary(_) = gate::wished(&recipe)?
-            && !shared.registry.knows(&job.name)
-        {
-            let why = format!(
-                "a canary needs a name that serves something already, and `{}` does not",
-                job.name
-            );
-            return Err(Reason::field("publish", why));
+        let mut in_the_way = None;
+        if let Publish::Canary(_) = gate::wished(&recipe)? {
+            let name = &job.name;
+            if !shared.registry.knows(name) {
+                let why = format!(
+                    "a canary needs a name that serves something already, and `{name}` does not"
+                );
+                return Err(Reason::field("publish", why));
+            }
+            let routed = shared.registry.routed(name);
+            if routed.is_some_and(|entry| entry.route.canary.is_some()) {
+                in_the_way = Some(format!(
+                    "publish: `{name}` has a canary now; unless that is promoted or given up before this job ends, what it makes is kept and not served"
+                ));
+            }
         }
         let id = JobId::new(&Uuid::new_v4().simple().to_string());
         let room = shared.room(&recipe);
@@ -192,6 +206,7 @@ impl Trainer {
             let mut plan = of.plan(&folder.data(), recipe, parent, files, created_at)?;
             let glance = of.glance(files, &plan.recipe)?;
             plan.warnings.extend(glance);
+            plan.warnings.extend(in_the_way);
             let rows = plan.train.lengths()?;
             plan.decide(&of.base, &rows, room);
             let fits = plan.check_room(&of.base, &rows, room);

@@ -1,7 +1,7 @@
 //! Whether what a job made is served, and how. Decided once, before anything of it is published, by the scores of held-out
 //! rows as they would be served.
 
-use super::data::{Examples, Sample};
+use super::data::Sample;
 use super::evaluate::{Score, evaluate};
 use super::fault::Fault;
 use super::plan::Plan;
@@ -9,7 +9,7 @@ use super::run::{Finished, RunSpec};
 use super::worker::Worker;
 use crate::adapter::Uniform;
 use crate::domain::rollout::Publish;
-use crate::domain::{AdapterChoice, AdapterName, Gate, Reason, Recipe};
+use crate::domain::{AdapterChoice, AdapterName, Gate, Keep, Reason, Recipe};
 use crate::store::Way;
 
 /// What a job asks for where nothing speaks against it.
@@ -112,17 +112,26 @@ fn judge(recipe: &Recipe, own: Option<Score>, other: Option<Score>) -> Result<Wa
     }
 }
 
-/// What the settings ask of the data and of each other.
+/// The setting that asks for held-out rows, where one does.
 ///
 /// # Errors
-/// `BadField` for a gate without rows to judge by.
-pub fn check_rows(recipe: &Recipe, held_out: &dyn Examples) -> Result<(), Reason> {
-    if recipe.gate != Gate::None && held_out.is_empty() {
-        let why =
-            "compares held-out rows, and there are none: give a validation file or `eval_split`";
-        return Err(Reason::field("gate", why));
-    }
-    Ok(())
+/// `BadField` for what is no way to publish.
+pub fn compares_held_out(recipe: &Recipe) -> Result<Option<&'static str>, Reason> {
+    // Without the loss that it is about such a canary would never take over.
+    let is_judged = match wished(recipe)? {
+        Publish::Canary(ask) => ask
+            .policy
+            .is_some_and(|policy| policy.max_heldout_loss_ratio.is_some()),
+        Publish::Now | Publish::Manual => false,
+    };
+    let asks = [
+        (recipe.gate != Gate::None, "gate"),
+        (recipe.early_stopping.is_some(), "early_stopping"),
+        (recipe.keep == Keep::Best, "keep"),
+        (is_judged, "publish"),
+    ];
+    let first = asks.into_iter().find(|(asks, _)| *asks);
+    Ok(first.map(|(_, field)| field))
 }
 
 #[cfg(test)]

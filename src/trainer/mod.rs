@@ -45,5 +45,5 @@ mod worker;
 
 pub use create::NewJob;
 pub use examine::ReportAsk;
-pub use recipe::Wishes;
+pub use recipe::{Wishes, check_retraining};
 pub use service::{Config, Trainer};

@@ -11,7 +11,7 @@ use super::learner::Learner;
 use super::methods::{self, Method};
 use super::recipe::{Wishes, resolve};
 use crate::adapter::Adapter;
-use crate::domain::{Generation, Keep, Reason, Recipe};
+use crate::domain::{Generation, Reason, Recipe};
 use crate::model::Base;
 use crate::store::Stored;
 
@@ -129,15 +129,11 @@ impl Plan {
             told,
             spooled,
         } = rows(&voice, &recipe, &data)?;
-        gate::check_rows(&recipe, &held_out)?;
-        if held_out.is_empty() {
+        if held_out.is_empty()
+            && let Some(field) = gate::compares_held_out(&recipe)?
+        {
             let why = "compares held-out rows, and there are none: give a validation file or `eval_split`";
-            if recipe.early_stopping.is_some() {
-                return Err(Reason::field("early_stopping", why));
-            }
-            if recipe.keep == Keep::Best {
-                return Err(Reason::field("keep", why));
-            }
+            return Err(Reason::field(field, why));
         }
         let course = Course::of(&recipe, &Order::new(&recipe, train.len()));
         let total_steps = course.total_steps();

@@ -16,6 +16,41 @@ pub fn resolve(wishes: &Wishes, shape: Option<&Wishes>, context: usize) -> Resul
         Some(shape) => &wishes.inherit(shape)?,
         None => wishes,
     };
+    let recipe = agree(wishes, context)?;
+    check_virtual(&recipe, context)?;
+    // What was made of the wishes keeps to the same ranges.
+    Wishes::from(recipe.clone()).check()?;
+    let taken = recipe.virtual_positions();
+    if recipe.max_seq > context - taken {
+        let wished = recipe.max_seq;
+        let mut why = format!("{wished} is more than the {context} tokens the model can read");
+        if taken > 0 {
+            why += &format!(", of which virtual tokens take {taken}");
+        }
+        return Err(Reason::field("max_seq", why));
+    }
+    Ok(recipe)
+}
+
+/// Whether a retraining can be done with these settings, whatever its name serves, the model reads and the rows are: what
+/// only the first one would tell otherwise.
+///
+/// # Errors
+/// `BadField` naming the field.
+pub fn check_retraining(wishes: &Wishes) -> Result<(), Reason> {
+    let recipe = agree(wishes, usize::MAX)?;
+    match gate::compares_held_out(&recipe)? {
+        Some(field) if recipe.eval_split == 0.0 => {
+            let why = "compares held-out rows, and a retraining has only those that `eval_split` holds out: \
+                       say it too, as 0.1 for a tenth of the rows";
+            Err(Reason::field(field, why))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What holds between settings for every model and whatever a job continues.
+fn agree(wishes: &Wishes, context: usize) -> Result<Recipe, Reason> {
     wishes.check()?;
     check_batches(wishes)?;
     if wishes.epochs.is_some() && wishes.steps.is_some() {
@@ -38,7 +73,6 @@ pub fn resolve(wishes: &Wishes, shape: Option<&Wishes>, context: usize) -> Resul
         return Err(Reason::field("gate_margin", why));
     }
     gate::wished(&recipe)?;
-    check_virtual(&recipe, context)?;
     if recipe
         .balance
         .as_ref()
@@ -55,16 +89,11 @@ pub fn resolve(wishes: &Wishes, shape: Option<&Wishes>, context: usize) -> Resul
             return Err(Reason::field("keep", why));
         }
     }
-    // What was made of the wishes keeps to the same ranges.
-    Wishes::from(recipe.clone()).check()?;
-    let taken = recipe.virtual_positions();
-    if recipe.max_seq > context - taken {
-        let wished = recipe.max_seq;
-        let mut why = format!("{wished} is more than the {context} tokens the model can read");
-        if taken > 0 {
-            why += &format!(", of which virtual tokens take {taken}");
-        }
-        return Err(Reason::field("max_seq", why));
+    if let (None, Some(steps)) = (&recipe.stages, recipe.steps)
+        && recipe.warmup > steps as f64
+    {
+        let why = format!("warms up for longer than the job's {steps} steps");
+        return Err(Reason::field("warmup", why));
     }
     // The optimizer divides by it in f32 wherever a weight has had no gradient yet, as A has before B has moved.
     if recipe.adam_epsilon as f32 == 0.0 {

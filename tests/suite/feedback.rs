@@ -279,6 +279,10 @@ async fn the_program_gives_lists_exports_and_deletes_and_its_rows_pass_the_check
     let line = ["retrain", "legal", "--min-rows", "2", "--steps", "1"];
     let (code, _, error) = run(&line).await;
     assert!(code == 1 && error.contains("1 new rows"), "{error}");
+    let line = ["retrain", "legal", "--gate", "current"];
+    let (code, _, error) = run(&line).await;
+    let tells = error.contains("gate") && error.contains("`eval_split`");
+    assert!(code == 1 && tells, "{code}: {error}");
     let line = ["retrain", "legal", "--steps", "1", "--wait", "--json"];
     let (code, job, error) = run(&line).await;
     assert_eq!(code, 0, "{error}");
@@ -351,6 +355,12 @@ async fn calls_do_what_routes_do() {
             ..Default::default()
         }),
     };
+    let mut gated = ask.clone();
+    gated.recipe.as_mut().unwrap().gate = Some("current".into());
+    let refused = training.retrain(gated).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert_eq!(refused.metadata().get("error-param").unwrap(), "gate");
+    assert!(refused.message().contains("`eval_split`"), "{refused}");
     let job = training.retrain(ask).await.unwrap().into_inner();
     assert_eq!(ended(&daemon, &job.id).await["status"], "succeeded");
     let gone = pb::DeleteFeedbackRequest {

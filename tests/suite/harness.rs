@@ -131,9 +131,12 @@ impl Daemon {
         Self::adapted(setup).await
     }
 
-    /// As [`Self::with_adapters`], each of which may be asked so much.
-    pub async fn with_limited_adapters(adapter_rates: gateway::AdapterRates) -> Self {
-        let mut setup = Setup::default();
+    /// As [`Self::with_adapters`] or [`Self::with_keys`], and each adapter may be asked so much.
+    pub async fn with_limited_adapters(
+        adapter_rates: gateway::AdapterRates,
+        needs_keys: bool,
+    ) -> Self {
+        let mut setup = Setup::default().with_keys(needs_keys);
         setup.doors.adapter_rates = adapter_rates;
         Self::adapted(setup).await
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use adapterd::domain::{JobId, Reason};
+use adapterd::domain::{JobId, Reason, Scope};
 use adapterd::gateway::Credentials;
 use adapterd::pb;
 use adapterd::pb::adapters_client::AdaptersClient;
@@ -280,7 +280,7 @@ async fn a_watcher_that_reads_late_is_told_little_of_what_came_before_its_key_en
     let events = caller.watch_job(job, 0).await.unwrap();
     daemon.keys.revoke(&id).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let reason = Some(Reason::KeyEnded("was revoked"));
+    let reason = Some(Reason::KeyEnded("was revoked", Scope::Infer));
     for (told, ended) in [late(adapters).await, late(events).await] {
         assert!(told <= 4, "{told}");
         assert_eq!(ended, reason);

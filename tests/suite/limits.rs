@@ -219,7 +219,7 @@ async fn an_adapter_may_have_limits_whoever_asks_it() {
         ..Rates::default()
     };
     let rates = AdapterRates::read(&BTreeMap::from([("leg*".to_owned(), one)])).unwrap();
-    let daemon = Daemon::with_limited_adapters(rates).await;
+    let daemon = Daemon::with_limited_adapters(rates, false).await;
     let asked = async |adapter: &str| {
         let body = json!({"prompt": "a", "max_tokens": 1, "adapter": adapter});
         daemon.post("/v1/completions", body).await

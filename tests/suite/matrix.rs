@@ -163,6 +163,14 @@ fn written(needs: &str, scope: Option<&str>) -> End {
     }
 }
 
+/// Whether a refusal says how to make the key that opens what was asked, and nothing more than that.
+fn advises(told: &str, needs: &str) -> bool {
+    let scope = if needs == "any" { "infer" } else { needs };
+    told.ends_with(&format!(
+        "with `adapterd key create --name me --scopes {scope}`"
+    ))
+}
+
 /// Callers: how they are called, their key, and the scope they have. The last ones have none any more.
 async fn callers(daemon: &Daemon) -> Vec<(String, Option<String>, Option<&'static str>)> {
     let mut callers = vec![("nobody".to_owned(), None, None)];
@@ -215,14 +223,14 @@ async fn every_route_lets_in_whom_it_is_written_to_let_in() {
             assert_eq!(end, written(needs, scope), "{name}: {route}: {body}");
             if end != End::LetIn {
                 let told = body["error"]["message"].as_str().unwrap();
-                assert!(told.contains("adapterd key create"), "{told}");
+                assert!(advises(told, needs), "{name}: {route}: {told}");
             }
         }
     }
 }
 
 /// Sends a call one empty message and waits for what comes first.
-async fn call(channel: Channel, path: &'static str, key: Option<&str>) -> End {
+async fn call(channel: Channel, path: &'static str, key: Option<&str>) -> (End, String) {
     let mut client = Grpc::new(channel);
     client.ready().await.unwrap();
     let mut request = Request::new(());
@@ -236,11 +244,13 @@ async fn call(channel: Channel, path: &'static str, key: Option<&str>) -> End {
         Ok(response) => response.into_inner().message().await.err(),
         Err(status) => Some(status),
     };
-    match status.map(|status| status.code()) {
+    let end = match status.as_ref().map(|status| status.code()) {
         Some(Code::Unauthenticated) => End::Unknown,
         Some(Code::PermissionDenied) => End::Forbidden,
         _ => End::LetIn,
-    }
+    };
+    let told = status.map(|status| status.message().to_owned());
+    (end, told.unwrap_or_default())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -263,8 +273,12 @@ async fn every_call_lets_in_whom_it_is_written_to_let_in() {
     let channel = channel.connect().await.unwrap();
     for (name, key, scope) in callers(&daemon).await {
         for (path, needs) in CALLS.iter().chain(OTHERS) {
-            let end = call(channel.clone(), path, key.as_deref()).await;
+            let (end, told) = call(channel.clone(), path, key.as_deref()).await;
             assert_eq!(end, written(needs, scope), "{name}: {path}");
+            assert!(
+                end == End::LetIn || advises(&told, needs),
+                "{name}: {path}: {told}"
+            );
         }
     }
 }

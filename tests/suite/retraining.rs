@@ -28,6 +28,19 @@ async fn a_name_learns_from_what_is_new_and_from_what_it_learned_before() {
     let steps = json!({"steps": 1, "batch_size": 4, "lr": 0.001});
     let (status, refused) = retrain(steps.clone()).await;
     assert_eq!(status, 409, "{refused}");
+    // What no feedback could mend is told before there is any.
+    for (body, param) in [
+        (json!({"gate": "heldout"}), "gate"),
+        (
+            json!({"publish": "canary:10,max_heldout_loss_ratio=1.1"}),
+            "publish",
+        ),
+    ] {
+        let (status, refused) = retrain(body).await;
+        let told = &refused["error"];
+        assert_eq!((status, &told["param"]), (400, &json!(param)), "{refused}");
+        assert!(told["message"].as_str().unwrap().contains("`eval_split`"));
+    }
     correct(&daemon, 3).await;
     let (status, refused) = retrain(json!({"min_rows": 4})).await;
     let why = refused["error"]["message"].as_str().unwrap();

@@ -13,10 +13,10 @@ use crate::command_line::{outcome, program};
 use crate::harness::{Daemon, PATIENCE, adapter, answer, tarball};
 
 /// What `legal` points to, and another generation that it has.
-struct Two {
-    daemon: Daemon,
-    stable: String,
-    new: String,
+pub struct Two {
+    pub daemon: Daemon,
+    pub stable: String,
+    pub new: String,
 }
 
 async fn put(daemon: &Daemon, path: &str, name: &str) -> (u16, Value) {
@@ -26,7 +26,7 @@ async fn put(daemon: &Daemon, path: &str, name: &str) -> (u16, Value) {
 }
 
 impl Two {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let daemon = Daemon::with_adapters().await;
         let (status, view) = put(&daemon, "/v1/adapters/legal?publish=manual", "layers").await;
         assert_eq!(status, 200, "{view}");
@@ -39,12 +39,12 @@ impl Two {
         }
     }
 
-    async fn post(&self, path: &str, body: Value) -> (u16, Value) {
+    pub async fn post(&self, path: &str, body: Value) -> (u16, Value) {
         let path = format!("/v1/adapters/legal/{path}");
         self.daemon.post(&path, body).await
     }
 
-    async fn canary(&self, percent: f64, policy: Value) {
+    pub async fn canary(&self, percent: f64, policy: Value) {
         let body = json!({"generation": self.new, "percent": percent, "policy": policy});
         let (status, view) = self.post("canary", body).await;
         assert_eq!(status, 200, "{view}");
@@ -52,7 +52,7 @@ impl Two {
     }
 
     /// The generation that answered.
-    async fn ask(&self, model: &str, id: &str) -> String {
+    pub async fn ask(&self, model: &str, id: &str) -> String {
         let ask = json!({"model": model, "prompt": "The clerk", "max_tokens": 2, "temperature": 0, "ignore_eos": true});
         let url = format!("{}/v1/completions", self.daemon.http);
         let request = self.daemon.client.post(url).json(&ask);
@@ -72,7 +72,7 @@ impl Two {
     }
 
     /// The route, once it is as `wanted`.
-    async fn until(&self, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub async fn until(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         let began = Instant::now();
         loop {
             let route = self.route().await;

@@ -73,6 +73,7 @@ async fn a_job_that_is_worse_than_what_is_served_is_kept_and_not_served() {
     assert_eq!(other["adapterd"]["published"], false);
     let told = events(&daemon, &other).await;
     assert!(told.contains("could not become a canary"), "{told}");
+    assert!(told.contains("`clerk` has a canary now"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,6 +112,11 @@ async fn gates_and_ways_that_cannot_be_are_refused_when_the_job_is_created() {
         (json!({"publish": "later"}), "publish"),
         (json!({"publish": "canary:0x1"}), "publish"),
         (json!({"publish": "canary:10"}), "publish"),
+        (
+            json!({"gate": "none", "publish": "canary:10,max_heldout_loss_ratio=1"}),
+            "publish",
+        ),
+        (json!({"steps": 3, "warmup": 4}), "warmup"),
     ] {
         let (status, refused) = job(&daemon, "clerk", settings.clone()).await;
         assert_eq!(status, 400, "{settings}: {refused}");

@@ -84,6 +84,7 @@ fn retry_info(code: Code, message: &str, seconds: u64) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Scope;
 
     #[test]
     fn a_status_carries_code_and_field() {
@@ -107,6 +108,10 @@ mod tests {
         };
         let info = RetryInfo::decode(&info.value[..]).unwrap();
         assert_eq!(info.retry_delay, Some(Span { seconds: 7 }));
-        assert!(super::status(Reason::NoKey).details().is_empty());
+        assert!(
+            super::status(Reason::NoKey(Scope::Infer))
+                .details()
+                .is_empty()
+        );
     }
 }

@@ -77,7 +77,7 @@ mod tests {
                 400,
                 "invalid_request_error",
             ),
-            (Reason::NoKey, 401, "authentication_error"),
+            (Reason::NoKey(Scope::Infer), 401, "authentication_error"),
             (Reason::OutOfScope(Scope::Infer), 403, "permission_error"),
             (Reason::NoSuchModel("m".into()), 404, "not_found_error"),
             (Reason::TooLarge { limit: 5 }, 413, "request_too_large"),

@@ -7,9 +7,10 @@ use serde_json::{Map, Value};
 
 use super::auth::AuthMode;
 use crate::domain::rollout::Publish;
-use crate::domain::{AdapterName, Bytes, settings, span};
+use crate::domain::{AdapterName, Bytes, Reason, settings, span};
 use crate::gateway::feedback::{self, Capture};
 use crate::gateway::{RetrainRule, Wishes};
+use crate::trainer::check_retraining;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,12 +113,12 @@ impl Retrain {
         for (name, value) in said {
             let one = settings::wishes(&[(name.clone(), value)].into_iter().collect());
             let united = one.and_then(|one| {
-                let twice = |_| crate::domain::Reason::field(&*name, "is said twice");
+                let twice = |_| Reason::field(&*name, "is said twice");
                 wishes.unite(&one).map_err(twice)
             });
             if let Err(reason) = united {
                 let why = match reason {
-                    crate::domain::Reason::BadField { why, .. } => why,
+                    Reason::BadField { why, .. } => why,
                     other => other.to_string(),
                 };
                 wrong.push((name, why));
@@ -126,6 +127,12 @@ impl Retrain {
         // Else only the first retraining would tell.
         if let Some(Err(why)) = wishes.publish.as_deref().map(str::parse::<Publish>) {
             wrong.push(("publish".to_owned(), why));
+        }
+        // What is wrong by itself is told already.
+        if wrong.is_empty()
+            && let Err(Reason::BadField { field, why }) = check_retraining(&wishes)
+        {
+            wrong.push((field, why));
         }
         let mut take = |key: &str, why: String| wrong.push((key.to_owned(), why));
         let adapter = adapter.map_err(|why| take("adapter", why)).ok();
@@ -171,13 +178,29 @@ pub fn mistakes(rules: &[Retrain]) -> Vec<(String, String)> {
 
 /// What is sound in rules and hardly meant: `(key, why)`.
 pub fn doubts(rules: &[Retrain]) -> Vec<(String, String)> {
-    let why = "begins a canary that never takes over by itself, and the rule waits while it runs: say `promote_after` in it, \
-               as in canary:10,min_requests=50,promote_after=12h, or promote it by hand";
-    let rules = rules.iter().enumerate();
-    rules
-        .filter(|(_, rule)| waits_for_somebody(rule))
-        .map(|(at, _)| (format!("retrain[{at}].publish"), why.to_owned()))
-        .collect()
+    let mut found = Vec::new();
+    for (at, rule) in rules.iter().enumerate() {
+        if waits_for_somebody(rule) {
+            let why = "begins a canary that never takes over by itself, and the rule waits while it runs: say `promote_after` in it, \
+                       as in canary:10,min_requests=50,promote_after=12h, or promote it by hand";
+            found.push((format!("retrain[{at}].publish"), why.to_owned()));
+        }
+        if let Some((held_out, min_rows)) = holds_all_out(rule) {
+            let why = format!(
+                "holds {held_out} rows out, and the rule begins with {min_rows}: unless there are rows of before to repeat, none is left \
+                 to train on; say a share, as 0.1, or more `min_rows`"
+            );
+            found.push((format!("retrain[{at}].eval_split"), why));
+        }
+    }
+    found
+}
+
+/// The rows that are held out and those that a retraining begins with, where the former are not fewer.
+fn holds_all_out(rule: &Retrain) -> Option<(f64, u64)> {
+    let rule = rule.read().ok()?;
+    let held_out = rule.wishes.eval_split.filter(|wanted| *wanted >= 1.0)?;
+    (held_out >= rule.min_rows as f64).then_some((held_out, rule.min_rows))
 }
 
 /// Whether what the rule makes is a canary that nothing promotes.
@@ -263,6 +286,62 @@ mod tests {
         let one: Retrain = toml::from_str("adapter = \"a\"\nmin_rows = 1").unwrap();
         let told = mistakes(&[one.clone(), one]);
         assert_eq!(told[0].0, "retrain[1].adapter");
+    }
+
+    #[test]
+    fn what_would_stop_the_first_retraining_stops_the_rule() {
+        let told =
+            |settings: &str| match rule(&format!("adapter = \"a\"\nmin_rows = 9\n{settings}")) {
+                Ok(_) => String::new(),
+                Err(wrong) => wrong
+                    .iter()
+                    .map(|(key, why)| format!("{key}: {why}"))
+                    .collect(),
+            };
+        for (settings, key) in [
+            ("gate = \"current\"", "gate"),
+            ("gate = \"heldout\"\neval_split = 0", "gate"),
+            (
+                "publish = \"canary:10,max_heldout_loss_ratio=1.1\"",
+                "publish",
+            ),
+            ("keep = \"best\"\neval_every = 5", "keep"),
+            ("early_stopping = 2\neval_every = 5", "early_stopping"),
+        ] {
+            let why = told(settings);
+            assert!(
+                why.starts_with(&format!("{key}: ")) && why.contains("`eval_split`"),
+                "{settings}: {why}"
+            );
+            let with = settings.replace("eval_split = 0", "");
+            assert_eq!(told(&format!("{with}\neval_split = 0.2")), "", "{settings}");
+        }
+        for (settings, key) in [
+            ("keep = \"best\"\neval_split = 2", "keep"),
+            ("gate_margin = 0.1", "gate_margin"),
+            ("steps = 5\nepochs = 1", "steps"),
+            ("steps = 5\nwarmup = 6", "warmup"),
+            ("batch_size = 4\nmicro_batch = 3", "micro_batch"),
+            ("dpo_beta = 0.1", "dpo_beta"),
+        ] {
+            let why = told(settings);
+            assert!(why.starts_with(&format!("{key}: ")), "{settings}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_rule_that_holds_out_as_many_rows_as_it_begins_with_is_told_of() {
+        for (split, is_told) in [("0.5", false), ("4", false), ("5", true), ("50", true)] {
+            let text = format!("adapter = \"a\"\nmin_rows = 5\neval_split = {split}");
+            let told = doubts(&[toml::from_str(&text).unwrap()]);
+            let keys: Vec<&str> = told.iter().map(|(key, _)| &**key).collect();
+            let expected: &[&str] = if is_told {
+                &["retrain[0].eval_split"]
+            } else {
+                &[]
+            };
+            assert_eq!(keys, expected, "{split}");
+        }
     }
 
     #[test]

@@ -209,6 +209,7 @@ pub struct CountsView {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Scope;
 
     #[test]
     fn only_what_a_generation_may_be_to_blame_for_counts_as_its_error() {
@@ -227,7 +228,7 @@ mod tests {
             Reason::DeadlineExceeded,
             Reason::Draining,
             Reason::SlowReader { events: 9 },
-            Reason::KeyEnded("was revoked"),
+            Reason::KeyEnded("was revoked", Scope::Infer),
             Reason::Overloaded { retry_after: 1 },
         ];
         assert!(

@@ -8,6 +8,7 @@ use crate::domain::{
     AdapterName, AdapterView, FileView, JobView, Objective, Reason, RowForm, Scope,
 };
 use crate::store::{Place, Use, joined};
+use crate::trainer::check_retraining;
 
 const TRAIN: Scope = Scope::Train;
 /// Feedback that is read at a time.
@@ -61,6 +62,8 @@ impl Caller {
             )));
         }
         let joined = ask.recipes.join(ask.wishes.clone())?;
+        // Before any row is looked for: nobody learns by gathering feedback that the settings cannot be.
+        check_retraining(&joined.wishes).map_err(|reason| joined.explain(reason))?;
         let objective = joined.wishes.objective.unwrap_or(Objective::Sft);
         let learned = self.learned(&current, objective, (ask.min_rows, ask.min_corrections));
         let Learned {

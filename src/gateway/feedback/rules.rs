@@ -40,6 +40,11 @@ impl Gateway {
         let mut is_quiet = vec![false; rules.len()];
         let mut is_held = vec![false; rules.len()];
         let mut stop = pin!(stop);
+        for rule in &rules {
+            if let Err(fault) = caller.look_at_rule(rule).await {
+                tracing::warn!(adapter = %rule.adapter, %fault, "the rule does not fit what the name serves: no retraining by it could begin");
+            }
+        }
         loop {
             news.borrow_and_update();
             let now = Instant::now();
@@ -75,6 +80,19 @@ impl Gateway {
 }
 
 impl Caller {
+    /// What every retraining by the rule would be refused for while the name serves what it does.
+    async fn look_at_rule(&self, rule: &RetrainRule) -> Result<(), Reason> {
+        let parts = self.with_any_key()?;
+        if !parts.registry.knows(&rule.adapter) {
+            return Ok(());
+        }
+        let wishes = Wishes {
+            from: Some(rule.adapter.to_string()),
+            ..rule.wishes.clone()
+        };
+        parts.trainer.check_settings(&wishes).await
+    }
+
     /// Retrains where enough is new, no other job for the name is at work and what the last one made is decided about.
     /// Whether the last of these alone is why not.
     async fn keep_rule(&self, rule: &RetrainRule) -> Result<bool, Reason> {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{Keys, Pass, Proof, over};
-use crate::domain::{KeyId, Reason, plain_identity};
+use crate::domain::{KeyId, Reason, Scope, plain_identity};
 use crate::store::now;
 
 impl Keys {
@@ -39,7 +39,7 @@ impl Keys {
             return Ok(None);
         };
         let held = self.inner.known.load().get(id.as_str()).cloned();
-        let held = held.ok_or(Reason::UnknownKey)?;
+        let held = held.ok_or(Reason::UnknownKey(Scope::Infer))?;
         let (proof, now) = (Proof::Certificate(name), now());
         proof.judge(&held.row, now)?;
         held.used_at.store(now, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use blake3::Hash;
 
 use super::Keys;
-use crate::domain::{KeyView, Reason};
+use crate::domain::{KeyView, Reason, Scope};
 use crate::gateway::limits::Meter;
 use crate::store::{KeyRow, now};
 
@@ -55,15 +55,16 @@ pub(super) fn judge(row: &KeyRow, digest: &Hash, now: i64) -> Result<(), Reason>
     let is_current = row.digest == *digest;
     let replaced = row.replaced.filter(|replaced| replaced.digest == *digest);
     if !is_current && replaced.is_none() {
-        return Err(Reason::UnknownKey);
+        return Err(Reason::UnknownKey(Scope::Infer));
     }
     if let Some(how) = over(&row.view, now) {
-        return Err(Reason::KeyEnded(how));
+        return Err(Reason::KeyEnded(how, Scope::Infer));
     }
     match replaced {
-        Some(replaced) if !is_current && replaced.until <= now => {
-            Err(Reason::KeyEnded("was replaced by a new secret"))
-        }
+        Some(replaced) if !is_current && replaced.until <= now => Err(Reason::KeyEnded(
+            "was replaced by a new secret",
+            Scope::Infer,
+        )),
         _ => Ok(()),
     }
 }
@@ -93,10 +94,10 @@ impl Proof {
         match self {
             Self::Secret(digest) => judge(row, digest, now),
             Self::Certificate(name) if row.view.identity.as_ref() != Some(name) => {
-                Err(Reason::UnknownCertificate(name.clone()))
+                Err(Reason::UnknownCertificate(name.clone(), Scope::Infer))
             }
             Self::Certificate(_) => {
-                over(&row.view, now).map_or(Ok(()), |how| Err(Reason::KeyEnded(how)))
+                over(&row.view, now).map_or(Ok(()), |how| Err(Reason::KeyEnded(how, Scope::Infer)))
             }
         }
     }
@@ -117,7 +118,7 @@ impl Pass {
         let known = self.keys.inner.known.load();
         let held = known.get(self.key().id.as_str());
         self.proof
-            .judge(&held.ok_or(Reason::UnknownKey)?.row, now())
+            .judge(&held.ok_or(Reason::UnknownKey(Scope::Infer))?.row, now())
     }
 
     /// Resolves soon after it no longer does.

@@ -41,7 +41,11 @@ async fn a_key_lets_in_who_knows_all_of_it_and_its_text_is_nowhere_stored() {
         issued.secret.to_uppercase(),
         key_text(&KeyId::new("000000000000"), "00"),
     ] {
-        assert_eq!(lets_in(&keys, &wrong), Err(Reason::UnknownKey), "{wrong}");
+        assert_eq!(
+            lets_in(&keys, &wrong),
+            Err(Reason::UnknownKey(Scope::Infer)),
+            "{wrong}"
+        );
     }
     let secret = issued.secret.rsplit('-').next().unwrap();
     let stored: Vec<String> = database
@@ -70,14 +74,14 @@ async fn a_revoked_key_ends_at_once_also_for_who_was_let_in_before() {
     assert_eq!(pass.check(), Ok(()));
     let revoked = keys.revoke(&issued.key.id).await.unwrap();
     assert!(revoked.revoked_at.is_some());
-    let ended = Err(Reason::KeyEnded("was revoked"));
+    let ended = Err(Reason::KeyEnded("was revoked", Scope::Infer));
     assert_eq!(pass.check(), ended);
     assert_eq!(
         lets_in(&keys, &issued.secret),
         ended.map(|()| issued.key.id.clone())
     );
     let told = tokio::time::timeout(Duration::from_secs(1), pass.ended()).await;
-    assert_eq!(told, Ok(Reason::KeyEnded("was revoked")));
+    assert_eq!(told, Ok(Reason::KeyEnded("was revoked", Scope::Infer)));
     let again = keys.rotate(&issued.key.id, 0).await;
     assert!(matches!(again, Err(Reason::WrongState(_))), "{again:?}");
     let nobody = keys.revoke(&KeyId::new("nobody")).await;
@@ -92,9 +96,15 @@ async fn a_rotated_key_has_two_secrets_until_the_overlap_is_over() {
     assert_eq!(second.key.id, first.key.id);
     assert!(lets_in(&keys, &first.secret).is_ok() && lets_in(&keys, &second.secret).is_ok());
     let third = keys.rotate(&first.key.id, 0).await.unwrap();
-    let replaced = Err(Reason::KeyEnded("was replaced by a new secret"));
+    let replaced = Err(Reason::KeyEnded(
+        "was replaced by a new secret",
+        Scope::Infer,
+    ));
     assert_eq!(lets_in(&keys, &second.secret), replaced);
-    assert_eq!(lets_in(&keys, &first.secret), Err(Reason::UnknownKey));
+    assert_eq!(
+        lets_in(&keys, &first.secret),
+        Err(Reason::UnknownKey(Scope::Infer))
+    );
     assert!(lets_in(&keys, &third.secret).is_ok());
 }
 
@@ -197,17 +207,23 @@ fn a_key_counts_until_the_second_it_expires() {
         digest: hash,
         replaced: None,
     };
-    let expired = Err(Reason::KeyEnded("has expired"));
+    let expired = Err(Reason::KeyEnded("has expired", Scope::Infer));
     assert_eq!(judge(&row, &hash, 9), Ok(()));
     assert_eq!(judge(&row, &hash, 10), expired);
     let before = blake3::hash(b"before");
-    assert_eq!(judge(&row, &before, 9), Err(Reason::UnknownKey));
+    assert_eq!(
+        judge(&row, &before, 9),
+        Err(Reason::UnknownKey(Scope::Infer))
+    );
     row.replaced = Some(Replaced {
         digest: before,
         until: 5,
     });
     assert_eq!(judge(&row, &before, 4), Ok(()));
-    let replaced = Err(Reason::KeyEnded("was replaced by a new secret"));
+    let replaced = Err(Reason::KeyEnded(
+        "was replaced by a new secret",
+        Scope::Infer,
+    ));
     assert_eq!(judge(&row, &before, 5), replaced);
     assert_eq!(
         judge(&row, &before, 10),

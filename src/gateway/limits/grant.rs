@@ -8,7 +8,7 @@ use crate::domain::Event;
 use crate::gateway::follow::Follow;
 
 /// One request, counted wherever it has to be. When the last of its answers has ended, what was not used is given back.
-pub(in crate::gateway) struct Grant {
+pub struct Grant {
     /// Tokens, at most.
     reserved: u64,
     used: AtomicU64,
