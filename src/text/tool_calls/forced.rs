@@ -47,7 +47,7 @@ impl Leaves {
 
 impl Row {
     /// Calls are JSON, with nothing that marks them.
-    fn is_bare(&self) -> bool {
+    pub(super) fn is_bare(&self) -> bool {
         self.forms.key.is_some() && self.marker().is_none()
     }
 

@@ -190,18 +190,16 @@ fn begins(text: &str, wanted: &str, loose: bool) -> Expected {
             () => Expected::Not,
         };
     }
-    let mut wanted = signs(wanted);
     let mut all = signs(text);
-    loop {
-        match (wanted.next(), all.next()) {
-            (Some((_, want)), Some((_, byte))) if want != byte => return Expected::Not,
-            (Some(_), None) => return Expected::Maybe,
-            (None, next) => {
-                return Expected::There(next.map_or(text.len(), |(at, _)| at));
-            }
-            _ => {}
+    let mut end = 0;
+    for (_, want) in signs(wanted) {
+        match all.next() {
+            None => return Expected::Maybe,
+            Some((at, byte)) if byte == want => end = at + 1,
+            Some(_) => return Expected::Not,
         }
     }
+    Expected::There(end)
 }
 
 /// The bytes of JSON, and where they stand, without blanks between its words and signs.
