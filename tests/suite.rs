@@ -62,6 +62,8 @@ mod key_making;
 mod keys;
 #[path = "suite/layers.rs"]
 mod layers;
+#[path = "suite/learned_calls.rs"]
+mod learned_calls;
 #[path = "suite/learning.rs"]
 mod learning;
 #[path = "suite/limits.rs"]
@@ -104,6 +106,8 @@ mod structured;
 mod text;
 #[path = "suite/tls.rs"]
 mod tls;
+#[path = "suite/tool_forms.rs"]
+mod tool_forms;
 #[path = "suite/tools.rs"]
 mod tools;
 #[path = "suite/tracing.rs"]

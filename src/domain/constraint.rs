@@ -22,6 +22,18 @@ pub enum Rule {
     Choice(Vec<String>),
     /// Text of a grammar in Lark's syntax.
     Lark(String),
+    /// Calls of functions, or else an answer of another form.
+    CallsOr(CallsOr),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct CallsOr {
+    /// A grammar in Lark's syntax, which names the other form `@form`.
+    pub grammar: String,
+    /// The other form.
+    pub form: Box<Rule>,
+    /// Expressions for how calls begin, which texts of the other form do not.
+    pub begin: Vec<String>,
 }
 
 impl Constraint {

@@ -35,7 +35,7 @@ pub use audit::{Action, Actor, AuditAsk, AuditRow, AuditState};
 pub use blend::{Blend, BlendAsk, BlendMethod, MOST_MEMBERS, MOST_WEIGHT, Member, Weight};
 pub use bytes::{Bytes, shown_bytes};
 pub use chat::{Message, Role, join_parts};
-pub use constraint::{Constraint, Rule};
+pub use constraint::{CallsOr, Constraint, Rule};
 pub use embedding::{EmbedAsk, MOST_EMBEDDED_TOKENS, MOST_TEXTS, Pooling, normalised};
 pub use event::{CallPiece, Event, FinishReason, TokenInfo, TopToken, Usage};
 pub use feedback::{

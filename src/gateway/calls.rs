@@ -7,9 +7,9 @@ use uuid::Uuid;
 
 use super::Gateway;
 use crate::domain::{
-    CallPiece, Constraint, Event, FinishReason, Message, Reason, Role, Rule, Tool, Toolset,
+    Ask, CallPiece, Constraint, Event, FinishReason, Message, Reason, Role, Rule, Tool, Toolset,
 };
-use crate::text::{CallParser, ChatTemplate, Part, Syntax, forced_call_grammar};
+use crate::text::{CallParser, ChatTemplate, Leaves, Part, Syntax, call_rule};
 
 /// Refuses what the chat template would leave out without a word.
 pub(super) fn writable(
@@ -49,36 +49,26 @@ impl Gateway {
         })
     }
 
-    /// The form of an answer: what the request asks for, or what calls that must be made, or made right, need.
+    /// The form of an answer: what the request asks for, and what calls need that must be made, or made right, or that
+    /// may come in place of what it asks for.
     ///
     /// # Errors
-    /// `BadField` where both are asked for.
+    /// As of a schema: that of a function cannot be followed.
     pub(super) fn form(
         &self,
         tools: &Toolset,
         asked: Option<Arc<Constraint>>,
     ) -> Result<Option<Arc<Constraint>>, Reason> {
         let token = |marker: &str| self.special(marker);
-        let (choice, parallel) = (tools.choice(), tools.parallel());
-        let (offered, syntax) = (tools.offered(), self.call_syntax());
-        let forced = forced_call_grammar(offered, choice, parallel, syntax, &token)?;
+        let form = asked.as_ref().map(|asked| &asked.rule);
+        let Some(rule) = call_rule(tools, form, self.call_syntax(), &token)? else {
+            return Ok(asked);
+        };
         let field = match tools.must_call() {
             true => "tool_choice",
             false => "tools",
         };
-        match (forced, asked) {
-            (Some(_), Some(other)) => {
-                let why = format!(
-                    "says what an answer is made of, and so does `{field}`; leave one of them out"
-                );
-                Err(Reason::field(other.field.clone(), why))
-            }
-            (Some(grammar), None) => {
-                let form = Constraint::new(field, Rule::Lark(grammar));
-                Ok(Some(Arc::new(form)))
-            }
-            (None, asked) => Ok(asked),
-        }
+        Ok(Some(Arc::new(Constraint::new(field, rule))))
     }
 
     /// The special tokens that mark calls.
@@ -93,10 +83,11 @@ impl Gateway {
         tokenizer.id(text).filter(|id| tokenizer.is_special(*id))
     }
 
-    /// What reads `n` answers; `None` where nothing can be called.
-    pub(super) fn call_reader(&self, tools: &Toolset, n: u32) -> Option<Reader> {
-        let offered = tools.offered();
-        (!offered.is_empty()).then(|| Reader::new(self.call_syntax(), tools, n))
+    /// What reads the answers; `None` where nothing can be called.
+    pub(super) fn call_reader(&self, ask: &Ask) -> Option<Reader> {
+        let form = ask.constraint.as_ref().map(|asked| &asked.rule);
+        let offered = ask.tools.offered();
+        (!offered.is_empty()).then(|| Reader::new(self.call_syntax(), &ask.tools, form, ask.n))
     }
 }
 
@@ -107,16 +98,10 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Where a call must be made, a grammar leaves nothing but calls.
-    fn new(syntax: Syntax, tools: &Toolset, n: u32) -> Self {
+    fn new(syntax: Syntax, tools: &Toolset, form: Option<&Rule>, n: u32) -> Self {
         let (offered, parallel): (Arc<[Tool]>, _) = (tools.offered().into(), tools.parallel());
-        let parser = |_| {
-            let parser = CallParser::new(syntax, offered.clone(), parallel);
-            match tools.must_call() {
-                true => parser.nothing_but_calls(),
-                false => parser,
-            }
-        };
+        let leaves = Leaves::of(tools, form, syntax);
+        let parser = |_| CallParser::new(syntax, offered.clone(), parallel, leaves);
         Self {
             parsers: (0..n).map(parser).collect(),
             ready: VecDeque::new(),
@@ -221,13 +206,13 @@ mod tests {
 
     fn reader(n: u32) -> Reader {
         let tools = Toolset::check(tools(), ToolChoice::Auto, true).unwrap();
-        Reader::new("hermes".parse().unwrap(), &tools, n)
+        Reader::new("hermes".parse().unwrap(), &tools, None, n)
     }
 
     #[test]
     fn arguments_of_a_call_that_must_come_are_told_as_they_come() {
         let tools = Toolset::check(tools(), ToolChoice::Required, true).unwrap();
-        let mut reader = Reader::new("hermes".parse().unwrap(), &tools, 1);
+        let mut reader = Reader::new("hermes".parse().unwrap(), &tools, None, 1);
         let mut told = Vec::new();
         for text in [
             "<tool_call>\n{\"name\": \"f\", \"argu",

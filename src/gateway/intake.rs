@@ -87,7 +87,7 @@ impl Caller {
         let heard = self.hear(&asks);
         let readers: Vec<_> = asks
             .iter()
-            .map(|ask| self.gateway().call_reader(&ask.tools, ask.n))
+            .map(|ask| self.gateway().call_reader(ask))
             .collect();
         // A cold adapter is read while the prompts become tokens; one that does not exist ends both at once.
         if let (Some(trace), Some(ask)) = (self.trace(), asks.first()) {

@@ -20,7 +20,7 @@ pub use special::Specials;
 pub use stop::{Checked, StopMatcher};
 pub use template::{ChatTemplate, Conversation, Rendered, TOOL_USE_FILE, ToolParts};
 pub use tokenizer::{Encoded, Tokenizer};
-pub use tool_calls::{CallParser, Part, Syntax, forced_call_grammar};
+pub use tool_calls::{CallParser, Leaves, Part, Syntax, call_rule};
 
 /// Why text cannot be read or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -11,11 +11,21 @@ from make_tools import HERE, TOKENS, Stopped, for_transformers, reference, said
 COUNT = 200
 # Llama 3.2 is written one call at a time.
 SINGLE = 120
+# Of one question and the calls that answer it, by functions whose schemas have lists of types: by several, and by one.
+CALLED_SEVERAL = 20
+CALLED_ONCE = 140
 WORDS = ["Łódź", "New York", "a \"quoted\" word", "back\\slash", "<b>&amp;</b>", "it's", "日本", "🙂", "two\nlines", "", "tab\there", "/etc/hosts"]
 NUMBERS = [0, 7, -3, 2.5, 0.1, -0.0, 1e-7, 1e16, 1e21, 123456789012, 1.0, 3.141592653589793]
 
 
-def tool(random, at):
+LISTS = [
+    {"type": ["string", "null"], "description": "Or nothing"},
+    {"type": ["integer", "string"], "enum": [1, "all"]},
+    {"type": "array", "items": {"type": ["number", "boolean"]}},
+]
+
+
+def tool(random, at, more=[]):
     of = lambda: random.choice(  # noqa: E731
         [
             {"type": "string", "description": random.choice(WORDS)},
@@ -25,6 +35,7 @@ def tool(random, at):
             {"type": "boolean", "description": "Whether"},
             {"type": "array", "items": {"type": "number"}, "description": "Some"},
             {"type": "object", "properties": {"deep": {"anyOf": [{"type": "string"}, {"type": "null"}]}}, "description": "More"},
+            *more,
         ]
     )
     names = random.sample(["city", "unit", "days", "größe", "path", "query", "limit", "flags"], random.randint(0, 4))
@@ -79,6 +90,22 @@ def conversation(random, parallel):
     return {"tools": tools, "messages": messages}
 
 
+def called(random, parallel):
+    """A question, and nothing but calls for an answer, or calls behind a text."""
+    tools = [tool(random, at, LISTS) for at in range(random.randint(1, 2))]
+
+    def call(at):
+        function = random.choice(tools)["function"]
+        names = function["parameters"]["properties"]
+        given = {name: value(random, 2) for name in names if random.random() < 0.8}
+        id = f"call{at:05}"
+        return {"id": id, "type": "function", "function": {"name": function["name"], "arguments": json.dumps(given, ensure_ascii=False)}}
+
+    calls = [call(at) for at in range(random.randint(2, 4) if parallel else 1)]
+    text = random.choice([None, None, f"Look: {random.choice(WORDS)}"])
+    return {"tools": tools, "messages": [said("user", random.choice(WORDS)), said("assistant", text, tool_calls=calls)]}
+
+
 def rendered(template, case, messages, prompt):
     return reference.render_jinja_template(
         [for_transformers(messages)], tools=case["tools"], chat_template=template, add_generation_prompt=prompt, **TOKENS
@@ -87,6 +114,7 @@ def rendered(template, case, messages, prompt):
 
 def main():
     cases = [conversation(random.Random(f"conversation {at}"), at < COUNT) for at in range(COUNT + SINGLE)]
+    cases += [called(random.Random(f"called {at}"), at < CALLED_SEVERAL) for at in range(CALLED_SEVERAL + CALLED_ONCE)]
     templates = {}
     for path in sorted((HERE / "tools").glob("*.jinja")):
         expected, why = [], set()

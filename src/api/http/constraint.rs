@@ -97,7 +97,7 @@ pub(super) const CONSTRAINT: &[Field] = &[
     Field::new(
         "response_format",
         Kind::Object(&FORMAT),
-        "The form of the answer, as OpenAI's clients say it.",
+        "The form of an answer that is no call, as OpenAI's clients say it.",
     )
     .neutral(&[Neutral::Type("text"), Neutral::Empty]),
     // An empty schema allows every value, so it asks for something.

@@ -50,7 +50,8 @@ pub struct ServingArgs {
     /// Measured runs of each number of streams, after one that does not count
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1000))]
     runs: u16,
-    /// The answers are JSON that follows the JSON schema in this file, and end where that is complete
+    /// The answers are JSON that follows the JSON schema in this file, and end where that is complete. Each run has one of
+    /// the same prompts and no schema beside it, and what the schema costs is told
     #[arg(long, value_name = "FILE")]
     schema: Option<PathBuf>,
     /// Of prompts and draws
@@ -108,7 +109,7 @@ async fn measure(
     bar.enable_steady_tick(Duration::from_millis(200));
     let mut levels = Vec::new();
     for &streams in &args.streams {
-        let mut runs = Vec::new();
+        let (mut runs, mut free) = (Vec::new(), Vec::new());
         for counted in 0..=args.runs {
             let names: Vec<Option<String>> = (0..usize::from(streams))
                 .map(|stream| {
@@ -116,22 +117,39 @@ async fn measure(
                     adapters.get(chosen).cloned()
                 })
                 .collect();
-            let mut body = |name: &Option<String>| {
-                let mut body = load::body(&model, name.as_deref(), request, &prompts, &mut rng);
-                if let Some(form) = &form {
-                    body["response_format"] = form.clone();
-                    body["ignore_eos"] = json!(false);
-                }
-                body
+            let mut bodies = |form: Option<&Value>| -> Vec<Value> {
+                let mut body = |name: &Option<String>| {
+                    let mut body = load::body(&model, name.as_deref(), request, &prompts, &mut rng);
+                    if let Some(form) = form {
+                        body["response_format"] = form.clone();
+                        body["ignore_eos"] = json!(false);
+                    }
+                    body
+                };
+                names.iter().map(&mut body).collect()
             };
-            let bodies: Vec<Value> = names.iter().map(&mut body).collect();
-            let run = load::send(client, &bodies).await?;
-            if counted > 0 {
-                runs.push(run);
+            // The two take turns in going first: what the machine does meanwhile meets both.
+            let kinds = match &form {
+                None => vec![None],
+                Some(form) if counted % 2 == 0 => vec![None, Some(form)],
+                Some(form) => vec![Some(form), None],
+            };
+            for kind in kinds {
+                let run = load::send(client, &bodies(kind)).await?;
+                match (counted, kind.is_some() == form.is_some()) {
+                    (0, _) => {}
+                    (_, true) => runs.push(run),
+                    (_, false) => free.push(run),
+                }
             }
             bar.inc(1);
         }
-        levels.push(level(streams, &runs));
+        let mut told = level(streams, &runs);
+        if !free.is_empty() {
+            told["without"] = level(streams, &free);
+            told["of_without"] = of_pairs(&runs, &free);
+        }
+        levels.push(told);
     }
     bar.finish_and_clear();
     Ok(json!({
@@ -149,6 +167,20 @@ fn level(streams: u16, runs: &[Run]) -> Value {
         "cached_prompt_tokens": answers().map(|answer| answer.cached_tokens).sum::<u64>(),
         "first_token_ms": Numbers::of(answers().map(Answered::first)).latencies(),
         "gap_ms": Numbers::of(answers().flat_map(Answered::gaps)).latencies(),
+    })
+}
+
+/// What answers of a form are of those without, run by run.
+fn of_pairs(formed: &[Run], free: &[Run]) -> Value {
+    let pairs = || formed.iter().zip(free);
+    let tokens = |run: &Run| run.answers.iter().map(|answer| answer.tokens).sum::<u64>();
+    let rates =
+        pairs().map(|(with, without)| with.tokens_per_second() / without.tokens_per_second());
+    let later = pairs().map(|(with, without)| with.firsts().median() - without.firsts().median());
+    json!({
+        "tokens_per_second": Numbers::of(rates).spread(),
+        "first_token_later_ms": Numbers::of(later.map(|seconds| seconds * 1e3)).spread(),
+        "as_long": pairs().all(|(with, without)| tokens(with) == tokens(without)),
     })
 }
 
@@ -201,6 +233,23 @@ fn show(report: &Value, output: Output) -> Result<(), Failure> {
             report["runs"],
             table.render()
         );
+        for level in report["levels"].as_array().into_iter().flatten() {
+            let Some(of) = level.get("of_without") else {
+                continue;
+            };
+            let number = |path: &str| of.pointer(path).and_then(Value::as_f64).unwrap_or(0.0);
+            text += &format!(
+                "\n{} streams with the schema: {:.3} ({:.3}–{:.3}) of the tokens/s without, first token {:.1} ms later",
+                level["streams"],
+                number("/tokens_per_second/median"),
+                number("/tokens_per_second/min"),
+                number("/tokens_per_second/max"),
+                number("/first_token_later_ms/median"),
+            );
+            if of["as_long"] == json!(false) {
+                text += "; its answers were shorter, so rates are not of the same work";
+            }
+        }
         if cached > 0 {
             text += &format!(
                 "\n{cached} prompt tokens were found computed, which flatters these numbers"

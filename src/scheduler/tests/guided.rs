@@ -29,7 +29,14 @@ fn form(expression: &str, answers: u32) -> Vec<grammar::Guide> {
     let grammars = Grammars::new(tokenizer(), VOCAB, Arc::new(grammar::Unobserved));
     let rule = Rule::Regex(expression.to_owned());
     let constraint = Constraint::new("guided_regex", rule);
-    grammars.guides(&constraint, 0, answers as usize).unwrap()
+    grammars
+        .guides(
+            &constraint,
+            0,
+            answers as usize,
+            &grammar::Effort::default(),
+        )
+        .unwrap()
 }
 
 fn sampled(seed: u64, max_tokens: usize) -> Sampling {

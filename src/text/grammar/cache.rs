@@ -50,6 +50,11 @@ impl<T: Clone> Cache<T> {
 pub fn digest(rule: &Rule, owner: u64) -> Digest {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&owner.to_le_bytes());
+    write(rule, &mut hasher);
+    *hasher.finalize().as_bytes()
+}
+
+fn write(rule: &Rule, hasher: &mut blake3::Hasher) {
     let mut add = |kind: &str, text: &str| {
         hasher.update(kind.as_bytes());
         hasher.update(&(text.len() as u64).to_le_bytes());
@@ -61,13 +66,18 @@ pub fn digest(rule: &Rule, owner: u64) -> Digest {
         Rule::Regex(text) => add("regex", text),
         Rule::Choice(texts) => texts.iter().for_each(|text| add("choice", text)),
         Rule::Lark(text) => add("lark", text),
+        Rule::CallsOr(either) => {
+            add("calls", &either.grammar);
+            either.begin.iter().for_each(|text| add("begin", text));
+            write(&either.form, hasher);
+        }
     }
-    *hasher.finalize().as_bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::CallsOr;
 
     #[test]
     fn what_was_not_used_for_longest_makes_room() {
@@ -88,7 +98,18 @@ mod tests {
     fn rules_that_differ_have_digests_that_differ() {
         let choice = |texts: &[&str]| Rule::Choice(texts.iter().map(|t| (*t).to_owned()).collect());
         let schema = |text: &str| Rule::JsonSchema(serde_json::from_str(text).unwrap());
+        let calls = |grammar: &str, begin: &str, form: &str| {
+            Rule::CallsOr(CallsOr {
+                grammar: grammar.into(),
+                form: Box::new(Rule::Regex(form.into())),
+                begin: vec![begin.into()],
+            })
+        };
         let rules = [
+            calls("a", "b", "c"),
+            calls("b", "b", "c"),
+            calls("a", "a", "c"),
+            calls("a", "b", "a"),
             Rule::JsonObject,
             Rule::Regex("a".into()),
             Rule::Lark("a".into()),

@@ -3,13 +3,13 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
-use llguidance::api::TopLevelGrammar;
+use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
 use llguidance::{JsonCompileOptions, ParserFactory, TokenParser, regex_to_lark};
 use serde_json::{Value, json};
 
 use super::limits::{BRACKETS, CHOICES, REGEX_BYTES, SOURCE_BYTES, STACK};
-use super::{locate, schema};
-use crate::domain::Rule;
+use super::{Effort, locate, schema};
+use crate::domain::{CallsOr, Rule};
 
 /// What is wrong with a rule, and where in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,12 +50,15 @@ impl Compiled {
 }
 
 /// Works on a thread of its own, whose stack holds what a chain of references needs.
-pub fn compile(factory: &ParserFactory, rule: &Rule) -> Result<Compiled, Flaw> {
+pub fn compile(factory: &ParserFactory, rule: &Rule, effort: &Effort) -> Result<Compiled, Flaw> {
     let compiled = std::thread::scope(|threads| {
         let thread = std::thread::Builder::new()
             .name("grammar".into())
             .stack_size(STACK)
-            .spawn_scoped(threads, || of_rule(factory, rule))
+            .spawn_scoped(threads, || {
+                effort.join();
+                of_rule(factory, rule)
+            })
             .map_err(|error| Flaw::too_complex("", format!("no thread to compile it: {error}")))?;
         thread
             .join()
@@ -77,10 +80,49 @@ fn of_rule(factory: &ParserFactory, rule: &Rule) -> Result<TokenParser, Flaw> {
         Rule::Regex(text) => of_regex(factory, &bare(sized(text, REGEX_BYTES)?)),
         Rule::Choice(texts) => of_regex(factory, &one_of(texts)?),
         Rule::Lark(text) => {
-            let text = sized(text, SOURCE_BYTES)?;
+            let text = of_lark(text)?;
             build(factory, TopLevelGrammar::from_lark(text.to_owned()))
         }
+        Rule::CallsOr(either) => of_calls_or(factory, either),
     }
+}
+
+/// The library reads the two as grammars of their own, the first of which names the second.
+fn of_calls_or(factory: &ParserFactory, either: &CallsOr) -> Result<TokenParser, Flaw> {
+    let lark = |text: String| GrammarWithLexer::from_lark(text);
+    let apart: String = (either.begin.iter())
+        .map(|begin| format!(" & ~/(?:{begin})(?s:.*)/"))
+        .collect();
+    // An expression of its own, so that a text that begins as a call is none of the form's.
+    let text = |expression: &str| {
+        let expression = regex_to_lark(expression, "dw");
+        lark(format!("start: FORM\nFORM: /{expression}/{apart}"))
+    };
+    let form = match &*either.form {
+        Rule::JsonObject => json_grammar(json!({"type": "object"})),
+        Rule::JsonSchema(value) => json_grammar(schema::prepare(value)?),
+        Rule::Regex(expression) => text(&bare(sized(expression, REGEX_BYTES)?)),
+        Rule::Choice(texts) => text(&one_of(texts)?),
+        Rule::Lark(grammar) => lark(of_lark(grammar)?.to_owned()),
+        Rule::CallsOr(_) => return Err(Flaw::new("", "calls are no form beside calls")),
+    };
+    let form = GrammarWithLexer {
+        name: Some("form".to_owned()),
+        ..form
+    };
+    let calls = lark(sized(&either.grammar, SOURCE_BYTES)?.to_owned());
+    let grammars = vec![calls, form];
+    build(
+        factory,
+        TopLevelGrammar {
+            grammars,
+            max_tokens: None,
+        },
+    )
+}
+
+fn json_grammar(schema: Value) -> GrammarWithLexer {
+    GrammarWithLexer::from_json_schema(written(schema))
 }
 
 /// JSON has a space after commas and colons or none, or a line of its own with up to 16 blanks before it: as people and
@@ -178,6 +220,25 @@ pub fn plain(why: &str) -> String {
     }
     line[..end].to_owned()
 }
+
+fn of_lark(text: &str) -> Result<&str, Flaw> {
+    let text = sized(text, SOURCE_BYTES)?;
+    let names = |rule: &str| {
+        let name = rule.trim();
+        !name.is_empty()
+            && name
+                .chars()
+                .all(|c| c.is_alphanumeric() || "_-".contains(c))
+    };
+    let mut lines = text.lines().filter_map(|line| line.split_once("::="));
+    match lines.any(|(rule, _)| names(rule)) {
+        true => Err(Flaw::new("", GBNF)),
+        false => Ok(text),
+    }
+}
+
+const GBNF: &str =
+    "is written as GBNF (`root ::= …`), which is not read; Lark's syntax is: `start: …`";
 
 /// The text, if it is no larger than `most` and not nested beyond what is read.
 fn sized(text: &str, most: usize) -> Result<&str, Flaw> {

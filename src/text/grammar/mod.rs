@@ -6,13 +6,14 @@
 
 mod cache;
 mod compile;
+mod effort;
 mod exact;
 mod guide;
 mod limits;
 mod locate;
 mod schema;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 mod tokens;
 mod union;
 
@@ -24,6 +25,7 @@ use llguidance::ParserFactory;
 use self::cache::{Cache, Digest};
 pub use self::compile::written;
 use self::compile::{Compiled, Flaw};
+pub use self::effort::Effort;
 pub use self::guide::{Guide, Mask, Stop};
 use crate::domain::{Constraint, Reason};
 use crate::text::Tokenizer;
@@ -81,7 +83,8 @@ impl Grammars {
     }
 
     /// One guide for each of `answers`, all at the beginning. Works for a while: not for a thread that others wait for.
-    /// `owner`: what was compiled for one is not found by another, who could tell by the clock what others ask.
+    /// `owner`: what was compiled for one is not found by another, who could tell by the clock what others ask. `effort`:
+    /// told of the threads that compile.
     ///
     /// # Errors
     /// `BadField` or `GrammarTooComplex`, with the field and the place in it.
@@ -90,14 +93,16 @@ impl Grammars {
         constraint: &Constraint,
         owner: u64,
         answers: usize,
+        effort: &Effort,
     ) -> Result<Vec<Guide>, Reason> {
+        effort.join();
         let factory = self.factory()?;
         let digest = cache::digest(&constraint.rule, owner);
         let found = self.cache().get(&digest);
         self.observe.looked_up(found.is_some());
         let compiled = match found {
             Some(compiled) => compiled,
-            None => self.compile(factory, constraint, digest)?,
+            None => self.compile(factory, constraint, digest, effort)?,
         };
         let field: Arc<str> = constraint.field.as_str().into();
         let guide = |_| Guide::new(compiled.fresh(), field.clone());
@@ -109,9 +114,10 @@ impl Grammars {
         factory: &ParserFactory,
         constraint: &Constraint,
         digest: Digest,
+        effort: &Effort,
     ) -> Result<Arc<Compiled>, Reason> {
         let started = Instant::now();
-        let compiled = compile::compile(factory, &constraint.rule);
+        let compiled = compile::compile(factory, &constraint.rule, effort);
         self.observe.compiled(started.elapsed().as_secs_f64());
         let compiled = Arc::new(compiled.map_err(|flaw| refusal(&constraint.field, flaw))?);
         self.cache().put(digest, compiled.clone());

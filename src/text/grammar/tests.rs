@@ -22,7 +22,9 @@ const LONGER: &[&str] = &[
 ];
 const END: u32 = 256 + LONGER.len() as u32;
 const TURN: u32 = END + 1;
-const VOCAB: usize = TURN as usize + 1;
+/// Special, and no end: what marks calls of functions.
+pub const CALL: u32 = END + 2;
+const VOCAB: usize = CALL as usize + 1;
 
 /// Two tokens end an answer; `<turn>` is one of them.
 pub fn tokenizer() -> Tokenizer {
@@ -44,7 +46,7 @@ pub fn tokenizer() -> Tokenizer {
     };
     let json = serde_json::json!({
         "version": "1.0",
-        "added_tokens": [special(END, "<end>"), special(TURN, "<turn>")],
+        "added_tokens": [special(END, "<end>"), special(TURN, "<turn>"), special(CALL, "<tool_call>")],
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
         "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
         "model": {"type": "BPE", "vocab": vocab, "merges": []},
@@ -61,7 +63,10 @@ pub fn grammars() -> Grammars {
 
 pub fn guide(grammars: &Grammars, rule: Rule) -> Result<Guide, Reason> {
     let constraint = Constraint::new("form", rule);
-    Ok(grammars.guides(&constraint, 0, 1)?.pop().unwrap())
+    Ok(grammars
+        .guides(&constraint, 0, 1, &Effort::default())?
+        .pop()
+        .unwrap())
 }
 
 fn ids(mask: &Mask) -> Vec<u32> {
@@ -82,7 +87,8 @@ pub fn walk(tokenizer: &Tokenizer, mut guide: Guide, most: usize, seed: u64) -> 
         if allowed.contains(&END) && (random.random_bool(0.3) || allowed.len() == 2) {
             return Some(String::from_utf8(said).unwrap());
         }
-        let texts: Vec<u32> = allowed.into_iter().filter(|id| *id < END).collect();
+        let end = |id: &u32| *id == END || *id == TURN;
+        let texts: Vec<u32> = allowed.into_iter().filter(|id| !end(id)).collect();
         let closing: Vec<u32> = texts
             .iter()
             .copied()
@@ -214,7 +220,12 @@ fn what_is_allowed_of_several_tokens_is_what_would_be_accepted() {
 fn a_guide_that_is_stopped_says_that_it_took_too_long() {
     let grammars = grammars();
     let mut guides = grammars
-        .guides(&Constraint::new("form", Rule::JsonObject), 0, 2)
+        .guides(
+            &Constraint::new("form", Rule::JsonObject),
+            0,
+            2,
+            &Effort::default(),
+        )
         .unwrap();
     guides[0].stopper().stop();
     let told = guides[0].mask();
@@ -241,7 +252,13 @@ fn what_was_compiled_is_found_by_its_owner() {
     let grammars = Grammars::new(tokenizer(), VOCAB, told.clone());
     for owner in [1, 1, 2] {
         let constraint = Constraint::new("form", Rule::JsonObject);
-        assert_eq!(grammars.guides(&constraint, owner, 3).unwrap().len(), 3);
+        assert_eq!(
+            grammars
+                .guides(&constraint, owner, 3, &Effort::default())
+                .unwrap()
+                .len(),
+            3
+        );
     }
     assert_eq!(*told.0.lock().unwrap(), (2, vec![false, true, false]));
 }

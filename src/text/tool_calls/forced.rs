@@ -1,72 +1,155 @@
-//! A grammar that leaves a model no choice but to call, in Lark's notation as llguidance reads it.
+//! Grammars of answers that may call: nothing but calls, text and calls, or calls and else what a form asks for. In Lark's
+//! notation as llguidance reads it.
 
 use std::fmt::Write;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::Syntax;
-use crate::domain::{Reason, Tool, ToolChoice};
+use super::tags::Tags;
+use super::{Row, Syntax};
+use crate::domain::{CallsOr, Reason, Rule, Tool, ToolChoice, Toolset};
 use crate::text::grammar;
 
-/// The grammar of an answer with these functions; `None` where nothing is to be forced.
+/// What is left of an answer in which functions may be called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Leaves {
+    /// Whatever the model says: no grammar.
+    Anything,
+    /// Nothing but calls.
+    Calls,
+    /// Text, calls, or text and calls behind it.
+    TextAndCalls,
+    /// Calls, or text that begins otherwise.
+    Either,
+    /// Calls, or JSON, which may begin with the same signs: blanks within a call are as in any JSON.
+    EitherJson,
+}
+
+impl Leaves {
+    /// A choice of one function, or of any, leaves nothing but calls, whatever form is asked for: that is the form of text.
+    /// `auto` leaves text too, in the form asked for if there is one, and holds calls of strict functions to their schemas.
+    pub fn of(tools: &Toolset, form: Option<&Rule>, syntax: Syntax) -> Self {
+        let bare = syntax.row.is_bare();
+        match tools.choice() {
+            ToolChoice::None => Self::Anything,
+            ToolChoice::Required | ToolChoice::Named(_) => Self::Calls,
+            ToolChoice::Auto => match form {
+                _ if tools.offered().is_empty() => Self::Anything,
+                Some(Rule::JsonObject | Rule::JsonSchema(_)) if bare => Self::EitherJson,
+                Some(_) => Self::Either,
+                None if tools.offered().iter().all(|tool| !tool.strict) => Self::Anything,
+                None if bare => Self::Either,
+                None => Self::TextAndCalls,
+            },
+        }
+    }
+}
+
+impl Row {
+    /// Calls are JSON, with nothing that marks them.
+    pub(super) fn is_bare(&self) -> bool {
+        self.forms.key.is_some() && self.marker().is_none()
+    }
+
+    /// What every call begins with.
+    pub(super) fn marker(&self) -> Option<&'static str> {
+        let begin = self.forms.begin;
+        let markers = self.markers.iter().copied();
+        { markers }.find(|marker| begin.starts_with(marker))
+    }
+}
+
+/// The rule of an answer with these functions, beside a form that it is to have; `None` where functions ask for none.
 ///
-/// A choice of one function, or of any, leaves nothing but calls; `auto` leaves text too, and holds calls of strict
-/// functions to their schemas. `token`: the id of a marker that is a special token.
+/// `token`: the id of a marker that is a special token.
 ///
 /// # Errors
 /// As of a schema, by its place: that of a strict function cannot be followed. Others are held to theirs where they can be.
-pub fn forced_call_grammar(
-    tools: &[Tool],
-    choice: &ToolChoice,
-    parallel: bool,
+pub fn call_rule(
+    tools: &Toolset,
+    form: Option<&Rule>,
     syntax: Syntax,
     token: &dyn Fn(&str) -> Option<u32>,
-) -> Result<Option<String>, Reason> {
-    let free = match choice {
-        ToolChoice::None => return Ok(None),
-        ToolChoice::Auto if !tools.iter().any(|tool| tool.strict) => return Ok(None),
-        ToolChoice::Auto => true,
-        ToolChoice::Required | ToolChoice::Named(_) => false,
+) -> Result<Option<Rule>, Reason> {
+    let leaves = Leaves::of(tools, form, syntax);
+    let start = match (leaves, syntax.row.marker()) {
+        (Leaves::Anything, _) => return Ok(None),
+        (Leaves::Calls, _) => "start: calls\n".to_owned(),
+        (Leaves::Either | Leaves::EitherJson, _) if form.is_some() => {
+            "start: @form | calls\n".to_owned()
+        }
+        // A token is no text, so text ends before it.
+        (Leaves::TextAndCalls, Some(marker)) if token(marker).is_some() => {
+            format!("start: TEXT? calls?\nTEXT: {}\n", text_without(marker, "+"))
+        }
+        // Text up to where calls begin, or text in which none does.
+        (Leaves::TextAndCalls, Some(marker)) => {
+            let begin = quoted(syntax.row.forms.begin);
+            let (text, before) = (text_without(marker, "+"), text_without(marker, "*"));
+            format!(
+                "start: TEXT? | BEGIN rest\nTEXT: {text}\nBEGIN: BEFORE {begin}\nBEFORE: {before}\n"
+            )
+        }
+        // Any JSON would be a call.
+        _ => "start: TEXT | calls\nTEXT: /[^{\\[\\s](?s:.*)/\n".to_owned(),
     };
-    let may = |(_, tool): &(usize, &Tool)| !matches!(choice, ToolChoice::Named(name) if *name != tool.name);
-    let called: Vec<(usize, &Tool)> = tools.iter().enumerate().filter(may).collect();
-    let row = syntax.row;
+    let grammar = start + &calls(tools, syntax.row, leaves == Leaves::EitherJson, token)?;
+    Ok(Some(match form {
+        Some(form) if leaves != Leaves::Calls => Rule::CallsOr(CallsOr {
+            grammar,
+            form: Box::new(form.clone()),
+            begin: begins(tools, syntax.row),
+        }),
+        _ => Rule::Lark(grammar),
+    }))
+}
+
+/// The rules of calls, up to the end of the answer: `calls`, and `rest` behind what they begin with.
+fn calls(
+    tools: &Toolset,
+    row: &Row,
+    loose: bool,
+    token: &dyn Fn(&str) -> Option<u32>,
+) -> Result<String, Reason> {
     let literal = |text: &str| literal(text, row.markers, token);
     let (begin, between, end) = (
         literal(row.forms.begin),
         literal(row.forms.between),
         literal(row.forms.end),
     );
-    let mut grammar = String::new();
-    let more = match parallel && !matches!(choice, ToolChoice::Named(_)) {
+    let named = matches!(tools.choice(), ToolChoice::Named(_));
+    let more = match tools.parallel() && !named {
         true => format!(" ({between} call)*"),
         false => String::new(),
     };
-    let marked = row.markers.first().filter(|_| !row.forms.begin.is_empty());
-    let _ = match (free, marked) {
-        (false, _) => writeln!(grammar, "start: calls"),
-        // A token is no text, so text ends before it.
-        (true, Some(_)) if begin.starts_with('<') => {
-            writeln!(grammar, "start: TEXT? calls?\nTEXT: /(?s:.+)/")
-        }
-        // Text up to where calls begin, or text in which none does.
-        (true, Some(marker)) => writeln!(
-            grammar,
-            "start: TEXT? | head call{more} {end}\nhead[suffix={begin}]: /(?s:.*)/\nTEXT: {}",
-            text_without(marker)
-        ),
-        // Any JSON would be a call.
-        (true, None) => writeln!(grammar, "start: TEXT | calls\nTEXT: /[^{{\\[\\s](?s:.*)/"),
-    };
-    if !grammar.contains("head") {
-        let _ = writeln!(grammar, "calls: {begin} call{more} {end}");
-    }
+    let mut grammar = format!("calls: {begin} rest\nrest: call{more} {end}\n");
+    let called = called(tools);
     let names: Vec<String> = (0..called.len()).map(|at| format!("call_{at}")).collect();
     let _ = writeln!(grammar, "call: {}", names.join(" | "));
     for (name, (at, tool)) in names.iter().zip(called) {
-        grammar += &(row.forms.call)(tool, name, &schema(at, tool)?);
+        let schema = schema(at, tool)?;
+        grammar += &match row.forms.key.filter(|_| loose) {
+            Some(key) => loose_object(tool, name, key, schema),
+            None => (row.forms.call)(tool, name, &schema),
+        };
     }
-    Ok(Some(grammar))
+    Ok(grammar)
+}
+
+/// The functions that may be called, and their places among `tools`.
+fn called(tools: &Toolset) -> Vec<(usize, &Tool)> {
+    let may = |(_, tool): &(usize, &Tool)| !matches!(tools.choice(), ToolChoice::Named(name) if *name != tool.name);
+    tools.offered().iter().enumerate().filter(may).collect()
+}
+
+/// Expressions for how calls begin.
+fn begins(tools: &Toolset, row: &Row) -> Vec<String> {
+    match (row.marker(), row.forms.key) {
+        (None, Some(key)) => { called(tools).into_iter() }
+            .map(|(_, tool)| regex::escape(&format!("{}{}", row.forms.begin, head(tool, key))))
+            .collect(),
+        (marker, _) => vec![regex::escape(marker.unwrap_or(row.forms.begin))],
+    }
 }
 
 /// How a function's call as an object begins, up to its arguments.
@@ -82,9 +165,41 @@ pub(super) fn object(tool: &Tool, rule: &str, key: &str, schema: &Value) -> Stri
     format!("{rule}: {head} {rule}_given \"}}\"\n{rule}_given: %json {schema}\n")
 }
 
+/// A function's call as an object with blanks as in any JSON.
+fn loose_object(tool: &Tool, rule: &str, key: &str, schema: Value) -> String {
+    let schema = placed(schema, &format!("/properties/{key}"));
+    let call = json!({"type": "object", "properties": {"name": {"const": tool.name}, key: schema},
+        "required": ["name", key], "additionalProperties": false});
+    format!("{rule}: %json {}\n", grammar::written(call))
+}
+
+/// The schema as a part of another, at that pointer: references lead to its own parts.
+fn placed(mut schema: Value, at: &str) -> Value {
+    fn each(schema: &mut Value, at: &str) {
+        match schema {
+            Value::Object(map) => {
+                for (key, value) in map {
+                    match value {
+                        Value::String(to) if key == "$ref" && to.starts_with('#') => {
+                            to.insert_str(1, at);
+                        }
+                        // What is compared with values holds no references.
+                        _ if matches!(key.as_str(), "enum" | "const") => {}
+                        value => each(value, at),
+                    }
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| each(item, at)),
+            _ => {}
+        }
+    }
+    each(&mut schema, at);
+    schema
+}
+
 /// A function's call as tags around plain values, in the order of its schema.
 pub(super) fn tags(tool: &Tool, rule: &str, schema: &Value) -> String {
-    let open = quoted(&format!("<function={}>\n", tool.name));
+    let open = quoted(&Tags::head(tool));
     let mut call = format!("{rule}: {open}");
     let mut rest = String::new();
     let required = |key: &str| {
@@ -95,8 +210,7 @@ pub(super) fn tags(tool: &Tool, rule: &str, schema: &Value) -> String {
     for (at, (key, property)) in properties.into_iter().flatten().enumerate() {
         let part = format!("{rule}_{at}");
         let _ = write!(call, " {part}{}", if required(key) { "" } else { "?" });
-        let open = quoted(&format!("<parameter={key}>\n"));
-        let close = quoted("\n</parameter>\n");
+        let [open, close] = Tags::around(key).map(|text| quoted(&text));
         let choices = property["enum"].as_array();
         let texts: Option<Vec<&str>> =
             choices.and_then(|all| all.iter().map(Value::as_str).collect());
@@ -141,7 +255,12 @@ fn schema(at: usize, tool: &Tool) -> Result<Value, Reason> {
     match grammar::followed(&field, sent) {
         Err(refusal) if tool.strict => Err(refusal),
         Err(_) => Ok(any()),
-        Ok(schema) => Ok(schema),
+        Ok(mut schema) => {
+            // Arguments are an object, also where the schema does not say so, or allows null beside it.
+            let map = schema.as_object_mut();
+            map.map(|map: &mut Map<_, _>| map.insert("type".into(), "object".into()));
+            Ok(schema)
+        }
     }
 }
 
@@ -164,10 +283,10 @@ fn literal(text: &str, markers: &[&str], token: &dyn Fn(&str) -> Option<u32>) ->
     }
 }
 
-/// Any text that does not hold the marker.
-fn text_without(marker: &str) -> String {
+/// Any text, of so many characters, that does not hold the marker.
+fn text_without(marker: &str, many: &str) -> String {
     let marker = regex::escape(marker);
-    format!("/(?s:.+)/ & ~/(?s:.*){marker}(?s:.*)/")
+    format!("/(?s:.{many})/ & ~/(?s:.*){marker}(?s:.*)/")
 }
 
 fn quoted(text: &str) -> String {
@@ -185,16 +304,31 @@ mod tests {
         Tool::read(sent).unwrap()
     }
 
+    fn told(tools: Vec<Tool>, choice: ToolChoice) -> Toolset {
+        Toolset::check(
+            tools.into_iter().map(|tool| tool.sent).collect(),
+            choice,
+            true,
+        )
+        .unwrap()
+    }
+
     fn grammar(choice: &ToolChoice, syntax: &str, strict: bool) -> Option<String> {
-        let tools = [tool("weather", strict), tool("time", false)];
+        let tools = told(
+            vec![tool("weather", strict), tool("time", false)],
+            choice.clone(),
+        );
         let token = |marker: &str| (marker == "[TOOL_CALLS]").then_some(5);
-        forced_call_grammar(&tools, choice, true, syntax.parse().unwrap(), &token).unwrap()
+        match call_rule(&tools, None, syntax.parse().unwrap(), &token).unwrap()? {
+            Rule::Lark(grammar) => Some(grammar),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
     fn a_forced_call_is_one_of_those_offered() {
         let any = grammar(&ToolChoice::Required, "hermes", false).unwrap();
-        assert!(any.starts_with("start: calls\ncalls: \"<tool_call>\\n\" call (\"\\n</tool_call>\\n<tool_call>\\n\" call)* \"\\n</tool_call>\"\ncall: call_0 | call_1\n"), "{any}");
+        assert!(any.starts_with("start: calls\ncalls: \"<tool_call>\\n\" rest\nrest: call (\"\\n</tool_call>\\n<tool_call>\\n\" call)* \"\\n</tool_call>\"\ncall: call_0 | call_1\n"), "{any}");
         assert!(
             any.contains(
                 "call_1: \"{\\\"name\\\": \\\"time\\\", \\\"arguments\\\": \" call_1_given \"}\"\n"
@@ -207,7 +341,7 @@ mod tests {
         );
         let one = grammar(&ToolChoice::Named("time".into()), "llama3", false).unwrap();
         assert!(
-            one.starts_with("start: calls\ncalls:  call \ncall: call_0\n"),
+            one.starts_with("start: calls\ncalls:  rest\nrest: call \ncall: call_0\n"),
             "{one}"
         );
         assert!(
@@ -220,7 +354,7 @@ mod tests {
     fn a_marker_that_is_a_token_is_written_as_one() {
         let grammar = grammar(&ToolChoice::Required, "mistral", false).unwrap();
         assert!(
-            grammar.contains("calls: <[5]> \" [\" call (\", \" call)* \"]\"\n"),
+            grammar.contains("calls: <[5]> \" [\" rest\nrest: call (\", \" call)* \"]\"\n"),
             "{grammar}"
         );
     }
@@ -244,15 +378,17 @@ mod tests {
         let forced = |strict: bool| {
             let sent = json!({"function": {"name": "f", "strict": strict, "parameters":
                 {"type": "object", "properties": {"a": {"not": {}}}}}});
-            let tools = [tool("weather", false), Tool::read(sent).unwrap()];
+            let tools = vec![tool("weather", false), Tool::read(sent).unwrap()];
             let syntax = "hermes".parse().unwrap();
-            forced_call_grammar(&tools, &ToolChoice::Required, true, syntax, &|_| None)
+            call_rule(&told(tools, ToolChoice::Required), None, syntax, &|_| None)
         };
         let Err(Reason::BadField { field, .. }) = forced(true) else {
             panic!("was not refused");
         };
         assert_eq!(field, "tools[1].function.parameters.properties.a.not");
-        let any = forced(false).unwrap().unwrap();
+        let Some(Rule::Lark(any)) = forced(false).unwrap() else {
+            panic!("forces nothing");
+        };
         assert!(
             any.contains("call_1_given: %json {\"type\":\"object\",\"x-guidance\":"),
             "{any}"
@@ -264,13 +400,27 @@ mod tests {
         assert_eq!(grammar(&ToolChoice::None, "hermes", true), None);
         assert_eq!(grammar(&ToolChoice::Auto, "hermes", false), None);
         let free = grammar(&ToolChoice::Auto, "hermes", true).unwrap();
-        assert!(free.starts_with("start: TEXT? | head call (\"\\n</tool_call>\\n<tool_call>\\n\" call)* \"\\n</tool_call>\"\nhead[suffix=\"<tool_call>\\n\"]: /(?s:.*)/\nTEXT: /(?s:.+)/ & ~/"), "{free}");
+        assert!(
+            free.starts_with("start: TEXT? | BEGIN rest\nTEXT: /(?s:.+)/ & ~/"),
+            "{free}"
+        );
         let marked = grammar(&ToolChoice::Auto, "mistral", true).unwrap();
         assert!(
-            marked.starts_with("start: TEXT? calls?\nTEXT: /(?s:.+)/\ncalls: <[5]>"),
+            marked.starts_with("start: TEXT? calls?\nTEXT: /(?s:.+)/ & ~/")
+                && marked.contains("\ncalls: <[5]>"),
             "{marked}"
         );
         let bare = grammar(&ToolChoice::Auto, "json", true).unwrap();
         assert!(bare.starts_with("start: TEXT | calls\n"), "{bare}");
+    }
+
+    #[test]
+    fn references_of_a_schema_within_another_lead_to_its_own_parts() {
+        let schema = json!({"$defs": {"a": {"enum": [{"$ref": "#/x"}]}}, "properties": {"$ref": {"$ref": "#/$defs/a"}, "b": {"$ref": "#"}}});
+        assert_eq!(
+            placed(schema, "/properties/arguments"),
+            json!({"$defs": {"a": {"enum": [{"$ref": "#/x"}]}}, "properties": {
+                "$ref": {"$ref": "#/properties/arguments/$defs/a"}, "b": {"$ref": "#/properties/arguments"}}})
+        );
     }
 }

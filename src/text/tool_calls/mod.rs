@@ -1,7 +1,8 @@
 //! tool_calls: how models write calls of functions, and how such calls are read out of an answer.
 //!
-//! Every way of writing is one file and one row of the table below. A call is told when it is complete: what turns out to
-//! be none stays part of the text, whatever it began like, so nothing of an answer is ever lost or taken back.
+//! Every way of writing is one file and one row of the table below. Where a model says what it likes, a call is told when
+//! it is complete: what turns out to be none stays part of the text, whatever it began like, so nothing of an answer is
+//! ever lost or taken back. Where a grammar says what begins calls, they are told as they come.
 
 mod forced;
 mod hermes;
@@ -13,6 +14,7 @@ mod plain;
 mod qwen3_coder;
 mod read;
 mod stream;
+mod tags;
 #[cfg(test)]
 mod tests;
 
@@ -24,7 +26,7 @@ use serde_json::Value;
 use super::stop::overlap;
 use crate::domain::Tool;
 
-pub use forced::forced_call_grammar;
+pub use forced::{Leaves, call_rule};
 pub use parser::{CallParser, Part};
 
 /// A way of writing calls.

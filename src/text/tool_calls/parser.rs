@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::stream::Stream;
-use super::{Held, Place, Scan, Syntax};
+use super::{Held, Leaves, Place, Scan, Syntax};
 use crate::domain::Tool;
 
 /// A piece of an answer.
@@ -32,13 +32,14 @@ pub struct CallParser {
     /// Blanks that stand before `held`: text, unless a call follows.
     blanks: String,
     held: String,
-    /// Reads in place of all this where there is nothing but calls.
+    /// Reads in place of all this where a grammar says what may come.
     stream: Option<Stream>,
 }
 
 impl CallParser {
-    pub fn new(syntax: Syntax, tools: Arc<[Tool]>, parallel: bool) -> Self {
+    pub fn new(syntax: Syntax, tools: Arc<[Tool]>, parallel: bool, leaves: Leaves) -> Self {
         Self {
+            stream: Stream::new(leaves, syntax, tools.clone()),
             syntax,
             tools,
             parallel,
@@ -46,14 +47,7 @@ impl CallParser {
             place: Place::Start,
             blanks: String::new(),
             held: String::new(),
-            stream: None,
         }
-    }
-
-    /// Of an answer that a grammar leaves nothing else.
-    pub fn nothing_but_calls(mut self) -> Self {
-        self.stream = Stream::new(self.syntax, self.tools.clone());
-        self
     }
 
     /// What this text makes certain.

@@ -139,15 +139,25 @@ fn inside(value: &str) -> &str {
     value.strip_suffix('\n').unwrap_or(value)
 }
 
-/// What the text means by the schema of the parameter; where that says nothing, it is text.
-fn typed(text: &str, tool: Option<&Tool>, key: &str) -> Value {
+/// What the schema says of the kinds of a parameter.
+fn kinds<'a>(tool: Option<&'a Tool>, key: &str) -> Vec<&'a str> {
     let schema = tool.and_then(Tool::parameters);
     let schema = schema.and_then(|schema| schema["properties"].get(key));
-    let kinds: Vec<&str> = match schema.map(|schema| &schema["type"]) {
+    match schema.map(|schema| &schema["type"]) {
         Some(Value::String(kind)) => vec![kind.as_str()],
         Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
-    };
+    }
+}
+
+/// Whether the value is text, whatever it looks like.
+pub(super) fn is_text(tool: &Tool, key: &str) -> bool {
+    kinds(Some(tool), key).iter().all(|kind| *kind == "string")
+}
+
+/// What the text means by the schema of the parameter; where that says nothing, it is text.
+pub(super) fn typed(text: &str, tool: Option<&Tool>, key: &str) -> Value {
+    let kinds = kinds(tool, key);
     let read = || serde_json::from_str::<Value>(text.trim()).ok();
     let fits = |value: &Value| {
         kinds.iter().any(|kind| match *kind {

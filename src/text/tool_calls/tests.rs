@@ -1,5 +1,6 @@
 //! Every syntax, whole and in pieces.
 
+mod forms;
 mod streamed;
 
 use std::sync::Arc;
@@ -23,7 +24,10 @@ fn tools() -> Arc<[Tool]> {
 type Read = (String, Vec<(String, String)>);
 
 fn read<'a>(syntax: Syntax, parallel: bool, pieces: impl IntoIterator<Item = &'a str>) -> Read {
-    collected(CallParser::new(syntax, tools(), parallel), pieces)
+    collected(
+        CallParser::new(syntax, tools(), parallel, Leaves::Anything),
+        pieces,
+    )
 }
 
 fn collected<'a>(mut parser: CallParser, pieces: impl IntoIterator<Item = &'a str>) -> Read {
@@ -324,7 +328,7 @@ fn a_call_that_never_ends_is_text_before_it_fills_the_memory() {
         ("qwen3-coder", "<function=f><parameter=a>"),
         ("llama3", "{\"a\": \""),
     ] {
-        let mut parser = CallParser::new(syntax.parse().unwrap(), tools(), true);
+        let mut parser = CallParser::new(syntax.parse().unwrap(), tools(), true, Leaves::Anything);
         let mut told = parser.push(text).len();
         for _ in 0..20 {
             told += parser.push(&"x".repeat(json::LONGEST / 16)).len();
@@ -335,7 +339,7 @@ fn a_call_that_never_ends_is_text_before_it_fills_the_memory() {
 
 #[test]
 fn text_is_not_held_back_longer_than_it_may_be_a_call() {
-    let mut parser = CallParser::new("hermes".parse().unwrap(), tools(), true);
+    let mut parser = CallParser::new("hermes".parse().unwrap(), tools(), true, Leaves::Anything);
     let mut push = |text: &str| parser.push(text);
     let text = |said: &str| vec![Part::Text(said.to_owned())];
     assert_eq!(push("Hello <"), text("Hello"));

@@ -131,7 +131,8 @@ fn every_method_has_an_account_that_falls_with_its_forwards() {
 #[test]
 fn a_folder_is_in_memory_while_it_is_published_and_of_low_ranks_while_they_are_scored() {
     for method in [Named::Full, Named::Lora] {
-        let job = Outlined::new(&outline(true), None, &wishes(method)).unwrap();
+        let outline = outline(true);
+        let job = Outlined::new(&outline, None, &wishes(method)).unwrap();
         let account = job.account(Load::full(&job.recipe));
         let of = |at| {
             *{ account.moments.iter() }

@@ -180,7 +180,7 @@ const CONVERSATION: &[Field] = &[
     Field::new(
         "output_config",
         Kind::Object(&OUTPUT),
-        "The form of the answer.",
+        "The form of an answer that is no call.",
     )
     .neutral(&[Neutral::Empty]),
     Field::unbuilt(

@@ -247,7 +247,7 @@ pub(in super::super) const RESPONSE: Shape = Shape {
             Field::new(
                 "text",
                 Kind::Object(&TEXT_OPTIONS),
-                "The form of the answer.",
+                "The form of an answer that is no call.",
             )
             .neutral(&[Neutral::Empty]),
             Field::new(

@@ -66,6 +66,7 @@ fn what_cannot_be_followed_is_refused_by_its_place() {
         (Rule::Choice(vec!["a".into(), String::new()]), "form[1]"),
         (Rule::Lark("start: other".into()), "form"),
         (Rule::Lark("start ((".into()), "form"),
+        (Rule::Lark("# sums\nroot ::= \"a\"".into()), "form"),
         (Rule::Lark(String::new()), "form"),
     ] {
         assert_eq!(refused(&grammars, rule), (field.to_owned(), false));
