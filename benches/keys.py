@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What keys, their limits and the record of changes cost a request of one token.
+"""What keys, their limits and the record of changes cost a request of one token. Where the machine is not quiet: many short rounds.
 
 Two daemons on the embedded base, one that asks nobody who they are and one that asks for a key with limits on requests, tokens and
 streams, take turns: a round is so many requests on 16 connections that are kept open, each with one request at a time. A pair is
@@ -99,8 +99,10 @@ def main() -> None:
             rows.append({name: clients[name].round(args.requests) for name in order})
             (off_rate, off_used), (on_rate, on_used) = rows[-1]["off"], rows[-1]["on"]
             print(f"off {off_rate:7.0f}/s {off_used:6.0f} µs   on {on_rate:7.0f}/s {on_used:6.0f} µs   on ÷ off {on_rate / off_rate:.3f}", flush=True)
+        whole = {name: [sum(1 / row[name][0] for row in rows), sum(row[name][1] for row in rows)] for name in clients}
         print(f"requests a second, on ÷ off: {spread([row['on'][0] / row['off'][0] for row in rows])}, {args.pairs} pairs of {args.requests}")
         print(f"the daemon's time for a request, off ÷ on: {spread([row['off'][1] / row['on'][1] for row in rows])}")
+        print("all rounds together: {:.3f} and {:.3f}".format(*(off / on for off, on in zip(whole["off"], whole["on"]))))
         for client in clients.values():
             client.daemon.stop()
 
