@@ -62,11 +62,12 @@ pub fn grammars() -> Grammars {
 }
 
 pub fn guide(grammars: &Grammars, rule: Rule) -> Result<Guide, Reason> {
+    guide_with(grammars, rule, &Effort::default())
+}
+
+fn guide_with(grammars: &Grammars, rule: Rule, effort: &Effort) -> Result<Guide, Reason> {
     let constraint = Constraint::new("form", rule);
-    Ok(grammars
-        .guides(&constraint, 0, 1, &Effort::default())?
-        .pop()
-        .unwrap())
+    Ok(grammars.guides(&constraint, 0, 1, effort)?.pop().unwrap())
 }
 
 fn ids(mask: &Mask) -> Vec<u32> {
