@@ -130,8 +130,8 @@ fn every_method_has_an_account_that_falls_with_its_forwards() {
 /// Whole weights are scored without their folder, and when that is made the optimizer is gone.
 #[test]
 fn a_folder_is_in_memory_while_it_is_published_and_of_low_ranks_while_they_are_scored() {
+    let outline = outline(true);
     for method in [Named::Full, Named::Lora] {
-        let outline = outline(true);
         let job = Outlined::new(&outline, None, &wishes(method)).unwrap();
         let account = job.account(Load::full(&job.recipe));
         let of = |at| {
