@@ -18,7 +18,6 @@ use super::room::Room;
 use super::service::Trainer;
 use super::shared::Shared;
 use crate::domain::recipes::Mapping;
-use crate::domain::rollout::Publish;
 use crate::domain::{
     AdapterChoice, AdapterName, Asker, FileId, JobId, JobPlan, JobStatus, JobView, Reason, Recipe,
 };
@@ -180,22 +179,7 @@ impl Trainer {
             parent.as_ref().map(|parent| parent.adapter.as_ref()),
             &shared.base,
         )?;
-        let mut in_the_way = None;
-        if let Publish::Canary(_) = gate::wished(&recipe)? {
-            let name = &job.name;
-            if !shared.registry.knows(name) {
-                let why = format!(
-                    "a canary needs a name that serves something already, and `{name}` does not"
-                );
-                return Err(Reason::field("publish", why));
-            }
-            let routed = shared.registry.routed(name);
-            if routed.is_some_and(|entry| entry.route.canary.is_some()) {
-                in_the_way = Some(format!(
-                    "publish: `{name}` has a canary now; unless that is promoted or given up before this job ends, what it makes is kept and not served"
-                ));
-            }
-        }
+        let in_the_way = gate::in_the_way(&recipe, &job.name, &shared.registry)?;
         let id = JobId::new(&Uuid::new_v4().simple().to_string());
         let room = shared.room(&recipe);
         let (of, folder) = (shared.clone(), Unrecorded(Some(shared.job_folder(&id))));
@@ -433,9 +417,10 @@ pub async fn turn(
 ) -> Result<OwnedSemaphorePermit, Reason> {
     match timeout(longest, checks.clone().acquire_owned()).await {
         Ok(turn) => turn.map_err(|_| Reason::Draining),
-        Err(_) => Err(Reason::Overloaded {
-            retry_after: CHECK_WAIT.as_secs(),
-        }),
+        Err(_) => {
+            let retry_after = CHECK_WAIT.as_secs();
+            Err(Reason::Overloaded { retry_after })
+        }
     }
 }
 

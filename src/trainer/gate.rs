@@ -10,6 +10,7 @@ use super::worker::Worker;
 use crate::adapter::Uniform;
 use crate::domain::rollout::Publish;
 use crate::domain::{AdapterChoice, AdapterName, Gate, Keep, Reason, Recipe};
+use crate::registry::Registry;
 use crate::store::Way;
 
 /// What a job asks for where nothing speaks against it.
@@ -19,6 +20,32 @@ use crate::store::Way;
 pub fn wished(recipe: &Recipe) -> Result<Publish, Reason> {
     let publish = recipe.publish.parse();
     publish.map_err(|why: String| Reason::field("publish", why))
+}
+
+/// What may keep the job's generation from being served as it asks, told when the job is made.
+///
+/// # Errors
+/// `BadField` for what is no way to publish, and for a canary of a name that serves nothing.
+pub fn in_the_way(
+    recipe: &Recipe,
+    name: &AdapterName,
+    registry: &Registry,
+) -> Result<Option<String>, Reason> {
+    let Publish::Canary(_) = wished(recipe)? else {
+        return Ok(None);
+    };
+    if !registry.knows(name) {
+        let why =
+            format!("a canary needs a name that serves something already, and `{name}` does not");
+        return Err(Reason::field("publish", why));
+    }
+    let routed = registry.routed(name);
+    let has_canary = routed.is_some_and(|entry| entry.route.canary.is_some());
+    Ok(has_canary.then(|| {
+        format!(
+            "publish: `{name}` has a canary now; unless that is promoted or given up before this job ends, what it makes is kept and not served"
+        )
+    }))
 }
 
 /// How the job's generation is to reach its name; `None`: interrupted before that was known.

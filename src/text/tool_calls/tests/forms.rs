@@ -118,7 +118,8 @@ fn a_form_binds_text_and_calls_come_in_its_place() {
                 let seen = seen(syntax, &tools, Some(form), token);
                 let told = format!("{syntax:?} {form:?} {:?} {:?}", seen.texts, seen.calls);
                 assert!(seen.texts.iter().all(|text| holds(text)), "{told}");
-                let rare = matches!(form, Rule::Regex(_));
+                // A bare call begins as any object does: which of both a walk takes is seldom the call.
+                let rare = matches!(form, Rule::Regex(_)) || row.is_bare();
                 assert!(
                     !seen.texts.is_empty() && (rare || !seen.calls.is_empty()),
                     "{told}"
