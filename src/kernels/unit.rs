@@ -109,7 +109,7 @@ pub(super) fn multiplies_pairs() -> bool {
     has_avx512() && is_x86_feature_detected!("avx512bf16") && amx_features() & AMX_BF16 == 0
 }
 
-#[cfg(all(test, not(target_arch = "x86_64")))]
+#[cfg(not(target_arch = "x86_64"))]
 pub(super) fn multiplies_pairs() -> bool {
     false
 }

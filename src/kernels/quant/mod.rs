@@ -2,7 +2,7 @@
 //!
 //! The type that others use is [`Matrix`]: it multiplies, gives rows back as f32, and multiplies by its transpose for a
 //! backward pass; [`frozen`] is the same as an operation of a tape. How a format is laid out is not known outside, and
-//! nothing here holds plain numbers of more than a part of a matrix, whose size is bounded.
+//! nothing here holds plain numbers of more than 32 MiB of a matrix at a time.
 
 mod activations;
 mod codec;
@@ -228,7 +228,7 @@ impl Matrix {
         let step = rows_unpacked(n, k);
         let mut block = vec![0.0; step * k];
         // Sums of some rows of dy at a time, which the cache holds while the blocks pass.
-        let height = (SUMMED / k.max(1)).next_multiple_of(64);
+        let height = (SUMMED / k.max(1)).max(1).next_multiple_of(64);
         for (dy, dx) in dy
             .chunks(height * n.max(1))
             .zip(dx.chunks_mut(height * k.max(1)))
@@ -313,7 +313,10 @@ fn rows_unpacked(n: usize, k: usize) -> usize {
 
 /// The same where its numbers go to a unit as pairs of bf16.
 fn rows_paired(n: usize, k: usize) -> usize {
-    (PAIRED / k.max(1)).next_multiple_of(32).min(n.max(1))
+    (PAIRED / k.max(1))
+        .max(1)
+        .next_multiple_of(32)
+        .min(n.max(1))
 }
 
 /// Whether products with these rows, which are numbers of bf16, go to a unit that multiplies pairs of such.

@@ -125,6 +125,11 @@ fn multiplied(rows: &Rows, weight: &Paired, n: usize) -> Vec<f32> {
         let (down, across) = (piece / across, piece % across);
         let some = across * at_once..((across + 1) * at_once).min(tiles);
         let part = down * height..((down + 1) * height).min(m);
+        #[cfg(not(target_arch = "x86_64"))]
+        unreachable!(
+            "no unit multiplies {some:?} by {part:?} of {output:p}",
+            output = &output
+        );
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a unit is there, rows and tiles exist, and a piece has its own.
         unsafe {
