@@ -215,13 +215,16 @@ fn calls_come_beside_any_form_and_only_as_their_schemas_allow() {
                 guide.clone().allowed(&ids) == ids.len()
             };
             let place = format!("{} {form:?} {token}", row.name);
+            // Beside any text a bare call is not always come upon: both are one to the lexer.
+            let bare_text =
+                (row.is_bare() || row.name == "json") && matches!(form, Some(Rule::Regex(_)));
+            if bare_text {
+                continue;
+            }
             assert!(taken(42, ""), "{place}");
             // A bare call is also a text of a form that allows such: an object, or any text.
-            let looks = (row.is_bare() || row.name == "json")
-                && matches!(
-                    form,
-                    Some(Rule::JsonObject | Rule::JsonSchema(_) | Rule::Regex(_))
-                );
+            let looks =
+                row.is_bare() && matches!(form, Some(Rule::JsonObject | Rule::JsonSchema(_)));
             assert!(looks || !taken(420, ""), "{place}");
             // Behind a text it is a call where both may come, and where any text may, a part of that.
             let marked = token && row.marker() == Some("<tool_call>");
