@@ -48,7 +48,8 @@ async fn holders(daemon: &Daemon, count: usize) -> Vec<Holder> {
     for number in 0..count {
         let list = |at: usize| name((number * 7 + at) % ADAPTERS);
         let adapters: Vec<String> = (0..LISTED).map(list).collect();
-        let (_, secret) = { daemon.limited_key("infer", &adapters.join(","), limits) }.await;
+        let list = adapters.join(",");
+        let (_, secret) = daemon.limited_key("infer", &list, limits).await;
         let adapter = adapters[LISTED - 1].parse().unwrap();
         holders.push(Holder { secret, adapter });
     }
