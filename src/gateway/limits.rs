@@ -188,7 +188,13 @@ mod tests {
             requests_per_minute: Some(requests),
             ..Rates::default()
         };
-        let entries = [("legal", 1), ("le*", 2), ("*", 3), ("none", 4), ("legal*", 5)];
+        let entries = [
+            ("legal", 1),
+            ("le*", 2),
+            ("*", 3),
+            ("none", 4),
+            ("legal*", 5),
+        ];
         let entries = entries.map(|(name, requests)| (name.to_owned(), only(requests)));
         let rates = AdapterRates::read(&entries.into()).unwrap();
         let of = |name: Option<&str>| {
