@@ -150,13 +150,6 @@ impl Trainer {
         .await
     }
 
-    /// Whether these settings fit the base and the adapter that they continue; no row is looked at.
-    pub async fn check_settings(&self, wishes: &Wishes) -> Result<(), Reason> {
-        let parent = self.parent(wishes.from.as_deref()).await?;
-        let parent = parent.as_ref().map(|parent| parent.adapter.as_ref());
-        settle(wishes, parent, &self.shared.base).map(drop)
-    }
-
     /// Everything about a job that can be wrong, but its memory.
     async fn check(&self, job: &NewJob) -> Result<Checked, Reason> {
         let shared = &self.shared;
@@ -233,7 +226,7 @@ impl Trainer {
     }
 
     /// The adapter `from` names: a registered one, else a folder under the adapter root.
-    async fn parent(&self, from: Option<&str>) -> Result<Option<Parent>, Reason> {
+    pub(super) async fn parent(&self, from: Option<&str>) -> Result<Option<Parent>, Reason> {
         let Some(from) = from else { return Ok(None) };
         let Some(choice) = registered(from) else {
             return self.folder(from).await.map(Some);

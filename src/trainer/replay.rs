@@ -5,6 +5,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::data::RowReader;
+use super::plan::settle;
+use super::recipe::Wishes;
 use super::service::Trainer;
 use crate::domain::{AdapterName, Asker, Generation, JobId, Objective, Reason};
 use crate::store::{Incoming, Stored, blocking};
@@ -15,6 +17,13 @@ const AHEAD: usize = 4;
 const PIECE: usize = 256 << 10;
 
 impl Trainer {
+    /// Whether these settings fit the base and the adapter that they continue; no row is looked at.
+    pub async fn check_settings(&self, wishes: &Wishes) -> Result<(), Reason> {
+        let parent = self.parent(wishes.from.as_deref()).await?;
+        let parent = parent.as_ref().map(|parent| parent.adapter.as_ref());
+        settle(wishes, parent, &self.shared.base).map(drop)
+    }
+
     /// The job for this name that has not ended.
     pub async fn at_work_on(&self, name: &AdapterName) -> Result<Option<JobId>, Reason> {
         self.shared.store.at_work_on(name).await
