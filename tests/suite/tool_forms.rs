@@ -230,7 +230,7 @@ async fn the_other_doors_take_both_too() {
             match event.event.unwrap() {
                 Event::Token(token) => text.push_str(&token.text),
                 Event::Called(called) => {
-                    of_call(&called.arguments);
+                    of_call(&called.call.unwrap().arguments);
                     calls += 1;
                 }
                 Event::Finish(_) | Event::Prompt(_) => {}
