@@ -27,8 +27,9 @@ async fn an_adapter_calls_as_its_rows_did() {
     let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
     let (status, file) = upload(&daemon, text.repeat(8).into_bytes()).await;
     assert_eq!(status, 200, "{file}");
+    let (_, models) = daemon.get("/v1/models").await;
     let body = json!({
-        "model": "llama", "training_file": file["id"], "suffix": "caller", "seed": 5,
+        "model": models["data"][0]["id"], "training_file": file["id"], "suffix": "caller", "seed": 5,
         "adapterd": {"steps": 150, "batch_size": 2, "rank": 16, "lr": 0.01},
     });
     let (status, job) = daemon.post("/v1/fine_tuning/jobs", body).await;

@@ -161,12 +161,12 @@ async fn what_cannot_be_kept_or_told_is_refused_by_name() {
     for (daemon, body, field) in [
         (
             &knowing,
-            ask(json!({"tool_choice": named, "response_format": {"type": "json_object"}})),
-            "response_format",
+            ask(json!({"tool_choice": named, "guided_regex": "("})),
+            "guided_regex",
         ),
         (
             &knowing,
-            ask(json!({"tools": [strict], "guided_regex": "a"})),
+            ask(json!({"tools": [strict], "guided_regex": "("})),
             "guided_regex",
         ),
         (&deaf, ask(json!({})), "tools"),

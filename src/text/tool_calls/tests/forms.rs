@@ -52,7 +52,11 @@ fn seen(syntax: Syntax, tools: &Toolset, form: Option<&Rule>, token: bool) -> Se
         calls: Vec::new(),
     };
     let tokenizer = tokenizer();
-    for seed in 0..16 {
+    // Until both were seen, which chance may take its time for.
+    for seed in 0..150 {
+        if seed >= 12 && !seen.texts.is_empty() && !seen.calls.is_empty() {
+            break;
+        }
         let answer =
             guide(&grammars, rule.clone()).unwrap_or_else(|flaw| panic!("{flaw:?}: {rule:?}"));
         let Some(text) = walk(&tokenizer, answer, 160, seed) else {
@@ -177,17 +181,20 @@ fn calls_come_beside_any_form_and_only_as_their_schemas_allow() {
     let schema = Rule::JsonSchema(
         json!({"type": "object", "properties": {"name": {"enum": ["near", "x"]}}}),
     );
+    let list = Rule::JsonSchema(json!({"type": "array", "items": {"type": "integer"}}));
+    // Each with a text of it.
     let forms = [
-        None,
-        Some(any),
-        Some(grammar),
-        Some(schema),
-        Some(Rule::JsonObject),
+        (None, "So"),
+        (Some(any), "[{\"name\": <tool_"),
+        (Some(grammar), "abc"),
+        (Some(schema), "{\"name\": \"x\"}"),
+        (Some(Rule::JsonObject), "{\"name\": \"near\", \"a\": [1]}"),
+        (Some(list), "[1, 2]"),
     ];
-    for (row, form) in ROWS
+    let all = ROWS
         .iter()
-        .flat_map(|row| forms.iter().map(move |form| (row, form)))
-    {
+        .flat_map(|row| forms.iter().map(move |form| (row, form)));
+    for (row, (form, text)) in all {
         for token in [false, true] {
             let tools = toolset(ToolChoice::Auto, true);
             let marker = |text: &str| (token && text == "<tool_call>").then_some(CALL);
@@ -211,6 +218,8 @@ fn calls_come_beside_any_form_and_only_as_their_schemas_allow() {
             };
             let place = format!("{} {form:?} {token}", row.name);
             assert!(taken(42, ""), "{place}");
+            let text: Vec<u32> = text.bytes().map(u32::from).collect();
+            assert_eq!(guide.clone().allowed(&text), text.len(), "{place}");
             // Any object is also one that looks like a call.
             let looks =
                 row.is_bare() && matches!(form, Some(Rule::JsonObject | Rule::JsonSchema(_)));
