@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::learning::{ended, upload};
+use crate::harness::PATIENCE;
+use crate::learning::{ended_within, upload};
 use crate::tools::knowing;
 
 fn tool() -> Value {
@@ -34,7 +35,7 @@ async fn an_adapter_calls_as_its_rows_did() {
     });
     let (status, job) = daemon.post("/v1/fine_tuning/jobs", body).await;
     assert_eq!(status, 200, "{job}");
-    let job = ended(&daemon, job["id"].as_str().unwrap()).await;
+    let job = ended_within(&daemon, job["id"].as_str().unwrap(), 5 * PATIENCE).await;
     assert_eq!(job["status"], "succeeded", "{job}");
     let (_, events) = daemon
         .get(&format!(
