@@ -1,6 +1,6 @@
 //! Files and fine-tuning jobs over HTTP, from an upload to an answer by the new adapter.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
@@ -45,14 +45,18 @@ async fn a_large_file_is_kept_as_it_was_sent() {
 }
 
 pub async fn ended(daemon: &Daemon, id: &str) -> Value {
+    ended_within(daemon, id, PATIENCE).await
+}
+
+pub async fn ended_within(daemon: &Daemon, id: &str, patience: Duration) -> Value {
     let began = Instant::now();
     loop {
         let (_, job) = daemon.get(&format!("/v1/fine_tuning/jobs/{id}")).await;
         if ["succeeded", "failed", "cancelled"].contains(&job["status"].as_str().unwrap()) {
             return job;
         }
-        assert!(began.elapsed() < PATIENCE, "{job}");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        assert!(began.elapsed() < patience, "{job}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

@@ -149,20 +149,34 @@ fn assembled(stream: &str) -> (Value, Value) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_kept_or_told_is_refused_by_name() {
+    let (knowing, _folder) = knowing().await;
     let deaf = Daemon::start().await;
     let named = json!({"type": "function", "function": {"name": "weather"}});
+    let mut strict = tool();
+    strict["function"]["strict"] = json!(true);
     let called = json!([
         {"role": "user", "content": "q"},
         {"role": "assistant", "tool_calls": [named]},
     ]);
-    for (body, field) in [
-        (ask(json!({})), "tools"),
+    for (daemon, body, field) in [
         (
+            &knowing,
+            ask(json!({"tool_choice": named, "guided_regex": "("})),
+            "guided_regex",
+        ),
+        (
+            &knowing,
+            ask(json!({"tools": [strict], "guided_regex": "("})),
+            "guided_regex",
+        ),
+        (&deaf, ask(json!({})), "tools"),
+        (
+            &deaf,
             ask(json!({"tools": [], "messages": called})),
             "messages[1].tool_calls",
         ),
     ] {
-        let (status, answer) = deaf.post(CHAT, body).await;
+        let (status, answer) = daemon.post(CHAT, body).await;
         assert_eq!(
             (status, &answer["error"]["param"]),
             (400, &json!(field)),

@@ -16,12 +16,15 @@ pub fn ahead(a: &(f32, u32), b: &(f32, u32)) -> Ordering {
 pub fn keep(row: &mut [f32], bits: &[u32]) {
     let words = bits.iter().copied().chain(std::iter::repeat(0));
     for (values, word) in row.chunks_mut(u32::BITS as usize).zip(words) {
-        if word == u32::MAX {
-            continue;
-        }
-        for (bit, value) in values.iter_mut().enumerate() {
-            if word >> bit & 1 == 0 {
-                *value = f32::NEG_INFINITY;
+        // Forms allow nearly all tokens or nearly none, so most words are one of these.
+        match word {
+            u32::MAX => {}
+            0 => values.fill(f32::NEG_INFINITY),
+            _ => {
+                for (bit, value) in values.iter_mut().enumerate() {
+                    let kept = word >> bit & 1 == 1;
+                    *value = if kept { *value } else { f32::NEG_INFINITY };
+                }
             }
         }
     }

@@ -332,3 +332,20 @@ proptest! {
         prop_assert!(mass(size + 1) >= p * total * (1.0 - 1e-9));
     }
 }
+
+#[test]
+fn tokens_are_kept_by_their_bits_whatever_the_word() {
+    let bits = [u32::MAX, 0, 0x8000_0001, 0xdead_beef];
+    for length in [0, 1, 33, 97, 127, 160] {
+        let scores: Vec<f32> = (0..length).map(|id| id as f32 - 60.0).collect();
+        let mut kept = scores.clone();
+        row::keep(&mut kept, &bits);
+        for (id, score) in scores.iter().enumerate() {
+            let set = bits
+                .get(id / 32)
+                .is_some_and(|word| word >> (id % 32) & 1 == 1);
+            let expected = if set { *score } else { f32::NEG_INFINITY };
+            assert_eq!(kept[id], expected, "{id} of {length}");
+        }
+    }
+}

@@ -122,15 +122,35 @@ fn calls(
         true => format!(" ({between} call)*"),
         false => String::new(),
     };
-    let mut grammar = format!("calls: {begin} rest\nrest: call{more} {end}\n");
+    let mut grammar = format!("rest: call{more} {end}\n");
     let called = called(tools);
-    let names: Vec<String> = (0..called.len()).map(|at| format!("call_{at}")).collect();
-    let _ = writeln!(grammar, "call: {}", names.join(" | "));
-    for (name, (at, tool)) in names.iter().zip(called) {
-        let schema = schema(at, tool)?;
+    let names = |rule: &str| -> Vec<String> {
+        (0..called.len()).map(|at| format!("{rule}_{at}")).collect()
+    };
+    let (calls, firsts) = (names("call"), names("first"));
+    let _ = writeln!(grammar, "call: {}", calls.join(" | "));
+    // Text may begin with the same sign: one word for all of the first call's beginning sets it apart.
+    let apart = row
+        .forms
+        .key
+        .filter(|_| row.is_bare() && !begin.is_empty() && !loose);
+    let _ = match apart {
+        Some(_) => writeln!(
+            grammar,
+            "calls: first{more} {end}\nfirst: {}",
+            firsts.join(" | ")
+        ),
+        None => writeln!(grammar, "calls: {begin} rest"),
+    };
+    for ((call, first), (at, tool)) in calls.iter().zip(&firsts).zip(&called) {
+        let schema = schema(*at, tool)?;
+        if let Some(key) = apart {
+            let head = quoted(&format!("{}{}", row.forms.begin, head(tool, key)));
+            let _ = writeln!(grammar, "{first}: {head} {call}_given \"}}\"");
+        }
         grammar += &match row.forms.key.filter(|_| loose) {
-            Some(key) => loose_object(tool, name, key, schema),
-            None => (row.forms.call)(tool, name, &schema),
+            Some(key) => loose_object(tool, call, key, schema),
+            None => (row.forms.call)(tool, call, &schema),
         };
     }
     Ok(grammar)
@@ -328,7 +348,7 @@ mod tests {
     #[test]
     fn a_forced_call_is_one_of_those_offered() {
         let any = grammar(&ToolChoice::Required, "hermes", false).unwrap();
-        assert!(any.starts_with("start: calls\ncalls: \"<tool_call>\\n\" rest\nrest: call (\"\\n</tool_call>\\n<tool_call>\\n\" call)* \"\\n</tool_call>\"\ncall: call_0 | call_1\n"), "{any}");
+        assert!(any.starts_with("start: calls\nrest: call (\"\\n</tool_call>\\n<tool_call>\\n\" call)* \"\\n</tool_call>\"\ncall: call_0 | call_1\ncalls: \"<tool_call>\\n\" rest\n"), "{any}");
         assert!(
             any.contains(
                 "call_1: \"{\\\"name\\\": \\\"time\\\", \\\"arguments\\\": \" call_1_given \"}\"\n"
@@ -341,7 +361,7 @@ mod tests {
         );
         let one = grammar(&ToolChoice::Named("time".into()), "llama3", false).unwrap();
         assert!(
-            one.starts_with("start: calls\ncalls:  rest\nrest: call \ncall: call_0\n"),
+            one.starts_with("start: calls\nrest: call \ncall: call_0\ncalls:  rest\n"),
             "{one}"
         );
         assert!(
@@ -354,7 +374,8 @@ mod tests {
     fn a_marker_that_is_a_token_is_written_as_one() {
         let grammar = grammar(&ToolChoice::Required, "mistral", false).unwrap();
         assert!(
-            grammar.contains("calls: <[5]> \" [\" rest\nrest: call (\", \" call)* \"]\"\n"),
+            grammar.contains("rest: call (\", \" call)* \"]\"\n")
+                && grammar.contains("calls: <[5]> \" [\" rest\n"),
             "{grammar}"
         );
     }
