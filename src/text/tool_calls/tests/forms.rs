@@ -86,6 +86,9 @@ fn seen(syntax: Syntax, tools: &Toolset, form: Option<&Rule>, token: bool) -> Se
     seen
 }
 
+/// Whether a text has a form.
+type Holds<'a> = &'a dyn Fn(&str) -> bool;
+
 #[test]
 fn a_form_binds_text_and_calls_come_in_its_place() {
     let schema = json!({"type": "object", "properties": {"name": {"type": "string", "maxLength": 3}, "n": {"type": "null"}},
@@ -97,7 +100,7 @@ fn a_form_binds_text_and_calls_come_in_its_place() {
     let object = |text: &str| serde_json::from_str::<Value>(text).unwrap().is_object();
     let of =
         |expression: &'static str| move |text: &str| Regex::new(expression).unwrap().is_match(text);
-    let forms: [(Rule, &dyn Fn(&str) -> bool); 6] = [
+    let forms: [(Rule, Holds<'_>); 6] = [
         (Rule::JsonSchema(schema), &of_schema),
         (Rule::JsonObject, &object),
         (
