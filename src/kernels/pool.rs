@@ -20,6 +20,10 @@ use std::time::{Duration, Instant};
 
 use crate::device::Turns;
 
+mod failure;
+
+pub use failure::Failure;
+
 /// Rounds a worker looks for new work before it sleeps: long enough to bridge the serial code between two products.
 const SPINS: u32 = 2_000;
 

@@ -273,23 +273,12 @@ impl Matrix {
 
     fn unpack_in_parallel(&self, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
         let tile = pool::rows_of(1 << 14, self.k);
-        let failure = std::sync::Mutex::new(None);
+        let failure = pool::Failure::default();
         pool::over_rows(out, self.k, tile, |part, out| {
             let part = rows.start + part.start..rows.start + part.end;
-            if let Err(error) = self.packed.unpack(part, out) {
-                failure
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
-                    .get_or_insert(error);
-            }
+            failure.of(self.packed.unpack(part, out));
         });
-        match failure
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-        {
-            Some(error) => Err(error),
-            None => Ok(()),
-        }
+        failure.end()
     }
 
     fn rows_in(&self, values: &[f32], width: usize) -> Result<usize> {

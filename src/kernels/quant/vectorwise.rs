@@ -65,34 +65,21 @@ impl Vectorwise {
         let mut planes = Large::<Plane>::zeroed(tiles * steps);
         let mut scales = vec![0.0; tiles * LANES];
         let all = Shared::new(&mut scales);
-        let failure = std::sync::Mutex::new(None);
+        let failure = pool::Failure::default();
         let at_once = pool::rows_of(1 << 16, LANES * k);
         pool::over_rows(&mut planes, steps.max(1), at_once, |part, planes| {
             planes.fill(Plane([ZERO as u8; STEP * LANES]));
             // SAFETY: each part has its own tiles.
             let scales = unsafe { all.part(part.start * LANES..part.end * LANES) };
             let own = part.start * LANES..(part.end * LANES).min(n);
-            match rows(own) {
-                Ok(dense) => {
-                    for (at, row) in dense.chunks_exact(k.max(1)).enumerate() {
-                        let tile = &mut planes[at / LANES * steps..][..steps];
-                        scales[at] = place(row, at % LANES, tile);
-                    }
-                }
-                Err(error) => {
-                    let mut failure = failure
-                        .lock()
-                        .unwrap_or_else(std::sync::PoisonError::into_inner);
-                    failure.get_or_insert(error);
+            if let Some(dense) = failure.of(rows(own)) {
+                for (at, row) in dense.chunks_exact(k.max(1)).enumerate() {
+                    let tile = &mut planes[at / LANES * steps..][..steps];
+                    scales[at] = place(row, at % LANES, tile);
                 }
             }
         });
-        if let Some(error) = failure
-            .into_inner()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-        {
-            return Err(error);
-        }
+        failure.end()?;
         Ok(Self {
             planes,
             scales,

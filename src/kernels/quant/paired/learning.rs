@@ -212,16 +212,11 @@ fn turned_weight(
     let (width, tiles) = (pairs_of(inner), n.div_ceil(LANES));
     let mut pairs = Large::<Pairs>::zeroed(tiles * width);
     let places = Shared::new(&mut pairs);
-    let failure = std::sync::Mutex::new(None);
+    let failure = pool::Failure::default();
     pool::for_each(inner.div_ceil(ROWS), |task| {
         let rows = task * ROWS..((task + 1) * ROWS).min(inner);
         let mut block = vec![0.0; ROWS * n];
-        if let Err(error) = unpack(rows.clone(), &mut block[..rows.len() * n]) {
-            let mut failure = failure
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            failure.get_or_insert(error);
-        }
+        failure.of(unpack(rows.clone(), &mut block[..rows.len() * n]));
         for tile in 0..tiles {
             let start = tile * width + task * STEP;
             // SAFETY: a task has its own step of every tile.
@@ -229,13 +224,8 @@ fn turned_weight(
             place(&block, n, tile * LANES, places);
         }
     });
-    match failure
-        .into_inner()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
-    {
-        Some(error) => Err(error),
-        None => Ok(Paired { pairs, k: inner }),
-    }
+    failure.end()?;
+    Ok(Paired { pairs, k: inner })
 }
 
 simd_fn! {
