@@ -73,3 +73,11 @@ class Daemon:
         """Its exit code."""
         self.process.send_signal(how)
         return self.process.wait(TIMEOUT)
+
+def cut_short(binary: Path, folder: str, life: float, settings: dict[str, str]) -> None:
+    """A start that may not come to its end."""
+    command = [str(binary), "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data-dir", folder]
+    process = subprocess.Popen(command, env=os.environ | settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(life)
+    process.kill()
+    process.wait()

@@ -9,7 +9,6 @@ import argparse
 import collections
 import http.client
 import json
-import os
 import random
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from daemon import BINARY, TIMEOUT, Daemon  # noqa: E402: found beside the tests
+from daemon import BINARY, TIMEOUT, Daemon, cut_short  # noqa: E402: found beside the tests
 
 SETTINGS = {"ADAPTERD_AUTH__MODE": "keys", "ADAPTERD_FEEDBACK__CAPTURE": "true", "ADAPTERD_TELEMETRY__LOG": "warn"}
 GONE = (OSError, http.client.HTTPException)
@@ -281,15 +280,6 @@ class Feedback(Client):
         self.pending = None
 
 
-def cut_short(binary: Path, folder: str, life: float) -> None:
-    """A start that may not come to its end."""
-    command = [str(binary), "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data-dir", folder]
-    process = subprocess.Popen(command, env=os.environ | SETTINGS, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(life)
-    process.kill()
-    process.wait()
-
-
 def verified(api: Api, before: tuple[int, str]) -> tuple[int, str]:
     """The audit is whole, and has what it had."""
     state = api.call("GET", "/v1/audit/verify")
@@ -322,7 +312,7 @@ def main() -> None:
         reader = Api(key)
         while not wrong and kills < args.kills and time.monotonic() - began < args.minutes * 60:
             if rng.random() < 0.1:
-                cut_short(args.adapterd, folder, rng.random() * 0.3)
+                cut_short(args.adapterd, folder, rng.random() * 0.3, SETTINGS)
                 kills += 1
             daemon = Daemon(args.adapterd, folder, settings=SETTINGS)
             try:

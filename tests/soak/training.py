@@ -8,9 +8,7 @@ Python's standard library is all it needs; it stops only the daemons it started.
 import argparse
 import hashlib
 import json
-import os
 import random
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -20,7 +18,7 @@ from io import BytesIO
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from daemon import BINARY, ROOT, TIMEOUT, Daemon  # noqa: E402: found beside the tests
+from daemon import BINARY, ROOT, TIMEOUT, Daemon, cut_short  # noqa: E402: found beside the tests
 
 BOUNDARY = "----training"
 SETTINGS = {"ADAPTERD_TELEMETRY__LOG": "warn"}
@@ -122,22 +120,13 @@ def undisturbed(binary: Path, rows: bytes, settings: dict) -> tuple[Outcome, flo
         return outcome, took
 
 
-def cut_short(binary: Path, folder: str, life: float) -> None:
-    """A start that may not come to its end."""
-    command = [str(binary), "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data-dir", folder]
-    process = subprocess.Popen(command, env=os.environ | SETTINGS, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(life)
-    process.kill()
-    process.wait()
-
-
 def killed(binary: Path, rows: bytes, settings: dict, most: int, longest: float, rng: random.Random) -> tuple[Outcome, int]:
     """With at most so many kills, each within `longest` seconds of a start; and how many there were."""
     kills, job = 0, None
     with tempfile.TemporaryDirectory() as folder:
         while True:
             if job is not None and kills < most and rng.random() < 0.1:
-                cut_short(binary, folder, rng.random() * 0.3)
+                cut_short(binary, folder, rng.random() * 0.3, SETTINGS)
                 kills += 1
             daemon = Trainer(binary, folder, settings=SETTINGS)
             try:
