@@ -8,6 +8,7 @@ use super::settings::Settings;
 use crate::api::{AccessLog, Common};
 use crate::device::machine;
 use crate::gateway::Pressure;
+use crate::kernels;
 
 /// How often it is looked whether certificates have changed.
 const RENEW: Duration = Duration::from_secs(3);
@@ -97,13 +98,21 @@ impl Hangups {
 }
 
 /// Tells how much of the memory this process has, of `bytes` or else of what its control group or the machine has. The one
-/// place that looks.
+/// place that looks. From three quarters on, memory that is only kept for what comes goes back before requests are refused.
 pub async fn weigh(pressure: Pressure, bytes: Option<u64>, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(LOOK);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         // The limit of a group can be changed while it runs.
-        if let (Some(held), Some(all)) = (machine::held(), bytes.or_else(machine::allowed)) {
+        let Some(all) = bytes.or_else(machine::allowed) else {
+            continue;
+        };
+        let is_much = |held: &u64| *held / 3 >= all / 4;
+        if machine::held().filter(is_much).is_some() && kernels::kept_bytes() > 0 {
+            // Taking long lists of pages back is no work for a thread that others wait for.
+            drop(tokio::task::spawn_blocking(kernels::return_kept).await);
+        }
+        if let Some(held) = machine::held() {
             pressure.tell(held, all);
         }
     }

@@ -23,12 +23,7 @@ static ALLOCATOR: Allocator = Allocator;
 struct Allocator;
 
 /// Blocks that are free, the longest free first.
-static FREE: Mutex<Free> = Mutex::new(Free {
-    blocks: [NONE; COUNT],
-    count: 0,
-    bytes: 0,
-    spell: 0,
-});
+static FREE: Mutex<Free> = Mutex::new(Free::NONE);
 
 struct Free {
     blocks: [Block; COUNT],
@@ -38,13 +33,8 @@ struct Free {
     spell: u32,
 }
 
-const NONE: Block = Block {
-    start: 0,
-    bytes: 0,
-    spell: 0,
-};
-
-#[derive(Clone, Copy)]
+/// Memory that was mapped, and that nobody uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Block {
     start: usize,
     /// As mapped.
@@ -59,6 +49,17 @@ fn mapped(size: usize) -> usize {
 }
 
 impl Free {
+    const NONE: Self = Self {
+        blocks: [Block {
+            start: 0,
+            bytes: 0,
+            spell: 0,
+        }; COUNT],
+        count: 0,
+        bytes: 0,
+        spell: 0,
+    };
+
     fn remove(&mut self, at: usize) -> Block {
         let block = self.blocks[at];
         self.blocks.copy_within(at + 1..self.count, at);
@@ -74,12 +75,10 @@ impl Free {
         Some(self.remove(at).start)
     }
 
-    fn put(&mut self, start: usize, bytes: usize) {
-        if bytes > KEPT {
-            return unmap(start, bytes);
-        }
+    /// Keeps a block; says `false` where there is no place.
+    fn put(&mut self, start: usize, bytes: usize) -> bool {
         if self.count == COUNT {
-            self.unmap_first();
+            return false;
         }
         self.blocks[self.count] = Block {
             start,
@@ -88,18 +87,28 @@ impl Free {
         };
         self.count += 1;
         self.bytes += bytes;
-        self.keep(KEPT);
+        true
     }
 
-    /// Returns the longest free to the system until at most so many bytes are kept.
-    fn keep(&mut self, bytes: usize) {
-        while self.bytes > bytes {
-            self.unmap_first();
-        }
+    /// The longest free, where more bytes than these are kept.
+    fn beyond(&mut self, bytes: usize) -> Option<Block> {
+        (self.bytes > bytes).then(|| self.remove(0))
     }
 
-    fn unmap_first(&mut self) {
-        let block = self.remove(0);
+    /// The longest free, where it was freed before this spell.
+    fn idle_before(&mut self, spell: u32) -> Option<Block> {
+        let idle = self.count > 0 && self.blocks[0].spell != spell;
+        idle.then(|| self.remove(0))
+    }
+}
+
+/// Returns blocks to the system, as long as there are. Other threads may allocate meanwhile.
+fn unmap_all(mut next: impl FnMut(&mut Free) -> Option<Block>) {
+    loop {
+        let block = next(&mut free());
+        let Some(block) = block else {
+            return;
+        };
         unmap(block.start, block.bytes);
     }
 }
@@ -114,27 +123,44 @@ fn free() -> std::sync::MutexGuard<'static, Free> {
     FREE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Bytes kept for blocks to come.
+pub(super) fn kept() -> usize {
+    free().bytes
+}
+
+/// Returns all kept blocks to the system.
+pub(super) fn return_all() {
+    unmap_all(|free| free.beyond(0));
+}
+
 /// Returns those to the system that have been free since the call before.
 pub(super) fn return_idle() {
-    let mut free = free();
-    let spell = free.spell;
-    while free.count > 0 && free.blocks[0].spell != spell {
-        free.unmap_first();
-    }
-    free.spell = spell.wrapping_add(1);
+    let spell = free().spell;
+    unmap_all(|free| free.idle_before(spell));
+    free().spell = spell.wrapping_add(1);
 }
 
 /// A kept block for `size` bytes. Where there is none, what lies idle makes room, so that blocks of other sizes do not add to
 /// the most that is ever needed.
 fn take(size: usize) -> Option<*mut u8> {
     let bytes = mapped(size);
-    let mut free = free();
-    if let Some(start) = free.take(bytes) {
-        return Some(start as *mut u8);
-    }
-    let rest = free.bytes.saturating_sub(bytes);
-    free.keep(rest);
+    let rest = {
+        let mut free = free();
+        if let Some(start) = free.take(bytes) {
+            return Some(start as *mut u8);
+        }
+        free.bytes.saturating_sub(bytes)
+    };
+    unmap_all(|free| free.beyond(rest));
     None
+}
+
+fn put(start: usize, bytes: usize) {
+    if free().put(start, bytes) {
+        unmap_all(|free| free.beyond(KEPT));
+    } else {
+        unmap(start, bytes);
+    }
 }
 
 /// Fresh zeros for `size` bytes, which begin on a large page; null where there is no memory.
@@ -209,7 +235,7 @@ unsafe impl GlobalAlloc for Allocator {
             // SAFETY: as the caller promises.
             return unsafe { System.dealloc(start, layout) };
         }
-        free().put(start as usize, mapped(layout.size()));
+        put(start as usize, mapped(layout.size()));
     }
 
     unsafe fn realloc(&self, start: *mut u8, layout: Layout, size: usize) -> *mut u8 {
@@ -264,15 +290,63 @@ mod tests {
     }
 
     #[test]
-    fn nearly_equal_sizes_share_blocks_and_little_is_kept() {
+    fn nearly_equal_sizes_share_blocks() {
         assert_eq!(mapped(8 << 20), 8 << 20);
         assert_eq!(mapped((8 << 20) + 1), 9 << 20);
         assert_eq!(mapped((15 << 20) + 1), 16 << 20);
-        let all: Vec<Vec<u8>> = (0..9)
-            .map(|at| Vec::with_capacity((at + 1) << 20))
-            .collect();
-        drop(all);
-        assert!(free().bytes <= KEPT);
+    }
+
+    fn free_blocks(blocks: &[(usize, usize)]) -> Box<Free> {
+        let mut free = Box::new(Free::NONE);
+        for (start, bytes) in blocks {
+            assert!(free.put(*start, *bytes));
+        }
+        free
+    }
+
+    #[test]
+    fn a_block_serves_again_for_its_size_alone_the_one_freed_last() {
+        let mut free = free_blocks(&[(1, 10), (2, 20), (3, 10)]);
+        assert_eq!(free.take(15), None);
+        assert_eq!(free.take(10), Some(3));
+        assert_eq!(free.take(10), Some(1));
+        assert_eq!(free.take(10), None);
+        assert_eq!((free.count, free.bytes), (1, 20));
+    }
+
+    #[test]
+    fn what_is_beyond_a_bound_goes_the_longest_free_first() {
+        let mut free = free_blocks(&[(1, 10), (2, 20), (3, 10)]);
+        let mut gone = Vec::new();
+        while let Some(block) = free.beyond(15) {
+            gone.push(block.start);
+        }
+        assert_eq!(gone, [1, 2]);
+        assert_eq!((free.count, free.bytes), (1, 10));
+    }
+
+    #[test]
+    fn only_what_lay_idle_for_a_whole_spell_is_returned() {
+        let mut free = free_blocks(&[(1, 10)]);
+        assert_eq!(free.idle_before(free.spell), None);
+        free.spell += 1;
+        assert!(free.put(2, 10));
+        assert_eq!(
+            free.idle_before(free.spell).map(|block| block.start),
+            Some(1)
+        );
+        assert_eq!(free.idle_before(free.spell), None);
+        assert_eq!(free.bytes, 10);
+    }
+
+    #[test]
+    fn no_more_blocks_are_kept_than_have_a_place() {
+        let mut free = Box::new(Free::NONE);
+        for at in 0..COUNT {
+            assert!(free.put(at, 1));
+        }
+        assert!(!free.put(COUNT, 1));
+        assert_eq!(free.bytes, COUNT);
     }
 
     #[test]

@@ -169,6 +169,20 @@ pub fn return_freed_pages() {
     }
 }
 
+/// Bytes of freed memory that are kept for what comes: this process holds them, but they are there for whoever asks.
+pub fn kept_bytes() -> u64 {
+    #[cfg(target_os = "linux")]
+    return super::blocks::kept() as u64;
+    #[cfg(not(target_os = "linux"))]
+    0
+}
+
+/// Returns all of [`kept_bytes`] to the system. What comes next fetches its pages anew.
+pub fn return_kept() {
+    #[cfg(target_os = "linux")]
+    super::blocks::return_all();
+}
+
 /// Keeps candle from starting threads of its own, which would spin beside those of [`super::pool`] and know no classes.
 /// For the first line of a program: once there are other threads it does nothing and says `false`.
 pub fn claim_threads() -> bool {

@@ -39,5 +39,5 @@ pub(crate) mod testing;
 mod unit;
 
 pub use dropout::Dropout;
-pub use memory::{claim_threads, return_freed_pages};
+pub use memory::{claim_threads, kept_bytes, return_freed_pages, return_kept};
 pub use unit::{SWITCH, Unit, check_switch};

@@ -19,6 +19,7 @@ use crate::adapter::peft;
 use crate::adapter::{Fit, Precision};
 use crate::device::{Budget, Part, Turns, machine};
 use crate::domain::{JobEvent, JobId, Reason, Recipe};
+use crate::kernels;
 use crate::model::Base;
 use crate::registry::Registry;
 use crate::store::{Artefacts, JobRow, Jobs, Uploads};
@@ -114,7 +115,7 @@ impl Shared {
         rows: &[Length],
     ) -> Result<Option<Budget>, Reason> {
         let mut memory = self.memory();
-        let (left, held) = (machine::available(), held(&memory));
+        let (left, held) = (left(), held(&memory));
         let owed: u64 = memory.values().map(Held::owed).sum();
         let alone = Room::of(&plan.recipe, left.map(|left| left + held));
         let room = Room::of(&plan.recipe, left.map(|left| left.saturating_sub(owed)));
@@ -137,7 +138,7 @@ impl Shared {
     /// What a job may take that waits for its turn: what the jobs that run now hold will be free then.
     pub fn room(&self, recipe: &Recipe) -> Option<Room> {
         let held = held(&self.memory());
-        Room::of(recipe, machine::available().map(|left| left + held))
+        Room::of(recipe, left().map(|left| left + held))
     }
 
     pub fn broadcast(&self, events: Vec<JobEvent>) {
@@ -146,6 +147,11 @@ impl Shared {
             .into_iter()
             .for_each(|event| drop(self.live.send(event)));
     }
+}
+
+/// Bytes that could be taken, by the system's account or from what was freed here and is kept.
+fn left() -> Option<u64> {
+    machine::available().map(|left| left + kernels::kept_bytes())
 }
 
 /// Bytes that these jobs hold.
