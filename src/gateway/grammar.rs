@@ -46,7 +46,7 @@ impl Caller {
         let tools = tools.clone();
         let gateway = self.gateway().clone();
         self.compile("tools", move |effort| {
-            effort.join();
+            let _working = effort.join();
             gateway.form(&tools, asked)
         })
         .await

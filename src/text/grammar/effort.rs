@@ -1,14 +1,16 @@
 //! What compiling has cost so far, for somebody who waits for it: the time its threads had on a core, which a machine that
 //! has much else to do does not stretch.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::clock::Clock;
 
 /// The work of one request, on however many threads.
+#[derive(Default)]
 pub struct Effort {
-    begun: Instant,
+    /// When the first thread joined.
+    begun: OnceLock<Instant>,
     threads: Mutex<Vec<Worker>>,
 }
 
@@ -18,44 +20,63 @@ struct Worker {
     before: Duration,
     /// What it cost, as last seen: a thread that has ended has no clock.
     seen: Duration,
+    has_ended: bool,
 }
 
-impl Default for Effort {
-    fn default() -> Self {
-        Self {
-            begun: Instant::now(),
-            threads: Mutex::new(Vec::new()),
+impl Worker {
+    fn spent(&mut self) -> Duration {
+        if !self.has_ended
+            && let Some(now) = self.clock.read()
+        {
+            self.seen = now.saturating_sub(self.before);
+        }
+        self.seen
+    }
+}
+
+/// A thread works for it until this is dropped.
+#[must_use]
+pub struct Working<'a> {
+    effort: &'a Effort,
+    /// Among the threads.
+    at: Option<usize>,
+}
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        let mut threads = self.effort.threads();
+        if let Some(worker) = self.at.and_then(|at| threads.get_mut(at)) {
+            worker.spent();
+            worker.has_ended = true;
         }
     }
 }
 
 impl Effort {
     /// This thread works for it from here on.
-    pub fn join(&self) {
-        let Some(clock) = Clock::of_this_thread() else {
-            return;
-        };
-        let before = clock.read().unwrap_or_default();
-        self.threads().push(Worker {
-            clock,
-            before,
-            seen: Duration::ZERO,
+    pub fn join(&self) -> Working<'_> {
+        self.begun.get_or_init(Instant::now);
+        let at = Clock::of_this_thread().map(|clock| {
+            let before = clock.read().unwrap_or_default();
+            let mut threads = self.threads();
+            threads.push(Worker {
+                clock,
+                before,
+                seen: Duration::ZERO,
+                has_ended: false,
+            });
+            threads.len() - 1
         });
+        Working { effort: self, at }
     }
 
-    /// Time on cores; where the system does not tell, time that passed.
+    /// Time on cores; where the system does not tell, time that passed since the first thread joined.
     pub fn spent(&self) -> Duration {
         let mut threads = self.threads();
         if threads.is_empty() {
-            return self.begun.elapsed();
+            return self.begun.get().map_or(Duration::ZERO, Instant::elapsed);
         }
-        let spent = threads.iter_mut().map(|worker| {
-            if let Some(now) = worker.clock.read() {
-                worker.seen = now.saturating_sub(worker.before);
-            }
-            worker.seen
-        });
-        spent.sum()
+        threads.iter_mut().map(Worker::spent).sum()
     }
 
     fn threads(&self) -> std::sync::MutexGuard<'_, Vec<Worker>> {
@@ -116,23 +137,23 @@ mod tests {
         let effort = Effort::default();
         const WORKED: Duration = Duration::from_millis(40);
         let work = || {
-            effort.join();
+            let _working = effort.join();
             std::thread::sleep(Duration::from_millis(400));
             let clock = Clock::of_this_thread().unwrap();
             while clock.read().unwrap() < WORKED {
                 std::hint::spin_loop();
             }
-            // Seen while the threads are there.
-            effort.spent()
         };
+        assert_eq!(effort.spent(), Duration::ZERO);
         std::thread::scope(|threads| {
             let both = [threads.spawn(work), threads.spawn(work)];
             both.map(|one| one.join().unwrap())
         });
+        // As the threads were seen when they ended.
         let spent = effort.spent();
         // The clocks count in steps of the scheduler's, a few milliseconds.
         let least = WORKED + WORKED / 2;
         assert!(spent > least && spent < 4 * WORKED, "{spent:?}");
-        assert!(effort.begun.elapsed() > 10 * WORKED);
+        assert!(effort.begun.get().unwrap().elapsed() > 10 * WORKED);
     }
 }

@@ -95,7 +95,7 @@ impl Grammars {
         answers: usize,
         effort: &Effort,
     ) -> Result<Vec<Guide>, Reason> {
-        effort.join();
+        let _working = effort.join();
         let factory = self.factory()?;
         let digest = cache::digest(&constraint.rule, owner);
         let found = self.cache().get(&digest);
