@@ -32,7 +32,7 @@ pub struct CallsOr {
     pub grammar: String,
     /// The other form.
     pub form: Box<Rule>,
-    /// Expressions for how calls begin, which texts of the other form do not.
+    /// Expressions for how calls begin: texts of the other form do not begin so, unless they are JSON.
     pub begin: Vec<String>,
 }
 

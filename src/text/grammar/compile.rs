@@ -56,7 +56,7 @@ pub fn compile(factory: &ParserFactory, rule: &Rule, effort: &Effort) -> Result<
             .name("grammar".into())
             .stack_size(STACK)
             .spawn_scoped(threads, || {
-                effort.join();
+                let _working = effort.join();
                 of_rule(factory, rule)
             })
             .map_err(|error| Flaw::too_complex("", format!("no thread to compile it: {error}")))?;
@@ -90,8 +90,9 @@ fn of_rule(factory: &ParserFactory, rule: &Rule) -> Result<TokenParser, Flaw> {
 /// The library reads the two as grammars of their own, the first of which names the second.
 fn of_calls_or(factory: &ParserFactory, either: &CallsOr) -> Result<TokenParser, Flaw> {
     let lark = |text: String| GrammarWithLexer::from_lark(text);
+    // Calls are read behind blanks too.
     let apart: String = (either.begin.iter())
-        .map(|begin| format!(" & ~/(?:{begin})(?s:.*)/"))
+        .map(|begin| format!(" & ~/\\s*(?:{begin})(?s:.*)/"))
         .collect();
     // An expression of its own, so that a text that begins as a call is none of the form's.
     let text = |expression: &str| {

@@ -199,13 +199,17 @@ fn placed(mut schema: Value, at: &str) -> Value {
         match schema {
             Value::Object(map) => {
                 for (key, value) in map {
-                    match value {
-                        Value::String(to) if key == "$ref" && to.starts_with('#') => {
-                            to.insert_str(1, at);
-                        }
+                    match (key.as_str(), value) {
+                        ("$ref", Value::String(to)) if to.starts_with('#') => to.insert_str(1, at),
                         // What is compared with values holds no references.
-                        _ if matches!(key.as_str(), "enum" | "const") => {}
-                        value => each(value, at),
+                        ("enum" | "const" | "default" | "examples", _) => {}
+                        // Their keys are names, which may be any of these.
+                        (
+                            "properties" | "patternProperties" | "$defs" | "definitions"
+                            | "dependentSchemas",
+                            Value::Object(named),
+                        ) => named.values_mut().for_each(|schema| each(schema, at)),
+                        (_, value) => each(value, at),
                     }
                 }
             }
@@ -437,11 +441,11 @@ mod tests {
 
     #[test]
     fn references_of_a_schema_within_another_lead_to_its_own_parts() {
-        let schema = json!({"$defs": {"a": {"enum": [{"$ref": "#/x"}]}}, "properties": {"$ref": {"$ref": "#/$defs/a"}, "b": {"$ref": "#"}}});
+        let schema = json!({"$defs": {"a": {"enum": [{"$ref": "#/x"}]}}, "properties": {"$ref": {"$ref": "#/$defs/a"}, "enum": {"$ref": "#"}}});
         assert_eq!(
             placed(schema, "/properties/arguments"),
             json!({"$defs": {"a": {"enum": [{"$ref": "#/x"}]}}, "properties": {
-                "$ref": {"$ref": "#/properties/arguments/$defs/a"}, "b": {"$ref": "#/properties/arguments"}}})
+                "$ref": {"$ref": "#/properties/arguments/$defs/a"}, "enum": {"$ref": "#/properties/arguments"}}})
         );
     }
 }

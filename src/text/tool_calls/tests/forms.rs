@@ -237,6 +237,10 @@ fn calls_come_beside_any_form_and_only_as_their_schemas_allow() {
                 Some(_) => false,
             };
             assert_eq!(taken(42, "So: "), behind, "{place}");
+            // Behind blanks it would be read as a call, so no form's text begins so.
+            let behind_blanks = form.is_none() && !row.is_bare();
+            assert_eq!(taken(42, " \n"), behind_blanks, "{place}");
+            assert!(!taken(420, " \n"), "{place}");
             assert!(
                 row.is_bare() || form.is_some() || !taken(420, "So: "),
                 "{place}"
