@@ -16,6 +16,7 @@ pub fn resolve(wishes: &Wishes, shape: Option<&Wishes>, context: usize) -> Resul
         Some(shape) => &wishes.inherit(shape)?,
         None => wishes,
     };
+    wishes.check()?;
     let recipe = agree(wishes, context)?;
     check_virtual(&recipe, context)?;
     // What was made of the wishes keeps to the same ranges.
@@ -38,6 +39,7 @@ pub fn resolve(wishes: &Wishes, shape: Option<&Wishes>, context: usize) -> Resul
 /// # Errors
 /// `BadField` naming the field.
 pub fn check_retraining(wishes: &Wishes) -> Result<(), Reason> {
+    wishes.check_inheriting()?;
     let recipe = agree(wishes, usize::MAX)?;
     match gate::compares_held_out(&recipe)? {
         Some(field) if recipe.eval_split == 0.0 => {
@@ -49,9 +51,8 @@ pub fn check_retraining(wishes: &Wishes) -> Result<(), Reason> {
     }
 }
 
-/// What holds between settings for every model and whatever a job continues.
+/// What holds between settings, each of which is allowed, for every model and whatever a job continues.
 fn agree(wishes: &Wishes, context: usize) -> Result<Recipe, Reason> {
-    wishes.check()?;
     check_batches(wishes)?;
     if wishes.epochs.is_some() && wishes.steps.is_some() {
         let why = "give either `epochs` or `steps`, not both";

@@ -327,6 +327,12 @@ mod tests {
             let why = told(settings);
             assert!(why.starts_with(&format!("{key}: ")), "{settings}: {why}");
         }
+        // Which method they are for, what the name serves says; of a method that is said it is known.
+        for settings in ["train_modules = \"attention\"", "prefix_projection = true"] {
+            assert_eq!(told(settings), "", "{settings}");
+            let why = told(&format!("method = \"lora\"\n{settings}"));
+            assert!(why.contains("is not used by method `lora`"), "{why}");
+        }
     }
 
     #[test]

@@ -189,8 +189,8 @@ impl Setting {
         read.map_err(|_| format!("allowed is {}", self.kind))
     }
 
-    fn judge(&self, said: Said<'_>, method: Method) -> Result<(), Reason> {
-        if !self.methods.contains(&method) {
+    fn judge(&self, said: Said<'_>, method: Option<Method>) -> Result<(), Reason> {
+        if let Some(method) = method.filter(|method| !self.methods.contains(method)) {
             let why = format!("is not used by method `{}`", method.name());
             return Err(Reason::field(self.field, why));
         }

@@ -275,7 +275,18 @@ impl Wishes {
     /// # Errors
     /// `BadField` with the recipe's name of the setting.
     pub fn check(&self) -> Result<(), Reason> {
-        let method = self.method.unwrap_or(Method::Lora);
+        self.check_for(Some(self.method.unwrap_or(Method::Lora)))
+    }
+
+    /// Checks each of them alone, for a method that is not known where none is asked for: that of what a job continues.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub fn check_inheriting(&self) -> Result<(), Reason> {
+        self.check_for(self.method)
+    }
+
+    fn check_for(&self, method: Option<Method>) -> Result<(), Reason> {
         let mut said = self.said();
         said.try_for_each(|(setting, said)| setting.judge(said, method))
     }

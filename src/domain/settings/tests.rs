@@ -109,7 +109,7 @@ fn what_is_out_of_range_is_told_with_the_range() {
 
 #[test]
 fn a_setting_that_the_method_does_not_use_is_refused() {
-    let unused = setting(&[], Kind::Flag).judge(Said::Flag(true), Method::Lora);
+    let unused = setting(&[], Kind::Flag).judge(Said::Flag(true), Some(Method::Lora));
     assert_eq!(
         unused,
         Err(Reason::field("breadth", "is not used by method `lora`"))
