@@ -41,8 +41,14 @@ impl Gateway {
         let mut is_held = vec![false; rules.len()];
         let mut stop = pin!(stop);
         for rule in &rules {
-            if let Err(fault) = caller.look_at_rule(rule).await {
-                tracing::warn!(adapter = %rule.adapter, %fault, "the rule does not fit what the name serves: no retraining by it could begin");
+            match caller.look_at_rule(rule).await {
+                Ok(()) => {}
+                Err(fault @ Reason::BadField { .. }) => {
+                    tracing::warn!(adapter = %rule.adapter, %fault, "the rule does not fit what the name serves: no retraining by it could begin");
+                }
+                Err(fault) => {
+                    tracing::warn!(adapter = %rule.adapter, %fault, "whether the rule fits what the name serves is not known");
+                }
             }
         }
         loop {
