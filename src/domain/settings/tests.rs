@@ -73,7 +73,7 @@ fn text_that_is_no_value_is_told_with_what_is_allowed() {
 #[test]
 fn what_is_out_of_range_is_told_with_the_range() {
     let told = |kind, said, why: &str| {
-        let judged = setting(&[Method::Lora], kind).judge(said, Method::Lora);
+        let judged = setting(&[Method::Lora], kind).judge(said, Some(Method::Lora));
         let fits = why.is_empty();
         assert_eq!(
             judged,
