@@ -1,5 +1,4 @@
-//! Grammars of answers that may call: nothing but calls, text and calls, or calls and else what a form asks for. In Lark's
-//! notation as llguidance reads it.
+//! Grammars of answers that may call: nothing but calls, text and calls, or calls and else a form. In Lark's notation.
 
 use std::fmt::Write;
 
