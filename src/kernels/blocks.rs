@@ -156,7 +156,8 @@ fn take(size: usize) -> Option<*mut u8> {
 }
 
 fn put(start: usize, bytes: usize) {
-    if free().put(start, bytes) {
+    // One that is larger than all that is kept would only drive the others out.
+    if bytes <= KEPT && free().put(start, bytes) {
         unmap_all(|free| free.beyond(KEPT));
     } else {
         unmap(start, bytes);

@@ -15,19 +15,17 @@ pub struct Effort {
 }
 
 struct Worker {
-    clock: Clock,
+    /// None once the thread has ended, or works for others.
+    clock: Option<Clock>,
     /// What the thread had cost before this work.
     before: Duration,
-    /// What it cost, as last seen: a thread that has ended has no clock.
+    /// What it cost, as last seen.
     seen: Duration,
-    has_ended: bool,
 }
 
 impl Worker {
     fn spent(&mut self) -> Duration {
-        if !self.has_ended
-            && let Some(now) = self.clock.read()
-        {
+        if let Some(now) = self.clock.as_ref().and_then(Clock::read) {
             self.seen = now.saturating_sub(self.before);
         }
         self.seen
@@ -47,7 +45,7 @@ impl Drop for Working<'_> {
         let mut threads = self.effort.threads();
         if let Some(worker) = self.at.and_then(|at| threads.get_mut(at)) {
             worker.spent();
-            worker.has_ended = true;
+            worker.clock = None;
         }
     }
 }
@@ -60,10 +58,9 @@ impl Effort {
             let before = clock.read().unwrap_or_default();
             let mut threads = self.threads();
             threads.push(Worker {
-                clock,
+                clock: Some(clock),
                 before,
                 seen: Duration::ZERO,
-                has_ended: false,
             });
             threads.len() - 1
         });

@@ -27,6 +27,7 @@ pub use self::compile::written;
 use self::compile::{Compiled, Flaw};
 pub use self::effort::Effort;
 pub use self::guide::{Guide, Mask, Stop};
+pub use self::schema::MAPS;
 use crate::domain::{Constraint, Reason};
 use crate::text::Tokenizer;
 

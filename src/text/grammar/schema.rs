@@ -16,7 +16,7 @@ use super::{exact, union};
 /// Keywords that hold one schema, a list of them, and a map of them. `items` may hold a list in older drafts.
 pub(super) const ONE: &[&str] = &["additionalItems", "additionalProperties", "items"];
 pub(super) const LISTS: &[&str] = &["allOf", "anyOf", "items", "oneOf", "prefixItems"];
-pub(super) const MAPS: &[&str] = &["$defs", "definitions", "patternProperties", "properties"];
+pub const MAPS: &[&str] = &["$defs", "definitions", "patternProperties", "properties"];
 
 const COUNTS: &[&str] = &[
     "maxItems",

@@ -203,11 +203,9 @@ fn placed(mut schema: Value, at: &str) -> Value {
                         // What is compared with values holds no references.
                         ("enum" | "const" | "default" | "examples", _) => {}
                         // Their keys are names, which may be any of these.
-                        (
-                            "properties" | "patternProperties" | "$defs" | "definitions"
-                            | "dependentSchemas",
-                            Value::Object(named),
-                        ) => named.values_mut().for_each(|schema| each(schema, at)),
+                        (key, Value::Object(named)) if grammar::MAPS.contains(&key) => {
+                            named.values_mut().for_each(|schema| each(schema, at));
+                        }
                         (_, value) => each(value, at),
                     }
                 }
