@@ -106,11 +106,22 @@ pub(super) fn has_amx_bf16() -> bool {
 /// Whether AVX-512 multiplies pairs of bf16, and faster than it widens them: processors with the matrix unit do not.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn multiplies_pairs() -> bool {
-    has_avx512() && is_x86_feature_detected!("avx512bf16") && amx_features() & AMX_BF16 == 0
+    has_pairs() && amx_features() & AMX_BF16 == 0
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) fn multiplies_pairs() -> bool {
+    false
+}
+
+/// Whether AVX-512 multiplies pairs of bf16, and the switch allows it to.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn has_pairs() -> bool {
+    ceiling() >= Unit::Avx512Vnni && has_avx512() && is_x86_feature_detected!("avx512bf16")
+}
+
+#[cfg(all(test, not(target_arch = "x86_64")))]
+pub(super) fn has_pairs() -> bool {
     false
 }
 

@@ -206,7 +206,9 @@ impl Matrix {
             true => {
                 let step = rows_paired(n, k);
                 let more = if step < n { rows * k } else { 0 };
-                size_of::<bf16>() * step * (rows + k) + size_of::<f32>() * more
+                // A block that each thread unpacks.
+                let blocks = pool::threads().min(step.div_ceil(paired::ROWS)) * paired::ROWS * k;
+                size_of::<bf16>() * step * (rows + k) + size_of::<f32>() * (more + blocks)
             }
         };
         bytes as u64

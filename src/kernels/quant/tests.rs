@@ -169,8 +169,12 @@ fn what_a_turned_product_needs_is_bounded() {
     match paired::Paired::learns() {
         // Numbers of W, and of the rows.
         true => {
-            assert_eq!(half((1024, 512), 100), (512 + 100) * 1024 * 2);
-            let part = (1024 + 100) * (16 << 10) * 2;
+            let blocks = |most: usize, k: u64| pool::threads().min(most) as u64 * 32 * k * 4;
+            assert_eq!(
+                half((1024, 512), 100),
+                (512 + 100) * 1024 * 2 + blocks(32, 512)
+            );
+            let part = (1024 + 100) * (16 << 10) * 2 + blocks(512, 1024);
             assert_eq!(half((100_000, 1024), 100), part + 100 * 1024 * 4);
         }
         false => assert_eq!(half((1024, 512), 100), plain((1024, 512))),

@@ -8,9 +8,9 @@ use crate::domain::Tool;
 
 const OPEN: &str = "<tool_call>";
 const CLOSE: &str = "</tool_call>";
-const FUNCTION: &str = "<function=";
-const FUNCTION_END: &str = "</function>";
-const PARAMETER: &str = "<parameter=";
+pub(super) const FUNCTION: &str = "<function=";
+pub(super) const FUNCTION_END: &str = "</function>";
+pub(super) const PARAMETER: &str = "<parameter=";
 const PARAMETER_END: &str = "</parameter>";
 /// Bytes of a name.
 const LONGEST: usize = 256;

@@ -3,14 +3,12 @@
 
 use serde_json::Value;
 
-use super::qwen3_coder::{is_text, typed};
+use super::qwen3_coder::{FUNCTION, FUNCTION_END, PARAMETER, is_text, typed};
 use crate::domain::Tool;
 use crate::text::stop::overlap;
 
-const OPEN: &str = "<parameter=";
 const OPENED: &str = ">\n";
 const CLOSE: &str = "\n</parameter>\n";
-const END: &str = "</function>";
 
 pub(super) struct Tags {
     tool: Tool,
@@ -23,12 +21,12 @@ pub(super) struct Tags {
 impl Tags {
     /// What stands before the first argument.
     pub fn head(tool: &Tool) -> String {
-        format!("<function={}>\n", tool.name)
+        format!("{FUNCTION}{}>\n", tool.name)
     }
 
     /// What stands before and behind the value of an argument.
     pub fn around(key: &str) -> [String; 2] {
-        [format!("{OPEN}{key}{OPENED}"), CLOSE.to_owned()]
+        [format!("{PARAMETER}{key}{OPENED}"), CLOSE.to_owned()]
     }
 
     pub fn of(tool: &Tool) -> Self {
@@ -77,19 +75,19 @@ impl Tags {
 
     /// An argument's name, or the end of all.
     fn between(&mut self, held: &mut String, told: &mut String, whole: &mut bool) -> bool {
-        if held.starts_with(END) {
-            held.drain(..END.len());
+        if held.starts_with(FUNCTION_END) {
+            held.drain(..FUNCTION_END.len());
             // Of no argument at all.
             *told += if self.opening == "{" { "{}" } else { "}" };
             *whole = true;
             return true;
         }
-        let behind = held.strip_prefix(OPEN);
+        let behind = held.strip_prefix(PARAMETER);
         let Some(bytes) = behind.and_then(|rest| rest.find(OPENED)) else {
             return false;
         };
-        let key = held[OPEN.len()..OPEN.len() + bytes].to_owned();
-        held.drain(..OPEN.len() + bytes + OPENED.len());
+        let key = held[PARAMETER.len()..PARAMETER.len() + bytes].to_owned();
+        held.drain(..PARAMETER.len() + bytes + OPENED.len());
         let quote = if is_text(&self.tool, &key) { "\"" } else { "" };
         *told += &format!("{}{}:{quote}", self.opening, Value::from(key.as_str()));
         self.opening = ",";

@@ -16,7 +16,7 @@ use super::{Paired, Pairs, Rows, STEP, TASK, pairs_of, round};
 use crate::device::Result;
 
 /// Rows of b that a task takes: their pairs fill a step of each tile.
-const ROWS: usize = 2 * STEP;
+pub(in super::super) const ROWS: usize = 2 * STEP;
 /// Bytes of rows of a that stay in a core's cache while tiles pass.
 const CACHED: usize = 384 << 10;
 /// Rows that the kernel for AVX-512 takes at a time.
@@ -105,14 +105,24 @@ fn copied(from: Part<'_>, rows: Range<usize>, out: &mut [f32]) -> Result<()> {
 }
 
 fn multiplied(rows: &Rows, weight: &Paired, n: usize) -> Vec<f32> {
-    assert!(Paired::learns() && rows.width == pairs_of(weight.k));
+    assert!(Paired::learns());
+    // SAFETY: a unit is there, and which of both has been asked for.
+    unsafe { multiplied_on(Paired::is_available(), rows, weight, n) }
+}
+
+/// On the matrix unit, or with AVX-512.
+///
+/// # Safety
+/// The processor multiplies pairs of bf16 so.
+unsafe fn multiplied_on(matrix_unit: bool, rows: &Rows, weight: &Paired, n: usize) -> Vec<f32> {
+    assert_eq!(rows.width, pairs_of(weight.k), "inner sizes of a product");
     let m = rows.rows;
     let mut found: Vec<f32> = Vec::with_capacity(m * n);
     let memory: &mut [MaybeUninit<f32>] = found.spare_capacity_mut();
     let output = Output::new(memory, m, n, None);
     let tiles = n.div_ceil(LANES);
     assert!(tiles * rows.width <= weight.pairs.len());
-    let height = match Paired::is_available() {
+    let height = match matrix_unit {
         // Its own kernel cuts rows as its registers want them.
         true => m,
         false => (CACHED / (rows.width * size_of::<[bf16; 2]>()).max(1)).max(1),
@@ -131,9 +141,9 @@ fn multiplied(rows: &Rows, weight: &Paired, n: usize) -> Vec<f32> {
             output = &output
         );
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: a unit is there, rows and tiles exist, and a piece has its own.
+        // SAFETY: the unit is there, rows and tiles exist, and a piece has its own.
         unsafe {
-            match Paired::is_available() {
+            match matrix_unit {
                 true => super::amx::tiles(weight, some, rows, &output),
                 false => super::avx512::tiles(weight, some, rows, part, &output),
             }
@@ -253,6 +263,7 @@ simd_fn! {
 #[cfg(test)]
 mod tests {
     use super::super::super::super::testing::numbers;
+    use super::super::unit;
     use super::*;
 
     const SIZES: [(usize, usize, usize); 6] = [
@@ -313,15 +324,7 @@ mod tests {
         }
         for (m, n, inner) in SIZES {
             let (a, b) = (numbers(m * inner, 2.0, 1), numbers(inner * n, 2.0, 2));
-            let mut wanted = vec![0f64; m * n];
-            for (at, sum) in wanted.iter_mut().enumerate() {
-                let (row, column) = (at / n, at % n);
-                *sum = (0..inner)
-                    .map(|k| [a[row * inner + k], b[k * n + column]])
-                    .map(|pair| pair.map(|x| f64::from(bf16::from_f32(x).to_f32())))
-                    .map(|[a, b]| a * b)
-                    .sum();
-            }
+            let wanted = products(&a, &b, (m, n, inner));
             let (at, bt) = (transposed(&a, (m, inner)), transposed(&b, (inner, n)));
             let b = Part::whole(&b, (inner, n));
             let whole = Part::whole(&a, (m, inner));
@@ -330,12 +333,46 @@ mod tests {
                 product_of_turned(Part::whole(&at, (inner, m)), b).unwrap(),
                 product_by_rows(whole, Part::whole(&bt, (n, inner))),
             ];
-            for out in &out {
-                for (found, wanted) in out.iter().zip(&wanted) {
-                    let off = (f64::from(*found) - wanted).abs();
-                    assert!(off < 1e-4 * inner as f64, "{found}, not {wanted}");
-                }
-            }
+            out.iter().for_each(|out| agrees(out, &wanted, inner));
         }
+    }
+
+    fn agrees(out: &[f32], wanted: &[f64], inner: usize) {
+        for (found, wanted) in out.iter().zip(wanted) {
+            let off = (f64::from(*found) - wanted).abs();
+            assert!(off < 1e-4 * inner as f64, "{found}, not {wanted}");
+        }
+    }
+
+    /// Also where the matrix unit takes products otherwise.
+    #[test]
+    fn the_kernel_for_avx_512_agrees_with_the_sum_of_rounded_values() {
+        if !unit::has_pairs() {
+            return;
+        }
+        for (m, n, inner) in SIZES {
+            let (a, b) = (numbers(m * inner, 2.0, 1), numbers(inner * n, 2.0, 2));
+            let wanted = products(&a, &b, (m, n, inner));
+            let weight = turned_weight((inner, n), |rows, out| {
+                copied(Part::whole(&b, (inner, n)), rows, out)
+            });
+            let rows = as_rows(Part::whole(&a, (m, inner)));
+            // SAFETY: the processor has it.
+            let out = unsafe { multiplied_on(false, &rows, &weight.unwrap(), n) };
+            agrees(&out, &wanted, inner);
+        }
+    }
+
+    /// a [m, inner] · b [inner, n] of their numbers as bf16, in f64.
+    fn products(a: &[f32], b: &[f32], (m, n, inner): (usize, usize, usize)) -> Vec<f64> {
+        let sum = |at: usize| {
+            let (row, column) = (at / n, at % n);
+            (0..inner)
+                .map(|k| [a[row * inner + k], b[k * n + column]])
+                .map(|pair| pair.map(|x| f64::from(bf16::from_f32(x).to_f32())))
+                .map(|[a, b]| a * b)
+                .sum()
+        };
+        (0..m * n).map(sum).collect()
     }
 }

@@ -15,6 +15,7 @@ use std::ops::Range;
 use crate::device::Result;
 use half::bf16;
 
+pub(super) use learning::ROWS;
 pub use learning::{Part, product, product_by_rows, product_of_turned, product_with};
 
 use super::super::memory::Large;
