@@ -39,7 +39,7 @@ impl Caller {
         tokio::spawn(async move {
             if let Err(reason) = caller.follow_job(&id, after, &out).await {
                 // A follower that has gone needs no error.
-                let _ = out.send(Err(reason)).await;
+                let _ = out.send(Err(reason.needing(Scope::Train))).await;
             }
         });
         Ok(follower)
@@ -108,7 +108,7 @@ impl Caller {
         let caller = self.clone();
         tokio::spawn(async move {
             if let Err(reason) = caller.follow_adapters(name.as_deref(), &out).await {
-                let _ = out.send(Err(reason)).await;
+                let _ = out.send(Err(reason.needing(Scope::Adapters))).await;
             }
         });
         Ok(follower)

@@ -280,10 +280,10 @@ async fn a_watcher_that_reads_late_is_told_little_of_what_came_before_its_key_en
     let events = caller.watch_job(job, 0).await.unwrap();
     daemon.keys.revoke(&id).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let reason = Some(Reason::KeyEnded("was revoked", Scope::Infer));
-    for (told, ended) in [late(adapters).await, late(events).await] {
+    let (adapters, events) = (late(adapters).await, late(events).await);
+    for ((told, ended), scope) in [(adapters, Scope::Adapters), (events, Scope::Train)] {
         assert!(told <= 4, "{told}");
-        assert_eq!(ended, reason);
+        assert_eq!(ended, Some(Reason::KeyEnded("was revoked", scope)));
     }
 }
 
