@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use serde_json::Value;
 
@@ -95,6 +95,15 @@ pub fn in_tiles<T: Send + Sync>(
     });
     let made = slots.into_iter().filter_map(OnceLock::into_inner);
     made.zip(tiles).collect()
+}
+
+/// Runs works that do not touch, on as many threads as are free.
+pub fn side_by_side<const N: usize>(works: [&mut (dyn FnMut() + Send); N]) {
+    let works = works.map(Mutex::new);
+    pool::for_each(N, |at| {
+        let mut work = works[at].lock().unwrap_or_else(PoisonError::into_inner);
+        work();
+    });
 }
 
 /// Lines cut into parts of about the same work.

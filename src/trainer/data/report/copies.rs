@@ -30,7 +30,7 @@ impl Copies {
     }
 
     pub fn add(&mut self, brought: Brought) {
-        self.0.add(brought.whole, brought.sketch);
+        self.0.add(brought.whole, &brought.sketch);
     }
 
     /// Of every row, the earlier one that it repeats.

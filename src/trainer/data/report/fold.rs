@@ -168,42 +168,45 @@ impl<'a> Fold<'a> {
         }
     }
 
-    pub fn take(&mut self, tile: Tile, held_out: bool) {
-        if !held_out {
-            self.unused.merge(tile.unused);
-            self.remarks.merge(tile.remarks);
-        }
-        for made in tile.made {
-            match (made, held_out) {
-                (Ok(mut made), true) => self.pairs.add_held(&mut made.facts, made.sketch),
-                (Err(bad), true) => self.held_bad.add(bad.line, || bad.why),
-                (Ok(made), false) => self.row(made),
-                (Err(bad), false) => self.bad_row(bad),
+    /// Adds rows, but not to the clusters: [`cluster`] does that meanwhile.
+    pub fn take(&mut self, tiles: &[Tile], held_out: bool) {
+        for tile in tiles {
+            if !held_out {
+                self.unused.merge(tile.unused.clone());
+                self.remarks.merge(tile.remarks.clone());
+            }
+            for made in &tile.made {
+                match (made, held_out) {
+                    (Ok(made), true) => self.pairs.add_held(&made.facts, made.sketch.as_ref()),
+                    (Err(bad), true) => self.held_bad.add(bad.line, || bad.why.clone()),
+                    (Ok(made), false) => self.row(made),
+                    (Err(bad), false) => self.bad_row(bad),
+                }
             }
         }
     }
 
-    fn bad_row(&mut self, bad: BadRow) {
+    fn bad_row(&mut self, bad: &BadRow) {
         self.rows += 1;
         self.bad.total += 1;
         if self.bad.first.len() < NAMED {
-            self.bad.first.push(bad);
+            self.bad.first.push(bad.clone());
         }
     }
 
-    fn row(&mut self, made: Made) {
-        let mut facts = made.facts;
+    fn row(&mut self, made: &Made) {
+        let facts = &made.facts;
         self.rows += 1;
         self.good += 1;
         *self.kinds.entry(facts.form).or_default() += 1;
-        if let Some(example) = made.example
+        if let Some(example) = &made.example
             && self.first.len() < self.options.show
         {
-            self.first.push(example);
+            self.first.push(example.clone());
         }
-        match made.label {
-            Some(Ok(label)) => self.labels.add(Some(&label), facts.line),
-            Some(Err(why)) => self.flaws.without_label.add(facts.line, || why),
+        match &made.label {
+            Some(Ok(label)) => self.labels.add(Some(label), facts.line),
+            Some(Err(why)) => self.flaws.without_label.add(facts.line, || why.clone()),
             None => {}
         }
         if let Some(tokens) = made.tokens {
@@ -214,17 +217,16 @@ impl<'a> Fold<'a> {
             *self.languages.entry(language).or_default() += 1;
         }
         self.answers.add(facts.class.as_deref(), facts.line);
-        self.clusters.add(&facts);
-        self.instructions.add(facts.head_hash, &facts.head, &facts);
-        if let Some((hash, system)) = facts.system.take() {
-            self.systems.add(hash, &system, &facts);
+        self.instructions.add(facts.head_hash, &facts.head, facts);
+        if let Some((hash, system)) = &facts.system {
+            self.systems.add(*hash, system, facts);
         }
-        self.all.add(&facts);
-        self.flawed(&mut facts);
-        self.pairs.add(&mut facts, made.sketch);
+        self.all.add(facts);
+        self.flawed(facts);
+        self.pairs.add(facts, made.sketch.as_ref());
     }
 
-    fn flawed(&mut self, facts: &mut Facts) {
+    fn flawed(&mut self, facts: &Facts) {
         let Flaws {
             placeholders,
             repeats,
@@ -243,7 +245,7 @@ impl<'a> Fold<'a> {
         if facts.ending == Ending::Cut {
             cut.add(line, || facts.shown_end.clone());
         }
-        if let Some(sign) = facts.mojibake.take() {
+        if let Some(sign) = &facts.mojibake {
             mojibake.add(line, || format!("`{sign}` in: {}", facts.shown_answer));
         }
         for kind in Kind::ALL {
@@ -269,6 +271,12 @@ impl<'a> Fold<'a> {
             first,
         }
     }
+}
+
+/// Adds rows to the clusters.
+pub fn cluster(clusters: &mut Clusters, tiles: &[Tile]) {
+    let made = tiles.iter().flat_map(|tile| &tile.made).flatten();
+    made.for_each(|made| clusters.add(&made.facts, made.words.as_ref()));
 }
 
 /// The finding about bad rows.

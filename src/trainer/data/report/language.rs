@@ -1,11 +1,12 @@
 //! Which language a text is in, where it says so: by its script, and for Latin letters by small words.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::LazyLock;
 
 use serde::Serialize;
 
-use super::text::Script;
+use super::text::{Quick, Script};
 
 /// What is told apart: scripts, and the languages of Latin letters that have words of their own here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -82,8 +83,8 @@ const WORDS: [(Language, &str); 12] = [
 const SEEN: usize = 60;
 
 /// Of each small word, a bit for every language that has it.
-static KNOWN: LazyLock<HashMap<&str, u16>> = LazyLock::new(|| {
-    let mut known = HashMap::new();
+static KNOWN: LazyLock<HashMap<&str, u16, BuildHasherDefault<Quick>>> = LazyLock::new(|| {
+    let mut known = HashMap::default();
     for (at, (_, words)) in WORDS.iter().enumerate() {
         for word in words.split(' ') {
             *known.entry(word).or_default() |= 1 << at;
@@ -142,8 +143,15 @@ fn by_words(text: &str) -> Option<Language> {
             continue;
         }
         lower.clear();
-        lower.extend(word.chars().flat_map(char::to_lowercase));
-        let of = KNOWN.get(lower.as_str()).copied().unwrap_or(0);
+        if word.is_ascii() {
+            lower.push_str(word);
+            lower.make_ascii_lowercase();
+        } else {
+            lower.extend(word.chars().flat_map(char::to_lowercase));
+        }
+        let Some(of) = KNOWN.get(lower.as_str()) else {
+            continue;
+        };
         for (at, count) in counts.iter_mut().enumerate() {
             *count += usize::from(of >> at & 1);
         }

@@ -21,7 +21,7 @@ impl Lengthy {
     }
 
     pub fn add(&mut self, length: usize, line: usize, shown: &str) {
-        super::near::grow(&mut self.lengths);
+        super::grow(&mut self.lengths);
         self.lengths.push(u32::try_from(length).unwrap_or(u32::MAX));
         if self.limit.is_some_and(|limit| length > limit) {
             self.over.add(line, || format!("{length} tokens: {shown}"));

@@ -24,11 +24,13 @@ mod secrets;
 mod sum;
 mod tasks;
 mod text;
+mod weights;
 
 use self::facts::Facts;
-use self::fold::Fold;
+use self::fold::{Fold, cluster};
 use self::near::Sketch;
-use super::file::{Line, ReadFault, RowReader, in_tiles};
+use self::tasks::Words;
+use super::file::{Line, ReadFault, RowReader, in_tiles, side_by_side};
 use super::label::Labelled;
 use super::remarks::Remarks;
 use super::unused::Unused;
@@ -100,6 +102,8 @@ pub fn check(
 struct Made {
     facts: Facts,
     sketch: Option<Sketch>,
+    /// Of its instruction, where that is new.
+    words: Option<Words>,
     label: Option<Result<String, String>>,
     tokens: Option<usize>,
     example: Option<Example>,
@@ -121,8 +125,9 @@ fn walk<'o>(
 ) -> Result<(), ReadFault> {
     // Of this file: a held-out one counts by itself.
     let (mut objective, mut read) = (None, 0);
+    let mut next = rows.block(BLOCK);
     loop {
-        let lines = match rows.block(BLOCK) {
+        let lines = match std::mem::replace(&mut next, Ok(Vec::new())) {
             Ok(lines) => lines,
             Err(ReadFault::Io(error)) => return Err(ReadFault::Io(error)),
             // What was read so far is reported, and that the file is not whole.
@@ -149,10 +154,15 @@ fn walk<'o>(
             held_out,
         };
         let tiles = in_tiles(&lines, |rows| reads.tile(&lines[rows.clone()], rows.start));
-        for (tile, _) in tiles {
-            fold.take(tile, held_out);
-        }
+        let tiles: Vec<Tile> = tiles.into_iter().map(|(tile, _)| tile).collect();
         let bytes = lines.iter().map(Line::len).sum();
+        let mut clusters = std::mem::take(&mut fold.clusters);
+        side_by_side([
+            &mut || next = rows.block(BLOCK),
+            &mut || fold.take(&tiles, held_out),
+            &mut || cluster(&mut clusters, if held_out { &[] } else { &tiles }),
+        ]);
+        fold.clusters = clusters;
         fold.read(bytes, held_out);
         read += bytes as u64;
         if options.most.is_some_and(|most| read >= most) {
@@ -201,13 +211,25 @@ impl Reads<'_, '_> {
         tile.unused.count(read.unused);
         let mut facts = Facts::of(line.line, &read.row.record);
         let sketch = self.fold.sketch(std::mem::take(&mut facts.features));
+        let words = match self.held_out {
+            true => None,
+            false => self.fold.clusters.words(&facts),
+        };
         Ok(Made {
             facts,
             sketch,
+            words,
             label: read.label,
             tokens,
             example,
         })
+    }
+}
+
+/// Room by quarters: what is large shall not be held twice.
+fn grow<T>(list: &mut Vec<T>) {
+    if list.len() == list.capacity() {
+        list.reserve_exact((list.len() / 4).max(1024));
     }
 }
 

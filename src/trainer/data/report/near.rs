@@ -4,7 +4,9 @@
 //! Features are words and pairs of words (pairs and triples of characters in scripts without spaces). They are weighted
 //! by how rare they are in the file, so that rows which only share an instruction or a template are no copies.
 
+use super::grow;
 use super::text::{Chain, mix, units};
+use crate::kernels::pool;
 
 /// Rows among which copies are looked for: the first ones of a file.
 pub const ROWS: usize = 1 << 20;
@@ -17,6 +19,8 @@ const LEAST: usize = 6;
 /// Hashes of a signature, and how many of them a band takes: pairs with an index of 0.6 are found with 89 %, of 0.7 with 99 %.
 const HASHES: usize = 64;
 const BAND: usize = 4;
+/// Bands that are sorted at a time: each list takes as much memory as eight bytes of every row.
+const SORTED: usize = 2;
 /// Of weighted features that are kept, and of signatures.
 const NEAR: f64 = 0.7;
 const NEAR_BY_SIGNATURE: f64 = 0.75;
@@ -34,6 +38,8 @@ pub fn features<'a>(parts: impl IntoIterator<Item = &'a str>) -> (Vec<u32>, Vec<
     let mut found = Vec::new();
     let mut counts = Vec::new();
     for part in parts {
+        // Of words of about six characters: two each.
+        found.reserve(part.len() / 3);
         let mut count = 0;
         let mut before: [Option<(u64, bool)>; 2] = [None; 2];
         for unit in units(part) {
@@ -119,7 +125,7 @@ impl Near {
     }
 
     /// Adds a row; one behind the bound is left out.
-    pub fn add(&mut self, whole: u64, sketch: Sketch) {
+    pub fn add(&mut self, whole: u64, sketch: &Sketch) {
         if self.is_full() {
             return;
         }
@@ -128,12 +134,12 @@ impl Near {
         match (sketch, &self.rarity) {
             (Sketch::Signature(signature), _) => {
                 grow(&mut self.signatures);
-                self.signatures.push(signature);
+                self.signatures.push(*signature);
             }
             // Sketched before the rows of its batch filled what is kept.
             (Sketch::Features(features), Some(rarity)) => {
                 grow(&mut self.signatures);
-                self.signatures.push(rarity.signature(&features));
+                self.signatures.push(rarity.signature(features));
             }
             (Sketch::Features(features), None) => {
                 self.starts.push(self.kept.len());
@@ -170,23 +176,20 @@ impl Near {
         let Some(rarity) = &self.rarity else {
             return copies;
         };
-        let mut keyed: Vec<(u32, u32)> = Vec::with_capacity(self.len());
-        for band in 0..HASHES / BAND {
-            keyed.clear();
-            keyed.extend(
-                self.signatures
-                    .iter()
-                    .enumerate()
-                    .filter_map(|(row, signature)| {
-                        let mut key = [0; BAND];
-                        key.copy_from_slice(&signature[band * BAND..(band + 1) * BAND]);
-                        let telling = signature != &NOTHING && copies[row].is_none();
-                        telling.then_some((u32::from_le_bytes(key), row as u32))
-                    }),
-            );
-            keyed.sort_unstable();
-            for bucket in keyed.chunk_by(|a, b| a.0 == b.0) {
-                self.compare(rarity, bucket, &mut copies);
+        let rows = 0..self.len() as u32;
+        let mut rows: Vec<u32> = rows
+            .filter(|row| self.signatures[*row as usize] != NOTHING)
+            .collect();
+        let mut bands: [Vec<(u32, u32)>; SORTED] = Default::default();
+        for first in (0..HASHES / BAND).step_by(SORTED) {
+            rows.retain(|row| copies[*row as usize].is_none());
+            pool::over_rows(&mut bands, 1, 1, |band, keyed| {
+                self.sort_by_band(first + band.start, &rows, &mut keyed[0]);
+            });
+            for keyed in &bands {
+                for bucket in keyed.chunk_by(|a, b| a.0 == b.0) {
+                    self.compare(rarity, bucket, &mut copies);
+                }
             }
         }
         // A copy's original may have turned out to be a copy itself: the first of all stands for them.
@@ -201,6 +204,17 @@ impl Near {
             }
         }
         copies
+    }
+
+    /// Rows by what their signatures have in a band.
+    fn sort_by_band(&self, band: usize, rows: &[u32], keyed: &mut Vec<(u32, u32)>) {
+        keyed.clear();
+        keyed.extend(rows.iter().map(|row| {
+            let mut key = [0; BAND];
+            key.copy_from_slice(&self.signatures[*row as usize][band * BAND..(band + 1) * BAND]);
+            (u32::from_le_bytes(key), *row)
+        }));
+        keyed.sort_unstable();
     }
 
     fn exact(&self, copies: &mut [Option<Repeat>]) {
@@ -350,13 +364,6 @@ const FACTORS: [u64; HASHES] = {
     factors
 };
 
-/// Room by quarters: what is large shall not be held twice.
-pub fn grow<T>(list: &mut Vec<T>) {
-    if list.len() == list.capacity() {
-        list.reserve_exact((list.len() / 4).max(1024));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,7 +373,7 @@ mod tests {
         let mut near = Near::default();
         for text in texts {
             let sketch = near.sketch(features([text.as_str()]).0);
-            near.add(normal_hash([text.as_str()]), sketch);
+            near.add(normal_hash([text.as_str()]), &sketch);
         }
         let found = near.copies().into_iter().enumerate();
         found
@@ -420,7 +427,7 @@ mod tests {
         let mut near = Near::default();
         let add = |near: &mut Near, text: &str| {
             let sketch = near.sketch(features([text]).0);
-            near.add(normal_hash([text]), sketch);
+            near.add(normal_hash([text]), &sketch);
         };
         for seed in 0..50 {
             add(&mut near, &sentence(seed, 60));

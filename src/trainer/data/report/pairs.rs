@@ -6,7 +6,8 @@ use super::facts::Facts;
 use super::finding::{
     Conflicts, Duplicates, Finding, Group, Leak, Leakage, Like, Lines, NAMED, Severity, rows, share,
 };
-use super::near::{Near, ROWS, Repeat, Sketch, grow};
+use super::grow;
+use super::near::{Near, ROWS, Repeat, Sketch};
 
 /// Words from which answers that are nearly the same are no different answers.
 const LONG: usize = 8;
@@ -46,7 +47,7 @@ impl Pairs {
     }
 
     /// Adds a row of the held-out file. All of them come before those to train on.
-    pub fn add_held(&mut self, facts: &mut Facts, sketch: Option<Sketch>) {
+    pub fn add_held(&mut self, facts: &Facts, sketch: Option<&Sketch>) {
         let row = self.near.len() as u32;
         if !self.is_full() {
             self.held_questions
@@ -58,7 +59,7 @@ impl Pairs {
         self.held = self.near.len();
     }
 
-    pub fn add(&mut self, facts: &mut Facts, sketch: Option<Sketch>) {
+    pub fn add(&mut self, facts: &Facts, sketch: Option<&Sketch>) {
         for held in self
             .held_questions
             .get(&facts.question_hash)
@@ -81,14 +82,13 @@ impl Pairs {
         }
         // Of a held-out file nothing is quoted.
         if self.put(facts, sketch) && self.texts.len() < QUOTABLE {
-            let texts = (&mut facts.shown_question, &mut facts.shown_answer);
             self.texts
-                .push((std::mem::take(texts.0), std::mem::take(texts.1)));
+                .push((facts.shown_question.clone(), facts.shown_answer.clone()));
         }
     }
 
     /// `false` where there is no room for it.
-    fn put(&mut self, facts: &Facts, sketch: Option<Sketch>) -> bool {
+    fn put(&mut self, facts: &Facts, sketch: Option<&Sketch>) -> bool {
         let Some(sketch) = sketch.filter(|_| !self.is_full()) else {
             return false;
         };

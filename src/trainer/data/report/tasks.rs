@@ -1,16 +1,16 @@
 //! Kinds of tasks in a file: clusters of instructions by the words they share, named by those words.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasherDefault;
 use std::sync::LazyLock;
 
 use super::classes::Tally;
 use super::facts::{Facts, QUOTED};
 use super::finding::{Task, Tasks, share};
-use super::text::{folded, is_unit, quoted, units};
+use super::text::{Quick, folded, is_unit, quoted, units};
+use super::weights::{CLUSTERS, Weights};
 use crate::trainer::data::format::Format;
 
-/// Clusters that are told apart; instructions like none of them count as other.
-const CLUSTERS: usize = 256;
 /// Instructions whose cluster is remembered.
 const REMEMBERED: usize = 1 << 16;
 /// Cosine of two instructions from which they are of one task.
@@ -27,13 +27,19 @@ const PLAIN: &str = "the a an of in to for and or this that these those followin
                      sentences passage provided using use can could would will do does if not no one all any some about at i so their his her he she they was were has have had \
                      下面 面的 以下 下的 的句 句子 段话 这段 的文 文本 内容 一下 一个 这个 给出 给定 定的 的话 这句 句话 关于";
 
-static PLAIN_WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| PLAIN.split_whitespace().collect());
+static PLAIN_WORDS: LazyLock<HashSet<&str, BuildHasherDefault<Quick>>> =
+    LazyLock::new(|| PLAIN.split_whitespace().collect());
 
 fn is_plain(word: &str) -> bool {
     PLAIN_WORDS.contains(word)
 }
 
-type Words = Vec<(String, f32)>;
+pub type Words = Vec<(String, f32)>;
+
+/// What rows without an instruction are called by.
+fn form(facts: &Facts) -> String {
+    format!("({})", facts.form)
+}
 
 /// The words of an instruction with their weights, of length 1: what stands first says most.
 fn words(head: &str) -> Words {
@@ -46,7 +52,8 @@ fn words(head: &str) -> Words {
     let mut telling = 0;
     let mut before: Option<String> = None;
     for unit in units(head) {
-        let text: String = head[unit.start..unit.end].chars().map(folded).collect();
+        let mut text = String::with_capacity(unit.end - unit.start);
+        text.extend(head[unit.start..unit.end].chars().map(folded));
         if unit.single {
             // A pair of characters is about a word.
             if let Some(first) = before.replace(text.clone()) {
@@ -85,8 +92,9 @@ fn words(head: &str) -> Words {
 
 /// Instructions of one task.
 struct Cluster {
-    /// Of the sum of their words' weights, the square of the length.
+    /// Of the sum of their words' weights, the square of the length, and the length.
     squares: f32,
+    length: f32,
     rows: usize,
     /// The first instruction, and how many different ones there are.
     first: String,
@@ -99,8 +107,8 @@ struct Cluster {
 #[derive(Default)]
 pub struct Clusters {
     clusters: Vec<Cluster>,
-    /// Of each word, its weight in every cluster that has it, in the clusters' order.
-    words: HashMap<String, Vec<(u16, f32)>>,
+    /// Of each word, its weight in every cluster that has it.
+    words: HashMap<String, Weights>,
     known: HashMap<u64, u16>,
     /// Rows like no cluster.
     other: usize,
@@ -110,12 +118,22 @@ pub struct Clusters {
 const NONE: u16 = u16::MAX;
 
 impl Clusters {
+    /// The words of a row's instruction, where it is not remembered; on any thread.
+    pub fn words(&self, facts: &Facts) -> Option<Words> {
+        (!self.known.contains_key(&facts.head_hash)).then(|| match facts.head.is_empty() {
+            true => vec![(form(facts), 1.0)],
+            false => words(&facts.head),
+        })
+    }
+
     /// Adds a row to the cluster its instruction belongs to.
-    pub fn add(&mut self, facts: &Facts) {
-        let at = match self.known.get(&facts.head_hash) {
-            Some(at) => *at,
-            None => {
-                let at = self.place(facts);
+    pub fn add(&mut self, facts: &Facts, words: Option<&Words>) {
+        let at = match (self.known.get(&facts.head_hash), words) {
+            (Some(at), _) => *at,
+            // None were made of an instruction that was remembered, and it is remembered for good.
+            (None, None) => NONE,
+            (None, Some(words)) => {
+                let at = self.place(facts, words);
                 if self.known.len() < REMEMBERED {
                     self.known.insert(facts.head_hash, at);
                 }
@@ -134,24 +152,17 @@ impl Clusters {
     }
 
     /// The cluster of an instruction that was not seen before: the most alike, or a new one.
-    fn place(&mut self, facts: &Facts) -> u16 {
-        let (first, words) = match facts.head.is_empty() {
-            true => {
-                let form = format!("({})", facts.form);
-                (form.clone(), vec![(form, 1.0)])
-            }
-            false => (facts.head.clone(), words(&facts.head)),
-        };
-        let mut products = vec![0.0_f32; self.clusters.len()];
-        for (word, weight) in &words {
-            for (at, other) in self.words.get(word).into_iter().flatten() {
-                products[usize::from(*at)] += weight * other;
+    fn place(&mut self, facts: &Facts, words: &Words) -> u16 {
+        let mut products = [0.0; CLUSTERS];
+        for (word, weight) in words {
+            if let Some(weights) = self.words.get(word) {
+                weights.add_to(&mut products, *weight);
             }
         }
         let alike = products
             .iter()
             .zip(&self.clusters)
-            .map(|(product, cluster)| product / cluster.length());
+            .map(|(product, cluster)| product / cluster.length);
         // The first of equals.
         let best =
             alike
@@ -166,8 +177,12 @@ impl Clusters {
             _ => {
                 self.clusters.push(Cluster {
                     squares: 0.0,
+                    length: 0.0,
                     rows: 0,
-                    first,
+                    first: match facts.head.is_empty() {
+                        true => form(facts),
+                        false => facts.head.clone(),
+                    },
                     instructions: 0,
                     first_line: facts.line,
                     formats: HashMap::new(),
@@ -181,25 +196,24 @@ impl Clusters {
     }
 
     /// Adds the words of an instruction to those of its cluster.
-    fn take(&mut self, at: usize, words: Words) {
+    fn take(&mut self, at: usize, words: &Words) {
         let cluster = &mut self.clusters[at];
         cluster.instructions = (cluster.instructions + 1).min(INSTRUCTIONS);
         for (word, weight) in words {
-            if self.words.len() >= WORDS && !self.words.contains_key(&word) {
-                continue;
-            }
-            let weights = self.words.entry(word).or_default();
-            let place = match weights.binary_search_by_key(&(at as u16), |(at, _)| *at) {
-                Ok(place) => place,
-                Err(place) => {
-                    weights.insert(place, (at as u16, 0.0));
-                    place
+            if !self.words.contains_key(word) {
+                if self.words.len() >= WORDS {
+                    continue;
                 }
+                self.words.insert(word.clone(), Weights::default());
+            }
+            let Some(weights) = self.words.get_mut(word) else {
+                continue;
             };
-            let before = weights[place].1;
-            weights[place].1 += weight;
-            cluster.squares += weight * (2.0 * before + weight);
+            let sum = weights.of(at as u16);
+            cluster.squares += weight * (2.0 * *sum + weight);
+            *sum += weight;
         }
+        cluster.length = cluster.squares.max(f32::MIN_POSITIVE).sqrt();
     }
 
     /// The tasks, those of most rows first; clusters of a few rows among many count as other. Also the answers of each.
@@ -236,7 +250,10 @@ impl Clusters {
     /// Joins clusters that have grown alike into the first of them; also gives the words of each.
     fn join(&mut self) -> Vec<Words> {
         let count = self.clusters.len();
-        let mut found: Vec<(String, Vec<(u16, f32)>)> = self.words.drain().collect();
+        let found = self.words.drain();
+        let mut found: Vec<_> = found
+            .map(|(word, weights)| (word, weights.list()))
+            .collect();
         found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         let mut products = vec![0.0_f32; count * count];
         for (_, weights) in &found {
@@ -249,7 +266,7 @@ impl Clusters {
         let mut into: Vec<usize> = (0..count).collect();
         for b in 1..count {
             let alike = |a: usize| {
-                products[a * count + b] / (self.clusters[a].length() * self.clusters[b].length())
+                products[a * count + b] / (self.clusters[a].length * self.clusters[b].length)
             };
             if let Some(a) = (0..b).find(|a| into[*a] == *a && alike(*a) >= ALIKE) {
                 into[b] = a;
@@ -287,10 +304,6 @@ impl Clusters {
 }
 
 impl Cluster {
-    fn length(&self) -> f32 {
-        self.squares.max(f32::MIN_POSITIVE).sqrt()
-    }
-
     fn merge(&mut self, other: Self) {
         self.rows += other.rows;
         self.instructions = (self.instructions + other.instructions).min(INSTRUCTIONS);
@@ -381,7 +394,9 @@ mod tests {
         let mut clusters = Clusters::default();
         for (line, text) in instructions.iter().enumerate() {
             let row = json!({"instruction": text, "output": format!("answer {line}")});
-            clusters.add(&Facts::of(line + 1, &Record::read(row).unwrap().0));
+            let facts = Facts::of(line + 1, &Record::read(row).unwrap().0);
+            let words = clusters.words(&facts);
+            clusters.add(&facts, words.as_ref());
         }
         let (tasks, _) = clusters.tasks(instructions.len());
         tasks
