@@ -200,14 +200,11 @@ impl Clusters {
         let cluster = &mut self.clusters[at];
         cluster.instructions = (cluster.instructions + 1).min(INSTRUCTIONS);
         for (word, weight) in words {
-            if !self.words.contains_key(word) {
-                if self.words.len() >= WORDS {
-                    continue;
-                }
-                self.words.insert(word.clone(), Weights::default());
-            }
-            let Some(weights) = self.words.get_mut(word) else {
-                continue;
+            let has_room = self.words.len() < WORDS;
+            let weights = match self.words.get_mut(word) {
+                Some(weights) => weights,
+                None if has_room => self.words.entry(word.clone()).or_default(),
+                None => continue,
             };
             let sum = weights.of(at as u16);
             cluster.squares += weight * (2.0 * *sum + weight);
